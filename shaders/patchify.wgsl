@@ -1,0 +1,67 @@
+// y[b, p, c] = sum over channel i and pixel (u, v) of patch p: pixels[b, i, u, v] * w[c, i, u, v] + bias[c]
+// The matmul of matmul_tile.wgsl; x's rows are patches, gathered from the image as they are loaded. f32.
+// Grid: (ceil(C / 64), ceil(B P / 64), 1). Needs 8 KiB of workgroup memory. Twin: cpu/patchify.rs
+#import matmul_tile
+
+struct Params {
+    batch: u32,
+    channels: u32,
+    image_height: u32, // pixels; what the patches do not cover at the lower and right edge is ignored
+    image_width: u32,
+    patch_height: u32,
+    patch_width: u32,
+    width: u32, // C
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> pixels: array<f32>; // [B, channels, image_height, image_width]
+@group(0) @binding(2) var<storage, read> w: array<f32>; // [C, channels, patch_height, patch_width]
+@group(0) @binding(3) var<storage, read> bias: array<f32>; // [C]
+@group(0) @binding(4) var<storage, read_write> y: array<f32>; // [B, P, C]
+
+fn patch_values() -> u32 {
+    return params.channels * params.patch_height * params.patch_width;
+}
+
+// Patches along the height and the width.
+fn patch_grid() -> vec2<u32> {
+    return vec2(params.image_height / params.patch_height, params.image_width / params.patch_width);
+}
+
+fn rows() -> u32 {
+    return params.batch * patch_grid().x * patch_grid().y;
+}
+
+fn load_x(m: u32, k: u32) -> f32 {
+    if m >= rows() || k >= patch_values() {
+        return 0.0;
+    }
+    let patches = patch_grid();
+    let across = m % patches.y;
+    let down = m / patches.y % patches.x;
+    let image = m / (patches.y * patches.x);
+    let v = k % params.patch_width;
+    let u = k / params.patch_width % params.patch_height;
+    let channel = k / (params.patch_width * params.patch_height);
+    let plane = image * params.channels + channel;
+    let row = plane * params.image_height + down * params.patch_height + u;
+    return pixels[row * params.image_width + across * params.patch_width + v];
+}
+
+fn load_w(n: u32, k: u32) -> f32 {
+    if n < params.width && k < patch_values() {
+        return w[n * patch_values() + k];
+    }
+    return 0.0;
+}
+
+@compute @workgroup_size(256)
+fn patchify(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    var sum = multiply(wid, lane, patch_values());
+    for (var i = 0u; i < 16u; i++) {
+        let at = cell(wid, lane, i);
+        if at.x < rows() && at.y < params.width {
+            y[at.x * params.width + at.y] = sum[i / 4u][i % 4u] + bias[at.y];
+        }
+    }
+}

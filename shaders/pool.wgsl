@@ -1,0 +1,31 @@
+// y[b, c] = mean of x[b, n, c] over the `count` tokens from n = first on
+// One invocation an element of y; f32 sum in order of n. A single token is copied as it is.
+// Grid: ceil(B C / 64), folded. Needs nothing. Twin: cpu/pool.rs
+#import grid
+
+struct Params {
+    batch: u32,
+    tokens: u32, // N
+    width: u32, // C
+    first: u32,
+    count: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>; // [B, N, C]
+@group(0) @binding(2) var<storage, read_write> y: array<f32>; // [B, C]
+
+@compute @workgroup_size(64)
+fn pool(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = fold(wid, count) * 64u + lane;
+    let c = i % params.width;
+    let b = i / params.width;
+    if b >= params.batch {
+        return;
+    }
+    var sum = 0.0;
+    for (var n = params.first; n < params.first + params.count; n++) {
+        sum += x[(b * params.tokens + n) * params.width + c];
+    }
+    y[i] = sum / f32(params.count);
+}

@@ -1,0 +1,240 @@
+//! The tensors of a checkpoint where they lie: one safetensors file, or shards with an index, memory-mapped.
+
+use super::json::Object;
+use crate::error::{Error, Result};
+use crate::tensor::{Bytes, Dtype, Tensor};
+use safetensors::SafeTensors;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const FILE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Tensors by name.
+pub struct Files {
+    /// The file or folder that messages name.
+    path: PathBuf,
+    tensors: HashMap<String, Stored>,
+}
+
+/// A tensor that has been found; its type is judged when it is asked for.
+struct Stored {
+    dtype: String,
+    shape: Vec<usize>,
+    memory: Arc<dyn Bytes>,
+    range: Range<usize>,
+}
+
+impl Files {
+    /// Finds the tensors of a checkpoint's folder.
+    pub fn open(folder: &Path) -> Result<Files> {
+        if folder.join(FILE).exists() {
+            return Files::open_file(&folder.join(FILE));
+        }
+        match Object::open(&folder.join(INDEX))? {
+            Some(index) => Files::open_shards(folder, &index),
+            None => Err(missing(folder)),
+        }
+    }
+
+    /// Finds the tensors of one safetensors file.
+    pub fn open_file(path: &Path) -> Result<Files> {
+        Files::read(path, Arc::new(Mapped::open(path)?))
+    }
+
+    /// Finds the tensors of a safetensors file that is in memory.
+    pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Files> {
+        Files::read(Path::new(name), Arc::new(Embedded(bytes)))
+    }
+
+    fn read(path: &Path, memory: Arc<dyn Bytes>) -> Result<Files> {
+        let mut tensors = HashMap::new();
+        let bytes = memory.bytes();
+        let parsed = SafeTensors::deserialize(bytes).map_err(|error| Error::file(path, explain(bytes, &error.to_string())))?;
+        for (name, view) in parsed.iter() {
+            let start = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
+            let stored = Stored {
+                dtype: view.dtype().to_string(),
+                shape: view.shape().to_vec(),
+                memory: memory.clone(),
+                range: start..start + view.data().len(),
+            };
+            tensors.insert(name.to_owned(), stored);
+        }
+        Ok(Files { path: path.to_owned(), tensors })
+    }
+
+    fn open_shards(folder: &Path, index: &Object) -> Result<Files> {
+        let map = index.object("weight_map")?.ok_or_else(|| index.wrong("weight_map", "an object from tensor to file"))?;
+        let mut places = BTreeMap::new();
+        for name in map.keys() {
+            let shard = map.string(name)?.ok_or_else(|| map.wrong(name, "a file's name"))?;
+            if Path::new(shard).file_name() != Some(shard.as_ref()) {
+                return Err(index.error(format!("weight_map places {name} in {shard:?}, which is not a file's name within the folder")));
+            }
+            places.insert(name, shard);
+        }
+        let mut tensors = HashMap::new();
+        for shard in places.values().copied().collect::<BTreeSet<_>>() {
+            let path = folder.join(shard);
+            if !path.exists() {
+                return Err(Error::file(&path, format!("no such file, but {INDEX} names it; download all shards")));
+            }
+            let mut found = Files::read(&path, Arc::new(Mapped::open(&path)?))?.tensors;
+            for name in places.iter().filter(|(_, place)| **place == shard).map(|(name, _)| *name) {
+                let stored = found.remove(name).ok_or_else(|| Error::tensor(name, format!("{INDEX} says it is in {shard}, but it is not")))?;
+                tensors.insert(name.to_owned(), stored);
+            }
+        }
+        Ok(Files { path: folder.to_owned(), tensors })
+    }
+
+    /// How many tensors there are.
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// A tensor's shape.
+    pub fn shape(&self, name: &str) -> Result<&[usize]> {
+        Ok(&self.find(name)?.shape)
+    }
+
+    fn find(&self, name: &str) -> Result<&Stored> {
+        self.tensors.get(name).ok_or_else(|| Error::tensor(name, format!("not in {}, which has {} tensors", self.path.display(), self.tensors.len())))
+    }
+
+    /// A tensor of floating-point numbers, whatever its shape.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        let stored = self.find(name)?;
+        let dtype = match stored.dtype.as_str() {
+            "F32" => Dtype::F32,
+            "F16" => Dtype::F16,
+            "BF16" => Dtype::Bf16,
+            "F64" => Dtype::F64,
+            other => return Err(Error::tensor(name, format!("expected F32, F16, BF16 or F64, found {other}"))),
+        };
+        Ok(Tensor::view(stored.shape.clone(), dtype, stored.memory.clone(), stored.range.clone()))
+    }
+
+    /// A tensor of this shape, axes of size 1 in front aside (a class token is [1, 1, C] or [C]).
+    /// A matrix [out, in] may be stored with its second axis split, as a convolution's.
+    pub fn shaped(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let tensor = self.tensor(name)?;
+        let mut found = tensor.shape();
+        while found.len() > shape.len() && found[0] == 1 {
+            found = &found[1..];
+        }
+        let fits =
+            found == shape || (shape.len() == 2 && found.len() == 4 && found[0] == shape[0] && found[1..].iter().product::<usize>() == shape[1]);
+        match fits {
+            true => Ok(tensor.reshaped(shape.to_vec())),
+            false => Err(Error::tensor(
+                name,
+                format!("expected shape {shape:?} by the configuration, found {:?} in {}", tensor.shape(), self.path.display()),
+            )),
+        }
+    }
+}
+
+/// A mapped file.
+struct Mapped(memmap2::Mmap);
+
+impl Mapped {
+    fn open(path: &Path) -> Result<Mapped> {
+        let file = File::open(path).map_err(Error::io(path))?;
+        if file.metadata().map_err(Error::io(path))?.len() == 0 {
+            return Err(Error::file(path, "the file is empty; download it again"));
+        }
+        // SAFETY: mapped read-only. As with every mapping, another process that shortens the file while
+        // it is in use ends this one; the alternative, a copy of the weights in memory, costs more.
+        unsafe { memmap2::Mmap::map(&file) }.map(Mapped).map_err(Error::io(path))
+    }
+}
+
+impl Bytes for Mapped {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn release(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        {
+            // Whole pages within the range; what neighbours share stays.
+            const PAGE: usize = 16 * 1024;
+            let (start, end) = (range.start.next_multiple_of(PAGE), range.end / PAGE * PAGE);
+            if start < end {
+                // SAFETY: the mapping is read-only and backed by the file, so pages that are dropped are
+                // read from it again at the next access, with the same contents.
+                let released = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+                if let Err(error) = released {
+                    log::debug!("pages stay resident: {error}");
+                }
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+}
+
+/// Bytes within the program.
+struct Embedded(&'static [u8]);
+
+impl Bytes for Embedded {
+    fn bytes(&self) -> &[u8] {
+        self.0
+    }
+
+    fn release(&self, _: Range<usize>) {}
+}
+
+/// Says what a folder without safetensors has instead.
+fn missing(folder: &Path) -> Error {
+    if !folder.is_dir() {
+        return Error::file(folder, format!("no such folder; expected one with config.json and {FILE}"));
+    }
+    let pickles = ["pytorch_model.bin", "model.pth", "pytorch_model.bin.index.json"];
+    match pickles.iter().find(|name| folder.join(name).exists()) {
+        Some(name) => Error::file(
+            folder.join(name),
+            format!("a PyTorch pickle, which can run code when it is read, is not opened; convert it to {FILE} (safetensors.torch.save_file)"),
+        ),
+        None => Error::file(folder, format!("no {FILE} and no {INDEX} in this folder")),
+    }
+}
+
+/// Says what a file is that is not a valid safetensors file, or which tensor of its header is wrong.
+fn explain(bytes: &[u8], error: &str) -> String {
+    let starts: [(&[u8], &str); 4] = [
+        (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull`"),
+        (b"PK\x03\x04", "a PyTorch zip file with a pickle, not safetensors; convert it with safetensors.torch.save_file"),
+        (b"\x80\x02", "a PyTorch pickle, not safetensors; convert it with safetensors.torch.save_file"),
+        (b"<", "a web page, not safetensors; download the file itself"),
+    ];
+    if let Some((_, what)) = starts.iter().find(|(start, _)| bytes.starts_with(start)) {
+        return (*what).to_owned();
+    }
+    match unknown_dtype(bytes) {
+        Some((name, dtype)) => format!("tensor {name} has the unknown element type {dtype}"),
+        None => format!("not a valid safetensors file ({error}); download it again"),
+    }
+}
+
+/// The first tensor of a well-formed header whose type the safetensors crate does not know.
+fn unknown_dtype(bytes: &[u8]) -> Option<(String, String)> {
+    let length = usize::try_from(u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?)).ok()?;
+    let header: serde_json::Map<String, Value> = serde_json::from_slice(bytes.get(8..length.checked_add(8)?)?).ok()?;
+    let unknown = |value: &Value| serde_json::from_value::<safetensors::Dtype>(value.clone()).is_err();
+    header.iter().filter(|(name, _)| *name != "__metadata__").find_map(|(name, info)| {
+        let dtype = info.get("dtype").filter(|dtype| unknown(dtype))?;
+        Some((name.clone(), dtype.to_string()))
+    })
+}

@@ -1,0 +1,98 @@
+//! Where a weight of the model is found in a checkpoint. A family's table is a [`Weights`] of these.
+
+use super::files::Files;
+use super::position::resample;
+use super::weights::{Linear, Norm, Weight, Weights};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// A weight's place.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// One tensor, or several that follow one another along the first axis; the shape is that of all.
+    Stored { names: Vec<String>, shape: Vec<usize> },
+    /// Not in the checkpoint, and zero: a bias that the model does not have.
+    Zeros { shape: Vec<usize> },
+    /// A position table of `prefix` rows and a square grid, resampled to each grid in turn.
+    Positions { name: String, prefix: usize, width: usize, grids: Vec<[usize; 2]> },
+}
+
+impl Source {
+    /// A single tensor.
+    pub fn stored(name: impl Into<String>, shape: &[usize]) -> Source {
+        Source::Stored { names: vec![name.into()], shape: shape.to_vec() }
+    }
+
+    fn load(&self, files: &Files) -> Result<Weight> {
+        let stored = |name: String, tensor| Ok(Weight { name, tensor, stored: true });
+        match self {
+            Source::Zeros { shape } => Ok(Weight { name: "zeros".to_owned(), tensor: Tensor::zeros(shape.clone()), stored: false }),
+            Source::Stored { names, shape } if names.len() == 1 => stored(names[0].clone(), files.shaped(&names[0], shape)?),
+            Source::Stored { names, shape } => {
+                let parts: Vec<Tensor> = names.iter().map(|name| part(files, name, shape)).collect::<Result<_>>()?;
+                let rows: usize = parts.iter().map(|tensor| tensor.shape()[0]).sum();
+                if rows != shape[0] {
+                    return Err(Error::tensor(names.join(" + "), format!("expected {} rows together, found {rows}", shape[0])));
+                }
+                stored(names.join(" + "), Tensor::concatenated(shape.clone(), parts))
+            }
+            Source::Positions { name, prefix, width, grids } => stored(name.clone(), positions(files, name, *prefix, *width, grids)?),
+        }
+    }
+}
+
+/// A tensor of any number of rows, each of the shape that `shape` gives a row.
+fn part(files: &Files, name: &str, shape: &[usize]) -> Result<Tensor> {
+    let row: usize = shape[1..].iter().product();
+    let count = files.shape(name)?.iter().product::<usize>();
+    let mut expected = shape.to_vec();
+    expected[0] = count / row;
+    files.shaped(name, &expected)
+}
+
+fn positions(files: &Files, name: &str, prefix: usize, width: usize, grids: &[[usize; 2]]) -> Result<Tensor> {
+    let found = files.shape(name)?;
+    let rows = found.iter().product::<usize>() / width;
+    let table = files.shaped(name, &[rows, width])?;
+    let last = grids.last().expect("a grid to resample to");
+    let count = |grid: &[usize; 2]| grid[0] * grid[1];
+    if grids.iter().all(|grid| prefix + count(grid) == rows) {
+        return Ok(table);
+    }
+    let side = rows.saturating_sub(prefix).isqrt();
+    if side == 0 || prefix + side * side != rows {
+        let expected = prefix + count(last);
+        return Err(Error::tensor(
+            name,
+            format!("expected {expected} rows for a grid of {} x {}, or a square grid to resample; found {rows}", last[0], last[1]),
+        ));
+    }
+    let values = table.values();
+    let (front, grid_values) = values.split_at(prefix * width);
+    let (resampled, _) = grids.iter().fold((grid_values.to_vec(), [side, side]), |(table, from), &to| (resample(&table, width, from, to), to));
+    Tensor::new([prefix + count(last), width], [front, &resampled].concat())
+}
+
+/// A dense layer `name.weight` [out, in] and `name.bias` [out], which may be absent from the model.
+pub fn linear(name: &str, [out, input]: [usize; 2], has_bias: bool) -> Linear<Source> {
+    let bias = match has_bias {
+        true => Source::stored(format!("{name}.bias"), &[out]),
+        false => Source::Zeros { shape: vec![out] },
+    };
+    Linear { weight: Source::stored(format!("{name}.weight"), &[out, input]), bias }
+}
+
+/// A LayerNorm `name.weight` and `name.bias`, both [width].
+pub fn norm(name: &str, width: usize) -> Norm<Source> {
+    Norm { weight: Source::stored(format!("{name}.weight"), &[width]), bias: Source::stored(format!("{name}.bias"), &[width]) }
+}
+
+impl Weights<Source> {
+    /// Finds each weight.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] for one that is missing, or of another shape or type.
+    pub fn load(self, files: &Files) -> Result<Weights<Weight>> {
+        self.try_map(|source| source.load(files))
+    }
+}

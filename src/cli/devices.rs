@@ -1,0 +1,53 @@
+use super::{Format, Result};
+use clap::Args;
+use serde_json::json;
+use std::io::Write;
+use vitraux::gpu::adapters;
+
+#[derive(Debug, Args)]
+pub struct Devices {
+    /// text, or json: one list
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+impl Devices {
+    pub fn run(self) -> Result<()> {
+        let adapters: Vec<_> = pollster::block_on(adapters()).into_iter().map(|(summary, _)| summary).collect();
+        let mut out = std::io::stdout().lock();
+        match self.format {
+            Format::Text => {
+                for adapter in &adapters {
+                    let mebibytes = adapter.limits.binding_bytes >> 20;
+                    writeln!(out, "{}: {adapter}, {mebibytes} MiB a binding", adapter.index)?;
+                }
+                writeln!(out, "cpu: {} threads", threads())?;
+            }
+            Format::Json => {
+                let mut list: Vec<_> = adapters
+                    .iter()
+                    .map(|adapter| {
+                        json!({
+                            "index": adapter.index,
+                            "name": adapter.name,
+                            "backend": adapter.backend,
+                            "kind": adapter.kind,
+                            "driver": adapter.driver,
+                            "binding_bytes": adapter.limits.binding_bytes,
+                            "buffer_bytes": adapter.limits.buffer_bytes,
+                            "workgroups": adapter.limits.workgroups,
+                            "workgroup_bytes": adapter.limits.workgroup_bytes,
+                        })
+                    })
+                    .collect();
+                list.push(json!({ "name": "cpu", "kind": "cpu", "threads": threads() }));
+                writeln!(out, "{}", serde_json::Value::from(list))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

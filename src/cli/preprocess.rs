@@ -1,0 +1,37 @@
+use super::{Result, tensors};
+use clap::Args;
+use std::path::PathBuf;
+use vitraux::{Checkpoint, Tensor, checkpoint, preprocess};
+
+#[derive(Debug, Args)]
+pub struct Preprocess {
+    /// A folder with config.json and, for transformers, preprocessor_config.json; without it, the built-in model
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// The safetensors file to write: `pixel_values` [B, channels, height, width], F32
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Pictures: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+}
+
+impl Preprocess {
+    pub fn run(self) -> Result<()> {
+        let preprocess = self.model.as_ref().map_or_else(|| Ok(Checkpoint::digits().preprocess), checkpoint::open_preprocess)?;
+        let mut shape = Vec::new();
+        let mut values = Vec::new();
+        for path in &self.images {
+            let pixel_values = preprocess.apply(&preprocess::open(path)?)?;
+            if shape.is_empty() {
+                shape = pixel_values.shape().to_vec();
+            } else if shape[1..] != pixel_values.shape()[1..] {
+                let message = "the model neither resizes nor crops, so all pictures must have one size";
+                return Err(format!("{}: {:?} after {shape:?}; {message}", path.display(), pixel_values.shape()).into());
+            }
+            values.extend_from_slice(&pixel_values.values());
+        }
+        shape[0] = self.images.len();
+        tensors::write(&self.output, [("pixel_values", &Tensor::new(shape, values)?)])
+    }
+}

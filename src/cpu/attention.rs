@@ -1,0 +1,47 @@
+//! Twin of `attention`: scores, softmax and values for a block of queries at a time.
+
+use super::parallel::{for_each_chunk, with_workspace};
+use super::product::{Cores, Into, Matrix, product};
+use super::softmax::normalise;
+use crate::record::{Call, params};
+
+/// Queries whose scores are held at once, by each core: QUERIES × N, never N × N.
+const QUERIES: usize = 32;
+
+params! {
+    /// Parameters of `attention`.
+    Params {
+        /// N, tokens of an image.
+        tokens: u32,
+        /// H, heads.
+        heads: u32,
+        /// Factor on the scores, 1 / sqrt(D).
+        scale: f32,
+    }
+}
+
+/// Twin of `attention`.
+pub fn attention(call: Call<'_>) {
+    let params: Params = *bytemuck::from_bytes(call.params);
+    let [qkv] = call.reads else { panic!("qkv") };
+    let [tokens, heads, head] = [params.tokens, params.heads, call.spec.get("HEAD")].map(|size| size as usize);
+    let width = heads * head;
+    for (image, y) in call.write.chunks_mut(tokens * width).enumerate() {
+        let qkv = &qkv[image * tokens * 3 * width..][..tokens * 3 * width];
+        for_each_chunk(y, QUERIES * width, |block, y| {
+            let queries = y.len() / width;
+            let rows = |part: usize, h: usize, first: usize| &qkv[first * 3 * width + part * width + h * head..];
+            with_workspace(queries * tokens, |scores| {
+                for h in 0..heads {
+                    let q = Matrix { data: rows(0, h, block * QUERIES), row_stride: 3 * width, column_stride: 1 };
+                    let k_transposed = Matrix { data: rows(1, h, 0), row_stride: 1, column_stride: 3 * width };
+                    let v = Matrix { data: rows(2, h, 0), row_stride: 3 * width, column_stride: 1 };
+                    product([queries, tokens, head], params.scale, q, k_transposed, scores, tokens, Into::Overwrite, Cores::One);
+                    scores.chunks_mut(tokens).for_each(normalise);
+                    let scores = Matrix { data: scores, row_stride: tokens, column_stride: 1 };
+                    product([queries, head, tokens], 1.0, scores, v, &mut y[h * head..], width, Into::Overwrite, Cores::One);
+                }
+            });
+        });
+    }
+}

@@ -1,0 +1,91 @@
+//! Twins of the matmul kernels: y = epilogue(x · wᵀ + bias).
+
+use super::activation::{activate, numbered};
+use super::parallel::{for_each_chunk, with_workspace};
+use super::product::{Cores, Into, Matrix, product};
+use crate::record::{Call, params};
+
+params! {
+    /// Parameters of the matmul kernels.
+    Params {
+        /// M, rows of x and y.
+        m: u32,
+        /// N, rows of w.
+        n: u32,
+        /// K, columns of x and w.
+        k: u32,
+        /// Columns of the matrix that y is a band of.
+        stride: u32,
+        /// The band's first column.
+        first: u32,
+    }
+}
+
+impl Params {
+    fn sizes(&self) -> [usize; 3] {
+        [self.m as usize, self.n as usize, self.k as usize]
+    }
+
+    /// Calls `work` with each row's number and its columns of the band, on all cores.
+    fn for_each_row(&self, y: &mut [f32], work: impl Fn(usize, &mut [f32]) + Sync) {
+        let (first, n) = (self.first as usize, self.n as usize);
+        for_each_chunk(y, self.stride as usize, |row, values| work(row, &mut values[first..first + n]));
+    }
+
+    /// Writes or adds x · wᵀ into `y`, whose rows are `stride` apart.
+    fn product(&self, x: &[f32], w: &[f32], y: &mut [f32], stride: usize, into: Into) {
+        let k = self.k as usize;
+        let x = Matrix { data: x, row_stride: k, column_stride: 1 };
+        let w_transposed = Matrix { data: w, row_stride: 1, column_stride: k };
+        product(self.sizes(), 1.0, x, w_transposed, y, stride, into, Cores::All);
+    }
+}
+
+fn add(values: &mut [f32], terms: &[f32]) {
+    values.iter_mut().zip(terms).for_each(|(value, term)| *value += term);
+}
+
+/// Twin of `matmul_bias` and of `matmul_naive`.
+pub fn matmul_bias(call: Call<'_>) {
+    let params: Params = *bytemuck::from_bytes(call.params);
+    let [x, w, bias] = call.reads else { panic!("x, w and bias") };
+    params.product(x, w, &mut call.write[params.first as usize..], params.stride as usize, Into::Overwrite);
+    params.for_each_row(call.write, |_, row| add(row, bias));
+}
+
+/// Twin of `matmul_bias_activation`.
+pub fn matmul_bias_activation(call: Call<'_>) {
+    let params: Params = *bytemuck::from_bytes(call.params);
+    let [x, w, bias] = call.reads else { panic!("x, w and bias") };
+    let activation = numbered(call.spec.get("ACTIVATION"));
+    params.product(x, w, &mut call.write[params.first as usize..], params.stride as usize, Into::Overwrite);
+    params.for_each_row(call.write, |_, row| {
+        add(row, bias);
+        activate(activation, row);
+    });
+}
+
+/// Twin of `matmul_bias_residual`.
+pub fn matmul_bias_residual(call: Call<'_>) {
+    let params: Params = *bytemuck::from_bytes(call.params);
+    let [x, w, bias] = call.reads else { panic!("x, w and bias") };
+    params.product(x, w, &mut call.write[params.first as usize..], params.stride as usize, Into::Add);
+    params.for_each_row(call.write, |_, row| add(row, bias));
+}
+
+/// Twin of `matmul_bias_scale_residual`.
+pub fn matmul_bias_scale_residual(call: Call<'_>) {
+    let params: Params = *bytemuck::from_bytes(call.params);
+    let [x, w, bias, scale] = call.reads else { panic!("x, w, bias and scale") };
+    let [m, n, _] = params.sizes();
+    with_workspace(m * n, |sums| {
+        params.product(x, w, sums, n, Into::Overwrite);
+        let sums = &*sums;
+        params.for_each_row(call.write, |row, values| {
+            let sums = &sums[row * n..][..n];
+            for (((value, sum), bias), scale) in values.iter_mut().zip(sums).zip(*bias).zip(*scale) {
+                *value += scale * (sum + bias);
+            }
+        });
+    });
+}

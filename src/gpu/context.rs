@@ -1,0 +1,188 @@
+//! A device: which adapters there are, what they allow, and the pipelines compiled so far.
+
+use super::shader::specialise;
+use crate::error::{Error, Result};
+use crate::record::{Access, Kernel, Limits, Spec};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// An adapter as a person chooses among several.
+#[derive(Clone, Debug)]
+pub struct AdapterSummary {
+    /// Its place in the list of [`adapters`].
+    pub index: usize,
+    /// The name that the driver gives.
+    pub name: String,
+    /// `Vulkan`, `Metal`, `Dx12` or `BrowserWebGpu`.
+    pub backend: String,
+    /// `discrete GPU`, `integrated GPU`, `virtual GPU`, `software` or `other`.
+    pub kind: &'static str,
+    /// The driver and its version.
+    pub driver: String,
+    /// What it allows.
+    pub limits: Limits,
+}
+
+impl AdapterSummary {
+    fn new(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
+        let info = adapter.get_info();
+        let kind = match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete GPU",
+            wgpu::DeviceType::IntegratedGpu => "integrated GPU",
+            wgpu::DeviceType::VirtualGpu => "virtual GPU",
+            wgpu::DeviceType::Cpu => "software",
+            wgpu::DeviceType::Other => "other",
+        };
+        let driver = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
+        AdapterSummary { index, name: info.name, backend: format!("{:?}", info.backend), kind, driver, limits: limits(&adapter.limits()) }
+    }
+
+    /// Whether the processor does its work.
+    pub fn is_software(&self) -> bool {
+        self.kind == "software"
+    }
+}
+
+impl std::fmt::Display for AdapterSummary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({}, {}, {})", self.name, self.backend, self.kind, self.driver)
+    }
+}
+
+fn limits(limits: &wgpu::Limits) -> Limits {
+    Limits {
+        binding_bytes: limits.max_storage_buffer_binding_size,
+        buffer_bytes: limits.max_buffer_size,
+        workgroups: limits.max_compute_workgroups_per_dimension,
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+    }
+}
+
+/// All adapters of this machine that can compute.
+pub async fn adapters() -> Vec<(AdapterSummary, wgpu::Adapter)> {
+    let descriptor = wgpu::InstanceDescriptor { flags: wgpu::InstanceFlags::empty(), ..wgpu::InstanceDescriptor::new_without_display_handle() };
+    let found = wgpu::Instance::new(descriptor).enumerate_adapters(wgpu::Backends::all()).await;
+    found.into_iter().enumerate().map(|(index, adapter)| (AdapterSummary::new(index, &adapter), adapter)).collect()
+}
+
+/// An open device with its queue.
+#[derive(Debug)]
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    summary: AdapterSummary,
+    pipelines: Mutex<HashMap<(&'static str, Spec), wgpu::ComputePipeline>>,
+    /// The first error that no call could report, since the last one that could.
+    stray_error: Arc<Mutex<Option<String>>>,
+}
+
+impl Gpu {
+    /// Opens an adapter with all that it allows.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the driver refuses.
+    pub async fn open(summary: AdapterSummary, adapter: &wgpu::Adapter) -> Result<Gpu> {
+        Gpu::open_within(summary.limits, summary, adapter).await
+    }
+
+    /// Opens an adapter, but plans as if it had these limits: for tests of what a smaller device would do.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the driver refuses.
+    pub async fn open_within(limits: Limits, summary: AdapterSummary, adapter: &wgpu::Adapter) -> Result<Gpu> {
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("vitraux"),
+            required_limits: adapter.limits(),
+            // Blocks as small as the buffers: weights are allocated once and never moved.
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            ..Default::default()
+        };
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| Error::Device(format!("{summary}: {error}")))?;
+        let stray_error = Arc::new(Mutex::new(None));
+        let stray = stray_error.clone();
+        // wgpu's own handler panics.
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            stray.lock().expect("no panic while it is held").get_or_insert(error.to_string());
+        }));
+        Ok(Gpu { device, queue, summary: AdapterSummary { limits, ..summary }, pipelines: Mutex::default(), stray_error })
+    }
+
+    /// Which adapter it is, and its limits.
+    pub fn summary(&self) -> &AdapterSummary {
+        &self.summary
+    }
+
+    /// The device's own count of its buffers and allocated bytes, where the backend has one.
+    pub fn buffer_counts(&self) -> (isize, isize) {
+        let counters = self.device.get_internal_counters().hal;
+        (counters.buffers.read(), counters.buffer_memory.read())
+    }
+
+    /// Calls `work`; if the device objects to anything in it, that is the result.
+    pub(super) async fn checked<T>(&self, what: &str, work: impl FnOnce() -> T) -> Result<T> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let result = work();
+        let errors = [validation.pop().await, internal.pop().await, memory.pop().await];
+        match errors.into_iter().flatten().next() {
+            None => Ok(result),
+            Some(error) => Err(Error::Device(format!("{}: {what}: {}", self.summary, one_line(&error.to_string())))),
+        }
+    }
+
+    /// Waits until the device has done what was submitted. In a browser this returns at once, and
+    /// the futures of mapped buffers wait.
+    pub(super) fn wait(&self) -> Result<()> {
+        let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
+        let stray = self.stray_error.lock().expect("no panic while it is held").take();
+        match (polled, stray) {
+            (Err(error), _) => Err(Error::Device(format!("{}: {error}", self.summary))),
+            (Ok(_), Some(error)) => Err(Error::Device(format!("{}: {}", self.summary, one_line(&error)))),
+            (Ok(_), None) => Ok(()),
+        }
+    }
+
+    /// The pipeline of a kernel under a spec, compiled at its first use.
+    pub(super) fn pipeline(&self, kernel: &'static Kernel, spec: &Spec) -> wgpu::ComputePipeline {
+        let mut pipelines = self.pipelines.lock().expect("no panic while it is held");
+        pipelines.entry((kernel.name, spec.clone())).or_insert_with(|| self.compile(kernel, spec)).clone()
+    }
+
+    fn compile(&self, kernel: &Kernel, spec: &Spec) -> wgpu::ComputePipeline {
+        let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+            count: None,
+        };
+        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
+        entries.extend(kernel.bindings.iter().map(|binding| {
+            let read_only = binding.access == Access::Read;
+            entry(binding.index, wgpu::BufferBindingType::Storage { read_only })
+        }));
+        let bindings = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
+        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name),
+            bind_group_layouts: &[Some(&bindings)],
+            ..Default::default()
+        });
+        let source = specialise(kernel.wgsl, spec);
+        let module = self
+            .device
+            .create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(source.into()) });
+        self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: Some(&layout),
+            module: &module,
+            entry_point: Some(kernel.name),
+            // Every kernel writes its workgroup memory before it reads it.
+            compilation_options: wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: false, ..Default::default() },
+            cache: None,
+        })
+    }
+}
+
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}

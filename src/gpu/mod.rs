@@ -1,0 +1,11 @@
+//! The GPU through wgpu: choice of a device, compilation of a recording, replay.
+
+mod context;
+mod plan;
+mod shader;
+mod weight_buffers;
+
+pub use context::{AdapterSummary, Gpu, adapters};
+pub use plan::Plan;
+pub use shader::specialise;
+pub use weight_buffers::WeightBuffers;

@@ -1,0 +1,66 @@
+use super::size;
+use crate::cpu::attention_naive::{self as twin, Params};
+use crate::error::Result;
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+
+const WGSL: &str = include_str!("../../shaders/attention_naive.wgsl");
+
+pub static ATTENTION_NAIVE_PROBABILITIES: Kernel = Kernel {
+    name: "attention_naive_probabilities",
+    wgsl: WGSL,
+    params: Params::FIELDS,
+    bindings: &[read(1, "qkv"), write(2, "p")],
+    twin: twin::attention_naive_probabilities,
+};
+
+pub static ATTENTION_NAIVE_VALUES: Kernel = Kernel {
+    name: "attention_naive_values",
+    wgsl: WGSL,
+    params: Params::FIELDS,
+    bindings: &[read(1, "qkv"), read(3, "weights"), write(4, "y")],
+    twin: twin::attention_naive_values,
+};
+
+fn params(batch: usize, tokens: usize, heads: usize, head: usize) -> Vec<u8> {
+    let scale = (head as f32).sqrt().recip();
+    bytemuck::bytes_of(&Params { batch: size(batch), tokens: size(tokens), heads: size(heads), head: size(head), scale }).to_vec()
+}
+
+/// Records the attention probabilities: qkv [B, N, 3·C], p [B, H, N, N], each row a distribution over keys.
+///
+/// # Errors
+/// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
+pub fn attention_naive_probabilities(recording: &mut Recording, label: String, qkv: Buf, p: Buf) -> Result<()> {
+    let &[batch, heads, tokens, _] = recording.shape(p) else { panic!("{label}: p is [B, H, N, N]") };
+    let head = recording.shape(qkv)[2] / (3 * heads);
+    assert_eq!(recording.shape(p), [batch, heads, tokens, tokens], "{label}: p");
+    assert_eq!(recording.shape(qkv), [batch, tokens, 3 * heads * head], "{label}: qkv");
+    recording.dispatch(Dispatch {
+        kernel: &ATTENTION_NAIVE_PROBABILITIES,
+        spec: Spec::default(),
+        params: params(batch, tokens, heads, head),
+        views: [qkv, p].map(|buf| recording.all(buf)).to_vec(),
+        grid: recording.folded(batch * heads * tokens),
+        label,
+    })
+}
+
+/// Records the sum of the values by stored probabilities: qkv [B, N, 3·C], p [B, H, N, N], y [B, N, C].
+///
+/// # Errors
+/// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
+pub fn attention_naive_values(recording: &mut Recording, label: String, qkv: Buf, p: Buf, y: Buf) -> Result<()> {
+    let &[batch, heads, tokens, _] = recording.shape(p) else { panic!("{label}: p is [B, H, N, N]") };
+    let &[_, _, width] = recording.shape(y) else { panic!("{label}: y is [B, N, C]") };
+    assert_eq!(recording.shape(y), [batch, tokens, width], "{label}: y");
+    assert_eq!(recording.shape(p), [batch, heads, tokens, tokens], "{label}: p");
+    assert_eq!(recording.shape(qkv), [batch, tokens, 3 * width], "{label}: qkv");
+    recording.dispatch(Dispatch {
+        kernel: &ATTENTION_NAIVE_VALUES,
+        spec: Spec::default(),
+        params: params(batch, tokens, heads, width / heads),
+        views: [qkv, p, y].map(|buf| recording.all(buf)).to_vec(),
+        grid: recording.folded((batch * tokens * width).div_ceil(64)),
+        label,
+    })
+}

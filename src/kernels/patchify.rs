@@ -1,0 +1,45 @@
+use super::size;
+use crate::cpu::patchify::{self as twin, Params};
+use crate::error::Result;
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+
+pub static PATCHIFY: Kernel = Kernel {
+    name: "patchify",
+    wgsl: include_str!("../../shaders/patchify.wgsl"),
+    params: Params::FIELDS,
+    bindings: &[read(1, "pixels"), read(2, "w"), read(3, "bias"), write(4, "y")],
+    twin: twin::patchify,
+};
+
+/// Records the projection of the flattened patches (Dosovitskiy et al. 2021, equation 1): pixels
+/// [B, channels, height, width], w [C, channels · patch height · patch width], bias [C], y [B, P, C].
+/// Pixels at the lower and right edge that fill no patch are ignored, as a strided convolution does.
+/// The flattening happens while the pixels are loaded; no matrix of patches is stored.
+///
+/// # Errors
+/// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
+pub fn patchify(recording: &mut Recording, label: String, pixels: Buf, [w, bias]: [Buf; 2], patch: [usize; 2], y: Buf) -> Result<()> {
+    let &[batch, channels, height, image_width] = recording.shape(pixels) else { panic!("{label}: pixels are [B, channels, height, width]") };
+    let &[_, patches, width] = recording.shape(y) else { panic!("{label}: y is [B, P, C]") };
+    let grid = [height / patch[0], image_width / patch[1]];
+    assert_eq!(recording.shape(y), [batch, grid[0] * grid[1], width], "{label}: y");
+    assert_eq!(recording.shape(w), [width, channels * patch[0] * patch[1]], "{label}: w");
+    assert_eq!(recording.shape(bias), [width], "{label}: bias");
+    let params = Params {
+        batch: size(batch),
+        channels: size(channels),
+        image_height: size(height),
+        image_width: size(image_width),
+        patch_height: size(patch[0]),
+        patch_width: size(patch[1]),
+        width: size(width),
+    };
+    recording.dispatch(Dispatch {
+        kernel: &PATCHIFY,
+        spec: Spec::default(),
+        params: bytemuck::bytes_of(&params).to_vec(),
+        views: [pixels, w, bias, y].map(|buf| recording.all(buf)).to_vec(),
+        grid: [size(width.div_ceil(64)), size((batch * patches).div_ceil(64)), 1],
+        label,
+    })
+}

@@ -1,0 +1,32 @@
+use super::size;
+use crate::cpu::pool::{self as twin, Params};
+use crate::error::Result;
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use std::ops::Range;
+
+pub static POOL: Kernel = Kernel {
+    name: "pool",
+    wgsl: include_str!("../../shaders/pool.wgsl"),
+    params: Params::FIELDS,
+    bindings: &[read(1, "x"), write(2, "y")],
+    twin: twin::pool,
+};
+
+/// Records the mean over a range of tokens: x [B, N, C], y [B, C]. A range of one token selects it.
+///
+/// # Errors
+/// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
+pub fn pool(recording: &mut Recording, label: String, x: Buf, tokens: Range<usize>, y: Buf) -> Result<()> {
+    let &[batch, count, width] = recording.shape(x) else { panic!("{label}: x is [B, N, C]") };
+    assert_eq!(recording.shape(y), [batch, width], "{label}: y");
+    assert!(!tokens.is_empty() && tokens.end <= count, "{label}: tokens {tokens:?} of {count}");
+    let params = Params { batch: size(batch), tokens: size(count), width: size(width), first: size(tokens.start), count: size(tokens.len()) };
+    recording.dispatch(Dispatch {
+        kernel: &POOL,
+        spec: Spec::default(),
+        params: bytemuck::bytes_of(&params).to_vec(),
+        views: [x, y].map(|buf| recording.all(buf)).to_vec(),
+        grid: recording.folded((batch * width).div_ceil(64)),
+        label,
+    })
+}

@@ -1,0 +1,29 @@
+use super::{rows, size};
+use crate::cpu::softmax::{self as twin, Params};
+use crate::error::Result;
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+
+pub static SOFTMAX: Kernel = Kernel {
+    name: "softmax",
+    wgsl: include_str!("../../shaders/softmax.wgsl"),
+    params: Params::FIELDS,
+    bindings: &[read(1, "x"), write(2, "y")],
+    twin: twin::softmax,
+};
+
+/// Records softmax over the last axis: x and y [.., width].
+///
+/// # Errors
+/// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
+pub fn softmax(recording: &mut Recording, label: String, x: Buf, y: Buf) -> Result<()> {
+    let (count, width) = rows(recording.shape(x));
+    assert_eq!(recording.shape(x), recording.shape(y), "{label}: x and y");
+    recording.dispatch(Dispatch {
+        kernel: &SOFTMAX,
+        spec: Spec::default(),
+        params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width) }).to_vec(),
+        views: [x, y].map(|buf| recording.all(buf)).to_vec(),
+        grid: recording.folded(count),
+        label,
+    })
+}

@@ -1,0 +1,44 @@
+//! Vision Transformer inference on any GPU: compute kernels written by hand in WGSL, chained by a small
+//! orchestrator on wgpu, with a CPU executor that is both the reference of the tests and the fallback.
+//!
+//! ```
+//! use vitraux::{Checkpoint, DeviceChoice, Engine, Tensor};
+//!
+//! # fn main() -> vitraux::Result<()> {
+//! let checkpoint = Checkpoint::digits(); // or Checkpoint::open("a folder from the hub")?
+//! let mut engine = Engine::load_blocking(checkpoint, &DeviceChoice::Auto)?;
+//! let pixel_values = Tensor::zeros([1, 1, 32, 32]);
+//! let outputs = engine.forward_blocking(&pixel_values, &["logits", "hidden.3"])?;
+//! assert_eq!(outputs["logits"].shape(), [1, 10]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The modules are floors of a house, and each uses only those below it: [`engine`] on [`model`] on
+//! [`kernels`] on [`cpu`], [`gpu`], [`checkpoint`] and [`preprocess`] on [`record`] on [`config`],
+//! [`tensor`] and errors.
+//!
+//! The legend of all shapes: B batch, N tokens, P patches, C width, H heads, D head width, F MLP width.
+
+#![deny(missing_docs)]
+
+pub mod checkpoint;
+pub mod config;
+pub mod cpu;
+pub mod device;
+pub mod engine;
+mod error;
+mod filter;
+pub mod gpu;
+pub mod kernels;
+pub mod model;
+pub mod preprocess;
+pub mod record;
+mod tensor;
+
+pub use checkpoint::Checkpoint;
+pub use device::{Device, DeviceChoice};
+pub use engine::{Engine, Outputs, Prediction};
+pub use error::{Error, Result};
+pub use preprocess::Picture;
+pub use tensor::{Bytes, Dtype, Tensor};

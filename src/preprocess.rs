@@ -1,0 +1,175 @@
+//! From 8-bit pictures to `pixel_values`, as timm and transformers do it with Pillow.
+//!
+//! The resampling is Pillow's own (`libImaging/Resample.c`, versions up to 12): horizontal pass first,
+//! 22-bit fixed-point weights, each pass rounded to 8 bits. Only what the crop keeps is computed.
+
+#[cfg(feature = "image")]
+mod decode;
+mod resample;
+
+#[cfg(feature = "image")]
+pub use decode::{decode, open};
+
+use crate::config::{Crop, CropRounding, Preprocess, Resize};
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+use resample::{Window, resample};
+
+/// An 8-bit picture, rows from the top, channels interleaved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// Pixels along the width.
+    pub width: usize,
+    /// Pixels along the height.
+    pub height: usize,
+    /// 1 (grey) or 3 (RGB).
+    pub channels: usize,
+    /// height · width · channels values.
+    pub data: Vec<u8>,
+}
+
+impl Picture {
+    /// A picture of the given values.
+    ///
+    /// # Errors
+    /// If there are not height · width · channels of them, or none.
+    pub fn new([height, width]: [usize; 2], channels: usize, data: Vec<u8>) -> Result<Picture> {
+        let count = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(channels));
+        match count == Some(data.len()) && !data.is_empty() {
+            true => Ok(Picture { width, height, channels, data }),
+            false => Err(Error::Argument(format!(
+                "a picture of {width} x {height} pixels and {channels} channels cannot be made of {} values",
+                data.len()
+            ))),
+        }
+    }
+
+    /// As many channels as a model takes; grey from RGB is Pillow's `convert("L")` (ITU-R 601-2 luma).
+    fn with_channels(&self, channels: usize) -> Result<Picture> {
+        let data = match (self.channels, channels) {
+            (from, to) if from == to => self.data.clone(),
+            (1, 3) => self.data.iter().flat_map(|&grey| [grey; 3]).collect(),
+            (3, 1) => self.data.chunks_exact(3).map(luma).collect(),
+            _ => {
+                return Err(Error::Argument(format!(
+                    "the model takes {channels} channels, a picture has {}; give it pixel_values through `forward`",
+                    self.channels
+                )));
+            }
+        };
+        Ok(Picture { channels, data, ..*self })
+    }
+}
+
+fn luma(rgb: &[u8]) -> u8 {
+    let sum = u32::from(rgb[0]) * 19595 + u32::from(rgb[1]) * 38470 + u32::from(rgb[2]) * 7471 + 0x8000;
+    (sum >> 16) as u8
+}
+
+impl Preprocess {
+    /// `pixel_values` [1, channels, height, width] of a picture.
+    ///
+    /// # Errors
+    /// If the picture's channels cannot be turned into the model's.
+    pub fn apply(&self, picture: &Picture) -> Result<Tensor> {
+        let picture = picture.with_channels(self.channels)?;
+        let size = resized(self.resize, [picture.height, picture.width]);
+        let framed = self.crop.as_ref().map_or_else(|| Frame::whole(size), |crop| Frame::new(crop, size));
+        let window = resample(&picture, size, framed.window, self.filter);
+        let [height, width] = framed.size;
+        let fill = self.crop.as_ref().map_or([0; 3], |crop| crop.fill);
+        let mut values = Vec::with_capacity(self.channels * height * width);
+        for channel in 0..self.channels {
+            let table: Vec<f32> = (0..=255).map(|level| self.normalised(level, channel)).collect();
+            let plane = values.len();
+            values.resize(plane + height * width, table[usize::from(fill[channel.min(2)])]);
+            for (y, row) in window.data.chunks_exact(window.width * self.channels).enumerate() {
+                let line = &mut values[plane + (framed.offset[0] + y) * width + framed.offset[1]..];
+                for (value, pixel) in line.iter_mut().zip(row.chunks_exact(self.channels)) {
+                    *value = table[usize::from(pixel[channel])];
+                }
+            }
+        }
+        Tensor::new([1, self.channels, height, width], values)
+    }
+
+    /// The value of a level from 0 to 255; each step is rounded to f32, as in the references.
+    fn normalised(&self, level: u8, channel: usize) -> f32 {
+        ((f64::from(level) * self.scale) as f32 - self.mean[channel]) / self.std[channel]
+    }
+}
+
+/// The size that a picture of [height, width] is resized to.
+fn resized(resize: Resize, [height, width]: [usize; 2]) -> [usize; 2] {
+    let by_ratio = |ratio: f64| [height, width].map(|size| ((size as f64 / ratio).round_ties_even() as usize).max(1));
+    let ratios = |target: [usize; 2]| [height as f64 / target[0] as f64, width as f64 / target[1] as f64];
+    match resize {
+        Resize::Keep => [height, width],
+        Resize::Exact(size) => size,
+        Resize::ShortestEdge(edge) => {
+            let long = |long: usize, short: usize| (edge as u128 * long as u128 / short as u128) as usize;
+            if width <= height { [long(height, width), edge] } else { [edge, long(width, height)] }
+        }
+        Resize::Cover(target) => by_ratio(ratios(target)[0].min(ratios(target)[1])),
+        Resize::Fit(target) => by_ratio(ratios(target)[0].max(ratios(target)[1])),
+    }
+}
+
+/// Where the resized picture comes to lie in the result.
+struct Frame {
+    /// Height and width of the result.
+    size: [usize; 2],
+    /// The part of the resized picture that is seen.
+    window: Window,
+    /// Row and column of that part in the result.
+    offset: [usize; 2],
+}
+
+impl Frame {
+    fn whole(size: [usize; 2]) -> Frame {
+        Frame { size, window: Window { top: 0, left: 0, height: size[0], width: size[1] }, offset: [0, 0] }
+    }
+
+    fn new(crop: &Crop, picture: [usize; 2]) -> Frame {
+        let [(top, down, height), (left, across, width)] = [0, 1].map(|axis| placed(crop.rounding, picture[axis], crop.size[axis]));
+        Frame { size: crop.size, window: Window { top, left, height, width }, offset: [down, across] }
+    }
+}
+
+/// Along one axis: the first pixel of the picture that is seen, where it comes to lie, and how many follow.
+fn placed(rounding: CropRounding, picture: usize, crop: usize) -> (usize, usize, usize) {
+    if picture < crop {
+        let missing = crop - picture;
+        // transformers' Pillow path pads with the larger half in front, torchvision with the smaller.
+        let front = if rounding == CropRounding::Down { missing.div_ceil(2) } else { missing / 2 };
+        return (0, front, picture);
+    }
+    let spare = picture - crop;
+    let first = match rounding {
+        CropRounding::Down => spare / 2,
+        CropRounding::HalfEven => (spare as f64 / 2.0).round_ties_even() as usize,
+    };
+    (first, 0, crop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_follow_the_references_rounding() {
+        assert_eq!(resized(Resize::ShortestEdge(71), [101, 143]), [71, 100]);
+        assert_eq!(resized(Resize::ShortestEdge(64), [300, 1]), [19200, 64]);
+        assert_eq!(resized(Resize::Cover([142, 80]), [247, 331]), [142, 190]);
+        assert_eq!(resized(Resize::Fit([96, 96]), [247, 331]), [72, 96]);
+    }
+
+    #[test]
+    fn half_a_pixel_is_rounded_as_each_reference_does() {
+        assert_eq!(placed(CropRounding::HalfEven, 71, 64), (4, 0, 64));
+        assert_eq!(placed(CropRounding::HalfEven, 69, 64), (2, 0, 64));
+        assert_eq!(placed(CropRounding::Down, 71, 64), (3, 0, 64));
+        assert_eq!(placed(CropRounding::HalfEven, 61, 64), (0, 1, 61));
+        assert_eq!(placed(CropRounding::Down, 61, 64), (0, 2, 61));
+    }
+}

@@ -1,0 +1,96 @@
+//! Picture files through the `image` crate, to RGB or grey as Pillow's `convert` gives it.
+
+use super::Picture;
+use crate::error::{Error, Result};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader};
+use std::io::{BufRead, Cursor, Seek};
+use std::path::Path;
+
+/// The most bytes of a decoded picture, its conversion included: 55 megapixels of 8-bit RGB. A file of
+/// a few bytes can claim any size.
+const LARGEST: u64 = 160 * 1024 * 1024;
+
+/// Reads a picture file, whatever its extension says, and turns it by its EXIF orientation.
+///
+/// # Errors
+/// [`Error::Picture`] if it is no picture, damaged, or larger than 160 MiB when decoded.
+pub fn open(path: impl AsRef<Path>) -> Result<Picture> {
+    let path = path.as_ref();
+    let file = std::fs::File::open(path).map_err(Error::io(path))?;
+    if file.metadata().map_err(Error::io(path))?.is_dir() {
+        return Err(Error::picture(path, "a folder, not a picture"));
+    }
+    read(path, std::io::BufReader::new(file))
+}
+
+/// Decodes a picture in memory; `name` is what messages call it.
+///
+/// # Errors
+/// As [`open`].
+pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture> {
+    read(Path::new(name), Cursor::new(bytes))
+}
+
+fn read(path: &Path, input: impl BufRead + Seek) -> Result<Picture> {
+    let failed = |error: ImageError| Error::picture(path, message(&error));
+    let reader = ImageReader::new(input).with_guessed_format().map_err(Error::io(path))?;
+    if reader.format().is_none() {
+        return Err(Error::picture(path, "not a picture of a known format (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM), or empty"));
+    }
+    let mut decoder = reader.into_decoder().map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 {
+        return Err(Error::picture(path, format!("{width} x {height} pixels: the file is damaged")));
+    }
+    let decoded = pixels * u64::from(decoder.color_type().bytes_per_pixel());
+    // Eight-bit RGB and RGBA are taken over where they lie.
+    let converted = if matches!(decoder.color_type(), image::ColorType::Rgb8 | image::ColorType::Rgba8) { 0 } else { pixels * 3 };
+    if decoded + converted > LARGEST {
+        return Err(Error::picture(
+            path,
+            format!("{width} x {height} pixels are too large: at most {} MiB when decoded; scale it down first", LARGEST >> 20),
+        ));
+    }
+    // A broken orientation is no reason to refuse the picture.
+    let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    image.apply_orientation(orientation);
+    Ok(picture(image))
+}
+
+fn message(error: &ImageError) -> String {
+    match error {
+        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => "the file is cut short".to_owned(),
+        other => format!("cannot be decoded: {other}"),
+    }
+}
+
+/// Alpha is dropped and 16-bit levels keep their upper byte, as Pillow does it.
+fn picture(image: DynamicImage) -> Picture {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let high = |level: u16| (level >> 8) as u8;
+    let (channels, data) = match image {
+        DynamicImage::ImageLuma8(grey) => (1, grey.into_raw()),
+        DynamicImage::ImageLumaA8(grey) => (1, without_last(grey.into_raw(), 2)),
+        DynamicImage::ImageRgb8(rgb) => (3, rgb.into_raw()),
+        DynamicImage::ImageRgba8(rgba) => (3, without_last(rgba.into_raw(), 4)),
+        DynamicImage::ImageLuma16(grey) => (1, grey.into_raw().into_iter().map(high).collect()),
+        DynamicImage::ImageLumaA16(grey) => (1, grey.into_raw().chunks_exact(2).map(|pixel| high(pixel[0])).collect()),
+        DynamicImage::ImageRgb16(rgb) => (3, rgb.into_raw().into_iter().map(high).collect()),
+        DynamicImage::ImageRgba16(rgba) => (3, rgba.into_raw().chunks_exact(4).flat_map(|pixel| [0, 1, 2].map(|i| high(pixel[i]))).collect()),
+        other => (3, other.into_rgb8().into_raw()),
+    };
+    Picture { width, height, channels, data }
+}
+
+/// Drops every `channels`-th value, in place.
+fn without_last(mut data: Vec<u8>, channels: usize) -> Vec<u8> {
+    let kept = channels - 1;
+    let pixels = data.len() / channels;
+    for pixel in 0..pixels {
+        data.copy_within(pixel * channels..pixel * channels + kept, pixel * kept);
+    }
+    data.truncate(pixels * kept);
+    data
+}

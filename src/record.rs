@@ -1,0 +1,405 @@
+//! A forward pass as plain data: buffers, dispatches in order, and what is read back.
+//!
+//! The kernels write a [`Recording`]; `gpu` and `cpu` replay it. Nothing here knows a device.
+
+use crate::error::{Error, Result};
+
+/// The most buffers that a kernel binds, its parameters aside (WebGPU guarantees 8).
+pub const MAX_BINDINGS: usize = 8;
+
+/// A kernel: one entry point of a WGSL file, and the function that does the same on the CPU.
+#[derive(Debug)]
+pub struct Kernel {
+    /// The entry point's name, which starts with the file's stem.
+    pub name: &'static str,
+    /// The file's text, `#import` lines not yet resolved.
+    pub wgsl: &'static str,
+    /// Fields of the uniform struct `Params` at binding 0, in order.
+    pub params: &'static [Field],
+    /// The storage buffers in the order in which a dispatch lists them. Exactly one is written.
+    pub bindings: &'static [Binding],
+    /// The same work on the CPU.
+    pub twin: Twin,
+}
+
+/// A 32-bit field of a kernel's parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    /// Its name, in Rust as in WGSL.
+    pub name: &'static str,
+    /// `u32` or `f32`.
+    pub kind: &'static str,
+}
+
+/// A storage buffer of a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Binding {
+    /// The number in `@binding(…)`.
+    pub index: u32,
+    /// The variable's name.
+    pub name: &'static str,
+    /// What the kernel does with it.
+    pub access: Access,
+}
+
+/// What a kernel does with a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Only reads it.
+    Read,
+    /// Writes it, and may read what was there.
+    Write,
+}
+
+/// A binding that is read.
+pub(crate) const fn read(index: u32, name: &'static str) -> Binding {
+    Binding { index, name, access: Access::Read }
+}
+
+/// A binding that is written.
+pub(crate) const fn write(index: u32, name: &'static str) -> Binding {
+    Binding { index, name, access: Access::Write }
+}
+
+/// A kernel's CPU twin.
+pub type Twin = fn(Call<'_>);
+
+/// What a twin is called with.
+pub struct Call<'a> {
+    /// The bytes of the kernel's parameters.
+    pub params: &'a [u8],
+    /// Values of the kernel's constants.
+    pub spec: &'a Spec,
+    /// The buffers that are only read, in the order of the kernel's bindings.
+    pub reads: &'a [&'a [f32]],
+    /// The buffer that is written.
+    pub write: &'a mut [f32],
+}
+
+/// Declares a kernel's parameters once: the struct that Rust fills and the fields that the contract
+/// test compares with WGSL. Every field has 4 bytes, so that both lay them out alike.
+macro_rules! params {
+    ($(#[$meta:meta])* $name:ident { $($(#[$field_meta:meta])* $field:ident: $kind:ident),* $(,)? }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+        pub struct $name { $($(#[$field_meta])* pub $field: $kind),* }
+
+        impl $name {
+            /// The fields in order, for the kernel's descriptor.
+            pub const FIELDS: &'static [$crate::record::Field] =
+                &[$($crate::record::Field { name: stringify!($field), kind: stringify!($kind) }),*];
+        }
+    };
+}
+pub(crate) use params;
+
+/// Values for a kernel's WGSL constants, by name. With the kernel it is the key of a pipeline.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Spec(pub Vec<(&'static str, u32)>);
+
+impl Spec {
+    /// The value of a constant that the recording kernel has set.
+    pub fn get(&self, name: &str) -> u32 {
+        let found = self.0.iter().find(|(constant, _)| *constant == name);
+        found.unwrap_or_else(|| panic!("the spec sets no constant {name}")).1
+    }
+}
+
+/// What a device allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a buffer that one binding can reach.
+    pub binding_bytes: u64,
+    /// Bytes of one buffer.
+    pub buffer_bytes: u64,
+    /// Workgroups along each dimension of a grid.
+    pub workgroups: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+}
+
+impl Limits {
+    /// Those of a device that has none, such as the CPU.
+    pub const NONE: Limits = Limits { binding_bytes: u64::MAX, buffer_bytes: u64::MAX, workgroups: u32::MAX, workgroup_bytes: u32::MAX };
+}
+
+/// A handle of a buffer in a [`Recording`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Buf(usize);
+
+impl Buf {
+    /// Its place in [`Recording::buffers`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// A buffer of f32 in a recording.
+#[derive(Clone, Debug)]
+pub struct BufferInfo {
+    /// What it holds, for messages and debuggers.
+    pub label: String,
+    /// Sizes of its axes, outermost first.
+    pub shape: Vec<usize>,
+    /// Where its contents come from.
+    pub role: Role,
+}
+
+impl BufferInfo {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has no element; a recording refuses such buffers.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.len() as u64 * 4
+    }
+}
+
+/// Where a buffer's contents come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The caller, before each run; the number counts the inputs.
+    Input(usize),
+    /// The checkpoint, once; the number counts the weights.
+    Weight(usize),
+    /// Earlier dispatches.
+    Scratch,
+}
+
+/// A buffer, or a stretch of it, as a dispatch binds it.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// The buffer.
+    pub buf: Buf,
+    /// First element.
+    pub offset: usize,
+    /// Number of elements.
+    pub len: usize,
+}
+
+/// One kernel call.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    /// The kernel.
+    pub kernel: &'static Kernel,
+    /// Values of its constants.
+    pub spec: Spec,
+    /// What it computes, such as `block3.attention`.
+    pub label: String,
+    /// The bytes of its parameters.
+    pub params: Vec<u8>,
+    /// A view for each of the kernel's bindings.
+    pub views: Vec<View>,
+    /// Workgroups along x, y and z.
+    pub grid: [u32; 3],
+}
+
+/// A step of a recording.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Runs a kernel.
+    Dispatch(Dispatch),
+    /// Keeps what a buffer holds at this point as an output.
+    Save {
+        /// The buffer.
+        from: Buf,
+        /// Its place in [`Recording::outputs`].
+        output: usize,
+    },
+}
+
+/// An output of a recording.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The name that callers ask for.
+    pub name: String,
+    /// Sizes of its axes, outermost first.
+    pub shape: Vec<usize>,
+}
+
+/// Dispatches over named buffers, checked as they are recorded.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    limits: Limits,
+    buffers: Vec<BufferInfo>,
+    commands: Vec<Command>,
+    outputs: Vec<Output>,
+}
+
+impl Recording {
+    /// An empty recording for a device with these limits.
+    pub fn new(limits: Limits) -> Recording {
+        Recording { limits, buffers: Vec::new(), commands: Vec::new(), outputs: Vec::new() }
+    }
+
+    /// What the device allows.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// All buffers, by [`Buf::index`].
+    pub fn buffers(&self) -> &[BufferInfo] {
+        &self.buffers
+    }
+
+    /// All steps in order.
+    pub fn commands(&self) -> &[Command] {
+        &self.commands
+    }
+
+    /// What is read back.
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// Sizes of a buffer's axes.
+    pub fn shape(&self, buf: Buf) -> &[usize] {
+        &self.buffers[buf.0].shape
+    }
+
+    /// The whole of a buffer.
+    pub fn all(&self, buf: Buf) -> View {
+        View { buf, offset: 0, len: self.buffers[buf.0].len() }
+    }
+
+    /// Bytes of the buffers that only this recording needs.
+    pub fn scratch_bytes(&self) -> u64 {
+        self.buffers.iter().filter(|buffer| !matches!(buffer.role, Role::Weight(_))).map(BufferInfo::bytes).sum()
+    }
+
+    /// A buffer that the caller fills before each run.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the device cannot hold it; so for every kind of buffer.
+    pub fn input(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
+        let count = self.count(|role| matches!(role, Role::Input(_)));
+        self.buffer(label, shape, Role::Input(count))
+    }
+
+    /// A buffer that the checkpoint fills, once.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn weight(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
+        let count = self.count(|role| matches!(role, Role::Weight(_)));
+        self.buffer(label, shape, Role::Weight(count))
+    }
+
+    /// A buffer that dispatches fill.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn scratch(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
+        self.buffer(label, shape, Role::Scratch)
+    }
+
+    fn count(&self, is: impl Fn(Role) -> bool) -> usize {
+        self.buffers.iter().filter(|buffer| is(buffer.role)).count()
+    }
+
+    fn buffer(&mut self, label: impl Into<String>, shape: &[usize], role: Role) -> Result<Buf> {
+        let label = label.into();
+        let elements = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size as u64));
+        let bytes = elements.and_then(|count| count.checked_mul(4)).filter(|&bytes| bytes <= self.limits.buffer_bytes);
+        match bytes {
+            None => Err(Error::Limit(format!(
+                "{label} {shape:?} is larger than the {} that this device allows for one buffer; use a smaller batch or --device cpu",
+                mebibytes(self.limits.buffer_bytes)
+            ))),
+            Some(0) => panic!("{label} {shape:?} is empty"),
+            Some(_) => {
+                self.buffers.push(BufferInfo { label, shape: shape.to_vec(), role });
+                Ok(Buf(self.buffers.len() - 1))
+            }
+        }
+    }
+
+    /// Records a kernel call.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the grid or a binding is larger than the device allows.
+    ///
+    /// # Panics
+    /// If the call contradicts the kernel's descriptor, or binds a written buffer twice.
+    pub fn dispatch(&mut self, dispatch: Dispatch) -> Result<()> {
+        let Dispatch { kernel, label, params, views, grid, .. } = &dispatch;
+        assert_eq!(views.len(), kernel.bindings.len(), "{label}: bindings of {}", kernel.name);
+        assert_eq!(params.len(), kernel.params.len() * 4, "{label}: parameters of {}", kernel.name);
+        assert!(grid.iter().all(|&count| count > 0), "{label}: empty grid {grid:?}");
+        for (binding, view) in kernel.bindings.iter().zip(views) {
+            let buffer = &self.buffers[view.buf.0];
+            assert!(view.len > 0 && view.offset + view.len <= buffer.len(), "{label}: {} reaches outside {}", binding.name, buffer.label);
+            if binding.access == Access::Write {
+                let users = views.iter().filter(|other| other.buf == view.buf).count();
+                assert_eq!(users, 1, "{label}: {} is written and bound twice", buffer.label);
+                assert_eq!(buffer.role, Role::Scratch, "{label}: {} is not for writing", buffer.label);
+            }
+            let bytes = view.len as u64 * 4;
+            if bytes > self.limits.binding_bytes {
+                return Err(Error::Limit(format!(
+                    "{label} needs {} of {} in one binding, this device allows {}; use a smaller batch or --device cpu",
+                    mebibytes(bytes),
+                    buffer.label,
+                    mebibytes(self.limits.binding_bytes)
+                )));
+            }
+        }
+        if let Some(count) = grid.iter().find(|&&count| count > self.limits.workgroups) {
+            return Err(Error::Limit(format!(
+                "{label} needs {count} workgroups along one dimension, this device allows {}; use a smaller batch or --device cpu",
+                self.limits.workgroups
+            )));
+        }
+        self.commands.push(Command::Dispatch(dispatch));
+        Ok(())
+    }
+
+    /// Keeps what `from` holds at this point under `name`.
+    pub fn save(&mut self, name: impl Into<String>, from: Buf) {
+        self.outputs.push(Output { name: name.into(), shape: self.shape(from).to_vec() });
+        self.commands.push(Command::Save { from, output: self.outputs.len() - 1 });
+    }
+
+    /// A grid of at least `count` workgroups in a row, folded over x and y where the device's limit
+    /// asks for it; `fold` in `shaders/common/grid.wgsl` undoes it.
+    pub fn folded(&self, count: usize) -> [u32; 3] {
+        let across = count.min(self.limits.workgroups as usize).max(1);
+        let down = count.div_ceil(across);
+        [across as u32, u32::try_from(down).unwrap_or(u32::MAX), 1]
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grid_is_folded_to_the_limit_and_covers_the_count() {
+        let recording = Recording::new(Limits { workgroups: 10, ..Limits::NONE });
+        assert_eq!(recording.folded(7), [7, 1, 1]);
+        assert_eq!(recording.folded(10), [10, 1, 1]);
+        assert_eq!(recording.folded(11), [10, 2, 1]);
+        assert_eq!(recording.folded(0), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_buffer_over_the_limit_is_an_error_that_says_so() {
+        let mut recording = Recording::new(Limits { buffer_bytes: 1024 * 1024, ..Limits::NONE });
+        assert!(recording.scratch("small", &[1024, 256]).is_ok());
+        let error = recording.scratch("large", &[1024, 257]).unwrap_err().to_string();
+        assert!(error.contains("large [1024, 257]") && error.contains("1.0 MiB"), "{error}");
+        assert!(recording.scratch("overflow", &[usize::MAX, usize::MAX]).is_err());
+    }
+}

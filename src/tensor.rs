@@ -1,0 +1,215 @@
+//! A named block of numbers on the host: a shape and bytes that may lie in a memory-mapped file.
+
+use crate::error::{Error, Result};
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Element types that weights are stored in. Arithmetic is f32 throughout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of a binary32.
+    Bf16,
+    /// IEEE 754 binary64; narrowed when read.
+    F64,
+}
+
+impl Dtype {
+    /// Bytes per element.
+    pub fn size(self) -> usize {
+        match self {
+            Dtype::F64 => 8,
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::Bf16 => 2,
+        }
+    }
+}
+
+/// Memory that tensors share: a mapped file, or a vector.
+pub trait Bytes: Send + Sync {
+    /// The whole of it.
+    fn bytes(&self) -> &[u8];
+
+    /// Says that `range` will not be read again soon, so that its pages need not stay resident.
+    fn release(&self, range: Range<usize>);
+}
+
+struct OwnedF32(Vec<f32>);
+
+impl Bytes for OwnedF32 {
+    fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+
+    fn release(&self, _: Range<usize>) {}
+}
+
+#[derive(Clone)]
+struct Part {
+    dtype: Dtype,
+    memory: Arc<dyn Bytes>,
+    range: Range<usize>,
+}
+
+impl Part {
+    fn bytes(&self) -> &[u8] {
+        &self.memory.bytes()[self.range.clone()]
+    }
+
+    /// The part as f32 where it lies, if it is stored so and aligned.
+    fn in_place(&self) -> Option<&[f32]> {
+        match self.dtype {
+            Dtype::F32 => bytemuck::try_cast_slice(self.bytes()).ok(),
+            Dtype::F16 | Dtype::Bf16 | Dtype::F64 => None,
+        }
+    }
+
+    fn extend(&self, out: &mut Vec<f32>) {
+        let bytes = self.bytes();
+        let halves = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+        match self.dtype {
+            Dtype::F32 => out.extend(bytes.chunks_exact(4).map(|quad| f32::from_le_bytes([quad[0], quad[1], quad[2], quad[3]]))),
+            Dtype::F64 => out.extend(bytemuck::pod_collect_to_vec::<u8, f64>(bytes).into_iter().map(|value| value as f32)),
+            Dtype::F16 => out.extend(halves().map(|pair| half::f16::from_le_bytes(pair).to_f32())),
+            Dtype::Bf16 => out.extend(halves().map(|pair| half::bf16::from_le_bytes(pair).to_f32())),
+        }
+    }
+}
+
+/// A dense row-major tensor. It may be the concatenation, along the first axis, of several stored
+/// ones (query, key and value of a transformers checkpoint make one packed matrix).
+#[derive(Clone)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    parts: Vec<Part>,
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor{:?}", self.shape)
+    }
+}
+
+impl Tensor {
+    /// A tensor of the given values.
+    ///
+    /// # Errors
+    /// If `values` are not as many as `shape` says.
+    pub fn new(shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Tensor> {
+        let shape = shape.into();
+        let expected = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        if expected != Some(values.len()) {
+            return Err(Error::Argument(format!("a tensor of shape {shape:?} cannot be made of {} values", values.len())));
+        }
+        let range = 0..size_of_val(values.as_slice());
+        let part = Part { dtype: Dtype::F32, memory: Arc::new(OwnedF32(values)), range };
+        Ok(Tensor { shape, parts: vec![part] })
+    }
+
+    /// A tensor of zeros.
+    pub fn zeros(shape: impl Into<Vec<usize>>) -> Tensor {
+        let shape = shape.into();
+        let count = shape.iter().product();
+        Tensor::new(shape, vec![0.0; count]).expect("as many zeros as the shape says")
+    }
+
+    /// A view of stored bytes; `range` must hold exactly the elements of `shape`.
+    pub(crate) fn view(shape: Vec<usize>, dtype: Dtype, memory: Arc<dyn Bytes>, range: Range<usize>) -> Tensor {
+        assert_eq!(shape.iter().product::<usize>() * dtype.size(), range.len(), "stored bytes of a tensor {shape:?}");
+        Tensor { shape, parts: vec![Part { dtype, memory, range }] }
+    }
+
+    /// The same elements under another shape of as many.
+    pub(crate) fn reshaped(mut self, shape: Vec<usize>) -> Tensor {
+        assert_eq!(self.shape.iter().product::<usize>(), shape.iter().product::<usize>(), "{:?} as {shape:?}", self.shape);
+        self.shape = shape;
+        self
+    }
+
+    /// One tensor after the other, under `shape`, which must hold as many elements as all together.
+    pub(crate) fn concatenated(shape: Vec<usize>, tensors: Vec<Tensor>) -> Tensor {
+        let count: usize = tensors.iter().map(Tensor::len).sum();
+        assert_eq!(count, shape.iter().product::<usize>(), "elements of a concatenation {shape:?}");
+        Tensor { shape, parts: tensors.into_iter().flat_map(|tensor| tensor.parts).collect() }
+    }
+
+    /// Sizes of the axes, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements in row-major order: borrowed where they are stored as one aligned block of f32,
+    /// converted otherwise.
+    pub fn values(&self) -> Cow<'_, [f32]> {
+        if let [part] = self.parts.as_slice()
+            && let Some(values) = part.in_place()
+        {
+            return Cow::Borrowed(values);
+        }
+        let mut values = Vec::with_capacity(self.len());
+        self.parts.iter().for_each(|part| part.extend(&mut values));
+        Cow::Owned(values)
+    }
+
+    /// The elements, unless one is NaN or infinite.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] with the place of the first such element.
+    pub(crate) fn finite_values(&self, name: &str) -> Result<Cow<'_, [f32]>> {
+        let values = self.values();
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(place) => Err(Error::tensor(name, format!("element {place} of {:?} is {}; the checkpoint is damaged", self.shape, values[place]))),
+        }
+    }
+
+    /// The elements where they lie.
+    ///
+    /// # Panics
+    /// If they are not one aligned block of f32; [`Tensor::materialized`] makes them so.
+    pub(crate) fn slice(&self) -> &[f32] {
+        match self.parts.as_slice() {
+            [part] => part.in_place().expect("a materialized tensor"),
+            _ => panic!("a materialized tensor"),
+        }
+    }
+
+    /// The same tensor in a form whose [`values`](Tensor::values) are borrowed.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if a value is not finite.
+    pub(crate) fn materialized(self, name: &str) -> Result<Tensor> {
+        let converted = match self.finite_values(name)? {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(values) => Some(values),
+        };
+        match converted {
+            None => Ok(self),
+            Some(values) => {
+                self.release();
+                Tensor::new(self.shape, values)
+            }
+        }
+    }
+
+    /// Lets go of the mapped pages behind this tensor; they are read from the file again if needed.
+    pub(crate) fn release(&self) {
+        for part in &self.parts {
+            part.memory.release(part.range.clone());
+        }
+    }
+}
