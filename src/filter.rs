@@ -11,7 +11,9 @@ pub fn taps(filter: Filter, from: usize, scale: f64, i: usize) -> (usize, Vec<f6
     let centre = (i as f64 + 0.5) * scale;
     let first = ((centre - support + 0.5) as isize).max(0) as usize;
     let end = ((centre + support + 0.5) as usize).min(from);
-    let weights: Vec<f64> = (first..end).map(|entry| weight(filter, (entry as f64 - centre + 0.5) / stretch)).collect();
+    // Multiplied by the reciprocal, as Pillow does it: the last bit decides some roundings.
+    let shrink = 1.0 / stretch;
+    let weights: Vec<f64> = (first..end).map(|entry| weight(filter, (entry as f64 - centre + 0.5) * shrink)).collect();
     let total: f64 = weights.iter().sum();
     (first, weights.iter().map(|weight| weight / total).collect())
 }

@@ -19,6 +19,10 @@ use files::Files;
 use json::Object;
 use std::path::Path;
 
+/// Mean and deviation of ImageNet's training pictures, the default of both libraries.
+const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
+
 /// A model as it was found: nothing is computed, and weights stay in the mapped file.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {

@@ -6,6 +6,7 @@
 use super::json::Object;
 use super::source::{Source, linear, norm};
 use super::weights::{Block, Weights};
+use super::{IMAGENET_MEAN, IMAGENET_STD};
 use crate::config::{Activation, Config, Crop, CropRounding, Filter, Layout, Pooling, Preprocess, Resize};
 use crate::error::{Error, Result};
 use serde_json::Value;
@@ -268,6 +269,12 @@ fn activation(args: &Object) -> Result<Activation> {
     }
 }
 
+/// The mean as 8-bit levels, from the numbers as they are written: 255 * 0.3 must not become 76.500003.
+fn border_fill(pretrained: &Object) -> Result<[u8; 3]> {
+    let mean = pretrained.numbers("mean")?.unwrap_or(IMAGENET_MEAN.to_vec());
+    Ok(std::array::from_fn(|i| (255.0 * mean[i.min(mean.len() - 1)]).round_ties_even() as u8))
+}
+
 /// How timm prepares pictures for evaluation (`create_transform` with `pretrained_cfg`).
 pub fn preprocess(root: &Object) -> Result<Preprocess> {
     let pretrained = pretrained(root)?;
@@ -293,12 +300,12 @@ pub fn preprocess(root: &Object) -> Result<Preprocess> {
         "lanczos" => Filter::Lanczos,
         _ => return Err(pretrained.unsupported("interpolation", "nearest, box, bilinear, hamming, bicubic, lanczos")),
     };
-    let mean = super::channel_values(&pretrained, "mean", channels, [0.485, 0.456, 0.406])?;
-    let std = super::channel_values(&pretrained, "std", channels, [0.229, 0.224, 0.225])?;
+    let mean = super::channel_values(&pretrained, "mean", channels, IMAGENET_MEAN)?;
+    let std = super::channel_values(&pretrained, "std", channels, IMAGENET_STD)?;
     let scaled = [height, width].map(|size| (size as f64 / crop_pct).floor() as usize);
     let (resize, fill) = match pretrained.string("crop_mode")?.unwrap_or("center") {
         "squash" => (Resize::Exact(scaled), [0; 3]),
-        "border" => (Resize::Fit(scaled), std::array::from_fn(|i| (255.0 * f64::from(mean[i.min(channels - 1)])).round_ties_even() as u8)),
+        "border" => (Resize::Fit(scaled), border_fill(&pretrained)?),
         "center" if scaled[0] == scaled[1] => (Resize::ShortestEdge(scaled[0]), [0; 3]),
         "center" => (Resize::Cover(scaled), [0; 3]),
         _ => return Err(pretrained.unsupported("crop_mode", "center, squash, border")),

@@ -7,6 +7,7 @@ use super::files::Files;
 use super::json::Object;
 use super::source::{Source, linear, norm};
 use super::weights::{Block, Weights};
+use super::{IMAGENET_MEAN, IMAGENET_STD};
 use crate::config::{Activation, Config, Crop, CropRounding, Filter, Layout, Pooler, Pooling, Preprocess, Resize};
 use crate::error::Result;
 
@@ -138,8 +139,6 @@ struct Processor {
 }
 
 const HALF: [f64; 3] = [0.5; 3];
-const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
-const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
 const CLIP_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
 const CLIP_STD: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
 

@@ -2,8 +2,8 @@
 
 use super::Picture;
 use crate::error::{Error, Result};
-use image::{DynamicImage, ImageDecoder, ImageError, ImageReader};
-use std::io::{BufRead, Cursor, Seek};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use std::io::Cursor;
 use std::path::Path;
 
 /// The most bytes of a decoded picture, its conversion included: 55 megapixels of 8-bit RGB. A file of
@@ -16,11 +16,14 @@ const LARGEST: u64 = 160 * 1024 * 1024;
 /// [`Error::Picture`] if it is no picture, damaged, or larger than 160 MiB when decoded.
 pub fn open(path: impl AsRef<Path>) -> Result<Picture> {
     let path = path.as_ref();
-    let file = std::fs::File::open(path).map_err(Error::io(path))?;
-    if file.metadata().map_err(Error::io(path))?.is_dir() {
+    let about = std::fs::metadata(path).map_err(Error::io(path))?;
+    if about.is_dir() {
         return Err(Error::picture(path, "a folder, not a picture"));
     }
-    read(path, std::io::BufReader::new(file))
+    if about.len() > LARGEST {
+        return Err(Error::picture(path, format!("a file of {} MiB; at most {} are read", about.len() >> 20, LARGEST >> 20)));
+    }
+    read(path, &std::fs::read(path).map_err(Error::io(path))?)
 }
 
 /// Decodes a picture in memory; `name` is what messages call it.
@@ -28,14 +31,17 @@ pub fn open(path: impl AsRef<Path>) -> Result<Picture> {
 /// # Errors
 /// As [`open`].
 pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture> {
-    read(Path::new(name), Cursor::new(bytes))
+    read(Path::new(name), bytes)
 }
 
-fn read(path: &Path, input: impl BufRead + Seek) -> Result<Picture> {
+fn read(path: &Path, bytes: &[u8]) -> Result<Picture> {
     let failed = |error: ImageError| Error::picture(path, message(&error));
-    let reader = ImageReader::new(input).with_guessed_format().map_err(Error::io(path))?;
-    if reader.format().is_none() {
-        return Err(Error::picture(path, "not a picture of a known format (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM), or empty"));
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Error::io(path))?;
+    match reader.format() {
+        None if bytes.is_empty() => return Err(Error::picture(path, "the file is empty")),
+        None => return Err(Error::picture(path, "not a picture of a known format (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM)")),
+        Some(ImageFormat::Jpeg) if jpeg_is_cut(bytes) => return Err(Error::picture(path, "the file is cut short")),
+        Some(_) => {}
     }
     let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
@@ -57,6 +63,13 @@ fn read(path: &Path, input: impl BufRead + Seek) -> Result<Picture> {
     let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
     image.apply_orientation(orientation);
     Ok(picture(image))
+}
+
+/// Whether a scan begins that no end-of-image marker follows: the decoder fills such pictures with grey.
+/// Within a scan 0xFF is followed by 0x00 or a restart marker, so what looks like a marker is one.
+fn jpeg_is_cut(bytes: &[u8]) -> bool {
+    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
+    last([0xFF, 0xDA]).is_some_and(|scan| last([0xFF, 0xD9]).is_none_or(|end| end < scan))
 }
 
 fn message(error: &ImageError) -> String {
