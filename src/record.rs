@@ -372,7 +372,7 @@ impl Recording {
     /// asks for it; `fold` in `shaders/common/grid.wgsl` undoes it.
     pub fn folded(&self, count: usize) -> [u32; 3] {
         let across = count.min(self.limits.workgroups as usize).max(1);
-        let down = count.div_ceil(across);
+        let down = count.div_ceil(across).max(1);
         [across as u32, u32::try_from(down).unwrap_or(u32::MAX), 1]
     }
 }

@@ -130,8 +130,8 @@ fn root(folder: &Path) -> Result<Object> {
 fn reject_unknown(root: &Object) -> Result<()> {
     match (root.string("architecture")?, root.string("model_type")?) {
         (Some(_), _) => timm::Timm::read(root).map(drop),
-        (None, Some("vit")) => Ok(()),
-        (None, Some(_)) => Err(root.unsupported("model_type", "vit, or timm's config.json with an architecture")),
+        (None, Some(name)) if transformers::MODEL_TYPES.contains(&name) => Ok(()),
+        (None, Some(_)) => Err(root.unsupported("model_type", "vit, vit_mae, or timm's config.json with an architecture")),
         (None, None) => Err(root.error("neither timm's architecture nor transformers' model_type; expected the config.json of a Vision Transformer")),
     }
 }

@@ -11,6 +11,9 @@ use super::{IMAGENET_MEAN, IMAGENET_STD};
 use crate::config::{Activation, Config, Crop, CropRounding, Filter, Layout, Pooler, Pooling, Preprocess, Resize};
 use crate::error::Result;
 
+/// The `model_type`s that are read.
+pub const MODEL_TYPES: &[&str] = &["vit", "vit_mae"];
+
 /// A model that transformers' configuration describes.
 #[derive(Debug)]
 pub struct Transformers {
@@ -24,8 +27,8 @@ pub struct Transformers {
 impl Transformers {
     /// Interprets a `config.json` that has a `model_type`; whether there is a pooler only the tensors tell.
     pub fn read(root: &Object, files: &Files) -> Result<Transformers> {
-        if root.string("model_type")? != Some("vit") {
-            return Err(root.unsupported("model_type", "vit"));
+        if !root.string("model_type")?.is_some_and(|name| MODEL_TYPES.contains(&name)) {
+            return Err(root.unsupported("model_type", "vit, vit_mae"));
         }
         let class = match root.get("architectures") {
             None if files.has("classifier.weight") => "ViTForImageClassification",
@@ -34,8 +37,10 @@ impl Transformers {
         };
         let (prefix, classifies) = match class {
             "ViTForImageClassification" => ("vit.", true),
-            "ViTModel" => ("", false),
-            _ => return Err(root.unsupported("architectures", "ViTForImageClassification, ViTModel")),
+            "ViTModel" | "ViTMAEModel" => ("", false),
+            // The decoder only serves pre-training; all patches are kept, in order.
+            "ViTMAEForPreTraining" => ("vit.", false),
+            _ => return Err(root.unsupported("architectures", "ViTForImageClassification, ViTModel, ViTMAEModel, ViTMAEForPreTraining")),
         };
         let names = root.labels("id2label")?;
         let classes = match (classifies, &names) {

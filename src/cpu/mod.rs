@@ -8,6 +8,7 @@ pub mod attention;
 pub mod attention_naive;
 pub mod embed;
 mod executor;
+mod exponential;
 pub mod layernorm;
 pub mod matmul;
 mod parallel;

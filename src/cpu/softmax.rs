@@ -1,5 +1,6 @@
 //! Twin of `softmax`.
 
+use super::exponential::exp;
 use super::parallel::for_each_chunk;
 use crate::record::{Call, params};
 
@@ -27,7 +28,7 @@ pub fn softmax(call: Call<'_>) {
 /// Replaces a row of scores by its softmax.
 pub(super) fn normalise(row: &mut [f32]) {
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    row.iter_mut().for_each(|value| *value = (*value - largest).exp());
+    row.iter_mut().for_each(|value| *value = exp(*value - largest));
     let total: f32 = row.iter().sum();
     row.iter_mut().for_each(|value| *value /= total);
 }

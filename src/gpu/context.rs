@@ -71,7 +71,8 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     summary: AdapterSummary,
-    pipelines: Mutex<HashMap<(&'static str, Spec), wgpu::ComputePipeline>>,
+    /// By entry point, shader text and spec.
+    pipelines: Mutex<HashMap<(&'static str, &'static str, Spec), wgpu::ComputePipeline>>,
     /// The first error that no call could report, since the last one that could.
     stray_error: Arc<Mutex<Option<String>>>,
 }
@@ -112,7 +113,8 @@ impl Gpu {
         &self.summary
     }
 
-    /// The device's own count of its buffers and allocated bytes, where the backend has one.
+    /// How many buffers the device has and how many bytes they take; zeros unless wgpu is built with its
+    /// `counters` feature.
     pub fn buffer_counts(&self) -> (isize, isize) {
         let counters = self.device.get_internal_counters().hal;
         (counters.buffers.read(), counters.buffer_memory.read())
@@ -146,7 +148,7 @@ impl Gpu {
     /// The pipeline of a kernel under a spec, compiled at its first use.
     pub(super) fn pipeline(&self, kernel: &'static Kernel, spec: &Spec) -> wgpu::ComputePipeline {
         let mut pipelines = self.pipelines.lock().expect("no panic while it is held");
-        pipelines.entry((kernel.name, spec.clone())).or_insert_with(|| self.compile(kernel, spec)).clone()
+        pipelines.entry((kernel.name, kernel.wgsl, spec.clone())).or_insert_with(|| self.compile(kernel, spec)).clone()
     }
 
     fn compile(&self, kernel: &Kernel, spec: &Spec) -> wgpu::ComputePipeline {

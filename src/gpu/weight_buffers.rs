@@ -6,7 +6,7 @@ use crate::tensor::Tensor;
 
 /// Bytes that may wait in staging buffers before the copies are waited for: what loading needs
 /// beyond the weights themselves.
-const STAGED_BYTES: u64 = 32 * 1024 * 1024;
+const STAGED_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A buffer for each weight, by the number in [`Role::Weight`](crate::record::Role::Weight). Plans share them.
 #[derive(Debug)]

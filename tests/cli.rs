@@ -1,0 +1,147 @@
+//! The program as people call it.
+
+use crate::support::cli::vitraux;
+use crate::support::{gpu, path};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::path::Path;
+use vitraux::Tensor;
+use vitraux::checkpoint::open_tensor;
+
+fn run<const N: usize>(arguments: [&str; N]) -> crate::support::cli::Run {
+    vitraux(arguments.map(OsStr::new))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+#[test]
+fn classify_reads_a_digit_for_people() {
+    let image = path("examples/digits/samples/handwritten-3.png");
+    let run = run(["classify", "--top", "2", text(&image)]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].starts_with(text(&image)) && lines[0].ends_with(" ms)"), "{}", lines[0]);
+    assert!(lines[1].contains('%') && lines[1].ends_with(" 3"), "{}", lines[1]);
+    assert!(run.stderr.lines().any(|line| line.starts_with("device: ") && line.ends_with(')')), "{}", run.stderr);
+}
+
+#[test]
+fn classify_writes_a_line_of_json_for_each_picture() {
+    let [first, second] = ["printed-2", "printed-9"].map(|name| path(&format!("examples/digits/samples/{name}.png")));
+    let run = run(["classify", "--format", "json", "--device", "cpu", "--top", "3", text(&first), text(&second)]);
+    let lines: Vec<Value> = run.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    assert_eq!(lines.len(), 2);
+    for (line, (image, label)) in lines.iter().zip([(&first, "2"), (&second, "9")]) {
+        assert_eq!(line["image"], text(image));
+        assert_eq!(line["device"], "cpu");
+        assert!(line["milliseconds"].as_f64().expect("a number") > 0.0);
+        let top = line["top"].as_array().expect("classes");
+        assert_eq!(top.len(), 3);
+        assert_eq!((top[0]["label"].as_str(), top[0]["index"].as_u64()), (Some(label), label.parse().ok()));
+        assert!(top[0]["probability"].as_f64() > top[1]["probability"].as_f64() && top[0]["logit"].as_f64() > top[1]["logit"].as_f64());
+    }
+}
+
+#[test]
+fn a_gpu_and_the_cpu_say_the_same() {
+    if gpu::device().is_none() {
+        return;
+    }
+    let image = path("examples/digits/samples/printed-6.png");
+    let predictions = ["cpu", "gpu"].map(|device| {
+        let run = run(["classify", "--format", "json", "--device", device, text(&image)]);
+        serde_json::from_str::<Value>(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}", run.stderr))["top"].clone()
+    });
+    for (cpu, gpu) in predictions[0].as_array().expect("classes").iter().zip(predictions[1].as_array().expect("classes")) {
+        assert_eq!(cpu["index"], gpu["index"]);
+        assert!((cpu["logit"].as_f64().expect("a number") - gpu["logit"].as_f64().expect("a number")).abs() < 4e-5);
+    }
+}
+
+#[test]
+fn forward_writes_outputs_and_taps() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = folder.path().join("out.safetensors");
+    let case = path("tests/fixtures/cases/hf_vit_cls");
+    let input = case.join("expected.safetensors");
+    let arguments = ["forward", "--model", text(&case), "--input", text(&input), "--output", text(&output), "--device", "cpu", "--precision", "f32"];
+    let standard = vitraux(arguments.map(OsStr::new));
+    assert_eq!(standard.code, 0, "{}", standard.stderr);
+    for name in ["tokens", "features", "logits"] {
+        assert_eq!(open_tensor(&output, name).expect(name).shape(), open_tensor(&input, name).expect(name).shape());
+    }
+    assert!(open_tensor(&output, "hidden.0").is_err());
+    let tapped = vitraux(arguments.iter().copied().chain(["--tap", "hidden.0,attn.2"]).map(OsStr::new));
+    assert_eq!(tapped.code, 0, "{}", tapped.stderr);
+    assert_eq!(open_tensor(&output, "attn.2").expect("a tap").shape(), [2, 3, 37, 37]);
+    assert!(open_tensor(&output, "hidden.0").is_ok() && open_tensor(&output, "hidden.1").is_err());
+    let all = vitraux(arguments.iter().copied().chain(["--tap", "all"]).map(OsStr::new));
+    assert_eq!(all.code, 0, "{}", all.stderr);
+    for name in ["embeddings", "hidden.0", "hidden.1", "hidden.2", "attn.0", "attn.1", "attn.2", "probabilities"] {
+        assert!(open_tensor(&output, name).is_ok(), "{name}");
+    }
+    let unknown = vitraux(arguments.iter().copied().chain(["--tap", "hidden.3"]).map(OsStr::new));
+    assert_eq!(unknown.code, 1);
+    assert!(unknown.errors()[0].contains("hidden.3") && unknown.errors()[0].contains("hidden.0 to hidden.2"), "{}", unknown.stderr);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "no partial file is left");
+}
+
+#[test]
+fn preprocess_stacks_pictures() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = folder.path().join("pixels.safetensors");
+    let case = path("tests/fixtures/cases/timm_vit_tiny");
+    let [first, second] = ["image.png", "image2.png"].map(|name| case.join(name));
+    let run = run(["preprocess", "--model", text(&case), "--output", text(&output), text(&first), text(&second)]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let got: Tensor = open_tensor(&output, "pixel_values").expect("pixel values");
+    let want = open_tensor(case.join("expected.safetensors"), "pixel_values").expect("pixel values");
+    assert_eq!((got.shape(), got.values()), (want.shape(), want.values()));
+}
+
+#[test]
+fn devices_are_listed() {
+    let text = run(["devices"]);
+    assert!(text.stdout.lines().any(|line| line.starts_with("cpu: ")), "{}", text.stdout);
+    let json = run(["devices", "--format", "json"]);
+    let list: Value = serde_json::from_str(&json.stdout).expect("JSON");
+    let list = list.as_array().expect("a list");
+    assert_eq!(list.last().expect("the CPU")["kind"], "cpu");
+    if gpu::device().is_some() {
+        assert!(list.len() > 1 && list[0]["binding_bytes"].as_u64().expect("bytes") >= 1 << 27);
+    }
+    let missing = run(["classify", "--device", "no such adapter", text_of_sample()]);
+    assert_eq!(missing.code, 1, "{}", missing.stderr);
+}
+
+fn text_of_sample() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/examples/digits/samples/printed-2.png")
+}
+
+#[test]
+fn inspect_counts_parameters_and_bytes() {
+    let case = path("tests/fixtures/cases/timm_test_vit_hubconfig");
+    let json = run(["inspect", "--model", text(&case), "--format", "json", "--batch", "4"]);
+    let value: Value = serde_json::from_str(&json.stdout).unwrap_or_else(|error| panic!("{error}: {}", json.stderr));
+    assert_eq!(value["name"], "test_vit");
+    assert_eq!(value["weight_bytes"].as_u64(), value["parameters"].as_u64().map(|count| count * 4));
+    let one: Value = serde_json::from_str(&run(["inspect", "--model", text(&case), "--format", "json"]).stdout).expect("JSON");
+    assert_eq!(value["scratch_bytes"].as_u64(), one["scratch_bytes"].as_u64().map(|bytes| bytes * 4));
+    let text = run(["inspect"]);
+    assert!(text.stdout.contains("parameters  206026"), "{}", text.stdout);
+}
+
+#[test]
+fn mistakes_are_one_line() {
+    let missing = run(["classify", "no/such/picture.png"]);
+    assert_eq!((missing.code, missing.errors()), (1, vec!["error: no/such/picture.png: No such file or directory (os error 2)"]));
+    let folder = run(["classify", "--model", "no/such/folder", text_of_sample()]);
+    assert_eq!(folder.code, 1);
+    assert!(folder.errors()[0].contains("no/such/folder: no such folder"), "{}", folder.stderr);
+    assert_eq!(run(["classify"]).code, 2);
+    assert_eq!(run(["classify", "--top", "0", text_of_sample()]).code, 2);
+    assert_eq!(run(["--no-such-option"]).code, 2);
+}

@@ -1,0 +1,150 @@
+//! WGSL and Rust say the same: every shader is valid, is translated for every backend, and has the
+//! bindings and parameters that its descriptor lists. Its text follows the house's rules.
+
+use crate::support::path;
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::{AddressSpace, StorageAccess, TypeInner};
+use vitraux::gpu::specialise;
+use vitraux::kernels::ALL;
+use vitraux::record::{Access, Binding, Field, Kernel, MAX_BINDINGS, Spec};
+
+fn parsed(kernel: &Kernel) -> (naga::Module, ModuleInfo) {
+    let source = specialise(kernel.wgsl, &Spec::default());
+    let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(&source)));
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module);
+    let info = info.unwrap_or_else(|error| panic!("{}: {error:?}", kernel.name));
+    (module, info)
+}
+
+fn entry(kernel: &Kernel, module: &naga::Module) -> usize {
+    let found = module.entry_points.iter().position(|entry| entry.name == kernel.name);
+    found.unwrap_or_else(|| panic!("no entry point {}", kernel.name))
+}
+
+#[test]
+fn bindings_and_parameters_are_those_of_the_descriptors() {
+    for kernel in ALL {
+        let (module, info) = parsed(kernel);
+        let used = info.get_entry_point(entry(kernel, &module));
+        let mut found = Vec::new();
+        for (handle, variable) in module.global_variables.iter() {
+            let Some(place) = &variable.binding else { continue };
+            if used[handle].is_empty() {
+                continue;
+            }
+            assert_eq!(place.group, 0, "{}", kernel.name);
+            match variable.space {
+                AddressSpace::Uniform => assert_eq!((place.binding, params(&module, variable.ty)), (0, kernel.params.to_vec()), "{}", kernel.name),
+                AddressSpace::Storage { access } => {
+                    let access = if access.contains(StorageAccess::STORE) { Access::Write } else { Access::Read };
+                    found.push((place.binding, variable.name.clone().expect("a binding has a name"), access));
+                }
+                ref other => panic!("{}: a binding in {other:?}", kernel.name),
+            }
+        }
+        found.sort_by_key(|(index, ..)| *index);
+        let described: Vec<_> = kernel.bindings.iter().map(|&Binding { index, name, access }| (index, name.to_owned(), access)).collect();
+        assert_eq!(found, described, "{}", kernel.name);
+        assert_eq!(kernel.bindings.iter().filter(|binding| binding.access == Access::Write).count(), 1, "{} writes one buffer", kernel.name);
+        assert!(kernel.bindings.len() <= MAX_BINDINGS, "{}", kernel.name);
+    }
+}
+
+/// The fields of a struct of 4-byte values without gaps.
+fn params(module: &naga::Module, ty: naga::Handle<naga::Type>) -> Vec<Field> {
+    let TypeInner::Struct { members, .. } = &module.types[ty].inner else { panic!("parameters are a struct") };
+    let field = |(i, member): (usize, &naga::StructMember)| {
+        assert_eq!(member.offset as usize, 4 * i, "{:?}", member.name);
+        let kind = match module.types[member.ty].inner {
+            TypeInner::Scalar(naga::Scalar::U32) => "u32",
+            TypeInner::Scalar(naga::Scalar::F32) => "f32",
+            ref other => panic!("a parameter of type {other:?}"),
+        };
+        Field { name: member.name.clone().expect("a field has a name").leak(), kind }
+    };
+    members.iter().enumerate().map(field).collect()
+}
+
+#[test]
+fn every_kernel_is_translated_for_every_backend() {
+    use naga::back::{hlsl, msl, spv};
+    for kernel in ALL {
+        let (module, info) = parsed(kernel);
+        let entry_point = (naga::ShaderStage::Compute, kernel.name.to_owned());
+        let spv_options = spv::PipelineOptions { shader_stage: entry_point.0, entry_point: entry_point.1.clone() };
+        let words = spv::write_vec(&module, &info, &spv::Options::default(), Some(&spv_options));
+        assert!(!words.unwrap_or_else(|error| panic!("{}: SPIR-V: {error}", kernel.name)).is_empty());
+
+        let options = msl::Options { fake_missing_bindings: true, lang_version: (2, 4), ..Default::default() };
+        let pipeline = msl::PipelineOptions { entry_point: Some(entry_point.clone()), ..Default::default() };
+        let (text, _) = msl::write_string(&module, &info, &options, &pipeline).unwrap_or_else(|error| panic!("{}: MSL: {error}", kernel.name));
+        assert!(text.contains("kernel void"), "{}", kernel.name);
+
+        let mut text = String::new();
+        let pipeline = hlsl::PipelineOptions { entry_point: Some(entry_point) };
+        let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, ..Default::default() };
+        hlsl::Writer::new(&mut text, &options, &pipeline)
+            .write(&module, &info, None)
+            .unwrap_or_else(|error| panic!("{}: HLSL: {error}", kernel.name));
+        assert!(text.contains("numthreads"), "{}", kernel.name);
+    }
+}
+
+/// Workgroup memory within 16 KiB and at most 256 invocations: what every WebGPU device has.
+#[test]
+fn workgroups_are_small_enough_for_every_device() {
+    for kernel in ALL {
+        let (module, info) = parsed(kernel);
+        let index = entry(kernel, &module);
+        let invocations: u32 = module.entry_points[index].workgroup_size.iter().product();
+        assert!(invocations <= 256, "{}: {invocations} invocations", kernel.name);
+        let layouter = {
+            let mut layouter = naga::proc::Layouter::default();
+            layouter.update(module.to_ctx()).expect("a valid module has layouts");
+            layouter
+        };
+        let used = info.get_entry_point(index);
+        let shared =
+            module.global_variables.iter().filter(|(handle, variable)| variable.space == AddressSpace::WorkGroup && !used[*handle].is_empty());
+        let bytes: u32 = shared.map(|(_, variable)| layouter[variable.ty].size).sum();
+        assert!(bytes <= 16 * 1024, "{}: {bytes} bytes of workgroup memory", kernel.name);
+    }
+}
+
+fn shaders(folder: &str) -> Vec<(String, String)> {
+    let entries = std::fs::read_dir(path(folder)).expect("the folder is there");
+    let files = entries.map(|entry| entry.expect("an entry").path()).filter(|file| file.extension().is_some_and(|ending| ending == "wgsl"));
+    files.map(|file| (file.display().to_string(), std::fs::read_to_string(&file).expect("text"))).collect()
+}
+
+#[test]
+fn every_shader_belongs_to_a_kernel() {
+    for (file, text) in shaders("shaders") {
+        let owners: Vec<_> = ALL.iter().filter(|kernel| kernel.wgsl == text).collect();
+        assert!(!owners.is_empty(), "{file} belongs to no kernel in ALL");
+        let entries = text.matches("@compute").count();
+        assert_eq!(owners.len(), entries, "{file} has {entries} entry points, ALL has {}", owners.len());
+    }
+}
+
+#[test]
+fn shaders_say_what_they_do() {
+    let kernels = shaders("shaders");
+    for (file, text) in kernels.iter().chain(&shaders("shaders/common")) {
+        assert!(text.starts_with("// "), "{file} begins with what it is for");
+        for line in text.lines() {
+            if line.contains("workgroupBarrier()") {
+                assert!(line.contains("; // "), "{file}: a barrier without the hazard that it closes");
+            }
+            if line.contains("@group(0) @binding(") && !line.contains("var<uniform>") {
+                assert!(line.contains("; // ["), "{file}: a binding without its shape: {line}");
+            }
+        }
+    }
+    for (file, text) in kernels {
+        let header: Vec<_> = text.lines().take_while(|line| line.starts_with("// ")).collect();
+        assert_eq!(header.len(), 3, "{file}: formula; mapping and numbers; grid, needs, twin");
+        let twin = header[2].split("Twin: ").nth(1).unwrap_or_else(|| panic!("{file} names no twin"));
+        assert!(path("src").join(twin).exists(), "{file}: no {twin}");
+    }
+}

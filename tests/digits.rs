@@ -1,0 +1,82 @@
+//! The built-in model: PyTorch's logits for its whole test set, and its accuracy.
+
+use crate::support::{compare::mismatch, gpu, json, path};
+use safetensors::SafeTensors;
+use vitraux::checkpoint::open_tensor;
+use vitraux::{Checkpoint, DeviceChoice, Engine, Picture, Tensor, preprocess};
+
+/// The test set: images [N, 32, 32] of 8 bits and labels [N].
+fn test_set() -> (Vec<u8>, Vec<i64>) {
+    let bytes = std::fs::read(path("examples/digits/test.safetensors")).expect("the test set");
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let labels = file.tensor("labels").expect("labels").data().chunks_exact(8).map(|label| i64::from_le_bytes(label.try_into().expect("8 bytes")));
+    (file.tensor("images").expect("images").data().to_vec(), labels.collect())
+}
+
+fn logits(engine: &mut Engine, images: &[u8]) -> Vec<f32> {
+    let values: Vec<f32> = images.iter().map(|&level| (f32::from(level) / 255.0 - 0.5) / 0.5).collect();
+    let batch = Tensor::new([images.len() / 1024, 1, 32, 32], values).expect("images");
+    engine.forward_blocking(&batch, &["logits"]).expect("logits")["logits"].values().into_owned()
+}
+
+fn accuracy(logits: &[f32], labels: &[i64]) -> f64 {
+    let best = |row: &[f32]| (0..10).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("ten classes") as i64;
+    let right = logits.chunks(10).zip(labels).filter(|(row, label)| best(row) == **label).count();
+    right as f64 / labels.len() as f64
+}
+
+#[test]
+fn logits_and_accuracy_are_pytorchs() {
+    let (images, labels) = test_set();
+    let expected = open_tensor(path("examples/digits/expected.safetensors"), "logits").expect("logits");
+    let expected: Vec<f64> = expected.values().iter().map(|&value| f64::from(value)).collect();
+    let report = json("examples/digits/report.json");
+    let inverted: Vec<u8> = images.iter().map(|level| 255 - level).collect();
+    for device in gpu::devices() {
+        let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), device)).expect("an engine");
+        let got = logits(&mut engine, &images);
+        // The bound of the golden cases: 1e-5 of the largest value, at most of 8.
+        let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+        assert_eq!(mismatch(&got, &expected, &[labels.len(), 10], 1e-5 * largest.min(8.0)), None);
+        approx::assert_relative_eq!(accuracy(&got, &labels), report["handwritten_test"].as_f64().expect("an accuracy"));
+        let dark_on_light = logits(&mut engine, &inverted);
+        approx::assert_relative_eq!(accuracy(&dark_on_light, &labels), report["handwritten_test_dark_on_light"].as_f64().expect("an accuracy"));
+    }
+}
+
+#[test]
+fn sample_pictures_are_read_right() {
+    let mut files: Vec<_> =
+        std::fs::read_dir(path("examples/digits/samples")).expect("samples").map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    let expected = |name| open_tensor(path("examples/digits/expected.safetensors"), name).expect("an expected tensor").values().into_owned();
+    let (pixel_values, expected_logits) = (expected("pixel_values"), expected("samples"));
+    let mut engine = Engine::load_blocking(Checkpoint::digits(), &DeviceChoice::Cpu).expect("an engine");
+    assert_eq!(files.len(), 8);
+    for (i, file) in files.iter().enumerate() {
+        let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
+        let picture = preprocess::open(file).expect("a picture");
+        let pixels = engine.preprocess().apply(&picture).expect("pixels");
+        let want: Vec<f64> = pixel_values[i * 1024..][..1024].iter().map(|&value| f64::from(value)).collect();
+        assert_eq!(mismatch(&pixels.values(), &want, &[32, 32], 1e-6), None, "{name}");
+        let best = engine.classify_blocking(&picture, 1).expect("a prediction").remove(0);
+        assert!(name.ends_with(best.label.as_deref().expect("a label")), "{name}: {best:?}");
+        assert!((best.logit - expected_logits[i * 10 + best.index]).abs() <= 4e-5, "{name}: {best:?}");
+    }
+}
+
+#[test]
+fn the_model_has_the_parameters_of_its_report() {
+    let parameters = json("examples/digits/report.json")["parameters"].as_u64().expect("a count");
+    assert_eq!(Checkpoint::digits().parameters() as u64, parameters);
+}
+
+#[test]
+fn pictures_in_memory_need_no_codec() {
+    let mut engine = Engine::load_blocking(Checkpoint::digits(), &DeviceChoice::Cpu).expect("an engine");
+    let (images, labels) = test_set();
+    let picture = Picture::new([32, 32], 1, images[..1024].to_vec()).expect("a picture");
+    let top = engine.classify_blocking(&picture, 3).expect("predictions");
+    assert_eq!((top.len(), top[0].index as i64), (3, labels[0]));
+    assert!(top[0].probability > top[1].probability && top[1].probability > top[2].probability);
+}

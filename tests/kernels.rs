@@ -1,0 +1,97 @@
+//! Each kernel's twin against brute force in f64, and the GPU against both.
+
+use crate::support::cases::{self, Case};
+use crate::support::{compare::mismatch, gpu, replay};
+use vitraux::kernels::ALL;
+use vitraux::record::Limits;
+
+fn failures(cases: &[Case], limits: Limits, run: impl Fn(&vitraux::record::Recording, &[&[f32]]) -> Vec<f32>) -> Vec<String> {
+    let failure = |case: &Case| {
+        let values = case.values();
+        let inputs: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+        let recording = case.recording(limits).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let expected = case.expected(&values);
+        let difference = mismatch(&run(&recording, &inputs), &expected, &case.output, case.tolerance(&expected))?;
+        Some(format!("{}: {difference}", case.name))
+    };
+    cases.iter().filter_map(failure).collect()
+}
+
+fn check_twins(cases: &[Case]) {
+    let failures = failures(cases, Limits::NONE, |recording, inputs| replay::on_cpu(recording, inputs).remove(0));
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn check_gpu(cases: &[Case]) {
+    let Some(gpu) = gpu::device() else { return };
+    let run = |recording: &_, inputs: &[&[f32]]| replay::on_gpu(&gpu, recording, inputs).expect("the device runs it").remove(0);
+    let failures = failures(cases, gpu.summary().limits, run);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn twins_agree_with_brute_force() {
+    check_twins(&cases::all());
+}
+
+#[test]
+fn twins_agree_with_brute_force_on_ragged_shapes() {
+    check_twins(&cases::fuzzed(6));
+}
+
+#[test]
+fn the_gpu_agrees_with_brute_force() {
+    check_gpu(&cases::all());
+}
+
+#[test]
+fn the_gpu_agrees_with_brute_force_on_ragged_shapes() {
+    check_gpu(&cases::fuzzed(6));
+}
+
+/// Real outputs differ by rounding only, so GPU and twin may be twice a tolerance apart at most.
+#[test]
+fn the_gpu_agrees_with_its_twins() {
+    let Some(gpu) = gpu::device() else { return };
+    for case in cases::all() {
+        let values = case.values();
+        let inputs: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+        let recording = case.recording(gpu.summary().limits).expect("it fits");
+        let got = replay::on_gpu(&gpu, &recording, &inputs).expect("the device runs it").remove(0);
+        let twin: Vec<f64> = replay::on_cpu(&recording, &inputs).remove(0).into_iter().map(f64::from).collect();
+        let difference = mismatch(&got, &twin, &case.output, 2.0 * case.tolerance(&twin));
+        assert!(difference.is_none(), "{}: {}", case.name, difference.unwrap_or_default());
+    }
+}
+
+#[test]
+fn every_kernel_has_cases() {
+    let cases = cases::all();
+    for kernel in ALL {
+        let own = cases.iter().filter(|case| case.kernel == kernel.name).count();
+        assert!(own >= 3, "{} has {own} cases", kernel.name);
+    }
+    for case in cases {
+        assert!(ALL.iter().any(|kernel| kernel.name == case.kernel), "{} is not in ALL", case.kernel);
+        assert!(case.flops > 0 && case.bytes() > 0, "{}", case.name);
+    }
+}
+
+/// 4097 tokens (1024 x 1024 pixels by patches of 16, and a class token): no N x N matrix is stored.
+#[test]
+fn long_sequences_run_in_linear_memory() {
+    use vitraux::kernels;
+    use vitraux::record::Recording;
+    let Some(gpu) = gpu::device() else { return };
+    let (tokens, head) = (4097, 16);
+    let mut recording = Recording::new(gpu.summary().limits);
+    let qkv = recording.input("qkv", &[1, tokens, 3 * head]).expect("it fits");
+    let y = recording.scratch("y", &[1, tokens, head]).expect("it fits");
+    kernels::attention(&mut recording, "attention".into(), qkv, 1, y).expect("it fits");
+    recording.save("y", y);
+    assert!(recording.scratch_bytes() < 16 * (tokens * head * 4) as u64);
+    let values = crate::support::rng::Rng::new("long").units(tokens * 3 * head);
+    let got = replay::on_gpu(&gpu, &recording, &[&values]).expect("the device runs it").remove(0);
+    let twin: Vec<f64> = replay::on_cpu(&recording, &[&values]).remove(0).into_iter().map(f64::from).collect();
+    assert_eq!(mismatch(&got, &twin, &[tokens, head], 2e-6), None);
+}

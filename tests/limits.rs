@@ -1,0 +1,96 @@
+//! Devices with small limits: what is too large is cut, and what cannot be cut is said.
+
+use crate::support::{compare::largest_difference, gpu, path};
+use vitraux::{Checkpoint, Device, Engine, Error, Outputs, Tensor};
+
+fn forward(device: Device, batch: usize, wanted: &[&str]) -> vitraux::Result<Outputs> {
+    let checkpoint = Checkpoint::open(path("tests/fixtures/cases/timm_vit_tiny"))?;
+    let values = crate::support::rng::Rng::new("pixels").units(batch * 3 * 64 * 64);
+    let pixel_values = Tensor::new([batch, 3, 64, 64], values)?;
+    pollster::block_on(Engine::load(checkpoint, device))?.forward_blocking(&pixel_values, wanted)
+}
+
+/// The widest activation is hidden, [B, 65, 192] = 49,920 bytes an image: under 128 KiB a batch of 5 is
+/// cut to passes of 2, 2 and 1. The widest weight, [192, 48] = 36,864 bytes, still fits.
+#[test]
+fn large_batches_are_cut_to_the_binding_limit() {
+    let Some(small) = gpu::smaller(|limits| limits.binding_bytes = 128 * 1024) else { return };
+    let whole = forward(Device::Cpu, 5, &["logits", "hidden.1"]).expect("the CPU has no limits");
+    let cut = forward(Device::Gpu(small), 5, &["logits", "hidden.1"]).expect("it fits when cut");
+    for (name, tensor) in &whole {
+        assert_eq!(tensor.shape(), cut[name].shape());
+        assert!(largest_difference(&tensor.values(), &cut[name].values()) <= 1e-5, "{name}");
+    }
+}
+
+/// [192, 48] = 36,864 bytes are more than 32 KiB, so that mlp1 is read in bands of 128 rows and 64; the
+/// image itself, [1, 3, 64, 64] = 49,152 bytes, cannot be cut.
+#[test]
+fn what_cannot_be_cut_is_an_error_that_names_it() {
+    let Some(small) = gpu::smaller(|limits| limits.binding_bytes = 32 * 1024) else { return };
+    let error = forward(Device::Gpu(small), 1, &["logits"]).unwrap_err();
+    assert!(matches!(&error, Error::Limit(message) if message.contains("patchify needs") && message.contains("--device cpu")), "{error}");
+}
+
+/// A product whose weight does not fit one binding gives the same as one whose weight does.
+#[test]
+fn large_weights_are_read_in_bands() {
+    use vitraux::kernels::{self, Epilogue};
+    use vitraux::record::{Command, Recording};
+    let Some(small) = gpu::smaller(|limits| limits.binding_bytes = 64 * 1024) else { return };
+    let [m, n, k] = [7, 400, 100];
+    let mut recording = Recording::new(small.summary().limits);
+    let x = recording.input("x", &[m, k]).expect("it fits");
+    let w = recording.input("w", &[n, k]).expect("160,000 bytes fit a buffer");
+    let bias = recording.input("bias", &[n]).expect("it fits");
+    let y = recording.scratch("y", &[m, n]).expect("it fits");
+    crate::support::replay::poison(&mut recording, y);
+    kernels::matmul(&mut recording, "banded".into(), x, [w, bias], Epilogue::Bias, y).expect("each band fits");
+    recording.save("y", y);
+    let dispatches = recording.commands().iter().filter(|command| matches!(command, Command::Dispatch(_))).count();
+    assert_eq!(dispatches, 1 + 4, "a poisoning, and bands of 128 rows");
+    let mut rng = crate::support::rng::Rng::new("bands");
+    let [x, w, bias] = [m * k, n * k, n].map(|count| rng.units(count));
+    let got = crate::support::replay::on_gpu(&small, &recording, &[&x, &w, &bias]).expect("the device runs it").remove(0);
+    let twin = crate::support::replay::on_cpu(&recording, &[&x, &w, &bias]).remove(0);
+    assert!(largest_difference(&got, &twin) <= 1e-5);
+}
+
+/// Grids that are longer than a dimension allows are folded.
+#[test]
+fn long_grids_are_folded() {
+    let Some(small) = gpu::smaller(|limits| limits.workgroups = 40) else { return };
+    let whole = forward(Device::Cpu, 2, &["tokens", "attn.0"]).expect("the CPU has no limits");
+    let folded = forward(Device::Gpu(small), 2, &["tokens", "attn.0"]).expect("it fits when folded");
+    assert!(largest_difference(&whole["tokens"].values(), &folded["tokens"].values()) <= 1e-5);
+    assert!(largest_difference(&whole["attn.0"].values(), &folded["attn.0"].values()) <= 1e-5);
+}
+
+/// A second forward makes no buffer, and allocates none of the device's memory.
+#[test]
+fn a_second_forward_allocates_nothing_on_the_gpu() {
+    let Some(own) = gpu::smaller(|_| {}) else { return };
+    let checkpoint = Checkpoint::open(path("tests/fixtures/cases/timm_vit_tiny")).expect("a checkpoint");
+    let mut engine = pollster::block_on(Engine::load(checkpoint, Device::Gpu(own.clone()))).expect("an engine");
+    let pixel_values = Tensor::zeros([2, 3, 64, 64]);
+    engine.forward_blocking(&pixel_values, &["logits", "hidden.0"]).expect("outputs");
+    let before = own.buffer_counts();
+    assert!(before.0 > 50 && before.1 > 395_000, "the counters count: {before:?}");
+    for _ in 0..20 {
+        engine.forward_blocking(&pixel_values, &["logits", "hidden.0"]).expect("outputs");
+        assert_eq!(own.buffer_counts(), before);
+    }
+}
+
+#[test]
+fn wrong_arguments_are_errors() {
+    for device in gpu::devices() {
+        let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), device)).expect("an engine");
+        for shape in [vec![1, 3, 32, 32], vec![0, 1, 32, 32], vec![1, 1, 32, 31], vec![1, 32, 32], vec![]] {
+            let error = engine.forward_blocking(&Tensor::zeros(shape), &["logits"]).unwrap_err().to_string();
+            assert!(error.contains("expected [B, 1, 32, 32]"), "{error}");
+        }
+        let error = engine.forward_blocking(&Tensor::zeros([1, 1, 32, 32]), &["hidden.4"]).unwrap_err().to_string();
+        assert!(error.contains("hidden.4") && error.contains("hidden.0 to hidden.3"), "{error}");
+    }
+}

@@ -1,0 +1,13 @@
+//! All tests of the library and the program in one binary; `tests/run` calls it with a GPU required.
+
+mod bad;
+mod cli;
+mod contract;
+mod digits;
+mod golden;
+mod kernels;
+mod limits;
+mod mutants;
+mod preprocessing;
+mod structure;
+mod support;

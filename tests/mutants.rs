@@ -1,0 +1,190 @@
+//! Kernels with a mistake put in: each must fail a case, or a test is missing.
+
+use crate::support::cases::{self, Case};
+use crate::support::{compare::mismatch, gpu, replay};
+use vitraux::gpu::specialise;
+use vitraux::kernels::ALL;
+use vitraux::record::{Kernel, Spec};
+
+/// For each kernel: what stands in its shader (imports resolved), and what a mistake would make of it.
+const MISTAKES: &[(&str, &[(&str, &str)])] = &[
+    (
+        "patchify",
+        &[
+            ("+ bias[at.y]", ""),
+            ("at.y < params.width", "at.y < params.width - 1u"),
+            ("k % params.patch_width", "k % params.patch_height"),
+            ("down * params.patch_height + u", "down * params.patch_height"),
+            ("m / (patches.y * patches.x)", "0u"),
+            ("params.image_width / params.patch_width)", "params.image_height / params.patch_width)"),
+            ("k >= patch_values()", "k + 1u >= patch_values()"),
+        ],
+    ),
+    (
+        "embed",
+        &[
+            ("n < params.prefix", "n <= params.prefix"),
+            ("n >= params.skip", "n > params.skip"),
+            ("(n - params.skip)", "n"),
+            ("b >= params.batch", "b + 1u >= params.batch"),
+            ("value += position", "value -= position"),
+        ],
+    ),
+    (
+        "layernorm",
+        &[
+            ("+ params.epsilon", ""),
+            ("* weight[c]", ""),
+            ("+ bias[c]", ""),
+            ("deviation * deviation", "x[start + c] * x[start + c]"),
+            ("/ f32(params.width);\n    let factor", "/ f32(params.width - 1u);\n    let factor"),
+            ("half > 0u", "half > 1u"),
+            ("row >= params.rows", "row + 1u >= params.rows"),
+        ],
+    ),
+    (
+        "matmul_bias",
+        &[
+            ("+ bias[at.y];", ";"),
+            ("w[n * params.k + k]", "w[k * params.n + n]"),
+            ("first < depth; first += TILE_K", "first + TILE_K < depth; first += TILE_K"),
+            ("&& k < params.k", ""),
+            ("at.x < params.m && at.y < params.n", "at.x < params.m && at.y + 1u < params.n"),
+            ("row3 += a.w * b", "row3 += a.z * b"),
+            ("i < 16u", "i < 15u"),
+            ("params.stride + params.first + at.y", "params.stride + at.y + 1u"),
+        ],
+    ),
+    (
+        "matmul_bias_activation",
+        &[
+            ("activate(sum", "(sum"),
+            ("0.044715", "0.04"),
+            ("1.702", "1.7"),
+            ("+ bias[at.y]);\n        }\n    }\n}\n\n// Adds", ");\n        }\n    }\n}\n\n// Adds"),
+            ("1.13520398", "1.135"),
+            ("max(x, 0.0)", "x"),
+            ("return hyperbolic_tangent(x)", "return x"),
+        ],
+    ),
+    (
+        "matmul_bias_residual",
+        &[
+            ("y[place(at)] += sum[i / 4u][i % 4u] + bias[at.y]", "y[place(at)] = sum[i / 4u][i % 4u] + bias[at.y]"),
+            ("y[place(at)] += sum[i / 4u][i % 4u] + bias[at.y]", "y[place(at)] += sum[i / 4u][i % 4u]"),
+        ],
+    ),
+    (
+        "matmul_bias_scale_residual",
+        &[
+            ("scale[at.y] *", ""),
+            ("scale[at.y] * (sum[i / 4u][i % 4u] + bias[at.y])", "scale[at.y] * sum[i / 4u][i % 4u] + bias[at.y]"),
+            ("y[place(at)] += scale", "y[place(at)] = scale"),
+        ],
+    ),
+    (
+        "matmul_naive",
+        &[
+            ("+ bias[n]", ""),
+            ("k < params.k", "k + 1u < params.k"),
+            ("w[n * params.k + k]", "w[k * params.n + n]"),
+            ("m >= params.m", "m + 1u >= params.m"),
+        ],
+    ),
+    (
+        "attention",
+        &[
+            ("* params.scale", ""),
+            ("min(KEYS, params.tokens - first)", "KEYS"),
+            ("total *= shrink;", ""),
+            ("sum[v] *= shrink;", ""),
+            ("largest = tile_largest;", "largest = max(0.0, tile_largest);"),
+            ("tile_v[i] = load(start(b, key, 2u, h)", "tile_v[i] = load(start(b, key, 1u, h)"),
+            ("v * 4u + i < HEAD", "v * 4u + i <= HEAD"),
+            ("let b = wid.z", "let b = 0u"),
+            ("/ total", ""),
+            ("first < params.tokens; first += KEYS", "first + KEYS <= params.tokens; first += KEYS"),
+        ],
+    ),
+    (
+        "attention_naive_probabilities",
+        &[
+            ("score * params.scale;", "score;"),
+            ("/= total", "/= 1.0"),
+            ("j < params.tokens; j += WORKGROUP", "j + 1u < params.tokens; j += WORKGROUP"),
+            ("start(b, j, 1u, h)", "start(b, j, 0u, h)"),
+            ("b >= params.batch", "b + 1u >= params.batch"),
+        ],
+    ),
+    (
+        "attention_naive_values",
+        &[
+            ("start(b, j, 2u, h)", "start(b, j, 1u, h)"),
+            ("j < params.tokens; j++", "j + 1u < params.tokens; j++"),
+            ("b >= params.batch", "b + 1u >= params.batch"),
+        ],
+    ),
+    (
+        "pool",
+        &[
+            ("/ f32(params.count)", ""),
+            ("n = params.first;", "n = 0u;"),
+            ("b >= params.batch", "b + 1u >= params.batch"),
+            ("params.first + params.count; n++", "params.tokens; n++"),
+        ],
+    ),
+    (
+        "softmax",
+        &[
+            ("/ total", ""),
+            ("sum += exp(x[start + i] - largest)", "sum += exp(x[start + i])"),
+            ("largest = workgroup_max(largest, lane)", "largest = 0.0"),
+            ("row >= params.rows", "row + 1u >= params.rows"),
+        ],
+    ),
+];
+
+/// Whether any case finds the kernel out. A device that refuses it has found it out too.
+fn is_caught(gpu: &std::sync::Arc<vitraux::gpu::Gpu>, cases: &[&Case], original: &Kernel, mutant: &'static Kernel) -> bool {
+    cases.iter().any(|case| {
+        let values = case.values();
+        let inputs: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+        let recording = case.recording(gpu.summary().limits).expect("it fits");
+        let recording = replay::exchanged(&recording, |kernel| if kernel.name == original.name { mutant } else { kernel });
+        let expected = case.expected(&values);
+        match replay::on_gpu(gpu, &recording, &inputs) {
+            Ok(got) => mismatch(&got[0], &expected, &case.output, case.tolerance(&expected)).is_some(),
+            Err(_) => true,
+        }
+    })
+}
+
+#[test]
+fn every_mistake_is_caught() {
+    let Some(gpu) = gpu::device() else { return };
+    let all = cases::all();
+    let mut missed = Vec::new();
+    for (name, mistakes) in MISTAKES {
+        let original = *ALL.iter().find(|kernel| kernel.name == *name).unwrap_or_else(|| panic!("{name} is not a kernel"));
+        let mut own: Vec<&Case> = all.iter().filter(|case| case.kernel == *name).collect();
+        own.sort_by_key(|case| case.flops);
+        let source = specialise(original.wgsl, &Spec::default());
+        for (right, wrong) in *mistakes {
+            assert!(source.contains(right), "{name}: {right:?} is not in the shader; the mistake must be brought up to date");
+            let wgsl: &'static str = source.replace(right, wrong).leak();
+            let mutant: &'static Kernel =
+                Box::leak(Box::new(Kernel { name: original.name, wgsl, params: original.params, bindings: original.bindings, twin: original.twin }));
+            if !is_caught(&gpu, &own, original, mutant) {
+                missed.push(format!("{name}: {right:?} as {wrong:?}"));
+            }
+        }
+    }
+    assert!(missed.is_empty(), "no case finds these out:\n{}", missed.join("\n"));
+}
+
+#[test]
+fn every_kernel_has_mistakes() {
+    for kernel in ALL {
+        assert!(MISTAKES.iter().any(|(name, mistakes)| *name == kernel.name && mistakes.len() >= 2), "{}", kernel.name);
+    }
+}

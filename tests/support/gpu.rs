@@ -1,0 +1,44 @@
+//! The GPU of the tests: any adapter, software too. Without one, tests say that they are skipped,
+//! unless `VITRAUX_REQUIRE_GPU=1` makes that a failure.
+
+use std::sync::{Arc, OnceLock};
+use vitraux::gpu::{Gpu, adapters};
+use vitraux::{Device, DeviceChoice};
+
+/// The shared device, or nothing where tests of the GPU are to be skipped.
+pub fn device() -> Option<Arc<Gpu>> {
+    static GPU: OnceLock<Option<Arc<Gpu>>> = OnceLock::new();
+    let gpu = GPU.get_or_init(|| match pollster::block_on(Device::open(&DeviceChoice::Gpu)) {
+        Ok((Device::Gpu(gpu), _)) => {
+            println!("GPU of the tests: {}", gpu.summary());
+            Some(gpu)
+        }
+        other if required() => panic!("VITRAUX_REQUIRE_GPU=1, but {other:?}"),
+        other => {
+            println!("no GPU ({other:?})");
+            None
+        }
+    });
+    if gpu.is_none() {
+        println!("SKIPPED on the GPU: there is no adapter; VITRAUX_REQUIRE_GPU=1 makes this a failure");
+    }
+    gpu.clone()
+}
+
+/// A device of its own, with limits that a smaller GPU could have.
+pub fn smaller(shrink: impl FnOnce(&mut vitraux::record::Limits)) -> Option<Arc<Gpu>> {
+    device()?;
+    let (summary, adapter) = pollster::block_on(adapters()).swap_remove(0);
+    let mut limits = summary.limits;
+    shrink(&mut limits);
+    Some(Arc::new(pollster::block_on(Gpu::open_within(limits, summary, &adapter)).expect("the adapter opens again")))
+}
+
+fn required() -> bool {
+    std::env::var("VITRAUX_REQUIRE_GPU").is_ok_and(|value| value == "1")
+}
+
+/// The devices that a test of the whole model runs on.
+pub fn devices() -> Vec<Device> {
+    std::iter::once(Device::Cpu).chain(device().map(Device::Gpu)).collect()
+}

@@ -1,0 +1,22 @@
+//! What the tests share.
+
+pub mod cases;
+pub mod cli;
+pub mod compare;
+pub mod gpu;
+pub mod reference;
+pub mod replay;
+pub mod rng;
+
+use std::path::PathBuf;
+
+/// A path within the repository.
+pub fn path(relative: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(relative)
+}
+
+/// A JSON file of the repository.
+pub fn json(relative: &str) -> serde_json::Value {
+    let text = std::fs::read(path(relative)).unwrap_or_else(|error| panic!("{relative}: {error}"));
+    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{relative}: {error}"))
+}

@@ -1,0 +1,76 @@
+//! Runs a recording on a device, on poisoned scratch memory, and with kernels exchanged.
+
+use std::sync::Arc;
+use vitraux::gpu::{Gpu, WeightBuffers};
+use vitraux::record::{Access, Binding, Buf, Call, Command, Dispatch, Field, Kernel, Recording, Role, Spec};
+
+/// Fills a buffer with NaN: what a kernel then leaves unwritten, no comparison accepts.
+pub static POISON: Kernel = Kernel {
+    name: "poison",
+    wgsl: "struct Params { count: u32 }\n\
+           @group(0) @binding(0) var<uniform> params: Params;\n\
+           @group(0) @binding(1) var<storage, read_write> y: array<u32>;\n\
+           @compute @workgroup_size(64)\n\
+           fn poison(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {\n\
+               let i = (wid.y * count.x + wid.x) * 64u + lane;\n\
+               if i < params.count { y[i] = 0x7fc00000u; }\n\
+           }\n",
+    params: &[Field { name: "count", kind: "u32" }],
+    bindings: &[Binding { index: 1, name: "y", access: Access::Write }],
+    twin: poison_twin,
+};
+
+fn poison_twin(call: Call<'_>) {
+    call.write.fill(f32::NAN);
+}
+
+/// Records the poisoning of a buffer.
+pub fn poison(recording: &mut Recording, buf: Buf) {
+    let view = recording.all(buf);
+    let dispatch = Dispatch {
+        kernel: &POISON,
+        spec: Spec::default(),
+        label: "poison".to_owned(),
+        params: (view.len as u32).to_ne_bytes().to_vec(),
+        views: vec![view],
+        grid: recording.folded(view.len.div_ceil(64)),
+    };
+    recording.dispatch(dispatch).expect("a buffer that fits can be poisoned");
+}
+
+/// The same recording with each dispatch's kernel exchanged by `exchange`.
+pub fn exchanged(recording: &Recording, exchange: impl Fn(&'static Kernel) -> &'static Kernel) -> Recording {
+    let mut copy = Recording::new(*recording.limits());
+    let mut handles = Vec::new();
+    for buffer in recording.buffers() {
+        let made = match buffer.role {
+            Role::Input(_) => copy.input(&buffer.label, &buffer.shape),
+            Role::Weight(_) => copy.weight(&buffer.label, &buffer.shape),
+            Role::Scratch => copy.scratch(&buffer.label, &buffer.shape),
+        };
+        handles.push(made.expect("it fitted before"));
+    }
+    for command in recording.commands() {
+        match command {
+            Command::Save { from, output } => copy.save(&recording.outputs()[*output].name, handles[from.index()]),
+            Command::Dispatch(dispatch) => {
+                let dispatch = Dispatch { kernel: exchange(dispatch.kernel), ..dispatch.clone() };
+                copy.dispatch(dispatch).expect("it fitted before");
+            }
+        }
+    }
+    copy
+}
+
+/// Runs a recording without weights on the GPU.
+pub fn on_gpu(gpu: &Arc<Gpu>, recording: &Recording, inputs: &[&[f32]]) -> vitraux::Result<Vec<Vec<f32>>> {
+    pollster::block_on(async {
+        let none = WeightBuffers::upload(gpu, std::iter::empty()).await?;
+        vitraux::gpu::Plan::compile(gpu.clone(), recording, &none).await?.run(inputs).await
+    })
+}
+
+/// Runs a recording without weights on the CPU.
+pub fn on_cpu(recording: &Recording, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
+    vitraux::cpu::Plan::new(recording.clone(), Vec::new().into()).run(inputs)
+}

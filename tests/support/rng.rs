@@ -1,0 +1,34 @@
+//! A small seeded generator (xorshift64*), so that every run of a test sees the same numbers.
+
+pub struct Rng(u64);
+
+impl Rng {
+    /// A generator whose numbers follow from `seed`.
+    pub fn new(seed: &str) -> Rng {
+        // FNV-1a: any text makes a state that is not zero.
+        let hash = seed.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        Rng(hash | 1)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number from -1 to 1.
+    pub fn unit(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// A number from `low` to `high`, both possible.
+    pub fn between(&mut self, low: usize, high: usize) -> usize {
+        low + (self.next() >> 33) as usize % (high - low + 1)
+    }
+
+    /// As many numbers from -1 to 1.
+    pub fn units(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.unit()).collect()
+    }
+}
