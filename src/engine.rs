@@ -9,7 +9,7 @@ use crate::preprocess::Picture;
 use crate::record::{Output, Recording};
 use crate::tensor::Tensor;
 use crate::{cpu, gpu, model};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// The most images of one pass over the device. Larger batches are cut: the matrix products are large
@@ -50,7 +50,7 @@ pub struct Engine {
 /// The weights where the device reads them.
 #[derive(Debug)]
 enum Resident {
-    Cpu(Arc<[Tensor]>),
+    Cpu(Arc<cpu::Weights>),
     Gpu(Arc<Gpu>, WeightBuffers),
 }
 
@@ -77,9 +77,14 @@ impl Engine {
         let numbered = checkpoint.numbered_weights();
         let resident = match &device {
             Device::Gpu(gpu) => {
-                Resident::Gpu(gpu.clone(), WeightBuffers::upload(gpu, numbered.iter().map(|weight| (weight.name.as_str(), &weight.tensor))).await?)
+                let tensors = numbered.iter().map(|weight| (weight.name.as_str(), &weight.tensor));
+                Resident::Gpu(gpu.clone(), WeightBuffers::upload(gpu, tensors).await?)
             }
-            Device::Cpu => Resident::Cpu(numbered.into_iter().map(|weight| weight.tensor.materialized(&weight.name)).collect::<Result<_>>()?),
+            Device::Cpu => {
+                let factors: HashSet<&str> = checkpoint.weights.linears().map(|linear| linear.weight.name.as_str()).collect();
+                let tensors = numbered.into_iter().map(|weight| (weight.name, weight.tensor));
+                Resident::Cpu(Arc::new(cpu::Weights::load(tensors, |name| factors.contains(name))?))
+            }
         };
         let Checkpoint { config, preprocess, weights } = checkpoint;
         Ok(Engine { config, preprocess, weights, device, resident, plans: Vec::new() })

@@ -9,5 +9,6 @@ mod kernels;
 mod limits;
 mod mutants;
 mod preprocessing;
+mod real_size;
 mod structure;
 mod support;

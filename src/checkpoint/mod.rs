@@ -5,6 +5,7 @@
 mod files;
 mod json;
 mod position;
+mod random;
 mod source;
 mod timm;
 mod transformers;

@@ -23,22 +23,46 @@ impl Source {
         Source::Stored { names: vec![name.into()], shape: shape.to_vec() }
     }
 
-    fn load(&self, files: &Files) -> Result<Weight> {
-        let stored = |name: String, tensor| Ok(Weight { name, tensor, stored: true });
+    /// What messages call it.
+    pub fn name(&self) -> String {
         match self {
-            Source::Zeros { shape } => Ok(Weight { name: "zeros".to_owned(), tensor: Tensor::zeros(shape.clone()), stored: false }),
-            Source::Stored { names, shape } if names.len() == 1 => stored(names[0].clone(), files.shaped(&names[0], shape)?),
+            Source::Stored { names, .. } => names.join(" + "),
+            Source::Zeros { .. } => "zeros".to_owned(),
+            Source::Positions { name, .. } => name.clone(),
+        }
+    }
+
+    /// The shape that the model needs.
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Source::Stored { shape, .. } | Source::Zeros { shape } => shape.clone(),
+            Source::Positions { prefix, width, grids, .. } => vec![prefix + patches(grids), *width],
+        }
+    }
+
+    /// Finds the weight.
+    fn load(&self, files: &Files) -> Result<Weight> {
+        let tensor = match self {
+            Source::Zeros { shape } => Tensor::zeros(shape.clone()),
+            Source::Stored { names, shape } if names.len() == 1 => files.shaped(&names[0], shape)?,
             Source::Stored { names, shape } => {
                 let parts: Vec<Tensor> = names.iter().map(|name| part(files, name, shape)).collect::<Result<_>>()?;
                 let rows: usize = parts.iter().map(|tensor| tensor.shape()[0]).sum();
                 if rows != shape[0] {
-                    return Err(Error::tensor(names.join(" + "), format!("expected {} rows together, found {rows}", shape[0])));
+                    return Err(Error::tensor(self.name(), format!("expected {} rows together, found {rows}", shape[0])));
                 }
-                stored(names.join(" + "), Tensor::concatenated(shape.clone(), parts))
+                Tensor::concatenated(shape.clone(), parts)
             }
-            Source::Positions { name, prefix, width, grids } => stored(name.clone(), positions(files, name, *prefix, *width, grids)?),
-        }
+            Source::Positions { name, prefix, width, grids } => positions(files, name, *prefix, *width, grids)?,
+        };
+        Ok(Weight { name: self.name(), tensor, stored: !matches!(self, Source::Zeros { .. }) })
     }
+}
+
+/// Patches of the grid that the model runs at.
+fn patches(grids: &[[usize; 2]]) -> usize {
+    let [height, width] = grids.last().expect("a grid to resample to");
+    height * width
 }
 
 /// A tensor of any number of rows, each of the shape that `shape` gives a row.
@@ -54,23 +78,21 @@ fn positions(files: &Files, name: &str, prefix: usize, width: usize, grids: &[[u
     let found = files.shape(name)?;
     let rows = found.iter().product::<usize>() / width;
     let table = files.shaped(name, &[rows, width])?;
-    let last = grids.last().expect("a grid to resample to");
-    let count = |grid: &[usize; 2]| grid[0] * grid[1];
-    if grids.iter().all(|grid| prefix + count(grid) == rows) {
+    if grids.iter().all(|grid| prefix + grid[0] * grid[1] == rows) {
         return Ok(table);
     }
     let side = rows.saturating_sub(prefix).isqrt();
     if side == 0 || prefix + side * side != rows {
-        let expected = prefix + count(last);
+        let expected = prefix + patches(grids);
         return Err(Error::tensor(
             name,
-            format!("expected {expected} rows for a grid of {} x {}, or a square grid to resample; found {rows}", last[0], last[1]),
+            format!("expected {expected} rows for the image's grid of patches, or a square grid to resample; found {rows}"),
         ));
     }
     let values = table.values();
     let (front, grid_values) = values.split_at(prefix * width);
     let (resampled, _) = grids.iter().fold((grid_values.to_vec(), [side, side]), |(table, from), &to| (resample(&table, width, from, to), to));
-    Tensor::new([prefix + count(last), width], [front, &resampled].concat())
+    Tensor::new([prefix + patches(grids), width], [front, &resampled].concat())
 }
 
 /// A dense layer `name.weight` [out, in] and `name.bias` [out], which may be absent from the model.

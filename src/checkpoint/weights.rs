@@ -118,6 +118,12 @@ impl<T> Block<T> {
 }
 
 impl<T> Weights<T> {
+    /// All dense layers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<T>> {
+        let blocks = self.blocks.iter().flat_map(|block| [&block.qkv, &block.projection, &block.mlp1, &block.mlp2]);
+        std::iter::once(&self.patch).chain(blocks).chain(&self.pooler).chain(&self.head)
+    }
+
     /// Replaces each tensor, in a fixed order: the order in which the weights are numbered.
     pub fn try_map<U, E>(self, mut f: impl FnMut(T) -> Result<U, E>) -> Result<Weights<U>, E> {
         let f = &mut f;

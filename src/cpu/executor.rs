@@ -1,28 +1,27 @@
 //! Replays a recording with the kernels' twins.
 
+use super::weights::Weights;
 use crate::record::{Access, Call, Command, Dispatch, MAX_BINDINGS, Recording, Role};
-use crate::tensor::Tensor;
 use std::sync::Arc;
 
 /// A recording with its buffers in host memory.
 #[derive(Debug)]
 pub struct Plan {
     recording: Recording,
-    /// By the number in [`Role::Weight`]; each one aligned block of f32.
-    weights: Arc<[Tensor]>,
+    weights: Arc<Weights>,
     /// Contents of the inputs and the scratch buffers; empty for weights.
     memory: Vec<Vec<f32>>,
 }
 
 impl Plan {
-    /// Allocates what `recording` needs; each run reuses it. `weights` go by the number in [`Role::Weight`].
+    /// Allocates what `recording` needs; each run reuses it.
     ///
     /// # Panics
-    /// If a weight has another number of elements than the recording says, or is not stored as f32.
-    pub fn new(recording: Recording, weights: Arc<[Tensor]>) -> Plan {
+    /// If a weight has another number of elements than the recording says.
+    pub fn new(recording: Recording, weights: Arc<Weights>) -> Plan {
         for buffer in recording.buffers() {
             if let Role::Weight(number) = buffer.role {
-                assert_eq!(weights[number].slice().len(), buffer.len(), "elements of {}", buffer.label);
+                assert_eq!(weights.get(number).0.len(), buffer.len(), "elements of {}", buffer.label);
             }
         }
         let memory = recording.buffers().iter().map(|buffer| match buffer.role {
@@ -53,25 +52,29 @@ impl Plan {
     }
 }
 
-fn run(recording: &Recording, dispatch: &Dispatch, memory: &mut [Vec<f32>], weights: &[Tensor]) {
+fn run(recording: &Recording, dispatch: &Dispatch, memory: &mut [Vec<f32>], weights: &Weights) {
     let bindings = || dispatch.kernel.bindings.iter().zip(&dispatch.views);
     let (_, written) = bindings().find(|(binding, _)| binding.access == Access::Write).expect("a kernel writes a buffer");
     // The written buffer is bound once (the recording checks it), so it can be taken out while others are read.
     let mut target = std::mem::take(&mut memory[written.buf.index()]);
-    let borrowed = bindings().filter(|(binding, _)| binding.access == Access::Read).map(|(_, view)| {
-        let buffer = &recording.buffers()[view.buf.index()];
-        let whole: &[f32] = match buffer.role {
-            Role::Weight(number) => weights[number].slice(),
-            Role::Input(_) | Role::Scratch => &memory[view.buf.index()],
-        };
-        &whole[view.offset..view.offset + view.len]
-    });
     let mut reads: [&[f32]; MAX_BINDINGS] = [&[]; MAX_BINDINGS];
-    let count = borrowed.zip(&mut reads).map(|(slice, read)| *read = slice).count();
+    let mut w_transposed = false;
+    let read = bindings().filter(|(binding, _)| binding.access == Access::Read);
+    let count = read.clone().count();
+    for ((binding, view), read) in read.zip(&mut reads) {
+        let (whole, transposed) = match recording.buffers()[view.buf.index()].role {
+            Role::Weight(number) => weights.get(number),
+            Role::Input(_) | Role::Scratch => (memory[view.buf.index()].as_slice(), false),
+        };
+        assert!(!transposed || (binding.name == "w" && view.len == whole.len()), "{}: {} is kept transposed", dispatch.label, binding.name);
+        w_transposed |= transposed;
+        *read = &whole[view.offset..view.offset + view.len];
+    }
     (dispatch.kernel.twin)(Call {
         params: &dispatch.params,
         spec: &dispatch.spec,
         reads: &reads[..count],
+        w_transposed,
         write: &mut target[written.offset..written.offset + written.len],
     });
     memory[written.buf.index()] = target;

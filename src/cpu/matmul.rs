@@ -26,6 +26,10 @@ impl Params {
         [self.m as usize, self.n as usize, self.k as usize]
     }
 
+    fn factor<'a>(&self, w: &'a [f32], transposed: bool) -> Matrix<'a> {
+        Matrix::factor(w, [self.n as usize, self.k as usize], transposed)
+    }
+
     /// Calls `work` with each row's number and its columns of the band, on all cores.
     fn for_each_row(&self, y: &mut [f32], work: impl Fn(usize, &mut [f32]) + Sync) {
         let (first, n) = (self.first as usize, self.n as usize);
@@ -33,11 +37,9 @@ impl Params {
     }
 
     /// Writes or adds x · wᵀ into `y`, whose rows are `stride` apart.
-    fn product(&self, x: &[f32], w: &[f32], y: &mut [f32], stride: usize, into: Into) {
-        let k = self.k as usize;
-        let x = Matrix { data: x, row_stride: k, column_stride: 1 };
-        let w_transposed = Matrix { data: w, row_stride: 1, column_stride: k };
-        product(self.sizes(), 1.0, x, w_transposed, y, stride, into, Cores::All);
+    fn product(&self, x: &[f32], w: Matrix, y: &mut [f32], stride: usize, into: Into) {
+        let x = Matrix { data: x, row_stride: self.k as usize, column_stride: 1 };
+        product(self.sizes(), 1.0, x, w, y, stride, into, Cores::All);
     }
 }
 
@@ -49,6 +51,7 @@ fn add(values: &mut [f32], terms: &[f32]) {
 pub fn matmul_bias(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [x, w, bias] = call.reads else { panic!("x, w and bias") };
+    let w = params.factor(w, call.w_transposed);
     params.product(x, w, &mut call.write[params.first as usize..], params.stride as usize, Into::Overwrite);
     params.for_each_row(call.write, |_, row| add(row, bias));
 }
@@ -57,6 +60,7 @@ pub fn matmul_bias(call: Call<'_>) {
 pub fn matmul_bias_activation(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [x, w, bias] = call.reads else { panic!("x, w and bias") };
+    let w = params.factor(w, call.w_transposed);
     let activation = numbered(call.spec.get("ACTIVATION"));
     params.product(x, w, &mut call.write[params.first as usize..], params.stride as usize, Into::Overwrite);
     params.for_each_row(call.write, |_, row| {
@@ -69,6 +73,7 @@ pub fn matmul_bias_activation(call: Call<'_>) {
 pub fn matmul_bias_residual(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [x, w, bias] = call.reads else { panic!("x, w and bias") };
+    let w = params.factor(w, call.w_transposed);
     params.product(x, w, &mut call.write[params.first as usize..], params.stride as usize, Into::Add);
     params.for_each_row(call.write, |_, row| add(row, bias));
 }
@@ -77,6 +82,7 @@ pub fn matmul_bias_residual(call: Call<'_>) {
 pub fn matmul_bias_scale_residual(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [x, w, bias, scale] = call.reads else { panic!("x, w, bias and scale") };
+    let w = params.factor(w, call.w_transposed);
     let [m, n, _] = params.sizes();
     with_workspace(m * n, |sums| {
         params.product(x, w, sums, n, Into::Overwrite);

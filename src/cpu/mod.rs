@@ -16,5 +16,7 @@ pub mod patchify;
 pub mod pool;
 mod product;
 pub mod softmax;
+mod weights;
 
 pub use executor::Plan;
+pub use weights::Weights;

@@ -43,8 +43,8 @@ pub fn patchify(call: Call<'_>) {
             }
         });
         let patches = Matrix { data: patches, row_stride: values, column_stride: 1 };
-        let w_transposed = Matrix { data: w, row_stride: 1, column_stride: values };
-        product([rows, width, values], 1.0, patches, w_transposed, call.write, width, Into::Overwrite, Cores::All);
+        let w = Matrix::factor(w, [width, values], call.w_transposed);
+        product([rows, width, values], 1.0, patches, w, call.write, width, Into::Overwrite, Cores::All);
     });
     for_each_chunk(call.write, width, |_, row| row.iter_mut().zip(*bias).for_each(|(value, bias)| *value += bias));
 }

@@ -8,6 +8,16 @@ pub struct Matrix<'a> {
     pub column_stride: usize,
 }
 
+impl<'a> Matrix<'a> {
+    /// The transpose of the factor w [n, k] of a product, which may itself be kept transposed.
+    pub fn factor(w: &'a [f32], [n, k]: [usize; 2], transposed: bool) -> Matrix<'a> {
+        match transposed {
+            true => Matrix { data: w, row_stride: n, column_stride: 1 },
+            false => Matrix { data: w, row_stride: 1, column_stride: k },
+        }
+    }
+}
+
 /// What happens to what the destination holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Into {

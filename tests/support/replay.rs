@@ -72,5 +72,5 @@ pub fn on_gpu(gpu: &Arc<Gpu>, recording: &Recording, inputs: &[&[f32]]) -> vitra
 
 /// Runs a recording without weights on the CPU.
 pub fn on_cpu(recording: &Recording, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
-    vitraux::cpu::Plan::new(recording.clone(), Vec::new().into()).run(inputs)
+    vitraux::cpu::Plan::new(recording.clone(), Arc::default()).run(inputs)
 }
