@@ -2,7 +2,9 @@
 
 use crate::checkpoint::{Checkpoint, Weight, Weights};
 use crate::config::{Config, Preprocess};
-use crate::device::{Device, DeviceChoice};
+use crate::device::Device;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, WeightBuffers};
 use crate::preprocess::Picture;
@@ -114,7 +116,7 @@ impl Engine {
         &self.device
     }
 
-    /// Runs the model on `pixel_values` [B, channels, height, width] and gives the outputs `wanted`, by the
+    /// Runs the model on `pixel_values` `[B, channels, height, width]` and gives the outputs `wanted`, by the
     /// names of [`output_names`](crate::model::output_names). A batch that is too large for one pass is cut into several.
     ///
     /// # Errors

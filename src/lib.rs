@@ -16,7 +16,7 @@
 //!
 //! The modules are floors of a house, and each uses only those below it: [`engine`] on [`model`] on
 //! [`kernels`] on [`cpu`], [`gpu`], [`checkpoint`] and [`preprocess`] on [`record`] on [`config`],
-//! [`tensor`] and errors.
+//! tensors and errors.
 //!
 //! The legend of all shapes: B batch, N tokens, P patches, C width, H heads, D head width, F MLP width.
 
@@ -42,3 +42,8 @@ pub use engine::{Engine, Outputs, Prediction};
 pub use error::{Error, Result};
 pub use preprocess::Picture;
 pub use tensor::{Bytes, Dtype, Tensor};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -67,7 +67,7 @@ fn luma(rgb: &[u8]) -> u8 {
 }
 
 impl Preprocess {
-    /// `pixel_values` [1, channels, height, width] of a picture.
+    /// `pixel_values` `[1, channels, height, width]` of a picture.
     ///
     /// # Errors
     /// If the picture's channels cannot be turned into the model's.
@@ -99,7 +99,7 @@ impl Preprocess {
     }
 }
 
-/// The size that a picture of [height, width] is resized to.
+/// The size that a picture of `[height, width]` is resized to.
 fn resized(resize: Resize, [height, width]: [usize; 2]) -> [usize; 2] {
     let by_ratio = |ratio: f64| [height, width].map(|size| ((size as f64 / ratio).round_ties_even() as usize).max(1));
     let ratios = |target: [usize; 2]| [height as f64 / target[0] as f64, width as f64 / target[1] as f64];

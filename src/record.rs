@@ -72,7 +72,7 @@ pub struct Call<'a> {
     pub spec: &'a Spec,
     /// The buffers that are only read, in the order of the kernel's bindings.
     pub reads: &'a [&'a [f32]],
-    /// Whether the binding `w` of a product, [N, K], is kept as [K, N].
+    /// Whether the binding `w` of a product, `[N, K]`, is kept as `[K, N]`.
     pub w_transposed: bool,
     /// The buffer that is written.
     pub write: &'a mut [f32],

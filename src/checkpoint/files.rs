@@ -125,8 +125,8 @@ impl Files {
         Ok(Tensor::view(stored.shape.clone(), dtype, stored.memory.clone(), stored.range.clone()))
     }
 
-    /// A tensor of this shape, axes of size 1 in front aside (a class token is [1, 1, C] or [C]).
-    /// A matrix [out, in] may be stored with its second axis split, as a convolution's.
+    /// A tensor of this shape, axes of size 1 in front aside (a class token is `[1, 1, C]` or `[C]`).
+    /// A matrix `[out, in]` may be stored with its second axis split, as a convolution's.
     pub fn shaped(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let tensor = self.tensor(name)?;
         let mut found = tensor.shape();

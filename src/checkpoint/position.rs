@@ -3,7 +3,7 @@
 use crate::config::Filter;
 use crate::filter::taps;
 
-/// Resamples a table [h·w, width], rows of height first, to another grid, as timm does it
+/// Resamples a table `[h·w, width]`, rows of height first, to another grid, as timm does it
 /// (`resample_abs_pos_embed`): bicubic with coefficient -0.5, antialiased, `align_corners=False`.
 pub fn resample(table: &[f32], width: usize, from: [usize; 2], to: [usize; 2]) -> Vec<f32> {
     let rows = resample_axis(table, [1, from[0], from[1] * width], to[0]);

@@ -95,7 +95,7 @@ fn positions(files: &Files, name: &str, prefix: usize, width: usize, grids: &[[u
     Tensor::new([prefix + patches(grids), width], [front, &resampled].concat())
 }
 
-/// A dense layer `name.weight` [out, in] and `name.bias` [out], which may be absent from the model.
+/// A dense layer `name.weight` `[out, in]` and `name.bias` `[out]`, which may be absent from the model.
 pub fn linear(name: &str, [out, input]: [usize; 2], has_bias: bool) -> Linear<Source> {
     let bias = match has_bias {
         true => Source::stored(format!("{name}.bias"), &[out]),
@@ -104,7 +104,7 @@ pub fn linear(name: &str, [out, input]: [usize; 2], has_bias: bool) -> Linear<So
     Linear { weight: Source::stored(format!("{name}.weight"), &[out, input]), bias }
 }
 
-/// A LayerNorm `name.weight` and `name.bias`, both [width].
+/// A LayerNorm `name.weight` and `name.bias`, both `[width]`.
 pub fn norm(name: &str, width: usize) -> Norm<Source> {
     Norm { weight: Source::stored(format!("{name}.weight"), &[width]), bias: Source::stored(format!("{name}.bias"), &[width]) }
 }

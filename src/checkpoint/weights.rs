@@ -14,21 +14,21 @@ pub struct Weight {
     pub stored: bool,
 }
 
-/// A dense layer: weight [out, in], bias [out].
+/// A dense layer: weight `[out, in]`, bias `[out]`.
 #[derive(Clone, Debug)]
 pub struct Linear<T> {
-    /// [out, in], as PyTorch stores it.
+    /// `[out, in]`, as PyTorch stores it.
     pub weight: T,
-    /// [out].
+    /// `[out]`.
     pub bias: T,
 }
 
 /// A LayerNorm over C values.
 #[derive(Clone, Debug)]
 pub struct Norm<T> {
-    /// [C].
+    /// `[C]`.
     pub weight: T,
-    /// [C].
+    /// `[C]`.
     pub bias: T,
 }
 
@@ -37,30 +37,30 @@ pub struct Norm<T> {
 pub struct Block<T> {
     /// Before attention.
     pub norm1: Norm<T>,
-    /// Packed query, key and value: weight [3·C, C], rows q, then k, then v, each head by head.
+    /// Packed query, key and value: weight `[3·C, C]`, rows q, then k, then v, each head by head.
     pub qkv: Linear<T>,
-    /// After attention: weight [C, C].
+    /// After attention: weight `[C, C]`.
     pub projection: Linear<T>,
-    /// LayerScale on the attention's half, [C].
+    /// LayerScale on the attention's half, `[C]`.
     pub scale1: Option<T>,
     /// Before the MLP.
     pub norm2: Norm<T>,
-    /// Weight [F, C].
+    /// Weight `[F, C]`.
     pub mlp1: Linear<T>,
-    /// Weight [C, F].
+    /// Weight `[C, F]`.
     pub mlp2: Linear<T>,
-    /// LayerScale on the MLP's half, [C].
+    /// LayerScale on the MLP's half, `[C]`.
     pub scale2: Option<T>,
 }
 
 /// All weights of an encoder.
 #[derive(Clone, Debug)]
 pub struct Weights<T> {
-    /// The patch projection: weight [C, channels · patch height · patch width].
+    /// The patch projection: weight `[C, channels · patch height · patch width]`.
     pub patch: Linear<T>,
-    /// Class token and registers, [T, C]; one row of zeros if there are none.
+    /// Class token and registers, `[T, C]`; one row of zeros if there are none.
     pub prefix: T,
-    /// Positions of the last rows of the sequence, [up to N, C].
+    /// Positions of the last rows of the sequence, `[up to N, C]`.
     pub position: T,
     /// Before the first block.
     pub pre_norm: Option<Norm<T>>,
@@ -70,9 +70,9 @@ pub struct Weights<T> {
     pub norm: Option<Norm<T>>,
     /// On the pooled vector.
     pub pool_norm: Option<Norm<T>>,
-    /// Dense layer on the pooled vector: weight [pooler width, C].
+    /// Dense layer on the pooled vector: weight `[pooler width, C]`.
     pub pooler: Option<Linear<T>>,
-    /// The classifier: weight [classes, C].
+    /// The classifier: weight `[classes, C]`.
     pub head: Option<Linear<T>>,
 }
 

@@ -1,7 +1,7 @@
 //! Twin of `attention`: scores, softmax and values for a block of queries at a time.
 
 use super::parallel::{for_each_chunk, with_workspace};
-use super::product::{Cores, Into, Matrix, product};
+use super::product::{Cores, Matrix, Target, product};
 use super::softmax::normalise;
 use crate::record::{Call, params};
 
@@ -36,10 +36,17 @@ pub fn attention(call: Call<'_>) {
                     let q = Matrix { data: rows(0, h, block * QUERIES), row_stride: 3 * width, column_stride: 1 };
                     let k_transposed = Matrix { data: rows(1, h, 0), row_stride: 1, column_stride: 3 * width };
                     let v = Matrix { data: rows(2, h, 0), row_stride: 3 * width, column_stride: 1 };
-                    product([queries, tokens, head], params.scale, q, k_transposed, scores, tokens, Into::Overwrite, Cores::One);
+                    product(
+                        [queries, tokens, head],
+                        params.scale,
+                        q,
+                        k_transposed,
+                        Target { data: scores, row_stride: tokens, add: false },
+                        Cores::One,
+                    );
                     scores.chunks_mut(tokens).for_each(normalise);
                     let scores = Matrix { data: scores, row_stride: tokens, column_stride: 1 };
-                    product([queries, head, tokens], 1.0, scores, v, &mut y[h * head..], width, Into::Overwrite, Cores::One);
+                    product([queries, head, tokens], 1.0, scores, v, Target { data: &mut y[h * head..], row_stride: width, add: false }, Cores::One);
                 }
             });
         });

@@ -2,7 +2,7 @@
 
 use super::activation::{activate, numbered};
 use super::parallel::{for_each_chunk, with_workspace};
-use super::product::{Cores, Into, Matrix, product};
+use super::product::{Cores, Matrix, Target, product};
 use crate::record::{Call, params};
 
 params! {
@@ -36,10 +36,15 @@ impl Params {
         for_each_chunk(y, self.stride as usize, |row, values| work(row, &mut values[first..first + n]));
     }
 
-    /// Writes or adds x · wᵀ into `y`, whose rows are `stride` apart.
-    fn product(&self, x: &[f32], w: Matrix, y: &mut [f32], stride: usize, into: Into) {
+    /// The band of `y` that a product is written or added to.
+    fn band<'a>(&self, y: &'a mut [f32], add: bool) -> Target<'a> {
+        Target { data: &mut y[self.first as usize..], row_stride: self.stride as usize, add }
+    }
+
+    /// Writes or adds x · wᵀ.
+    fn product(&self, x: &[f32], w: Matrix, y: Target) {
         let x = Matrix { data: x, row_stride: self.k as usize, column_stride: 1 };
-        product(self.sizes(), 1.0, x, w, y, stride, into, Cores::All);
+        product(self.sizes(), 1.0, x, w, y, Cores::All);
     }
 }
 
@@ -52,7 +57,7 @@ pub fn matmul_bias(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [x, w, bias] = call.reads else { panic!("x, w and bias") };
     let w = params.factor(w, call.w_transposed);
-    params.product(x, w, &mut call.write[params.first as usize..], params.stride as usize, Into::Overwrite);
+    params.product(x, w, params.band(call.write, false));
     params.for_each_row(call.write, |_, row| add(row, bias));
 }
 
@@ -62,7 +67,7 @@ pub fn matmul_bias_activation(call: Call<'_>) {
     let [x, w, bias] = call.reads else { panic!("x, w and bias") };
     let w = params.factor(w, call.w_transposed);
     let activation = numbered(call.spec.get("ACTIVATION"));
-    params.product(x, w, &mut call.write[params.first as usize..], params.stride as usize, Into::Overwrite);
+    params.product(x, w, params.band(call.write, false));
     params.for_each_row(call.write, |_, row| {
         add(row, bias);
         activate(activation, row);
@@ -74,7 +79,7 @@ pub fn matmul_bias_residual(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [x, w, bias] = call.reads else { panic!("x, w and bias") };
     let w = params.factor(w, call.w_transposed);
-    params.product(x, w, &mut call.write[params.first as usize..], params.stride as usize, Into::Add);
+    params.product(x, w, params.band(call.write, true));
     params.for_each_row(call.write, |_, row| add(row, bias));
 }
 
@@ -85,7 +90,7 @@ pub fn matmul_bias_scale_residual(call: Call<'_>) {
     let w = params.factor(w, call.w_transposed);
     let [m, n, _] = params.sizes();
     with_workspace(m * n, |sums| {
-        params.product(x, w, sums, n, Into::Overwrite);
+        params.product(x, w, Target { data: sums, row_stride: n, add: false });
         let sums = &*sums;
         params.for_each_row(call.write, |row, values| {
             let sums = &sums[row * n..][..n];

@@ -1,7 +1,7 @@
 //! Twin of `patchify`: patches of the image times the projection's weights.
 
 use super::parallel::{for_each_chunk, with_workspace};
-use super::product::{Cores, Into, Matrix, product};
+use super::product::{Cores, Matrix, Target, product};
 use crate::record::{Call, params};
 
 params! {
@@ -44,7 +44,7 @@ pub fn patchify(call: Call<'_>) {
         });
         let patches = Matrix { data: patches, row_stride: values, column_stride: 1 };
         let w = Matrix::factor(w, [width, values], call.w_transposed);
-        product([rows, width, values], 1.0, patches, w, call.write, width, Into::Overwrite, Cores::All);
+        product([rows, width, values], 1.0, patches, w, Target { data: call.write, row_stride: width, add: false }, Cores::All);
     });
     for_each_chunk(call.write, width, |_, row| row.iter_mut().zip(*bias).for_each(|(value, bias)| *value += bias));
 }

@@ -9,7 +9,7 @@ pub struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// The transpose of the factor w [n, k] of a product, which may itself be kept transposed.
+    /// The transpose of the factor w `[n, k]` of a product, which may itself be kept transposed.
     pub fn factor(w: &'a [f32], [n, k]: [usize; 2], transposed: bool) -> Matrix<'a> {
         match transposed {
             true => Matrix { data: w, row_stride: n, column_stride: 1 },
@@ -18,11 +18,11 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What happens to what the destination holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Into {
-    Overwrite,
-    Add,
+/// Where a product goes: rows that are `row_stride` apart, written anew or added to.
+pub struct Target<'a> {
+    pub data: &'a mut [f32],
+    pub row_stride: usize,
+    pub add: bool,
 }
 
 /// Whether a product may use all cores, or is called from a task that has one.
@@ -32,13 +32,13 @@ pub enum Cores {
     One,
 }
 
-/// `y[m, n] = factor · Σ_k a[m, k] · b[k, n]`, or adds it; `y` has rows `row_stride` apart.
-pub fn product([m, n, k]: [usize; 3], factor: f32, a: Matrix, b: Matrix, y: &mut [f32], row_stride: usize, into: Into, cores: Cores) {
+/// `y[m, n] = factor · Σ_k a[m, k] · b[k, n]`, or adds it.
+pub fn product([m, n, k]: [usize; 3], factor: f32, a: Matrix, b: Matrix, y: Target, cores: Cores) {
     let last = |rows: usize, columns: usize, row_stride: usize, column_stride: usize| (rows - 1) * row_stride + (columns - 1) * column_stride;
     assert!(m > 0 && n > 0 && k > 0, "empty product {m} x {n} x {k}");
     assert!(last(m, k, a.row_stride, a.column_stride) < a.data.len(), "left factor {m} x {k} of {} elements", a.data.len());
     assert!(last(k, n, b.row_stride, b.column_stride) < b.data.len(), "right factor {k} x {n} of {} elements", b.data.len());
-    assert!(n <= row_stride && last(m, n, row_stride, 1) < y.len(), "product {m} x {n} into {} elements", y.len());
+    assert!(n <= y.row_stride && last(m, n, y.row_stride, 1) < y.data.len(), "product {m} x {n} into {} elements", y.data.len());
     // SAFETY: the asserts above keep every element that is read or written inside its slice, and `y`
     // is borrowed exclusively, so that it overlaps neither factor.
     unsafe {
@@ -46,10 +46,10 @@ pub fn product([m, n, k]: [usize; 3], factor: f32, a: Matrix, b: Matrix, y: &mut
             m,
             n,
             k,
-            y.as_mut_ptr(),
+            y.data.as_mut_ptr(),
             1,
-            row_stride as isize,
-            into == Into::Add,
+            y.row_stride as isize,
+            y.add,
             a.data.as_ptr(),
             a.column_stride as isize,
             a.row_stride as isize,

@@ -15,13 +15,13 @@ pub struct Weights(Vec<Kept>);
 enum Kept {
     /// Where it was found, or converted to f32.
     AsFound(Tensor),
-    /// A factor w [N, K] of products, kept as [K, N].
+    /// A factor w `[N, K]` of products, kept as `[K, N]`.
     Transposed(Vec<f32>),
 }
 
 impl Weights {
     /// Keeps named tensors; those that are the right factor of products, as `is_factor` says by their
-    /// names, are transposed. `gemm` packs [N, K] for each product anew, and slowly: ViT-B/16 took 1.6
+    /// names, are transposed. `gemm` packs `[N, K]` for each product anew, and slowly: ViT-B/16 took 1.6
     /// times as long with it (EPYC 9004, 2 cores, 2026-11-21).
     ///
     /// # Errors

@@ -12,7 +12,7 @@ pub static ATTENTION: Kernel = Kernel {
 };
 
 /// Records multi-head attention (Vaswani et al. 2017, section 3.2) from packed queries, keys and
-/// values: qkv [B, N, 3·C], y [B, N, C], C = heads · D.
+/// values: qkv `[B, N, 3·C]`, y `[B, N, C]`, C = heads · D.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

@@ -26,7 +26,7 @@ fn params(batch: usize, tokens: usize, heads: usize, head: usize) -> Vec<u8> {
     bytemuck::bytes_of(&Params { batch: size(batch), tokens: size(tokens), heads: size(heads), head: size(head), scale }).to_vec()
 }
 
-/// Records the attention probabilities: qkv [B, N, 3·C], p [B, H, N, N], each row a distribution over keys.
+/// Records the attention probabilities: qkv `[B, N, 3·C]`, p `[B, H, N, N]`, each row a distribution over keys.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
@@ -45,7 +45,7 @@ pub fn attention_naive_probabilities(recording: &mut Recording, label: String, q
     })
 }
 
-/// Records the sum of the values by stored probabilities: qkv [B, N, 3·C], p [B, H, N, N], y [B, N, C].
+/// Records the sum of the values by stored probabilities: qkv `[B, N, 3·C]`, p `[B, H, N, N]`, y `[B, N, C]`.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

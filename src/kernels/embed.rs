@@ -11,8 +11,8 @@ pub static EMBED: Kernel = Kernel {
     twin: twin::embed,
 };
 
-/// Records the token sequence (Dosovitskiy et al. 2021, equation 1): prefix tokens [T, C] (one row of
-/// anything if T = N - P is 0) in front of patches [B, P, C], plus positions for the last rows [N - skip, C]; y [B, N, C].
+/// Records the token sequence (Dosovitskiy et al. 2021, equation 1): prefix tokens `[T, C]` (one row of
+/// anything if T = N - P is 0) in front of patches `[B, P, C]`, plus positions for the last rows `[N - skip, C]`; y `[B, N, C]`.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

@@ -11,7 +11,7 @@ pub static LAYERNORM: Kernel = Kernel {
     twin: twin::layernorm,
 };
 
-/// Records LayerNorm over the last axis: x and y [.., C], weight and bias [C] (Ba, Kiros and Hinton 2016).
+/// Records LayerNorm over the last axis: x and y `[.., C]`, weight and bias `[C]` (Ba, Kiros and Hinton 2016).
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

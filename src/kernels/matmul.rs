@@ -25,11 +25,11 @@ pub enum Epilogue {
     Activation(Activation),
     /// y += x · wᵀ + bias.
     Residual,
-    /// y += scale · (x · wᵀ + bias), with the scale [N] of LayerScale (Touvron et al. 2021).
+    /// y += scale · (x · wᵀ + bias), with the scale `[N]` of LayerScale (Touvron et al. 2021).
     ScaledResidual(Buf),
 }
 
-/// Records a product: x [.., K], w [N, K], bias [N], y [.., N]. A weight larger than one binding may
+/// Records a product: x `[.., K]`, w `[N, K]`, bias `[N]`, y `[.., N]`. A weight larger than one binding may
 /// be is read in bands of rows, a dispatch each.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ pub static MATMUL_NAIVE: Kernel = Kernel {
     twin: twin::matmul_bias,
 };
 
-/// Records y = x · wᵀ + bias by the textbook's loop: x [.., K], w [N, K], bias [N], y [.., N].
+/// Records y = x · wᵀ + bias by the textbook's loop: x `[.., K]`, w `[N, K]`, bias `[N]`, y `[.., N]`.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

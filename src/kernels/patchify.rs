@@ -12,7 +12,7 @@ pub static PATCHIFY: Kernel = Kernel {
 };
 
 /// Records the projection of the flattened patches (Dosovitskiy et al. 2021, equation 1): pixels
-/// [B, channels, height, width], w [C, channels · patch height · patch width], bias [C], y [B, P, C].
+/// `[B, channels, height, width]`, w `[C, channels · patch height · patch width]`, bias `[C]`, y `[B, P, C]`.
 /// Pixels at the lower and right edge that fill no patch are ignored, as a strided convolution does.
 /// The flattening happens while the pixels are loaded; no matrix of patches is stored.
 ///

@@ -12,7 +12,7 @@ pub static POOL: Kernel = Kernel {
     twin: twin::pool,
 };
 
-/// Records the mean over a range of tokens: x [B, N, C], y [B, C]. A range of one token selects it.
+/// Records the mean over a range of tokens: x `[B, N, C]`, y `[B, C]`. A range of one token selects it.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

@@ -11,7 +11,7 @@ pub static SOFTMAX: Kernel = Kernel {
     twin: twin::softmax,
 };
 
-/// Records softmax over the last axis: x and y [.., width].
+/// Records softmax over the last axis: x and y `[.., width]`.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

@@ -8,13 +8,13 @@ use crate::record::{Buf, Limits, Recording};
 
 /// The names that a forward pass can give, in the order of the computation.
 ///
-/// - `embeddings` [B, N, C]: what enters block 0
-/// - `attn.i` [B, H, N, N]: the attention probabilities of block i
-/// - `hidden.i` [B, N, C]: the residual stream after block i
-/// - `tokens` [B, N, C]: after the last norm, if the model has one there
-/// - `features` [B, C]: the pooled vector
-/// - `logits` [B, classes]: raw scores, if there is a head
-/// - `probabilities` [B, classes]: their softmax
+/// - `embeddings` `[B, N, C]`: what enters block 0
+/// - `attn.i` `[B, H, N, N]`: the attention probabilities of block i
+/// - `hidden.i` `[B, N, C]`: the residual stream after block i
+/// - `tokens` `[B, N, C]`: after the last norm, if the model has one there
+/// - `features` `[B, C]`: the pooled vector
+/// - `logits` `[B, classes]`: raw scores, if there is a head
+/// - `probabilities` `[B, classes]`: their softmax
 pub fn output_names(config: &Config) -> Vec<String> {
     let mut names = vec!["embeddings".to_owned()];
     for i in 0..config.depth {
@@ -55,15 +55,15 @@ fn summary(config: &Config) -> String {
 
 /// The buffers that the blocks take turns with.
 struct Scratch {
-    /// The residual stream, [B, N, C].
+    /// The residual stream, `[B, N, C]`.
     stream: Buf,
-    /// What a norm gives, [B, N, C].
+    /// What a norm gives, `[B, N, C]`.
     normed: Buf,
-    /// Packed queries, keys and values, [B, N, 3·C].
+    /// Packed queries, keys and values, `[B, N, 3·C]`.
     qkv: Buf,
-    /// What attention gives, [B, N, C].
+    /// What attention gives, `[B, N, C]`.
     attended: Buf,
-    /// Inside the MLP, [B, N, F].
+    /// Inside the MLP, `[B, N, F]`.
     hidden: Buf,
 }
 

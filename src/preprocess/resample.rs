@@ -16,7 +16,7 @@ pub struct Window {
 /// Fraction bits of a weight: 32 bits less 8 for the level and 2 for sums beyond 1.
 const PRECISION: u32 = 32 - 8 - 2;
 
-/// Resizes `picture` to [height, width] and gives `window` of the result.
+/// Resizes `picture` to `[height, width]` and gives `window` of the result.
 pub fn resample(picture: &Picture, [height, width]: [usize; 2], window: Window, filter: Filter) -> Picture {
     let rows = Taps::new(picture.height, height, window.top..window.top + window.height, filter);
     let columns = Taps::new(picture.width, width, window.left..window.left + window.width, filter);

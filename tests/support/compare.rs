@@ -5,8 +5,9 @@ pub fn mismatch(got: &[f32], want: &[f64], shape: &[usize], tolerance: f64) -> O
     assert_eq!(got.len(), want.len(), "elements to compare");
     assert_eq!(want.len(), shape.iter().product::<usize>(), "elements of shape {shape:?}");
     let apart = |i: usize| (f64::from(got[i]) - want[i]).abs();
-    // Not `apart > tolerance`: that is false for NaN.
-    let wrong: Vec<usize> = (0..got.len()).filter(|&i| !(apart(i) <= tolerance)).collect();
+    // NaN fits no tolerance; `apart > tolerance` would let it pass.
+    let fits = |i: usize| apart(i) <= tolerance;
+    let wrong: Vec<usize> = (0..got.len()).filter(|&i| !fits(i)).collect();
     let first = *wrong.first()?;
     let worst = wrong.iter().copied().max_by(|&a, &b| apart(a).total_cmp(&apart(b)))?;
     Some(format!(
