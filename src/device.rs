@@ -1,7 +1,7 @@
 //! The choice of a device: a GPU of this machine, or the CPU.
 
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterSummary, Gpu, adapters};
+use crate::gpu::{AdapterKind, AdapterSummary, Gpu, adapters};
 use crate::record::Limits;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub enum DeviceChoice {
     Gpu,
     /// The adapter with this place in the list of [`adapters`].
     Index(usize),
-    /// The first adapter whose name contains this, in any case.
+    /// The best adapter whose name contains this, in any case.
     Name(String),
 }
 
@@ -35,6 +35,18 @@ impl FromStr for DeviceChoice {
     }
 }
 
+impl DeviceChoice {
+    fn admits(&self, adapter: &AdapterSummary) -> bool {
+        match self {
+            DeviceChoice::Auto => adapter.kind != AdapterKind::Software,
+            DeviceChoice::Cpu => false,
+            DeviceChoice::Gpu => true,
+            DeviceChoice::Index(index) => adapter.index == *index,
+            DeviceChoice::Name(name) => adapter.name.to_lowercase().contains(&name.to_lowercase()),
+        }
+    }
+}
+
 /// A device that can run recordings.
 #[derive(Clone, Debug)]
 pub enum Device {
@@ -48,31 +60,24 @@ impl Device {
     /// Opens a device, and says why it is this one.
     ///
     /// # Errors
-    /// [`Error::Device`] if there is none such, or the driver refuses.
+    /// [`Error::Device`] if there is none such, or its driver refuses.
     pub async fn open(choice: &DeviceChoice) -> Result<(Device, String)> {
         if *choice == DeviceChoice::Cpu {
             return Ok((Device::Cpu, "as asked for".to_owned()));
         }
-        let mut found = adapters().await;
-        let list = || found.iter().map(|(adapter, _)| format!("{}: {adapter}", adapter.index)).collect::<Vec<_>>().join("; ");
-        let place = match choice {
-            DeviceChoice::Index(index) => found.iter().position(|(adapter, _)| adapter.index == *index),
-            DeviceChoice::Name(name) => found.iter().position(|(adapter, _)| adapter.name.to_lowercase().contains(&name.to_lowercase())),
-            DeviceChoice::Auto | DeviceChoice::Gpu | DeviceChoice::Cpu => {
-                let places = (0..found.len()).filter(|&place| *choice == DeviceChoice::Gpu || preference(&found[place].0) < SOFTWARE);
-                places.min_by_key(|&place| preference(&found[place].0))
-            }
-        };
-        match (place, choice) {
-            (Some(place), _) => {
-                let (summary, adapter) = found.swap_remove(place);
-                let reason = if *choice == DeviceChoice::Auto { "a hardware GPU" } else { "as asked for" };
-                Ok((Device::Gpu(Arc::new(Gpu::open(summary, &adapter).await?)), reason.to_owned()))
-            }
+        let found = adapters().await;
+        let chosen = found.iter().filter(|(adapter, _)| choice.admits(adapter)).min_by_key(|(adapter, _)| adapter.kind);
+        let list = found.iter().map(|(adapter, _)| format!("{}: {adapter}", adapter.index)).collect::<Vec<_>>().join("; ");
+        match (chosen, choice) {
+            (Some((summary, adapter)), DeviceChoice::Auto) => Ok(match Gpu::open(summary.clone(), adapter).await {
+                Ok(gpu) => (Device::Gpu(Arc::new(gpu)), "a hardware GPU".to_owned()),
+                Err(error) => (Device::Cpu, format!("the GPU cannot be used: {error}")),
+            }),
+            (Some((summary, adapter)), _) => Ok((Device::Gpu(Arc::new(Gpu::open(summary.clone(), adapter).await?)), "as asked for".to_owned())),
             (None, DeviceChoice::Auto) if found.is_empty() => Ok((Device::Cpu, "no GPU was found".to_owned())),
-            (None, DeviceChoice::Auto) => Ok((Device::Cpu, format!("no hardware GPU was found, and software adapters are slower; found {}", list()))),
+            (None, DeviceChoice::Auto) => Ok((Device::Cpu, format!("no hardware GPU was found, and software adapters are slower; found {list}"))),
             (None, _) if found.is_empty() => Err(Error::Device("no GPU was found: no driver for Vulkan, Metal or DX12; use --device cpu".to_owned())),
-            (None, _) => Err(Error::Device(format!("no such device; there are: {}, and cpu", list()))),
+            (None, _) => Err(Error::Device(format!("no such device; there are: {list}, and cpu"))),
         }
     }
 
@@ -94,15 +99,27 @@ impl std::fmt::Display for Device {
     }
 }
 
-const SOFTWARE: u32 = 4;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The lower the better.
-fn preference(adapter: &AdapterSummary) -> u32 {
-    match adapter.kind {
-        "discrete GPU" => 0,
-        "integrated GPU" => 1,
-        "virtual GPU" => 2,
-        "other" => 3,
-        _ => SOFTWARE,
+    fn adapter(index: usize, name: &str, kind: AdapterKind) -> AdapterSummary {
+        AdapterSummary { index, name: name.to_owned(), backend: "Vulkan".to_owned(), kind, driver: String::new(), limits: Limits::NONE }
+    }
+
+    #[test]
+    fn each_choice_admits_what_it_says() {
+        let (card, software) = (adapter(0, "NVIDIA H200", AdapterKind::Discrete), adapter(1, "llvmpipe", AdapterKind::Software));
+        let admitted = |text: &str| {
+            let choice: DeviceChoice = text.parse().expect("any text is a choice");
+            [choice.admits(&card), choice.admits(&software)]
+        };
+        assert_eq!(admitted("auto"), [true, false]);
+        assert_eq!(admitted("cpu"), [false, false]);
+        assert_eq!(admitted("gpu"), [true, true]);
+        assert_eq!(admitted("1"), [false, true]);
+        assert_eq!(admitted("nvidia"), [true, false]);
+        assert_eq!(admitted("LLVM"), [false, true]);
+        assert!(card.kind < software.kind);
     }
 }

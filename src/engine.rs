@@ -130,7 +130,7 @@ impl Engine {
                 return Err(Error::Argument(format!("pixel_values: expected [B, {channels}, {height}, {width}] with B > 0, found {found:?}")));
             }
         };
-        let values = pixel_values.values();
+        let values = pixel_values.finite_values("pixel_values")?;
         let mut outputs: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
         let mut done = 0;
         while done < batch {

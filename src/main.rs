@@ -9,6 +9,8 @@ fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("error")).init();
     match cli::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has had enough of it, as `| head` has.
+        Err(error) if cli::is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", cli::chain(&*error));
             ExitCode::FAILURE

@@ -173,7 +173,7 @@ impl Tensor {
         let values = self.values();
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(values),
-            Some(place) => Err(Error::tensor(name, format!("element {place} of {:?} is {}; the checkpoint is damaged", self.shape, values[place]))),
+            Some(place) => Err(Error::tensor(name, format!("element {place} of {:?} is {}, expected finite numbers", self.shape, values[place]))),
         }
     }
 

@@ -90,6 +90,9 @@ fn wrong_arguments_are_errors() {
             let error = engine.forward_blocking(&Tensor::zeros(shape), &["logits"]).unwrap_err().to_string();
             assert!(error.contains("expected [B, 1, 32, 32]"), "{error}");
         }
+        let nan = Tensor::new([1, 1, 32, 32], vec![f32::NAN; 1024]).expect("a tensor");
+        let error = engine.forward_blocking(&nan, &["logits"]).unwrap_err().to_string();
+        assert!(error.contains("pixel_values") && error.contains("NaN"), "{error}");
         let error = engine.forward_blocking(&Tensor::zeros([1, 1, 32, 32]), &["hidden.4"]).unwrap_err().to_string();
         assert!(error.contains("hidden.4") && error.contains("hidden.0 to hidden.3"), "{error}");
     }

@@ -31,7 +31,7 @@ impl Devices {
                             "index": adapter.index,
                             "name": adapter.name,
                             "backend": adapter.backend,
-                            "kind": adapter.kind,
+                            "kind": adapter.kind.to_string(),
                             "driver": adapter.driver,
                             "binding_bytes": adapter.limits.binding_bytes,
                             "buffer_bytes": adapter.limits.buffer_bytes,

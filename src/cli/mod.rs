@@ -90,6 +90,11 @@ impl DeviceArgs {
     }
 }
 
+/// Whether standard output was closed.
+pub fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
 /// An error with its causes, in one line.
 pub fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();

@@ -6,6 +6,33 @@ use crate::record::{Access, Kernel, Limits, Spec};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+/// What an adapter is, the better for inference first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AdapterKind {
+    /// A card with memory of its own.
+    Discrete,
+    /// Part of the processor.
+    Integrated,
+    /// A share of a host's GPU.
+    Virtual,
+    /// The driver does not say.
+    Other,
+    /// The processor does its work.
+    Software,
+}
+
+impl std::fmt::Display for AdapterKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            AdapterKind::Discrete => "discrete GPU",
+            AdapterKind::Integrated => "integrated GPU",
+            AdapterKind::Virtual => "virtual GPU",
+            AdapterKind::Other => "other",
+            AdapterKind::Software => "software",
+        })
+    }
+}
+
 /// An adapter as a person chooses among several.
 #[derive(Clone, Debug)]
 pub struct AdapterSummary {
@@ -15,8 +42,8 @@ pub struct AdapterSummary {
     pub name: String,
     /// `Vulkan`, `Metal`, `Dx12` or `BrowserWebGpu`.
     pub backend: String,
-    /// `discrete GPU`, `integrated GPU`, `virtual GPU`, `software` or `other`.
-    pub kind: &'static str,
+    /// What it is.
+    pub kind: AdapterKind,
     /// The driver and its version.
     pub driver: String,
     /// What it allows.
@@ -27,19 +54,14 @@ impl AdapterSummary {
     fn new(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
         let info = adapter.get_info();
         let kind = match info.device_type {
-            wgpu::DeviceType::DiscreteGpu => "discrete GPU",
-            wgpu::DeviceType::IntegratedGpu => "integrated GPU",
-            wgpu::DeviceType::VirtualGpu => "virtual GPU",
-            wgpu::DeviceType::Cpu => "software",
-            wgpu::DeviceType::Other => "other",
+            wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
+            wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
+            wgpu::DeviceType::VirtualGpu => AdapterKind::Virtual,
+            wgpu::DeviceType::Other => AdapterKind::Other,
+            wgpu::DeviceType::Cpu => AdapterKind::Software,
         };
         let driver = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
         AdapterSummary { index, name: info.name, backend: format!("{:?}", info.backend), kind, driver, limits: limits(&adapter.limits()) }
-    }
-
-    /// Whether the processor does its work.
-    pub fn is_software(&self) -> bool {
-        self.kind == "software"
     }
 }
 

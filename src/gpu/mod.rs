@@ -5,7 +5,7 @@ mod plan;
 mod shader;
 mod weight_buffers;
 
-pub use context::{AdapterSummary, Gpu, adapters};
+pub use context::{AdapterKind, AdapterSummary, Gpu, adapters};
 pub use plan::Plan;
 pub use shader::specialise;
 pub use weight_buffers::WeightBuffers;
