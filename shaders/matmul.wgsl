@@ -1,5 +1,5 @@
 // y[m, n] = epilogue(sum_k x[m, k] * w[n, k] + bias[n]), y a band of columns of a wider matrix.
-// A 64 x 64 tile of y a workgroup, 4 x 4 an invocation, through workgroup memory; f32 sums in order of k.
+// A 64 x 64 tile of y a workgroup, 8 x 8 an invocation, through workgroup memory; f32 sums in order of k.
 // Grid: (ceil(N / 64), ceil(M / 64), 1). Needs 8 KiB of workgroup memory. Twin: cpu/matmul.rs
 #import matmul_tile
 #import activation
@@ -41,48 +41,48 @@ fn place(at: vec2<u32>) -> u32 {
     return at.x * params.stride + params.first + at.y;
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(64)
 fn matmul_bias(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    var sum = multiply(wid, lane, params.k);
-    for (var i = 0u; i < 16u; i++) {
+    var sums = multiply(wid, lane, params.k);
+    for (var i = 0u; i < 64u; i++) {
         let at = cell(wid, lane, i);
         if inside(at) {
-            y[place(at)] = sum[i / 4u][i % 4u] + bias[at.y];
+            y[place(at)] = element(&sums, i) + bias[at.y];
         }
     }
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(64)
 fn matmul_bias_activation(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    var sum = multiply(wid, lane, params.k);
-    for (var i = 0u; i < 16u; i++) {
+    var sums = multiply(wid, lane, params.k);
+    for (var i = 0u; i < 64u; i++) {
         let at = cell(wid, lane, i);
         if inside(at) {
-            y[place(at)] = activate(sum[i / 4u][i % 4u] + bias[at.y]);
+            y[place(at)] = activate(element(&sums, i) + bias[at.y]);
         }
     }
 }
 
 // Adds to what y holds: the residual connection, in place.
-@compute @workgroup_size(256)
+@compute @workgroup_size(64)
 fn matmul_bias_residual(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    var sum = multiply(wid, lane, params.k);
-    for (var i = 0u; i < 16u; i++) {
+    var sums = multiply(wid, lane, params.k);
+    for (var i = 0u; i < 64u; i++) {
         let at = cell(wid, lane, i);
         if inside(at) {
-            y[place(at)] += sum[i / 4u][i % 4u] + bias[at.y];
+            y[place(at)] += element(&sums, i) + bias[at.y];
         }
     }
 }
 
 // The same with LayerScale's factor for each column.
-@compute @workgroup_size(256)
+@compute @workgroup_size(64)
 fn matmul_bias_scale_residual(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    var sum = multiply(wid, lane, params.k);
-    for (var i = 0u; i < 16u; i++) {
+    var sums = multiply(wid, lane, params.k);
+    for (var i = 0u; i < 64u; i++) {
         let at = cell(wid, lane, i);
         if inside(at) {
-            y[place(at)] += scale[at.y] * (sum[i / 4u][i % 4u] + bias[at.y]);
+            y[place(at)] += scale[at.y] * (element(&sums, i) + bias[at.y]);
         }
     }
 }

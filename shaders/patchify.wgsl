@@ -55,13 +55,13 @@ fn load_w(n: u32, k: u32) -> f32 {
     return 0.0;
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(64)
 fn patchify(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    var sum = multiply(wid, lane, patch_values());
-    for (var i = 0u; i < 16u; i++) {
+    var sums = multiply(wid, lane, patch_values());
+    for (var i = 0u; i < 64u; i++) {
         let at = cell(wid, lane, i);
         if at.x < rows() && at.y < params.width {
-            y[at.x * params.width + at.y] = sum[i / 4u][i % 4u] + bias[at.y];
+            y[at.x * params.width + at.y] = element(&sums, i) + bias[at.y];
         }
     }
 }

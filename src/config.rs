@@ -9,6 +9,9 @@ use std::path::Path;
 /// The most patches of an image: 256 x 256. A made-up image size must not make tables of its own size.
 const LARGEST_GRID: usize = 65_536;
 
+/// The most values of one image's widest activation, 1 GiB of f32; ViT-G at 4097 tokens has a tenth.
+const LARGEST_ACTIVATION: u64 = 1 << 28;
+
 /// Everything that decides what is computed. A family is a set of values, not a trait.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -144,6 +147,9 @@ impl Config {
                 self.image[1],
                 self.patches()
             ));
+        }
+        if self.tokens() as u64 * self.width.max(self.mlp_width) as u64 > LARGEST_ACTIVATION {
+            return wrong(format!("{} tokens of width {} are more than is supported", self.tokens(), self.width.max(self.mlp_width)));
         }
         if !(self.epsilon.is_finite() && self.epsilon >= 0.0) {
             return wrong(format!("LayerNorm's epsilon is {}, expected a small positive number", self.epsilon));

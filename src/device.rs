@@ -42,7 +42,7 @@ impl DeviceChoice {
             DeviceChoice::Cpu => false,
             DeviceChoice::Gpu => true,
             DeviceChoice::Index(index) => adapter.index == *index,
-            DeviceChoice::Name(name) => adapter.name.to_lowercase().contains(&name.to_lowercase()),
+            DeviceChoice::Name(name) => !name.is_empty() && adapter.name.to_lowercase().contains(&name.to_lowercase()),
         }
     }
 }
@@ -84,7 +84,7 @@ impl Device {
     /// What it allows.
     pub fn limits(&self) -> Limits {
         match self {
-            Device::Cpu => Limits::NONE,
+            Device::Cpu => Limits::CPU,
             Device::Gpu(gpu) => gpu.summary().limits,
         }
     }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn adapter(index: usize, name: &str, kind: AdapterKind) -> AdapterSummary {
-        AdapterSummary { index, name: name.to_owned(), backend: "Vulkan".to_owned(), kind, driver: String::new(), limits: Limits::NONE }
+        AdapterSummary { index, name: name.to_owned(), backend: "Vulkan".to_owned(), kind, driver: String::new(), limits: Limits::CPU }
     }
 
     #[test]

@@ -137,7 +137,15 @@ impl Engine {
             let plan = self.plan(batch - done, wanted).await?;
             let images = &values[done * channels * height * width..][..plan.batch * channels * height * width];
             done += plan.batch;
-            for (output, values) in plan.outputs.iter().zip(plan.executor.run(images).await?) {
+            let results = match plan.executor.run(images).await {
+                Ok(results) => results,
+                Err(error) => {
+                    // Its transfer buffers are in no known state.
+                    self.plans.pop();
+                    return Err(error);
+                }
+            };
+            for (output, values) in plan.outputs.iter().zip(results) {
                 let (shape, all) = outputs.entry(output.name.clone()).or_insert_with(|| (output.shape.clone(), Vec::new()));
                 shape[0] = done;
                 match all.is_empty() {

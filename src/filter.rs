@@ -20,7 +20,8 @@ pub fn taps(filter: Filter, from: usize, scale: f64, i: usize) -> (usize, Vec<f6
 
 fn support(filter: Filter) -> f64 {
     match filter {
-        Filter::Nearest | Filter::Box => 0.5,
+        Filter::Box => 0.5,
+        Filter::Nearest => 0.0,
         Filter::Bilinear | Filter::Hamming => 1.0,
         Filter::Bicubic => 2.0,
         Filter::Lanczos => 3.0,
@@ -31,10 +32,11 @@ fn weight(filter: Filter, x: f64) -> f64 {
     use std::f64::consts::PI;
     let sinc = |x: f64| if x == 0.0 { 1.0 } else { (PI * x).sin() / (PI * x) };
     match filter {
-        Filter::Nearest | Filter::Box => f64::from(u8::from(x > -0.5 && x <= 0.5)),
+        Filter::Box => f64::from(u8::from(x > -0.5 && x <= 0.5)),
+        Filter::Nearest => 1.0,
         Filter::Bilinear => (1.0 - x.abs()).max(0.0),
         Filter::Hamming if x.abs() >= 1.0 => 0.0,
-        Filter::Hamming => sinc(x) * (0.54 + 0.46 * (PI * x).cos()),
+        Filter::Hamming => sinc(x) * (f64::from(0.54f32) + f64::from(0.46f32) * (PI * x).cos()),
         Filter::Bicubic => cubic(x.abs()),
         Filter::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
         Filter::Lanczos => 0.0,

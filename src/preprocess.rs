@@ -14,6 +14,10 @@ use crate::config::{Crop, CropRounding, Preprocess, Resize};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use resample::{Window, resample};
+use std::borrow::Cow;
+
+/// The most pixels of a result, 8192 x 8192: a made-up size in a configuration must not take the memory.
+const LARGEST_RESULT: usize = 1 << 26;
 
 /// An 8-bit picture, rows from the top, channels interleaved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +49,9 @@ impl Picture {
     }
 
     /// As many channels as a model takes; grey from RGB is Pillow's `convert("L")` (ITU-R 601-2 luma).
-    fn with_channels(&self, channels: usize) -> Result<Picture> {
+    fn with_channels(&self, channels: usize) -> Result<Cow<'_, Picture>> {
         let data = match (self.channels, channels) {
-            (from, to) if from == to => self.data.clone(),
+            (from, to) if from == to => return Ok(Cow::Borrowed(self)),
             (1, 3) => self.data.iter().flat_map(|&grey| [grey; 3]).collect(),
             (3, 1) => self.data.chunks_exact(3).map(luma).collect(),
             _ => {
@@ -57,7 +61,7 @@ impl Picture {
                 )));
             }
         };
-        Ok(Picture { channels, data, ..*self })
+        Ok(Cow::Owned(Picture { channels, data, ..*self }))
     }
 }
 
@@ -75,8 +79,13 @@ impl Preprocess {
         let picture = picture.with_channels(self.channels)?;
         let size = resized(self.resize, [picture.height, picture.width]);
         let framed = self.crop.as_ref().map_or_else(|| Frame::whole(size), |crop| Frame::new(crop, size));
-        let window = resample(&picture, size, framed.window, self.filter);
         let [height, width] = framed.size;
+        let too_large =
+            |what: &str| Error::Argument(format!("a picture of {} x {} pixels gives {what}; scale it down first", picture.width, picture.height));
+        if height.checked_mul(width).is_none_or(|pixels| pixels > LARGEST_RESULT) {
+            return Err(too_large(&format!("pixel_values of {width} x {height}, more than is supported")));
+        }
+        let window = resample(&picture, size, framed.window, self.filter).ok_or_else(|| too_large("too long an intermediate picture"))?;
         let fill = self.crop.as_ref().map_or([0; 3], |crop| crop.fill);
         let mut values = Vec::with_capacity(self.channels * height * width);
         for channel in 0..self.channels {

@@ -122,8 +122,8 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Those of a device that has none, such as the CPU.
-    pub const NONE: Limits = Limits { binding_bytes: u64::MAX, buffer_bytes: u64::MAX, workgroups: u32::MAX, workgroup_bytes: u32::MAX };
+    /// Those of the CPU: 4 GiB a buffer, so that a made-up size is an error and not the end of the memory.
+    pub const CPU: Limits = Limits { binding_bytes: 1 << 32, buffer_bytes: 1 << 32, workgroups: u32::MAX, workgroup_bytes: u32::MAX };
 }
 
 /// A handle of a buffer in a [`Recording`].
@@ -313,7 +313,7 @@ impl Recording {
         let bytes = elements.and_then(|count| count.checked_mul(4)).filter(|&bytes| bytes <= self.limits.buffer_bytes);
         match bytes {
             None => Err(Error::Limit(format!(
-                "{label} {shape:?} is larger than the {} that this device allows for one buffer; use a smaller batch or --device cpu",
+                "{label} {shape:?} is larger than the {} that this device allows for one buffer; use a smaller batch, fewer taps or another device",
                 mebibytes(self.limits.buffer_bytes)
             ))),
             Some(0) => panic!("{label} {shape:?} is empty"),
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_grid_is_folded_to_the_limit_and_covers_the_count() {
-        let recording = Recording::new(Limits { workgroups: 10, ..Limits::NONE });
+        let recording = Recording::new(Limits { workgroups: 10, ..Limits::CPU });
         assert_eq!(recording.folded(7), [7, 1, 1]);
         assert_eq!(recording.folded(10), [10, 1, 1]);
         assert_eq!(recording.folded(11), [10, 2, 1]);
@@ -398,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_buffer_over_the_limit_is_an_error_that_says_so() {
-        let mut recording = Recording::new(Limits { buffer_bytes: 1024 * 1024, ..Limits::NONE });
+        let mut recording = Recording::new(Limits { buffer_bytes: 1024 * 1024, ..Limits::CPU });
         assert!(recording.scratch("small", &[1024, 256]).is_ok());
         let error = recording.scratch("large", &[1024, 257]).unwrap_err().to_string();
         assert!(error.contains("large [1024, 257]") && error.contains("1.0 MiB"), "{error}");

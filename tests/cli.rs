@@ -134,6 +134,30 @@ fn inspect_counts_parameters_and_bytes() {
     assert!(text.stdout.contains("parameters  206026"), "{}", text.stdout);
 }
 
+/// A pipe is written to, not replaced; a folder is refused before any work; a file is left whole or not at all.
+#[test]
+fn outputs_go_where_they_can() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let preprocess = |output: &str| run(["preprocess", "--output", output, text_of_sample()]);
+    for wrong in [text(folder.path()), "no/such/folder/out.safetensors", ".."] {
+        let run = preprocess(wrong);
+        assert_eq!((run.code, run.errors().len()), (1, 1), "{wrong}: {}", run.stderr);
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || std::fs::read(pipe).expect("a pipe").len()
+        });
+        assert_eq!(preprocess(text(&pipe)).code, 0);
+        assert!(reader.join().expect("the reader ends") > 4096);
+        assert!(std::fs::metadata(&pipe).expect("it is still there").file_type().is_fifo());
+    }
+}
+
 #[test]
 fn mistakes_are_one_line() {
     let missing = run(["classify", "no/such/picture.png"]);
@@ -141,6 +165,8 @@ fn mistakes_are_one_line() {
     let folder = run(["classify", "--model", "no/such/folder", text_of_sample()]);
     assert_eq!(folder.code, 1);
     assert!(folder.errors()[0].contains("no/such/folder: no such folder"), "{}", folder.stderr);
+    assert_eq!(run(["classify", "--device", "", text_of_sample()]).code, 1);
+    assert_eq!(run(["inspect", "--batch", "1000000000"]).code, 2);
     assert_eq!(run(["classify"]).code, 2);
     assert_eq!(run(["classify", "--top", "0", text_of_sample()]).code, 2);
     assert_eq!(run(["--no-such-option"]).code, 2);

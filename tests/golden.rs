@@ -20,6 +20,8 @@ fn cases() -> Vec<String> {
     names
 }
 
+/// The run at the checkpoint's own resolution. `hf_vit_cls` has another at 64 x 32, for which transformers
+/// interpolates the position table; vitraux refuses other sizes with an error (`limits::wrong_arguments_are_errors`).
 fn run(name: &str) -> serde_json::Value {
     json(&format!("{CASES}/{name}/case.json"))["runs"][0].clone()
 }

@@ -18,7 +18,7 @@ fn failures(cases: &[Case], limits: Limits, run: impl Fn(&vitraux::record::Recor
 }
 
 fn check_twins(cases: &[Case]) {
-    let failures = failures(cases, Limits::NONE, |recording, inputs| replay::on_cpu(recording, inputs).remove(0));
+    let failures = failures(cases, Limits::CPU, |recording, inputs| replay::on_cpu(recording, inputs).remove(0));
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 

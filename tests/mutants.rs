@@ -50,15 +50,17 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("first < depth; first += TILE_K", "first + TILE_K < depth; first += TILE_K"),
             ("&& k < params.k", ""),
             ("at.x < params.m && at.y < params.n", "at.x < params.m && at.y + 1u < params.n"),
-            ("row3 += a.w * b", "row3 += a.z * b"),
-            ("i < 16u", "i < 15u"),
+            ("sum11 += outer(a1, b1)", "sum11 += outer(a1, b0)"),
+            ("a.z * b, a.w * b", "a.z * b, a.z * b"),
+            ("i / 16u % 2u * 4u", "i / 32u * 4u"),
+            ("i < 64u", "i < 63u"),
             ("params.stride + params.first + at.y", "params.stride + at.y + 1u"),
         ],
     ),
     (
         "matmul_bias_activation",
         &[
-            ("activate(sum", "(sum"),
+            ("activate(element", "(element"),
             ("0.044715", "0.04"),
             ("1.702", "1.7"),
             ("+ bias[at.y]);\n        }\n    }\n}\n\n// Adds", ");\n        }\n    }\n}\n\n// Adds"),
@@ -70,15 +72,15 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
     (
         "matmul_bias_residual",
         &[
-            ("y[place(at)] += sum[i / 4u][i % 4u] + bias[at.y]", "y[place(at)] = sum[i / 4u][i % 4u] + bias[at.y]"),
-            ("y[place(at)] += sum[i / 4u][i % 4u] + bias[at.y]", "y[place(at)] += sum[i / 4u][i % 4u]"),
+            ("y[place(at)] += element(&sums, i) + bias[at.y]", "y[place(at)] = element(&sums, i) + bias[at.y]"),
+            ("y[place(at)] += element(&sums, i) + bias[at.y]", "y[place(at)] += element(&sums, i)"),
         ],
     ),
     (
         "matmul_bias_scale_residual",
         &[
             ("scale[at.y] *", ""),
-            ("scale[at.y] * (sum[i / 4u][i % 4u] + bias[at.y])", "scale[at.y] * sum[i / 4u][i % 4u] + bias[at.y]"),
+            ("scale[at.y] * (element(&sums, i) + bias[at.y])", "scale[at.y] * element(&sums, i) + bias[at.y]"),
             ("y[place(at)] += scale", "y[place(at)] = scale"),
         ],
     ),
@@ -144,7 +146,7 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
-/// Whether any case finds the kernel out. A device that refuses it has found it out too.
+/// Whether any case finds the kernel out.
 fn is_caught(gpu: &std::sync::Arc<vitraux::gpu::Gpu>, cases: &[&Case], original: &Kernel, mutant: &'static Kernel) -> bool {
     cases.iter().any(|case| {
         let values = case.values();
@@ -154,7 +156,7 @@ fn is_caught(gpu: &std::sync::Arc<vitraux::gpu::Gpu>, cases: &[&Case], original:
         let expected = case.expected(&values);
         match replay::on_gpu(gpu, &recording, &inputs) {
             Ok(got) => mismatch(&got[0], &expected, &case.output, case.tolerance(&expected)).is_some(),
-            Err(_) => true,
+            Err(error) => panic!("{}: a mistake that the device finds is no test of ours: {error}", original.name),
         }
     })
 }

@@ -4,6 +4,7 @@ use crate::support::{json, path};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use vitraux::checkpoint::open_preprocess;
+use vitraux::config::{Preprocess, Resize};
 use vitraux::{Picture, preprocess};
 
 const PREPROC: &str = "tests/fixtures/preproc";
@@ -104,4 +105,110 @@ fn a_thin_picture_costs_no_more_than_its_crop() {
             .enumerate()
             .all(|(i, &value)| (value * prepared.std[i / 50176] + prepared.mean[i / 50176] - 128.0 / 255.0).abs() < 1e-6)
     );
+}
+
+/// Writes a model's folder and reads how it prepares pictures.
+fn prepared(config: &Value, processor: Option<&Value>) -> vitraux::Result<Preprocess> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, value: &Value| std::fs::write(folder.path().join(name), value.to_string()).expect("a writable folder");
+    write("config.json", config);
+    if let Some(processor) = processor {
+        write("preprocessor_config.json", processor);
+    }
+    open_preprocess(folder.path())
+}
+
+#[test]
+fn every_filter_is_pillows() {
+    for filter in ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] {
+        resizes_to("source", filter, [64, 40], filter);
+    }
+    resizes_to("wide", "nearest", [2, 224], "wide_nearest");
+}
+
+fn resizes_to(source: &str, filter: &str, [height, width]: [usize; 2], expected: &str) {
+    let cfg = json!({ "input_size": [3, height, width], "crop_pct": 1.0, "crop_mode": "squash", "interpolation": filter, "mean": [0], "std": [1] });
+    let prepared = prepared(&json!({ "architecture": "vit_base_patch16_224", "pretrained_cfg": cfg }), None).expect("a configuration");
+    let picture = |name: &str| preprocess::open(path(&format!("tests/fixtures/pillow/{name}.png"))).expect("a picture");
+    let values = prepared.apply(&picture(source)).expect("pixel values").values().into_owned();
+    let want = picture(expected).data;
+    let got: Vec<u8> = (0..want.len()).map(|i| (values[i % 3 * width * height + i / 3] * 255.0).round() as u8).collect();
+    assert_eq!(got, want, "{source} by {filter}");
+}
+
+#[test]
+fn processors_have_the_defaults_of_their_classes() {
+    let classes = json("tests/fixtures/transformers_image_processors.json");
+    for (class, fields) in classes.as_object().expect("classes").iter().filter(|(class, _)| class.ends_with("Processor")) {
+        let silent = prepared(&json!({ "model_type": "vit" }), Some(&json!({ "image_processor_type": class }))).expect("a known class");
+        let spoken = prepared(&json!({ "model_type": "vit" }), Some(fields)).expect("a known class");
+        assert_eq!(silent, spoken, "{class}");
+        let values =
+            |key: &str| fields[key].as_array().expect("a list").iter().map(|value| value.as_f64().expect("a number") as f32).collect::<Vec<_>>();
+        assert_eq!((silent.mean, silent.std), (values("image_mean"), values("image_std")), "{class}");
+    }
+}
+
+/// Old files have a number where new ones have an object, and what it means depends on the class.
+#[test]
+fn sizes_are_read_in_every_form() {
+    let read = |class: &str, key: &str, value: Value| {
+        let processor = json!({ "image_processor_type": class, key: value, "do_center_crop": true });
+        prepared(&json!({ "model_type": "vit" }), Some(&processor)).expect("a size")
+    };
+    for class in ["ViTImageProcessor", "DeiTFeatureExtractor", "CLIPImageProcessor", "SiglipImageProcessor", "BitImageProcessor"] {
+        for (value, size) in [(json!(90), [90, 90]), (json!([40, 50]), [40, 50]), (json!({ "height": 30, "width": 20 }), [30, 20])] {
+            assert_eq!(read(class, "crop_size", value).crop.expect("a crop").size, size, "{class}");
+        }
+        let square = ["ViT", "DeiT"].iter().any(|name| class.starts_with(name));
+        let expected = if square { Resize::Exact([64, 64]) } else { Resize::ShortestEdge(64) };
+        assert_eq!(read(class, "size", json!(64)).resize, expected, "{class}");
+        assert_eq!(read(class, "size", json!({ "height": 8, "width": 8 })).resize, Resize::Exact([8, 8]), "{class}");
+        assert_eq!(read(class, "size", json!({ "shortest_edge": 9, "longest_edge": null })).resize, Resize::ShortestEdge(9), "{class}");
+    }
+    let padded = json!({ "image_processor_type": "CLIPImageProcessor", "do_pad": true });
+    assert!(prepared(&json!({ "model_type": "vit" }), Some(&padded)).is_err());
+}
+
+/// timm's `resolve_data_config`: what the file says of the model comes before what it says of its pictures.
+#[test]
+fn timms_model_arguments_decide_the_input() {
+    let cfg = |fixed: bool| json!({ "input_size": [3, 32, 32], "fixed_input_size": fixed });
+    let read = |args: Value, fixed| {
+        let root = json!({ "architecture": "vit_tiny_patch16_224", "model_args": args, "pretrained_cfg": cfg(fixed) });
+        let prepared = prepared(&root, None).expect("a configuration");
+        (prepared.channels, prepared.crop.expect("a crop").size)
+    };
+    assert_eq!(read(json!({}), true), (3, [32, 32]));
+    assert_eq!(read(json!({ "in_chans": 1 }), true), (1, [32, 32]));
+    assert_eq!(read(json!({ "img_size": 48 }), true), (3, [48, 48]));
+    assert_eq!(read(json!({ "img_size": 48 }), false), (3, [32, 32]));
+}
+
+#[test]
+fn impossible_sizes_are_errors() {
+    let timm = |key: &str, value: Value| {
+        let mut cfg = json!({ "input_size": [3, 8, 8] });
+        cfg[key] = value;
+        prepared(&json!({ "architecture": "vit_base_patch16_224", "pretrained_cfg": cfg }), None)
+    };
+    assert!(timm("crop_pct", json!(10)).is_err());
+    assert!(timm("crop_pct", json!(0)).is_err());
+    assert!(timm("std", json!(1e-300)).is_err());
+    let picture = Picture::new([50, 70], 3, vec![7; 50 * 70 * 3]).expect("a picture");
+    let huge = timm("input_size", json!([3, 1_048_576, 1_048_576])).expect("a size");
+    assert!(huge.apply(&picture).unwrap_err().to_string().contains("1048576 x 1048576"));
+    let squashed = prepared(&json!({ "model_type": "vit" }), Some(&json!({ "size": { "height": 2048, "width": 2048 } }))).expect("a size");
+    let thin = Picture::new([2_000_000, 1], 1, vec![7; 2_000_000]).expect("a picture");
+    assert!(squashed.apply(&thin).is_err());
+}
+
+#[test]
+fn a_jpeg_with_something_behind_its_end_is_whole() {
+    let mut bytes = std::fs::read(path("tests/fixtures/bad/images/baseline420.jpg")).expect("a picture");
+    let whole = preprocess::decode("whole", &bytes).expect("a picture");
+    bytes.extend_from_slice(b"a video behind the picture \xff\xda and no end");
+    assert_eq!(preprocess::decode("with a tail", &bytes).expect("a picture"), whole);
+    bytes.truncate(bytes.len() / 3);
+    assert!(preprocess::decode("cut", &bytes).unwrap_err().to_string().contains("cut short"));
 }

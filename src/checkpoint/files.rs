@@ -125,17 +125,12 @@ impl Files {
         Ok(Tensor::view(stored.shape.clone(), dtype, stored.memory.clone(), stored.range.clone()))
     }
 
-    /// A tensor of this shape, axes of size 1 in front aside (a class token is `[1, 1, C]` or `[C]`).
-    /// A matrix `[out, in]` may be stored with its second axis split, as a convolution's.
+    /// A tensor of this shape, axes of size 1 in front aside (a class token is `[1, 1, C]` or `[C]`). A
+    /// convolution `[out, in, height, width]` may be stored as the matrix that it is, as old files of timm have it.
     pub fn shaped(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let tensor = self.tensor(name)?;
-        let mut found = tensor.shape();
-        while found.len() > shape.len() && found[0] == 1 {
-            found = &found[1..];
-        }
-        let fits =
-            found == shape || (shape.len() == 2 && found.len() == 4 && found[0] == shape[0] && found[1..].iter().product::<usize>() == shape[1]);
-        match fits {
+        let as_matrix = || shape.len() == 4 && tensor.shape() == [shape[0], shape[1..].iter().product()];
+        match without_ones(tensor.shape()) == without_ones(shape) || as_matrix() {
             true => Ok(tensor.reshaped(shape.to_vec())),
             false => Err(Error::tensor(
                 name,
@@ -143,6 +138,11 @@ impl Files {
             )),
         }
     }
+}
+
+fn without_ones(shape: &[usize]) -> &[usize] {
+    let ones = shape.iter().take_while(|&&size| size == 1).count();
+    &shape[ones..]
 }
 
 /// A mapped file.

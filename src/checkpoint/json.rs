@@ -2,11 +2,16 @@
 
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The largest size that a configuration may give: above any real one, and small enough that the
 /// product of three sizes fits in 64 bits.
 const LARGEST: u64 = 1 << 20;
+
+/// The most bytes of a configuration or an index: those of the largest models have some hundred KiB.
+const LARGEST_FILE: u64 = 32 * 1024 * 1024;
 
 /// A JSON object of a file.
 #[derive(Clone, Debug)]
@@ -32,10 +37,16 @@ impl Object {
 
     /// Parses a file, if there is one.
     pub fn open(path: &Path) -> Result<Option<Object>> {
-        match std::fs::read(path) {
-            Ok(text) => Object::parse(path, &text).map(Some),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io(path)(error)),
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(path)(error)),
+        };
+        let mut text = Vec::new();
+        file.take(LARGEST_FILE + 1).read_to_end(&mut text).map_err(Error::io(path))?;
+        match text.len() as u64 > LARGEST_FILE {
+            true => Err(Error::file(path, format!("more than {} MiB; expected a configuration", LARGEST_FILE >> 20))),
+            false => Object::parse(path, &text).map(Some),
         }
     }
 
@@ -144,7 +155,11 @@ impl Object {
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         self.typed(key, "a list of names, or an object from number to name", |value| match value {
             Value::Array(list) => Some(list.iter().map(text).collect()),
-            Value::Object(map) => (0..map.len()).map(|index| map.get(&index.to_string()).map(text)).collect(),
+            // Numbers without gaps, or the count is all that the object tells.
+            Value::Object(map) => {
+                let name = |index: usize| map.get(&index.to_string()).map_or_else(|| format!("LABEL_{index}"), text);
+                Some((0..map.len()).map(name).collect())
+            }
             _ => None,
         })
     }

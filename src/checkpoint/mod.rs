@@ -152,7 +152,8 @@ fn labels(names: Option<Vec<String>>, classes: usize) -> Vec<String> {
 /// A value for each channel: given for each, or one for all; `default` where the field is absent.
 fn channel_values(object: &Object, key: &str, channels: usize, default: [f64; 3]) -> Result<Vec<f32>> {
     let values = object.numbers(key)?.unwrap_or(default.to_vec());
-    let usable = |value: &f64| value.is_finite() && (!key.ends_with("std") || *value != 0.0);
+    // Judged as the f32 that is calculated with: 1e-300 would divide by 0.
+    let usable = |value: &f64| (*value as f32).is_finite() && (!key.ends_with("std") || (*value as f32).is_normal());
     if !values.iter().all(usable) || values.is_empty() {
         return Err(object.wrong(key, "finite numbers, none 0 for a deviation"));
     }

@@ -3,14 +3,15 @@
 use super::files::Files;
 use super::position::resample;
 use super::weights::{Linear, Norm, Weight, Weights};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 
 /// A weight's place.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// One tensor, or several that follow one another along the first axis; the shape is that of all.
-    Stored { names: Vec<String>, shape: Vec<usize> },
+    /// Stored tensors, each of a shape of its own, that follow one another; `shape` is that of all together.
+    Stored { parts: Vec<(String, Vec<usize>)>, shape: Vec<usize> },
     /// Not in the checkpoint, and zero: a bias that the model does not have.
     Zeros { shape: Vec<usize> },
     /// A position table of `prefix` rows and a square grid, resampled to each grid in turn.
@@ -20,13 +21,13 @@ pub enum Source {
 impl Source {
     /// A single tensor.
     pub fn stored(name: impl Into<String>, shape: &[usize]) -> Source {
-        Source::Stored { names: vec![name.into()], shape: shape.to_vec() }
+        Source::Stored { parts: vec![(name.into(), shape.to_vec())], shape: shape.to_vec() }
     }
 
     /// What messages call it.
     pub fn name(&self) -> String {
         match self {
-            Source::Stored { names, .. } => names.join(" + "),
+            Source::Stored { parts, .. } => parts.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" + "),
             Source::Zeros { .. } => "zeros".to_owned(),
             Source::Positions { name, .. } => name.clone(),
         }
@@ -44,14 +45,9 @@ impl Source {
     fn load(&self, files: &Files) -> Result<Weight> {
         let tensor = match self {
             Source::Zeros { shape } => Tensor::zeros(shape.clone()),
-            Source::Stored { names, shape } if names.len() == 1 => files.shaped(&names[0], shape)?,
-            Source::Stored { names, shape } => {
-                let parts: Vec<Tensor> = names.iter().map(|name| part(files, name, shape)).collect::<Result<_>>()?;
-                let rows: usize = parts.iter().map(|tensor| tensor.shape()[0]).sum();
-                if rows != shape[0] {
-                    return Err(Error::tensor(self.name(), format!("expected {} rows together, found {rows}", shape[0])));
-                }
-                Tensor::concatenated(shape.clone(), parts)
+            Source::Stored { parts, shape } => {
+                let tensors = parts.iter().map(|(name, shape)| files.shaped(name, shape)).collect::<Result<_>>()?;
+                Tensor::concatenated(shape.clone(), tensors)
             }
             Source::Positions { name, prefix, width, grids } => positions(files, name, *prefix, *width, grids)?,
         };
@@ -63,15 +59,6 @@ impl Source {
 fn patches(grids: &[[usize; 2]]) -> usize {
     let [height, width] = grids.last().expect("a grid to resample to");
     height * width
-}
-
-/// A tensor of any number of rows, each of the shape that `shape` gives a row.
-fn part(files: &Files, name: &str, shape: &[usize]) -> Result<Tensor> {
-    let row: usize = shape[1..].iter().product();
-    let count = files.shape(name)?.iter().product::<usize>();
-    let mut expected = shape.to_vec();
-    expected[0] = count / row;
-    files.shaped(name, &expected)
 }
 
 fn positions(files: &Files, name: &str, prefix: usize, width: usize, grids: &[[usize; 2]]) -> Result<Tensor> {
@@ -102,6 +89,15 @@ pub fn linear(name: &str, [out, input]: [usize; 2], has_bias: bool) -> Linear<So
         false => Source::Zeros { shape: vec![out] },
     };
     Linear { weight: Source::stored(format!("{name}.weight"), &[out, input]), bias }
+}
+
+/// The patch projection, a convolution `name.weight` `[C, channels, patch height, patch width]`, as the
+/// dense layer of flattened patches that it is.
+pub fn patch_projection(name: &str, config: &Config, has_bias: bool) -> Linear<Source> {
+    let stored = vec![config.width, config.channels, config.patch[0], config.patch[1]];
+    let layer = linear(name, [config.width, config.patch_values()], has_bias);
+    let weight = Source::Stored { parts: vec![(format!("{name}.weight"), stored)], shape: vec![config.width, config.patch_values()] };
+    Linear { weight, ..layer }
 }
 
 /// A LayerNorm `name.weight` and `name.bias`, both `[width]`.

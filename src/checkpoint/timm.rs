@@ -4,7 +4,7 @@
 //! `models/vision_transformer.py`.
 
 use super::json::Object;
-use super::source::{Source, linear, norm};
+use super::source::{Source, linear, norm, patch_projection};
 use super::weights::{Block, Weights};
 use super::{IMAGENET_MEAN, IMAGENET_STD};
 use crate::config::{Activation, Config, Crop, CropRounding, Filter, Layout, Pooling, Preprocess, Resize};
@@ -89,7 +89,10 @@ impl Timm {
         let name = root.string("architecture")?.ok_or_else(|| root.wrong("architecture", "a name"))?;
         let pretrained = pretrained(root)?;
         let args = arguments(root, name)?;
-        if let Some(unknown) = args.keys().find(|key| !KNOWN.contains(key) && !IGNORED.contains(key) && FIXED.iter().all(|(fixed, _)| fixed != key)) {
+        if let Some(unknown) = args
+            .keys()
+            .find(|key| args.get(key).is_some() && !KNOWN.contains(key) && !IGNORED.contains(key) && FIXED.iter().all(|(fixed, _)| fixed != key))
+        {
             return Err(args.unsupported(unknown, "timm's arguments of plain Vision Transformers"));
         }
         for (key, value) in FIXED {
@@ -97,13 +100,14 @@ impl Timm {
                 return Err(args.unsupported(key, "timm's plain Vision Transformers, without it"));
             }
         }
-        let classes = match args.count("num_classes")? {
-            Some(classes) => classes,
-            None => root.count("num_classes")?.or(pretrained.count("num_classes")?).unwrap_or(1000),
+        let classes = match (class_count(&args)?, root.has("num_classes")) {
+            (Some(classes), _) => classes,
+            (None, true) => class_count(root)?.unwrap_or(1000),
+            (None, false) => class_count(&pretrained)?.unwrap_or(1000),
         };
         let input = input_size(&pretrained)?;
         let patch = args.pair("patch_size")?.unwrap_or([16, 16]);
-        let (image, built) = image_sizes(&args, &pretrained, input)?;
+        let (image, built) = image_sizes(root, &args, &pretrained)?;
         let width = args.size("embed_dim")?.unwrap_or(768);
         let mlp_ratio = args.number("mlp_ratio")?.unwrap_or(4.0);
         let mlp_width = (width as f64 * mlp_ratio) as usize;
@@ -115,7 +119,8 @@ impl Timm {
         let prefix_tokens = registers + usize::from(class_token);
         let pooled = args.string("global_pool")?.or(pretrained.string("global_pool")?).unwrap_or("token");
         let pooling = match pooled {
-            "token" => Pooling::First,
+            "token" if class_token => Pooling::First,
+            "token" => return Err(args.error("global_pool = \"token\" needs a class token, but class_token is false")),
             "avg" if args.bool("pool_include_prefix")?.unwrap_or(false) => Pooling::MeanFrom(0),
             "avg" => Pooling::MeanFrom(prefix_tokens),
             _ => return Err(args.unsupported("global_pool", "token, avg")),
@@ -181,16 +186,20 @@ impl Timm {
             }
         };
         let mut prefix = Vec::new();
-        prefix.extend(self.class_token.then(|| "cls_token".to_owned()));
-        prefix.extend((self.registers > 0).then(|| "reg_token".to_owned()));
+        prefix.extend(self.class_token.then(|| ("cls_token".to_owned(), vec![1, width])));
+        prefix.extend((self.registers > 0).then(|| ("reg_token".to_owned(), vec![self.registers, width])));
         Weights {
             // A norm in front of the blocks makes the projection's bias superfluous.
-            patch: linear("patch_embed.proj", [width, config.patch_values()], !config.pre_norm),
+            patch: patch_projection("patch_embed.proj", config, !config.pre_norm),
             prefix: match prefix.is_empty() {
                 true => Source::Zeros { shape: vec![1, width] },
-                false => Source::Stored { names: prefix, shape: vec![config.prefix_tokens, width] },
+                false => Source::Stored { parts: prefix, shape: vec![config.prefix_tokens, width] },
             },
-            position: Source::Positions { name: "pos_embed".to_owned(), prefix: config.prefix_positions, width, grids: self.grids.clone() },
+            position: match self.grids.as_slice() {
+                // timm resamples these in a way of their own, so only the stored grid will do.
+                _ if config.name.starts_with("flexivit") => Source::stored("pos_embed", &[config.prefix_positions + config.patches(), width]),
+                grids => Source::Positions { name: "pos_embed".to_owned(), prefix: config.prefix_positions, width, grids: grids.to_vec() },
+            },
             pre_norm: config.pre_norm.then(|| norm("norm_pre", width)),
             blocks: (0..config.depth).map(block).collect(),
             norm: config.final_norm.then(|| norm("norm", width)),
@@ -235,15 +244,25 @@ fn input_size(pretrained: &Object) -> Result<Option<[usize; 3]>> {
     }
 }
 
+/// A number of classes; -1 stands for timm's default.
+fn class_count(object: &Object) -> Result<Option<usize>> {
+    match object.get("num_classes").and_then(Value::as_i64) {
+        Some(-1) => Ok(None),
+        _ => object.count("num_classes"),
+    }
+}
+
 /// The size that the model runs at, and the size that timm builds it for: they differ where the size
 /// is dynamic, and then timm resamples the position table twice.
-fn image_sizes(args: &Object, pretrained: &Object, input: Option<[usize; 3]>) -> Result<([usize; 2], [usize; 2])> {
-    let input = input.map(|[_, height, width]| [height, width]);
+fn image_sizes(root: &Object, args: &Object, pretrained: &Object) -> Result<([usize; 2], [usize; 2])> {
     if let Some(image) = args.pair("img_size")? {
         return Ok((image, image));
     }
-    let image = input.unwrap_or([224, 224]);
-    let dynamic = args.bool("dynamic_img_size")?.unwrap_or(false) && !pretrained.bool("fixed_input_size")?.unwrap_or(false);
+    let image = input_size(pretrained)?.map_or([224, 224], |[_, height, width]| [height, width]);
+    // Where the file itself asks for a dynamic size, timm forgets that the size was fixed.
+    let asked = root.object("model_args")?.is_some_and(|own| own.has("dynamic_img_size"));
+    let fixed = pretrained.bool("fixed_input_size")?.unwrap_or(false) && !asked;
+    let dynamic = args.bool("dynamic_img_size")?.unwrap_or(false) && !fixed;
     Ok((image, if dynamic { [224, 224] } else { image }))
 }
 
@@ -260,7 +279,7 @@ fn epsilon(args: &Object) -> Result<f32> {
 }
 
 fn activation(args: &Object) -> Result<Activation> {
-    match args.string("act_layer")? {
+    match args.string("act_layer")?.map(str::to_lowercase).as_deref() {
         None | Some("gelu") => Ok(Activation::Gelu),
         Some("gelu_tanh") => Ok(Activation::GeluTanh),
         Some("quick_gelu") => Ok(Activation::QuickGelu),
@@ -278,14 +297,16 @@ fn border_fill(pretrained: &Object) -> Result<[u8; 3]> {
 /// How timm prepares pictures for evaluation (`create_transform` with `pretrained_cfg`).
 pub fn preprocess(root: &Object) -> Result<Preprocess> {
     let pretrained = pretrained(root)?;
-    let args = root.object("model_args")?;
-    let [channels, height, width] = match (input_size(&pretrained)?, args) {
-        (Some(input), _) => input,
-        (None, Some(args)) => {
-            let [height, width] = args.pair("img_size")?.unwrap_or([224, 224]);
-            [args.size("in_chans")?.unwrap_or(3), height, width]
-        }
-        (None, None) => [3, 224, 224],
+    // What the file says of the model itself comes before what it says of the pictures.
+    let own = root.object("model_args")?;
+    let own_channels = own.as_ref().map_or(Ok(None), |own| own.size("in_chans"))?;
+    let own_image = own.as_ref().map_or(Ok(None), |own| own.pair("img_size"))?;
+    let input = input_size(&pretrained)?;
+    let fixed = pretrained.bool("fixed_input_size")?.unwrap_or(false);
+    let channels = own_channels.or(input.map(|input| input[0])).unwrap_or(3);
+    let [height, width] = match (input, own_image) {
+        (Some([_, height, width]), own) => own.filter(|_| fixed).unwrap_or([height, width]),
+        (None, own) => own.unwrap_or([224, 224]),
     };
     let crop_pct = pretrained.number("crop_pct")?.unwrap_or(0.875);
     if !(crop_pct > 0.0 && crop_pct <= 16.0) {
@@ -303,6 +324,9 @@ pub fn preprocess(root: &Object) -> Result<Preprocess> {
     let mean = super::channel_values(&pretrained, "mean", channels, IMAGENET_MEAN)?;
     let std = super::channel_values(&pretrained, "std", channels, IMAGENET_STD)?;
     let scaled = [height, width].map(|size| (size as f64 / crop_pct).floor() as usize);
+    if scaled.contains(&0) {
+        return Err(pretrained.wrong("crop_pct", "a factor that leaves a pixel of the input size"));
+    }
     let (resize, fill) = match pretrained.string("crop_mode")?.unwrap_or("center") {
         "squash" => (Resize::Exact(scaled), [0; 3]),
         "border" => (Resize::Fit(scaled), border_fill(&pretrained)?),

@@ -5,9 +5,8 @@
 
 use super::files::Files;
 use super::json::Object;
-use super::source::{Source, linear, norm};
+use super::source::{Source, linear, norm, patch_projection};
 use super::weights::{Block, Weights};
-use super::{IMAGENET_MEAN, IMAGENET_STD};
 use crate::config::{Activation, Config, Crop, CropRounding, Filter, Layout, Pooler, Pooling, Preprocess, Resize};
 use crate::error::Result;
 
@@ -30,7 +29,7 @@ impl Transformers {
         if !root.string("model_type")?.is_some_and(|name| MODEL_TYPES.contains(&name)) {
             return Err(root.unsupported("model_type", "vit, vit_mae"));
         }
-        let class = match root.get("architectures") {
+        let class = match root.get("architectures").filter(|list| list.as_array().is_none_or(|list| !list.is_empty())) {
             None if files.has("classifier.weight") => "ViTForImageClassification",
             None => "ViTModel",
             Some(list) => list.get(0).and_then(|name| name.as_str()).ok_or_else(|| root.wrong("architectures", "a list of class names"))?,
@@ -48,6 +47,8 @@ impl Transformers {
             (true, Some(names)) => names.len(),
             (true, None) => root.count("num_labels")?.unwrap_or(2),
         };
+        // What transformers makes up where the file names no classes.
+        let names = names.unwrap_or_else(|| (0..classes).map(|index| format!("LABEL_{index}")).collect());
         let width = root.size("hidden_size")?.unwrap_or(768);
         let pooler = match !classifies && files.has("pooler.dense.weight") {
             false => None,
@@ -77,7 +78,7 @@ impl Transformers {
             pool_norm: false,
             pooler,
             classes,
-            labels: super::labels(names, classes),
+            labels: super::labels(Some(names), classes),
         };
         config.validate(root.path())?;
         Ok(Transformers { config, qkv_bias: root.bool("qkv_bias")?.unwrap_or(true), prefix })
@@ -91,13 +92,13 @@ impl Transformers {
         let block = |i: usize| {
             let name = |part: &str| name(&format!("encoder.layer.{i}.{part}"));
             let packed = |part: &str, shape: &[usize]| Source::Stored {
-                names: ["query", "key", "value"].map(|which| name(&format!("attention.attention.{which}.{part}"))).to_vec(),
-                shape: shape.to_vec(),
+                parts: ["query", "key", "value"].map(|which| (name(&format!("attention.attention.{which}.{part}")), shape.to_vec())).to_vec(),
+                shape: [&[3 * shape[0]], &shape[1..]].concat(),
             };
-            let bias = if self.qkv_bias { packed("bias", &[3 * width]) } else { Source::Zeros { shape: vec![3 * width] } };
+            let bias = if self.qkv_bias { packed("bias", &[width]) } else { Source::Zeros { shape: vec![3 * width] } };
             Block {
                 norm1: norm(&name("layernorm_before"), width),
-                qkv: super::weights::Linear { weight: packed("weight", &[3 * width, width]), bias },
+                qkv: super::weights::Linear { weight: packed("weight", &[width, width]), bias },
                 projection: linear(&name("attention.output.dense"), [width, width], true),
                 scale1: None,
                 norm2: norm(&name("layernorm_after"), width),
@@ -107,7 +108,7 @@ impl Transformers {
             }
         };
         Weights {
-            patch: linear(&name("embeddings.patch_embeddings.projection"), [width, config.patch_values()], true),
+            patch: patch_projection(&name("embeddings.patch_embeddings.projection"), config, true),
             prefix: Source::stored(name("embeddings.cls_token"), &[1, width]),
             position: Source::stored(name("embeddings.position_embeddings"), &[config.tokens(), width]),
             pre_norm: None,
@@ -124,7 +125,7 @@ fn activation(root: &Object, key: &str) -> Result<Option<Activation>> {
     match root.string(key)? {
         None => Ok(None),
         Some("gelu" | "gelu_python") => Ok(Some(Activation::Gelu)),
-        Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_fast") => Ok(Some(Activation::GeluTanh)),
+        Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate") => Ok(Some(Activation::GeluTanh)),
         Some("quick_gelu") => Ok(Some(Activation::QuickGelu)),
         Some("relu") => Ok(Some(Activation::Relu)),
         Some("tanh") => Ok(Some(Activation::Tanh)),
@@ -135,12 +136,17 @@ fn activation(root: &Object, key: &str) -> Result<Option<Activation>> {
 /// What an image processor's class does where its file is silent.
 struct Processor {
     resample: usize,
-    /// Default size, and what a single number means: a square, or the shortest edge.
-    size: usize,
-    square: bool,
+    size: Size,
+    /// Whether a single number means a square, rather than the shortest edge.
+    number_is_square: bool,
     crops: bool,
     mean: [f64; 3],
     std: [f64; 3],
+}
+
+enum Size {
+    Square(usize),
+    ShortestEdge(usize),
 }
 
 const HALF: [f64; 3] = [0.5; 3];
@@ -149,14 +155,14 @@ const CLIP_STD: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
 
 /// The default processor of a class, by its name without `ImageProcessor` or `FeatureExtractor`.
 fn processor(name: &str) -> Option<Processor> {
-    let (resample, size, square, crops, mean, std) = match name {
-        "ViT" => (2, 224, true, false, HALF, HALF),
-        "DeiT" => (3, 256, true, true, IMAGENET_MEAN, IMAGENET_STD),
-        "Siglip" => (3, 224, true, false, HALF, HALF),
-        "CLIP" | "Bit" => (3, 224, false, true, CLIP_MEAN, CLIP_STD),
+    let (resample, size, number_is_square, crops, mean, std) = match name {
+        "ViT" => (2, Size::Square(224), true, false, HALF, HALF),
+        "DeiT" => (3, Size::Square(256), true, true, HALF, HALF),
+        "Siglip" => (3, Size::Square(224), false, false, HALF, HALF),
+        "CLIP" | "Bit" => (3, Size::ShortestEdge(224), false, true, CLIP_MEAN, CLIP_STD),
         _ => return None,
     };
-    Some(Processor { resample, size, square, crops, mean, std })
+    Some(Processor { resample, size, number_is_square, crops, mean, std })
 }
 
 /// How a transformers image processor prepares pictures (its Pillow backend). Without a
@@ -172,6 +178,9 @@ pub fn preprocess(root: &Object, file: Option<Object>) -> Result<Preprocess> {
     let class = file.string(key)?.unwrap_or("ViTImageProcessor");
     let stem = ["ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor"].iter().find_map(|ending| class.strip_suffix(ending));
     let defaults = stem.and_then(processor).ok_or_else(|| file.unsupported(key, "ViT, DeiT, CLIP, Siglip and Bit image processors"))?;
+    if file.bool("do_pad")? == Some(true) {
+        return Err(file.unsupported("do_pad", "false"));
+    }
     // A null switches a step off; an absent field has the class's default.
     let enabled = |step: &str, default: bool| Ok(file.bool(step)?.unwrap_or(default && !file.has(step)));
     let filter = match file.count("resample")?.unwrap_or(defaults.resample) {
@@ -200,9 +209,10 @@ pub fn preprocess(root: &Object, file: Option<Object>) -> Result<Preprocess> {
 
 /// A height and a width as a number, as two, or as an object.
 fn pair(file: &Object, key: &str) -> Result<Option<[usize; 2]>> {
-    let Some(object) = file.get(key).filter(|value| value.is_object()).and(file.object(key)?) else {
+    if !file.get(key).is_some_and(|value| value.is_object()) {
         return file.pair(key);
-    };
+    }
+    let object = file.object(key)?.expect("it is an object");
     match (object.size("height")?, object.size("width")?) {
         (Some(height), Some(width)) => Ok(Some([height, width])),
         _ => Err(file.wrong(key, "height and width")),
@@ -210,18 +220,21 @@ fn pair(file: &Object, key: &str) -> Result<Option<[usize; 2]>> {
 }
 
 fn resize(file: &Object, defaults: &Processor) -> Result<Resize> {
-    let shape =
-        |[height, width]: [usize; 2]| if defaults.square || height != width { Resize::Exact([height, width]) } else { Resize::ShortestEdge(height) };
+    let number_is_square = file.bool("default_to_square")?.unwrap_or(defaults.number_is_square);
     match file.get("size") {
-        None => Ok(shape([defaults.size; 2])),
+        None => Ok(match defaults.size {
+            Size::Square(side) => Resize::Exact([side, side]),
+            Size::ShortestEdge(edge) => Resize::ShortestEdge(edge),
+        }),
+        Some(value) if value.is_number() && !number_is_square => Ok(Resize::ShortestEdge(file.pair("size")?.expect("a number")[0])),
         Some(value) if value.is_object() => {
             let object = file.object("size")?.expect("it is an object");
-            match (object.size("shortest_edge")?, object.has("longest_edge")) {
-                (Some(edge), false) => Ok(Resize::ShortestEdge(edge)),
-                (_, true) => Err(file.unsupported("size", "height and width, or shortest_edge")),
-                (None, false) => Ok(Resize::Exact(pair(file, "size")?.ok_or_else(|| file.wrong("size", "height and width"))?)),
+            match (object.size("shortest_edge")?, object.get("longest_edge")) {
+                (Some(edge), None) => Ok(Resize::ShortestEdge(edge)),
+                (_, Some(_)) => Err(file.unsupported("size", "height and width, or shortest_edge")),
+                (None, None) => Ok(Resize::Exact(pair(file, "size")?.expect("an object"))),
             }
         }
-        Some(_) => Ok(shape(file.pair("size")?.ok_or_else(|| file.wrong("size", "a size"))?)),
+        Some(_) => Ok(Resize::Exact(file.pair("size")?.expect("there is a size"))),
     }
 }

@@ -31,6 +31,7 @@ enum Precision {
 impl Forward {
     pub fn run(self) -> Result<()> {
         let Precision::F32 = self.precision;
+        tensors::check_output(&self.output)?;
         let checkpoint = self.model.open()?;
         let known = output_names(&checkpoint.config);
         let all = self.tap.iter().any(|tap| tap == "all");

@@ -11,7 +11,7 @@ pub struct Inspect {
     #[command(flatten)]
     model: ModelArgs,
     /// Images of the batch that scratch memory is given for
-    #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
     /// text, or json: one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -25,7 +25,7 @@ impl Inspect {
         let parameters = checkpoint.parameters();
         let weight_bytes = parameters * 4;
         let result = if config.classes > 0 { "logits" } else { "features" };
-        let recording = record(config, &checkpoint.weights, self.batch as usize, &[result], Limits::NONE)?;
+        let recording = record(config, &checkpoint.weights, self.batch as usize, &[result], Limits::CPU)?;
         let scratch_bytes = recording.scratch_bytes();
         let gflop = config.flops() as f64 / 1e9;
         let mut out = std::io::stdout().lock();

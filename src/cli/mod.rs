@@ -9,6 +9,7 @@ mod tensors;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::error::Error;
+use std::io::Write;
 use std::path::PathBuf;
 use vitraux::{Checkpoint, Device, DeviceChoice, Engine};
 
@@ -85,9 +86,14 @@ impl DeviceArgs {
     /// Brings a model to the device, and says on standard error which one it is and why.
     fn load(&self, checkpoint: Checkpoint) -> vitraux::Result<Engine> {
         let (device, reason) = pollster::block_on(Device::open(&self.device))?;
-        eprintln!("device: {device} ({reason})");
+        report(&format!("device: {device} ({reason})"));
         pollster::block_on(Engine::load(checkpoint, device))
     }
+}
+
+/// A line on standard error; nobody may be listening.
+pub fn report(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Whether standard output was closed.

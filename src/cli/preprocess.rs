@@ -18,6 +18,7 @@ pub struct Preprocess {
 
 impl Preprocess {
     pub fn run(self) -> Result<()> {
+        tensors::check_output(&self.output)?;
         let preprocess = self.model.as_ref().map_or_else(|| Ok(Checkpoint::digits().preprocess), checkpoint::open_preprocess)?;
         let mut shape = Vec::new();
         let mut values = Vec::new();

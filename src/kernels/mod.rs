@@ -41,8 +41,8 @@ pub static ALL: &[&Kernel] = &[
     &softmax::SOFTMAX,
 ];
 
-/// A size as a kernel's parameter. Buffers have fewer than 2^32 elements (their bytes fit in a
-/// binding), so this holds for every size that could be recorded.
+/// A size as a kernel's parameter. A buffer has at most 2^30 elements (4 GiB) on any device, so this
+/// holds for every size that could be recorded.
 fn size(value: usize) -> u32 {
     u32::try_from(value).unwrap_or_else(|_| panic!("size {value} exceeds 32 bits"))
 }

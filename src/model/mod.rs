@@ -39,7 +39,7 @@ pub fn record(config: &Config, weights: &Weights<Weight>, batch: usize, wanted: 
     let mut recording = Recording::new(limits);
     let weights = weights.clone().try_map(|weight| recording.weight(weight.name, weight.tensor.shape()))?;
     let scratch = Scratch::new(&mut recording, config, batch)?;
-    let mut forward = Forward { recording, config, scratch, wanted, batch };
+    let mut forward = Forward { recording, config, scratch, wanted, batch, probabilities: None };
     forward.embeddings(&weights)?;
     for (i, block) in weights.blocks.iter().enumerate() {
         forward.block(i, block)?;
@@ -87,6 +87,8 @@ struct Forward<'a> {
     scratch: Scratch,
     wanted: &'a [&'a str],
     batch: usize,
+    /// [B, H, N, N], if attention is tapped: all blocks share it.
+    probabilities: Option<Buf>,
 }
 
 impl Forward<'_> {
@@ -127,8 +129,11 @@ impl Forward<'_> {
         kernels::layernorm(recording, label("norm1"), stream, weights.norm1.pair(), normed, config.epsilon)?;
         kernels::matmul(recording, label("qkv"), normed, weights.qkv.pair(), Epilogue::Bias, qkv)?;
         if wants_attention {
-            let tokens = config.tokens();
-            let p = recording.scratch(label("probabilities"), &[self.batch, config.heads, tokens, tokens])?;
+            let (shape, scratch) = ([self.batch, config.heads, config.tokens(), config.tokens()], &mut self.probabilities);
+            let p = *match scratch {
+                Some(p) => p,
+                None => scratch.insert(recording.scratch("attention probabilities", &shape)?),
+            };
             kernels::attention_naive_probabilities(recording, label("probabilities"), qkv, p)?;
             recording.save(format!("attn.{i}"), p);
         }

@@ -3,7 +3,7 @@
 use super::Picture;
 use crate::error::{Error, Result};
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 /// The most bytes of a decoded picture, its conversion included: 55 megapixels of 8-bit RGB. A file of
@@ -16,14 +16,17 @@ const LARGEST: u64 = 160 * 1024 * 1024;
 /// [`Error::Picture`] if it is no picture, damaged, or larger than 160 MiB when decoded.
 pub fn open(path: impl AsRef<Path>) -> Result<Picture> {
     let path = path.as_ref();
-    let about = std::fs::metadata(path).map_err(Error::io(path))?;
-    if about.is_dir() {
+    let file = std::fs::File::open(path).map_err(Error::io(path))?;
+    if file.metadata().map_err(Error::io(path))?.is_dir() {
         return Err(Error::picture(path, "a folder, not a picture"));
     }
-    if about.len() > LARGEST {
-        return Err(Error::picture(path, format!("a file of {} MiB; at most {} are read", about.len() >> 20, LARGEST >> 20)));
+    let mut bytes = Vec::new();
+    // A device or a pipe does not say how long it is.
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Error::picture(path, format!("a file of more than {} MiB", LARGEST >> 20)));
     }
-    read(path, &std::fs::read(path).map_err(Error::io(path))?)
+    read(path, &bytes)
 }
 
 /// Decodes a picture in memory; `name` is what messages call it.
@@ -65,11 +68,20 @@ fn read(path: &Path, bytes: &[u8]) -> Result<Picture> {
     Ok(picture(image))
 }
 
-/// Whether a scan begins that no end-of-image marker follows: the decoder fills such pictures with grey.
-/// Within a scan 0xFF is followed by 0x00 or a restart marker, so what looks like a marker is one.
+/// Whether the end-of-image marker is missing: the decoder fills what is cut off with grey, without a word.
+/// Segments are skipped by their lengths, as thumbnails within them have markers of their own.
 fn jpeg_is_cut(bytes: &[u8]) -> bool {
-    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
-    last([0xFF, 0xDA]).is_some_and(|scan| last([0xFF, 0xD9]).is_none_or(|end| end < scan))
+    let mut rest = &bytes[2.min(bytes.len())..];
+    // Within a scan 0xFF is followed by 0x00 or a restart marker; elsewhere it may be repeated.
+    while let Some(place) = rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF | 0xD0..=0xD7)) {
+        if rest[place + 1] == 0xD9 {
+            return false;
+        }
+        let segment = &rest[place + 2..];
+        let Some(&[high, low]) = segment.first_chunk() else { return true };
+        rest = segment.get(usize::from(u16::from_be_bytes([high, low]))..).unwrap_or(&[]);
+    }
+    true
 }
 
 fn message(error: &ImageError) -> String {

@@ -16,14 +16,21 @@ pub struct Window {
 /// Fraction bits of a weight: 32 bits less 8 for the level and 2 for sums beyond 1.
 const PRECISION: u32 = 32 - 8 - 2;
 
-/// Resizes `picture` to `[height, width]` and gives `window` of the result.
-pub fn resample(picture: &Picture, [height, width]: [usize; 2], window: Window, filter: Filter) -> Picture {
+/// The most bytes of the picture between the passes, which is as high as the first and as wide as the second.
+const LARGEST_INTERMEDIATE: usize = 128 * 1024 * 1024;
+
+/// Resizes `picture` to `[height, width]` and gives `window` of the result; nothing if the picture is so
+/// long and thin that what lies between the passes would be larger than the picture by far.
+pub fn resample(picture: &Picture, [height, width]: [usize; 2], window: Window, filter: Filter) -> Option<Picture> {
     let rows = Taps::new(picture.height, height, window.top..window.top + window.height, filter);
     let columns = Taps::new(picture.width, width, window.left..window.left + window.width, filter);
     // The horizontal pass is needed for those rows only that the vertical one reads.
     let needed = rows.inputs();
+    if needed.len() * window.width * picture.channels > LARGEST_INTERMEDIATE {
+        return None;
+    }
     let across = horizontal(picture, &columns, needed.clone());
-    vertical(&across, &rows, needed.start)
+    Some(vertical(&across, &rows, needed.start))
 }
 
 fn horizontal(picture: &Picture, columns: &Taps, rows: std::ops::Range<usize>) -> Picture {
@@ -71,7 +78,11 @@ impl Taps {
         let scale = from as f64 / to as f64;
         Taps(match filter {
             _ if from == to => window.map(whole).collect(),
-            Filter::Nearest => window.map(|i| whole((((i as f64 + 0.5) * scale) as usize).min(from - 1))).collect(),
+            // Pillow adds the scale up pixel by pixel, and its rounding errors decide which neighbour is taken.
+            Filter::Nearest => {
+                let places = std::iter::successors(Some(0.5 * scale), |place| Some(place + scale));
+                places.take(window.end).skip(window.start).map(|place| whole((place as usize).min(from - 1))).collect()
+            }
             _ => window.map(|i| tap(from, scale, i, filter)).collect(),
         })
     }

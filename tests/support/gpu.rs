@@ -27,8 +27,8 @@ pub fn device() -> Option<Arc<Gpu>> {
 
 /// A device of its own, with limits that a smaller GPU could have.
 pub fn smaller(shrink: impl FnOnce(&mut vitraux::record::Limits)) -> Option<Arc<Gpu>> {
-    device()?;
-    let (summary, adapter) = pollster::block_on(adapters()).swap_remove(0);
+    let index = device()?.summary().index;
+    let (summary, adapter) = pollster::block_on(adapters()).swap_remove(index);
     let mut limits = summary.limits;
     shrink(&mut limits);
     Some(Arc::new(pollster::block_on(Gpu::open_within(limits, summary, &adapter)).expect("the adapter opens again")))
