@@ -42,7 +42,8 @@ pub fn attention_naive_probabilities(call: Call<'_>) {
         let query = params.vector(qkv, b, i, 0, h);
         for (j, score) in scores.iter_mut().enumerate() {
             let key = params.vector(qkv, b, j, 1, h);
-            *score = query.iter().zip(key).map(|(q, k)| q * k).sum::<f32>() * params.scale;
+            // In f64: scores of some hundreds would else lose the digits that their exponentials need.
+            *score = (query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>() * f64::from(params.scale)) as f32;
         }
         normalise(scores);
     });
