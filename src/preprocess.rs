@@ -85,7 +85,7 @@ impl Preprocess {
         if height.checked_mul(width).is_none_or(|pixels| pixels > LARGEST_RESULT) {
             return Err(too_large(&format!("pixel_values of {width} x {height}, more than is supported")));
         }
-        let window = resample(&picture, size, framed.window, self.filter).ok_or_else(|| too_large("too long an intermediate picture"))?;
+        let window = resample(&picture, size, framed.window, self.filter).ok_or_else(|| too_large("an intermediate picture that is too long"))?;
         let fill = self.crop.as_ref().map_or([0; 3], |crop| crop.fill);
         let mut values = Vec::with_capacity(self.channels * height * width);
         for channel in 0..self.channels {

@@ -100,6 +100,13 @@ fn position_tables_are_resampled_as_timm_does_or_refused() {
     let larger = |root: &mut Value| root["model_args"]["img_size"] = json!([96, 64]);
     let checkpoint = changed("timm_vit_tiny", larger, |_, _| ()).expect("resampled");
     assert_eq!(checkpoint.weights.position.tensor.shape(), [1 + 12 * 8, 48]);
+    // A dynamic size: the model runs at that of the pictures, by way of the size that it is built for.
+    let dynamic = |root: &mut Value| {
+        larger(root);
+        root["model_args"]["dynamic_img_size"] = json!(true);
+    };
+    let checkpoint = changed("timm_vit_tiny", dynamic, |_, _| ()).expect("resampled twice");
+    assert_eq!((checkpoint.config.image, checkpoint.weights.position.tensor.shape()), ([64, 64], [1 + 8 * 8, 48].as_slice()));
     let flexible = |root: &mut Value| {
         larger(root);
         root["architecture"] = json!("flexivit_small");

@@ -183,6 +183,7 @@ fn timms_model_arguments_decide_the_input() {
     assert_eq!(read(json!({ "in_chans": 1 }), true), (1, [32, 32]));
     assert_eq!(read(json!({ "img_size": 48 }), true), (3, [48, 48]));
     assert_eq!(read(json!({ "img_size": 48 }), false), (3, [32, 32]));
+    assert_eq!(read(json!({ "img_size": 48, "dynamic_img_size": true }), true), (3, [32, 32]));
 }
 
 #[test]
@@ -194,13 +195,17 @@ fn impossible_sizes_are_errors() {
     };
     assert!(timm("crop_pct", json!(10)).is_err());
     assert!(timm("crop_pct", json!(0)).is_err());
+    assert!(timm("crop_pct", json!(1e-8)).is_err());
     assert!(timm("std", json!(1e-300)).is_err());
     let picture = Picture::new([50, 70], 3, vec![7; 50 * 70 * 3]).expect("a picture");
     let huge = timm("input_size", json!([3, 1_048_576, 1_048_576])).expect("a size");
     assert!(huge.apply(&picture).unwrap_err().to_string().contains("1048576 x 1048576"));
     let squashed = prepared(&json!({ "model_type": "vit" }), Some(&json!({ "size": { "height": 2048, "width": 2048 } }))).expect("a size");
+    let endless = json!({ "image_processor_type": "CLIPImageProcessor", "size": { "shortest_edge": 100_000 }, "resample": 0 });
+    let endless = prepared(&json!({ "model_type": "vit" }), Some(&endless)).expect("a size");
     let thin = Picture::new([2_000_000, 1], 1, vec![7; 2_000_000]).expect("a picture");
     assert!(squashed.apply(&thin).is_err());
+    assert!(endless.apply(&Picture::new([2_000_000, 1], 3, vec![7; 6_000_000]).expect("a picture")).is_err());
 }
 
 #[test]

@@ -252,18 +252,24 @@ fn class_count(object: &Object) -> Result<Option<usize>> {
     }
 }
 
+/// Whether timm takes the size of the pictures for the model's. Where the file itself asks for a dynamic
+/// size, timm forgets that the size was fixed.
+fn has_fixed_size(root: &Object, pretrained: &Object) -> Result<bool> {
+    let asked = root.object("model_args")?.is_some_and(|own| own.has("dynamic_img_size"));
+    Ok(pretrained.bool("fixed_input_size")?.unwrap_or(false) && !asked)
+}
+
 /// The size that the model runs at, and the size that timm builds it for: they differ where the size
 /// is dynamic, and then timm resamples the position table twice.
 fn image_sizes(root: &Object, args: &Object, pretrained: &Object) -> Result<([usize; 2], [usize; 2])> {
-    if let Some(image) = args.pair("img_size")? {
-        return Ok((image, image));
+    let (own, fixed) = (args.pair("img_size")?, has_fixed_size(root, pretrained)?);
+    let input = input_size(pretrained)?.map(|[_, height, width]| [height, width]);
+    if args.bool("dynamic_img_size")?.unwrap_or(false) {
+        let built = own.or(input.filter(|_| fixed)).unwrap_or([224, 224]);
+        return Ok((input.unwrap_or(built), built));
     }
-    let image = input_size(pretrained)?.map_or([224, 224], |[_, height, width]| [height, width]);
-    // Where the file itself asks for a dynamic size, timm forgets that the size was fixed.
-    let asked = root.object("model_args")?.is_some_and(|own| own.has("dynamic_img_size"));
-    let fixed = pretrained.bool("fixed_input_size")?.unwrap_or(false) && !asked;
-    let dynamic = args.bool("dynamic_img_size")?.unwrap_or(false) && !fixed;
-    Ok((image, if dynamic { [224, 224] } else { image }))
+    let image = own.or(input).unwrap_or([224, 224]);
+    Ok((image, image))
 }
 
 fn epsilon(args: &Object) -> Result<f32> {
@@ -302,15 +308,15 @@ pub fn preprocess(root: &Object) -> Result<Preprocess> {
     let own_channels = own.as_ref().map_or(Ok(None), |own| own.size("in_chans"))?;
     let own_image = own.as_ref().map_or(Ok(None), |own| own.pair("img_size"))?;
     let input = input_size(&pretrained)?;
-    let fixed = pretrained.bool("fixed_input_size")?.unwrap_or(false);
+    let fixed = has_fixed_size(root, &pretrained)?;
     let channels = own_channels.or(input.map(|input| input[0])).unwrap_or(3);
     let [height, width] = match (input, own_image) {
         (Some([_, height, width]), own) => own.filter(|_| fixed).unwrap_or([height, width]),
         (None, own) => own.unwrap_or([224, 224]),
     };
     let crop_pct = pretrained.number("crop_pct")?.unwrap_or(0.875);
-    if !(crop_pct > 0.0 && crop_pct <= 16.0) {
-        return Err(pretrained.wrong("crop_pct", "a positive factor"));
+    if !(0.01..=16.0).contains(&crop_pct) {
+        return Err(pretrained.wrong("crop_pct", "a factor from 0.01 to 16"));
     }
     let filter = match pretrained.string("interpolation")?.unwrap_or("bicubic") {
         "nearest" => Filter::Nearest,

@@ -24,11 +24,8 @@ pub struct Transformers {
 }
 
 impl Transformers {
-    /// Interprets a `config.json` that has a `model_type`; whether there is a pooler only the tensors tell.
+    /// Interprets a `config.json` with one of [`MODEL_TYPES`]; whether there is a pooler only the tensors tell.
     pub fn read(root: &Object, files: &Files) -> Result<Transformers> {
-        if !root.string("model_type")?.is_some_and(|name| MODEL_TYPES.contains(&name)) {
-            return Err(root.unsupported("model_type", "vit, vit_mae"));
-        }
         let class = match root.get("architectures").filter(|list| list.as_array().is_none_or(|list| !list.is_empty())) {
             None if files.has("classifier.weight") => "ViTForImageClassification",
             None => "ViTModel",

@@ -91,7 +91,8 @@ fn message(error: &ImageError) -> String {
     }
 }
 
-/// Alpha is dropped and 16-bit levels keep their upper byte, as Pillow does it.
+/// Alpha is dropped, as Pillow's `convert` does it. 16-bit levels keep their upper byte, as Pillow does it for
+/// colour; its clipping of 16-bit grey to 255 is a mistake that no viewer makes.
 fn picture(image: DynamicImage) -> Picture {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let high = |level: u16| (level >> 8) as u8;

@@ -19,9 +19,15 @@ const PRECISION: u32 = 32 - 8 - 2;
 /// The most bytes of the picture between the passes, which is as high as the first and as wide as the second.
 const LARGEST_INTERMEDIATE: usize = 128 * 1024 * 1024;
 
+/// The last pixel of a resized edge that nearest-neighbour resampling counts its way to.
+const LARGEST_NEAREST: usize = 1 << 24;
+
 /// Resizes `picture` to `[height, width]` and gives `window` of the result; nothing if the picture is so
 /// long and thin that what lies between the passes would be larger than the picture by far.
 pub fn resample(picture: &Picture, [height, width]: [usize; 2], window: Window, filter: Filter) -> Option<Picture> {
+    if filter == Filter::Nearest && (window.top + window.height).max(window.left + window.width) > LARGEST_NEAREST {
+        return None;
+    }
     let rows = Taps::new(picture.height, height, window.top..window.top + window.height, filter);
     let columns = Taps::new(picture.width, width, window.left..window.left + window.width, filter);
     // The horizontal pass is needed for those rows only that the vertical one reads.
