@@ -18,11 +18,13 @@ use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use files::Files;
 use json::Object;
+use source::Source;
 use std::path::Path;
+use timm::Timm;
+use transformers::Transformers;
 
-/// Mean and deviation of ImageNet's training pictures, the default of both libraries.
-const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
-const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
+/// Where transformers keeps how pictures are prepared.
+const PROCESSOR: &str = "preprocessor_config.json";
 
 /// A model as it was found: nothing is computed, and weights stay in the mapped file.
 #[derive(Clone, Debug)]
@@ -35,10 +37,26 @@ pub struct Checkpoint {
     pub weights: Weights<Weight>,
 }
 
-/// The two layouts, told apart by what `config.json` has.
+/// A configuration of one of the two layouts.
 enum Family {
-    Timm(timm::Timm),
-    Transformers(transformers::Transformers),
+    Timm(Timm),
+    Transformers(Transformers),
+}
+
+impl Family {
+    fn config(&self) -> &Config {
+        match self {
+            Family::Timm(family) => &family.config,
+            Family::Transformers(family) => &family.config,
+        }
+    }
+
+    fn weights(&self) -> Weights<Source> {
+        match self {
+            Family::Timm(family) => family.weights(),
+            Family::Transformers(family) => family.weights(),
+        }
+    }
 }
 
 impl Checkpoint {
@@ -52,8 +70,14 @@ impl Checkpoint {
         let folder = folder.as_ref();
         let root = root(folder)?;
         // A configuration that cannot be run is the better message than missing weights.
-        reject_unknown(&root)?;
-        Checkpoint::read(&root, &Files::open(folder)?, Object::open(&folder.join("preprocessor_config.json"))?)
+        let timm = timm_or_known(&root)?;
+        let files = Files::open(folder)?;
+        let family = match timm {
+            Some(timm) => Family::Timm(timm),
+            None => Family::Transformers(Transformers::read(&root, &files)?),
+        };
+        let preprocess = preprocess(&root, Object::open(&folder.join(PROCESSOR))?)?;
+        Checkpoint::load(&root, &family, preprocess, &files)
     }
 
     /// The model that is part of the library: a small Vision Transformer that reads one digit, printed or
@@ -63,27 +87,17 @@ impl Checkpoint {
         static WEIGHTS: &[u8] = include_bytes!("../../examples/digits/model.safetensors");
         let root = Object::parse(Path::new("digits/config.json"), CONFIG).expect("the embedded configuration is valid");
         let files = Files::embedded("digits/model.safetensors", WEIGHTS).expect("the embedded weights are valid");
-        Checkpoint::read(&root, &files, None).expect("the embedded model is valid")
+        let load = || Checkpoint::load(&root, &Family::Timm(Timm::read(&root)?), timm::preprocess(&root)?, &files);
+        load().expect("the embedded model is valid")
     }
 
-    fn read(root: &Object, files: &Files, processor: Option<Object>) -> Result<Checkpoint> {
-        let family = match root.has("architecture") {
-            true => Family::Timm(timm::Timm::read(root)?),
-            false => Family::Transformers(transformers::Transformers::read(root, files)?),
-        };
-        let config = match &family {
-            Family::Timm(family) => &family.config,
-            Family::Transformers(family) => &family.config,
-        };
+    fn load(root: &Object, family: &Family, preprocess: Preprocess, files: &Files) -> Result<Checkpoint> {
+        let config = family.config().clone();
         // Each block has tensors of its own; so a made-up depth is found out before anything is sized by it.
         if config.depth > files.len() {
             return Err(root.error(format!("depth {} is more than the {} tensors of the checkpoint allow", config.depth, files.len())));
         }
-        let weights = match &family {
-            Family::Timm(family) => family.weights(),
-            Family::Transformers(family) => family.weights(),
-        };
-        Ok(Checkpoint { config: config.clone(), preprocess: preprocess(root, processor)?, weights: weights.load(files)? })
+        Ok(Checkpoint { weights: family.weights().load(files)?, config, preprocess })
     }
 
     /// Number of learned values: those that a reference implementation counts.
@@ -108,7 +122,7 @@ impl Checkpoint {
 /// If the configuration is missing, damaged or not supported.
 pub fn open_preprocess(folder: impl AsRef<Path>) -> Result<Preprocess> {
     let folder = folder.as_ref();
-    preprocess(&root(folder)?, Object::open(&folder.join("preprocessor_config.json"))?)
+    preprocess(&root(folder)?, Object::open(&folder.join(PROCESSOR))?)
 }
 
 /// A tensor of floating-point numbers from a safetensors file.
@@ -128,12 +142,15 @@ fn root(folder: &Path) -> Result<Object> {
     }
 }
 
-fn reject_unknown(root: &Object) -> Result<()> {
-    match (root.string("architecture")?, root.string("model_type")?) {
-        (Some(_), _) => timm::Timm::read(root).map(drop),
-        (None, Some(name)) if transformers::MODEL_TYPES.contains(&name) => Ok(()),
-        (None, Some(_)) => Err(root.unsupported("model_type", "vit, vit_mae, or timm's config.json with an architecture")),
-        (None, None) => Err(root.error("neither timm's architecture nor transformers' model_type; expected the config.json of a Vision Transformer")),
+/// timm's model, or nothing if it is one of transformers that vitraux knows.
+fn timm_or_known(root: &Object) -> Result<Option<Timm>> {
+    if root.has("architecture") {
+        return Timm::read(root).map(Some);
+    }
+    match root.string("model_type")? {
+        Some(name) if transformers::MODEL_TYPES.contains(&name) => Ok(None),
+        Some(_) => Err(root.unsupported("model_type", "vit, vit_mae, or timm's config.json with an architecture")),
+        None => Err(root.error("neither timm's architecture nor transformers' model_type; expected the config.json of a Vision Transformer")),
     }
 }
 

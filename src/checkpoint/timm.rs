@@ -6,11 +6,14 @@
 use super::json::Object;
 use super::source::{Source, linear, norm, patch_projection};
 use super::weights::{Block, Weights};
-use super::{IMAGENET_MEAN, IMAGENET_STD};
 use crate::config::{Activation, Config, Crop, CropRounding, Filter, Layout, Pooling, Preprocess, Resize};
 use crate::error::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
+
+/// Mean and deviation of ImageNet's training pictures, timm's default.
+const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
 
 /// What each architecture's name implies, as constructor arguments of timm's `VisionTransformer`.
 const ARCHITECTURES: &str = include_str!("timm_architectures.json");
@@ -89,17 +92,7 @@ impl Timm {
         let name = root.string("architecture")?.ok_or_else(|| root.wrong("architecture", "a name"))?;
         let pretrained = pretrained(root)?;
         let args = arguments(root, name)?;
-        if let Some(unknown) = args
-            .keys()
-            .find(|key| args.get(key).is_some() && !KNOWN.contains(key) && !IGNORED.contains(key) && FIXED.iter().all(|(fixed, _)| fixed != key))
-        {
-            return Err(args.unsupported(unknown, "timm's arguments of plain Vision Transformers"));
-        }
-        for (key, value) in FIXED {
-            if args.get(key).is_some_and(|found| found != value) {
-                return Err(args.unsupported(key, "timm's plain Vision Transformers, without it"));
-            }
-        }
+        check_known(&args)?;
         let classes = match (class_count(&args)?, root.has("num_classes")) {
             (Some(classes), _) => classes,
             (None, true) => class_count(root)?.unwrap_or(1000),
@@ -185,6 +178,12 @@ impl Timm {
                 scale2: scale("ls2.gamma"),
             }
         };
+        let (name, rows) = ("pos_embed".to_owned(), config.prefix_positions);
+        // timm resamples the tables of FlexiViT in a way of their own, so only the stored grid will do.
+        let position = match config.name.starts_with("flexivit") {
+            true => Source::stored(name, &[rows + config.patches(), width]),
+            false => Source::Positions { name, prefix: rows, width, grids: self.grids.clone() },
+        };
         let mut prefix = Vec::new();
         prefix.extend(self.class_token.then(|| ("cls_token".to_owned(), vec![1, width])));
         prefix.extend((self.registers > 0).then(|| ("reg_token".to_owned(), vec![self.registers, width])));
@@ -195,11 +194,7 @@ impl Timm {
                 true => Source::Zeros { shape: vec![1, width] },
                 false => Source::Stored { parts: prefix, shape: vec![config.prefix_tokens, width] },
             },
-            position: match self.grids.as_slice() {
-                // timm resamples these in a way of their own, so only the stored grid will do.
-                _ if config.name.starts_with("flexivit") => Source::stored("pos_embed", &[config.prefix_positions + config.patches(), width]),
-                grids => Source::Positions { name: "pos_embed".to_owned(), prefix: config.prefix_positions, width, grids: grids.to_vec() },
-            },
+            position,
             pre_norm: config.pre_norm.then(|| norm("norm_pre", width)),
             blocks: (0..config.depth).map(block).collect(),
             norm: config.final_norm.then(|| norm("norm", width)),
@@ -231,6 +226,22 @@ fn arguments(root: &Object, name: &str) -> Result<Object> {
         None => implied,
     };
     Ok(args.located(root.path(), &format!("architecture {name}: ")))
+}
+
+/// Refuses arguments that change what is computed in a way that vitraux does not run.
+fn check_known(args: &Object) -> Result<()> {
+    if let Some(unknown) = args
+        .keys()
+        .find(|key| args.get(key).is_some() && !KNOWN.contains(key) && !IGNORED.contains(key) && FIXED.iter().all(|(fixed, _)| fixed != key))
+    {
+        return Err(args.unsupported(unknown, "timm's arguments of plain Vision Transformers"));
+    }
+    for (key, value) in FIXED {
+        if args.get(key).is_some_and(|found| found != value) {
+            return Err(args.unsupported(key, "timm's plain Vision Transformers, without it"));
+        }
+    }
+    Ok(())
 }
 
 /// Channels, height and width of `input_size`.
