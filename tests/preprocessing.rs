@@ -215,5 +215,10 @@ fn a_jpeg_with_something_behind_its_end_is_whole() {
     bytes.extend_from_slice(b"a video behind the picture \xff\xda and no end");
     assert_eq!(preprocess::decode("with a tail", &bytes).expect("a picture"), whole);
     bytes.truncate(bytes.len() / 3);
-    assert!(preprocess::decode("cut", &bytes).unwrap_err().to_string().contains("cut short"));
+    let is_cut = |bytes: &[u8]| preprocess::decode("cut", bytes).unwrap_err().to_string().contains("cut short");
+    assert!(is_cut(&bytes));
+    // A thumbnail in a segment of its own has an end of its own.
+    let thumbnail = b"\xff\xe1\x00\x0a\xff\xd8\xff\xda..\xff\xd9";
+    bytes.splice(2..2, thumbnail.iter().copied());
+    assert!(is_cut(&bytes));
 }
