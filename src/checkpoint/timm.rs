@@ -354,3 +354,29 @@ pub fn preprocess(root: &Object) -> Result<Preprocess> {
     let crop = Some(Crop { size: [height, width], rounding: CropRounding::HalfEven, fill });
     Ok(Preprocess { channels, resize, filter, crop, scale: 1.0 / 255.0, mean, std })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every name of the table is either run, or refused with the argument that vitraux does not run.
+    #[test]
+    fn every_architecture_is_run_or_refused_by_name() {
+        let names = Object::parse(Path::new("timm_architectures.json"), ARCHITECTURES.as_bytes()).expect("a valid table");
+        let mut run = Vec::new();
+        for name in names.keys() {
+            let config = serde_json::json!({ "architecture": name });
+            let root = Object::parse(Path::new("config.json"), config.to_string().as_bytes()).expect("an object");
+            match Timm::read(&root) {
+                Ok(timm) => run.push((name, timm.config)),
+                Err(Error::Unsupported { message, .. }) => assert!(message.contains(name) && message.contains("is not supported"), "{message}"),
+                Err(error) => panic!("{name}: {error}"),
+            }
+        }
+        assert_eq!((names.keys().count(), run.len()), (193, 127));
+        let known = |name: &str| &run.iter().find(|(known, _)| *known == name).expect("it is run").1;
+        assert_eq!((known("vit_huge_patch14_224").width, known("vit_huge_patch14_224").heads), (1280, 16));
+        assert_eq!((known("deit3_small_patch16_224").prefix_positions, known("deit3_small_patch16_224").layer_scale), (0, true));
+        assert_eq!(known("vit_base_patch16_clip_224").epsilon, 1e-5);
+    }
+}
