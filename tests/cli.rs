@@ -139,9 +139,10 @@ fn inspect_counts_parameters_and_bytes() {
 fn outputs_go_where_they_can() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let preprocess = |output: &str| run(["preprocess", "--output", output, text_of_sample()]);
-    for wrong in [text(folder.path()), "no/such/folder/out.safetensors", ".."] {
+    for (wrong, why) in [(text(folder.path()), "found a folder"), ("no/such/folder/out.safetensors", "no such folder"), ("..", "found a folder")] {
         let run = preprocess(wrong);
         assert_eq!((run.code, run.errors().len()), (1, 1), "{wrong}: {}", run.stderr);
+        assert!(run.errors()[0].contains(why), "{wrong}: {}", run.stderr);
     }
     #[cfg(unix)]
     {
