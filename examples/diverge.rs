@@ -14,7 +14,8 @@ fn main() -> Result<()> {
     let checkpoint = arguments.next().map_or_else(|| Ok(Checkpoint::digits()), Checkpoint::open)?;
     let names = output_names(&checkpoint.config);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let pixel_values = checkpoint.preprocess.apply(&preprocess::open(picture)?)?;
+    let preprocess = checkpoint.preprocess.clone().expect("a model that takes pictures");
+    let pixel_values = preprocess.apply(&preprocess::open(picture)?)?;
 
     let mut cpu = Engine::load_blocking(checkpoint.clone(), &DeviceChoice::Cpu)?;
     let mut gpu = Engine::load_blocking(checkpoint, &DeviceChoice::Gpu)?;

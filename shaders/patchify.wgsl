@@ -1,4 +1,4 @@
-// y[b, p, c] = sum over channel i and pixel (u, v) of patch p: pixels[b, i, u, v] * w[c, i, u, v] + bias[c]
+// y[b, p, c] = sum over channel i and pixel (u, v) of patch p: pixels[b, i, u, v] * w[c, i, u, v] + bias[c], 0 for pixels outside of the image
 // The matmul of matmul_tile.wgsl; x's rows are patches, gathered from the image as they are loaded. f32.
 // Grid: (ceil(C / 64), ceil(B P / 64), 1). Needs 8 KiB of workgroup memory. Twin: cpu/patchify.rs
 #import matmul_tile
@@ -6,8 +6,10 @@
 struct Params {
     batch: u32,
     channels: u32,
-    image_height: u32, // pixels; what the patches do not cover at the lower and right edge is ignored
+    image_height: u32, // pixels; what the grid does not cover at the lower and right edge is ignored
     image_width: u32,
+    grid_height: u32, // patches
+    grid_width: u32,
     patch_height: u32,
     patch_width: u32,
     width: u32, // C
@@ -23,29 +25,25 @@ fn patch_values() -> u32 {
     return params.channels * params.patch_height * params.patch_width;
 }
 
-// Patches along the height and the width.
-fn patch_grid() -> vec2<u32> {
-    return vec2(params.image_height / params.patch_height, params.image_width / params.patch_width);
-}
-
 fn rows() -> u32 {
-    return params.batch * patch_grid().x * patch_grid().y;
+    return params.batch * params.grid_height * params.grid_width;
 }
 
 fn load_x(m: u32, k: u32) -> f32 {
     if m >= rows() || k >= patch_values() {
         return 0.0;
     }
-    let patches = patch_grid();
-    let across = m % patches.y;
-    let down = m / patches.y % patches.x;
-    let image = m / (patches.y * patches.x);
-    let v = k % params.patch_width;
-    let u = k / params.patch_width % params.patch_height;
+    let across = m % params.grid_width;
+    let down = m / params.grid_width % params.grid_height;
+    let image = m / (params.grid_width * params.grid_height);
     let channel = k / (params.patch_width * params.patch_height);
+    let row = down * params.patch_height + k / params.patch_width % params.patch_height;
+    let column = across * params.patch_width + k % params.patch_width;
+    if row >= params.image_height || column >= params.image_width {
+        return 0.0;
+    }
     let plane = image * params.channels + channel;
-    let row = plane * params.image_height + down * params.patch_height + u;
-    return pixels[row * params.image_width + across * params.patch_width + v];
+    return pixels[(plane * params.image_height + row) * params.image_width + column];
 }
 
 fn load_w(n: u32, k: u32) -> f32 {

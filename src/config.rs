@@ -19,12 +19,8 @@ pub struct Config {
     pub name: String,
     /// The library whose layout the checkpoint has.
     pub layout: Layout,
-    /// Input channels.
-    pub channels: usize,
-    /// Height and width of the input, in pixels.
-    pub image: [usize; 2],
-    /// Height and width of a patch, in pixels.
-    pub patch: [usize; 2],
+    /// What goes in.
+    pub input: Input,
     /// C, the width of the residual stream.
     pub width: usize,
     /// Number of encoder blocks.
@@ -33,31 +29,110 @@ pub struct Config {
     pub heads: usize,
     /// F, the width inside the MLP.
     pub mlp_width: usize,
+    /// Whether the MLP's activation is a factor on a second projection (SwiGLU, Shazeer 2020).
+    pub gated: bool,
     /// What LayerNorm adds to the variance.
     pub epsilon: f32,
     /// The MLP's activation.
     pub activation: Activation,
-    /// Tokens in front of the patches: class token, registers.
+    /// Where a block normalises.
+    pub norm_order: NormOrder,
+    /// Tokens in front of the patches: class token, distillation token, registers.
     pub prefix_tokens: usize,
-    /// How many of the prefix tokens have a row in the position table (the last ones, if not all).
-    pub prefix_positions: usize,
+    /// The base of rotary position embeddings, if there are any (DINOv3's, over both axes of the grid).
+    pub rotary: Option<f64>,
     /// LayerNorm between the embeddings and the first block (CLIP).
     pub pre_norm: bool,
+    /// LayerNorm on each head's queries and keys.
+    pub qk_norm: bool,
     /// Learned factors on what each half of a block adds to the stream (LayerScale).
     pub layer_scale: bool,
     /// LayerNorm on all tokens after the last block.
     pub final_norm: bool,
-    /// How the tokens become one vector.
-    pub pooling: Pooling,
-    /// LayerNorm on the pooled vector (timm's `fc_norm`).
+    /// How the tokens become one vector, if they do.
+    pub pooling: Option<Pooling>,
+    /// LayerNorm on the pooled vector (timm's `fc_norm`, CLIP's `post_layernorm`).
     pub pool_norm: bool,
     /// A dense layer and an activation on the pooled vector (transformers' pooler).
     pub pooler: Option<Pooler>,
-    /// Number of classes; 0 without a head.
-    pub classes: usize,
-    /// A name for each class, or none at all.
-    pub labels: Vec<String>,
+    /// The width of a projection of the pooled vector, into the space that CLIP shares with texts.
+    pub projection: Option<usize>,
+    /// A dense layer and an activation between the features and a classifier of its own: the pre-training
+    /// head of Google's ImageNet-21k checkpoints.
+    pub pre_logits: Option<Pooler>,
+    /// The classifiers.
+    pub classifiers: Vec<Classifier>,
 }
+
+/// What a model takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// `pixel_values` `[B, channels, height, width]`, cut into patches.
+    Image(Patches),
+    /// `input` `[B, N, C]`, embeddings made elsewhere, positions included; with up to this many tokens.
+    Embeddings {
+        /// The most tokens of a sequence.
+        longest: usize,
+    },
+}
+
+/// The size of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// An image of this height and width, in pixels.
+    Image([usize; 2]),
+    /// A sequence of this many embeddings.
+    Sequence(usize),
+}
+
+/// How an image becomes patch embeddings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Patches {
+    /// Input channels.
+    pub channels: usize,
+    /// Height and width of the input, in pixels, where nobody asks for another size.
+    pub image: [usize; 2],
+    /// Height and width of a patch: in pixels, or in pixels of the backbone's feature map.
+    pub size: [usize; 2],
+    /// What becomes of pixels at the lower and right edge that fill no patch.
+    pub edge: Edge,
+    /// The convolutional network in front of the patches of a hybrid.
+    pub backbone: Option<Backbone>,
+}
+
+/// What becomes of pixels at the lower and right edge that fill no patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// They are ignored, as a strided convolution does (transformers).
+    Ignore,
+    /// They are ignored at the model's own size; another size that the patches do not divide is an error (timm).
+    Refuse,
+    /// The patches there are filled up with zeros (timm's `dynamic_img_pad`).
+    Pad,
+}
+
+/// A ResNet as BiT has it (Kolesnikov et al. 2020): weight-standardised convolutions, GroupNorm, ReLU after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backbone {
+    /// Channels after the first convolution.
+    pub stem: usize,
+    /// The stages; none if there is only the stem.
+    pub stages: Vec<Stage>,
+}
+
+/// A stage of bottleneck blocks with the same sizes. All but the first stage halve the feature map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Number of blocks.
+    pub depth: usize,
+    /// Channels inside a block.
+    pub inner: usize,
+    /// Channels that a block gives.
+    pub outer: usize,
+}
+
+/// Groups of every GroupNorm in a [`Backbone`].
+pub const BACKBONE_GROUPS: usize = 32;
 
 /// The library whose tensor names and configuration a checkpoint follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +141,10 @@ pub enum Layout {
     Timm,
     /// transformers.
     Transformers,
+    /// Google's npz files, written by JAX.
+    Jax,
+    /// `torch.nn.TransformerEncoder`.
+    Torch,
 }
 
 /// Functions that are applied element by element; the numbers are those of `shaders/common/activation.wgsl`.
@@ -82,6 +161,23 @@ pub enum Activation {
     Relu = 3,
     /// tanh(x).
     Tanh = 4,
+    /// x·sigmoid(x), also called swish.
+    Silu = 5,
+}
+
+impl Activation {
+    /// All of them, by number.
+    pub const ALL: [Activation; 6] =
+        [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Relu, Activation::Tanh, Activation::Silu];
+}
+
+/// Where a block normalises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormOrder {
+    /// Before attention and before the MLP (Dosovitskiy et al. 2021).
+    Pre,
+    /// After each residual sum (Vaswani et al. 2017).
+    Post,
 }
 
 /// How the tokens of an image become one vector.
@@ -91,6 +187,12 @@ pub enum Pooling {
     First,
     /// The mean over the tokens from this one on.
     MeanFrom(usize),
+    /// The mean of the first and the second token, class and distillation (timm's DeiT).
+    MeanOfTwo,
+    /// The first token beside the mean over the tokens from this one on, 2·C wide (DINOv2's classifier).
+    FirstAndMeanFrom(usize),
+    /// Attention of a learned query to the tokens from this one on, and an MLP (SigLIP).
+    Attention(usize),
 }
 
 /// A dense layer with an activation on the pooled vector.
@@ -102,20 +204,160 @@ pub struct Pooler {
     pub activation: Activation,
 }
 
+/// A dense layer that gives a score for each class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Classifier {
+    /// What it is called in the outputs `logits_NAME`; the one without a name gives `logits`.
+    pub name: String,
+    /// What it reads.
+    pub reads: Reads,
+    /// Number of classes.
+    pub classes: usize,
+    /// A name for each class, or none at all.
+    pub labels: Vec<String>,
+}
+
+/// What a classifier reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// The features.
+    Features,
+    /// A token after the last norm. The models that have such classifiers (distilled DeiT) average their
+    /// logits, and that is `logits`.
+    Token(usize),
+    /// What [`Config::pre_logits`] gives.
+    PreLogits,
+}
+
+impl Classifier {
+    /// What follows `logits` and `probabilities` in the names of its outputs.
+    pub fn suffix(&self) -> String {
+        if self.name.is_empty() { String::new() } else { format!("_{}", self.name) }
+    }
+}
+
+impl Patches {
+    /// Height and width of what the patches are cut from: the image, or the backbone's feature map.
+    pub fn map(&self, image: [usize; 2]) -> [usize; 2] {
+        match &self.backbone {
+            None => image,
+            // Each stride of 2 pads as TensorFlow's SAME does, and so rounds up: stem, pool, and stages but the first.
+            Some(backbone) => image.map(|size| (0..1 + backbone.stages.len().max(1)).fold(size, |size, _| size.div_ceil(2))),
+        }
+    }
+
+    /// Patches along the height and the width of an image.
+    pub fn grid(&self, image: [usize; 2]) -> [usize; 2] {
+        let map = self.map(image);
+        let count = |axis: usize| match self.edge {
+            Edge::Pad => map[axis].div_ceil(self.size[axis]),
+            Edge::Ignore | Edge::Refuse => map[axis] / self.size[axis],
+        };
+        [count(0), count(1)]
+    }
+
+    /// Whole patches along the height and the width of an image: the grid of a position table.
+    pub fn whole_grid(&self, image: [usize; 2]) -> [usize; 2] {
+        let map = self.map(image);
+        [map[0] / self.size[0], map[1] / self.size[1]]
+    }
+
+    /// Channels of what the patches are cut from.
+    pub fn map_channels(&self) -> usize {
+        match &self.backbone {
+            None => self.channels,
+            Some(backbone) => backbone.stages.last().map_or(backbone.stem, |stage| stage.outer),
+        }
+    }
+
+    /// Values of one patch: channels × height × width.
+    pub fn values(&self) -> usize {
+        self.map_channels() * self.size[0] * self.size[1]
+    }
+
+    /// Why no model of `tokens(image)` tokens can be run, if so.
+    fn refusal(&self, image: [usize; 2]) -> Option<String> {
+        let [height, width] = image;
+        let grid = self.grid(image);
+        if grid.contains(&0) {
+            let [patch_height, patch_width] = self.size;
+            let map = self.map(image);
+            let of = if self.backbone.is_some() { format!(" (a feature map of {} x {})", map[0], map[1]) } else { String::new() };
+            return Some(format!("a patch of {patch_height} x {patch_width} is larger than the image of {height} x {width}{of}"));
+        }
+        let map = self.map(image);
+        if self.edge == Edge::Refuse && image != self.image && (0..2).any(|axis| !map[axis].is_multiple_of(self.size[axis])) {
+            return Some(format!("patches of {} x {} do not divide an image of {height} x {width}", self.size[0], self.size[1]));
+        }
+        let patches = grid[0] * grid[1];
+        (patches > LARGEST_GRID).then(|| format!("an image of {height} x {width} has {patches} patches; at most {LARGEST_GRID} are supported"))
+    }
+
+    /// Multiply-adds of the backbone for one image.
+    fn backbone_products(&self, image: [usize; 2]) -> u64 {
+        let Some(backbone) = &self.backbone else { return 0 };
+        let half = |map: [usize; 2]| map.map(|size| size.div_ceil(2));
+        let area = |map: [usize; 2]| (map[0] * map[1]) as u64;
+        let stem_map = half(image);
+        let mut products = area(stem_map) * (49 * self.channels * backbone.stem) as u64;
+        let (mut map, mut channels) = (half(stem_map), backbone.stem);
+        for (i, stage) in backbone.stages.iter().enumerate() {
+            for block in 0..stage.depth {
+                let before = area(map);
+                if i > 0 && block == 0 {
+                    map = half(map);
+                }
+                products += before * (channels * stage.inner) as u64 + area(map) * (9 * stage.inner * stage.inner + stage.inner * stage.outer) as u64;
+                if block == 0 {
+                    products += area(map) * (channels * stage.outer) as u64;
+                }
+                channels = stage.outer;
+            }
+        }
+        products
+    }
+}
+
 impl Config {
-    /// Patches along the height and the width.
-    pub fn grid(&self) -> [usize; 2] {
-        [self.image[0] / self.patch[0], self.image[1] / self.patch[1]]
+    /// How images become patches, if the model takes images.
+    pub fn patches(&self) -> Option<&Patches> {
+        match &self.input {
+            Input::Image(patches) => Some(patches),
+            Input::Embeddings { .. } => None,
+        }
     }
 
-    /// P, the number of patches.
-    pub fn patches(&self) -> usize {
-        self.grid()[0] * self.grid()[1]
+    /// The size that inputs have where nobody asks for another one: the longest, for sequences.
+    pub fn native_size(&self) -> Size {
+        match &self.input {
+            Input::Image(patches) => Size::Image(patches.image),
+            Input::Embeddings { longest } => Size::Sequence(*longest),
+        }
     }
 
-    /// N, the number of tokens.
-    pub fn tokens(&self) -> usize {
-        self.prefix_tokens + self.patches()
+    /// N, the number of tokens of an input.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if no patch fits, or more than can be run; or if the model does not take such inputs.
+    pub fn tokens(&self, size: Size) -> Result<usize> {
+        let tokens = match (&self.input, size) {
+            (Input::Image(patches), Size::Image(image)) => {
+                if let Some(refusal) = patches.refusal(image) {
+                    return Err(Error::Argument(refusal));
+                }
+                self.prefix_tokens + patches.grid(image).iter().product::<usize>()
+            }
+            (Input::Embeddings { longest }, Size::Sequence(tokens)) if (1..=*longest).contains(&tokens) => tokens,
+            (Input::Embeddings { longest }, Size::Sequence(tokens)) => {
+                return Err(Error::Argument(format!("{tokens} tokens: expected 1 to {longest}")));
+            }
+            (Input::Image(_), Size::Sequence(_)) => return Err(Error::Argument(format!("{} takes images, not embeddings", self.name))),
+            (Input::Embeddings { .. }, Size::Image(_)) => return Err(Error::Argument(format!("{} takes embeddings, not images", self.name))),
+        };
+        match tokens as u64 * self.widest() as u64 > LARGEST_ACTIVATION {
+            true => Err(Error::Argument(format!("{tokens} tokens of width {} are more than is supported", self.widest()))),
+            false => Ok(tokens),
+        }
     }
 
     /// D, the width of a head.
@@ -123,9 +365,52 @@ impl Config {
         self.width / self.heads
     }
 
-    /// Values of one patch: channels × height × width.
-    pub fn patch_values(&self) -> usize {
-        self.channels * self.patch[0] * self.patch[1]
+    /// What the first layer of the MLP gives: F, twice if a gate is among it.
+    pub fn mlp_outputs(&self) -> usize {
+        if self.gated { 2 * self.mlp_width } else { self.mlp_width }
+    }
+
+    fn widest(&self) -> usize {
+        self.width.max(self.mlp_outputs())
+    }
+
+    /// Width of the features, which classifiers read; 0 if the tokens are not pooled.
+    pub fn feature_width(&self) -> usize {
+        match (self.pooler, self.pooling) {
+            (Some(pooler), _) => pooler.width,
+            (None, Some(Pooling::FirstAndMeanFrom(_))) => 2 * self.width,
+            (None, Some(_)) => self.width,
+            (None, None) => 0,
+        }
+    }
+
+    /// Width of what a classifier reads.
+    pub fn read_width(&self, reads: Reads) -> usize {
+        match reads {
+            Reads::Features => self.feature_width(),
+            Reads::Token(_) => self.width,
+            Reads::PreLogits => self.pre_logits.map_or(0, |layer| layer.width),
+        }
+    }
+
+    /// Whether the logits are the mean of two classifiers' (distilled DeiT).
+    pub fn is_distilled(&self) -> bool {
+        self.classifiers.iter().any(|classifier| matches!(classifier.reads, Reads::Token(_)))
+    }
+
+    /// The classifiers that answer, by what follows `logits` and `probabilities` in the outputs' names. Those of a
+    /// distilled model answer together; the one on [`Config::pre_logits`] was trained with the model, and
+    /// answers instead of the one that leaves that layer out.
+    pub fn answers(&self) -> Vec<(String, &Classifier)> {
+        let trained = self.classifiers.iter().any(|classifier| classifier.reads == Reads::PreLogits);
+        let is_part = |classifier: &Classifier| match classifier.reads {
+            Reads::Token(_) => true,
+            Reads::Features => trained && classifier.name.is_empty(),
+            Reads::PreLogits => false,
+        };
+        let together = self.classifiers.iter().find(|classifier| matches!(classifier.reads, Reads::Token(_)));
+        let alone = self.classifiers.iter().filter(|classifier| !is_part(classifier)).map(|classifier| (classifier.suffix(), classifier));
+        together.map(|classifier| (String::new(), classifier)).into_iter().chain(alone).collect()
     }
 
     /// Checks what a configuration file can get wrong about sizes.
@@ -134,22 +419,11 @@ impl Config {
         if !self.width.is_multiple_of(self.heads) {
             return wrong(format!("{} heads do not divide a width of {}", self.heads, self.width));
         }
-        if self.patch[0] > self.image[0] || self.patch[1] > self.image[1] {
-            return wrong(format!(
-                "a patch of {} x {} is larger than the image of {} x {}",
-                self.patch[0], self.patch[1], self.image[0], self.image[1]
-            ));
+        if self.rotary.is_some() && !self.head_width().is_multiple_of(4) {
+            return wrong(format!("rotary positions over two axes need heads of a multiple of 4 values, found {}", self.head_width()));
         }
-        if self.patches() > LARGEST_GRID {
-            return wrong(format!(
-                "an image of {} x {} has {} patches; at most {LARGEST_GRID} are supported",
-                self.image[0],
-                self.image[1],
-                self.patches()
-            ));
-        }
-        if self.tokens() as u64 * self.width.max(self.mlp_width) as u64 > LARGEST_ACTIVATION {
-            return wrong(format!("{} tokens of width {} are more than is supported", self.tokens(), self.width.max(self.mlp_width)));
+        if let Err(Error::Argument(refusal)) = self.tokens(self.native_size()) {
+            return wrong(refusal);
         }
         if !(self.epsilon.is_finite() && self.epsilon >= 0.0) {
             return wrong(format!("LayerNorm's epsilon is {}, expected a small positive number", self.epsilon));
@@ -157,12 +431,30 @@ impl Config {
         Ok(())
     }
 
-    /// Floating-point operations of the matrix products for one image; a multiply-add counts as two.
-    pub fn flops(&self) -> u64 {
-        let [n, p, c, f, depth] = [self.tokens(), self.patches(), self.width, self.mlp_width, self.depth].map(|size| size as u64);
-        let block = n * (4 * c * c + 2 * c * f) + 2 * n * n * c;
+    /// Floating-point operations of the matrix products for one input; a multiply-add counts as two.
+    ///
+    /// # Errors
+    /// As [`Config::tokens`].
+    pub fn flops(&self, size: Size) -> Result<u64> {
+        let n = self.tokens(size)? as u64;
+        let [c, f, depth, outputs] = [self.width, self.mlp_width, self.depth, self.mlp_outputs()].map(|size| size as u64);
+        let embedding = match (&self.input, size) {
+            (Input::Image(patches), Size::Image(image)) => {
+                (n - self.prefix_tokens as u64) * patches.values() as u64 * c + patches.backbone_products(image)
+            }
+            _ => 0,
+        };
+        let block = n * (4 * c * c + c * outputs + f * c) + 2 * n * n * c;
+        let pooled = match self.pooling {
+            // Keys and values of all tokens, one query, its projection and the MLP.
+            Some(Pooling::Attention(_)) => n * 2 * c * c + 2 * n * c + 2 * c * c + 2 * c * f,
+            _ => 0,
+        };
+        let dense = |width: Option<usize>| self.feature_width() as u64 * width.unwrap_or(0) as u64;
         let pooler = c * self.pooler.map_or(0, |pooler| pooler.width as u64);
-        2 * (p * self.patch_values() as u64 * c + depth * block + pooler + c * self.classes as u64)
+        let heads: u64 = self.classifiers.iter().map(|head| (self.read_width(head.reads) * head.classes) as u64).sum();
+        let top = pooler + dense(self.projection) + dense(self.pre_logits.map(|layer| layer.width)) + heads;
+        Ok(2 * (embedding + depth * block + pooled + top))
     }
 }
 
@@ -171,8 +463,12 @@ impl Config {
 pub struct Preprocess {
     /// Channels of the result: 1 (grey) or 3 (RGB).
     pub channels: usize,
+    /// What becomes of transparency.
+    pub alpha: Alpha,
     /// The resize, if any.
     pub resize: Resize,
+    /// What the resize works on.
+    pub resizes: Levels,
     /// The resize's filter.
     pub filter: Filter,
     /// The crop or padding to the final size, if any.
@@ -183,6 +479,24 @@ pub struct Preprocess {
     pub mean: Vec<f32>,
     /// What the result is divided by, for each channel.
     pub std: Vec<f32>,
+}
+
+/// What becomes of a picture's transparency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpha {
+    /// It is dropped: what is transparent shows the colour that it has nevertheless.
+    Dropped,
+    /// The picture is laid on white (transformers, where a processor has `do_convert_rgb`).
+    OnWhite,
+}
+
+/// What a resize works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Levels {
+    /// 8-bit levels, rounded to such after each pass, as Pillow does it.
+    Rounded,
+    /// Scaled values, not rounded (DINOv3's processor, by torch).
+    Scaled,
 }
 
 /// The size a picture is resized to.

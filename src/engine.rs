@@ -1,12 +1,13 @@
 //! What most users hold: a model on a device.
 
-use crate::checkpoint::{Checkpoint, Weight, Weights};
-use crate::config::{Config, Preprocess};
+use crate::checkpoint::{Checkpoint, PositionTable, WeightInfo, Weights};
+use crate::config::{Classifier, Config, Input, Preprocess, Size};
 use crate::device::Device;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, WeightBuffers};
+use crate::model::{Request, Tables};
 use crate::preprocess::Picture;
 use crate::record::{Output, Recording};
 use crate::tensor::Tensor;
@@ -20,6 +21,9 @@ const LARGEST_PASS: usize = 64;
 
 /// Plans that are kept: a caller alternates between few batch sizes, and each plan holds scratch memory.
 const KEPT_PLANS: usize = 4;
+
+/// Sizes of inputs whose position tables are kept.
+const KEPT_TABLES: usize = 8;
 
 /// Tensors by the names of [`output_names`](crate::model::output_names).
 pub type Outputs = BTreeMap<String, Tensor>;
@@ -37,20 +41,32 @@ pub struct Prediction {
     pub logit: f32,
 }
 
-/// A model on a device. Compiled plans are kept, one for each batch size and set of outputs.
+/// What a classifier says of a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The classifier's name; empty for the model's own.
+    pub head: String,
+    /// Its most probable classes, the most probable first.
+    pub top: Vec<Prediction>,
+}
+
+/// A model on a device. Compiled plans are kept, one for each batch size, input size and set of outputs.
 #[derive(Debug)]
 pub struct Engine {
     config: Config,
-    preprocess: Preprocess,
-    weights: Weights<Weight>,
+    preprocess: Option<Preprocess>,
+    weights: Weights<WeightInfo>,
+    positions: Option<PositionTable>,
     device: Device,
     resident: Resident,
+    /// What positions add, for each size of inputs, and it beside the weights; the one used last is the last.
+    tables: Vec<(Size, Tables, Resident)>,
     /// The one used last is the last.
     plans: Vec<Plan>,
 }
 
-/// The weights where the device reads them.
-#[derive(Debug)]
+/// Weights where the device reads them.
+#[derive(Clone, Debug)]
 enum Resident {
     Cpu(Arc<cpu::Weights>),
     Gpu(Arc<Gpu>, WeightBuffers),
@@ -58,8 +74,7 @@ enum Resident {
 
 #[derive(Debug)]
 struct Plan {
-    batch: usize,
-    wanted: Vec<String>,
+    request: Request,
     outputs: Vec<Output>,
     executor: Executor,
 }
@@ -76,20 +91,17 @@ impl Engine {
     /// # Errors
     /// [`Error::Tensor`] if a weight is not finite, [`Error::Device`] if memory runs out.
     pub async fn load(checkpoint: Checkpoint, device: Device) -> Result<Engine> {
-        let numbered = checkpoint.numbered_weights();
-        let resident = match &device {
-            Device::Gpu(gpu) => {
-                let tensors = numbered.iter().map(|weight| (weight.name.as_str(), &weight.tensor));
-                Resident::Gpu(gpu.clone(), WeightBuffers::upload(gpu, tensors).await?)
-            }
-            Device::Cpu => {
-                let factors: HashSet<&str> = checkpoint.weights.linears().map(|linear| linear.weight.name.as_str()).collect();
-                let tensors = numbered.into_iter().map(|weight| (weight.name, weight.tensor));
-                Resident::Cpu(Arc::new(cpu::Weights::load(tensors, |name| factors.contains(name))?))
-            }
-        };
-        let Checkpoint { config, preprocess, weights } = checkpoint;
-        Ok(Engine { config, preprocess, weights, device, resident, plans: Vec::new() })
+        let Checkpoint { config, preprocess, weights, positions } = checkpoint;
+        let factors: HashSet<String> = weights.linears().map(|linear| linear.weight.name.clone()).collect();
+        // Each tensor is let go as soon as the device has it.
+        let mut tensors = Vec::new();
+        let Ok(weights) = weights.try_map_all(|weight| {
+            let info = weight.info();
+            tensors.push((weight.name, weight.tensor));
+            Ok::<WeightInfo, std::convert::Infallible>(info)
+        });
+        let resident = Resident::load(&device, tensors.into_iter(), |name| factors.contains(name)).await?;
+        Ok(Engine { config, preprocess, weights, positions, device, resident, tables: Vec::new(), plans: Vec::new() })
     }
 
     /// [`Engine::load`] on a chosen device, waiting for it.
@@ -106,9 +118,9 @@ impl Engine {
         &self.config
     }
 
-    /// How pictures are prepared.
-    pub fn preprocess(&self) -> &Preprocess {
-        &self.preprocess
+    /// How pictures are prepared, if the model takes pictures.
+    pub fn preprocess(&self) -> Option<&Preprocess> {
+        self.preprocess.as_ref()
     }
 
     /// Where it runs.
@@ -116,28 +128,69 @@ impl Engine {
         &self.device
     }
 
-    /// Runs the model on `pixel_values` `[B, channels, height, width]` and gives the outputs `wanted`, by the
-    /// names of [`output_names`](crate::model::output_names). A batch that is too large for one pass is cut into several.
+    /// Runs the model on `pixel_values` `[B, channels, height, width]`, or on embeddings `[B, N, C]` if it takes
+    /// those, and gives the outputs `wanted`, by the names of [`output_names`](crate::model::output_names). Images
+    /// may be of any size that the patches divide; learned positions are resampled as the checkpoint's library
+    /// does it. A batch that is too large for one pass is cut into several.
     ///
     /// # Errors
     /// [`Error::Argument`] for another shape or an unknown output, [`Error::Limit`] if not even one image
     /// fits the device, [`Error::Device`] if it fails.
-    pub async fn forward(&mut self, pixel_values: &Tensor, wanted: &[&str]) -> Result<Outputs> {
-        let Config { channels, image: [height, width], .. } = self.config;
-        let batch = match *pixel_values.shape() {
-            [batch, c, h, w] if [c, h, w] == [channels, height, width] && batch > 0 => batch,
-            ref found => {
-                return Err(Error::Argument(format!("pixel_values: expected [B, {channels}, {height}, {width}] with B > 0, found {found:?}")));
+    pub async fn forward(&mut self, input: &Tensor, wanted: &[&str]) -> Result<Outputs> {
+        self.run(&[input], self.size(input)?, wanted).await
+    }
+
+    /// [`Engine::forward`] on sequences of embeddings that are shorter than the tensor `[B, N, C]`: tokens whose
+    /// `key_padding_mask` `[B, N]` is not 0 are not attended to.
+    ///
+    /// # Errors
+    /// As [`Engine::forward`]; [`Error::Argument`] if nothing is left of a sequence, or the model takes images.
+    pub async fn forward_masked(&mut self, input: &Tensor, key_padding_mask: &Tensor, wanted: &[&str]) -> Result<Outputs> {
+        let size = self.size(input)?;
+        let [batch, tokens, _] = *input.shape() else {
+            return Err(Error::Argument(format!("key_padding_mask: {} takes images, of which nothing is masked", self.config.name)));
+        };
+        if key_padding_mask.shape() != [batch, tokens] {
+            return Err(Error::Argument(format!("key_padding_mask: expected [{batch}, {tokens}], found {:?}", key_padding_mask.shape())));
+        }
+        let values = key_padding_mask.finite_values("key_padding_mask")?;
+        if let Some(sequence) = values.chunks(tokens).position(|sequence| sequence.iter().all(|&ignored| ignored != 0.0)) {
+            return Err(Error::Argument(format!("key_padding_mask: nothing is left of sequence {sequence}; expected a 0 in each row")));
+        }
+        self.run(&[input, key_padding_mask], size, wanted).await
+    }
+
+    /// The size of an input, if the model takes such.
+    fn size(&self, input: &Tensor) -> Result<Size> {
+        let found = input.shape();
+        let size = match (&self.config.input, found) {
+            (Input::Image(patches), &[batch, channels, height, width]) if channels == patches.channels && batch > 0 => Size::Image([height, width]),
+            (Input::Image(patches), _) => {
+                return Err(Error::Argument(format!("pixel_values: expected [B, {}, height, width] with B > 0, found {found:?}", patches.channels)));
+            }
+            (Input::Embeddings { .. }, &[batch, tokens, width]) if width == self.config.width && batch > 0 => Size::Sequence(tokens),
+            (Input::Embeddings { .. }, _) => {
+                return Err(Error::Argument(format!("input: expected [B, N, {}] with B > 0, found {found:?}", self.config.width)));
             }
         };
-        let values = pixel_values.finite_values("pixel_values")?;
+        self.config.tokens(size)?;
+        Ok(size)
+    }
+
+    /// Runs the model on inputs whose first axis is the batch.
+    async fn run(&mut self, inputs: &[&Tensor], size: Size, wanted: &[&str]) -> Result<Outputs> {
+        let batch = inputs[0].shape()[0];
+        let name = if matches!(size, Size::Image(_)) { "pixel_values" } else { "input" };
+        let values = inputs.iter().map(|input| input.finite_values(name)).collect::<Result<Vec<_>>>()?;
         let mut outputs: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
         let mut done = 0;
         while done < batch {
-            let plan = self.plan(batch - done, wanted).await?;
-            let images = &values[done * channels * height * width..][..plan.batch * channels * height * width];
-            done += plan.batch;
-            let results = match plan.executor.run(images).await {
+            let plan = self.plan(batch - done, size, inputs.len() > 1, wanted).await?;
+            let count = plan.request.batch;
+            let stretches: Vec<&[f32]> =
+                values.iter().map(|values| &values[done * (values.len() / batch)..][..count * (values.len() / batch)]).collect();
+            done += count;
+            let results = match plan.executor.run(&stretches).await {
                 Ok(results) => results,
                 Err(error) => {
                     // Its transfer buffers are in no known state.
@@ -162,18 +215,41 @@ impl Engine {
     /// # Errors
     /// As [`Engine::forward`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn forward_blocking(&mut self, pixel_values: &Tensor, wanted: &[&str]) -> Result<Outputs> {
-        pollster::block_on(self.forward(pixel_values, wanted))
+    pub fn forward_blocking(&mut self, input: &Tensor, wanted: &[&str]) -> Result<Outputs> {
+        pollster::block_on(self.forward(input, wanted))
     }
 
-    /// The `top` most probable classes of a picture, the most probable first.
+    /// [`Engine::forward_masked`], waiting for the device.
     ///
     /// # Errors
-    /// As [`Engine::forward`]; [`Error::Argument`] if the model has no head.
-    pub async fn classify(&mut self, picture: &Picture, top: usize) -> Result<Vec<Prediction>> {
-        let pixel_values = self.preprocess.apply(picture)?;
-        let outputs = self.forward(&pixel_values, &["logits", "probabilities"]).await?;
-        Ok(self.ranked(&outputs["logits"].values(), &outputs["probabilities"].values(), top))
+    /// As [`Engine::forward_masked`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn forward_masked_blocking(&mut self, input: &Tensor, key_padding_mask: &Tensor, wanted: &[&str]) -> Result<Outputs> {
+        pollster::block_on(self.forward_masked(input, key_padding_mask, wanted))
+    }
+
+    /// The `top` most probable classes of a picture, the most probable first, by each classifier that answers
+    /// ([`Config::answers`]), in one forward pass.
+    ///
+    /// # Errors
+    /// As [`Engine::forward`]; [`Error::Argument`] if the model has no classifier, or takes no pictures.
+    pub async fn classify(&mut self, picture: &Picture, top: usize) -> Result<Vec<Answer>> {
+        let Some(preprocess) = &self.preprocess else {
+            return Err(Error::Argument(format!("{} takes no pictures", self.config.name)));
+        };
+        let pixel_values = preprocess.apply(picture)?;
+        let answers = self.config.answers();
+        if answers.is_empty() {
+            return Err(Error::Argument(format!("{} has no classifier; give it one, or ask for its features", self.config.name)));
+        }
+        let suffixes: Vec<String> = answers.iter().map(|(suffix, _)| suffix.clone()).collect();
+        let names: Vec<String> = suffixes.iter().flat_map(|suffix| ["logits", "probabilities"].map(|name| format!("{name}{suffix}"))).collect();
+        let outputs = self.forward(&pixel_values, &names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        let answer = |(suffix, classifier): (String, &Classifier)| {
+            let [logits, probabilities] = ["logits", "probabilities"].map(|name| outputs[&format!("{name}{suffix}")].values());
+            Answer { head: suffix.trim_start_matches('_').to_owned(), top: ranked(classifier, &logits, &probabilities, top) }
+        };
+        Ok(self.config.answers().into_iter().map(answer).collect())
     }
 
     /// [`Engine::classify`], waiting for the device.
@@ -181,32 +257,22 @@ impl Engine {
     /// # Errors
     /// As [`Engine::classify`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn classify_blocking(&mut self, picture: &Picture, top: usize) -> Result<Vec<Prediction>> {
+    pub fn classify_blocking(&mut self, picture: &Picture, top: usize) -> Result<Vec<Answer>> {
         pollster::block_on(self.classify(picture, top))
     }
 
-    fn ranked(&self, logits: &[f32], probabilities: &[f32], top: usize) -> Vec<Prediction> {
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
-        let prediction = |index: usize| Prediction {
-            index,
-            label: self.config.labels.get(index).cloned(),
-            probability: probabilities[index],
-            logit: logits[index],
-        };
-        order.into_iter().take(top).map(prediction).collect()
-    }
-
     /// A plan for as many of `images` as fit the device in one pass.
-    async fn plan(&mut self, images: usize, wanted: &[&str]) -> Result<&mut Plan> {
-        let mut batch = images.min(LARGEST_PASS);
+    async fn plan(&mut self, images: usize, size: Size, masked: bool, wanted: &[&str]) -> Result<&mut Plan> {
+        let (tables, resident) = self.tables_for(size).await?;
+        let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+        let mut request = Request { batch: images.min(LARGEST_PASS), size, masked, wanted };
         let plan = loop {
-            if let Some(place) = self.plans.iter().position(|plan| plan.batch == batch && plan.wanted == wanted) {
+            if let Some(place) = self.plans.iter().position(|plan| plan.request == request) {
                 break self.plans.remove(place);
             }
-            match model::record(&self.config, &self.weights, batch, wanted, self.device.limits()) {
-                Ok(recording) => break self.compile(batch, wanted, recording).await?,
-                Err(Error::Limit(_)) if batch > 1 => batch = batch.div_ceil(2),
+            match model::record(&self.config, &self.weights, &tables, &request, self.device.limits()) {
+                Ok(recording) => break Plan::compile(request, recording, &resident).await?,
+                Err(Error::Limit(_)) if request.batch > 1 => request.batch = request.batch.div_ceil(2),
                 Err(error) => return Err(error),
             }
         };
@@ -217,21 +283,69 @@ impl Engine {
         Ok(self.plans.last_mut().expect("just pushed"))
     }
 
-    async fn compile(&self, batch: usize, wanted: &[&str], recording: Recording) -> Result<Plan> {
+    /// What positions add for a size, and all that a plan for it reads. Resampled once for each size.
+    async fn tables_for(&mut self, size: Size) -> Result<(Tables, Resident)> {
+        let entry = match self.tables.iter().position(|(known, ..)| *known == size) {
+            Some(place) => self.tables.remove(place),
+            None => {
+                let tables = Tables::at(&self.config, self.positions.as_ref(), size)?;
+                let own = Resident::load(&self.device, tables.clone().named(), |_| false).await?;
+                if self.tables.len() == KEPT_TABLES {
+                    self.tables.remove(0);
+                }
+                (size, tables, self.resident.joined(&own))
+            }
+        };
+        self.tables.push(entry);
+        let (_, tables, resident) = self.tables.last().expect("just pushed");
+        Ok((tables.clone(), resident.clone()))
+    }
+}
+
+impl Resident {
+    /// Brings tensors to a device; `is_factor` says which are the right factor of products.
+    async fn load(device: &Device, tensors: impl Iterator<Item = (String, Tensor)>, is_factor: impl Fn(&str) -> bool) -> Result<Resident> {
+        Ok(match device {
+            Device::Gpu(gpu) => Resident::Gpu(gpu.clone(), WeightBuffers::upload(gpu, tensors).await?),
+            Device::Cpu => Resident::Cpu(Arc::new(cpu::Weights::load(tensors, is_factor)?)),
+        })
+    }
+
+    /// These, and then those of the same device.
+    fn joined(&self, others: &Resident) -> Resident {
+        match (self, others) {
+            (Resident::Cpu(weights), Resident::Cpu(others)) => Resident::Cpu(Arc::new(weights.joined(others))),
+            (Resident::Gpu(gpu, weights), Resident::Gpu(_, others)) => Resident::Gpu(gpu.clone(), weights.joined(others)),
+            _ => unreachable!("an engine has one device"),
+        }
+    }
+}
+
+impl Plan {
+    async fn compile(request: Request, recording: Recording, resident: &Resident) -> Result<Plan> {
         let outputs = recording.outputs().to_vec();
-        let executor = match &self.resident {
+        let executor = match resident {
             Resident::Gpu(gpu, weights) => Executor::Gpu(gpu::Plan::compile(gpu.clone(), &recording, weights).await?),
             Resident::Cpu(weights) => Executor::Cpu(cpu::Plan::new(recording, weights.clone())),
         };
-        Ok(Plan { batch, wanted: wanted.iter().map(|name| (*name).to_owned()).collect(), outputs, executor })
+        Ok(Plan { request, outputs, executor })
     }
 }
 
 impl Executor {
-    async fn run(&mut self, pixel_values: &[f32]) -> Result<Vec<Vec<f32>>> {
+    async fn run(&mut self, inputs: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
         match self {
-            Executor::Cpu(plan) => Ok(plan.run(&[pixel_values])),
-            Executor::Gpu(plan) => plan.run(&[pixel_values]).await,
+            Executor::Cpu(plan) => Ok(plan.run(inputs)),
+            Executor::Gpu(plan) => plan.run(inputs).await,
         }
     }
+}
+
+/// The most probable classes of a classifier, the most probable first.
+fn ranked(classifier: &Classifier, logits: &[f32], probabilities: &[f32], top: usize) -> Vec<Prediction> {
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+    let prediction =
+        |index: usize| Prediction { index, label: classifier.labels.get(index).cloned(), probability: probabilities[index], logit: logits[index] };
+    order.into_iter().take(top).map(prediction).collect()
 }

@@ -36,9 +36,9 @@ pub mod preprocess;
 pub mod record;
 mod tensor;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, Head};
 pub use device::{Device, DeviceChoice};
-pub use engine::{Engine, Outputs, Prediction};
+pub use engine::{Answer, Engine, Outputs, Prediction};
 pub use error::{Error, Result};
 pub use preprocess::Picture;
 pub use tensor::{Bytes, Dtype, Tensor};

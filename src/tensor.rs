@@ -16,6 +16,8 @@ pub enum Dtype {
     Bf16,
     /// IEEE 754 binary64; narrowed when read.
     F64,
+    /// Bytes, or truth values of a byte: masks.
+    U8,
 }
 
 impl Dtype {
@@ -25,6 +27,7 @@ impl Dtype {
             Dtype::F64 => 8,
             Dtype::F32 => 4,
             Dtype::F16 | Dtype::Bf16 => 2,
+            Dtype::U8 => 1,
         }
     }
 }
@@ -53,6 +56,27 @@ struct Part {
     dtype: Dtype,
     memory: Arc<dyn Bytes>,
     range: Range<usize>,
+    /// How its axes are exchanged when it is read.
+    order: Option<Order>,
+}
+
+/// The shape that is stored, and for each axis of the tensor the stored one.
+#[derive(Clone)]
+struct Order {
+    stored: Vec<usize>,
+    axes: &'static [usize],
+}
+
+impl Order {
+    /// `values` in the order of the tensor's axes.
+    fn applied(&self, values: &[f32]) -> Vec<f32> {
+        let stride = |axis: usize| self.stored[axis + 1..].iter().product::<usize>();
+        let mut places = vec![0];
+        for &axis in self.axes {
+            places = places.iter().flat_map(|place| (0..self.stored[axis]).map(move |i| place + i * stride(axis))).collect();
+        }
+        places.into_iter().map(|place| values[place]).collect()
+    }
 }
 
 impl Part {
@@ -63,18 +87,29 @@ impl Part {
     /// The part as f32 where it lies, if it is stored so and aligned.
     fn in_place(&self) -> Option<&[f32]> {
         match self.dtype {
-            Dtype::F32 => bytemuck::try_cast_slice(self.bytes()).ok(),
-            Dtype::F16 | Dtype::Bf16 | Dtype::F64 => None,
+            Dtype::F32 if self.order.is_none() => bytemuck::try_cast_slice(self.bytes()).ok(),
+            _ => None,
         }
     }
 
     fn extend(&self, out: &mut Vec<f32>) {
+        let start = out.len();
+        self.extend_as_stored(out);
+        if let Some(order) = &self.order {
+            let ordered = order.applied(&out[start..]);
+            out.truncate(start);
+            out.extend(ordered);
+        }
+    }
+
+    fn extend_as_stored(&self, out: &mut Vec<f32>) {
         let bytes = self.bytes();
         let halves = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
         match self.dtype {
             Dtype::F32 => out.extend(bytes.chunks_exact(4).map(|quad| f32::from_le_bytes([quad[0], quad[1], quad[2], quad[3]]))),
             Dtype::F64 => out.extend(bytemuck::pod_collect_to_vec::<u8, f64>(bytes).into_iter().map(|value| value as f32)),
             Dtype::F16 => out.extend(halves().map(|pair| half::f16::from_le_bytes(pair).to_f32())),
+            Dtype::U8 => out.extend(bytes.iter().map(|&byte| f32::from(byte))),
             Dtype::Bf16 => out.extend(halves().map(|pair| half::bf16::from_le_bytes(pair).to_f32())),
         }
     }
@@ -106,7 +141,7 @@ impl Tensor {
             return Err(Error::Argument(format!("a tensor of shape {shape:?} cannot be made of {} values", values.len())));
         }
         let range = 0..size_of_val(values.as_slice());
-        let part = Part { dtype: Dtype::F32, memory: Arc::new(OwnedF32(values)), range };
+        let part = Part { dtype: Dtype::F32, memory: Arc::new(OwnedF32(values)), range, order: None };
         Ok(Tensor { shape, parts: vec![part] })
     }
 
@@ -120,7 +155,7 @@ impl Tensor {
     /// A view of stored bytes; `range` must hold exactly the elements of `shape`.
     pub(crate) fn view(shape: Vec<usize>, dtype: Dtype, memory: Arc<dyn Bytes>, range: Range<usize>) -> Tensor {
         assert_eq!(shape.iter().product::<usize>() * dtype.size(), range.len(), "stored bytes of a tensor {shape:?}");
-        Tensor { shape, parts: vec![Part { dtype, memory, range }] }
+        Tensor { shape, parts: vec![Part { dtype, memory, range, order: None }] }
     }
 
     /// The same elements under another shape of as many.
@@ -130,11 +165,38 @@ impl Tensor {
         self
     }
 
+    /// The rows of `range`, along the first axis.
+    pub(crate) fn rows(self, range: Range<usize>) -> Tensor {
+        assert!(range.end <= self.shape[0], "rows {range:?} of {:?}", self.shape);
+        let [part] = self.parts.as_slice() else { panic!("rows of a tensor in parts") };
+        assert!(part.order.is_none(), "rows of a tensor whose axes are exchanged");
+        let row = part.range.len() / self.shape[0];
+        let bytes = part.range.start + range.start * row..part.range.start + range.end * row;
+        let shape = [&[range.len()], &self.shape[1..]].concat();
+        Tensor { shape, parts: vec![Part { range: bytes, ..part.clone() }] }
+    }
+
+    /// The same elements with the axes in another order: axis i of the result is axis `axes[i]` of this one.
+    pub(crate) fn permuted(mut self, axes: &'static [usize]) -> Tensor {
+        let [part] = self.parts.as_mut_slice() else { panic!("axes of a tensor in parts") };
+        assert!(part.order.is_none() && axes.len() == self.shape.len(), "axes {axes:?} of {:?}", self.shape);
+        let shape = axes.iter().map(|&axis| self.shape[axis]).collect();
+        part.order = Some(Order { stored: self.shape, axes });
+        self.shape = shape;
+        self
+    }
+
     /// One tensor after the other, under `shape`, which must hold as many elements as all together.
     pub(crate) fn concatenated(shape: Vec<usize>, tensors: Vec<Tensor>) -> Tensor {
         let count: usize = tensors.iter().map(Tensor::len).sum();
         assert_eq!(count, shape.iter().product::<usize>(), "elements of a concatenation {shape:?}");
         Tensor { shape, parts: tensors.into_iter().flat_map(|tensor| tensor.parts).collect() }
+    }
+
+    /// The element type that all of it is stored in, if that is one.
+    pub(crate) fn stored_dtype(&self) -> Option<Dtype> {
+        let first = self.parts.first()?.dtype;
+        self.parts.iter().all(|part| part.dtype == first).then_some(first)
     }
 
     /// Sizes of the axes, outermost first.

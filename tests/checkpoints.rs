@@ -4,7 +4,8 @@ use crate::support::path;
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use std::path::Path;
-use vitraux::Checkpoint;
+use vitraux::config::Size;
+use vitraux::{Checkpoint, Head, Picture, Tensor};
 
 /// A copy of a fixture with its configuration changed by `config`, and tensors' shapes by `shape`.
 fn changed(case: &str, config: impl Fn(&mut Value), shape: impl Fn(&str, &mut Vec<usize>)) -> vitraux::Result<Checkpoint> {
@@ -65,12 +66,16 @@ fn sizes_that_would_take_the_memory_are_refused() {
 
 #[test]
 fn options_that_vitraux_does_not_run_are_named() {
-    for (key, value) in
-        [("qk_norm", json!(true)), ("global_pool", json!("map")), ("class_token", json!(false)), ("norm_layer", json!("rmsnorm")), ("rope", json!(1))]
-    {
+    for (key, value) in [
+        ("scale_mlp_norm", json!(true)),
+        ("global_pool", json!("max")),
+        ("class_token", json!(false)),
+        ("norm_layer", json!("rmsnorm")),
+        ("rope", json!(1)),
+    ] {
         refused(changed("timm_vit_tiny", |root| root["model_args"][key] = value.clone(), |_, _| ()), &[key]);
     }
-    for (key, value) in [("hidden_act", json!("swish")), ("model_type", json!("swin")), ("architectures", json!(["ViTForMaskedImageModeling"]))] {
+    for (key, value) in [("hidden_act", json!("mish")), ("model_type", json!("swin")), ("architectures", json!(["ViTForMaskedImageModeling"]))] {
         refused(changed("hf_vit_cls", |root| root[key] = value.clone(), |_, _| ()), &[key]);
     }
 }
@@ -84,33 +89,136 @@ fn names_and_nulls_follow_the_libraries() {
         root["model_args"]["act_layer"] = json!("GELU");
         root["label_names"] = json!(["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]);
     });
-    assert_eq!((config.classes, config.labels[9].as_str()), (10, "j"));
+    assert_eq!((config.classifiers[0].classes, config.classifiers[0].labels[9].as_str()), (10, "j"));
     // transformers: classes without names are called LABEL_i.
     let config = open("hf_vit_cls", &|root| {
         root.as_object_mut().expect("an object").remove("id2label");
         root["num_labels"] = json!(6);
         root["architectures"] = json!([]);
     });
-    assert_eq!((config.classes, config.labels[5].as_str()), (6, "LABEL_5"));
+    assert_eq!((config.classifiers[0].classes, config.classifiers[0].labels[5].as_str()), (6, "LABEL_5"));
+}
+
+/// How many rows a checkpoint's position table has for an image, prefix tokens aside.
+fn positions(checkpoint: &Checkpoint, image: [usize; 2]) -> usize {
+    let grid = checkpoint.config.patches().expect("images").grid(image);
+    checkpoint.positions.as_ref().expect("a table").at(grid).expect("finite").shape()[0]
 }
 
 /// timm resamples a position table when the image's grid is another one; `flexivit_*` in a way of its own.
 #[test]
-fn position_tables_are_resampled_as_timm_does_or_refused() {
+fn position_tables_are_resampled_as_timm_does() {
     let larger = |root: &mut Value| root["model_args"]["img_size"] = json!([96, 64]);
     let checkpoint = changed("timm_vit_tiny", larger, |_, _| ()).expect("resampled");
-    assert_eq!(checkpoint.weights.position.tensor.shape(), [1 + 12 * 8, 48]);
+    assert_eq!(positions(&checkpoint, [96, 64]), 12 * 8);
     // A dynamic size: the model runs at that of the pictures, by way of the size that it is built for.
     let dynamic = |root: &mut Value| {
         larger(root);
         root["model_args"]["dynamic_img_size"] = json!(true);
     };
     let checkpoint = changed("timm_vit_tiny", dynamic, |_, _| ()).expect("resampled twice");
-    assert_eq!((checkpoint.config.image, checkpoint.weights.position.tensor.shape()), ([64, 64], [1 + 8 * 8, 48].as_slice()));
-    let flexible = |root: &mut Value| {
-        larger(root);
-        root["architecture"] = json!("flexivit_small");
-        root["model_args"]["no_embed_class"] = json!(false);
+    assert_eq!((checkpoint.config.native_size(), positions(&checkpoint, [64, 64])), (Size::Image([64, 64]), 8 * 8));
+    let twice = checkpoint.positions.expect("a table").at([8, 8]).expect("finite").values().into_owned();
+    let stored = changed("timm_vit_tiny", |_| (), |_, _| ())
+        .expect("a checkpoint")
+        .positions
+        .expect("a table")
+        .at([8, 8])
+        .expect("finite")
+        .values()
+        .into_owned();
+    assert_ne!(twice, stored);
+    // FlexiViT's tables are resampled linearly, and have no row for the class token.
+    let flexible = |name: &'static str| {
+        let rename = move |root: &mut Value| {
+            larger(root);
+            root["architecture"] = json!(name);
+            root["model_args"]["no_embed_class"] = json!(true);
+        };
+        let shorter = |name: &str, shape: &mut Vec<usize>| {
+            if name == "pos_embed" {
+                *shape = vec![1, 65, 48];
+            }
+        };
+        changed("timm_vit_tiny", rename, shorter)
     };
-    refused(changed("timm_vit_tiny", flexible, |_, _| ()), &["pos_embed", "[97, 48]"]);
+    refused(flexible("flexivit_small"), &["pos_embed", "96 rows", "found 65"]);
+}
+
+/// `n` classifiers' files.
+fn head(folder: &Path, classes: usize, features: usize, labels: Option<&str>) -> std::path::PathBuf {
+    let values = vec![0.5f32; classes * features + classes];
+    let (weight, bias) = values.split_at(classes * features);
+    let view = |shape: Vec<usize>, values| TensorView::new(safetensors::Dtype::F32, shape, bytemuck::cast_slice(values)).expect("as many values");
+    let metadata = labels.map(|labels| [("labels".to_owned(), labels.to_owned())].into());
+    let path = folder.join(format!("head{classes}x{features}.safetensors"));
+    let views = [("head.weight", view(vec![classes, features], weight)), ("head.bias", view(vec![classes], bias))];
+    safetensors::serialize_to_file(views, metadata, &path).expect("a file");
+    path
+}
+
+#[test]
+fn heads_are_replaced_added_and_dropped() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let own = || Checkpoint::open(path("tests/fixtures/cases/timm_vit_tiny")).expect("a checkpoint");
+    let pets = Head::open(head(folder.path(), 3, 48, Some(r#"["cat", "dog", "fish"]"#))).expect("a head");
+    let parameters = own().parameters();
+    assert_eq!(own().without_heads().parameters(), parameters - 490);
+    let replaced = own().with_head("", pets.clone()).expect("it fits");
+    assert_eq!((replaced.config.classifiers.len(), replaced.config.classifiers[0].labels[2].as_str()), (1, "fish"));
+    assert_eq!(replaced.parameters(), parameters - 490 + 3 * 49);
+    let wide = Head::open(head(folder.path(), 3, 47, None)).expect("a head");
+    for (result, words) in [
+        (own().with_head("pets", wide), ["47", "48"]),
+        (own().with_head("a/b", pets.clone()), ["a/b", "letters"]),
+        (own().with_head("pets", pets.clone()).and_then(|both| both.with_head("pets", pets.clone())), ["pets", "already"]),
+    ] {
+        refused(result, &words);
+    }
+    refused(Head::open(head(folder.path(), 3, 48, Some(r#"["cat"]"#))).and_then(|head| own().with_head("", head)), &["1 labels for 3 classes"]);
+    refused(
+        Head::open(path("tests/fixtures/cases/timm_vit_tiny/model.safetensors")).and_then(|head| own().with_head("", head)),
+        &["expected one matrix"],
+    );
+
+    // Several heads from one forward pass; what each gives is what it gives alone.
+    for device in crate::support::gpu::devices() {
+        let load = |checkpoint: Checkpoint| pollster::block_on(vitraux::Engine::load(checkpoint, device.clone())).expect("an engine");
+        let two = Head::open(head(folder.path(), 2, 48, None)).expect("a head");
+        let all = own().with_head("pets", pets.clone()).expect("it fits").with_head("two", two).expect("it fits");
+        let pixel_values = Tensor::new([1, 3, 64, 64], crate::support::rng::Rng::new("heads").units(3 * 64 * 64)).expect("pixels");
+        let mut engine = load(all);
+        let outputs =
+            engine.forward_blocking(&pixel_values, &["logits", "logits_pets", "logits_two", "probabilities_two", "features"]).expect("outputs");
+        let features = outputs["features"].values();
+        for (name, classes) in [("logits_pets", 3), ("logits_two", 2)] {
+            let expected = 0.5 * features.iter().sum::<f32>() + 0.5;
+            assert_eq!(outputs[name].shape(), [1, classes]);
+            assert!(outputs[name].values().iter().all(|logit| (logit - expected).abs() < 1e-5), "{name}");
+        }
+        let alone = load(own()).forward_blocking(&pixel_values, &["logits"]).expect("outputs");
+        assert_eq!(alone["logits"].values(), outputs["logits"].values());
+        let picture = Picture::new([64, 64], 3, vec![100; 64 * 64 * 3]).expect("a picture");
+        let answers = engine.classify_blocking(&picture, 2).expect("answers");
+        let heads: Vec<(&str, usize)> = answers.iter().map(|answer| (answer.head.as_str(), answer.top.len())).collect();
+        assert_eq!(heads, [("", 2), ("pets", 2), ("two", 2)]);
+    }
+}
+
+/// A name that is not known, a model that has more than the configuration says: what is nearest, and where it ends.
+#[test]
+fn half_known_models_are_refused_with_the_nearest_name() {
+    let name = |root: &mut Value| root["architecture"] = json!("vit_tiny_patch16_rope_224");
+    refused(changed("timm_vit_tiny", name, |_, _| ()), &["vit_tiny_patch16_rope_224", "nearest supported", "vit_tiny_patch16", "tensors all fit"]);
+    let other = |root: &mut Value| {
+        root["architecture"] = json!("vit_tiny_patch16_rope_224");
+        root["model_args"]["depth"] = json!(4);
+    };
+    refused(changed("timm_vit_tiny", other, |_, _| ()), &["does not fit", "blocks.3.norm1.weight"]);
+    let deeper = |root: &mut Value| root["model_args"]["depth"] = json!(2);
+    refused(changed("timm_vit_tiny", deeper, |_, _| ()), &["blocks.2.", "nothing is left out"]);
+    let plain = |root: &mut Value| root["model_args"]["qk_norm"] = json!(false);
+    refused(changed("timm_qk_norm", plain, |_, _| ()), &["blocks.0.attn.k_norm.bias"]);
+    let swin = |root: &mut Value| root["model_type"] = json!("dinov4");
+    refused(changed("hf_vit_cls", swin, |_, _| ()), &["model_type \"dinov4\"", "dinov2", "does not fit", "dinov2.embeddings.position_embeddings"]);
 }

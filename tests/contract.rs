@@ -11,8 +11,9 @@ use vitraux::record::{Access, Binding, Field, Kernel, MAX_BINDINGS, Spec};
 /// The specs that recordings make: each activation, and heads of each kind of tile.
 fn specs(kernel: &Kernel) -> Vec<Spec> {
     match kernel.name {
-        "matmul_bias_activation" => (0..=4).map(|number| Spec(vec![("ACTIVATION", number)])).collect(),
-        "attention" => {
+        "matmul_bias_activation" | "gate" => (0..=5).map(|number| Spec(vec![("ACTIVATION", number)])).collect(),
+        "attention_pool" => [8, 64, 72, 130].map(|head| Spec(vec![("HEAD", head)])).to_vec(),
+        "attention" | "attention_masked" => {
             [(8, 32), (64, 32), (72, 16), (80, 16), (128, 16), (130, 8)].map(|(head, keys)| Spec(vec![("HEAD", head), ("KEYS", keys)])).to_vec()
         }
         _ => vec![Spec::default()],

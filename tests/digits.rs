@@ -56,10 +56,10 @@ fn sample_pictures_are_read_right() {
     for (i, file) in files.iter().enumerate() {
         let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
         let picture = preprocess::open(file).expect("a picture");
-        let pixels = engine.preprocess().apply(&picture).expect("pixels");
+        let pixels = engine.preprocess().expect("it takes pictures").apply(&picture).expect("pixels");
         let want: Vec<f64> = pixel_values[i * 1024..][..1024].iter().map(|&value| f64::from(value)).collect();
         assert_eq!(mismatch(&pixels.values(), &want, &[32, 32], 1e-6), None, "{name}");
-        let best = engine.classify_blocking(&picture, 1).expect("a prediction").remove(0);
+        let best = engine.classify_blocking(&picture, 1).expect("a prediction").remove(0).top.remove(0);
         assert!(name.ends_with(best.label.as_deref().expect("a label")), "{name}: {best:?}");
         assert!((best.logit - expected_logits[i * 10 + best.index]).abs() <= 4e-5, "{name}: {best:?}");
     }
@@ -76,7 +76,7 @@ fn pictures_in_memory_need_no_codec() {
     let mut engine = Engine::load_blocking(Checkpoint::digits(), &DeviceChoice::Cpu).expect("an engine");
     let (images, labels) = test_set();
     let picture = Picture::new([32, 32], 1, images[..1024].to_vec()).expect("a picture");
-    let top = engine.classify_blocking(&picture, 3).expect("predictions");
+    let top = engine.classify_blocking(&picture, 3).expect("predictions").remove(0).top;
     assert_eq!((top.len(), top[0].index as i64), (3, labels[0]));
     assert!(top[0].probability > top[1].probability && top[1].probability > top[2].probability);
 }

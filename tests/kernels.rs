@@ -87,7 +87,7 @@ fn long_sequences_run_in_linear_memory() {
     let mut recording = Recording::new(gpu.summary().limits);
     let qkv = recording.input("qkv", &[1, tokens, 3 * head]).expect("it fits");
     let y = recording.scratch("y", &[1, tokens, head]).expect("it fits");
-    kernels::attention(&mut recording, "attention".into(), qkv, 1, y).expect("it fits");
+    kernels::attention(&mut recording, "attention".into(), qkv, 1, None, y).expect("it fits");
     recording.save("y", y);
     assert!(recording.scratch_bytes() < 16 * (tokens * head * 4) as u64);
     let values = crate::support::rng::Rng::new("long").units(tokens * 3 * head);

@@ -86,14 +86,37 @@ fn a_second_forward_allocates_nothing_on_the_gpu() {
 fn wrong_arguments_are_errors() {
     for device in gpu::devices() {
         let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), device)).expect("an engine");
-        for shape in [vec![1, 3, 32, 32], vec![0, 1, 32, 32], vec![1, 1, 32, 31], vec![1, 32, 32], vec![]] {
+        for shape in [vec![1, 3, 32, 32], vec![0, 1, 32, 32], vec![1, 32, 32], vec![]] {
             let error = engine.forward_blocking(&Tensor::zeros(shape), &["logits"]).unwrap_err().to_string();
-            assert!(error.contains("expected [B, 1, 32, 32]"), "{error}");
+            assert!(error.contains("expected [B, 1, height, width]"), "{error}");
         }
+        for (shape, words) in [([1, 1, 32, 31], "do not divide"), ([1, 1, 2, 32], "larger than the image"), ([1, 1, 4000, 4000], "are supported")] {
+            let error = engine.forward_blocking(&Tensor::zeros(shape), &["logits"]).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        let error = engine.forward_masked_blocking(&Tensor::zeros([1, 1, 32, 32]), &Tensor::zeros([1, 1]), &["logits"]).unwrap_err().to_string();
+        assert!(error.contains("takes images"), "{error}");
         let nan = Tensor::new([1, 1, 32, 32], vec![f32::NAN; 1024]).expect("a tensor");
         let error = engine.forward_blocking(&nan, &["logits"]).unwrap_err().to_string();
         assert!(error.contains("pixel_values") && error.contains("NaN"), "{error}");
         let error = engine.forward_blocking(&Tensor::zeros([1, 1, 32, 32]), &["hidden.4"]).unwrap_err().to_string();
         assert!(error.contains("hidden.4") && error.contains("hidden.0 to hidden.3"), "{error}");
     }
+}
+
+/// Sequences of embeddings: another width, more tokens than the model was made for, a mask of another shape or of everything.
+#[test]
+fn wrong_sequences_are_errors() {
+    let checkpoint = Checkpoint::open(path("tests/fixtures/cases/torch_postnorm_encoder")).expect("a checkpoint");
+    let mut engine = pollster::block_on(Engine::load(checkpoint, Device::Cpu)).expect("an engine");
+    for (shape, words) in [(vec![1, 5, 35], "expected [B, N, 36]"), (vec![1, 65, 36], "expected 1 to 64"), (vec![1, 0, 36], "expected 1 to 64")] {
+        let error = engine.forward_blocking(&Tensor::zeros(shape), &["output"]).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let mut masked = |shape: [usize; 2], ignored: Vec<f32>| {
+        let mask = Tensor::new(shape, ignored).expect("a mask");
+        engine.forward_masked_blocking(&Tensor::zeros([2, 3, 36]), &mask, &["output"]).map(|_| ()).unwrap_err().to_string()
+    };
+    assert!(masked([2, 4], vec![0.0; 8]).contains("expected [2, 3], found [2, 4]"));
+    assert!(masked([2, 3], vec![0.0, 1.0, 1.0, 1.0, 1.0, 1.0]).contains("nothing is left of sequence 1"));
 }

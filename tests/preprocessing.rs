@@ -40,7 +40,7 @@ fn every_item_of_the_manifest_is_equal_to_the_bit() {
     for item in items {
         let folder = tempfile::tempdir().expect("a temporary folder");
         write_configuration(folder.path(), item);
-        let prepared = open_preprocess(folder.path()).unwrap_or_else(|error| panic!("{item}: {error}"));
+        let prepared = open_preprocess(folder.path(), None).unwrap_or_else(|error| panic!("{item}: {error}"));
         let source = path(PREPROC).join(item["source"].as_str().expect("a source"));
         let pixel_values = prepared.apply(&preprocess::open(source).expect("a picture")).expect("pixel values");
         let want = preprocess::open(path(PREPROC).join(item["expected"].as_str().expect("a name"))).expect("a picture");
@@ -93,7 +93,7 @@ fn pictures_of_every_kind_decode_as_pillow_decodes_them() {
 fn a_thin_picture_costs_no_more_than_its_crop() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write_configuration(folder.path(), &json!({ "library": "timm", "args": { "size": 224, "crop_pct": 0.9, "interpolation": "bicubic" } }));
-    let prepared = open_preprocess(folder.path()).expect("a configuration");
+    let prepared = open_preprocess(folder.path(), None).expect("a configuration");
     // Resized whole, it would have 248 x 24,800,000 pixels.
     let picture = Picture::new([100_000, 1], 3, vec![128; 300_000]).expect("a picture");
     let pixel_values = prepared.apply(&picture).expect("pixel values");
@@ -115,7 +115,7 @@ fn prepared(config: &Value, processor: Option<&Value>) -> vitraux::Result<Prepro
     if let Some(processor) = processor {
         write("preprocessor_config.json", processor);
     }
-    open_preprocess(folder.path())
+    open_preprocess(folder.path(), None)
 }
 
 #[test]

@@ -31,6 +31,7 @@ fn activate(x: f32) -> f32 {
         case 1u: { return 0.5 * x * (1.0 + hyperbolic_tangent(0.79788456 * (x + 0.044715 * x * x * x))); } // GELU with tanh; sqrt(2/pi)
         case 2u: { return x / (1.0 + exp(-1.702 * x)); } // quick GELU
         case 3u: { return max(x, 0.0); } // ReLU
-        default: { return hyperbolic_tangent(x); } // tanh
+        case 4u: { return hyperbolic_tangent(x); } // tanh
+        default: { return x / (1.0 + exp(-x)); } // SiLU
     }
 }

@@ -1,6 +1,7 @@
 //! The tensors of a checkpoint where they lie: one safetensors file, or shards with an index, memory-mapped.
 
 use super::json::Object;
+use super::npz;
 use crate::error::{Error, Result};
 use crate::tensor::{Bytes, Dtype, Tensor};
 use safetensors::SafeTensors;
@@ -19,14 +20,17 @@ pub struct Files {
     /// The file or folder that messages name.
     path: PathBuf,
     tensors: HashMap<String, Stored>,
+    /// The metadata of a single safetensors file.
+    metadata: HashMap<String, String>,
 }
 
 /// A tensor that has been found; its type is judged when it is asked for.
-struct Stored {
-    dtype: String,
-    shape: Vec<usize>,
-    memory: Arc<dyn Bytes>,
-    range: Range<usize>,
+pub(super) struct Stored {
+    /// As safetensors calls it.
+    pub dtype: String,
+    pub shape: Vec<usize>,
+    pub memory: Arc<dyn Bytes>,
+    pub range: Range<usize>,
 }
 
 impl Files {
@@ -44,6 +48,12 @@ impl Files {
     /// Finds the tensors of one safetensors file.
     pub fn open_file(path: &Path) -> Result<Files> {
         Files::read(path, Arc::new(Mapped::open(path)?))
+    }
+
+    /// Finds the arrays of one npz file.
+    pub fn open_npz(path: &Path) -> Result<Files> {
+        let tensors = npz::arrays(path, Arc::new(Mapped::open(path)?))?;
+        Ok(Files { path: path.to_owned(), tensors, metadata: HashMap::new() })
     }
 
     /// Finds the tensors of a safetensors file that is in memory.
@@ -65,7 +75,8 @@ impl Files {
             };
             tensors.insert(name.to_owned(), stored);
         }
-        Ok(Files { path: path.to_owned(), tensors })
+        let metadata = SafeTensors::read_metadata(bytes).ok().and_then(|(_, metadata)| metadata.metadata().clone()).unwrap_or_default();
+        Ok(Files { path: path.to_owned(), tensors, metadata })
     }
 
     fn open_shards(folder: &Path, index: &Object) -> Result<Files> {
@@ -90,12 +101,22 @@ impl Files {
                 tensors.insert(name.to_owned(), stored);
             }
         }
-        Ok(Files { path: folder.to_owned(), tensors })
+        Ok(Files { path: folder.to_owned(), tensors, metadata: HashMap::new() })
     }
 
     /// How many tensors there are.
     pub fn len(&self) -> usize {
         self.tensors.len()
+    }
+
+    /// The tensors' names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// A text that was stored beside the tensors.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
     }
 
     /// Whether there is a tensor of this name.
@@ -114,15 +135,23 @@ impl Files {
 
     /// A tensor of floating-point numbers, whatever its shape.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        self.typed(name, &[("F32", Dtype::F32), ("F16", Dtype::F16), ("BF16", Dtype::Bf16), ("F64", Dtype::F64)])
+    }
+
+    /// A tensor of truth values: not 0 for true.
+    pub fn mask(&self, name: &str) -> Result<Tensor> {
+        self.typed(name, &[("BOOL", Dtype::U8), ("U8", Dtype::U8), ("F32", Dtype::F32)])
+    }
+
+    fn typed(&self, name: &str, known: &[(&str, Dtype)]) -> Result<Tensor> {
         let stored = self.find(name)?;
-        let dtype = match stored.dtype.as_str() {
-            "F32" => Dtype::F32,
-            "F16" => Dtype::F16,
-            "BF16" => Dtype::Bf16,
-            "F64" => Dtype::F64,
-            other => return Err(Error::tensor(name, format!("expected F32, F16, BF16 or F64, found {other}"))),
-        };
-        Ok(Tensor::view(stored.shape.clone(), dtype, stored.memory.clone(), stored.range.clone()))
+        match known.iter().find(|(dtype, _)| *dtype == stored.dtype) {
+            Some((_, dtype)) => Ok(Tensor::view(stored.shape.clone(), *dtype, stored.memory.clone(), stored.range.clone())),
+            None => {
+                let known: Vec<&str> = known.iter().map(|(dtype, _)| *dtype).collect();
+                Err(Error::tensor(name, format!("expected {}, found {}", known.join(", "), stored.dtype)))
+            }
+        }
     }
 
     /// A tensor of this shape, axes of size 1 in front aside (a class token is `[1, 1, C]` or `[C]`). A

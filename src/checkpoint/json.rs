@@ -93,6 +93,12 @@ impl Object {
         self
     }
 
+    /// The same fields but for one.
+    pub fn with(mut self, key: &str, value: Value) -> Object {
+        self.fields.insert(key.to_owned(), value);
+        self
+    }
+
     /// The same fields, for messages about another file, and about `what`.
     pub fn located(self, path: &Path, what: &str) -> Object {
         Object { path: path.to_owned(), prefix: what.to_owned(), ..self }

@@ -2,26 +2,32 @@
 //!
 //! Each layout is one file with a reader of its configuration and a table of its tensor names.
 
+mod backbone;
 mod files;
+mod head;
+mod jax;
 mod json;
+mod npz;
 mod position;
 mod random;
 mod source;
 mod timm;
+mod torch;
 mod transformers;
 mod weights;
 
-pub use weights::{Block, Linear, Norm, Weight, Weights};
+pub use head::Head;
+pub use position::{PositionTable, Resampling, rotary, sinusoidal};
+pub use weights::{AttentionPool, Backbone, Block, Bottleneck, Convolution, Linear, Norm, QkNorm, Weight, WeightInfo, Weights};
 
-use crate::config::{Config, Preprocess};
+use crate::config::{Config, Input, Preprocess, Size};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use files::Files;
 use json::Object;
-use source::Source;
+use source::{PositionSource, Source};
+use std::collections::HashSet;
 use std::path::Path;
-use timm::Timm;
-use transformers::Transformers;
 
 /// Where transformers keeps how pictures are prepared.
 const PROCESSOR: &str = "preprocessor_config.json";
@@ -31,53 +37,56 @@ const PROCESSOR: &str = "preprocessor_config.json";
 pub struct Checkpoint {
     /// What is computed.
     pub config: Config,
-    /// How pictures are prepared.
-    pub preprocess: Preprocess,
+    /// How pictures are prepared, if the model takes pictures.
+    pub preprocess: Option<Preprocess>,
     /// The weights.
     pub weights: Weights<Weight>,
+    /// The learned positions of patches, if there are any.
+    pub positions: Option<PositionTable>,
 }
 
-/// A configuration of one of the two layouts.
-enum Family {
-    Timm(Timm),
-    Transformers(Transformers),
-}
-
-impl Family {
-    fn config(&self) -> &Config {
-        match self {
-            Family::Timm(family) => &family.config,
-            Family::Transformers(family) => &family.config,
-        }
-    }
-
-    fn weights(&self) -> Weights<Source> {
-        match self {
-            Family::Timm(family) => family.weights(),
-            Family::Transformers(family) => family.weights(),
-        }
-    }
+/// What a configuration says of a model: what is computed, and where the weights are.
+struct Outline {
+    config: Config,
+    weights: Weights<Source>,
+    positions: Option<PositionSource>,
 }
 
 impl Checkpoint {
-    /// Opens a folder with `config.json` and `model.safetensors` (or shards with an index), in timm's
-    /// or transformers' layout.
+    /// Opens a folder with `config.json` and `model.safetensors` (or shards with an index), in timm's or
+    /// transformers' layout or torch's `TransformerEncoder`; or an npz file of Google's.
     ///
     /// # Errors
     /// If a file is missing or damaged, the model is of a family that vitraux does not run, or a tensor
     /// does not have the shape that the configuration says.
-    pub fn open(folder: impl AsRef<Path>) -> Result<Checkpoint> {
-        let folder = folder.as_ref();
-        let root = root(folder)?;
-        // A configuration that cannot be run is the better message than missing weights.
-        let timm = timm_or_known(&root)?;
-        let files = Files::open(folder)?;
-        let family = match timm {
-            Some(timm) => Family::Timm(timm),
-            None => Family::Transformers(Transformers::read(&root, &files)?),
+    pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint> {
+        Checkpoint::open_at(path, None)
+    }
+
+    /// [`Checkpoint::open`], with pictures prepared for this height and width, if any, instead of the configuration's.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`]; [`Error::Argument`] if the model cannot run at this size.
+    pub fn open_at(path: impl AsRef<Path>, image: Option<[usize; 2]>) -> Result<Checkpoint> {
+        let path = path.as_ref();
+        if is_npz(path) {
+            let files = Files::open_npz(path)?;
+            let outline = jax::read(path, &files)?.checked_at(image)?;
+            let preprocess = jax::preprocess(path, &outline.config, image)?;
+            return outline.load(path, Some(preprocess), &files);
+        }
+        let root = root(path)?;
+        let files = match Files::open(path) {
+            Ok(files) => files,
+            // A configuration that cannot be run is the better message than missing weights.
+            Err(error) => return Err(outline(&root, None).err().unwrap_or(error)),
         };
-        let preprocess = preprocess(&root, Object::open(&folder.join(PROCESSOR))?)?;
-        Checkpoint::load(&root, &family, preprocess, &files)
+        let outline = outline(&root, Some(&files))?.checked_at(image)?;
+        let preprocess = match outline.config.input {
+            Input::Image(_) => Some(preprocess(&root, Object::open(&path.join(PROCESSOR))?, image)?),
+            Input::Embeddings { .. } => None,
+        };
+        outline.load(root.path(), preprocess, &files)
     }
 
     /// The model that is part of the library: a small Vision Transformer that reads one digit, printed or
@@ -87,28 +96,21 @@ impl Checkpoint {
         static WEIGHTS: &[u8] = include_bytes!("../../examples/digits/model.safetensors");
         let root = Object::parse(Path::new("digits/config.json"), CONFIG).expect("the embedded configuration is valid");
         let files = Files::embedded("digits/model.safetensors", WEIGHTS).expect("the embedded weights are valid");
-        let load = || Checkpoint::load(&root, &Family::Timm(Timm::read(&root)?), timm::preprocess(&root)?, &files);
+        let load = || timm::read(&root, Some(&files))?.load(root.path(), Some(timm::preprocess(&root, None)?), &files);
         load().expect("the embedded model is valid")
-    }
-
-    fn load(root: &Object, family: &Family, preprocess: Preprocess, files: &Files) -> Result<Checkpoint> {
-        let config = family.config().clone();
-        // Each block has tensors of its own; so a made-up depth is found out before anything is sized by it.
-        if config.depth > files.len() {
-            return Err(root.error(format!("depth {} is more than the {} tensors of the checkpoint allow", config.depth, files.len())));
-        }
-        Ok(Checkpoint { weights: family.weights().load(files)?, config, preprocess })
     }
 
     /// Number of learned values: those that a reference implementation counts.
     pub fn parameters(&self) -> usize {
-        self.numbered_weights().iter().filter(|weight| weight.stored).map(|weight| weight.tensor.len()).sum()
+        let mut counted = HashSet::new();
+        let weights: usize = self.numbered_weights().iter().filter(|weight| counted.insert(&weight.name)).map(|weight| weight.learned).sum();
+        weights + self.positions.as_ref().map_or(0, |positions| positions.learned)
     }
 
     /// All weights in the order in which a recording numbers them.
     pub fn numbered_weights(&self) -> Vec<Weight> {
         let mut numbered = Vec::new();
-        let Ok(_) = self.weights.clone().try_map(|weight| {
+        let Ok(_) = self.weights.clone().try_map_all(|weight| {
             numbered.push(weight);
             Ok::<(), std::convert::Infallible>(())
         });
@@ -116,13 +118,92 @@ impl Checkpoint {
     }
 }
 
-/// How pictures are prepared for the model of a folder; its weights need not be there.
+impl Outline {
+    /// Number of learned values: those that a reference implementation counts.
+    #[cfg(test)]
+    fn parameters(&self) -> usize {
+        let mut counted = HashSet::new();
+        let mut sum = self.positions.as_ref().map_or(0, |positions| (positions.prefix + positions.grid[0] * positions.grid[1]) * positions.width);
+        let Ok(_) = self.weights.clone().try_map_all(|source| {
+            sum += if counted.insert(source.name()) { source.parameters() } else { 0 };
+            Ok::<(), std::convert::Infallible>(())
+        });
+        sum
+    }
+
+    /// The same, if the model can run at a size.
+    fn checked_at(self, image: Option<[usize; 2]>) -> Result<Outline> {
+        self.config.tokens(image.map_or(self.config.native_size(), Size::Image))?;
+        Ok(self)
+    }
+
+    /// Finds the weights.
+    fn load(self, path: &Path, preprocess: Option<Preprocess>, files: &Files) -> Result<Checkpoint> {
+        self.check_blocks(path, files)?;
+        let positions = self.positions.map(|positions| positions.load(files)).transpose()?;
+        Ok(Checkpoint { weights: self.weights.load(files)?, config: self.config, preprocess, positions })
+    }
+
+    /// Refuses a checkpoint whose blocks have tensors that this model does not: it is another model, or a deeper one.
+    /// What lies elsewhere, such as a text tower or a decoder, may be left out.
+    fn check_blocks(&self, path: &Path, files: &Files) -> Result<()> {
+        let mut used: HashSet<String> = self.positions.iter().map(|positions| positions.name.clone()).collect();
+        let Ok(_) = self.weights.clone().try_map_all(|source| {
+            used.extend(source.names().map(str::to_owned));
+            Ok::<(), std::convert::Infallible>(())
+        });
+        let blocks: HashSet<&str> = used.iter().filter_map(|name| before_number(name)).collect();
+        let is_buffer = |name: &str| BUFFERS.iter().any(|ending| name.ends_with(ending));
+        let unused = |name: &&str| !used.contains(*name) && before_number(name).is_some_and(|place| blocks.contains(place)) && !is_buffer(name);
+        match files.names().filter(unused).min() {
+            None => Ok(()),
+            Some(name) => Err(Error::unsupported(
+                path,
+                format!(
+                    "tensor {name} is in the checkpoint, but {} as its configuration describes it has none; nothing is left out silently",
+                    self.config.name
+                ),
+            )),
+        }
+    }
+}
+
+/// Values that libraries store in blocks although they can be computed.
+const BUFFERS: &[&str] = &["inv_freq", "rope.periods", "relative_position_index", "attn.k_bias"];
+
+/// What comes before the number of a block in a tensor's name, such as `blocks.`.
+fn before_number(name: &str) -> Option<&str> {
+    let digit = |(place, pair): (usize, &[u8])| (b"._".contains(&pair[0]) && pair[1].is_ascii_digit()).then_some(place + 1);
+    name.as_bytes().windows(2).enumerate().find_map(digit).map(|end| &name[..end])
+}
+
+/// How pictures are prepared for the model of a folder, or of an npz file; a folder's weights need not be there.
+/// With `image`, for pictures of this height and width instead of the configuration's.
 ///
 /// # Errors
-/// If the configuration is missing, damaged or not supported.
-pub fn open_preprocess(folder: impl AsRef<Path>) -> Result<Preprocess> {
-    let folder = folder.as_ref();
-    preprocess(&root(folder)?, Object::open(&folder.join(PROCESSOR))?)
+/// If the configuration is missing, damaged or not supported, or if the model takes no pictures.
+pub fn open_preprocess(path: impl AsRef<Path>, image: Option<[usize; 2]>) -> Result<Preprocess> {
+    let path = path.as_ref();
+    if is_npz(path) {
+        return jax::preprocess(path, &jax::read(path, &Files::open_npz(path)?)?.config, image);
+    }
+    preprocess(&root(path)?, Object::open(&path.join(PROCESSOR))?, image)
+}
+
+/// The names of the tensors of a safetensors file.
+///
+/// # Errors
+/// If the file is damaged.
+pub fn tensor_names(path: impl AsRef<Path>) -> Result<Vec<String>> {
+    Ok(Files::open_file(path.as_ref())?.names().map(str::to_owned).collect())
+}
+
+/// A tensor of truth values from a safetensors file, in BOOL, U8 or F32: not 0 for true.
+///
+/// # Errors
+/// If the file is damaged, or has no such tensor.
+pub fn open_mask(path: impl AsRef<Path>, name: &str) -> Result<Tensor> {
+    Files::open_file(path.as_ref())?.mask(name)
 }
 
 /// A tensor of floating-point numbers from a safetensors file.
@@ -142,23 +223,52 @@ fn root(folder: &Path) -> Result<Object> {
     }
 }
 
-/// timm's model, or nothing if it is one of transformers that vitraux knows.
-fn timm_or_known(root: &Object) -> Result<Option<Timm>> {
-    if root.has("architecture") {
-        return Timm::read(root).map(Some);
-    }
+fn is_npz(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "npz") && !path.is_dir()
+}
+
+/// Interprets a `config.json`; without `files`, as far as it goes.
+fn outline(root: &Object, files: Option<&Files>) -> Result<Outline> {
     match root.string("model_type")? {
-        Some(name) if transformers::MODEL_TYPES.contains(&name) => Ok(None),
-        Some(_) => Err(root.unsupported("model_type", "vit, vit_mae, or timm's config.json with an architecture")),
-        None => Err(root.error("neither timm's architecture nor transformers' model_type; expected the config.json of a Vision Transformer")),
+        _ if root.has("architecture") => timm::read(root, files),
+        Some(torch::MODEL_TYPE) => torch::read(root, files),
+        _ => transformers::read(root, files),
     }
 }
 
-fn preprocess(root: &Object, processor: Option<Object>) -> Result<Preprocess> {
-    match root.has("architecture") {
-        true => timm::preprocess(root),
-        false => transformers::preprocess(root, processor),
+fn preprocess(root: &Object, processor: Option<Object>, image: Option<[usize; 2]>) -> Result<Preprocess> {
+    match root.string("model_type")? {
+        _ if root.has("architecture") => timm::preprocess(root, image),
+        Some(torch::MODEL_TYPE) => Err(root.error("this model takes embeddings, not pictures")),
+        _ => transformers::preprocess(root, processor, image),
     }
+}
+
+/// A number of blocks, unless there are fewer tensors: each block has some of its own, so that a made-up depth is
+/// found out before anything is sized by it.
+fn checked_depth(root: &Object, depth: usize, files: Option<&Files>) -> Result<usize> {
+    match files.map(Files::len).filter(|&tensors| depth > tensors) {
+        None => Ok(depth),
+        Some(tensors) => Err(root.error(format!("depth {depth} is more than the {tensors} tensors of the checkpoint allow"))),
+    }
+}
+
+/// The candidate that looks most like a name.
+fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates.max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)))
+}
+
+/// An error about a model of no known name: what the nearest known one is, and the first tensor that does not fit it.
+fn unknown(path: &Path, what: &str, nearest: &str, outline: impl FnOnce() -> Result<Outline>, files: Option<&Files>) -> Error {
+    let fits = match (outline(), files) {
+        (Err(error), _) => format!(", which does not fit: {error}"),
+        (Ok(_), None) => String::new(),
+        (Ok(outline), Some(files)) => match outline.load(path, None, files) {
+            Err(error) => format!(", which does not fit: {error}"),
+            Ok(_) => "; its tensors all fit: if this is that model, say so in the configuration".to_owned(),
+        },
+    };
+    Error::unsupported(path, format!("{what} is not one that vitraux runs; the nearest supported is {nearest:?}{fits}"))
 }
 
 /// Names for `classes` classes, or none if there are not as many.
@@ -180,4 +290,91 @@ fn channel_values(object: &Object, key: &str, channels: usize, default: [f64; 3]
     // Published configurations of models with other than three channels keep the three of RGB.
     let shared = values.iter().sum::<f64>() / values.len() as f64;
     Ok(vec![shared as f32; channels])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn parameters(config: &Value) -> usize {
+        let root = Object::parse(Path::new("config.json"), config.to_string().as_bytes()).expect("an object");
+        outline(&root, None).unwrap_or_else(|error| panic!("{config}: {error}")).parameters()
+    }
+
+    /// The counts of the real models, as their libraries give them: 1000 classes or none.
+    #[test]
+    fn presets_have_the_published_parameters() {
+        for (architecture, classes, expected) in [
+            ("vit_tiny_patch16_224", 1000, 5_717_416),
+            ("vit_small_patch16_224", 1000, 22_050_664),
+            ("vit_base_patch16_224", 1000, 86_567_656),
+            ("vit_large_patch16_224", 1000, 304_326_632),
+            ("vit_huge_patch14_224", 1000, 632_045_800),
+            ("vit_giant_patch14_224", 1000, 1_012_611_432),
+            ("vit_gigantic_patch14_224", 1000, 1_844_440_680),
+            ("deit_tiny_distilled_patch16_224", 1000, 5_910_800),
+            ("deit_base_distilled_patch16_224", 1000, 87_338_192),
+            ("deit3_large_patch16_224", 1000, 304_374_760),
+            ("vit_so400m_patch14_siglip_224", 0, 427_680_704),
+            ("vit_so400m_patch14_siglip_384", 0, 428_225_600),
+            ("vit_so150m_patch16_reg4_map_256", 1000, 141_481_064),
+            ("vit_base_patch32_clip_224", 1000, 88_225_000),
+            ("vit_large_patch14_clip_224", 1000, 304_204_776),
+            ("vit_tiny_r_s16_p8_224", 1000, 6_337_704),
+            ("vit_small_r26_s32_224", 1000, 36_431_912),
+            ("vit_base_r50_s16_384", 1000, 98_950_952),
+            ("vit_large_r50_s32_384", 1000, 329_092_136),
+            ("vit_small_patch16_dinov3", 0, 21_586_944),
+            ("vit_huge_plus_patch16_dinov3", 0, 840_509_440),
+        ] {
+            let size: usize = architecture.rsplit('_').next().and_then(|size| size.parse().ok()).unwrap_or(224);
+            let config = json!({ "architecture": architecture, "num_classes": classes, "pretrained_cfg": { "input_size": [3, size, size] } });
+            assert_eq!(parameters(&config), expected, "{architecture}");
+        }
+        // DINOv2's were trained at 518 pixels; transformers counts a mask token too, which inference does not need.
+        for (size, width, depth, heads, gated, expected) in [
+            ("small", 384, 12, 6, false, 22_056_576),
+            ("base", 768, 12, 12, false, 86_580_480),
+            ("large", 1024, 24, 16, false, 304_368_640),
+            ("giant", 1536, 40, 24, true, 1_136_480_768),
+        ] {
+            let timm = json!({ "architecture": format!("vit_{size}_patch14_dinov2"), "num_classes": 0, "pretrained_cfg": { "input_size": [3, 518, 518], "fixed_input_size": true } });
+            let transformers = json!({
+                "model_type": "dinov2",
+                "image_size": 518,
+                "hidden_size": width,
+                "num_hidden_layers": depth,
+                "num_attention_heads": heads,
+                "use_swiglu_ffn": gated,
+            });
+            assert_eq!([parameters(&timm), parameters(&transformers)], [expected - width; 2], "DINOv2 {size}");
+        }
+        let clip_large = json!({
+            "model_type": "clip",
+            "architectures": ["CLIPModel"],
+            "projection_dim": 768,
+            "vision_config": { "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "patch_size": 14 },
+        });
+        let siglip = json!({
+            "model_type": "siglip_vision_model",
+            "hidden_size": 1152,
+            "intermediate_size": 4304,
+            "num_hidden_layers": 27,
+            "num_attention_heads": 16,
+            "patch_size": 14,
+            "image_size": 384,
+        });
+        for (config, expected) in [
+            (json!({ "model_type": "clip_vision_model", "architectures": ["CLIPVisionModel"] }), 87_456_000),
+            (json!({ "model_type": "clip_vision_model", "architectures": ["CLIPVisionModelWithProjection"] }), 87_849_216),
+            (clip_large, 303_966_208),
+            (siglip, 428_225_600),
+            (json!({ "model_type": "vit", "architectures": ["ViTForImageClassification"], "num_labels": 1000 }), 86_567_656),
+            (json!({ "model_type": "deit", "architectures": ["DeiTForImageClassificationWithTeacher"], "num_labels": 1000 }), 87_338_192),
+            (json!({ "model_type": "dinov3_vit", "num_register_tokens": 4 }), 21_596_544 - 384),
+        ] {
+            assert_eq!(parameters(&config), expected, "{config}");
+        }
+    }
 }

@@ -1,10 +1,9 @@
 //! Made-up weights: for measuring a model's speed and memory without downloading it.
 
-use super::Checkpoint;
 use super::json::Object;
 use super::source::Source;
-use super::timm::{Timm, preprocess};
 use super::weights::Weight;
+use super::{Checkpoint, Outline, timm};
 use crate::error::Result;
 use crate::tensor::Tensor;
 use std::path::Path;
@@ -18,23 +17,34 @@ impl Checkpoint {
     pub fn random(architecture: &str) -> Result<Checkpoint> {
         let config = serde_json::json!({ "architecture": architecture });
         let root = Object::parse(Path::new(architecture), config.to_string().as_bytes())?;
-        let timm = Timm::read(&root)?;
+        let Outline { config, weights, positions } = timm::read(&root, None)?;
         let mut state = 1;
-        let weights = timm.weights().try_map(|source| random(&source, &mut state))?;
-        Ok(Checkpoint { config: timm.config, preprocess: preprocess(&root)?, weights })
+        let positions = positions.map(|source| {
+            let [height, width] = source.grid;
+            let table = (0..height * width * source.width).map(|_| 0.02 * unit(&mut state)).collect();
+            Ok(source.made_of(Tensor::new([height * width, source.width], table)?, source.grid))
+        });
+        Ok(Checkpoint {
+            positions: positions.transpose()?,
+            weights: weights.try_map_all(|source| random(&source, &mut state))?,
+            config,
+            preprocess: Some(timm::preprocess(&root, None)?),
+        })
     }
 }
 
 fn random(source: &Source, state: &mut u64) -> Result<Weight> {
     let (name, shape) = (source.name(), source.shape());
-    let spread = match shape[..] {
+    let spread = match *shape {
         // Glorot and Bengio's uniform distribution, for the products.
         [out, input] => (6.0f32 / (out + input) as f32).sqrt(),
+        // Standardised weights have a deviation of 1 for each channel, whatever their number.
+        [_, _, _, _] => 3.0f32.sqrt(),
         _ => 0.02,
     };
     let centre = if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 };
     let values = (0..shape.iter().product()).map(|_| centre + spread * unit(state)).collect();
-    Ok(Weight { name, tensor: Tensor::new(shape, values)?, stored: !matches!(source, Source::Zeros { .. }) })
+    Ok(Weight { name, tensor: Tensor::new(shape, values)?, learned: source.parameters() })
 }
 
 /// The next number from -1 to 1 of Knuth's linear congruential generator (MMIX).

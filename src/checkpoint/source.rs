@@ -1,102 +1,268 @@
 //! Where a weight of the model is found in a checkpoint. A family's table is a [`Weights`] of these.
 
 use super::files::Files;
-use super::position::resample;
+use super::position::{PositionTable, Resampling};
 use super::weights::{Linear, Norm, Weight, Weights};
-use crate::config::Config;
+use crate::config::{Config, Patches};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
+use std::ops::Range;
+
+/// What keeps a channel's deviation from being 0 when its convolution is standardised (BiT's value).
+const STANDARDISATION_EPSILON: f64 = 1e-8;
+
+/// A stored tensor, or some of it; or nothing.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// In the checkpoint.
+    Stored {
+        name: String,
+        /// The shape that is stored.
+        shape: Vec<usize>,
+        /// Only these rows.
+        rows: Option<Range<usize>>,
+        /// The order in which its axes are read.
+        axes: Option<&'static [usize]>,
+    },
+    /// Not in the checkpoint, and zero: a bias that the model does not have.
+    Zeros(usize),
+}
+
+impl Part {
+    /// A whole tensor.
+    pub fn new(name: impl Into<String>, shape: &[usize]) -> Part {
+        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: None, axes: None }
+    }
+
+    /// Some rows of a tensor.
+    pub fn of_rows(name: impl Into<String>, shape: &[usize], rows: Range<usize>) -> Part {
+        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: Some(rows), axes: None }
+    }
+
+    /// A tensor read with axis i of the result being axis `axes[i]` of what is stored.
+    pub fn permuted(name: impl Into<String>, shape: &[usize], axes: &'static [usize]) -> Part {
+        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: None, axes: Some(axes) }
+    }
+
+    fn name(&self) -> Option<&str> {
+        match self {
+            Part::Stored { name, .. } => Some(name),
+            Part::Zeros(_) => None,
+        }
+    }
+
+    /// How many stored values it has.
+    fn parameters(&self) -> usize {
+        match self {
+            Part::Zeros(_) => 0,
+            Part::Stored { shape, rows: Some(rows), .. } => shape[1..].iter().product::<usize>() * rows.len(),
+            Part::Stored { shape, .. } => shape.iter().product(),
+        }
+    }
+
+    fn load(&self, files: &Files) -> Result<Tensor> {
+        let (name, shape, rows, axes) = match self {
+            Part::Zeros(len) => return Ok(Tensor::zeros([*len])),
+            Part::Stored { name, shape, rows, axes } => (name, shape, rows, axes),
+        };
+        let mut tensor = files.shaped(name, shape)?;
+        if let Some(rows) = rows {
+            tensor = tensor.rows(rows.clone());
+        }
+        Ok(match axes {
+            Some(axes) => tensor.permuted(axes),
+            None => tensor,
+        })
+    }
+}
 
 /// A weight's place.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// Stored tensors, each of a shape of its own, that follow one another; `shape` is that of all together.
-    Stored { parts: Vec<(String, Vec<usize>)>, shape: Vec<usize> },
-    /// Not in the checkpoint, and zero: a bias that the model does not have.
-    Zeros { shape: Vec<usize> },
-    /// A position table of `prefix` rows and a square grid, resampled to each grid in turn.
-    Positions { name: String, prefix: usize, width: usize, grids: Vec<[usize; 2]> },
+    /// Tensors that follow one another; `shape` is that of all together.
+    Stored { parts: Vec<Part>, shape: Vec<usize> },
+    /// A convolution whose weights are standardised for each output channel: mean 0, deviation 1 (Qiao et al. 2019).
+    Standardised { part: Part, shape: Vec<usize> },
+    /// Prefix tokens `[T, C]`, with the first rows of a position table added to as many of them.
+    Prefix { tokens: Vec<Part>, table: String, positions: usize, shape: [usize; 2] },
 }
 
 impl Source {
     /// A single tensor.
     pub fn stored(name: impl Into<String>, shape: &[usize]) -> Source {
-        Source::Stored { parts: vec![(name.into(), shape.to_vec())], shape: shape.to_vec() }
+        Source::Stored { parts: vec![Part::new(name, shape)], shape: shape.to_vec() }
+    }
+
+    /// A bias that the model does not have.
+    pub fn zeros(len: usize) -> Source {
+        Source::Stored { parts: vec![Part::Zeros(len)], shape: vec![len] }
+    }
+
+    /// Prefix tokens `[T, C]`, the first `positions` of which have a row in front of the position table; nothing if T is 0.
+    pub fn prefix(tokens: Vec<Part>, table: &str, positions: usize, shape: [usize; 2]) -> Option<Source> {
+        (shape[0] > 0).then(|| Source::Prefix { tokens, table: table.to_owned(), positions, shape })
+    }
+
+    /// The weight of a convolution, `[out, in, height, width]`, before its standardisation.
+    pub fn standardised(part: Part, shape: [usize; 4]) -> Source {
+        Source::Standardised { part, shape: shape.to_vec() }
+    }
+
+    fn parts(&self) -> &[Part] {
+        match self {
+            Source::Stored { parts, .. } | Source::Prefix { tokens: parts, .. } => parts,
+            Source::Standardised { part, .. } => std::slice::from_ref(part),
+        }
+    }
+
+    /// The tensors that it is made of; a position table is not among them.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts().iter().filter_map(Part::name)
     }
 
     /// What messages call it.
     pub fn name(&self) -> String {
-        match self {
-            Source::Stored { parts, .. } => parts.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" + "),
-            Source::Zeros { .. } => "zeros".to_owned(),
-            Source::Positions { name, .. } => name.clone(),
-        }
+        let label = |part: &Part| match part {
+            Part::Stored { name, rows: Some(rows), .. } => Some(format!("{name}[{}..{}]", rows.start, rows.end)),
+            part => part.name().map(str::to_owned),
+        };
+        let names: Vec<_> = self.parts().iter().filter_map(label).collect();
+        if names.is_empty() { "zeros".to_owned() } else { names.join(" + ") }
     }
 
     /// The shape that the model needs.
-    pub fn shape(&self) -> Vec<usize> {
+    pub fn shape(&self) -> &[usize] {
         match self {
-            Source::Stored { shape, .. } | Source::Zeros { shape } => shape.clone(),
-            Source::Positions { prefix, width, grids, .. } => vec![prefix + patches(grids), *width],
+            Source::Stored { shape, .. } | Source::Standardised { shape, .. } => shape,
+            Source::Prefix { shape, .. } => shape,
         }
+    }
+
+    /// How many learned values it has; a position table is counted where it is loaded.
+    pub fn parameters(&self) -> usize {
+        self.parts().iter().map(Part::parameters).sum()
     }
 
     /// Finds the weight.
     fn load(&self, files: &Files) -> Result<Weight> {
-        let tensor = match self {
-            Source::Zeros { shape } => Tensor::zeros(shape.clone()),
-            Source::Stored { parts, shape } => {
-                let tensors = parts.iter().map(|(name, shape)| files.shaped(name, shape)).collect::<Result<_>>()?;
-                Tensor::concatenated(shape.clone(), tensors)
-            }
-            Source::Positions { name, prefix, width, grids } => positions(files, name, *prefix, *width, grids)?,
+        let together = |parts: &[Part], shape: &[usize]| {
+            Ok(Tensor::concatenated(shape.to_vec(), parts.iter().map(|part| part.load(files)).collect::<Result<_>>()?))
         };
-        Ok(Weight { name: self.name(), tensor, stored: !matches!(self, Source::Zeros { .. }) })
+        let tensor = match self {
+            Source::Stored { parts, shape } => together(parts, shape)?,
+            Source::Standardised { part, shape } => standardised(&part.load(files)?, &self.name(), shape)?,
+            Source::Prefix { tokens, table, positions, shape } => {
+                let tokens = together(tokens, shape)?;
+                if *positions == 0 {
+                    tokens
+                } else {
+                    let rows = position_rows(files, table, shape[1])?.rows(0..*positions);
+                    let mut values = tokens.finite_values(table)?.into_owned();
+                    values.iter_mut().zip(rows.finite_values(table)?.iter()).for_each(|(value, position)| *value += position);
+                    Tensor::new(*shape, values)?
+                }
+            }
+        };
+        Ok(Weight { name: self.name(), tensor, learned: self.parameters() })
     }
 }
 
-/// Patches of the grid that the model runs at.
-fn patches(grids: &[[usize; 2]]) -> usize {
-    let [height, width] = grids.last().expect("a grid to resample to");
-    height * width
+/// A position table as rows of `width` values, whatever axes of size 1 it has.
+fn position_rows(files: &Files, name: &str, width: usize) -> Result<Tensor> {
+    let rows = files.shape(name)?.iter().product::<usize>() / width;
+    files.shaped(name, &[rows, width])
 }
 
-fn positions(files: &Files, name: &str, prefix: usize, width: usize, grids: &[[usize; 2]]) -> Result<Tensor> {
-    let found = files.shape(name)?;
-    let rows = found.iter().product::<usize>() / width;
-    let table = files.shaped(name, &[rows, width])?;
-    if grids.iter().all(|grid| prefix + grid[0] * grid[1] == rows) {
-        return Ok(table);
+fn standardised(weight: &Tensor, name: &str, shape: &[usize]) -> Result<Tensor> {
+    let mut values = weight.finite_values(name)?.into_owned();
+    for channel in values.chunks_mut(shape[1..].iter().product()) {
+        let count = channel.len() as f64;
+        let mean = channel.iter().copied().map(f64::from).sum::<f64>() / count;
+        let variance = channel.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count;
+        let factor = (variance + STANDARDISATION_EPSILON).sqrt().recip();
+        channel.iter_mut().for_each(|value| *value = ((f64::from(*value) - mean) * factor) as f32);
     }
-    let side = rows.saturating_sub(prefix).isqrt();
-    if side == 0 || prefix + side * side != rows {
-        let expected = prefix + patches(grids);
-        return Err(Error::tensor(
-            name,
-            format!("expected {expected} rows for the image's grid of patches, or a square grid to resample; found {rows}"),
-        ));
+    weight.release();
+    Tensor::new(shape, values)
+}
+
+/// Where a learned position table is, and how it is used.
+#[derive(Clone, Debug)]
+pub struct PositionSource {
+    pub name: String,
+    /// Rows in front that belong to prefix tokens.
+    pub prefix: usize,
+    pub width: usize,
+    /// The grid of the configuration.
+    pub grid: [usize; 2],
+    pub stored: StoredGrid,
+    pub resampling: Resampling,
+    /// See [`PositionTable`].
+    pub built: Option<([usize; 2], Resampling)>,
+}
+
+/// What a library takes the grid of a stored table to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoredGrid {
+    /// That of the configuration if it has as many patches, else a square (timm).
+    Configured,
+    /// A square whenever there is a square number of patches (transformers' DINOv2).
+    Square,
+    /// The same, but for the configuration's own grid the table is used as it is (transformers' ViT).
+    SquareElsewhere,
+}
+
+impl PositionSource {
+    /// Finds the table.
+    pub fn load(&self, files: &Files) -> Result<PositionTable> {
+        let table = position_rows(files, &self.name, self.width)?;
+        let rows = table.shape()[0];
+        let patches = rows.saturating_sub(self.prefix);
+        let side = patches.isqrt();
+        let is_configured = patches == self.grid[0] * self.grid[1];
+        let is_square = side > 0 && side * side == patches;
+        let grid = match () {
+            () if is_configured && !(self.stored != StoredGrid::Configured && is_square) => self.grid,
+            () if is_square => [side, side],
+            () => {
+                let expected = self.prefix + self.grid[0] * self.grid[1];
+                return Err(Error::tensor(
+                    &self.name,
+                    format!("expected {expected} rows for the image's grid of patches, or a square grid to resample; found {rows}"),
+                ));
+            }
+        };
+        Ok(self.made_of(table.rows(self.prefix..rows), grid))
     }
-    let values = table.values();
-    let (front, grid_values) = values.split_at(prefix * width);
-    let (resampled, _) = grids.iter().fold((grid_values.to_vec(), [side, side]), |(table, from), &to| (resample(&table, width, from, to), to));
-    Tensor::new([prefix + patches(grids), width], [front, &resampled].concat())
+
+    /// The table for these values, `[patches, C]`.
+    pub fn made_of(&self, table: Tensor, grid: [usize; 2]) -> PositionTable {
+        let learned = table.len() + self.prefix * self.width;
+        let as_is = (self.stored == StoredGrid::SquareElsewhere).then_some(self.grid);
+        PositionTable { table, grid, as_is, resampling: self.resampling, built: self.built, learned }
+    }
 }
 
 /// A dense layer `name.weight` `[out, in]` and `name.bias` `[out]`, which may be absent from the model.
-pub fn linear(name: &str, [out, input]: [usize; 2], has_bias: bool) -> Linear<Source> {
-    let bias = match has_bias {
-        true => Source::stored(format!("{name}.bias"), &[out]),
-        false => Source::Zeros { shape: vec![out] },
-    };
-    Linear { weight: Source::stored(format!("{name}.weight"), &[out, input]), bias }
+pub fn linear(name: &str, shape: [usize; 2], has_bias: bool) -> Linear<Source> {
+    packed(&[name], shape, &[has_bias])
+}
+
+/// Dense layers of the same shape `[out, in]` one after the other, as one; `has_bias` for each of them.
+pub fn packed(names: &[&str], [out, input]: [usize; 2], has_bias: &[bool]) -> Linear<Source> {
+    let weights = names.iter().map(|name| Part::new(format!("{name}.weight"), &[out, input])).collect();
+    let weight = Source::Stored { parts: weights, shape: vec![names.len() * out, input] };
+    let bias = |(name, has): (&&str, &bool)| if *has { Part::new(format!("{name}.bias"), &[out]) } else { Part::Zeros(out) };
+    let bias = Source::Stored { parts: names.iter().zip(has_bias).map(bias).collect(), shape: vec![names.len() * out] };
+    Linear { weight, bias }
 }
 
 /// The patch projection, a convolution `name.weight` `[C, channels, patch height, patch width]`, as the
 /// dense layer of flattened patches that it is.
-pub fn patch_projection(name: &str, config: &Config, has_bias: bool) -> Linear<Source> {
-    let stored = vec![config.width, config.channels, config.patch[0], config.patch[1]];
-    let layer = linear(name, [config.width, config.patch_values()], has_bias);
-    let weight = Source::Stored { parts: vec![(format!("{name}.weight"), stored)], shape: vec![config.width, config.patch_values()] };
+pub fn patch_projection(name: &str, config: &Config, patches: &Patches, has_bias: bool) -> Linear<Source> {
+    let stored = [config.width, patches.map_channels(), patches.size[0], patches.size[1]];
+    let layer = linear(name, [config.width, patches.values()], has_bias);
+    let weight = Source::Stored { parts: vec![Part::new(format!("{name}.weight"), &stored)], shape: vec![config.width, patches.values()] };
     Linear { weight, ..layer }
 }
 
@@ -111,6 +277,6 @@ impl Weights<Source> {
     /// # Errors
     /// [`Error::Tensor`] for one that is missing, or of another shape or type.
     pub fn load(self, files: &Files) -> Result<Weights<Weight>> {
-        self.try_map(|source| source.load(files))
+        self.try_map_all(|source| source.load(files))
     }
 }

@@ -1,5 +1,5 @@
 //! The weights of an encoder, as a structure over whatever stands for a tensor: where to find it, its
-//! values, or its handle in a recording.
+//! values, its shape, or its handle in a recording.
 
 use crate::tensor::Tensor;
 
@@ -10,8 +10,17 @@ pub struct Weight {
     pub name: String,
     /// Its values.
     pub tensor: Tensor,
-    /// Whether it comes from the file; a bias that the model does not have is all zeros and does not.
-    pub stored: bool,
+    /// How many of them were learned; a bias that the model does not have is all zeros, and none of it was.
+    pub learned: usize,
+}
+
+/// A weight without its values.
+#[derive(Clone, Debug)]
+pub struct WeightInfo {
+    /// Its name in the file, for messages.
+    pub name: String,
+    /// Sizes of its axes, outermost first.
+    pub shape: Vec<usize>,
 }
 
 /// A dense layer: weight `[out, in]`, bias `[out]`.
@@ -23,7 +32,7 @@ pub struct Linear<T> {
     pub bias: T,
 }
 
-/// A LayerNorm over C values.
+/// A LayerNorm or GroupNorm: a factor and a term for each channel.
 #[derive(Clone, Debug)]
 pub struct Norm<T> {
     /// `[C]`.
@@ -32,20 +41,31 @@ pub struct Norm<T> {
     pub bias: T,
 }
 
+/// LayerNorms on the queries and the keys, each over the D values of a head.
+#[derive(Clone, Debug)]
+pub struct QkNorm<T> {
+    /// On queries, `[D]`.
+    pub query: Norm<T>,
+    /// On keys, `[D]`.
+    pub key: Norm<T>,
+}
+
 /// An encoder block (Dosovitskiy et al. 2021, equations 2 and 3).
 #[derive(Clone, Debug)]
 pub struct Block<T> {
-    /// Before attention.
+    /// Of attention: in front of it, or after its residual sum.
     pub norm1: Norm<T>,
     /// Packed query, key and value: weight `[3·C, C]`, rows q, then k, then v, each head by head.
     pub qkv: Linear<T>,
+    /// On queries and keys.
+    pub qk_norm: Option<QkNorm<T>>,
     /// After attention: weight `[C, C]`.
     pub projection: Linear<T>,
     /// LayerScale on the attention's half, `[C]`.
     pub scale1: Option<T>,
-    /// Before the MLP.
+    /// Of the MLP: in front of it, or after its residual sum.
     pub norm2: Norm<T>,
-    /// Weight `[F, C]`.
+    /// Weight `[F, C]`; `[2·F, C]` with the gate's rows first if there is a gate.
     pub mlp1: Linear<T>,
     /// Weight `[C, F]`.
     pub mlp2: Linear<T>,
@@ -53,45 +73,141 @@ pub struct Block<T> {
     pub scale2: Option<T>,
 }
 
-/// All weights of an encoder.
+/// A convolution without bias, weight-standardised when it was loaded, and its GroupNorm.
+#[derive(Clone, Debug)]
+pub struct Convolution<T> {
+    /// `[out, in, height, width]`.
+    pub weight: T,
+    /// Over groups of the `out` channels.
+    pub norm: Norm<T>,
+}
+
+/// A residual block of the backbone (He et al. 2016, figure 5): 1×1, 3×3 and 1×1.
+#[derive(Clone, Debug)]
+pub struct Bottleneck<T> {
+    /// 1×1, to the inner channels.
+    pub conv1: Convolution<T>,
+    /// 3×3, with the stage's stride.
+    pub conv2: Convolution<T>,
+    /// 1×1, to the outer channels.
+    pub conv3: Convolution<T>,
+    /// A 1×1 convolution in the shortcut, where sizes change.
+    pub downsample: Option<Convolution<T>>,
+}
+
+/// The convolutional network in front of a hybrid.
+#[derive(Clone, Debug)]
+pub struct Backbone<T> {
+    /// 7×7.
+    pub stem: Convolution<T>,
+    /// The blocks of each stage.
+    pub stages: Vec<Vec<Bottleneck<T>>>,
+}
+
+/// Attention of one learned query to all tokens (Lee et al. 2019; SigLIP's head).
+#[derive(Clone, Debug)]
+pub struct AttentionPool<T> {
+    /// The learned query before its projection, `[1, C]`.
+    pub latent: T,
+    /// Weight `[C, C]`.
+    pub query: Linear<T>,
+    /// Packed key and value: weight `[2·C, C]`.
+    pub key_value: Linear<T>,
+    /// After attention: weight `[C, C]`.
+    pub projection: Linear<T>,
+    /// Before the MLP.
+    pub norm: Norm<T>,
+    /// Weight `[F, C]`.
+    pub mlp1: Linear<T>,
+    /// Weight `[C, F]`.
+    pub mlp2: Linear<T>,
+}
+
+/// All weights of an encoder but for its position table, which depends on the image's size.
 #[derive(Clone, Debug)]
 pub struct Weights<T> {
+    /// In front of the patches.
+    pub backbone: Option<Backbone<T>>,
     /// The patch projection: weight `[C, channels · patch height · patch width]`.
-    pub patch: Linear<T>,
-    /// Class token and registers, `[T, C]`; one row of zeros if there are none.
-    pub prefix: T,
-    /// Positions of the last rows of the sequence, `[up to N, C]`.
-    pub position: T,
+    pub patch: Option<Linear<T>>,
+    /// Class token, distillation token, registers, with their positions added: `[T, C]`.
+    pub prefix: Option<T>,
     /// Before the first block.
     pub pre_norm: Option<Norm<T>>,
     /// The encoder blocks.
     pub blocks: Vec<Block<T>>,
     /// After the last block.
     pub norm: Option<Norm<T>>,
+    /// Pools the tokens.
+    pub attention_pool: Option<AttentionPool<T>>,
     /// On the pooled vector.
     pub pool_norm: Option<Norm<T>>,
     /// Dense layer on the pooled vector: weight `[pooler width, C]`.
     pub pooler: Option<Linear<T>>,
-    /// The classifier: weight `[classes, C]`.
-    pub head: Option<Linear<T>>,
+    /// Into the space shared with texts: weight `[projection, C]`.
+    pub projection: Option<Linear<T>>,
+    /// Between the features and a classifier: weight `[width, C]`.
+    pub pre_logits: Option<Linear<T>>,
+    /// The classifiers, in the configuration's order: weight `[classes, what it reads]`.
+    pub heads: Vec<Linear<T>>,
 }
 
-impl<T> Linear<T> {
-    fn try_map<U, E>(self, f: &mut impl FnMut(T) -> Result<U, E>) -> Result<Linear<U>, E> {
-        Ok(Linear { weight: f(self.weight)?, bias: f(self.bias)? })
-    }
+/// Writes `try_map` of a structure: for each field what it is, a tensor (`leaf`), a structure (`node`), or several.
+macro_rules! try_map {
+    ($name:ident { $($field:ident: $kind:ident),* $(,)? }) => {
+        impl<T> $name<T> {
+            fn try_map<U, E>(self, f: &mut impl FnMut(T) -> Result<U, E>) -> Result<$name<U>, E> {
+                Ok($name { $($field: try_map!($kind f, self.$field)),* })
+            }
+        }
+    };
+    (leaf $f:ident, $value:expr) => { $f($value)? };
+    (node $f:ident, $value:expr) => { $value.try_map($f)? };
+    (maybe_leaf $f:ident, $value:expr) => { $value.map(&mut *$f).transpose()? };
+    (maybe $f:ident, $value:expr) => { $value.map(|node| node.try_map($f)).transpose()? };
+    (list $f:ident, $value:expr) => { $value.into_iter().map(|node| node.try_map($f)).collect::<Result<_, E>>()? };
+    (lists $f:ident, $value:expr) => {
+        $value.into_iter().map(|nodes| nodes.into_iter().map(|node| node.try_map($f)).collect()).collect::<Result<_, E>>()?
+    };
 }
+
+try_map!(Linear { weight: leaf, bias: leaf });
+try_map!(Norm { weight: leaf, bias: leaf });
+try_map!(QkNorm { query: node, key: node });
+try_map!(Block {
+    norm1: node,
+    qkv: node,
+    qk_norm: maybe,
+    projection: node,
+    scale1: maybe_leaf,
+    norm2: node,
+    mlp1: node,
+    mlp2: node,
+    scale2: maybe_leaf,
+});
+try_map!(Convolution { weight: leaf, norm: node });
+try_map!(Bottleneck { conv1: node, conv2: node, conv3: node, downsample: maybe });
+try_map!(Backbone { stem: node, stages: lists });
+try_map!(AttentionPool { latent: leaf, query: node, key_value: node, projection: node, norm: node, mlp1: node, mlp2: node });
+try_map!(Weights {
+    backbone: maybe,
+    patch: maybe,
+    prefix: maybe_leaf,
+    pre_norm: maybe,
+    blocks: list,
+    norm: maybe,
+    attention_pool: maybe,
+    pool_norm: maybe,
+    pooler: maybe,
+    projection: maybe,
+    pre_logits: maybe,
+    heads: list,
+});
 
 impl<T: Copy> Linear<T> {
     /// Weight and bias.
     pub fn pair(&self) -> [T; 2] {
         [self.weight, self.bias]
-    }
-}
-
-impl<T> Norm<T> {
-    fn try_map<U, E>(self, f: &mut impl FnMut(T) -> Result<U, E>) -> Result<Norm<U>, E> {
-        Ok(Norm { weight: f(self.weight)?, bias: f(self.bias)? })
     }
 }
 
@@ -102,18 +218,10 @@ impl<T: Copy> Norm<T> {
     }
 }
 
-impl<T> Block<T> {
-    fn try_map<U, E>(self, f: &mut impl FnMut(T) -> Result<U, E>) -> Result<Block<U>, E> {
-        Ok(Block {
-            norm1: self.norm1.try_map(f)?,
-            qkv: self.qkv.try_map(f)?,
-            projection: self.projection.try_map(f)?,
-            scale1: self.scale1.map(&mut *f).transpose()?,
-            norm2: self.norm2.try_map(f)?,
-            mlp1: self.mlp1.try_map(f)?,
-            mlp2: self.mlp2.try_map(f)?,
-            scale2: self.scale2.map(&mut *f).transpose()?,
-        })
+impl Weight {
+    /// What is known of it without its values.
+    pub fn info(&self) -> WeightInfo {
+        WeightInfo { name: self.name.clone(), shape: self.tensor.shape().to_vec() }
     }
 }
 
@@ -121,22 +229,16 @@ impl<T> Weights<T> {
     /// All dense layers.
     pub fn linears(&self) -> impl Iterator<Item = &Linear<T>> {
         let blocks = self.blocks.iter().flat_map(|block| [&block.qkv, &block.projection, &block.mlp1, &block.mlp2]);
-        std::iter::once(&self.patch).chain(blocks).chain(&self.pooler).chain(&self.head)
+        let pool = self.attention_pool.iter().flat_map(|pool| [&pool.query, &pool.key_value, &pool.projection, &pool.mlp1, &pool.mlp2]);
+        let top = self.pooler.iter().chain(&self.projection).chain(&self.pre_logits).chain(&self.heads);
+        self.patch.iter().chain(blocks).chain(pool).chain(top)
     }
 
     /// Replaces each tensor, in a fixed order: the order in which the weights are numbered.
-    pub fn try_map<U, E>(self, mut f: impl FnMut(T) -> Result<U, E>) -> Result<Weights<U>, E> {
-        let f = &mut f;
-        Ok(Weights {
-            patch: self.patch.try_map(f)?,
-            prefix: f(self.prefix)?,
-            position: f(self.position)?,
-            pre_norm: self.pre_norm.map(|norm| norm.try_map(f)).transpose()?,
-            blocks: self.blocks.into_iter().map(|block| block.try_map(f)).collect::<Result<_, E>>()?,
-            norm: self.norm.map(|norm| norm.try_map(f)).transpose()?,
-            pool_norm: self.pool_norm.map(|norm| norm.try_map(f)).transpose()?,
-            pooler: self.pooler.map(|linear| linear.try_map(f)).transpose()?,
-            head: self.head.map(|linear| linear.try_map(f)).transpose()?,
-        })
+    ///
+    /// # Errors
+    /// The first that `f` gives.
+    pub fn try_map_all<U, E>(self, mut f: impl FnMut(T) -> Result<U, E>) -> Result<Weights<U>, E> {
+        self.try_map(&mut f)
     }
 }

@@ -1,16 +1,18 @@
-use super::{DeviceArgs, Format, ModelArgs, Result};
+use super::{DeviceArgs, Format, HeadArgs, ModelArgs, Result};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use vitraux::{Engine, Prediction, preprocess};
+use vitraux::{Answer, Engine, Prediction, preprocess};
 
 #[derive(Debug, Args)]
 pub struct Classify {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    heads: HeadArgs,
     #[command(flatten)]
     device: DeviceArgs,
     /// How many classes to name for each picture
@@ -26,9 +28,9 @@ pub struct Classify {
 
 impl Classify {
     pub fn run(self) -> Result<()> {
-        let checkpoint = self.model.open()?;
-        if checkpoint.config.classes == 0 {
-            return Err("the model has no classes; `vitraux forward` gives its features".into());
+        let checkpoint = self.heads.apply(self.model.open()?)?;
+        if checkpoint.config.classifiers.is_empty() {
+            return Err("the model has no classes; `vitraux forward` gives its features, --head FILE gives it a classifier".into());
         }
         // The first picture is read before the device is opened: a wrong path is found out at once.
         let mut first = Some(preprocess::open(&self.images[0])?);
@@ -37,11 +39,11 @@ impl Classify {
         for path in &self.images {
             let picture = first.take().map_or_else(|| preprocess::open(path), Ok)?;
             let start = Instant::now();
-            let predictions = engine.classify_blocking(&picture, self.top as usize)?;
+            let answers = engine.classify_blocking(&picture, self.top as usize)?;
             let elapsed = start.elapsed();
             bar.suspend(|| match self.format {
-                Format::Text => print_text(path, &predictions, elapsed),
-                Format::Json => print_json(path, &predictions, elapsed, &engine),
+                Format::Text => print_text(path, &answers, elapsed),
+                Format::Json => print_json(path, &answers, elapsed, &engine),
             })?;
             bar.inc(1);
         }
@@ -59,36 +61,45 @@ fn progress(images: u64) -> ProgressBar {
     ProgressBar::new(images).with_style(style)
 }
 
-fn print_text(path: &Path, predictions: &[Prediction], elapsed: Duration) -> std::io::Result<()> {
+fn print_text(path: &Path, answers: &[Answer], elapsed: Duration) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{} ({:.1} ms)", path.display(), milliseconds(elapsed))?;
-    for prediction in predictions {
-        let bar = "█".repeat((prediction.probability * 20.0).round() as usize);
-        let label = prediction.label.clone().unwrap_or_else(|| format!("class {}", prediction.index));
-        writeln!(out, "  {:5.1} %  {bar:20}  {label}", prediction.probability * 100.0)?;
+    for answer in answers {
+        if !answer.head.is_empty() {
+            writeln!(out, "  {}", answer.head)?;
+        }
+        for prediction in &answer.top {
+            let bar = "█".repeat((prediction.probability * 20.0).round() as usize);
+            let label = prediction.label.clone().unwrap_or_else(|| format!("class {}", prediction.index));
+            writeln!(out, "  {:5.1} %  {bar:20}  {label}", prediction.probability * 100.0)?;
+        }
     }
     Ok(())
 }
 
-fn print_json(path: &Path, predictions: &[Prediction], elapsed: Duration, engine: &Engine) -> std::io::Result<()> {
-    let top: Vec<_> = predictions
-        .iter()
-        .map(|prediction| {
-            json!({
-                "index": prediction.index,
-                "label": prediction.label,
-                "probability": prediction.probability,
-                "logit": prediction.logit,
-            })
-        })
-        .collect();
-    let line = json!({
+fn print_json(path: &Path, answers: &[Answer], elapsed: Duration, engine: &Engine) -> std::io::Result<()> {
+    let mut line = json!({
         "image": path.display().to_string(),
-        "top": top,
         "device": engine.device().to_string(),
         "milliseconds": milliseconds(elapsed),
     });
+    for answer in answers {
+        let top: Vec<_> = answer.top.iter().map(prediction).collect();
+        match answer.head.as_str() {
+            "" => line["top"] = top.into(),
+            head => line["heads"][head] = top.into(),
+        }
+    }
     writeln!(std::io::stdout().lock(), "{line}")
+}
+
+fn prediction(prediction: &Prediction) -> serde_json::Value {
+    json!({
+        "index": prediction.index,
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "logit": prediction.logit,
+    })
 }
 
 fn milliseconds(elapsed: Duration) -> f64 {

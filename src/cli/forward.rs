@@ -1,6 +1,9 @@
-use super::{DeviceArgs, ModelArgs, Result, tensors};
+use super::{DeviceArgs, HeadArgs, ModelArgs, Result, tensors};
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use vitraux::Tensor;
+use vitraux::checkpoint::{open_mask, sinusoidal, tensor_names};
+use vitraux::config::Config;
 use vitraux::model::output_names;
 
 #[derive(Debug, Args)]
@@ -8,14 +11,17 @@ pub struct Forward {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
+    heads: HeadArgs,
+    #[command(flatten)]
     device: DeviceArgs,
-    /// A safetensors file with `pixel_values` [B, channels, height, width], F32
+    /// A safetensors file with `pixel_values` [B, channels, height, width]; for an encoder of embeddings with `input` [B, N, C],
+    /// or `embeddings` without positions, and perhaps `key_padding_mask` [B, N], not 0 where a token is to be ignored
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// The safetensors file to write
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Outputs beside tokens, features and logits: embeddings, hidden.I, attn.I, probabilities, or all
+    /// Outputs beside tokens, features and logits (or output): embeddings, hidden.I, attn.I, backbone, probabilities, or all
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     tap: Vec<String>,
     /// Element type of the arithmetic
@@ -32,19 +38,62 @@ impl Forward {
     pub fn run(self) -> Result<()> {
         let Precision::F32 = self.precision;
         tensors::check_output(&self.output)?;
-        let checkpoint = self.model.open()?;
+        let checkpoint = self.heads.apply(self.model.open()?)?;
+        let input = Input::open(&self.input, &checkpoint.config)?;
+        if let (Some([height, width]), [.., h, w]) = (self.model.image_size(), input.values.shape())
+            && [height, width] != [*h, *w]
+        {
+            return Err(format!("--image-size is {height} x {width}, but pixel_values are {h} x {w}").into());
+        }
         let known = output_names(&checkpoint.config);
         let all = self.tap.iter().any(|tap| tap == "all");
-        let standard = |name: &str| ["tokens", "features", "logits"].contains(&name);
-        let mut wanted: Vec<&str> = known.iter().map(String::as_str).filter(|name| all || standard(name)).collect();
+        let is_standard =
+            |name: &str| ["tokens", "features", "output"].contains(&name) || ["logits", "image_embeds"].iter().any(|stem| name.starts_with(stem));
+        let mut wanted: Vec<&str> = known.iter().map(String::as_str).filter(|name| all || is_standard(name)).collect();
         let more = self.tap.iter().map(String::as_str).filter(|tap| *tap != "all");
         for tap in more {
             if !wanted.contains(&tap) {
                 wanted.push(tap);
             }
         }
-        let pixel_values = tensors::read(&self.input, "pixel_values")?;
-        let outputs = self.device.load(checkpoint)?.forward_blocking(&pixel_values, &wanted)?;
+        let mut engine = self.device.load(checkpoint)?;
+        let outputs = match &input.mask {
+            None => engine.forward_blocking(&input.values, &wanted)?,
+            Some(mask) => engine.forward_masked_blocking(&input.values, mask, &wanted)?,
+        };
         tensors::write(&self.output, outputs.iter().map(|(name, tensor)| (name.as_str(), tensor)))
     }
+}
+
+/// What goes into the model.
+struct Input {
+    values: Tensor,
+    mask: Option<Tensor>,
+}
+
+impl Input {
+    fn open(path: &Path, config: &Config) -> Result<Input> {
+        if config.patches().is_some() {
+            return Ok(Input { values: tensors::read(path, "pixel_values")?, mask: None });
+        }
+        let names = tensor_names(path)?;
+        let has = |name: &str| names.iter().any(|known| known == name);
+        let values = match has("input") || !has("embeddings") {
+            true => tensors::read(path, "input")?,
+            false => positioned(&tensors::read(path, "embeddings")?)?,
+        };
+        let mask = has("key_padding_mask").then(|| open_mask(path, "key_padding_mask")).transpose()?;
+        Ok(Input { values, mask })
+    }
+}
+
+/// Embeddings times the root of their width, plus sinusoidal positions (Vaswani et al. 2017, section 3.4).
+fn positioned(embeddings: &Tensor) -> Result<Tensor> {
+    let &[_, tokens, width] = embeddings.shape() else {
+        return Err(format!("embeddings: expected [B, N, C], found {:?}", embeddings.shape()).into());
+    };
+    let positions = sinusoidal(tokens, width);
+    let scale = (width as f32).sqrt();
+    let values = embeddings.values().iter().zip(positions.values().iter().cycle()).map(|(value, position)| value * scale + position).collect();
+    Ok(Tensor::new(embeddings.shape(), values)?)
 }

@@ -2,8 +2,8 @@ use super::{Format, ModelArgs, Result};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
-use vitraux::config::{Config, Layout, Pooling};
-use vitraux::model::record;
+use vitraux::config::{Config, Layout, Pooling, Size};
+use vitraux::model::{Request, Tables, output_names, record};
 use vitraux::record::Limits;
 
 #[derive(Debug, Args)]
@@ -24,27 +24,33 @@ impl Inspect {
         let config = &checkpoint.config;
         let parameters = checkpoint.parameters();
         let weight_bytes = parameters * 4;
-        let result = if config.classes > 0 { "logits" } else { "features" };
-        let recording = record(config, &checkpoint.weights, self.batch as usize, &[result], Limits::CPU)?;
+        let size = self.model.image_size().map_or(config.native_size(), Size::Image);
+        let is_result = |name: &String| ["output", "features"].contains(&name.as_str()) || name.starts_with("logits");
+        let wanted = output_names(config).into_iter().filter(is_result).collect();
+        let request = Request { batch: self.batch as usize, size, masked: false, wanted };
+        let Ok(weights) = checkpoint.weights.clone().try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
+        let recording = record(config, &weights, &Tables::at(config, checkpoint.positions.as_ref(), size)?, &request, Limits::CPU)?;
         let scratch_bytes = recording.scratch_bytes();
-        let gflop = config.flops() as f64 / 1e9;
+        let gflop = config.flops(size)? as f64 / 1e9;
+        let classes: usize = config.answers().iter().map(|(_, classifier)| classifier.classes).sum();
+        let labels: usize = config.answers().iter().map(|(_, classifier)| classifier.labels.len()).sum();
         let mut out = std::io::stdout().lock();
         if self.format == Format::Json {
             let value = json!({
                 "name": config.name,
                 "family": family(config),
-                "channels": config.channels,
-                "image": config.image,
-                "patch": config.patch,
-                "tokens": config.tokens(),
+                "channels": config.patches().map(|patches| patches.channels),
+                "image": config.patches().map(|_| image(size)),
+                "patch": config.patches().map(|patches| patches.size),
+                "tokens": config.tokens(size)?,
                 "width": config.width,
                 "depth": config.depth,
                 "heads": config.heads,
                 "head_width": config.head_width(),
                 "mlp_width": config.mlp_width,
                 "pooling": pooling(config),
-                "classes": config.classes,
-                "labels": config.labels.len(),
+                "classes": classes,
+                "labels": labels,
                 "parameters": parameters,
                 "gflop_per_image": gflop,
                 "weight_bytes": weight_bytes,
@@ -55,22 +61,25 @@ impl Inspect {
             return Ok(());
         }
         let mebibytes = |bytes: f64| format!("{:.1} MiB", bytes / f64::from(1 << 20));
-        let [height, width] = config.image;
+        let input = match (config.patches(), size) {
+            (Some(patches), Size::Image([height, width])) => {
+                let front = if patches.backbone.is_some() { ", through a ResNet" } else { "" };
+                format!("{height} x {width} pixels, {} channels{front}", patches.channels)
+            }
+            (_, Size::Sequence(tokens)) => format!("up to {tokens} embeddings"),
+            (None, Size::Image(_)) => unreachable!("a size is of what the model takes"),
+        };
+        let tokens = match (config.patches(), size) {
+            (Some(patches), Size::Image(image)) => {
+                let ([down, across], [height, width]) = (patches.grid(image), patches.size);
+                format!("{} = {} in front + {down} x {across} patches of {height} x {width} pixels", config.tokens(size)?, config.prefix_tokens)
+            }
+            _ => config.tokens(size)?.to_string(),
+        };
         let rows = [
             ("model", format!("{} ({})", config.name, family(config))),
-            ("image", format!("{height} x {width} pixels, {} channels", config.channels)),
-            (
-                "tokens",
-                format!(
-                    "{} = {} in front + {} x {} patches of {} x {} pixels",
-                    config.tokens(),
-                    config.prefix_tokens,
-                    config.grid()[0],
-                    config.grid()[1],
-                    config.patch[0],
-                    config.patch[1]
-                ),
-            ),
+            ("input", input),
+            ("tokens", tokens),
             (
                 "encoder",
                 format!(
@@ -82,7 +91,7 @@ impl Inspect {
                     config.mlp_width
                 ),
             ),
-            ("result", format!("{}, {} classes, {} labels", pooling(config), config.classes, config.labels.len())),
+            ("result", format!("{}, {classes} classes, {labels} labels", pooling(config))),
             ("parameters", parameters.to_string()),
             ("arithmetic", format!("{gflop:.3} GFLOP an image")),
             ("weights", mebibytes(weight_bytes as f64)),
@@ -95,16 +104,30 @@ impl Inspect {
     }
 }
 
+/// Height and width, if that is what the size is of.
+fn image(size: Size) -> Option<[usize; 2]> {
+    match size {
+        Size::Image(image) => Some(image),
+        Size::Sequence(_) => None,
+    }
+}
+
 fn family(config: &Config) -> &'static str {
     match config.layout {
         Layout::Timm => "Vision Transformer, timm's layout",
         Layout::Transformers => "Vision Transformer, transformers' layout",
+        Layout::Jax => "Vision Transformer, Google's layout",
+        Layout::Torch => "Transformer encoder, torch's layout",
     }
 }
 
 fn pooling(config: &Config) -> &'static str {
     match config.pooling {
-        Pooling::First => "first token",
-        Pooling::MeanFrom(_) => "mean of the tokens",
+        Some(Pooling::First) => "first token",
+        Some(Pooling::MeanFrom(_)) => "mean of the tokens",
+        Some(Pooling::MeanOfTwo) => "mean of class and distillation token",
+        Some(Pooling::FirstAndMeanFrom(_)) => "first token and mean of the patches",
+        Some(Pooling::Attention(_)) => "attention pooling",
+        None => "all tokens",
     }
 }

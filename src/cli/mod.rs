@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
-use vitraux::{Checkpoint, Device, DeviceChoice, Engine};
+use vitraux::{Checkpoint, Device, DeviceChoice, Engine, Head, checkpoint};
 
 /// Any error, for one line on standard error.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -63,14 +63,68 @@ enum Format {
 /// Which model.
 #[derive(Debug, Args)]
 struct ModelArgs {
-    /// A folder from the hub with config.json and model.safetensors; without it, the built-in model that reads one digit
-    #[arg(long, value_name = "DIR")]
+    /// A folder from the hub with config.json and model.safetensors, or an npz file of Google's; without it, the built-in
+    /// model that reads one digit
+    #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
+    /// Run at another size than the model's own: height and width in pixels
+    #[arg(long, num_args = 2, value_names = ["H", "W"], value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    image_size: Option<Vec<u32>>,
 }
 
 impl ModelArgs {
-    fn open(&self) -> vitraux::Result<Checkpoint> {
-        self.model.as_ref().map_or_else(|| Ok(Checkpoint::digits()), Checkpoint::open)
+    fn open(&self) -> Result<Checkpoint> {
+        match self.path()? {
+            Some(path) => Ok(Checkpoint::open_at(path, self.image_size())?),
+            None => Ok(Checkpoint::digits()),
+        }
+    }
+
+    /// How pictures are prepared; no weights are needed for that.
+    fn preprocess(&self) -> Result<vitraux::config::Preprocess> {
+        match self.path()? {
+            Some(path) => Ok(checkpoint::open_preprocess(path, self.image_size())?),
+            None => Ok(Checkpoint::digits().preprocess.expect("it takes pictures")),
+        }
+    }
+
+    /// Where the model is, unless it is the built-in one.
+    fn path(&self) -> Result<Option<&PathBuf>> {
+        match (&self.model, &self.image_size) {
+            (None, Some(_)) => Err("--image-size is for a model of yours; give it with --model".into()),
+            (model, _) => Ok(model.as_ref()),
+        }
+    }
+
+    fn image_size(&self) -> Option<[usize; 2]> {
+        self.image_size.as_ref().map(|size| [size[0] as usize, size[1] as usize])
+    }
+}
+
+/// Which classifiers.
+#[derive(Debug, Args)]
+struct HeadArgs {
+    /// Replace the classifier by that of a safetensors file with `weight` and `bias`, or drop it with `none`; NAME=FILE adds one beside
+    /// those that are there, and may be repeated
+    #[arg(long, value_name = "none|FILE|NAME=FILE")]
+    head: Vec<String>,
+}
+
+impl HeadArgs {
+    fn apply(&self, mut checkpoint: Checkpoint) -> Result<Checkpoint> {
+        // What drops or replaces comes first, in whatever order it was given.
+        let (added, own): (Vec<&String>, Vec<&String>) = self.head.iter().partition(|head| head.contains('='));
+        for head in own {
+            checkpoint = match head.as_str() {
+                "none" => checkpoint.without_heads(),
+                file => checkpoint.with_head("", Head::open(file)?)?,
+            };
+        }
+        for head in added {
+            let (name, file) = head.split_once('=').expect("it has one");
+            checkpoint = checkpoint.with_head(name, Head::open(file)?)?;
+        }
+        Ok(checkpoint)
     }
 }
 

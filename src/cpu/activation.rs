@@ -15,13 +15,13 @@ pub fn activate(activation: Activation, values: &mut [f32]) {
         Activation::QuickGelu => values.iter_mut().for_each(|x| *x /= 1.0 + exp(-1.702 * *x)),
         Activation::Relu => values.iter_mut().for_each(|x| *x = x.max(0.0)),
         Activation::Tanh => values.iter_mut().for_each(|x| *x = tanh(*x)),
+        Activation::Silu => values.iter_mut().for_each(|x| *x /= 1.0 + exp(-*x)),
     }
 }
 
 /// The activation that has this number in WGSL.
 pub(crate) fn numbered(number: u32) -> Activation {
-    let all = [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Relu, Activation::Tanh];
-    all.into_iter().find(|&activation| activation as u32 == number).unwrap_or_else(|| panic!("no activation has the number {number}"))
+    Activation::ALL.into_iter().find(|&activation| activation as u32 == number).unwrap_or_else(|| panic!("no activation has the number {number}"))
 }
 
 fn tanh(x: f32) -> f32 {

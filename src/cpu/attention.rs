@@ -1,4 +1,4 @@
-//! Twin of `attention`: scores, softmax and values for a block of queries at a time.
+//! Twins of `attention` and `attention_masked`: scores, softmax and values for a block of queries at a time.
 
 use super::parallel::{for_each_chunk, with_workspace};
 use super::product::{Cores, Matrix, Target, product};
@@ -9,7 +9,7 @@ use crate::record::{Call, params};
 const QUERIES: usize = 32;
 
 params! {
-    /// Parameters of `attention`.
+    /// Parameters of `attention` and `attention_masked`.
     Params {
         /// N, tokens of an image.
         tokens: u32,
@@ -22,11 +22,21 @@ params! {
 
 /// Twin of `attention`.
 pub fn attention(call: Call<'_>) {
-    let params: Params = *bytemuck::from_bytes(call.params);
     let [qkv] = call.reads else { panic!("qkv") };
-    let [tokens, heads, head] = [params.tokens, params.heads, call.spec.get("HEAD")].map(|size| size as usize);
+    attend(*bytemuck::from_bytes(call.params), call.spec.get("HEAD"), qkv, None, call.write);
+}
+
+/// Twin of `attention_masked`.
+pub fn attention_masked(call: Call<'_>) {
+    let [qkv, mask] = call.reads else { panic!("qkv and mask") };
+    attend(*bytemuck::from_bytes(call.params), call.spec.get("HEAD"), qkv, Some(mask), call.write);
+}
+
+/// Attention of all tokens to those whose `mask` is 0.
+fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut [f32]) {
+    let [tokens, heads, head] = [params.tokens, params.heads, head].map(|size| size as usize);
     let width = heads * head;
-    for (image, y) in call.write.chunks_mut(tokens * width).enumerate() {
+    for (image, y) in y.chunks_mut(tokens * width).enumerate() {
         let qkv = &qkv[image * tokens * 3 * width..][..tokens * 3 * width];
         for_each_chunk(y, QUERIES * width, |block, y| {
             let queries = y.len() / width;
@@ -44,6 +54,12 @@ pub fn attention(call: Call<'_>) {
                         Target { data: scores, row_stride: tokens, add: false },
                         Cores::One,
                     );
+                    if let Some(mask) = mask {
+                        let mask = &mask[image * tokens..][..tokens];
+                        for row in scores.chunks_mut(tokens) {
+                            row.iter_mut().zip(mask).filter(|(_, mask)| **mask != 0.0).for_each(|(score, _)| *score = f32::NEG_INFINITY);
+                        }
+                    }
                     scores.chunks_mut(tokens).for_each(normalise);
                     let scores = Matrix { data: scores, row_stride: tokens, column_stride: 1 };
                     product([queries, head, tokens], 1.0, scores, v, Target { data: &mut y[h * head..], row_stride: width, add: false }, Cores::One);

@@ -1,7 +1,7 @@
 //! Replays a recording with the kernels' twins.
 
-use super::weights::Weights;
-use crate::record::{Access, Call, Command, Dispatch, MAX_BINDINGS, Recording, Role};
+use super::weights::{Kept, Weights};
+use crate::record::{Access, Call, Command, Dispatch, MAX_BINDINGS, Recording, Role, View};
 use std::sync::Arc;
 
 /// A recording with its buffers in host memory.
@@ -21,7 +21,7 @@ impl Plan {
     pub fn new(recording: Recording, weights: Arc<Weights>) -> Plan {
         for buffer in recording.buffers() {
             if let Role::Weight(number) = buffer.role {
-                assert_eq!(weights.get(number).0.len(), buffer.len(), "elements of {}", buffer.label);
+                assert_eq!(weights.get(number).len(), buffer.len(), "elements of {}", buffer.label);
             }
         }
         let memory = recording.buffers().iter().map(|buffer| match buffer.role {
@@ -54,28 +54,43 @@ impl Plan {
 
 fn run(recording: &Recording, dispatch: &Dispatch, memory: &mut [Vec<f32>], weights: &Weights) {
     let bindings = || dispatch.kernel.bindings.iter().zip(&dispatch.views);
+    let kept = |view: &View| match recording.buffers()[view.buf.index()].role {
+        Role::Weight(number) => Some(weights.get(number)),
+        Role::Input(_) | Role::Scratch => None,
+    };
     let (_, written) = bindings().find(|(binding, _)| binding.access == Access::Write).expect("a kernel writes a buffer");
     // The written buffer is bound once (the recording checks it), so it can be taken out while others are read.
     let mut target = std::mem::take(&mut memory[written.buf.index()]);
-    let mut reads: [&[f32]; MAX_BINDINGS] = [&[]; MAX_BINDINGS];
-    let mut w_transposed = false;
-    let read = bindings().filter(|(binding, _)| binding.access == Access::Read);
-    let count = read.clone().count();
-    for ((binding, view), read) in read.zip(&mut reads) {
-        let (whole, transposed) = match recording.buffers()[view.buf.index()].role {
-            Role::Weight(number) => weights.get(number),
-            Role::Input(_) | Role::Scratch => (memory[view.buf.index()].as_slice(), false),
-        };
-        assert!(!transposed || (binding.name == "w" && view.len == whole.len()), "{}: {} is kept transposed", dispatch.label, binding.name);
-        w_transposed |= transposed;
-        *read = &whole[view.offset..view.offset + view.len];
-    }
-    (dispatch.kernel.twin)(Call {
-        params: &dispatch.params,
-        spec: &dispatch.spec,
-        reads: &reads[..count],
-        w_transposed,
-        write: &mut target[written.offset..written.offset + written.len],
+    let mut call = |w: Option<&[f32]>| {
+        let mut reads: [&[f32]; MAX_BINDINGS] = [&[]; MAX_BINDINGS];
+        let read = bindings().filter(|(binding, _)| binding.access == Access::Read);
+        let count = read.clone().count();
+        for ((binding, view), read) in read.zip(&mut reads) {
+            let whole = match kept(view) {
+                None => memory[view.buf.index()].as_slice(),
+                Some(Kept::AsFound(tensor)) => tensor.slice(),
+                Some(factor) => {
+                    assert!(binding.name == "w" && view.len == factor.len(), "{}: {} is kept transposed", dispatch.label, binding.name);
+                    w.expect("the factor is lent")
+                }
+            };
+            *read = &whole[view.offset..view.offset + view.len];
+        }
+        (dispatch.kernel.twin)(Call {
+            params: &dispatch.params,
+            spec: &dispatch.spec,
+            reads: &reads[..count],
+            w_transposed: w.is_some(),
+            write: &mut target[written.offset..written.offset + written.len],
+        });
+    };
+    let factor = dispatch.views.iter().find_map(|view| match kept(view) {
+        Some(Kept::Transposed(factor)) => Some(factor),
+        _ => None,
     });
+    match factor {
+        None => call(None),
+        Some(factor) => factor.lend(|w| call(Some(w))),
+    }
     memory[written.buf.index()] = target;
 }

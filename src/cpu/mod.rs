@@ -6,16 +6,25 @@
 pub mod activation;
 pub mod attention;
 pub mod attention_naive;
+pub mod attention_pool;
+pub mod average;
+pub mod convolution;
 pub mod embed;
 mod executor;
 mod exponential;
+pub mod gate;
+pub mod groupnorm;
 pub mod layernorm;
 pub mod matmul;
+pub mod max_pool;
 mod parallel;
 pub mod patchify;
 pub mod pool;
 mod product;
+pub mod qk_norm;
+pub mod rotary;
 pub mod softmax;
+pub mod unit;
 mod weights;
 
 pub use executor::Plan;

@@ -4,14 +4,14 @@ use std::cell::RefCell;
 
 /// Calls `work` with the number and the contents of each stretch of `len` elements; the last may be shorter.
 #[cfg(not(target_arch = "wasm32"))]
-pub fn for_each_chunk(values: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+pub fn for_each_chunk<V: Send>(values: &mut [V], len: usize, work: impl Fn(usize, &mut [V]) + Sync) {
     use rayon::prelude::*;
     values.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| work(i, chunk));
 }
 
 /// Calls `work` with the number and the contents of each stretch of `len` elements; the last may be shorter.
 #[cfg(target_arch = "wasm32")]
-pub fn for_each_chunk(values: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+pub fn for_each_chunk<V: Send>(values: &mut [V], len: usize, work: impl Fn(usize, &mut [V]) + Sync) {
     values.chunks_mut(len).enumerate().for_each(|(i, chunk)| work(i, chunk));
 }
 

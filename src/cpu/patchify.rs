@@ -11,10 +11,14 @@ params! {
         batch: u32,
         /// Channels of an image.
         channels: u32,
-        /// Pixels of the image along the height; what no patch covers at the lower and right edge is ignored.
+        /// Pixels of the image along the height; what the grid does not cover at the lower and right edge is ignored.
         image_height: u32,
         /// Pixels of the image along the width.
         image_width: u32,
+        /// Patches along the height; they reach beyond the image where it is to be padded with zeros.
+        grid_height: u32,
+        /// Patches along the width.
+        grid_width: u32,
         /// Pixels of a patch along the height.
         patch_height: u32,
         /// Pixels of a patch along the width.
@@ -31,15 +35,20 @@ pub fn patchify(call: Call<'_>) {
     let [batch, channels, width] = [params.batch, params.channels, params.width].map(|size| size as usize);
     let [image_height, image_width] = [params.image_height, params.image_width].map(|size| size as usize);
     let [patch_height, patch_width] = [params.patch_height, params.patch_width].map(|size| size as usize);
-    let (grid_height, grid_width) = (image_height / patch_height, image_width / patch_width);
+    let [grid_height, grid_width] = [params.grid_height, params.grid_width].map(|size| size as usize);
     let (rows, values) = (batch * grid_height * grid_width, channels * patch_height * patch_width);
     with_workspace(rows * values, |patches| {
         for_each_chunk(patches, values, |row, patch| {
             let (across, down, image) = (row % grid_width, row / grid_width % grid_height, row / (grid_width * grid_height));
             for (line, run) in patch.chunks_mut(patch_width).enumerate() {
                 let (u, channel) = (line % patch_height, line / patch_height);
-                let y = (image * channels + channel) * image_height + down * patch_height + u;
-                run.copy_from_slice(&pixels[y * image_width + across * patch_width..][..patch_width]);
+                let (row, column) = (down * patch_height + u, across * patch_width);
+                let inside = if row < image_height { image_width.saturating_sub(column).min(patch_width) } else { 0 };
+                let plane = image * channels + channel;
+                run.fill(0.0);
+                if inside > 0 {
+                    run[..inside].copy_from_slice(&pixels[(plane * image_height + row) * image_width + column..][..inside]);
+                }
             }
         });
         let patches = Matrix { data: patches, row_stride: values, column_stride: 1 };

@@ -9,7 +9,7 @@ use crate::tensor::Tensor;
 const STAGED_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A buffer for each weight, by the number in [`Role::Weight`](crate::record::Role::Weight). Plans share them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct WeightBuffers {
     pub(super) buffers: Vec<wgpu::Buffer>,
 }
@@ -19,16 +19,16 @@ impl WeightBuffers {
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite, [`Error::Device`](crate::Error::Device) if memory runs out.
-    pub async fn upload(gpu: &Gpu, weights: impl Iterator<Item = (&str, &Tensor)>) -> Result<WeightBuffers> {
+    pub async fn upload(gpu: &Gpu, weights: impl Iterator<Item = (String, Tensor)>) -> Result<WeightBuffers> {
         let mut buffers = Vec::new();
         let mut staged = 0;
         for (name, tensor) in weights {
-            let values = tensor.finite_values(name)?;
+            let values = tensor.finite_values(&name)?;
             let bytes: &[u8] = bytemuck::cast_slice(&values);
             let buffer = gpu
-                .checked(name, || {
+                .checked(&name, || {
                     let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                        label: Some(name),
+                        label: Some(&name),
                         size: bytes.len() as u64,
                         usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
                         mapped_at_creation: true,
@@ -54,5 +54,10 @@ impl WeightBuffers {
         gpu.queue.submit([]);
         gpu.wait()?;
         Ok(WeightBuffers { buffers })
+    }
+
+    /// These, and then those; the memory is shared.
+    pub fn joined(&self, others: &WeightBuffers) -> WeightBuffers {
+        WeightBuffers { buffers: self.buffers.iter().chain(&others.buffers).cloned().collect() }
     }
 }

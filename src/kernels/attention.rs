@@ -11,12 +11,21 @@ pub static ATTENTION: Kernel = Kernel {
     twin: twin::attention,
 };
 
+pub static ATTENTION_MASKED: Kernel = Kernel {
+    name: "attention_masked",
+    wgsl: include_str!("../../shaders/attention_masked.wgsl"),
+    params: Params::FIELDS,
+    bindings: &[read(1, "qkv"), read(2, "mask"), write(3, "y")],
+    twin: twin::attention_masked,
+};
+
 /// Records multi-head attention (Vaswani et al. 2017, section 3.2) from packed queries, keys and
-/// values: qkv `[B, N, 3·C]`, y `[B, N, C]`, C = heads · D.
+/// values: qkv `[B, N, 3·C]`, y `[B, N, C]`, C = heads · D. With a mask `[B, N]`, tokens whose mask is not 0 are no
+/// keys; each sequence needs one that is.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
-pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usize, y: Buf) -> Result<()> {
+pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usize, mask: Option<Buf>, y: Buf) -> Result<()> {
     let &[batch, tokens, width] = recording.shape(y) else { panic!("{label}: y is [B, N, C]") };
     assert_eq!(recording.shape(qkv), [batch, tokens, 3 * width], "{label}: qkv");
     assert_eq!(width % heads, 0, "{label}: {heads} heads of {width}");
@@ -28,11 +37,14 @@ pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usiz
             recording.limits().workgroup_bytes
         ))
     })?;
+    if let Some(mask) = mask {
+        assert_eq!(recording.shape(mask), [batch, tokens], "{label}: mask");
+    }
     recording.dispatch(Dispatch {
-        kernel: &ATTENTION,
+        kernel: if mask.is_some() { &ATTENTION_MASKED } else { &ATTENTION },
         spec: Spec(vec![("HEAD", size(head)), ("KEYS", keys)]),
         params: bytemuck::bytes_of(&Params { tokens: size(tokens), heads: size(heads), scale: (head as f32).sqrt().recip() }).to_vec(),
-        views: [qkv, y].map(|buf| recording.all(buf)).to_vec(),
+        views: [Some(qkv), mask, Some(y)].into_iter().flatten().map(|buf| recording.all(buf)).collect(),
         grid: [size(tokens.div_ceil(64)), size(heads), size(batch)],
         label,
     })

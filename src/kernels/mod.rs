@@ -4,28 +4,52 @@
 
 mod attention;
 mod attention_naive;
+mod attention_pool;
+mod average;
+mod convolution;
 mod embed;
+mod gate;
+mod groupnorm;
 mod layernorm;
 mod matmul;
 mod matmul_naive;
+mod max_pool;
 mod patchify;
 mod pool;
+mod qk_norm;
+mod rotary;
 mod softmax;
+mod unit;
+mod window;
 
 pub use attention::attention;
 pub use attention_naive::{attention_naive_probabilities, attention_naive_values};
+pub use attention_pool::attention_pool;
+pub use average::average;
+pub use convolution::convolution;
 pub use embed::embed;
+pub use gate::gate;
+pub use groupnorm::{After, groupnorm};
 pub use layernorm::layernorm;
 pub use matmul::{Epilogue, matmul};
 pub use matmul_naive::matmul_naive;
+pub use max_pool::max_pool;
 pub use patchify::patchify;
 pub use pool::pool;
+pub use qk_norm::qk_norm;
+pub use rotary::rotary;
 pub use softmax::softmax;
+pub use unit::unit;
 
 use crate::record::Kernel;
 
 /// Every kernel.
 pub static ALL: &[&Kernel] = &[
+    &convolution::CONVOLUTION,
+    &groupnorm::GROUPNORM,
+    &groupnorm::GROUPNORM_RELU,
+    &groupnorm::GROUPNORM_RESIDUAL_RELU,
+    &max_pool::MAX_POOL,
     &patchify::PATCHIFY,
     &embed::EMBED,
     &layernorm::LAYERNORM,
@@ -34,10 +58,17 @@ pub static ALL: &[&Kernel] = &[
     &matmul::MATMUL_BIAS_RESIDUAL,
     &matmul::MATMUL_BIAS_SCALE_RESIDUAL,
     &matmul_naive::MATMUL_NAIVE,
+    &qk_norm::QK_NORM,
+    &rotary::ROTARY,
     &attention::ATTENTION,
+    &attention::ATTENTION_MASKED,
     &attention_naive::ATTENTION_NAIVE_PROBABILITIES,
     &attention_naive::ATTENTION_NAIVE_VALUES,
+    &gate::GATE,
     &pool::POOL,
+    &attention_pool::ATTENTION_POOL,
+    &unit::UNIT,
+    &average::AVERAGE,
     &softmax::SOFTMAX,
 ];
 

@@ -12,16 +12,23 @@ pub static PATCHIFY: Kernel = Kernel {
 };
 
 /// Records the projection of the flattened patches (Dosovitskiy et al. 2021, equation 1): pixels
-/// `[B, channels, height, width]`, w `[C, channels · patch height · patch width]`, bias `[C]`, y `[B, P, C]`.
-/// Pixels at the lower and right edge that fill no patch are ignored, as a strided convolution does.
-/// The flattening happens while the pixels are loaded; no matrix of patches is stored.
+/// `[B, channels, height, width]`, w `[C, channels · patch height · patch width]`, bias `[C]`, y `[B, P, C]`, P = the
+/// patches of the grid. Pixels at the lower and right edge that the grid does not cover are ignored, as a strided
+/// convolution does; where it reaches beyond the image there are zeros. The flattening happens while the pixels are loaded; no matrix of patches is stored.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
-pub fn patchify(recording: &mut Recording, label: String, pixels: Buf, [w, bias]: [Buf; 2], patch: [usize; 2], y: Buf) -> Result<()> {
+pub fn patchify(
+    recording: &mut Recording,
+    label: String,
+    pixels: Buf,
+    [w, bias]: [Buf; 2],
+    patch: [usize; 2],
+    grid: [usize; 2],
+    y: Buf,
+) -> Result<()> {
     let &[batch, channels, height, image_width] = recording.shape(pixels) else { panic!("{label}: pixels are [B, channels, height, width]") };
     let &[_, patches, width] = recording.shape(y) else { panic!("{label}: y is [B, P, C]") };
-    let grid = [height / patch[0], image_width / patch[1]];
     assert_eq!(recording.shape(y), [batch, grid[0] * grid[1], width], "{label}: y");
     assert_eq!(recording.shape(w), [width, channels * patch[0] * patch[1]], "{label}: w");
     assert_eq!(recording.shape(bias), [width], "{label}: bias");
@@ -30,6 +37,8 @@ pub fn patchify(recording: &mut Recording, label: String, pixels: Buf, [w, bias]
         channels: size(channels),
         image_height: size(height),
         image_width: size(image_width),
+        grid_height: size(grid[0]),
+        grid_width: size(grid[1]),
         patch_height: size(patch[0]),
         patch_width: size(patch[1]),
         width: size(width),

@@ -12,15 +12,26 @@ pub static POOL: Kernel = Kernel {
     twin: twin::pool,
 };
 
-/// Records the mean over a range of tokens: x `[B, N, C]`, y `[B, C]`. A range of one token selects it.
+/// Records the mean over a range of tokens: x `[B, N, C]`, y `[B, at least C]`, of which the C columns from
+/// `column` on are written. A range of one token selects it.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
-pub fn pool(recording: &mut Recording, label: String, x: Buf, tokens: Range<usize>, y: Buf) -> Result<()> {
+pub fn pool(recording: &mut Recording, label: String, x: Buf, tokens: Range<usize>, y: Buf, column: usize) -> Result<()> {
     let &[batch, count, width] = recording.shape(x) else { panic!("{label}: x is [B, N, C]") };
-    assert_eq!(recording.shape(y), [batch, width], "{label}: y");
+    let &[_, stride] = recording.shape(y) else { panic!("{label}: y is [B, columns]") };
+    assert_eq!(recording.shape(y), [batch, stride], "{label}: y");
+    assert!(column + width <= stride, "{label}: columns from {column} on of {stride}");
     assert!(!tokens.is_empty() && tokens.end <= count, "{label}: tokens {tokens:?} of {count}");
-    let params = Params { batch: size(batch), tokens: size(count), width: size(width), first: size(tokens.start), count: size(tokens.len()) };
+    let params = Params {
+        batch: size(batch),
+        tokens: size(count),
+        width: size(width),
+        first: size(tokens.start),
+        count: size(tokens.len()),
+        stride: size(stride),
+        column: size(column),
+    };
     recording.dispatch(Dispatch {
         kernel: &POOL,
         spec: Spec::default(),

@@ -1,46 +1,80 @@
-//! The Vision Transformer as a recording: which kernels, in what order, over which buffers.
+//! The encoder as a recording: which kernels, in what order, over which buffers.
 
-use crate::checkpoint::{Block, Weight, Weights};
-use crate::config::{Config, Pooling};
+mod backbone;
+mod head;
+mod tables;
+
+pub use tables::Tables;
+
+use crate::checkpoint::{Block, Linear, WeightInfo, Weights};
+use crate::config::{Config, Input, NormOrder, Patches, Size};
 use crate::error::{Error, Result};
 use crate::kernels::{self, Epilogue};
 use crate::record::{Buf, Limits, Recording};
 
+/// What a recording is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// B, the number of images or sequences.
+    pub batch: usize,
+    /// The size of each of them.
+    pub size: Size,
+    /// Whether a second input `[B, N]` says which tokens of a sequence are no keys.
+    pub masked: bool,
+    /// The names of the outputs, of those of [`output_names`].
+    pub wanted: Vec<String>,
+}
+
 /// The names that a forward pass can give, in the order of the computation.
 ///
+/// - `backbone` `[B, channels, h, w]`: a hybrid's feature map
 /// - `embeddings` `[B, N, C]`: what enters block 0
 /// - `attn.i` `[B, H, N, N]`: the attention probabilities of block i
 /// - `hidden.i` `[B, N, C]`: the residual stream after block i
 /// - `tokens` `[B, N, C]`: after the last norm, if the model has one there
-/// - `features` `[B, C]`: the pooled vector
-/// - `logits` `[B, classes]`: raw scores, if there is a head
-/// - `probabilities` `[B, classes]`: their softmax
+/// - `features` `[B, features]`: the pooled vector
+/// - `image_embeds`, `image_embeds_l2` `[B, projection]`: CLIP's projection, and the same divided by its norm
+/// - `pre_logits_jax` `[B, width]`: what the pre-training head's first layer gives
+/// - `logits`, `logits_NAME` `[B, classes]`: raw scores of each classifier; of a distilled model also their mean
+/// - `probabilities`, `probabilities_NAME` `[B, classes]`: their softmax
+///
+/// A model that takes embeddings gives `hidden.i` and `output`, both `[B, N, C]`.
 pub fn output_names(config: &Config) -> Vec<String> {
-    let mut names = vec!["embeddings".to_owned()];
+    let Input::Image(patches) = &config.input else {
+        return (0..config.depth).map(|i| format!("hidden.{i}")).chain(["output".to_owned()]).collect();
+    };
+    let mut names = Vec::new();
+    names.extend(patches.backbone.is_some().then(|| "backbone".to_owned()));
+    names.push("embeddings".to_owned());
     for i in 0..config.depth {
         names.extend([format!("attn.{i}"), format!("hidden.{i}")]);
     }
     names.extend(["tokens", "features"].map(str::to_owned));
-    if config.classes > 0 {
-        names.extend(["logits", "probabilities"].map(str::to_owned));
+    names.extend(config.projection.into_iter().flat_map(|_| ["image_embeds", "image_embeds_l2"].map(str::to_owned)));
+    names.extend(config.pre_logits.map(|_| "pre_logits_jax".to_owned()));
+    let mean = config.is_distilled().then(String::new);
+    for suffix in config.classifiers.iter().map(|classifier| classifier.suffix()).chain(mean) {
+        names.extend([format!("logits{suffix}"), format!("probabilities{suffix}")]);
     }
     names
 }
 
-/// Records a forward pass over a batch of images that gives the outputs `wanted`.
+/// Records a forward pass.
 ///
 /// # Errors
-/// [`Error::Argument`] for an unknown output, [`Error::Limit`] if the batch does not fit the device.
-pub fn record(config: &Config, weights: &Weights<Weight>, batch: usize, wanted: &[&str], limits: Limits) -> Result<Recording> {
+/// [`Error::Argument`] for an unknown output or an impossible size, [`Error::Limit`] if the batch does not fit the device.
+pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, request: &Request, limits: Limits) -> Result<Recording> {
     let known = output_names(config);
-    if let Some(unknown) = wanted.iter().find(|name| !known.iter().any(|known| known == *name)) {
-        return Err(Error::Argument(format!("no output {unknown:?}; this model has {}", summary(config))));
+    if let Some(unknown) = request.wanted.iter().find(|name| !known.contains(name)) {
+        return Err(Error::Argument(format!("no output {unknown:?}; this model has {}", summary(config, &known))));
     }
+    let tokens = config.tokens(request.size)?;
     let mut recording = Recording::new(limits);
-    let weights = weights.clone().try_map(|weight| recording.weight(weight.name, weight.tensor.shape()))?;
-    let scratch = Scratch::new(&mut recording, config, batch)?;
-    let mut forward = Forward { recording, config, scratch, wanted, batch, probabilities: None };
-    forward.embeddings(&weights)?;
+    let weights = weights.clone().try_map_all(|weight| recording.weight(weight.name, &weight.shape))?;
+    let tables = tables.record(&mut recording)?;
+    let scratch = Scratch::new(&mut recording, config, request.batch, tokens)?;
+    let mut forward = Forward { recording, config, scratch, tables, request, tokens, mask: None, probabilities: None };
+    forward.input(&weights)?;
     for (i, block) in weights.blocks.iter().enumerate() {
         forward.block(i, block)?;
     }
@@ -48,9 +82,11 @@ pub fn record(config: &Config, weights: &Weights<Weight>, batch: usize, wanted: 
     Ok(forward.recording)
 }
 
-fn summary(config: &Config) -> String {
-    let head = if config.classes > 0 { ", logits, probabilities" } else { "" };
-    format!("embeddings, attn.0 to attn.{0}, hidden.0 to hidden.{0}, tokens, features{head}", config.depth - 1)
+/// The outputs' names, those of all blocks in one.
+fn summary(config: &Config, known: &[String]) -> String {
+    let ranges: Vec<String> =
+        ["attn.", "hidden."].iter().filter(|of| known.contains(&format!("{of}0"))).map(|of| format!("{of}0 to {of}{}", config.depth - 1)).collect();
+    known.iter().filter(|name| !name.starts_with("attn.") && !name.starts_with("hidden.")).chain(&ranges).cloned().collect::<Vec<_>>().join(", ")
 }
 
 /// The buffers that the blocks take turns with.
@@ -63,18 +99,21 @@ struct Scratch {
     qkv: Buf,
     /// What attention gives, `[B, N, C]`.
     attended: Buf,
+    /// Gate and values inside the MLP, `[B, N, 2·F]`, if there is a gate.
+    gated: Option<Buf>,
     /// Inside the MLP, `[B, N, F]`.
     hidden: Buf,
 }
 
 impl Scratch {
-    fn new(recording: &mut Recording, config: &Config, batch: usize) -> Result<Scratch> {
-        let mut tokens = |label: &str, width| recording.scratch(label, &[batch, config.tokens(), width]);
+    fn new(recording: &mut Recording, config: &Config, batch: usize, count: usize) -> Result<Scratch> {
+        let mut tokens = |label: &str, width| recording.scratch(label, &[batch, count, width]);
         Ok(Scratch {
             stream: tokens("stream", config.width)?,
             normed: tokens("normed", config.width)?,
             qkv: tokens("qkv", 3 * config.width)?,
             attended: tokens("attended", config.width)?,
+            gated: config.gated.then(|| tokens("gated", config.mlp_outputs())).transpose()?,
             hidden: tokens("hidden", config.mlp_width)?,
         })
     }
@@ -85,15 +124,19 @@ struct Forward<'a> {
     recording: Recording,
     config: &'a Config,
     scratch: Scratch,
-    wanted: &'a [&'a str],
-    batch: usize,
-    /// [B, H, N, N], if attention is tapped: all blocks share it.
+    tables: tables::Recorded,
+    request: &'a Request,
+    /// N.
+    tokens: usize,
+    /// `[B, N]`, which tokens are no keys.
+    mask: Option<Buf>,
+    /// `[B, H, N, N]`, if attention is tapped: all blocks share it.
     probabilities: Option<Buf>,
 }
 
 impl Forward<'_> {
     fn wants(&self, name: &str) -> bool {
-        self.wanted.contains(&name)
+        self.request.wanted.iter().any(|wanted| wanted == name)
     }
 
     fn save(&mut self, name: &str, from: Buf) {
@@ -102,15 +145,38 @@ impl Forward<'_> {
         }
     }
 
+    /// From what the caller gives to the tokens of block 0.
+    fn input(&mut self, weights: &Weights<Buf>) -> Result<()> {
+        let batch = self.request.batch;
+        match (&self.config.input, self.request.size, &weights.patch) {
+            (Input::Image(patches), Size::Image(image), Some(projection)) => self.embeddings(patches, projection, weights, image),
+            (..) => {
+                let input = self.recording.input("input", &[batch, self.tokens, self.config.width])?;
+                if self.request.masked {
+                    self.mask = Some(self.recording.input("key_padding_mask", &[batch, self.tokens])?);
+                }
+                kernels::embed(&mut self.recording, "embed".to_owned(), input, None, None, self.scratch.stream)
+            }
+        }
+    }
+
     /// Patches, prefix tokens and positions (Dosovitskiy et al. 2021, equation 1).
-    fn embeddings(&mut self, weights: &Weights<Buf>) -> Result<()> {
+    fn embeddings(&mut self, patches: &Patches, projection: &Linear<Buf>, weights: &Weights<Buf>, image: [usize; 2]) -> Result<()> {
+        let pixels = self.recording.input("pixel_values", &[self.request.batch, patches.channels, image[0], image[1]])?;
+        let map = match &weights.backbone {
+            None => pixels,
+            Some(backbone) => backbone::record(&mut self.recording, backbone, pixels)?,
+        };
+        if weights.backbone.is_some() {
+            self.save("backbone", map);
+        }
         let (config, recording) = (self.config, &mut self.recording);
         let Scratch { stream, normed, .. } = self.scratch;
-        let pixels = recording.input("pixel_values", &[self.batch, config.channels, config.image[0], config.image[1]])?;
-        let patches = recording.scratch("patches", &[self.batch, config.patches(), config.width])?;
-        kernels::patchify(recording, "patchify".to_owned(), pixels, weights.patch.pair(), config.patch, patches)?;
+        let grid = patches.grid(image);
+        let projected = recording.scratch("patches", &[self.request.batch, grid[0] * grid[1], config.width])?;
+        kernels::patchify(recording, "patchify".to_owned(), map, projection.pair(), patches.size, grid, projected)?;
         let embedded = if config.pre_norm { normed } else { stream };
-        kernels::embed(recording, "embed".to_owned(), patches, weights.prefix, weights.position, embedded)?;
+        kernels::embed(recording, "embed".to_owned(), projected, weights.prefix, self.tables.position, embedded)?;
         if let Some(norm) = &weights.pre_norm {
             kernels::layernorm(recording, "pre_norm".to_owned(), embedded, norm.pair(), stream, config.epsilon)?;
         }
@@ -118,72 +184,72 @@ impl Forward<'_> {
         Ok(())
     }
 
-    /// One pre-norm encoder block (Dosovitskiy et al. 2021, equations 2 and 3).
+    /// One encoder block, from the stream to the stream: normalised before each half (Dosovitskiy et al. 2021,
+    /// equations 2 and 3), or after each residual sum (Vaswani et al. 2017, section 3.1).
     fn block(&mut self, i: usize, weights: &Block<Buf>) -> Result<()> {
-        let wants_attention = self.wants(&format!("attn.{i}"));
-        let (config, recording) = (self.config, &mut self.recording);
-        let Scratch { stream, normed, qkv, attended, hidden } = self.scratch;
         let label = |step: &str| format!("block{i}.{step}");
-        let residual = |scale: Option<Buf>| scale.map_or(Epilogue::Residual, Epilogue::ScaledResidual);
-
-        kernels::layernorm(recording, label("norm1"), stream, weights.norm1.pair(), normed, config.epsilon)?;
-        kernels::matmul(recording, label("qkv"), normed, weights.qkv.pair(), Epilogue::Bias, qkv)?;
-        if wants_attention {
-            let (shape, scratch) = ([self.batch, config.heads, config.tokens(), config.tokens()], &mut self.probabilities);
-            let p = *match scratch {
-                Some(p) => p,
-                None => scratch.insert(recording.scratch("attention probabilities", &shape)?),
-            };
-            kernels::attention_naive_probabilities(recording, label("probabilities"), qkv, p)?;
-            recording.save(format!("attn.{i}"), p);
+        let Scratch { stream, normed, .. } = self.scratch;
+        let epsilon = self.config.epsilon;
+        match self.config.norm_order {
+            NormOrder::Pre => {
+                kernels::layernorm(&mut self.recording, label("norm1"), stream, weights.norm1.pair(), normed, epsilon)?;
+                self.attention(i, weights, normed, stream)?;
+                kernels::layernorm(&mut self.recording, label("norm2"), stream, weights.norm2.pair(), normed, epsilon)?;
+                self.mlp(i, weights, normed, stream)?;
+            }
+            NormOrder::Post => {
+                self.attention(i, weights, stream, stream)?;
+                kernels::layernorm(&mut self.recording, label("norm1"), stream, weights.norm1.pair(), normed, epsilon)?;
+                self.mlp(i, weights, normed, normed)?;
+                kernels::layernorm(&mut self.recording, label("norm2"), normed, weights.norm2.pair(), stream, epsilon)?;
+            }
         }
-        kernels::attention(recording, label("attention"), qkv, config.heads, attended)?;
-        kernels::matmul(recording, label("projection"), attended, weights.projection.pair(), residual(weights.scale1), stream)?;
-        kernels::layernorm(recording, label("norm2"), stream, weights.norm2.pair(), normed, config.epsilon)?;
-        kernels::matmul(recording, label("mlp1"), normed, weights.mlp1.pair(), Epilogue::Activation(config.activation), hidden)?;
-        kernels::matmul(recording, label("mlp2"), hidden, weights.mlp2.pair(), residual(weights.scale2), stream)?;
         self.save(&format!("hidden.{i}"), stream);
         Ok(())
     }
 
-    /// From the last block's tokens to class probabilities (Dosovitskiy et al. 2021, equation 4).
-    fn head(&mut self, weights: &Weights<Buf>) -> Result<()> {
-        let config = self.config;
-        let Scratch { stream, normed, .. } = self.scratch;
-        let tokens = match &weights.norm {
-            None => stream,
-            Some(norm) => {
-                kernels::layernorm(&mut self.recording, "norm".to_owned(), stream, norm.pair(), normed, config.epsilon)?;
-                normed
-            }
-        };
-        self.save("tokens", tokens);
-
-        let pooled_range = match config.pooling {
-            Pooling::First => 0..1,
-            Pooling::MeanFrom(first) => first..config.tokens(),
-        };
-        let mut features = self.recording.scratch("pooled", &[self.batch, config.width])?;
-        kernels::pool(&mut self.recording, "pool".to_owned(), tokens, pooled_range, features)?;
-        if let Some(norm) = &weights.pool_norm {
-            let pooled = std::mem::replace(&mut features, self.recording.scratch("pool_norm", &[self.batch, config.width])?);
-            kernels::layernorm(&mut self.recording, "pool_norm".to_owned(), pooled, norm.pair(), features, config.epsilon)?;
+    /// Adds the attention of `from` to `onto`.
+    fn attention(&mut self, i: usize, weights: &Block<Buf>, from: Buf, onto: Buf) -> Result<()> {
+        let wants_attention = self.wants(&format!("attn.{i}"));
+        let label = |step: &str| format!("block{i}.{step}");
+        let (config, recording) = (self.config, &mut self.recording);
+        let Scratch { qkv, attended, .. } = self.scratch;
+        kernels::matmul(recording, label("qkv"), from, weights.qkv.pair(), Epilogue::Bias, qkv)?;
+        if let Some(norm) = &weights.qk_norm {
+            kernels::qk_norm(recording, label("qk_norm"), qkv, norm.query.pair(), norm.key.pair(), config.heads, config.epsilon)?;
         }
-        if let (Some(dense), Some(pooler)) = (&weights.pooler, config.pooler) {
-            let pooled = std::mem::replace(&mut features, self.recording.scratch("pooler", &[self.batch, pooler.width])?);
-            kernels::matmul(&mut self.recording, "pooler".to_owned(), pooled, dense.pair(), Epilogue::Activation(pooler.activation), features)?;
+        if let Some(angles) = self.tables.rotary {
+            kernels::rotary(recording, label("rotary"), qkv, angles, config.heads)?;
         }
-        self.save("features", features);
-
-        let Some(head) = &weights.head else { return Ok(()) };
-        let logits = self.recording.scratch("logits", &[self.batch, config.classes])?;
-        kernels::matmul(&mut self.recording, "head".to_owned(), features, head.pair(), Epilogue::Bias, logits)?;
-        self.save("logits", logits);
-        if self.wants("probabilities") {
-            let probabilities = self.recording.scratch("probabilities", &[self.batch, config.classes])?;
-            kernels::softmax(&mut self.recording, "softmax".to_owned(), logits, probabilities)?;
-            self.save("probabilities", probabilities);
+        if wants_attention {
+            let shape = [self.request.batch, config.heads, self.tokens, self.tokens];
+            let p = match self.probabilities {
+                Some(p) => p,
+                None => *self.probabilities.insert(recording.scratch("attention probabilities", &shape)?),
+            };
+            kernels::attention_naive_probabilities(recording, label("probabilities"), qkv, p)?;
+            recording.save(format!("attn.{i}"), p);
         }
-        Ok(())
+        kernels::attention(recording, label("attention"), qkv, config.heads, self.mask, attended)?;
+        kernels::matmul(recording, label("projection"), attended, weights.projection.pair(), residual(weights.scale1), onto)
     }
+
+    /// Adds the MLP of `from` to `onto`.
+    fn mlp(&mut self, i: usize, weights: &Block<Buf>, from: Buf, onto: Buf) -> Result<()> {
+        let label = |step: &str| format!("block{i}.{step}");
+        let (activation, recording) = (self.config.activation, &mut self.recording);
+        let Scratch { gated, hidden, .. } = self.scratch;
+        match gated {
+            None => kernels::matmul(recording, label("mlp1"), from, weights.mlp1.pair(), Epilogue::Activation(activation), hidden)?,
+            Some(gated) => {
+                kernels::matmul(recording, label("mlp1"), from, weights.mlp1.pair(), Epilogue::Bias, gated)?;
+                kernels::gate(recording, label("gate"), gated, activation, hidden)?;
+            }
+        }
+        kernels::matmul(recording, label("mlp2"), hidden, weights.mlp2.pair(), residual(weights.scale2), onto)
+    }
+}
+
+fn residual(scale: Option<Buf>) -> Epilogue {
+    scale.map_or(Epilogue::Residual, Epilogue::ScaledResidual)
 }

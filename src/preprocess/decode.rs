@@ -91,23 +91,29 @@ fn message(error: &ImageError) -> String {
     }
 }
 
-/// Alpha is dropped, as Pillow's `convert` does it. 16-bit levels keep their upper byte, as Pillow does it for
-/// colour; its clipping of 16-bit grey to 255 is a mistake that no viewer makes.
+/// 16-bit levels keep their upper byte, as Pillow does it for colour; its clipping of 16-bit grey to 255 is a mistake
+/// that no viewer makes.
 fn picture(image: DynamicImage) -> Picture {
     let (width, height) = (image.width() as usize, image.height() as usize);
-    let high = |level: u16| (level >> 8) as u8;
+    let high = |levels: Vec<u16>| -> Vec<u8> { levels.into_iter().map(|level| (level >> 8) as u8).collect() };
     let (channels, data) = match image {
         DynamicImage::ImageLuma8(grey) => (1, grey.into_raw()),
-        DynamicImage::ImageLumaA8(grey) => (1, without_last(grey.into_raw(), 2)),
+        DynamicImage::ImageLumaA8(grey) => (2, grey.into_raw()),
         DynamicImage::ImageRgb8(rgb) => (3, rgb.into_raw()),
-        DynamicImage::ImageRgba8(rgba) => (3, without_last(rgba.into_raw(), 4)),
-        DynamicImage::ImageLuma16(grey) => (1, grey.into_raw().into_iter().map(high).collect()),
-        DynamicImage::ImageLumaA16(grey) => (1, grey.into_raw().chunks_exact(2).map(|pixel| high(pixel[0])).collect()),
-        DynamicImage::ImageRgb16(rgb) => (3, rgb.into_raw().into_iter().map(high).collect()),
-        DynamicImage::ImageRgba16(rgba) => (3, rgba.into_raw().chunks_exact(4).flat_map(|pixel| [0, 1, 2].map(|i| high(pixel[i]))).collect()),
+        DynamicImage::ImageRgba8(rgba) => (4, rgba.into_raw()),
+        DynamicImage::ImageLuma16(grey) => (1, high(grey.into_raw())),
+        DynamicImage::ImageLumaA16(grey) => (2, high(grey.into_raw())),
+        DynamicImage::ImageRgb16(rgb) => (3, high(rgb.into_raw())),
+        DynamicImage::ImageRgba16(rgba) => (4, high(rgba.into_raw())),
         other => (3, other.into_rgb8().into_raw()),
     };
-    Picture { width, height, channels, data }
+    match channels {
+        2 | 4 => {
+            let alpha = data.iter().skip(channels - 1).step_by(channels).copied().collect();
+            Picture { width, height, channels: channels - 1, data: without_last(data, channels), alpha: Some(alpha) }
+        }
+        _ => Picture { width, height, channels, data, alpha: None },
+    }
 }
 
 /// Drops every `channels`-th value, in place.

@@ -10,10 +10,10 @@ mod resample;
 #[cfg(feature = "image")]
 pub use decode::{decode, open};
 
-use crate::config::{Crop, CropRounding, Preprocess, Resize};
+use crate::config::{Alpha, Crop, CropRounding, Levels, Preprocess, Resize};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
-use resample::{Window, resample};
+use resample::{Level, Raster, Window, resample};
 use std::borrow::Cow;
 
 /// The most pixels of a result, 8192 x 8192: a made-up size in a configuration must not take the memory.
@@ -30,17 +30,19 @@ pub struct Picture {
     pub channels: usize,
     /// height · width · channels values.
     pub data: Vec<u8>,
+    /// How much of the picture is seen, height · width values from 0 to 255, where it is transparent somewhere.
+    pub alpha: Option<Vec<u8>>,
 }
 
 impl Picture {
-    /// A picture of the given values.
+    /// An opaque picture of the given values.
     ///
     /// # Errors
     /// If there are not height · width · channels of them, or none.
     pub fn new([height, width]: [usize; 2], channels: usize, data: Vec<u8>) -> Result<Picture> {
         let count = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(channels));
         match count == Some(data.len()) && !data.is_empty() {
-            true => Ok(Picture { width, height, channels, data }),
+            true => Ok(Picture { width, height, channels, data, alpha: None }),
             false => Err(Error::Argument(format!(
                 "a picture of {width} x {height} pixels and {channels} channels cannot be made of {} values",
                 data.len()
@@ -48,12 +50,22 @@ impl Picture {
         }
     }
 
-    /// As many channels as a model takes; grey from RGB is Pillow's `convert("L")` (ITU-R 601-2 luma).
-    fn with_channels(&self, channels: usize) -> Result<Cow<'_, Picture>> {
+    /// The levels as a model takes them: laid on white or not, with as many channels; grey from RGB is Pillow's
+    /// `convert("L")` (ITU-R 601-2 luma).
+    fn prepared(&self, alpha: Alpha, channels: usize) -> Result<Raster<u8>> {
+        let levels: Cow<'_, [u8]> = match (&self.alpha, alpha) {
+            (Some(cover), Alpha::OnWhite) => self
+                .data
+                .chunks_exact(self.channels)
+                .zip(cover)
+                .flat_map(|(pixel, &cover)| pixel.iter().map(move |&level| on_white(level, cover)))
+                .collect(),
+            _ => Cow::Borrowed(&self.data),
+        };
         let data = match (self.channels, channels) {
-            (from, to) if from == to => return Ok(Cow::Borrowed(self)),
-            (1, 3) => self.data.iter().flat_map(|&grey| [grey; 3]).collect(),
-            (3, 1) => self.data.chunks_exact(3).map(luma).collect(),
+            (from, to) if from == to => levels.into_owned(),
+            (1, 3) => levels.iter().flat_map(|&grey| [grey; 3]).collect(),
+            (3, 1) => levels.chunks_exact(3).map(luma).collect(),
             _ => {
                 return Err(Error::Argument(format!(
                     "the model takes {channels} channels, a picture has {}; give it pixel_values through `forward`",
@@ -61,8 +73,15 @@ impl Picture {
                 )));
             }
         };
-        Ok(Cow::Owned(Picture { channels, data, ..*self }))
+        Ok(Raster { width: self.width, height: self.height, channels, data })
     }
+}
+
+/// A level laid on white, as Pillow's `alpha_composite` rounds it.
+fn on_white(level: u8, cover: u8) -> u8 {
+    let (level, cover) = (u32::from(level), u32::from(cover));
+    let sum = (level * cover + 255 * (255 - cover)) * 128 + (0x80 << 7);
+    ((((sum >> 8) + sum) >> 8) >> 7) as u8
 }
 
 fn luma(rgb: &[u8]) -> u8 {
@@ -76,7 +95,22 @@ impl Preprocess {
     /// # Errors
     /// If the picture's channels cannot be turned into the model's.
     pub fn apply(&self, picture: &Picture) -> Result<Tensor> {
-        let picture = picture.with_channels(self.channels)?;
+        let picture = picture.prepared(self.alpha, self.channels)?;
+        match self.resizes {
+            Levels::Rounded => {
+                let table: Vec<f32> = (0..=255).map(|level| (f64::from(level) * self.scale) as f32).collect();
+                self.framed(&picture, |level: u8| table[usize::from(level)])
+            }
+            Levels::Scaled => {
+                let scaled = |level: &u8| (f64::from(*level) * self.scale) as f32;
+                let data = picture.data.iter().map(scaled).collect();
+                self.framed(&Raster { data, width: picture.width, height: picture.height, channels: picture.channels }, |value: f32| value)
+            }
+        }
+    }
+
+    /// Resizes, crops and normalises; `scaled` is what becomes of a level before it is normalised.
+    fn framed<L: Level>(&self, picture: &Raster<L>, scaled: impl Fn(L) -> f32) -> Result<Tensor> {
         let size = resized(self.resize, [picture.height, picture.width]);
         let framed = self.crop.as_ref().map_or_else(|| Frame::whole(size), |crop| Frame::new(crop, size));
         let [height, width] = framed.size;
@@ -85,26 +119,22 @@ impl Preprocess {
         if height.checked_mul(width).is_none_or(|pixels| pixels > LARGEST_RESULT) {
             return Err(too_large(&format!("pixel_values of {width} x {height}, more than is supported")));
         }
-        let window = resample(&picture, size, framed.window, self.filter).ok_or_else(|| too_large("an intermediate picture that is too long"))?;
+        let window = resample(picture, size, framed.window, self.filter).ok_or_else(|| too_large("an intermediate picture that is too long"))?;
         let fill = self.crop.as_ref().map_or([0; 3], |crop| crop.fill);
         let mut values = Vec::with_capacity(self.channels * height * width);
         for channel in 0..self.channels {
-            let table: Vec<f32> = (0..=255).map(|level| self.normalised(level, channel)).collect();
+            // Each step is rounded to f32, as in the references.
+            let normalised = |value: f32| (value - self.mean[channel]) / self.std[channel];
             let plane = values.len();
-            values.resize(plane + height * width, table[usize::from(fill[channel.min(2)])]);
+            values.resize(plane + height * width, normalised((f64::from(fill[channel.min(2)]) * self.scale) as f32));
             for (y, row) in window.data.chunks_exact(window.width * self.channels).enumerate() {
                 let line = &mut values[plane + (framed.offset[0] + y) * width + framed.offset[1]..];
                 for (value, pixel) in line.iter_mut().zip(row.chunks_exact(self.channels)) {
-                    *value = table[usize::from(pixel[channel])];
+                    *value = normalised(scaled(pixel[channel]));
                 }
             }
         }
         Tensor::new([1, self.channels, height, width], values)
-    }
-
-    /// The value of a level from 0 to 255; each step is rounded to f32, as in the references.
-    fn normalised(&self, level: u8, channel: usize) -> f32 {
-        ((f64::from(level) * self.scale) as f32 - self.mean[channel]) / self.std[channel]
     }
 }
 
@@ -164,6 +194,11 @@ fn placed(rounding: CropRounding, picture: usize, crop: usize) -> (usize, usize,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_transparent_turns_white() {
+        assert_eq!([on_white(10, 0), on_white(10, 255), on_white(0, 128), on_white(255, 77)], [255, 10, 127, 255]);
+    }
 
     #[test]
     fn sizes_follow_the_references_rounding() {

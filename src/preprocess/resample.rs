@@ -1,8 +1,66 @@
-//! Pillow's 8-bit resampling, bit for bit.
+//! Pillow's 8-bit resampling, bit for bit; and the same in f32, without rounding, as torch does it with `antialias=True`.
 
-use super::Picture;
 use crate::config::Filter;
-use crate::filter::taps;
+use crate::filter::{taps, taps_f32};
+use std::ops::Range;
+
+/// Levels of a picture, rows from the top, channels interleaved.
+#[derive(Debug)]
+pub struct Raster<L> {
+    pub width: usize,
+    pub height: usize,
+    pub channels: usize,
+    pub data: Vec<L>,
+}
+
+/// What a picture is made of.
+pub trait Level: Copy {
+    /// A factor in a sum of levels.
+    type Weight: Copy;
+
+    /// The weights of a pixel's neighbours, and the first of them.
+    fn taps(filter: Filter, from: usize, scale: f64, i: usize) -> (usize, Vec<f64>);
+
+    /// Keeps as much of a weight as is needed.
+    fn weight(exact: f64) -> Self::Weight;
+
+    /// The weighted sum, in order.
+    fn sum(weights: &[Self::Weight], levels: impl Iterator<Item = Self>) -> Self;
+}
+
+impl Level for u8 {
+    type Weight = i32;
+
+    fn taps(filter: Filter, from: usize, scale: f64, i: usize) -> (usize, Vec<f64>) {
+        taps(filter, from, scale, i)
+    }
+
+    fn weight(exact: f64) -> i32 {
+        let scaled = exact * f64::from(1 << PRECISION);
+        (scaled + 0.5f64.copysign(scaled)) as i32
+    }
+
+    fn sum(weights: &[i32], levels: impl Iterator<Item = u8>) -> u8 {
+        let sum: i32 = weights.iter().zip(levels).map(|(weight, level)| weight * i32::from(level)).sum();
+        ((sum + (1 << (PRECISION - 1))) >> PRECISION).clamp(0, 255) as u8
+    }
+}
+
+impl Level for f32 {
+    type Weight = f32;
+
+    fn taps(filter: Filter, from: usize, scale: f64, i: usize) -> (usize, Vec<f64>) {
+        taps_f32(filter, from, scale, i)
+    }
+
+    fn weight(exact: f64) -> f32 {
+        exact as f32
+    }
+
+    fn sum(weights: &[f32], levels: impl Iterator<Item = f32>) -> f32 {
+        weights.iter().zip(levels).map(|(weight, level)| weight * level).sum()
+    }
+}
 
 /// A stretch of the resized picture.
 #[derive(Clone, Copy, Debug)]
@@ -24,14 +82,14 @@ const LARGEST_NEAREST: usize = 1 << 24;
 
 /// Resizes `picture` to `[height, width]` and gives `window` of the result; nothing if the picture is so
 /// long and thin that what lies between the passes would be larger than the picture by far.
-pub fn resample(picture: &Picture, [height, width]: [usize; 2], window: Window, filter: Filter) -> Option<Picture> {
+pub fn resample<L: Level>(picture: &Raster<L>, [height, width]: [usize; 2], window: Window, filter: Filter) -> Option<Raster<L>> {
     if filter == Filter::Nearest && (window.top + window.height).max(window.left + window.width) > LARGEST_NEAREST {
         return None;
     }
-    let rows = Taps::new(picture.height, height, window.top..window.top + window.height, filter);
-    let columns = Taps::new(picture.width, width, window.left..window.left + window.width, filter);
+    let rows = taps_of::<L>(picture.height, height, window.top..window.top + window.height, filter);
+    let columns = taps_of::<L>(picture.width, width, window.left..window.left + window.width, filter);
     // The horizontal pass is needed for those rows only that the vertical one reads.
-    let needed = rows.inputs();
+    let needed = inputs(&rows);
     if needed.len() * window.width * picture.channels > LARGEST_INTERMEDIATE {
         return None;
     }
@@ -39,73 +97,60 @@ pub fn resample(picture: &Picture, [height, width]: [usize; 2], window: Window, 
     Some(vertical(&across, &rows, needed.start))
 }
 
-fn horizontal(picture: &Picture, columns: &Taps, rows: std::ops::Range<usize>) -> Picture {
+fn horizontal<L: Level>(picture: &Raster<L>, columns: &[Tap<L>], rows: Range<usize>) -> Raster<L> {
     let channels = picture.channels;
-    let mut data = Vec::with_capacity(rows.len() * columns.0.len() * channels);
+    let mut data = Vec::with_capacity(rows.len() * columns.len() * channels);
     for y in rows.clone() {
         let row = &picture.data[y * picture.width * channels..][..picture.width * channels];
-        for tap in &columns.0 {
+        for tap in columns {
             let pixels = row[tap.first * channels..].chunks_exact(channels);
-            data.extend((0..channels).map(|channel| tap.sum(pixels.clone().map(|pixel| pixel[channel]))));
+            data.extend((0..channels).map(|channel| L::sum(&tap.weights, pixels.clone().map(|pixel| pixel[channel]))));
         }
     }
-    Picture { width: columns.0.len(), height: rows.len(), channels, data }
+    Raster { width: columns.len(), height: rows.len(), channels, data }
 }
 
 /// `picture` begins at row `first` of the one that `rows` counts from.
-fn vertical(picture: &Picture, rows: &Taps, first: usize) -> Picture {
+fn vertical<L: Level>(picture: &Raster<L>, rows: &[Tap<L>], first: usize) -> Raster<L> {
     let stride = picture.width * picture.channels;
-    let mut data = Vec::with_capacity(rows.0.len() * stride);
-    for tap in &rows.0 {
+    let mut data = Vec::with_capacity(rows.len() * stride);
+    for tap in rows {
         let from = &picture.data[(tap.first - first) * stride..];
-        data.extend((0..stride).map(|column| tap.sum(from[column..].iter().step_by(stride).copied())));
+        data.extend((0..stride).map(|column| L::sum(&tap.weights, from[column..].iter().step_by(stride).copied())));
     }
-    Picture { height: rows.0.len(), data, ..*picture }
+    Raster { width: picture.width, height: rows.len(), channels: picture.channels, data }
 }
 
-/// For each pixel of the result, along one axis, what it is made of.
-struct Taps(Vec<Tap>);
-
-struct Tap {
+/// What a pixel of the result is made of, along one axis.
+struct Tap<L: Level> {
     first: usize,
-    weights: Vec<i32>,
+    weights: Vec<L::Weight>,
 }
 
-impl Tap {
-    fn sum(&self, levels: impl Iterator<Item = u8>) -> u8 {
-        let sum: i32 = self.weights.iter().zip(levels).map(|(weight, level)| weight * i32::from(level)).sum();
-        ((sum + (1 << (PRECISION - 1))) >> PRECISION).clamp(0, 255) as u8
+/// What each pixel of a window of the result is made of.
+fn taps_of<L: Level>(from: usize, to: usize, window: Range<usize>, filter: Filter) -> Vec<Tap<L>> {
+    let whole = |first| Tap { first, weights: vec![L::weight(1.0)] };
+    let scale = from as f64 / to as f64;
+    match filter {
+        _ if from == to => window.map(whole).collect(),
+        // Pillow adds the scale up pixel by pixel, and its rounding errors decide which neighbour is taken.
+        Filter::Nearest => {
+            let places = std::iter::successors(Some(0.5 * scale), |place| Some(place + scale));
+            places.take(window.end).skip(window.start).map(|place| whole((place as usize).min(from - 1))).collect()
+        }
+        _ => {
+            let tap = |i| {
+                let (first, weights) = L::taps(filter, from, scale, i);
+                Tap { first, weights: weights.into_iter().map(L::weight).collect() }
+            };
+            window.map(tap).collect()
+        }
     }
 }
 
-impl Taps {
-    fn new(from: usize, to: usize, window: std::ops::Range<usize>, filter: Filter) -> Taps {
-        let whole = |first| Tap { first, weights: vec![1 << PRECISION] };
-        let scale = from as f64 / to as f64;
-        Taps(match filter {
-            _ if from == to => window.map(whole).collect(),
-            // Pillow adds the scale up pixel by pixel, and its rounding errors decide which neighbour is taken.
-            Filter::Nearest => {
-                let places = std::iter::successors(Some(0.5 * scale), |place| Some(place + scale));
-                places.take(window.end).skip(window.start).map(|place| whole((place as usize).min(from - 1))).collect()
-            }
-            _ => window.map(|i| tap(from, scale, i, filter)).collect(),
-        })
-    }
-
-    /// The pixels that are read.
-    fn inputs(&self) -> std::ops::Range<usize> {
-        let start = self.0.iter().map(|tap| tap.first).min().unwrap_or(0);
-        let end = self.0.iter().map(|tap| tap.first + tap.weights.len()).max().unwrap_or(0);
-        start..end
-    }
-}
-
-fn tap(from: usize, scale: f64, i: usize, filter: Filter) -> Tap {
-    let (first, weights) = taps(filter, from, scale, i);
-    let fixed = |weight: f64| {
-        let scaled = weight * f64::from(1 << PRECISION);
-        (scaled + 0.5f64.copysign(scaled)) as i32
-    };
-    Tap { first, weights: weights.into_iter().map(fixed).collect() }
+/// The pixels that are read.
+fn inputs<L: Level>(taps: &[Tap<L>]) -> Range<usize> {
+    let start = taps.iter().map(|tap| tap.first).min().unwrap_or(0);
+    let end = taps.iter().map(|tap| tap.first + tap.weights.len()).max().unwrap_or(0);
+    start..end
 }

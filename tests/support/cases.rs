@@ -5,7 +5,7 @@ use super::reference::{self, wide};
 use super::replay::poison;
 use super::rng::Rng;
 use vitraux::config::Activation;
-use vitraux::kernels::{self, Epilogue};
+use vitraux::kernels::{self, After, Epilogue};
 use vitraux::record::{Buf, Limits, Recording};
 
 type Record = Box<dyn Fn(&mut Recording, &[Buf], Buf) -> vitraux::Result<()>>;
@@ -17,7 +17,7 @@ pub struct Case {
     pub name: String,
     /// The kernel that it tests.
     pub kernel: &'static str,
-    /// The shape of each input, and the range (-r to r) of its values.
+    /// The shape of each input, and the range (-r to r) of its values; [`MASK`] stands for a mask `[B, N]`.
     inputs: Vec<(Vec<usize>, f32)>,
     /// The shape of the result.
     pub output: Vec<usize>,
@@ -27,6 +27,15 @@ pub struct Case {
     terms: usize,
     /// Floating-point operations.
     pub flops: u64,
+}
+
+/// In place of a range: a mask of 0 and 1.
+const MASK: f32 = 0.0;
+
+/// 1 for about half of the tokens, but not for all of a sequence: a token of each, every time another one, stays.
+fn mask(units: &[f32], tokens: usize) -> Vec<f32> {
+    let ignored = |(i, unit): (usize, &f32)| f32::from(u8::from(*unit > 0.0 && i % tokens != i / tokens * 5 % tokens));
+    units.iter().enumerate().map(ignored).collect()
 }
 
 impl Case {
@@ -45,7 +54,10 @@ impl Case {
     /// The inputs' values, always the same for a case.
     pub fn values(&self) -> Vec<Vec<f32>> {
         let mut rng = Rng::new(&self.name);
-        let mut input = |(shape, range): &(Vec<usize>, f32)| rng.units(shape.iter().product()).iter().map(|value| value * range).collect();
+        let mut input = |(shape, range): &(Vec<usize>, f32)| match rng.units(shape.iter().product()) {
+            units if *range == MASK => mask(&units, shape[1]),
+            units => units.iter().map(|value| value * range).collect(),
+        };
         self.inputs.iter().map(&mut input).collect()
     }
 
@@ -79,13 +91,23 @@ pub fn all() -> Vec<Case> {
     }
     cases.extend([matmul_naive([1, 1, 1]), matmul_naive([65, 63, 17]), matmul_naive([10, 30, 100])]);
     cases.extend([
-        patchify([2, 3, 32, 32], [16, 16], 64),
-        patchify([1, 3, 35, 35], [7, 7], 160),
-        patchify([3, 1, 40, 70], [8, 14], 65),
-        patchify([1, 5, 29, 33], [8, 8], 10),
-        patchify([1, 3, 4, 4], [4, 4], 1),
+        patchify([2, 3, 32, 32], [16, 16], false, 64),
+        patchify([1, 3, 35, 35], [7, 7], false, 160),
+        patchify([3, 1, 40, 70], [8, 14], false, 65),
+        patchify([1, 5, 29, 33], [8, 8], false, 10),
+        patchify([1, 5, 29, 33], [8, 8], true, 10),
+        patchify([2, 2, 17, 9], [4, 6], true, 33),
+        patchify([1, 3, 4, 4], [4, 4], false, 1),
     ]);
-    cases.extend([embed(2, 5, 1, 0, 48), embed(1, 16, 0, 0, 10), embed(3, 9, 1, 1, 33), embed(2, 20, 5, 4, 36), embed(1, 197, 1, 0, 192)]);
+    cases.extend([
+        embed(2, 5, 1, 0, 48),
+        embed(1, 16, 0, 0, 10),
+        embed(3, 9, 1, 1, 33),
+        embed(2, 20, 5, 4, 36),
+        embed(1, 197, 1, 0, 192),
+        embed(2, 7, 5, 7, 12),
+        embed(2, 6, 0, 6, 9),
+    ]);
     cases.extend([layernorm(1, 1, 1e-6), layernorm(3, 64, 1e-6), layernorm(70, 65, 1e-12), layernorm(197, 768, 1e-6), layernorm(2, 30, 1e-5)]);
     for [batch, tokens, heads, head] in
         [[1, 2, 1, 16], [2, 65, 3, 16], [1, 64, 2, 64], [1, 33, 1, 72], [2, 26, 2, 80], [1, 130, 1, 128], [1, 17, 3, 10], [1, 1, 2, 8]]
@@ -96,7 +118,25 @@ pub fn all() -> Vec<Case> {
     cases.push(attention(1, 40, 2, 16, 12.0));
     // A single score far below 0: exp underflows unless it is the maximum that is subtracted.
     cases.push(attention(2, 1, 4, 16, 20.0));
-    cases.extend([pool(2, 5, 7, 0..1), pool(1, 197, 192, 1..197), pool(3, 9, 65, 2..9)]);
+    cases.extend([pool(2, 5, 7, 0..1, 1), pool(1, 197, 192, 1..197, 1), pool(3, 9, 65, 2..9, 1), pool(2, 9, 33, 1..9, 2)]);
+    cases.extend([convolution([2, 3, 17, 22], [10, 7, 2]), convolution([1, 65, 9, 8], [70, 3, 1]), convolution([2, 8, 7, 9], [64, 1, 2])]);
+    cases.extend([convolution([1, 64, 8, 8], [64, 3, 2]), convolution([3, 5, 6, 11], [3, 1, 1]), convolution([1, 1, 1, 1], [1, 3, 2])]);
+    for shape in [[2, 64, 5, 7], [1, 32, 1, 1], [1, 96, 9, 8], [3, 8, 2, 3]] {
+        cases.extend(groupnorms(shape, shape[1].min(32)));
+    }
+    cases.extend([max_pool([2, 3, 9, 8], 3, 2), max_pool([1, 5, 16, 17], 3, 2), max_pool([1, 1, 1, 1], 3, 2), max_pool([1, 2, 7, 7], 2, 1)]);
+    cases.extend([qk_norm(2, 5, 3, 16), qk_norm(1, 1, 1, 64), qk_norm(3, 33, 2, 10)]);
+    cases.extend([rotary(2, 9, 5, 3, 16), rotary(1, 6, 0, 1, 64), rotary(3, 20, 1, 2, 12)]);
+    cases.extend([masked(1, 2, 1, 16, 1.0), masked(2, 65, 3, 16, 1.0), masked(3, 130, 1, 72, 1.0), masked(2, 40, 2, 10, 12.0)]);
+    cases.extend([attention_pool(2, 9, 0, 3, 16, 2.0), attention_pool(1, 197, 5, 2, 72, 2.0), attention_pool(3, 130, 1, 1, 130, 2.0)]);
+    cases.extend([attention_pool(2, 65, 0, 2, 64, 2.0), attention_pool(1, 64, 0, 1, 16, 1.0)]);
+    // A single score far below 0, as for `attention`.
+    cases.push(attention_pool(2, 2, 1, 4, 16, 20.0));
+    for activation in [Activation::Silu, Activation::Gelu] {
+        cases.extend([gate(3, 8, activation), gate(65, 130, activation), gate(1, 1, activation)]);
+    }
+    cases.extend([unit(1, 1), unit(5, 24), unit(70, 130)]);
+    cases.extend([average(1), average(64), average(1000)]);
     cases.extend([softmax(1, 1, 1.0), softmax(3, 10, 5.0), softmax(2, 1000, 200.0), softmax(70, 65, 1.0)]);
     cases
 }
@@ -111,24 +151,31 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         cases.push(matmul_naive([size(1, 70), size(1, 70), size(1, 70)]));
         let patch = [size(1, 17), size(1, 17)];
         let image = [patch[0] * size(1, 5) + size(0, patch[0] - 1), patch[1] * size(1, 5) + size(0, patch[1] - 1)];
-        cases.push(patchify([size(1, 3), size(1, 5), image[0], image[1]], patch, size(1, 140)));
+        cases.push(patchify([size(1, 3), size(1, 5), image[0], image[1]], patch, size(0, 1) == 1, size(1, 140)));
         let prefix = size(0, 5);
         cases.push(embed(size(1, 3), prefix + size(1, 40), prefix, size(0, prefix), size(1, 90)));
         cases.push(layernorm(size(1, 90), size(2, 300), 1e-6));
         let [batch, tokens, heads, head] = [size(1, 3), size(2, 150), size(1, 4), size(1, 130)];
         cases.extend([attention(batch, tokens, heads, head, 1.0), probabilities(batch, tokens, heads, head), values(batch, tokens, heads, head)]);
-        let (tokens, first) = (size(2, 50), size(0, 1));
-        cases.push(pool(size(1, 4), tokens, size(1, 200), first..size(first + 1, tokens)));
+        let (tokens, first) = (size(2, 50), size(0, 1)); // of the pool, and of what follows
+        cases.push(pool(size(1, 4), tokens, size(1, 200), first..size(first + 1, tokens), size(1, 3)));
         cases.push(softmax(size(1, 90), size(1, 300), 4.0));
+        let map = [size(1, 3), size(1, 40), size(1, 20), size(1, 20)];
+        cases.extend([convolution(map, [size(1, 80), size(1, 7), size(1, 2)]), max_pool(map, size(1, 4), size(1, 3))]);
+        let groups = size(1, 8);
+        cases.extend(groupnorms([size(1, 3), groups * size(1, 5), size(1, 12), size(1, 12)], groups));
+        cases.extend([qk_norm(batch, tokens, heads, size(2, 130)), gate(size(1, 90), size(1, 200), Activation::Silu)]);
+        let prefix = size(0, tokens - 1);
+        cases.extend([rotary(batch, tokens, prefix, heads, 4 * size(1, 20)), attention_pool(batch, tokens, prefix, heads, head, 1.0)]);
+        cases.extend([masked(batch, tokens, heads, head, 1.0), unit(size(1, 90), size(1, 300)), average(size(1, 5000))]);
     }
     cases
 }
 
 /// One case for each epilogue.
 fn matmuls([m, n, k]: [usize; 3]) -> Vec<Case> {
-    let activations = [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Relu, Activation::Tanh];
     let mut cases = vec![matmul("matmul_bias", [m, n, k], "bias", 0, |_, _| Epilogue::Bias, |sum, _, _| sum)];
-    for activation in activations {
+    for activation in Activation::ALL {
         let name = format!("{activation:?}");
         cases.push(matmul(
             "matmul_bias_activation",
@@ -201,20 +248,21 @@ fn matmul_naive([m, n, k]: [usize; 3]) -> Case {
     }
 }
 
-fn patchify(image: [usize; 4], patch: [usize; 2], width: usize) -> Case {
+fn patchify(image: [usize; 4], patch: [usize; 2], pad: bool, width: usize) -> Case {
     let [batch, channels, height, image_width] = image;
-    let count = (height / patch[0]) * (image_width / patch[1]);
+    let grid = [(height, patch[0]), (image_width, patch[1])].map(|(size, patch)| if pad { size.div_ceil(patch) } else { size / patch });
+    let count = grid[0] * grid[1];
     let values = channels * patch[0] * patch[1];
     Case {
-        name: format!("patchify {image:?} by {patch:?} to {width}"),
+        name: format!("patchify {image:?} by {patch:?} to {width}, {grid:?} patches"),
         kernel: "patchify",
         inputs: vec![(image.to_vec(), 1.0), (vec![width, values], 1.0), (vec![width], 1.0)],
         output: vec![batch, count, width],
         record: Box::new(move |recording, inputs, output| {
-            kernels::patchify(recording, "patchify".into(), inputs[0], [inputs[1], inputs[2]], patch, output)
+            kernels::patchify(recording, "patchify".into(), inputs[0], [inputs[1], inputs[2]], patch, grid, output)
         }),
         reference: Box::new(move |inputs| {
-            let rows = reference::patches(&inputs[0], image, patch);
+            let rows = reference::patches(&inputs[0], image, patch, grid);
             reference::matmul(&rows, &inputs[1], &inputs[2], [batch * count, width, values])
         }),
         terms: values,
@@ -226,9 +274,12 @@ fn embed(batch: usize, tokens: usize, prefix: usize, skip: usize, width: usize) 
     Case {
         name: format!("embed {batch} x {tokens} tokens, {prefix} in front, {skip} without position, width {width}"),
         kernel: "embed",
-        inputs: vec![(vec![batch, tokens - prefix, width], 1.0), (vec![prefix.max(1), width], 1.0), (vec![tokens - skip, width], 1.0)],
+        inputs: vec![(vec![batch, tokens - prefix, width], 1.0), (vec![prefix.max(1), width], 1.0), (vec![(tokens - skip).max(1), width], 1.0)],
         output: vec![batch, tokens, width],
-        record: Box::new(|recording, inputs, output| kernels::embed(recording, "embed".into(), inputs[0], inputs[1], inputs[2], output)),
+        record: Box::new(move |recording, inputs, output| {
+            let (front, positions) = ((prefix > 0).then_some(inputs[1]), (tokens > skip).then_some(inputs[2]));
+            kernels::embed(recording, "embed".into(), inputs[0], front, positions, output)
+        }),
         reference: Box::new(move |inputs| {
             let element = |i: usize| {
                 let (b, n, c) = (i / (tokens * width), i / width % tokens, i % width);
@@ -264,8 +315,8 @@ fn attention(batch: usize, tokens: usize, heads: usize, head: usize, range: f32)
         kernel: "attention",
         inputs: vec![(vec![batch, tokens, 3 * heads * head], range)],
         output: vec![batch, tokens, heads * head],
-        record: Box::new(move |recording, inputs, output| kernels::attention(recording, "attention".into(), inputs[0], heads, output)),
-        reference: Box::new(move |inputs| reference::weighted_values(&inputs[0], &reference::probabilities(&inputs[0], sizes), sizes)),
+        record: Box::new(move |recording, inputs, output| kernels::attention(recording, "attention".into(), inputs[0], heads, None, output)),
+        reference: Box::new(move |inputs| reference::weighted_values(&inputs[0], &reference::probabilities(&inputs[0], sizes, &[]), sizes)),
         // An error of the score is an error of its exponential as many times as large as the scores are.
         terms: (head as f32 * range.powi(2)) as usize + tokens,
         flops: 4 * (batch * heads * tokens * tokens * head) as u64,
@@ -280,7 +331,7 @@ fn probabilities(batch: usize, tokens: usize, heads: usize, head: usize) -> Case
         inputs: vec![(vec![batch, tokens, 3 * heads * head], 1.5)],
         output: vec![batch, heads, tokens, tokens],
         record: Box::new(|recording, inputs, output| kernels::attention_naive_probabilities(recording, "probabilities".into(), inputs[0], output)),
-        reference: Box::new(move |inputs| reference::probabilities(&inputs[0], sizes)),
+        reference: Box::new(move |inputs| reference::probabilities(&inputs[0], sizes, &[])),
         terms: head + tokens,
         flops: 2 * (batch * heads * tokens * tokens * head) as u64,
     }
@@ -300,23 +351,234 @@ fn values(batch: usize, tokens: usize, heads: usize, head: usize) -> Case {
     }
 }
 
-fn pool(batch: usize, tokens: usize, width: usize, range: std::ops::Range<usize>) -> Case {
+/// The mean, written side by side to all of `columns` columns.
+fn pool(batch: usize, tokens: usize, width: usize, range: std::ops::Range<usize>, columns: usize) -> Case {
     let mean = range.clone();
     Case {
-        name: format!("pool {batch}x{tokens}x{width} over {range:?}"),
+        name: format!("pool {batch}x{tokens}x{width} over {range:?} into {columns}"),
         kernel: "pool",
         inputs: vec![(vec![batch, tokens, width], 1.0)],
-        output: vec![batch, width],
-        record: Box::new(move |recording, inputs, output| kernels::pool(recording, "pool".into(), inputs[0], range.clone(), output)),
+        output: vec![batch, columns * width],
+        record: Box::new(move |recording, inputs, output| {
+            (0..columns).try_for_each(|column| kernels::pool(recording, "pool".into(), inputs[0], range.clone(), output, column * width))
+        }),
         reference: Box::new(move |inputs| {
             let element = |i: usize| {
-                let sum: f64 = mean.clone().map(|n| inputs[0][(i / width * tokens + n) * width + i % width]).sum();
+                let (b, c) = (i / (columns * width), i % width);
+                let sum: f64 = mean.clone().map(|n| inputs[0][(b * tokens + n) * width + c]).sum();
                 sum / mean.len() as f64
             };
-            (0..batch * width).map(element).collect()
+            (0..batch * columns * width).map(element).collect()
         }),
         terms: tokens,
         flops: (batch * tokens * width) as u64,
+    }
+}
+
+fn convolution(map: [usize; 4], [outputs, size, stride]: [usize; 3]) -> Case {
+    let [batch, channels, height, width] = map;
+    let output = [batch, outputs, height.div_ceil(stride), width.div_ceil(stride)];
+    let values = channels * size * size;
+    Case {
+        name: format!("convolution {map:?} to {outputs} by {size} / {stride}"),
+        kernel: "convolution",
+        inputs: vec![(map.to_vec(), 1.0), (vec![outputs, channels, size, size], 1.0)],
+        output: output.to_vec(),
+        record: Box::new(move |recording, inputs, output| {
+            kernels::convolution(recording, "convolution".into(), inputs[0], inputs[1], stride, output)
+        }),
+        reference: Box::new(move |inputs| reference::convolution(&inputs[0], map, &inputs[1], outputs, [size, stride])),
+        terms: values,
+        flops: 2 * (output.iter().product::<usize>() * values) as u64,
+    }
+}
+
+/// One case for each epilogue; for the residual one the result begins as the fourth input, by way of a maximum of single pixels.
+fn groupnorms(map: [usize; 4], groups: usize) -> Vec<Case> {
+    let [_, channels, height, width] = map;
+    let of = |kernel: &'static str, after: After, finish: fn(f64, f64) -> f64| Case {
+        name: format!("{kernel} {map:?} in {groups}"),
+        kernel,
+        inputs: vec![(map.to_vec(), 3.0), (vec![channels], 1.0), (vec![channels], 1.0), (map.to_vec(), 1.0)],
+        output: map.to_vec(),
+        record: Box::new(move |recording, inputs, output| {
+            kernels::max_pool(recording, "before".into(), inputs[3], [1, 1], output)?;
+            kernels::groupnorm(recording, "groupnorm".into(), inputs[0], [inputs[1], inputs[2]], groups, after, output)
+        }),
+        reference: Box::new(move |inputs| {
+            let normal = reference::groupnorm(&inputs[0], map, &inputs[1], &inputs[2], groups);
+            normal.into_iter().zip(&inputs[3]).map(|(value, before)| finish(value, *before)).collect()
+        }),
+        terms: channels / groups * height * width,
+        flops: 8 * map.iter().product::<usize>() as u64,
+    };
+    vec![
+        of("groupnorm", After::Nothing, |value, _| value),
+        of("groupnorm_relu", After::Relu, |value, _| value.max(0.0)),
+        of("groupnorm_residual_relu", After::ResidualRelu, |value, before| (value + before).max(0.0)),
+    ]
+}
+
+fn max_pool(map: [usize; 4], size: usize, stride: usize) -> Case {
+    let output = [map[0], map[1], map[2].div_ceil(stride), map[3].div_ceil(stride)];
+    Case {
+        name: format!("max_pool {map:?} by {size} / {stride}"),
+        kernel: "max_pool",
+        inputs: vec![(map.to_vec(), 1.0)],
+        output: output.to_vec(),
+        record: Box::new(move |recording, inputs, output| kernels::max_pool(recording, "max_pool".into(), inputs[0], [size, stride], output)),
+        reference: Box::new(move |inputs| reference::max_pool(&inputs[0], map, [size, stride])),
+        terms: 1,
+        flops: (output.iter().product::<usize>() * size * size) as u64,
+    }
+}
+
+/// A kernel that works in place, on packed qkv that begins as the first input, by way of `embed`.
+fn in_place(
+    kernel: &'static str,
+    [batch, tokens, heads, head]: [usize; 4],
+    what: String,
+    more: Vec<(Vec<usize>, f32)>,
+    record: impl Fn(&mut Recording, &[Buf], Buf) -> vitraux::Result<()> + 'static,
+    reference: impl Fn(&[Vec<f64>]) -> Vec<f64> + 'static,
+) -> Case {
+    let shape = vec![batch, tokens, 3 * heads * head];
+    Case {
+        name: format!("{kernel} [{batch}, {tokens}, {heads}, {head}]{what}"),
+        kernel,
+        inputs: [vec![(shape.clone(), 1.0)], more].concat(),
+        output: shape.clone(),
+        record: Box::new(move |recording, inputs, output| {
+            kernels::embed(recording, "before".into(), inputs[0], None, None, output)?;
+            record(recording, &inputs[1..], output)
+        }),
+        reference: Box::new(reference),
+        terms: head,
+        flops: 8 * shape.iter().product::<usize>() as u64,
+    }
+}
+
+fn qk_norm(batch: usize, tokens: usize, heads: usize, head: usize) -> Case {
+    let sizes = [batch, tokens, heads, head];
+    in_place(
+        "qk_norm",
+        sizes,
+        String::new(),
+        vec![(vec![head], 1.0); 4],
+        move |recording, inputs, qkv| kernels::qk_norm(recording, "qk_norm".into(), qkv, [inputs[0], inputs[1]], [inputs[2], inputs[3]], heads, 1e-6),
+        move |inputs| {
+            let mut result = inputs[0].clone();
+            for (i, vector) in result.chunks_mut(head).enumerate() {
+                if let part @ (0 | 1) = i / heads % 3 {
+                    vector.copy_from_slice(&reference::layernorm(vector, &inputs[1 + 2 * part], &inputs[2 + 2 * part], 1e-6));
+                }
+            }
+            result
+        },
+    )
+}
+
+/// The angles' cosines and sines are made up, and need not fit each other.
+fn rotary(batch: usize, tokens: usize, skip: usize, heads: usize, head: usize) -> Case {
+    in_place(
+        "rotary",
+        [batch, tokens, heads, head],
+        format!(" without {skip}"),
+        vec![(vec![tokens - skip, head / 2, 2], 1.0)],
+        move |recording, inputs, qkv| kernels::rotary(recording, "rotary".into(), qkv, inputs[0], heads),
+        move |inputs| {
+            let mut result = inputs[0].clone();
+            for (i, vector) in result.chunks_mut(head).enumerate() {
+                let (part, n) = (i / heads % 3, i / (3 * heads) % tokens);
+                if part == 2 || n < skip {
+                    continue;
+                }
+                let before = vector.to_vec();
+                for j in 0..head / 2 {
+                    let angle = &inputs[1][((n - skip) * head / 2 + j) * 2..][..2];
+                    vector[j] = before[j] * angle[0] - before[j + head / 2] * angle[1];
+                    vector[j + head / 2] = before[j + head / 2] * angle[0] + before[j] * angle[1];
+                }
+            }
+            result
+        },
+    )
+}
+
+fn masked(batch: usize, tokens: usize, heads: usize, head: usize, range: f32) -> Case {
+    let sizes = [batch, tokens, heads, head];
+    Case {
+        name: format!("attention_masked {sizes:?} within {range}"),
+        kernel: "attention_masked",
+        inputs: vec![(vec![batch, tokens, 3 * heads * head], range), (vec![batch, tokens], MASK)],
+        output: vec![batch, tokens, heads * head],
+        record: Box::new(move |recording, inputs, output| {
+            kernels::attention(recording, "attention".into(), inputs[0], heads, Some(inputs[1]), output)
+        }),
+        reference: Box::new(move |inputs| reference::weighted_values(&inputs[0], &reference::probabilities(&inputs[0], sizes, &inputs[1]), sizes)),
+        terms: (head as f32 * range.powi(2)) as usize + tokens,
+        flops: 4 * (batch * heads * tokens * tokens * head) as u64,
+    }
+}
+
+fn attention_pool(batch: usize, tokens: usize, first: usize, heads: usize, head: usize, range: f32) -> Case {
+    let width = heads * head;
+    Case {
+        name: format!("attention_pool [{batch}, {tokens}, {heads}, {head}] from {first} on within {range}"),
+        kernel: "attention_pool",
+        inputs: vec![(vec![1, width], range), (vec![batch, tokens, 2 * width], range)],
+        output: vec![batch, width],
+        record: Box::new(move |recording, inputs, output| {
+            kernels::attention_pool(recording, "attention_pool".into(), inputs[0], inputs[1], heads, first, output)
+        }),
+        reference: Box::new(move |inputs| reference::attention_pool(&inputs[0], &inputs[1], [batch, tokens, heads, head], first)),
+        terms: (head as f32 * range.powi(2)) as usize + tokens,
+        flops: 4 * (batch * tokens * width) as u64,
+    }
+}
+
+fn gate(rows: usize, width: usize, activation: Activation) -> Case {
+    Case {
+        name: format!("gate {activation:?} {rows}x{width}"),
+        kernel: "gate",
+        inputs: vec![(vec![rows, 2 * width], 3.0)],
+        output: vec![rows, width],
+        record: Box::new(move |recording, inputs, output| kernels::gate(recording, "gate".into(), inputs[0], activation, output)),
+        reference: Box::new(move |inputs| {
+            let pair = |i: usize| (inputs[0][i / width * 2 * width + i % width], inputs[0][i / width * 2 * width + width + i % width]);
+            (0..rows * width).map(|i| reference::activate(activation, pair(i).0) * pair(i).1).collect()
+        }),
+        terms: 1,
+        flops: 6 * (rows * width) as u64,
+    }
+}
+
+fn unit(rows: usize, width: usize) -> Case {
+    Case {
+        name: format!("unit {rows}x{width}"),
+        kernel: "unit",
+        inputs: vec![(vec![rows, width], 4.0)],
+        output: vec![rows, width],
+        record: Box::new(|recording, inputs, output| kernels::unit(recording, "unit".into(), inputs[0], output)),
+        reference: Box::new(move |inputs| {
+            let length = |row: &[f64]| row.iter().map(|value| value * value).sum::<f64>().sqrt();
+            inputs[0].chunks(width).flat_map(|row| row.iter().map(move |value| value / length(row))).collect()
+        }),
+        terms: width,
+        flops: 3 * (rows * width) as u64,
+    }
+}
+
+fn average(len: usize) -> Case {
+    Case {
+        name: format!("average {len}"),
+        kernel: "average",
+        inputs: vec![(vec![len], 2.0), (vec![len], 2.0)],
+        output: vec![len],
+        record: Box::new(|recording, inputs, output| kernels::average(recording, "average".into(), [inputs[0], inputs[1]], output)),
+        reference: Box::new(|inputs| inputs[0].iter().zip(&inputs[1]).map(|(a, b)| (a + b) / 2.0).collect()),
+        terms: 1,
+        flops: 2 * len as u64,
     }
 }
 

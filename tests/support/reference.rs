@@ -20,26 +20,73 @@ pub fn activate(activation: Activation, x: f64) -> f64 {
         Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
         Activation::Relu => x.max(0.0),
         Activation::Tanh => x.tanh(),
+        Activation::Silu => x / (1.0 + (-x).exp()),
     }
 }
 
-/// The patches of pixels [batch, channels, height, width] as rows, in the order of a convolution's weights.
-pub fn patches(pixels: &[f64], [batch, channels, height, width]: [usize; 4], [patch_height, patch_width]: [usize; 2]) -> Vec<f64> {
+/// The patches of pixels [batch, channels, height, width] as rows, in the order of a convolution's weights; beyond the edge there are zeros.
+pub fn patches(pixels: &[f64], [batch, channels, height, width]: [usize; 4], patch: [usize; 2], grid: [usize; 2]) -> Vec<f64> {
     let mut rows = Vec::new();
     for b in 0..batch {
-        for top in (0..=height - patch_height).step_by(patch_height) {
-            for left in (0..=width - patch_width).step_by(patch_width) {
-                for channel in 0..channels {
-                    for y in top..top + patch_height {
-                        for x in left..left + patch_width {
-                            rows.push(pixels[((b * channels + channel) * height + y) * width + x]);
-                        }
+        for (down, across) in (0..grid[0]).flat_map(|down| (0..grid[1]).map(move |across| (down, across))) {
+            for channel in 0..channels {
+                for y in down * patch[0]..(down + 1) * patch[0] {
+                    for x in across * patch[1]..(across + 1) * patch[1] {
+                        rows.push(if y < height && x < width { pixels[((b * channels + channel) * height + y) * width + x] } else { 0.0 });
                     }
                 }
             }
         }
     }
     rows
+}
+
+/// The pixel that the window of `place` has at `offset`, padded as TensorFlow's SAME; nothing in the padding.
+fn same(length: usize, [size, stride]: [usize; 2], place: usize, offset: usize) -> Option<usize> {
+    let padding = ((length.div_ceil(stride) - 1) * stride + size).saturating_sub(length);
+    (place * stride + offset).checked_sub(padding / 2).filter(|&pixel| pixel < length)
+}
+
+pub fn convolution(x: &[f64], [batch, channels, height, width]: [usize; 4], w: &[f64], outputs: usize, window: [usize; 2]) -> Vec<f64> {
+    let [size, stride] = window;
+    let mut y = Vec::new();
+    for b in 0..batch {
+        for o in 0..outputs {
+            for down in 0..height.div_ceil(stride) {
+                for across in 0..width.div_ceil(stride) {
+                    let mut sum = 0.0;
+                    for (channel, u, v) in (0..channels * size * size).map(|i| (i / (size * size), i / size % size, i % size)) {
+                        if let (Some(row), Some(column)) = (same(height, window, down, u), same(width, window, across, v)) {
+                            let pixel = x[((b * channels + channel) * height + row) * width + column];
+                            sum += pixel * w[((o * channels + channel) * size + u) * size + v];
+                        }
+                    }
+                    y.push(sum);
+                }
+            }
+        }
+    }
+    y
+}
+
+pub fn max_pool(x: &[f64], [batch, channels, height, width]: [usize; 4], window: [usize; 2]) -> Vec<f64> {
+    let [size, stride] = window;
+    let mut y = Vec::new();
+    for plane in 0..batch * channels {
+        for down in 0..height.div_ceil(stride) {
+            for across in 0..width.div_ceil(stride) {
+                let places = (0..size * size).filter_map(|i| same(height, window, down, i / size).zip(same(width, window, across, i % size)));
+                y.push(places.map(|(row, column)| x[(plane * height + row) * width + column]).fold(f64::NEG_INFINITY, f64::max));
+            }
+        }
+    }
+    y
+}
+
+pub fn groupnorm(x: &[f64], [_, channels, height, width]: [usize; 4], weight: &[f64], bias: &[f64], groups: usize) -> Vec<f64> {
+    let size = channels / groups * height * width;
+    let normal = x.chunks(size).flat_map(|group| layernorm(group, &vec![1.0; size], &vec![0.0; size], 1e-5));
+    normal.enumerate().map(|(i, value)| value * weight[i / (height * width) % channels] + bias[i / (height * width) % channels]).collect()
 }
 
 pub fn layernorm(x: &[f64], weight: &[f64], bias: &[f64], epsilon: f64) -> Vec<f64> {
@@ -63,8 +110,9 @@ pub fn softmax(x: &[f64], width: usize) -> Vec<f64> {
     x.chunks(width).flat_map(row).collect()
 }
 
-/// Probabilities [batch, heads, tokens, tokens] from packed qkv [batch, tokens, 3, heads, head].
-pub fn probabilities(qkv: &[f64], [batch, tokens, heads, head]: [usize; 4]) -> Vec<f64> {
+/// Probabilities [batch, heads, tokens, tokens] from packed qkv [batch, tokens, 3, heads, head]; 0 for keys whose mask [batch, tokens],
+/// if there is one, is not.
+pub fn probabilities(qkv: &[f64], [batch, tokens, heads, head]: [usize; 4], mask: &[f64]) -> Vec<f64> {
     let at = |b: usize, n: usize, part: usize, h: usize| (((b * tokens + n) * 3 + part) * heads + h) * head;
     let mut scores = Vec::with_capacity(batch * heads * tokens * tokens);
     for b in 0..batch {
@@ -72,7 +120,9 @@ pub fn probabilities(qkv: &[f64], [batch, tokens, heads, head]: [usize; 4]) -> V
             for i in 0..tokens {
                 for j in 0..tokens {
                     let (query, key) = (at(b, i, 0, h), at(b, j, 1, h));
-                    scores.push((0..head).map(|d| qkv[query + d] * qkv[key + d]).sum::<f64>() / (head as f64).sqrt());
+                    let score = (0..head).map(|d| qkv[query + d] * qkv[key + d]).sum::<f64>() / (head as f64).sqrt();
+                    let is_key = mask.get(b * tokens + j).is_none_or(|&ignored| ignored == 0.0);
+                    scores.push(if is_key { score } else { f64::NEG_INFINITY });
                 }
             }
         }
@@ -92,6 +142,18 @@ pub fn weighted_values(qkv: &[f64], p: &[f64], [batch, tokens, heads, head]: [us
                 }
             }
         }
+    }
+    y
+}
+
+/// One query [heads, head] for all images, keys and values packed [batch, tokens, 2, heads, head]: y [batch, heads, head].
+pub fn attention_pool(q: &[f64], kv: &[f64], [batch, tokens, heads, head]: [usize; 4], first: usize) -> Vec<f64> {
+    let at = |b: usize, n: usize, part: usize, h: usize| (((b * tokens + n) * 2 + part) * heads + h) * head;
+    let mut y = Vec::new();
+    for (b, h) in (0..batch).flat_map(|b| (0..heads).map(move |h| (b, h))) {
+        let score = |n: usize| (0..head).map(|d| q[h * head + d] * kv[at(b, n, 0, h) + d]).sum::<f64>() / (head as f64).sqrt();
+        let weights = softmax(&(first..tokens).map(score).collect::<Vec<_>>(), tokens - first);
+        y.extend((0..head).map(|d| (first..tokens).zip(&weights).map(|(n, weight)| weight * kv[at(b, n, 1, h) + d]).sum::<f64>()));
     }
     y
 }

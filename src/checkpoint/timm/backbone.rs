@@ -1,0 +1,33 @@
+//! Which backbone a hybrid of timm's has.
+
+use crate::checkpoint::backbone::Naming;
+use crate::checkpoint::files::Files;
+use crate::checkpoint::json::Object;
+use crate::checkpoint::source::Source;
+use crate::checkpoint::weights::Backbone as Weights;
+use crate::config::{Backbone, Stage};
+use crate::error::Result;
+
+/// The backbone, if the architecture is a hybrid: of the tensors' sizes, or without tensors of those that timm builds.
+pub fn read(args: &Object, files: Option<&Files>) -> Result<Option<Backbone>> {
+    let Some(depths) = args.get("backbone") else { return Ok(None) };
+    if !depths.is_array() {
+        return Err(args.unsupported("backbone", "timm's ResNetV2 with standardised convolutions (r26, r50, or the stem alone)"));
+    }
+    let depths = args.numbers("backbone")?.unwrap_or_default();
+    let stage = |(number, depth): (usize, &f64)| Stage { depth: *depth as usize, inner: 64 << number, outer: 256 << number };
+    let built = Backbone { stem: 64, stages: depths.iter().enumerate().map(stage).collect() };
+    match files {
+        None => Ok(Some(built)),
+        Some(files) => naming(&built).sizes(files).map(Some),
+    }
+}
+
+/// Where its weights are.
+pub fn weights(backbone: &Backbone, channels: usize) -> Weights<Source> {
+    naming(backbone).weights(backbone, channels)
+}
+
+fn naming(backbone: &Backbone) -> Naming {
+    Naming::Timm { stem_only: backbone.stages.is_empty() }
+}

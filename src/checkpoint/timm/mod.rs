@@ -1,0 +1,422 @@
+//! timm's layout: `config.json` with an architecture's name, `model_args` and `pretrained_cfg`.
+//!
+//! Source: timm 1.0's `models/_hub.py` (`load_model_config_from_hf`), `models/_builder.py` and
+//! `models/vision_transformer.py`.
+
+mod backbone;
+mod eva;
+mod preprocess;
+
+pub use preprocess::preprocess;
+
+use super::json::Object;
+use super::position::Resampling;
+use super::source::{Part, PositionSource, Source, StoredGrid, linear, norm, patch_projection};
+use super::weights::{AttentionPool, Block, QkNorm, Weights};
+use super::{Files, Outline, checked_depth};
+use crate::config::{Activation, Classifier, Config, Edge, Input, Layout, NormOrder, Patches, Pooling, Reads};
+use crate::error::{Error, Result};
+use serde_json::Value;
+use std::path::Path;
+
+/// What each architecture's name implies, as constructor arguments of timm's `VisionTransformer` or `Eva`.
+const ARCHITECTURES: &str = include_str!("architectures.json");
+
+/// Arguments that only matter in training, or that other fields decide.
+const IGNORED: &[&str] = &[
+    "attn_drop_rate",
+    "drop_path_rate",
+    "drop_rate",
+    "dynamic_img_size",
+    "fix_init",
+    "patch_drop_rate",
+    "pos_drop_rate",
+    "proj_drop_rate",
+    "strict_img_size",
+    "weight_init",
+];
+
+/// Arguments that vitraux runs with one value only, which is also the default.
+const FIXED: &[(&str, Value)] = &[
+    ("attn_layer", Value::Null),
+    ("block_fn", Value::Null),
+    ("embed_layer", Value::Null),
+    ("embed_norm_layer", Value::Null),
+    ("scale_attn_norm", Value::Bool(false)),
+    ("scale_mlp_norm", Value::Bool(false)),
+];
+
+/// Arguments that [`read`] interprets.
+const KNOWN: &[&str] = &[
+    "act_layer",
+    "backbone",
+    "class",
+    "class_token",
+    "depth",
+    "dynamic_img_pad",
+    "embed_dim",
+    "fc_norm",
+    "final_norm",
+    "global_pool",
+    "img_size",
+    "in_chans",
+    "init_values",
+    "mlp_layer",
+    "mlp_ratio",
+    "no_embed_class",
+    "norm_layer",
+    "num_classes",
+    "num_heads",
+    "patch_size",
+    "pool_include_prefix",
+    "pos_embed",
+    "pre_norm",
+    "proj_bias",
+    "qk_norm",
+    "qkv_bias",
+    "reg_tokens",
+];
+
+/// Interprets a `config.json` that has an `architecture`. Of a hybrid's backbone the tensors tell the sizes;
+/// without them they are those that the name implies.
+pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
+    let name = root.string("architecture")?.ok_or_else(|| root.wrong("architecture", "a name"))?;
+    let args = arguments(root, name, files)?;
+    let distilled = match args.string("class")? {
+        Some("Eva") => return eva::read(root, name, &args, files),
+        Some("VisionTransformerDistilled") => true,
+        None => false,
+        Some(_) => return Err(args.unsupported("class", "VisionTransformer, VisionTransformerDistilled, Eva")),
+    };
+    check_known(&args, KNOWN, IGNORED, FIXED)?;
+    let pretrained = pretrained(root)?;
+    let (image, built) = image_sizes(root, &args, &pretrained)?;
+    let backbone = backbone::read(&args, files)?;
+    let patches = Patches {
+        channels: channels(&args, &pretrained)?,
+        image,
+        size: args.pair("patch_size")?.unwrap_or(if backbone.is_some() { [1, 1] } else { [16, 16] }),
+        edge: if args.bool("dynamic_img_pad")?.unwrap_or(false) { Edge::Pad } else { Edge::Refuse },
+        backbone,
+    };
+    let width = args.size("embed_dim")?.unwrap_or(768);
+    let inner = mlp_inner(&args, width)?;
+    let gated = is_gated(&args)?;
+    if gated && !inner.is_multiple_of(2) {
+        return Err(args.wrong("mlp_ratio", "a factor that gives an even width, for the gate and its values"));
+    }
+    let class_token = args.bool("class_token")?.unwrap_or(true);
+    let registers = args.count("reg_tokens")?.unwrap_or(0);
+    let prefix_tokens = registers + usize::from(class_token) + usize::from(distilled);
+    let pooling = pooling(&args, &pretrained, class_token, distilled, prefix_tokens)?;
+    if gated && matches!(pooling, Pooling::Attention(_)) {
+        return Err(args.unsupported("mlp_layer", "a plain MLP where attention pools the tokens"));
+    }
+    // timm's null stands for its default: where the mean is taken, the norm comes after it.
+    let pool_norm = args.bool("fc_norm")?.unwrap_or(matches!(pooling, Pooling::MeanFrom(_)));
+    let final_norm = args.bool("final_norm")?.unwrap_or(true);
+    let learned = match args.string("pos_embed")? {
+        None | Some("learn") => true,
+        Some("none" | "") => false,
+        Some(_) => return Err(args.unsupported("pos_embed", "learn, none")),
+    };
+    let config = Config {
+        name: name.to_owned(),
+        layout: Layout::Timm,
+        input: Input::Image(patches),
+        width,
+        depth: checked_depth(root, args.size("depth")?.unwrap_or(12), files)?,
+        heads: args.size("num_heads")?.unwrap_or(12),
+        mlp_width: if gated { inner / 2 } else { inner },
+        gated,
+        epsilon: epsilon(&args)?,
+        activation: if gated { Activation::Silu } else { activation(&args)? },
+        norm_order: NormOrder::Pre,
+        prefix_tokens,
+        rotary: None,
+        pre_norm: args.bool("pre_norm")?.unwrap_or(false),
+        qk_norm: args.bool("qk_norm")?.unwrap_or(false),
+        layer_scale: args.number("init_values")?.is_some(),
+        final_norm: final_norm && !pool_norm,
+        pooling: Some(pooling),
+        pool_norm: final_norm && pool_norm,
+        pooler: None,
+        projection: None,
+        pre_logits: None,
+        classifiers: classifiers(root, &args, &pretrained, distilled)?,
+    };
+    config.validate(root.path())?;
+    let mut prefix = Vec::new();
+    prefix.extend(class_token.then(|| Part::new("cls_token", &[1, width])));
+    prefix.extend(distilled.then(|| Part::new("dist_token", &[1, width])));
+    prefix.extend((registers > 0).then(|| Part::new("reg_token", &[registers, width])));
+    let positioned = learned && !args.bool("no_embed_class")?.unwrap_or(false);
+    let dynamic = args.bool("dynamic_img_size")?.unwrap_or(false);
+    let positions = learned.then(|| position_source(&config, built, dynamic, if positioned { prefix_tokens } else { 0 }));
+    let biases = [args.bool("qkv_bias")?.unwrap_or(true), args.bool("proj_bias")?.unwrap_or(true)];
+    Ok(Outline { weights: weights(&config, prefix, if positioned { prefix_tokens } else { 0 }, biases), positions, config })
+}
+
+fn pooling(args: &Object, pretrained: &Object, class_token: bool, distilled: bool, prefix_tokens: usize) -> Result<Pooling> {
+    let first = if args.bool("pool_include_prefix")?.unwrap_or(false) { 0 } else { prefix_tokens };
+    match args.string("global_pool")?.or(pretrained.string("global_pool")?).unwrap_or("token") {
+        "token" if distilled => Ok(Pooling::MeanOfTwo),
+        "token" if class_token => Ok(Pooling::First),
+        "token" => Err(args.error("global_pool = \"token\" needs a class token, but class_token is false")),
+        "avg" if !distilled => Ok(Pooling::MeanFrom(first)),
+        "map" if !distilled => Ok(Pooling::Attention(first)),
+        _ => Err(args.unsupported("global_pool", "token, avg, map; token where a model is distilled")),
+    }
+}
+
+/// The classifier, or the two of a distilled model.
+fn classifiers(root: &Object, args: &Object, pretrained: &Object, distilled: bool) -> Result<Vec<Classifier>> {
+    let classes = match (class_count(args)?, root.has("num_classes")) {
+        (Some(classes), _) => classes,
+        (None, true) => class_count(root)?.unwrap_or(1000),
+        (None, false) => class_count(pretrained)?.unwrap_or(1000),
+    };
+    if classes == 0 {
+        return Ok(Vec::new());
+    }
+    let names = root.labels("label_names")?.or(pretrained.labels("label_names")?).or(pretrained.labels("labels")?);
+    let labels = super::labels(names, classes);
+    let classifier = |name: &str, reads| Classifier { name: name.to_owned(), reads, classes, labels: labels.clone() };
+    Ok(match distilled {
+        false => vec![classifier("", Reads::Features)],
+        true => vec![classifier("cls", Reads::Token(0)), classifier("dist", Reads::Token(1))],
+    })
+}
+
+/// What the MLP's first layer gives.
+fn mlp_inner(args: &Object, width: usize) -> Result<usize> {
+    let inner = (width as f64 * args.number("mlp_ratio")?.unwrap_or(4.0)) as usize;
+    match (1..=1 << 20).contains(&inner) {
+        true => Ok(inner),
+        false => Err(args.wrong("mlp_ratio", "a factor that gives a width from 1 to 1048576")),
+    }
+}
+
+/// Whether the MLP is timm's `SwiGLUPacked`, of which `GluMlp` with these arguments is another name.
+fn is_gated(args: &Object) -> Result<bool> {
+    match args.get("mlp_layer") {
+        None => Ok(false),
+        Some(Value::String(name)) if name == "SwiGLUPacked" => Ok(true),
+        Some(layer) if layer["fn"] == "GluMlp" && layer["act_layer"] == "SiLU" && layer["gate_last"] == false => Ok(true),
+        Some(_) => Err(args.unsupported("mlp_layer", "Mlp, SwiGLUPacked")),
+    }
+}
+
+fn position_source(config: &Config, built: [usize; 2], dynamic: bool, prefix: usize) -> PositionSource {
+    let patches = config.patches().expect("timm's models take images");
+    // `_create_vision_transformer` has two families with a resampling of their own when they are loaded.
+    let resampling = match config.name.as_str() {
+        "vit_base_patch16_radio_v3" | "vit_huge_patch16_radio_v3" => Resampling::BilinearCorners,
+        name if name.starts_with("flexivit") || name.contains("radio") => Resampling::Bilinear,
+        _ => Resampling::BicubicAntialiased,
+    };
+    let grid = patches.whole_grid(built);
+    PositionSource {
+        name: "pos_embed".to_owned(),
+        prefix,
+        width: config.width,
+        grid,
+        stored: StoredGrid::Configured,
+        built: dynamic.then_some((grid, resampling)),
+        // A dynamic size is resampled for at run time, where all families are treated alike.
+        resampling: if dynamic { Resampling::BicubicAntialiased } else { resampling },
+    }
+}
+
+/// timm's names for the weights.
+fn weights(config: &Config, prefix: Vec<Part>, positioned: usize, [qkv_bias, projection_bias]: [bool; 2]) -> Weights<Source> {
+    let (width, mlp_width) = (config.width, config.mlp_width);
+    let patches = config.patches().expect("timm's models take images");
+    let block = |i: usize| {
+        let name = |part: &str| format!("blocks.{i}.{part}");
+        let scale = |part: &str| config.layer_scale.then(|| Source::stored(name(part), &[width]));
+        let head_norm = |part: &str| norm(&name(part), config.head_width());
+        Block {
+            norm1: norm(&name("norm1"), width),
+            qkv: linear(&name("attn.qkv"), [3 * width, width], qkv_bias),
+            qk_norm: config.qk_norm.then(|| QkNorm { query: head_norm("attn.q_norm"), key: head_norm("attn.k_norm") }),
+            projection: linear(&name("attn.proj"), [width, width], projection_bias),
+            scale1: scale("ls1.gamma"),
+            norm2: norm(&name("norm2"), width),
+            mlp1: linear(&name("mlp.fc1"), [config.mlp_outputs(), width], true),
+            mlp2: linear(&name("mlp.fc2"), [width, mlp_width], true),
+            scale2: scale("ls2.gamma"),
+        }
+    };
+    let pool = AttentionPool {
+        latent: Source::stored("attn_pool.latent", &[1, width]),
+        query: linear("attn_pool.q", [width, width], true),
+        key_value: linear("attn_pool.kv", [2 * width, width], true),
+        projection: linear("attn_pool.proj", [width, width], true),
+        norm: norm("attn_pool.norm", width),
+        mlp1: linear("attn_pool.mlp.fc1", [mlp_width, width], true),
+        mlp2: linear("attn_pool.mlp.fc2", [width, mlp_width], true),
+    };
+    let head = |classifier: &Classifier| {
+        let name = if classifier.name == "dist" { "head_dist" } else { "head" };
+        linear(name, [classifier.classes, width], true)
+    };
+    Weights {
+        backbone: patches.backbone.as_ref().map(|found| backbone::weights(found, patches.channels)),
+        // A norm in front of the blocks makes the projection's bias superfluous.
+        patch: Some(patch_projection("patch_embed.proj", config, patches, !config.pre_norm)),
+        prefix: Source::prefix(prefix, "pos_embed", positioned, [config.prefix_tokens, width]),
+        pre_norm: config.pre_norm.then(|| norm("norm_pre", width)),
+        blocks: (0..config.depth).map(block).collect(),
+        norm: config.final_norm.then(|| norm("norm", width)),
+        attention_pool: matches!(config.pooling, Some(Pooling::Attention(_))).then_some(pool),
+        pool_norm: config.pool_norm.then(|| norm("fc_norm", width)),
+        pooler: None,
+        projection: None,
+        pre_logits: None,
+        heads: config.classifiers.iter().map(head).collect(),
+    }
+}
+
+/// `pretrained_cfg`, or the root where an old file keeps its fields.
+fn pretrained(root: &Object) -> Result<Object> {
+    Ok(root.object("pretrained_cfg")?.unwrap_or_else(|| root.clone()))
+}
+
+/// What each architecture's name implies.
+pub fn architectures() -> Object {
+    Object::parse(Path::new("architectures.json"), ARCHITECTURES.as_bytes()).expect("the embedded table is valid")
+}
+
+/// The constructor's arguments: those that the name implies, under those of `model_args`.
+fn arguments(root: &Object, name: &str, files: Option<&Files>) -> Result<Object> {
+    let all = architectures();
+    let Some(implied) = all.object(name)? else {
+        return Err(unknown(root, name, &all, files));
+    };
+    let args = match root.object("model_args")? {
+        Some(args) => implied.overlaid(&args),
+        None => implied,
+    };
+    Ok(args.located(root.path(), &format!("architecture {name}: ")))
+}
+
+/// An error for a name that is not in the table: which known one is nearest, and where the tensors part from it.
+fn unknown(root: &Object, name: &str, all: &Object, files: Option<&Files>) -> Error {
+    let Some(nearest) = super::nearest(name, all.keys()) else {
+        return Error::unsupported(root.path(), format!("architecture {name:?} is not one that vitraux knows"));
+    };
+    let named = root.clone().with("architecture", nearest.into());
+    let outline = || read(&named, files);
+    super::unknown(root.path(), &format!("architecture {name:?}"), nearest, outline, files)
+}
+
+/// Refuses arguments that change what is computed in a way that vitraux does not run.
+fn check_known(args: &Object, known: &[&str], ignored: &[&str], fixed: &[(&str, Value)]) -> Result<()> {
+    let is_known = |key: &str| known.contains(&key) || ignored.contains(&key) || fixed.iter().any(|(fixed, _)| *fixed == key);
+    if let Some(unknown) = args.keys().find(|key| args.get(key).is_some() && !is_known(key)) {
+        return Err(args.unsupported(unknown, "the arguments of timm's Vision Transformers"));
+    }
+    for (key, value) in fixed {
+        if args.get(key).is_some_and(|found| found != value) {
+            return Err(args.unsupported(key, "timm's Vision Transformers without it"));
+        }
+    }
+    Ok(())
+}
+
+fn channels(args: &Object, pretrained: &Object) -> Result<usize> {
+    Ok(args.size("in_chans")?.unwrap_or(input_size(pretrained)?.map_or(3, |input| input[0])))
+}
+
+/// Channels, height and width of `input_size`.
+fn input_size(pretrained: &Object) -> Result<Option<[usize; 3]>> {
+    let Some(sizes) = pretrained.numbers("input_size")? else { return Ok(None) };
+    match sizes[..] {
+        [channels, height, width] if sizes.iter().all(|size| size.fract() == 0.0 && (1.0..=1048576.0).contains(size)) => {
+            Ok(Some([channels as usize, height as usize, width as usize]))
+        }
+        _ => Err(pretrained.wrong("input_size", "[channels, height, width]")),
+    }
+}
+
+/// A number of classes; -1 stands for timm's default.
+fn class_count(object: &Object) -> Result<Option<usize>> {
+    match object.get("num_classes").and_then(Value::as_i64) {
+        Some(-1) => Ok(None),
+        _ => object.count("num_classes"),
+    }
+}
+
+/// Whether timm takes the size of the pictures for the model's. Where the file itself asks for a dynamic
+/// size, timm forgets that the size was fixed.
+fn has_fixed_size(root: &Object, pretrained: &Object) -> Result<bool> {
+    let asked = root.object("model_args")?.is_some_and(|own| own.has("dynamic_img_size"));
+    Ok(pretrained.bool("fixed_input_size")?.unwrap_or(false) && !asked)
+}
+
+/// The size that the model runs at, and the size that timm builds it for: they differ where the size
+/// is dynamic, and then timm resamples the position table twice.
+fn image_sizes(root: &Object, args: &Object, pretrained: &Object) -> Result<([usize; 2], [usize; 2])> {
+    let (own, fixed) = (args.pair("img_size")?, has_fixed_size(root, pretrained)?);
+    let input = input_size(pretrained)?.map(|[_, height, width]| [height, width]);
+    if args.bool("dynamic_img_size")?.unwrap_or(false) {
+        let built = own.or(input.filter(|_| fixed)).unwrap_or([224, 224]);
+        return Ok((input.unwrap_or(built), built));
+    }
+    let image = own.or(input).unwrap_or([224, 224]);
+    Ok((image, image))
+}
+
+fn epsilon(args: &Object) -> Result<f32> {
+    let plain = |name: &str| name.eq_ignore_ascii_case("layernorm");
+    match args.get("norm_layer") {
+        None => Ok(1e-6),
+        Some(Value::String(name)) if plain(name) => Ok(1e-6),
+        Some(Value::Object(norm)) if norm.get("fn").and_then(Value::as_str).is_some_and(plain) => {
+            norm.get("eps").and_then(Value::as_f64).map(|epsilon| epsilon as f32).ok_or_else(|| args.wrong("norm_layer", "an epsilon"))
+        }
+        Some(_) => Err(args.unsupported("norm_layer", "LayerNorm")),
+    }
+}
+
+fn activation(args: &Object) -> Result<Activation> {
+    match args.string("act_layer")?.map(str::to_lowercase).as_deref() {
+        None | Some("gelu") => Ok(Activation::Gelu),
+        Some("gelu_tanh") => Ok(Activation::GeluTanh),
+        Some("quick_gelu") => Ok(Activation::QuickGelu),
+        Some("relu") => Ok(Activation::Relu),
+        Some("silu" | "swish") => Ok(Activation::Silu),
+        Some(_) => Err(args.unsupported("act_layer", "gelu, gelu_tanh, quick_gelu, relu, silu")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every name of the table is either run, or refused with the argument that vitraux does not run.
+    #[test]
+    fn every_architecture_is_run_or_refused_by_name() {
+        let names = architectures();
+        let mut run = Vec::new();
+        for name in names.keys() {
+            let config = serde_json::json!({ "architecture": name });
+            let root = Object::parse(Path::new("config.json"), config.to_string().as_bytes()).expect("an object");
+            match read(&root, None) {
+                Ok(outline) => run.push((name, outline.config)),
+                Err(Error::Unsupported { message, .. }) => assert!(message.contains(name) && message.contains("is not supported"), "{message}"),
+                Err(error) => panic!("{name}: {error}"),
+            }
+        }
+        assert_eq!((names.keys().count(), run.len()), (205, 173));
+        let known = |name: &str| &run.iter().find(|(known, _)| *known == name).expect("it is run").1;
+        assert_eq!((known("vit_huge_patch14_224").width, known("vit_huge_patch14_224").heads), (1280, 16));
+        assert!(
+            known("deit3_small_patch16_224").layer_scale
+                && known("vit_giant_patch14_dinov2").gated
+                && known("deit_base_distilled_patch16_224").is_distilled()
+        );
+        assert_eq!(known("vit_base_patch16_clip_224").epsilon, 1e-5);
+    }
+}

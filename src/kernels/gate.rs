@@ -1,0 +1,30 @@
+use super::{rows, size};
+use crate::config::Activation;
+use crate::cpu::gate::{self as twin, Params};
+use crate::error::Result;
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+
+pub static GATE: Kernel = Kernel {
+    name: "gate",
+    wgsl: include_str!("../../shaders/gate.wgsl"),
+    params: Params::FIELDS,
+    bindings: &[read(1, "x"), write(2, "y")],
+    twin: twin::gate,
+};
+
+/// Records y = activation(first half of x) · second half of x: x `[.., 2·F]`, y `[.., F]` (Shazeer 2020).
+///
+/// # Errors
+/// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
+pub fn gate(recording: &mut Recording, label: String, x: Buf, activation: Activation, y: Buf) -> Result<()> {
+    let (count, width) = rows(recording.shape(y));
+    assert_eq!(rows(recording.shape(x)), (count, 2 * width), "{label}: x");
+    recording.dispatch(Dispatch {
+        kernel: &GATE,
+        spec: Spec(vec![("ACTIVATION", activation as u32)]),
+        params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width) }).to_vec(),
+        views: [x, y].map(|buf| recording.all(buf)).to_vec(),
+        grid: recording.folded((count * width).div_ceil(64)),
+        label,
+    })
+}
