@@ -3,6 +3,7 @@
 mod classify;
 mod devices;
 mod forward;
+mod hub;
 mod inspect;
 mod preprocess;
 mod tensors;
@@ -63,14 +64,20 @@ enum Format {
 /// Which model.
 #[derive(Debug, Args)]
 struct ModelArgs {
-    /// A folder from the hub with config.json and model.safetensors; without it, the built-in model that reads one digit
-    #[arg(long, value_name = "DIR")]
+    /// A folder with config.json and model.safetensors, or owner/name[@revision] of the Hugging Face hub, which is downloaded
+    /// once; without it, the built-in model that reads one digit
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
 }
 
 impl ModelArgs {
+    /// Where the model is, downloaded if need be; nothing for the built-in one.
+    fn path(&self) -> vitraux::Result<Option<PathBuf>> {
+        self.model.as_deref().map(hub::local).transpose()
+    }
+
     fn open(&self) -> vitraux::Result<Checkpoint> {
-        self.model.as_ref().map_or_else(|| Ok(Checkpoint::digits()), Checkpoint::open)
+        self.path()?.map_or_else(|| Ok(Checkpoint::digits()), Checkpoint::open)
     }
 }
 

@@ -1,13 +1,12 @@
-use super::{Result, tensors};
+use super::{ModelArgs, Result, tensors};
 use clap::Args;
 use std::path::PathBuf;
 use vitraux::{Checkpoint, Tensor, checkpoint, preprocess};
 
 #[derive(Debug, Args)]
 pub struct Preprocess {
-    /// A folder with config.json and, for transformers, preprocessor_config.json; without it, the built-in model
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
     /// The safetensors file to write: `pixel_values` [B, channels, height, width], F32
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
@@ -19,7 +18,7 @@ pub struct Preprocess {
 impl Preprocess {
     pub fn run(self) -> Result<()> {
         tensors::check_output(&self.output)?;
-        let preprocess = self.model.as_ref().map_or_else(|| Ok(Checkpoint::digits().preprocess), checkpoint::open_preprocess)?;
+        let preprocess = self.model.path()?.map_or_else(|| Ok(Checkpoint::digits().preprocess), checkpoint::open_preprocess)?;
         let mut shape = Vec::new();
         let mut values = Vec::new();
         for path in &self.images {
