@@ -46,6 +46,14 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A model could not be had from the hub.
+    #[error("{model}: {message}")]
+    Hub {
+        /// The model, as `owner/name` or `owner/name@revision`.
+        model: String,
+        /// Why, and what to do.
+        message: String,
+    },
     /// An argument of a call is wrong.
     #[error("{0}")]
     Argument(String),

@@ -30,6 +30,8 @@ pub mod engine;
 mod error;
 mod filter;
 pub mod gpu;
+#[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
+pub mod hub;
 pub mod kernels;
 pub mod model;
 pub mod preprocess;

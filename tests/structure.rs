@@ -8,7 +8,7 @@ const FLOORS: &[&[&str]] = &[
     &["error"],
     &["tensor", "config"],
     &["record", "filter"],
-    &["cpu", "gpu", "checkpoint", "preprocess"],
+    &["cpu", "gpu", "checkpoint", "preprocess", "hub"],
     &["kernels"],
     &["model", "device"],
     &["engine"],

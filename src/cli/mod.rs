@@ -3,6 +3,7 @@
 mod classify;
 mod devices;
 mod forward;
+mod hub;
 mod inspect;
 mod preprocess;
 mod tensors;
@@ -63,9 +64,9 @@ enum Format {
 /// Which model.
 #[derive(Debug, Args)]
 struct ModelArgs {
-    /// A folder from the hub with config.json and model.safetensors, or an npz file of Google's; without it, the built-in
-    /// model that reads one digit
-    #[arg(long, value_name = "PATH")]
+    /// A folder with config.json and model.safetensors, an npz file of Google's, or owner/name[@revision] of the Hugging Face hub,
+    /// which is downloaded once; without it, the built-in model that reads one digit
+    #[arg(long, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// Run at another size than the model's own: height and width in pixels
     #[arg(long, num_args = 2, value_names = ["H", "W"], value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
@@ -88,11 +89,12 @@ impl ModelArgs {
         }
     }
 
-    /// Where the model is, unless it is the built-in one.
-    fn path(&self) -> Result<Option<&PathBuf>> {
+    /// Where the model is, downloaded if need be; nothing for the built-in one.
+    fn path(&self) -> Result<Option<PathBuf>> {
         match (&self.model, &self.image_size) {
             (None, Some(_)) => Err("--image-size is for a model of yours; give it with --model".into()),
-            (model, _) => Ok(model.as_ref()),
+            (None, None) => Ok(None),
+            (Some(model), _) => Ok(Some(hub::local(model)?)),
         }
     }
 

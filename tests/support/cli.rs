@@ -23,9 +23,14 @@ impl Run {
 
 /// Runs the program and watches its memory.
 pub fn vitraux<'a>(arguments: impl IntoIterator<Item = &'a OsStr>) -> Run {
-    let start = Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_vitraux"));
     command.args(arguments);
+    run(command)
+}
+
+/// Runs the program in an environment of its own.
+pub fn run(mut command: Command) -> Run {
+    let start = Instant::now();
     let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("the program starts");
     let peak_memory = watch(child.id());
     let (stdout, stderr) = (drain(child.stdout.take().expect("piped")), drain(child.stderr.take().expect("piped")));

@@ -1,0 +1,27 @@
+use indicatif::{ProgressBar, ProgressStyle};
+use std::path::{Path, PathBuf};
+use vitraux::hub;
+
+/// The path of a model: the one given if there is something, else the folder that it is downloaded to.
+pub fn local(model: &Path) -> vitraux::Result<PathBuf> {
+    match model.to_str() {
+        Some(reference) if !model.exists() && hub::is_reference(reference) => {
+            let bar = progress();
+            let folder = hub::fetch(reference, &|file, here, size| {
+                bar.set_length(size);
+                bar.set_position(here);
+                bar.set_message(file.to_owned());
+            });
+            bar.finish_and_clear();
+            folder
+        }
+        // A path that does not exist is an error of whoever opens it.
+        _ => Ok(model.to_owned()),
+    }
+}
+
+/// A bar on standard error, if that is a terminal.
+fn progress() -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left").expect("a valid template");
+    ProgressBar::new(0).with_style(style)
+}

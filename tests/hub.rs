@@ -1,0 +1,488 @@
+//! Downloads from a hub: the real program against a server on this machine. A binary of its own, because it needs
+//! neither a device nor the rest of the tests.
+
+#[allow(dead_code, reason = "shared with the other tests, which use the rest")]
+#[path = "support/cli.rs"]
+mod cli;
+#[path = "support/hub.rs"]
+mod server;
+
+use cli::Run;
+use server::{COMMIT, Hub, Model, sha256};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const NAME: &str = "google/tiny.vit-16";
+const WEIGHTS: &str = "model.safetensors";
+
+fn case(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cases").join(name)
+}
+
+fn tiny() -> Model {
+    Model::of(NAME, &case("timm_vit_tiny"))
+}
+
+/// A user with a cache.
+struct User {
+    home: TempDir,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl User {
+    fn of(hub: &Hub) -> User {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        User { home, environment: vec![("HF_ENDPOINT", hub.endpoint())] }
+    }
+
+    fn with(mut self, name: &'static str, value: &str) -> User {
+        self.environment.push((name, value.to_owned()));
+        self
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vitraux"));
+        for name in ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "RUST_LOG", "ALL_PROXY", "HTTP_PROXY", "all_proxy", "http_proxy"] {
+            command.env_remove(name);
+        }
+        command.env("HF_HOME", self.home.path()).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let run = cli::run({
+            command.args(arguments).current_dir(self.home.path());
+            command
+        });
+        assert!(run.elapsed < Duration::from_secs(20), "{arguments:?} took {:?}", run.elapsed);
+        run
+    }
+
+    fn inspect(&self, model: &str) -> Run {
+        self.run(&["inspect", "--format", "json", "--model", model])
+    }
+
+    /// Inspects a model that can be had.
+    fn inspect_well(&self, model: &str) -> Run {
+        let run = self.inspect(model);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run
+    }
+
+    /// Inspects a model that cannot be had: the one line that says why.
+    fn inspect_badly(&self, model: &str) -> String {
+        let run = self.inspect(model);
+        assert_eq!((run.code, run.stdout.as_str(), run.stderr.lines().count()), (1, "", 1), "{}", run.stderr);
+        assert!(run.errors().len() == 1 && run.stderr.contains(model), "{}", run.stderr);
+        run.stderr
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.home.path().join("hub/models--google--tiny.vit-16")
+    }
+
+    /// The files of the snapshot.
+    fn snapshot(&self) -> BTreeMap<String, Vec<u8>> {
+        let Ok(entries) = std::fs::read_dir(self.cache().join("snapshots").join(COMMIT)) else { return BTreeMap::new() };
+        let entries = entries.map(|entry| entry.expect("an entry").path());
+        entries.map(|path| (path.file_name().expect("a name").to_string_lossy().into_owned(), std::fs::read(path).expect("a whole file"))).collect()
+    }
+
+    fn reference(&self, revision: &str) -> Option<String> {
+        std::fs::read_to_string(self.cache().join("refs").join(revision)).ok()
+    }
+
+    /// Whether the snapshot is nothing but true files of the case.
+    fn snapshot_is_of(&self, name: &str, files: &[&str]) {
+        let snapshot = self.snapshot();
+        assert_eq!(snapshot.keys().collect::<Vec<_>>(), files);
+        for (file, bytes) in snapshot {
+            assert!(bytes == std::fs::read(case(name).join(&file)).expect("a file of the case"), "{file}");
+        }
+    }
+}
+
+fn paths(hub: &Hub) -> Vec<String> {
+    hub.requests().into_iter().map(|request| request.path).collect()
+}
+
+fn is_weights(request: &server::Request) -> bool {
+    request.path == format!("/large/{WEIGHTS}")
+}
+
+#[test]
+fn a_model_is_downloaded_once_and_runs_offline() {
+    let hub = Hub::start(tiny());
+    let user = User::of(&hub);
+    let image = case("timm_vit_tiny").join("image.png");
+    let logits = |model: &str| {
+        let run = user.run(&["classify", "--format", "json", "--device", "cpu", "--model", model, image.to_str().expect("UTF-8")]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        serde_json::from_str::<serde_json::Value>(&run.stdout).expect("a line of JSON")["top"].clone()
+    };
+    let local = logits(case("timm_vit_tiny").to_str().expect("UTF-8"));
+    assert!(hub.requests().is_empty());
+    assert_eq!(logits(NAME), local);
+    user.snapshot_is_of("timm_vit_tiny", &["config.json", WEIGHTS]);
+    assert_eq!(user.reference("main").as_deref(), Some(COMMIT));
+    let listing = format!("/api/models/{NAME}/revision/main?blobs=true");
+    let resolve = format!("/{NAME}/resolve/{COMMIT}");
+    assert_eq!(paths(&hub), [listing.clone(), format!("{resolve}/config.json"), format!("{resolve}/{WEIGHTS}"), format!("/large/{WEIGHTS}")]);
+    // What is there is not asked for again.
+    user.inspect_well(NAME);
+    assert_eq!(paths(&hub), [listing]);
+    drop(hub);
+    assert_eq!(logits(NAME), local);
+    let told = User { environment: [("RUST_LOG", "info".to_owned())].into_iter().chain(user.environment.clone()).collect(), home: user.home };
+    let run = told.inspect_well(NAME);
+    assert!(run.stderr.contains("cannot be reached") && run.stderr.contains(COMMIT), "{}", run.stderr);
+}
+
+#[test]
+fn offline_nothing_is_asked_for() {
+    let hub = Hub::start(tiny());
+    let user = User::of(&hub).with("HF_HUB_OFFLINE", "1");
+    assert!(user.inspect_badly(NAME).contains("HF_HUB_OFFLINE"));
+    let online = User { home: user.home, environment: vec![("HF_ENDPOINT", hub.endpoint())] };
+    online.inspect_well(NAME);
+    hub.requests();
+    let offline = online.with("HF_HUB_OFFLINE", "1");
+    offline.inspect_well(NAME);
+    // A snapshot that lost a file is not a whole one.
+    std::fs::remove_file(offline.cache().join("snapshots").join(COMMIT).join(WEIGHTS)).expect("weights");
+    offline.inspect_badly(NAME);
+    assert!(hub.requests().is_empty());
+}
+
+#[test]
+fn a_hub_that_is_not_there_is_one_line() {
+    let hub = Hub::start(tiny());
+    let user = User::of(&hub);
+    drop(hub);
+    let line = user.inspect_badly(NAME);
+    assert!(line.contains("cannot be reached") && line.contains("cache"), "{line}");
+    // A login page of a hotel is not the hub.
+    let hotel = Hub::start(tiny().with_fault(|_, _, response| response.replace(b"<html>")));
+    assert!(User::of(&hotel).inspect_badly(NAME).contains("not the hub's"));
+}
+
+#[test]
+fn shards_and_processors_come_along() {
+    let hub = Hub::start(Model::of(NAME, &case("container_sharded")));
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    let [first, second] = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    user.snapshot_is_of("container_sharded", &["config.json", first, second, "model.safetensors.index.json"]);
+    drop(hub);
+    user.inspect_well(NAME);
+    let hub = Hub::start(Model::of(NAME, &case("hf_vit_cls")));
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    user.snapshot_is_of("hf_vit_cls", &["config.json", WEIGHTS, "preprocessor_config.json"]);
+}
+
+#[test]
+fn revisions_have_names_of_their_own() {
+    let hub = Hub::start(tiny());
+    let user = User::of(&hub);
+    user.inspect_well(&format!("{NAME}@refs/pr/1"));
+    assert_eq!(hub.requests()[0].path, format!("/api/models/{NAME}/revision/refs%2Fpr%2F1?blobs=true"));
+    assert_eq!((user.reference("refs/pr/1").as_deref(), user.reference("main")), (Some(COMMIT), None));
+    // A commit never changes, so nobody needs to be asked.
+    user.inspect_well(&format!("{NAME}@{COMMIT}"));
+    assert!(hub.requests().is_empty());
+    drop(hub);
+    user.inspect_well(&format!("{NAME}@refs/pr/1"));
+    assert!(user.inspect_badly(&format!("{NAME}@v2")).contains("cannot be reached"));
+}
+
+#[test]
+fn other_caches_are_honoured() {
+    let hub = Hub::start(tiny());
+    let elsewhere = tempfile::tempdir().expect("a temporary folder");
+    let user = User::of(&hub).with("HF_HUB_CACHE", elsewhere.path().to_str().expect("UTF-8"));
+    user.inspect_well(NAME);
+    assert!(elsewhere.path().join("models--google--tiny.vit-16/snapshots").join(COMMIT).join(WEIGHTS).exists());
+    assert!(!user.cache().exists());
+}
+
+#[test]
+fn two_programs_at_once_download_once() {
+    let hub = Hub::start(tiny());
+    let user = User::of(&hub);
+    std::thread::scope(|scope| [(); 4].map(|()| scope.spawn(|| user.inspect_well(NAME))).map(|thread| thread.join().expect("a run")));
+    assert_eq!(ranges(&hub), [None]);
+    user.snapshot_is_of("timm_vit_tiny", &["config.json", WEIGHTS]);
+}
+
+/// Cuts the first so many connections for the weights short.
+fn cutting(connections: usize, bytes: usize) -> Model {
+    tiny().with_fault(move |request, before, response| {
+        if is_weights(request) && before < connections {
+            response.body.truncate(bytes);
+        }
+    })
+}
+
+fn ranges(hub: &Hub) -> Vec<Option<String>> {
+    hub.requests().into_iter().filter(is_weights).map(|request| request.headers.get("range").cloned()).collect()
+}
+
+#[test]
+fn a_cut_connection_is_resumed() {
+    let hub = Hub::start(cutting(2, 100_000));
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    user.snapshot_is_of("timm_vit_tiny", &["config.json", WEIGHTS]);
+    let ranges = ranges(&hub);
+    assert_eq!((ranges.len(), &ranges[0]), (3, &None));
+    let starts: Vec<usize> = ranges[1..].iter().map(start).collect();
+    assert!(0 < starts[0] && starts[0] < starts[1] && starts[1] <= 200_000, "{starts:?}");
+}
+
+/// The first byte of a range.
+fn start(range: &Option<String>) -> usize {
+    let range = range.as_deref().and_then(|range| range.strip_prefix("bytes=")).expect("a range");
+    range.trim_end_matches('-').parse().expect("a byte")
+}
+
+#[test]
+fn a_hub_out_of_order_costs_no_bytes() {
+    let hub = Hub::start(tiny().with_fault(|request, before, response| match before {
+        0 if is_weights(request) => response.body.truncate(100_000),
+        1 if is_weights(request) => {
+            response.status = 503;
+            response.replace(b"<html>");
+        }
+        _ => {}
+    }));
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    user.snapshot_is_of("timm_vit_tiny", &["config.json", WEIGHTS]);
+    let ranges = ranges(&hub);
+    assert!(ranges.len() == 3 && start(&ranges[2]) == start(&ranges[1]), "{ranges:?}");
+}
+
+#[test]
+fn a_partial_file_that_is_another_starts_over() {
+    let hub = Hub::start(tiny());
+    let user = User::of(&hub);
+    let weights = std::fs::read(case("timm_vit_tiny").join(WEIGHTS)).expect("weights");
+    std::fs::create_dir_all(user.cache().join("blobs")).expect("a folder");
+    for (partial, requests) in [(vec![1; 1000], 2), (vec![1; weights.len()], 1), (vec![1; weights.len() + 1], 1)] {
+        let blob = user.cache().join("blobs").join(sha256(&weights));
+        std::fs::write(blob.with_extension("incomplete"), &partial).expect("a partial file");
+        user.inspect_well(NAME);
+        user.snapshot_is_of("timm_vit_tiny", &["config.json", WEIGHTS]);
+        assert_eq!(ranges(&hub).len(), requests);
+        std::fs::remove_file(blob).expect("a blob");
+    }
+}
+
+#[test]
+fn a_connection_that_is_always_cut_is_one_line_and_the_next_run_goes_on() {
+    let hub = Hub::start(cutting(5, 10_000));
+    let user = User::of(&hub);
+    let line = user.inspect_badly(NAME);
+    assert!(line.contains(WEIGHTS) && line.contains("of 395048 bytes are here"), "{line}");
+    user.snapshot_is_of("timm_vit_tiny", &["config.json"]);
+    assert_eq!(user.reference("main"), None);
+    assert_eq!(ranges(&hub).len(), 5);
+    drop(hub);
+    assert!(user.inspect_badly(NAME).contains("not in the cache as a whole"));
+    let healed = Hub::start(tiny());
+    let user = User { home: user.home, environment: vec![("HF_ENDPOINT", healed.endpoint())] };
+    user.inspect_well(NAME);
+    user.snapshot_is_of("timm_vit_tiny", &["config.json", WEIGHTS]);
+    assert!(ranges(&healed)[0].is_some(), "the download starts over");
+}
+
+#[test]
+fn a_server_without_ranges_starts_over() {
+    let hub = Hub::start(tiny().with_fault(|request, before, response| {
+        if is_weights(request) {
+            let all = std::fs::read(case("timm_vit_tiny").join(WEIGHTS)).expect("weights");
+            response.status = 200;
+            response.headers.clear();
+            response.declared = Some(all.len());
+            response.body = if before == 0 { all[..100_000].to_vec() } else { all };
+        }
+    }));
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    user.snapshot_is_of("timm_vit_tiny", &["config.json", WEIGHTS]);
+    assert_eq!(ranges(&hub).len(), 2);
+}
+
+#[test]
+fn a_body_that_is_not_the_file_never_becomes_one() {
+    type Spoil = fn(&mut server::Response);
+    let spoils: [(&str, Spoil); 6] = [
+        ("shorter, and said to be", |response| {
+            response.body.truncate(1000);
+            response.declared = Some(response.body.len());
+        }),
+        ("shorter, and no length is said", |response| {
+            response.body.truncate(1000);
+            response.declared = None;
+        }),
+        ("longer, and said to be", |response| {
+            response.body.extend([0; 1000]);
+            response.declared = Some(response.body.len());
+        }),
+        ("longer, and no length is said", |response| {
+            response.body.extend([0; 1000]);
+            response.declared = None;
+        }),
+        ("of the right length, but another", |response| *response.body.last_mut().expect("a byte") ^= 1),
+        ("an error's page", |response| {
+            response.status = 503;
+            response.replace(b"<html>");
+        }),
+    ];
+    let check = |(what, spoil): (&str, Spoil)| {
+        let hub = Hub::start(tiny().with_fault(move |request, _, response| {
+            if is_weights(request) {
+                spoil(response);
+            }
+        }));
+        let user = User::of(&hub);
+        let line = user.inspect_badly(NAME);
+        assert!(line.contains(WEIGHTS), "{what}: {line}");
+        user.snapshot_is_of("timm_vit_tiny", &["config.json"]);
+        let blobs = std::fs::read_dir(user.cache().join("blobs")).expect("blobs").map(|entry| entry.expect("a blob").path());
+        let (partial, whole): (Vec<_>, Vec<_>) = blobs.partition(|path| path.extension().is_some_and(|extension| extension == "incomplete"));
+        assert_eq!(whole.len(), 1, "{what}: only the configuration is whole, found {whole:?}");
+        // A body without an end must not fill the disk.
+        assert!(std::fs::metadata(&partial[0]).expect("a partial file").len() <= 395_048, "{what}");
+    };
+    std::thread::scope(|scope| spoils.map(|spoil| scope.spawn(move || check(spoil))).map(|thread| thread.join().expect("the check holds")));
+}
+
+#[test]
+fn small_files_are_measured_too() {
+    let hub = Hub::start(tiny().with_fault(|request, before, response| {
+        if request.path.ends_with("/config.json") && before == 0 {
+            response.body.pop();
+            response.declared = Some(response.body.len());
+        }
+    }));
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    user.snapshot_is_of("timm_vit_tiny", &["config.json", WEIGHTS]);
+}
+
+#[test]
+fn refusals_say_what_to_do() {
+    for (status, words) in [(404, ["no such model", "check the name"]), (401, ["check the name", "HF_TOKEN"]), (403, ["conditions", "HF_TOKEN"])] {
+        for place in ["/api/", "/large/"] {
+            let hub = Hub::start(tiny().with_fault(move |request, _, response| {
+                if request.path.starts_with(place) {
+                    response.status = status;
+                }
+            }));
+            let line = User::of(&hub).inspect_badly(NAME);
+            assert!(words.iter().all(|word| line.contains(word)), "{place} {status}: {line}");
+            assert!(hub.requests().len() <= 4, "a refusal is final");
+        }
+    }
+    let hub = Hub::start(tiny());
+    assert!(User::of(&hub).inspect_badly("google/other").contains("no such model"));
+}
+
+#[test]
+fn the_token_goes_to_the_hub_and_nowhere_else() {
+    let hub = Hub::start(tiny());
+    let authorizations = |user: &User| -> BTreeMap<String, Option<String>> {
+        user.inspect_well(NAME);
+        hub.requests().into_iter().map(|request| (request.path, request.headers.get("authorization").cloned())).collect()
+    };
+    assert!(authorizations(&User::of(&hub)).values().all(Option::is_none));
+    let from_file = User::of(&hub);
+    std::fs::write(from_file.home.path().join("token"), "hf_file\n").expect("a token");
+    for (user, token) in [(from_file, "Bearer hf_file"), (User::of(&hub).with("HF_TOKEN", "hf_secret"), "Bearer hf_secret")] {
+        let found = authorizations(&user);
+        assert_eq!(found.len(), 4);
+        for (path, authorization) in found {
+            let expected = (!path.starts_with("/large/")).then_some(token);
+            assert_eq!(authorization.as_deref(), expected, "{path}");
+        }
+    }
+}
+
+#[test]
+fn hostile_names_stay_outside() {
+    for shard in
+        ["../../evil.safetensors", "/tmp/evil.safetensors", "a/evil.safetensors", "..\\evil.safetensors", "C:evil.safetensors", "evil.py", ""]
+    {
+        let mut model = Model::of(NAME, &case("container_sharded"));
+        let index = serde_json::json!({"weight_map": {"cls_token": shard}}).to_string();
+        model.files.insert("model.safetensors.index.json".to_owned(), index.into_bytes());
+        model.files.insert(shard.to_owned(), b"evil".to_vec());
+        let hub = Hub::start(model);
+        let user = User::of(&hub);
+        let run = user.inspect(NAME);
+        assert_eq!((run.code, run.errors().len()), (1, 1), "{shard}: {}", run.stderr);
+        assert!(run.stderr.contains("weight_map names"), "{shard}: {}", run.stderr);
+        assert!(!paths(&hub).iter().any(|path| path.contains("evil")), "{shard} was asked for");
+    }
+    // Commits and hashes become paths as well.
+    let listings: [fn(&mut serde_json::Value); 3] = [
+        |listing| listing["sha"] = "../../../evil".into(),
+        |listing| listing["sha"] = "main".into(),
+        |listing| {
+            for file in listing["siblings"].as_array_mut().expect("files") {
+                file["blobId"] = "../../evil".into();
+                file["lfs"] = serde_json::json!({"sha256": "../../evil"});
+            }
+        },
+    ];
+    for spoil in listings {
+        let hub = Hub::start(tiny().with_fault(move |request, _, response| {
+            if request.path.starts_with("/api/") {
+                let mut listing: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
+                spoil(&mut listing);
+                response.replace(listing.to_string().as_bytes());
+            }
+        }));
+        assert!(User::of(&hub).inspect_badly(NAME).contains("not the hub's"));
+    }
+    let hub = Hub::start(tiny());
+    let user = User::of(&hub);
+    for name in ["../x/y", "a/b/c", "../x", "a/..", "a\\b", "google/tiny.vit-16@../../x", "google/tiny.vit-16@", "/google/tiny", "a--b/c"] {
+        assert!(user.inspect_badly(name).contains("no such folder"), "{name}");
+    }
+    assert!(hub.requests().is_empty());
+}
+
+#[test]
+fn pickles_are_refused_with_a_way_out() {
+    let mut model = tiny();
+    let weights = model.files.remove(WEIGHTS).expect("weights");
+    model.files.insert("pytorch_model.bin".to_owned(), weights);
+    let hub = Hub::start(model);
+    let line = User::of(&hub).inspect_badly(NAME);
+    assert!(line.contains("pytorch_model.bin") && line.contains("save_pretrained"), "{line}");
+    assert!(!paths(&hub).iter().any(|path| path.contains("pytorch_model")));
+}
+
+#[test]
+fn a_folder_of_the_same_name_wins() {
+    let hub = Hub::start(tiny());
+    let user = User::of(&hub);
+    let folder = user.home.path().join(NAME);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for file in ["config.json", WEIGHTS] {
+        std::fs::copy(case("timm_vit_tiny").join(file), folder.join(file)).expect("a copy");
+    }
+    user.inspect_well(NAME);
+    assert!(hub.requests().is_empty());
+}
+
+#[test]
+fn blobs_are_named_as_the_hub_names_them() {
+    let hub = Hub::start(tiny());
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    let weights = std::fs::read(case("timm_vit_tiny").join(WEIGHTS)).expect("weights");
+    assert!(user.cache().join("blobs").join(sha256(&weights)).exists());
+}
