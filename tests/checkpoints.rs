@@ -99,6 +99,22 @@ fn names_and_nulls_follow_the_libraries() {
     assert_eq!((config.classifiers[0].classes, config.classifiers[0].labels[5].as_str()), (6, "LABEL_5"));
 }
 
+/// A thousand classes without names are ImageNet's; any that are given stand.
+#[test]
+fn a_thousand_classes_without_names_are_imagenets() {
+    let open = |case: &str, config: &dyn Fn(&mut Value)| changed(case, config, |_, _| ()).unwrap_or_else(|error| panic!("{case}: {error}")).config;
+    let own = open("timm_test_vit_hubconfig", &|_| ()).classifiers.remove(0).labels;
+    let at = |index: usize| own[index].as_str();
+    assert_eq!(
+        (own.len(), at(0), at(281), at(999)),
+        (1000, "tench, Tinca tinca", "tabby, tabby cat", "toilet tissue, toilet paper, bathroom tissue")
+    );
+    let numbers: Vec<String> = (0..1000).map(|index| index.to_string()).collect();
+    let given = open("timm_test_vit_hubconfig", &|root| root["label_names"] = json!(numbers)).classifiers.remove(0).labels;
+    assert_eq!(given, numbers);
+    assert!(open("timm_vit_tiny", &|_| ()).classifiers[0].labels.is_empty());
+}
+
 /// How many rows a checkpoint's position table has for an image, prefix tokens aside.
 fn positions(checkpoint: &Checkpoint, image: [usize; 2]) -> usize {
     let grid = checkpoint.config.patches().expect("images").grid(image);

@@ -5,6 +5,7 @@ mod checkpoints;
 mod cli;
 mod contract;
 mod digits;
+mod families;
 mod golden;
 mod kernels;
 mod limits;

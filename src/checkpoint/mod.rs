@@ -3,6 +3,7 @@
 //! Each layout is one file with a reader of its configuration and a table of its tensor names.
 
 mod backbone;
+mod families;
 mod files;
 mod head;
 mod jax;
@@ -16,6 +17,7 @@ mod torch;
 mod transformers;
 mod weights;
 
+pub use families::{FAMILIES, Family};
 pub use head::Head;
 pub use position::{PositionTable, Resampling, rotary, sinusoidal};
 pub use weights::{AttentionPool, Backbone, Block, Bottleneck, Convolution, Linear, Norm, QkNorm, Weight, WeightInfo, Weights};
@@ -271,10 +273,16 @@ fn unknown(path: &Path, what: &str, nearest: &str, outline: impl FnOnce() -> Res
     Error::unsupported(path, format!("{what} is not one that vitraux runs; the nearest supported is {nearest:?}{fits}"))
 }
 
-/// Names for `classes` classes, or none if there are not as many.
+/// Names for `classes` classes: those given if they are as many; if there are none, ImageNet-1k's for 1000 classes; else none.
 fn labels(names: Option<Vec<String>>, classes: usize) -> Vec<String> {
-    names.filter(|names| names.len() == classes).unwrap_or_default()
+    match names {
+        None if classes == 1000 => IMAGENET.lines().map(str::to_owned).collect(),
+        names => names.filter(|names| names.len() == classes).unwrap_or_default(),
+    }
 }
+
+/// The classes of ImageNet-1k (ILSVRC 2012) in the order of their synsets, by WordNet's lemmas, as timm and the hub have them.
+const IMAGENET: &str = include_str!("imagenet.txt");
 
 /// A value for each channel: given for each, or one for all; `default` where the field is absent.
 fn channel_values(object: &Object, key: &str, channels: usize, default: [f64; 3]) -> Result<Vec<f32>> {

@@ -2,6 +2,7 @@
 
 mod classify;
 mod devices;
+mod families;
 mod forward;
 mod hub;
 mod inspect;
@@ -35,6 +36,8 @@ enum Command {
     Preprocess(preprocess::Preprocess),
     /// List the devices that vitraux can run on
     Devices(devices::Devices),
+    /// List the families of models that are run
+    Families(families::Families),
     /// Describe a model: family, sizes, parameters, arithmetic, memory
     Inspect(inspect::Inspect),
 }
@@ -47,6 +50,7 @@ impl Cli {
             Command::Forward(command) => command.run(),
             Command::Preprocess(command) => command.run(),
             Command::Devices(command) => command.run(),
+            Command::Families(command) => command.run(),
             Command::Inspect(command) => command.run(),
         }
     }

@@ -77,9 +77,12 @@ fn classifier(root: &Object) -> Result<Vec<Classifier>> {
         Some(names) => names.len(),
         None => root.count("num_labels")?.unwrap_or(2),
     };
-    // What transformers makes up where the file names no classes.
-    let labels = names.unwrap_or_else(|| (0..classes).map(|index| format!("LABEL_{index}")).collect());
-    let classifier = Classifier { name: String::new(), reads: Reads::Features, classes, labels: super::labels(Some(labels), classes) };
+    let labels = match super::labels(names, classes) {
+        // What transformers makes up where the file names no classes.
+        none if none.is_empty() => (0..classes).map(|index| format!("LABEL_{index}")).collect(),
+        labels => labels,
+    };
+    let classifier = Classifier { name: String::new(), reads: Reads::Features, classes, labels };
     Ok(if classes > 0 { vec![classifier] } else { Vec::new() })
 }
 

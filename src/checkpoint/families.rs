@@ -1,0 +1,80 @@
+//! The families that are run: for people who look for theirs. Tests hold the table to the readers and the fixtures.
+
+/// A family of models.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// What people call it.
+    pub name: &'static str,
+    /// timm's architectures, `*` standing for anything.
+    pub timm: &'static [&'static str],
+    /// transformers' classes.
+    pub transformers: &'static [&'static str],
+    /// What to give to `--model`, for example.
+    pub examples: &'static [&'static str],
+}
+
+/// Every family. A model belongs to the first whose names fit.
+pub const FAMILIES: &[Family] = &[
+    Family {
+        name: "DeiT, DeiT III",
+        timm: &["deit_*", "deit3_*"],
+        transformers: &["DeiTModel", "DeiTForImageClassification", "DeiTForImageClassificationWithTeacher"],
+        examples: &["facebook/deit-base-distilled-patch16-224", "timm/deit3_base_patch16_224.fb_in22k_ft_in1k"],
+    },
+    Family {
+        name: "DINOv2, with registers",
+        timm: &["vit_*_dinov2"],
+        transformers: &["Dinov2Model", "Dinov2ForImageClassification", "Dinov2WithRegistersModel", "Dinov2WithRegistersForImageClassification"],
+        examples: &["facebook/dinov2-base", "facebook/dinov2-with-registers-base", "timm/vit_giant_patch14_dinov2.lvd142m"],
+    },
+    Family {
+        name: "DINOv3",
+        timm: &["vit_*_dinov3*"],
+        transformers: &["DINOv3ViTModel"],
+        examples: &["facebook/dinov3-vits16-pretrain-lvd1689m", "timm/vit_base_patch16_dinov3.lvd1689m"],
+    },
+    Family {
+        name: "CLIP, vision tower",
+        timm: &["vit_*_clip_*"],
+        transformers: &["CLIPModel", "CLIPVisionModel", "CLIPVisionModelWithProjection", "CLIPForImageClassification"],
+        examples: &["openai/clip-vit-base-patch32", "timm/vit_large_patch14_clip_quickgelu_224.openai"],
+    },
+    Family {
+        name: "SigLIP and SigLIP 2, vision tower",
+        timm: &["vit_*_siglip_*"],
+        transformers: &["SiglipModel", "SiglipVisionModel", "SiglipForImageClassification"],
+        examples: &["google/siglip-so400m-patch14-384", "google/siglip2-base-patch16-224", "timm/vit_so400m_patch14_siglip_384.webli"],
+    },
+    Family {
+        name: "Hybrids: ResNet and ViT",
+        timm: &["vit_*_r26_*", "vit_*_r50_*", "vit_*_r_s16_*"],
+        transformers: &["ViTHybridModel", "ViTHybridForImageClassification"],
+        examples: &["google/vit-hybrid-base-bit-384", "timm/vit_small_r26_s32_224.augreg_in21k_ft_in1k"],
+    },
+    Family {
+        name: "MAE, MSN, I-JEPA",
+        timm: &[],
+        transformers: &[
+            "ViTMAEModel",
+            "ViTMAEForPreTraining",
+            "ViTMSNModel",
+            "ViTMSNForImageClassification",
+            "IJepaModel",
+            "IJepaForImageClassification",
+        ],
+        examples: &["facebook/vit-mae-base", "facebook/vit-msn-base", "facebook/ijepa_vith14_1k"],
+    },
+    Family {
+        name: "ViT: AugReg, in21k, FlexiViT",
+        timm: &["vit_*", "flexivit_*", "eva_large_*", "test_vit*"],
+        transformers: &["ViTModel", "ViTForImageClassification"],
+        examples: &["google/vit-base-patch16-224", "google/vit-base-patch16-224-in21k", "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k"],
+    },
+    Family { name: "Google's original ViT and R+ViT", timm: &[], transformers: &[], examples: &["R50_ViT-B_16.npz"] },
+    Family {
+        name: "Encoder of 2017 (torch.nn.TransformerEncoder)",
+        timm: &[],
+        transformers: &[],
+        examples: &["a folder with \"model_type\": \"torch_transformer_encoder\""],
+    },
+];

@@ -1,0 +1,103 @@
+//! The table of families against what is read: the README has it, and every fixture and every name belongs to a row.
+
+use crate::support::{cli::vitraux, json, path};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use vitraux::Checkpoint;
+use vitraux::checkpoint::FAMILIES;
+
+/// Whether a pattern, in which `*` stands for anything, fits a name.
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => {
+            name.strip_prefix(start).is_some_and(|name| (0..=name.len()).any(|end| name.is_char_boundary(end) && fits(rest, &name[end..])))
+        }
+    }
+}
+
+/// The family of a timm architecture.
+fn of_timm(name: &str) -> Option<&'static str> {
+    FAMILIES.iter().find(|family| family.timm.iter().any(|pattern| fits(pattern, name))).map(|family| family.name)
+}
+
+/// The family of a transformers class.
+fn of_transformers(class: &str) -> Option<&'static str> {
+    FAMILIES.iter().find(|family| family.transformers.contains(&class)).map(|family| family.name)
+}
+
+#[test]
+fn the_readme_has_the_table_that_is_printed() {
+    let table = vitraux(["families"].map(OsStr::new));
+    assert_eq!(table.code, 0, "{}", table.stderr);
+    let readme = std::fs::read_to_string(path("README.md")).expect("a README");
+    assert!(readme.contains(&table.stdout), "README.md does not have what `vitraux families` prints:\n{}", table.stdout);
+    let list: serde_json::Value = serde_json::from_str(&vitraux(["families", "--format", "json"].map(OsStr::new)).stdout).expect("JSON");
+    assert_eq!(list.as_array().map(Vec::len), Some(FAMILIES.len()));
+}
+
+/// Each row but the last two, which have no names, is met by a fixture; each fixture's outputs are compared in `golden.rs`.
+#[test]
+fn every_family_has_a_fixture() {
+    let mut met = BTreeSet::new();
+    for entry in std::fs::read_dir(path("tests/fixtures/cases")).expect("fixtures") {
+        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+        if !path(&format!("tests/fixtures/cases/{name}/config.json")).exists() {
+            met.insert("Google's original ViT and R+ViT");
+            continue;
+        }
+        let config = json(&format!("tests/fixtures/cases/{name}/config.json"));
+        let family = match (config["architecture"].as_str(), config["architectures"][0].as_str()) {
+            (Some(architecture), _) => of_timm(architecture),
+            (None, Some(class)) => of_transformers(class),
+            (None, None) => Some("Encoder of 2017 (torch.nn.TransformerEncoder)"),
+        };
+        met.insert(family.unwrap_or_else(|| panic!("{name} belongs to no family")));
+    }
+    let all: BTreeSet<_> = FAMILIES.iter().map(|family| family.name).collect();
+    assert_eq!(met, all);
+}
+
+/// The examples are of their families, and timm's are names that are run.
+#[test]
+fn examples_belong_where_they_stand() {
+    for family in FAMILIES {
+        assert!(!family.examples.is_empty());
+        for architecture in family.examples.iter().filter_map(|example| example.strip_prefix("timm/")) {
+            let architecture = architecture.split('.').next().expect("a name");
+            assert_eq!(of_timm(architecture), Some(family.name), "{architecture}");
+            if !architecture.contains("giant") && !architecture.contains("so400m") {
+                assert!(Checkpoint::random(architecture).is_ok(), "{architecture}");
+            }
+        }
+    }
+}
+
+/// What a reader accepts as a class, it names when it refuses another; all of them are in the table.
+#[test]
+fn every_class_that_is_read_is_in_the_table() {
+    let mut read = BTreeSet::new();
+    for case in [
+        "hf_vit_cls",
+        "hf_deit_teacher",
+        "hf_vit_mae",
+        "hf_dinov2_cls",
+        "hf_dinov2_registers",
+        "hf_dinov3_vit",
+        "hf_clip_vision_proj",
+        "hf_siglip_vision",
+        "hf4_vit_hybrid",
+    ] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut config = json(&format!("tests/fixtures/cases/{case}/config.json"));
+        config["architectures"] = serde_json::json!(["NoSuchClass"]);
+        std::fs::write(folder.path().join("config.json"), config.to_string()).expect("a configuration");
+        std::fs::copy(path(&format!("tests/fixtures/cases/{case}/model.safetensors")), folder.path().join("model.safetensors")).expect("a copy");
+        let error = Checkpoint::open(folder.path()).expect_err("no such class").to_string();
+        let classes = error.split("supported: ").nth(1).unwrap_or_else(|| panic!("{error}")).to_owned();
+        read.extend(classes.split(", ").map(str::to_owned));
+    }
+    let listed: BTreeSet<String> = FAMILIES.iter().flat_map(|family| family.transformers).map(|&class| class.to_owned()).collect();
+    let others = ["ViTMSNModel", "ViTMSNForImageClassification", "IJepaModel", "IJepaForImageClassification"].map(str::to_owned);
+    assert_eq!(read.into_iter().chain(others).collect::<BTreeSet<_>>(), listed);
+}
