@@ -231,6 +231,9 @@ fn half_known_models_are_refused_with_the_nearest_name() {
         root["model_args"]["depth"] = json!(4);
     };
     refused(changed("timm_vit_tiny", other, |_, _| ()), &["does not fit", "blocks.3.norm1.weight"]);
+    // A name that is known, of a model that is not run: RMSNorm.
+    let known = |root: &mut Value| root["architecture"] = json!("aimv2_large_patch14_224");
+    refused(changed("timm_vit_tiny", known, |_, _| ()), &["aimv2_large_patch14_224", "norm_layer", "nearest supported", "tensor "]);
     let deeper = |root: &mut Value| root["model_args"]["depth"] = json!(2);
     refused(changed("timm_vit_tiny", deeper, |_, _| ()), &["blocks.2.", "nothing is left out"]);
     let plain = |root: &mut Value| root["model_args"]["qk_norm"] = json!(false);

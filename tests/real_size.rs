@@ -2,12 +2,13 @@
 
 use crate::support::{cli, compare::largest_difference, gpu, rng::Rng};
 use safetensors::{Dtype, tensor::TensorView};
+use serde_json::json;
 use std::path::Path;
 use vitraux::Checkpoint;
 use vitraux::checkpoint::open_tensor;
 
-/// Writes a model of timm's as a folder from the hub, in f32 or f16; gives the bytes of the weights.
-fn write_folder(folder: &Path, architecture: &str, dtype: Dtype) -> u64 {
+/// Writes a model of timm's as a folder from the hub, for images of `side` pixels, in f32 or f16; gives the bytes of the weights.
+fn write_folder(folder: &Path, architecture: &str, side: usize, dtype: Dtype) -> u64 {
     let checkpoint = Checkpoint::random(architecture).expect("a known architecture");
     assert!(architecture != "vit_base_patch16_224" || checkpoint.parameters() == 86_567_656);
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -22,7 +23,7 @@ fn write_folder(folder: &Path, architecture: &str, dtype: Dtype) -> u64 {
     let prefix = checkpoint.config.prefix_tokens;
     let Checkpoint { config, weights, positions, .. } = checkpoint;
     let patches = config.patches().expect("it takes images");
-    let table = positions.expect("a table").at(patches.grid(patches.image)).expect("finite");
+    let table = positions.expect("a table").at(patches.grid([side, side])).expect("finite");
     let rows = [vec![0.0; prefix * config.width], table.values().into_owned()].concat();
     push("pos_embed", &[1, rows.len() / config.width, config.width], &rows);
     let Ok(_) = weights.try_map_all(|weight| {
@@ -33,7 +34,8 @@ fn write_folder(folder: &Path, architecture: &str, dtype: Dtype) -> u64 {
     });
     let views = tensors.iter().map(|(name, shape, bytes)| (name.as_str(), TensorView::new(dtype, shape.clone(), bytes).expect("as many bytes")));
     safetensors::serialize_to_file(views, None, &folder.join("model.safetensors")).expect("a checkpoint");
-    std::fs::write(folder.join("config.json"), format!(r#"{{"architecture": "{architecture}"}}"#)).expect("a configuration");
+    let config = json!({ "architecture": architecture, "pretrained_cfg": { "input_size": [3, side, side], "fixed_input_size": true } });
+    std::fs::write(folder.join("config.json"), config.to_string()).expect("a configuration");
     tensors.iter().map(|(_, _, bytes)| bytes.len() as u64).sum()
 }
 
@@ -44,9 +46,9 @@ fn view<'a>(shape: &[usize], values: &'a [f32]) -> TensorView<'a> {
 /// Runs a model on a device; gives its features, and the ratio of the memory that it took to its weights' bytes.
 fn run(device: &str, architecture: &str, dtype: Dtype) -> (Vec<f32>, Option<f64>) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let weight_bytes = write_folder(folder.path(), architecture, dtype);
-    let [input, output] = ["input.safetensors", "output.safetensors"].map(|name| folder.path().join(name));
     let side: usize = architecture.rsplit('_').next().and_then(|size| size.parse().ok()).expect("a name that ends in its size");
+    let weight_bytes = write_folder(folder.path(), architecture, side, dtype);
+    let [input, output] = ["input.safetensors", "output.safetensors"].map(|name| folder.path().join(name));
     let pixels = Rng::new("pixels").units(3 * side * side);
     safetensors::serialize_to_file([("pixel_values", view(&[1, 3, side, side], &pixels))], None, &input).expect("an input");
     // What the driver and the program take for a model of no size.

@@ -260,8 +260,8 @@ fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<
     candidates.max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)))
 }
 
-/// An error about a model of no known name: what the nearest known one is, and the first tensor that does not fit it.
-fn unknown(path: &Path, what: &str, nearest: &str, outline: impl FnOnce() -> Result<Outline>, files: Option<&Files>) -> Error {
+/// An error about a model that is not run: why, what the nearest one is that is, and the first tensor that does not fit it.
+fn refusal(path: &Path, why: String, nearest: &str, outline: impl FnOnce() -> Result<Outline>, files: Option<&Files>) -> Error {
     let fits = match (outline(), files) {
         (Err(error), _) => format!(", which does not fit: {error}"),
         (Ok(_), None) => String::new(),
@@ -270,7 +270,7 @@ fn unknown(path: &Path, what: &str, nearest: &str, outline: impl FnOnce() -> Res
             Ok(_) => "; its tensors all fit: if this is that model, say so in the configuration".to_owned(),
         },
     };
-    Error::unsupported(path, format!("{what} is not one that vitraux runs; the nearest supported is {nearest:?}{fits}"))
+    Error::unsupported(path, format!("{why}; the nearest supported is {nearest:?}{fits}"))
 }
 
 /// Names for `classes` classes: those given if they are as many; if there are none, ImageNet-1k's for 1000 classes; else none.

@@ -46,7 +46,7 @@ const FIXED: &[(&str, Value)] = &[
     ("scale_mlp_norm", Value::Bool(false)),
 ];
 
-/// Arguments that [`read`] interprets.
+/// Arguments that [`interpret`] understands.
 const KNOWN: &[&str] = &[
     "act_layer",
     "backbone",
@@ -80,8 +80,29 @@ const KNOWN: &[&str] = &[
 /// Interprets a `config.json` that has an `architecture`. Of a hybrid's backbone the tensors tell the sizes;
 /// without them they are those that the name implies.
 pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
+    match (interpret(root, files), root.string("architecture")?) {
+        // What the name stands for is not run: what is nearest to it, and where the tensors part from that.
+        (Err(Error::Unsupported { message, .. }), Some(name)) if !is_run(name) => Err(refusal(root, name, message, files)),
+        (result, _) => result,
+    }
+}
+
+/// Whether an architecture is run as its name says.
+fn is_run(name: &str) -> bool {
+    let config = serde_json::json!({ "architecture": name });
+    Object::parse(Path::new(name), config.to_string().as_bytes()).is_ok_and(|root| interpret(&root, None).is_ok())
+}
+
+fn refusal(root: &Object, name: &str, message: String, files: Option<&Files>) -> Error {
+    let all = architectures();
+    let nearest = super::nearest(name, all.keys().filter(|known| is_run(known))).expect("some are run");
+    let named = root.clone().with("architecture", nearest.into());
+    super::refusal(root.path(), message, nearest, || interpret(&named, files), files)
+}
+
+fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let name = root.string("architecture")?.ok_or_else(|| root.wrong("architecture", "a name"))?;
-    let args = arguments(root, name, files)?;
+    let args = arguments(root, name)?;
     let distilled = match args.string("class")? {
         Some("Eva") => return eva::read(root, name, &args, files),
         Some("VisionTransformerDistilled") => true,
@@ -289,26 +310,16 @@ pub fn architectures() -> Object {
 }
 
 /// The constructor's arguments: those that the name implies, under those of `model_args`.
-fn arguments(root: &Object, name: &str, files: Option<&Files>) -> Result<Object> {
+fn arguments(root: &Object, name: &str) -> Result<Object> {
     let all = architectures();
     let Some(implied) = all.object(name)? else {
-        return Err(unknown(root, name, &all, files));
+        return Err(Error::unsupported(root.path(), format!("architecture {name:?} is not one that vitraux knows")));
     };
     let args = match root.object("model_args")? {
         Some(args) => implied.overlaid(&args),
         None => implied,
     };
     Ok(args.located(root.path(), &format!("architecture {name}: ")))
-}
-
-/// An error for a name that is not in the table: which known one is nearest, and where the tensors part from it.
-fn unknown(root: &Object, name: &str, all: &Object, files: Option<&Files>) -> Error {
-    let Some(nearest) = super::nearest(name, all.keys()) else {
-        return Error::unsupported(root.path(), format!("architecture {name:?} is not one that vitraux knows"));
-    };
-    let named = root.clone().with("architecture", nearest.into());
-    let outline = || read(&named, files);
-    super::unknown(root.path(), &format!("architecture {name:?}"), nearest, outline, files)
 }
 
 /// Refuses arguments that change what is computed in a way that vitraux does not run.
@@ -403,7 +414,7 @@ mod tests {
         for name in names.keys() {
             let config = serde_json::json!({ "architecture": name });
             let root = Object::parse(Path::new("config.json"), config.to_string().as_bytes()).expect("an object");
-            match read(&root, None) {
+            match interpret(&root, None) {
                 Ok(outline) => run.push((name, outline.config)),
                 Err(Error::Unsupported { message, .. }) => assert!(message.contains(name) && message.contains("is not supported"), "{message}"),
                 Err(error) => panic!("{name}: {error}"),

@@ -49,7 +49,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
 fn unknown(root: &Object, name: &str, files: Option<&Files>) -> Error {
     let nearest = super::nearest(name, MODEL_TYPES.iter().map(|(known, _)| *known)).unwrap_or("vit");
     let named = root.clone().with("model_type", nearest.into()).with("architectures", serde_json::Value::Null);
-    super::unknown(root.path(), &format!("model_type {name:?}"), nearest, || read(&named, files), files)
+    super::refusal(root.path(), format!("model_type {name:?} is not one that vitraux runs"), nearest, || read(&named, files), files)
 }
 
 /// The class that the checkpoint was saved from; without one, `guess`.
