@@ -89,6 +89,99 @@ fn forward_writes_outputs_and_taps() {
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "no partial file is left");
 }
 
+/// Another size: `--image-size` for pictures, and whatever size pixel values have.
+#[test]
+fn models_run_at_other_sizes() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [pixels, output] = ["pixels.safetensors", "out.safetensors"].map(|name| folder.path().join(name));
+    let case = path("tests/fixtures/cases/timm_dynamic_size");
+    let expected = case.join("expected_96x64.safetensors");
+    let picture = case.join("image.png");
+    let made = run(["preprocess", "--model", text(&case), "--image-size", "96", "64", "--output", text(&pixels), text(&picture)]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let want = open_tensor(&expected, "pixel_values").expect("pixel values");
+    assert_eq!(open_tensor(&pixels, "pixel_values").expect("pixel values").values(), want.values());
+    let forward = |size: &[&'static str]| {
+        let arguments = ["forward", "--device", "cpu", "--model", text(&case), "--input", text(&pixels), "--output", text(&output)];
+        vitraux(arguments.iter().chain(size).map(OsStr::new))
+    };
+    for size in [["--image-size", "96", "64"].as_slice(), &[]] {
+        assert_eq!(forward(size).code, 0);
+        let (got, want) = (open_tensor(&output, "logits").expect("logits"), open_tensor(&expected, "logits").expect("logits"));
+        assert!(crate::support::compare::largest_difference(&got.values(), &want.values()) <= 2e-5);
+    }
+    let other = forward(&["--image-size", "64", "64"]);
+    assert_eq!((other.code, other.errors()), (1, vec!["error: --image-size is 64 x 64, but pixel_values are 96 x 64"]));
+    let inspect = |height, width| run(["inspect", "--model", text(&case), "--image-size", height, width]);
+    assert!(inspect("96", "64").stdout.contains("97 = 1 in front + 12 x 8 patches"), "{}", inspect("96", "64").stdout);
+    assert!(inspect("96", "60").errors()[0].contains("do not divide"), "{}", inspect("96", "60").stderr);
+    assert_eq!(inspect("0", "60").code, 2);
+    assert_eq!(run(["inspect", "--image-size", "64", "64"]).code, 1, "the built-in model has one size");
+    let classified = run(["classify", "--device", "cpu", "--model", text(&case), "--image-size", "48", "112", text(&picture)]);
+    assert_eq!((classified.code, classified.stdout.lines().count()), (0, 6), "{}", classified.stderr);
+}
+
+/// Classifiers in files of their own.
+#[test]
+fn heads_are_given_by_files() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [pets, output] = ["pets.safetensors", "out.safetensors"].map(|name| folder.path().join(name));
+    let weight = vec![0.25f32; 2 * 48];
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2, 48], bytemuck::cast_slice(&weight)).expect("a tensor");
+    let labels = [("labels".to_owned(), r#"["cat", "dog"]"#.to_owned())].into();
+    safetensors::serialize_to_file([("weight", view)], Some(labels), &pets).expect("a file");
+    let case = path("tests/fixtures/cases/timm_vit_tiny");
+    let picture = case.join("image.png");
+    let classify =
+        |more: &[&str]| vitraux(["classify", "--device", "cpu", "--model", text(&case)].iter().chain(more).chain(&[text(&picture)]).map(OsStr::new));
+    let named = format!("pets={}", text(&pets));
+    assert_eq!(classify(&["--head", "none"]).code, 1);
+    let replaced = classify(&["--head", text(&pets)]).stdout;
+    assert!(replaced.lines().count() == 3 && replaced.contains("cat"), "{replaced}");
+    let both = classify(&["--head", &named, "--top", "1"]).stdout;
+    assert!(both.lines().count() == 4 && both.contains("\n  pets\n"), "{both}");
+    let json: Value = serde_json::from_str(&classify(&["--format", "json", "--head", &named, "--top", "2"]).stdout).expect("JSON");
+    assert_eq!((json["top"].as_array().map(Vec::len), json["heads"]["pets"].as_array().map(Vec::len)), (Some(2), Some(2)));
+    // What is dropped is dropped first, wherever it stands.
+    let only: Value = serde_json::from_str(&classify(&["--format", "json", "--head", &named, "--head", "none"]).stdout).expect("JSON");
+    assert!(only["top"].is_null() && only["heads"]["pets"].is_array());
+    let input = case.join("expected.safetensors");
+    let arguments = ["forward", "--device", "cpu", "--model", text(&case), "--head", &named, "--input", text(&input), "--output", text(&output)];
+    assert_eq!(vitraux(arguments.map(OsStr::new)).code, 0);
+    assert_eq!(open_tensor(&output, "logits_pets").expect("logits").shape(), [2, 2]);
+    assert!(open_tensor(&output, "logits").is_ok());
+    for (head, words) in [("no/such/file", "no/such/file"), (text(&input), "expected one matrix"), ("a b=x", "No such file")] {
+        let wrong = classify(&["--head", head]);
+        assert!(wrong.code == 1 && wrong.errors()[0].contains(words), "{}", wrong.stderr);
+    }
+}
+
+/// The encoder of 2017 takes embeddings, with positions or without, and gives its output; pictures are not for it.
+#[test]
+fn sequences_are_encoded() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [bare, output] = ["bare.safetensors", "out.safetensors"].map(|name| folder.path().join(name));
+    let case = path("tests/fixtures/cases/torch_postnorm_encoder");
+    let expected = case.join("expected.safetensors");
+    let embeddings = open_tensor(&expected, "embeddings").expect("embeddings").values().into_owned();
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2, 17, 36], bytemuck::cast_slice(&embeddings)).expect("a tensor");
+    safetensors::serialize_to_file([("embeddings", view)], None, &bare).expect("a file");
+    for input in [&expected, &bare] {
+        let run = run(["forward", "--device", "cpu", "--model", text(&case), "--input", text(input), "--output", text(&output), "--tap", "hidden.0"]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        for name in ["output", "hidden.0"] {
+            let (got, want) = (open_tensor(&output, name).expect(name), open_tensor(&expected, name).expect(name));
+            assert!(crate::support::compare::largest_difference(&got.values(), &want.values()) <= 3e-5, "{name}");
+        }
+    }
+    let inspected = run(["inspect", "--model", text(&case)]);
+    assert!(inspected.stdout.contains("up to 64 embeddings"), "{}", inspected.stdout);
+    let picture = run(["classify", "--model", text(&case), text_of_sample()]);
+    assert!(picture.code == 1 && picture.errors()[0].contains("no classes"), "{}", picture.stderr);
+    let prepared = run(["preprocess", "--model", text(&case), "--output", text(&output), text_of_sample()]);
+    assert!(prepared.code == 1 && prepared.errors()[0].contains("takes embeddings"), "{}", prepared.stderr);
+}
+
 #[test]
 fn preprocess_stacks_pictures() {
     let folder = tempfile::tempdir().expect("a temporary folder");

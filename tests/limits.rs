@@ -82,6 +82,23 @@ fn a_second_forward_allocates_nothing_on_the_gpu() {
     }
 }
 
+/// Tables of positions are made once for each size, and stay.
+#[test]
+fn sizes_that_take_turns_allocate_nothing() {
+    let Some(own) = gpu::smaller(|_| {}) else { return };
+    let checkpoint = Checkpoint::open(path("tests/fixtures/cases/timm_dynamic_size")).expect("a checkpoint");
+    let mut engine = pollster::block_on(Engine::load(checkpoint, Device::Gpu(own.clone()))).expect("an engine");
+    let mut before = None;
+    for round in 0..4 {
+        for size in [[64, 64], [96, 64], [48, 112]] {
+            engine.forward_blocking(&Tensor::zeros([1, 3, size[0], size[1]]), &["logits"]).expect("outputs");
+        }
+        if round > 0 {
+            assert_eq!(*before.get_or_insert(own.buffer_counts()), own.buffer_counts());
+        }
+    }
+}
+
 #[test]
 fn wrong_arguments_are_errors() {
     for device in gpu::devices() {

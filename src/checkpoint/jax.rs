@@ -9,37 +9,81 @@ use super::files::Files;
 use super::json::Object;
 use super::position::Resampling;
 use super::source::{Part, PositionSource, Source, StoredGrid};
-use super::weights::{Block, Linear, Norm, Weights};
+use super::weights::{AttentionPool, Block, Linear, Norm, Weights};
 use super::{Outline, timm};
 use crate::config::{Activation, Classifier, Config, Edge, Input, Layout, NormOrder, Patches, Pooler, Pooling, Preprocess, Reads};
 use crate::error::{Error, Result};
 use serde_json::json;
 use std::path::Path;
 
-/// What the names begin with: nothing, or where the optimiser's state was saved too.
-const PREFIXES: [&str; 2] = ["", "opt/target/"];
+/// How a file calls its arrays. Two code bases wrote such files: vision_transformer, and big_vision after it (SigLIP,
+/// FlexiViT), which numbers its modules otherwise and may keep all blocks in one array.
+struct Dialect {
+    /// What the names begin with.
+    prefix: &'static str,
+    /// The position table.
+    position: String,
+    /// The numbers of a block's attention, MLP and second norm.
+    numbers: [usize; 3],
+    /// Whether the blocks are stacked in arrays of one axis more.
+    stacked: bool,
+}
+
+/// What the names may begin with: the second where the optimiser's state was saved too, the last where there is a text tower.
+const PREFIXES: [&str; 4] = ["", "opt/target/", "params/", "params/img/"];
+
+impl Dialect {
+    fn of(files: &Files) -> Option<Dialect> {
+        let prefix = PREFIXES.into_iter().find(|prefix| files.has(&format!("{prefix}embedding/kernel")))?;
+        let name = |part: &str| format!("{prefix}{part}");
+        let stacked = files.has(&name("Transformer/encoderblock/LayerNorm_0/scale"));
+        let is_big_vision = stacked || files.has(&name("pos_embedding"));
+        let position = name(if is_big_vision { "pos_embedding" } else { "Transformer/posembed_input/pos_embedding" });
+        Some(Dialect { prefix, position, numbers: if is_big_vision { [0, 0, 1] } else { [1, 3, 2] }, stacked })
+    }
+
+    fn name(&self, part: &str) -> String {
+        format!("{}{part}", self.prefix)
+    }
+
+    /// The names of a block's arrays begin with this.
+    fn block(&self, i: usize) -> String {
+        if self.stacked { self.name("Transformer/encoderblock/") } else { self.name(&format!("Transformer/encoderblock_{i}/")) }
+    }
+}
 
 /// Interprets the arrays of a file.
 pub fn read(path: &Path, files: &Files) -> Result<Outline> {
-    let Some(prefix) = PREFIXES.into_iter().find(|prefix| files.has(&format!("{prefix}embedding/kernel"))) else {
-        return Err(Error::unsupported(path, "no array embedding/kernel; expected a Vision Transformer of google-research/vision_transformer"));
+    let Some(dialect) = Dialect::of(files) else {
+        return Err(Error::unsupported(
+            path,
+            "no array embedding/kernel; expected a Vision Transformer of google-research/vision_transformer or big_vision",
+        ));
     };
-    let name = |part: &str| format!("{prefix}{part}");
+    let name = |part: &str| dialect.name(part);
+    let [attention, mlp, _] = dialect.numbers;
     let &[patch_height, patch_width, _, width] = sizes(files, &name("embedding/kernel"))?;
-    let query = name("Transformer/encoderblock_0/MultiHeadDotProductAttention_1/query/kernel");
-    let &[_, heads, _] = sizes(files, &query)?;
-    let &[_, mlp_width] = sizes(files, &name("Transformer/encoderblock_0/MlpBlock_3/Dense_0/kernel"))?;
-    let depth = (0..).take_while(|i| files.has(&name(&format!("Transformer/encoderblock_{i}/LayerNorm_0/scale")))).count();
+    let bias = format!("{}MultiHeadDotProductAttention_{attention}/query/bias", dialect.block(0));
+    let dense = format!("{}MlpBlock_{mlp}/Dense_0/bias", dialect.block(0));
+    let (depth, heads, mlp_width) = if dialect.stacked {
+        let (&[depth, heads, _], &[_, mlp_width]) = (sizes(files, &bias)?, sizes(files, &dense)?);
+        (depth, heads, mlp_width)
+    } else {
+        let (&[heads, _], &[mlp_width]) = (sizes(files, &bias)?, sizes(files, &dense)?);
+        ((0..).take_while(|&i| files.has(&format!("{}LayerNorm_0/scale", dialect.block(i)))).count(), heads, mlp_width)
+    };
     let prefix_tokens = usize::from(files.has(&name("cls")));
     let backbone = match files.has(&name("conv_root/kernel")) {
-        true => Some(Naming::Jax { prefix }.sizes(files)?),
+        true => Some(Naming::Jax { prefix: dialect.prefix }.sizes(files)?),
         false => None,
     };
     let channels_of = if backbone.is_some() { name("conv_root/kernel") } else { name("embedding/kernel") };
     let &[_, _, channels, _] = sizes(files, &channels_of)?;
-    let position = name("Transformer/posembed_input/pos_embedding");
-    let &[_, rows, _] = sizes(files, &position)?;
-    let side = rows.saturating_sub(prefix_tokens).isqrt();
+    let &[_, rows, _] = sizes(files, &dialect.position)?;
+    let side = rows.isqrt();
+    // A square number of rows leaves none for the class token.
+    let positioned = if side * side == rows { 0 } else { prefix_tokens };
+    let side = (rows - positioned).isqrt();
     // Pixels that a pixel of the feature map stands for.
     let stride = backbone.as_ref().map_or(1, |backbone| 2 << backbone.stages.len().max(1));
     let mut classifiers = Vec::new();
@@ -81,7 +125,11 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
         qk_norm: false,
         layer_scale: false,
         final_norm: true,
-        pooling: Some(if prefix_tokens > 0 { Pooling::First } else { Pooling::MeanFrom(0) }),
+        pooling: Some(match () {
+            () if files.has(&name("MAPHead_0/probe")) => Pooling::Attention(0),
+            () if prefix_tokens > 0 => Pooling::First,
+            () => Pooling::MeanFrom(0),
+        }),
         pool_norm: false,
         pooler: None,
         projection: None,
@@ -90,15 +138,15 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
     };
     config.validate(path)?;
     let positions = PositionSource {
-        name: position,
-        prefix: prefix_tokens,
+        name: dialect.position.clone(),
+        prefix: positioned,
         width,
         grid: [side; 2],
         stored: StoredGrid::Square,
         resampling: Resampling::Bilinear,
         built: None,
     };
-    Ok(Outline { weights: weights(&config, prefix), positions: Some(positions), config })
+    Ok(Outline { weights: weights(&config, &dialect, positioned), positions: Some(positions), config })
 }
 
 /// timm's preparation of pictures for these models: the released ones of 384 pixels are not cropped.
@@ -124,64 +172,101 @@ fn sizes<'a, const AXES: usize>(files: &'a Files, name: &str) -> Result<&'a [usi
 }
 
 /// flax' names for the weights. Kernels are stored `[in, out]`.
-fn weights(config: &Config, prefix: &'static str) -> Weights<Source> {
+fn weights(config: &Config, dialect: &Dialect, positioned: usize) -> Weights<Source> {
     let (width, heads, head) = (config.width, config.heads, config.head_width());
     let patches = config.patches().expect("Google's models take images");
-    let name = |part: &str| format!("{prefix}{part}");
-    let norm = |of: &str| {
-        let stored = |part: &str| Source::stored(name(&format!("{of}/{part}")), &[width]);
-        Norm { weight: stored("scale"), bias: stored("bias") }
-    };
-    let dense = |of: &str, out: usize, input: usize| Linear {
-        weight: Source::Stored { parts: vec![Part::permuted(name(&format!("{of}/kernel")), &[input, out], &[1, 0])], shape: vec![out, input] },
-        bias: Source::stored(name(&format!("{of}/bias")), &[out]),
-    };
+    let name = |part: &str| dialect.name(part);
+    let alone = |part: Part| part;
+    let tower = Layers { width, heads, head };
     let block = |i: usize| {
-        let of = |part: &str| format!("Transformer/encoderblock_{i}/{part}");
-        let attention = |part: &str| name(&of(&format!("MultiHeadDotProductAttention_1/{part}")));
-        let each = |part: &dyn Fn(&str) -> Part| ["query", "key", "value"].map(part).to_vec();
-        let kernel = |which: &str| Part::permuted(attention(&format!("{which}/kernel")), &[width, heads, head], &[1, 2, 0]);
-        let bias = |which: &str| Part::new(attention(&format!("{which}/bias")), &[heads, head]);
-        let projection = Part::permuted(attention("out/kernel"), &[heads, head, width], &[2, 0, 1]);
+        let place = |part: Part| if dialect.stacked { part.in_stack(i, config.depth) } else { part };
+        let [attention, mlp, norm2] = dialect.numbers.map(|number| number.to_string());
+        let of = |part: &str, number: &str| format!("{}{part}_{number}", dialect.block(i));
+        let attention = of("MultiHeadDotProductAttention", &attention);
+        let mlp = of("MlpBlock", &mlp);
         Block {
-            norm1: norm(&of("LayerNorm_0")),
-            qkv: Linear {
-                weight: Source::Stored { parts: each(&kernel), shape: vec![3 * width, width] },
-                bias: Source::Stored { parts: each(&bias), shape: vec![3 * width] },
-            },
+            norm1: tower.norm(&of("LayerNorm", "0"), place),
+            qkv: tower.projections(&attention, &["query", "key", "value"], place),
             qk_norm: None,
-            projection: Linear {
-                weight: Source::Stored { parts: vec![projection], shape: vec![width, width] },
-                bias: Source::stored(attention("out/bias"), &[width]),
-            },
+            projection: tower.output(&attention, place),
             scale1: None,
-            norm2: norm(&of("LayerNorm_2")),
-            mlp1: dense(&of("MlpBlock_3/Dense_0"), config.mlp_width, width),
-            mlp2: dense(&of("MlpBlock_3/Dense_1"), width, config.mlp_width),
+            norm2: tower.norm(&of("LayerNorm", &norm2), place),
+            mlp1: tower.dense(&format!("{mlp}/Dense_0"), [config.mlp_width, width], place),
+            mlp2: tower.dense(&format!("{mlp}/Dense_1"), [width, config.mlp_width], place),
             scale2: None,
         }
     };
+    let pool = || {
+        let attention = name("MAPHead_0/MultiHeadDotProductAttention_0");
+        AttentionPool {
+            latent: Source::stored(name("MAPHead_0/probe"), &[1, width]),
+            query: tower.projections(&attention, &["query"], alone),
+            key_value: tower.projections(&attention, &["key", "value"], alone),
+            projection: tower.output(&attention, alone),
+            norm: tower.norm(&name("MAPHead_0/LayerNorm_0"), alone),
+            mlp1: tower.dense(&name("MAPHead_0/MlpBlock_0/Dense_0"), [config.mlp_width, width], alone),
+            mlp2: tower.dense(&name("MAPHead_0/MlpBlock_0/Dense_1"), [width, config.mlp_width], alone),
+        }
+    };
     let stored = [patches.size[0], patches.size[1], patches.map_channels(), width];
-    let head = |classifier: &Classifier| dense("head", classifier.classes, config.read_width(classifier.reads));
+    let head = |classifier: &Classifier| tower.dense(&name("head"), [classifier.classes, config.read_width(classifier.reads)], alone);
     let tokens = if config.prefix_tokens > 0 { vec![Part::new(name("cls"), &[1, width])] } else { Vec::new() };
     Weights {
-        backbone: patches.backbone.as_ref().map(|backbone| Naming::Jax { prefix }.weights(backbone, patches.channels)),
+        backbone: patches.backbone.as_ref().map(|backbone| Naming::Jax { prefix: dialect.prefix }.weights(backbone, patches.channels)),
         patch: Some(Linear {
-            weight: Source::Stored {
-                parts: vec![Part::permuted(name("embedding/kernel"), &stored, &[3, 2, 0, 1])],
-                shape: vec![width, patches.values()],
-            },
+            weight: Source::of(vec![Part::permuted(name("embedding/kernel"), &stored, &[3, 2, 0, 1])], &[width, patches.values()]),
             bias: Source::stored(name("embedding/bias"), &[width]),
         }),
-        prefix: Source::prefix(tokens, &name("Transformer/posembed_input/pos_embedding"), config.prefix_tokens, [config.prefix_tokens, width]),
+        prefix: Source::prefix(tokens, &dialect.position, positioned, [config.prefix_tokens, width]),
         pre_norm: None,
         blocks: (0..config.depth).map(block).collect(),
-        norm: Some(norm("Transformer/encoder_norm")),
-        attention_pool: None,
+        norm: Some(tower.norm(&name("Transformer/encoder_norm"), alone)),
+        attention_pool: matches!(config.pooling, Some(Pooling::Attention(_))).then(pool),
         pool_norm: None,
         pooler: None,
         projection: None,
-        pre_logits: config.pre_logits.map(|layer| dense("pre_logits", layer.width, width)),
+        pre_logits: config.pre_logits.map(|layer| tower.dense(&name("pre_logits"), [layer.width, width], alone)),
         heads: config.classifiers.iter().map(head).collect(),
+    }
+}
+
+/// flax' layers of one width. `place` says where in an array they are.
+struct Layers {
+    width: usize,
+    heads: usize,
+    head: usize,
+}
+
+impl Layers {
+    fn norm(&self, name: &str, place: impl Fn(Part) -> Part) -> Norm<Source> {
+        let stored = |part: &str| Source::of(vec![place(Part::new(format!("{name}/{part}"), &[self.width]))], &[self.width]);
+        Norm { weight: stored("scale"), bias: stored("bias") }
+    }
+
+    fn dense(&self, name: &str, [out, input]: [usize; 2], place: impl Fn(Part) -> Part) -> Linear<Source> {
+        Linear {
+            weight: Source::of(vec![place(Part::permuted(format!("{name}/kernel"), &[input, out], &[1, 0]))], &[out, input]),
+            bias: Source::of(vec![place(Part::new(format!("{name}/bias"), &[out]))], &[out]),
+        }
+    }
+
+    /// Projections to all heads, `[C, H, D]` each, one after the other.
+    fn projections(&self, attention: &str, which: &[&str], place: impl Fn(Part) -> Part) -> Linear<Source> {
+        let kernel = |which: &&str| place(Part::permuted(format!("{attention}/{which}/kernel"), &[self.width, self.heads, self.head], &[1, 2, 0]));
+        let bias = |which: &&str| place(Part::new(format!("{attention}/{which}/bias"), &[self.heads, self.head]));
+        let rows = which.len() * self.width;
+        Linear {
+            weight: Source::of(which.iter().map(kernel).collect(), &[rows, self.width]),
+            bias: Source::of(which.iter().map(bias).collect(), &[rows]),
+        }
+    }
+
+    /// From all heads, `[H, D, C]`.
+    fn output(&self, attention: &str, place: impl Fn(Part) -> Part) -> Linear<Source> {
+        let kernel = Part::permuted(format!("{attention}/out/kernel"), &[self.heads, self.head, self.width], &[2, 0, 1]);
+        Linear {
+            weight: Source::of(vec![place(kernel)], &[self.width, self.width]),
+            bias: Source::of(vec![place(Part::new(format!("{attention}/out/bias"), &[self.width]))], &[self.width]),
+        }
     }
 }

@@ -21,6 +21,8 @@ pub enum Part {
         shape: Vec<usize>,
         /// Only these rows.
         rows: Option<Range<usize>>,
+        /// Whether that is one row of a stack of tensors, whose first axis is not the tensor's.
+        stacked: bool,
         /// The order in which its axes are read.
         axes: Option<&'static [usize]>,
     },
@@ -31,17 +33,27 @@ pub enum Part {
 impl Part {
     /// A whole tensor.
     pub fn new(name: impl Into<String>, shape: &[usize]) -> Part {
-        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: None, axes: None }
+        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: None, stacked: false, axes: None }
     }
 
     /// Some rows of a tensor.
     pub fn of_rows(name: impl Into<String>, shape: &[usize], rows: Range<usize>) -> Part {
-        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: Some(rows), axes: None }
+        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: Some(rows), stacked: false, axes: None }
     }
 
     /// A tensor read with axis i of the result being axis `axes[i]` of what is stored.
     pub fn permuted(name: impl Into<String>, shape: &[usize], axes: &'static [usize]) -> Part {
-        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: None, axes: Some(axes) }
+        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: None, stacked: false, axes: Some(axes) }
+    }
+
+    /// The same tensor where `count` of them are stored as one, and it is number `i`.
+    pub fn in_stack(self, i: usize, count: usize) -> Part {
+        match self {
+            Part::Stored { name, shape, axes, .. } => {
+                Part::Stored { name, shape: [&[count], shape.as_slice()].concat(), rows: Some(i..i + 1), stacked: true, axes }
+            }
+            zeros @ Part::Zeros(_) => zeros,
+        }
     }
 
     fn name(&self) -> Option<&str> {
@@ -61,13 +73,16 @@ impl Part {
     }
 
     fn load(&self, files: &Files) -> Result<Tensor> {
-        let (name, shape, rows, axes) = match self {
+        let (name, shape, rows, stacked, axes) = match self {
             Part::Zeros(len) => return Ok(Tensor::zeros([*len])),
-            Part::Stored { name, shape, rows, axes } => (name, shape, rows, axes),
+            Part::Stored { name, shape, rows, stacked, axes } => (name, shape, rows, *stacked, axes),
         };
         let mut tensor = files.shaped(name, shape)?;
         if let Some(rows) = rows {
             tensor = tensor.rows(rows.clone());
+        }
+        if stacked {
+            tensor = tensor.reshaped(shape[1..].to_vec());
         }
         Ok(match axes {
             Some(axes) => tensor.permuted(axes),
@@ -88,14 +103,19 @@ pub enum Source {
 }
 
 impl Source {
+    /// Tensors that follow one another, under the shape of all together.
+    pub fn of(parts: Vec<Part>, shape: &[usize]) -> Source {
+        Source::Stored { parts, shape: shape.to_vec() }
+    }
+
     /// A single tensor.
     pub fn stored(name: impl Into<String>, shape: &[usize]) -> Source {
-        Source::Stored { parts: vec![Part::new(name, shape)], shape: shape.to_vec() }
+        Source::of(vec![Part::new(name, shape)], shape)
     }
 
     /// A bias that the model does not have.
     pub fn zeros(len: usize) -> Source {
-        Source::Stored { parts: vec![Part::Zeros(len)], shape: vec![len] }
+        Source::of(vec![Part::Zeros(len)], &[len])
     }
 
     /// Prefix tokens `[T, C]`, the first `positions` of which have a row in front of the position table; nothing if T is 0.
@@ -251,9 +271,9 @@ pub fn linear(name: &str, shape: [usize; 2], has_bias: bool) -> Linear<Source> {
 /// Dense layers of the same shape `[out, in]` one after the other, as one; `has_bias` for each of them.
 pub fn packed(names: &[&str], [out, input]: [usize; 2], has_bias: &[bool]) -> Linear<Source> {
     let weights = names.iter().map(|name| Part::new(format!("{name}.weight"), &[out, input])).collect();
-    let weight = Source::Stored { parts: weights, shape: vec![names.len() * out, input] };
+    let weight = Source::of(weights, &[names.len() * out, input]);
     let bias = |(name, has): (&&str, &bool)| if *has { Part::new(format!("{name}.bias"), &[out]) } else { Part::Zeros(out) };
-    let bias = Source::Stored { parts: names.iter().zip(has_bias).map(bias).collect(), shape: vec![names.len() * out] };
+    let bias = Source::of(names.iter().zip(has_bias).map(bias).collect(), &[names.len() * out]);
     Linear { weight, bias }
 }
 
@@ -262,7 +282,7 @@ pub fn packed(names: &[&str], [out, input]: [usize; 2], has_bias: &[bool]) -> Li
 pub fn patch_projection(name: &str, config: &Config, patches: &Patches, has_bias: bool) -> Linear<Source> {
     let stored = [config.width, patches.map_channels(), patches.size[0], patches.size[1]];
     let layer = linear(name, [config.width, patches.values()], has_bias);
-    let weight = Source::Stored { parts: vec![Part::new(format!("{name}.weight"), &stored)], shape: vec![config.width, patches.values()] };
+    let weight = Source::of(vec![Part::new(format!("{name}.weight"), &stored)], &[config.width, patches.values()]);
     Linear { weight, ..layer }
 }
 

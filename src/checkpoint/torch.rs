@@ -57,10 +57,7 @@ fn weights(config: &Config, has_bias: bool) -> Weights<Source> {
         let bias = if has_bias { Part::new(name("self_attn.in_proj_bias"), &[3 * width]) } else { Part::Zeros(3 * width) };
         Block {
             norm1: norm(&name("norm1")),
-            qkv: Linear {
-                weight: Source::stored(name("self_attn.in_proj_weight"), &[3 * width, width]),
-                bias: Source::Stored { parts: vec![bias], shape: vec![3 * width] },
-            },
+            qkv: Linear { weight: Source::stored(name("self_attn.in_proj_weight"), &[3 * width, width]), bias: Source::of(vec![bias], &[3 * width]) },
             qk_norm: None,
             projection: linear(&name("self_attn.out_proj"), [width, width], has_bias),
             scale1: None,

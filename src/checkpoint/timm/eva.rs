@@ -124,7 +124,7 @@ fn weights(config: &Config, registers: usize, qkv_bias: bool) -> Weights<Source>
         let bias = |part: &str| if qkv_bias { Part::new(name(part), &[width]) } else { Part::Zeros(width) };
         let qkv = linear(&name("attn.qkv"), [3 * width, width], false);
         // The keys' bias would not change the softmax; it is a buffer of zeros that is not stored.
-        let biases = Source::Stored { parts: vec![bias("attn.q_bias"), Part::Zeros(width), bias("attn.v_bias")], shape: vec![3 * width] };
+        let biases = Source::of(vec![bias("attn.q_bias"), Part::Zeros(width), bias("attn.v_bias")], &[3 * width]);
         Block {
             norm1: norm(&name("norm1"), width),
             qkv: Linear { bias: biases, ..qkv },

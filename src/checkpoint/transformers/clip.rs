@@ -127,8 +127,8 @@ fn weights(config: &Config, front: &str, is_clip: bool) -> Weights<Source> {
     let rows = |from: usize, to: usize| {
         let part = |kind: &str, shape: &[usize]| Part::of_rows(name(&format!("head.attention.in_proj_{kind}")), shape, from * width..to * width);
         Linear {
-            weight: Source::Stored { parts: vec![part("weight", &[3 * width, width])], shape: vec![(to - from) * width, width] },
-            bias: Source::Stored { parts: vec![part("bias", &[3 * width])], shape: vec![(to - from) * width] },
+            weight: Source::of(vec![part("weight", &[3 * width, width])], &[(to - from) * width, width]),
+            bias: Source::of(vec![part("bias", &[3 * width])], &[(to - from) * width]),
         }
     };
     let pool = || AttentionPool {
