@@ -319,6 +319,35 @@ impl Patches {
 }
 
 impl Config {
+    /// The encoder of ViT-B (Dosovitskiy et al. 2021, table 1), without a classifier: what a family does not say otherwise.
+    pub(crate) fn plain(name: &str, layout: Layout, input: Input) -> Config {
+        Config {
+            name: name.to_owned(),
+            layout,
+            input,
+            width: 768,
+            depth: 12,
+            heads: 12,
+            mlp_width: 3072,
+            gated: false,
+            epsilon: 1e-6,
+            activation: Activation::Gelu,
+            norm_order: NormOrder::Pre,
+            prefix_tokens: 1,
+            rotary: None,
+            pre_norm: false,
+            qk_norm: false,
+            layer_scale: false,
+            final_norm: true,
+            pooling: Some(Pooling::First),
+            pool_norm: false,
+            pooler: None,
+            projection: None,
+            pre_logits: None,
+            classifiers: Vec::new(),
+        }
+    }
+
     /// How images become patches, if the model takes images.
     pub fn patches(&self) -> Option<&Patches> {
         match &self.input {

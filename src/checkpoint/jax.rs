@@ -11,7 +11,7 @@ use super::position::Resampling;
 use super::source::{Part, PositionSource, Source, StoredGrid};
 use super::weights::{AttentionPool, Block, Linear, Norm, Weights};
 use super::{Outline, timm};
-use crate::config::{Activation, Classifier, Config, Edge, Input, Layout, NormOrder, Patches, Pooler, Pooling, Preprocess, Reads};
+use crate::config::{Activation, Classifier, Config, Edge, Input, Layout, Patches, Pooler, Pooling, Preprocess, Reads};
 use crate::error::{Error, Result};
 use serde_json::json;
 use std::path::Path;
@@ -101,40 +101,27 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
         classifiers.extend((read == width).then(|| classifier("", Reads::Features)));
         classifiers.extend(pre_logits.map(|_| classifier("jax", Reads::PreLogits)));
     }
+    let input = Input::Image(Patches {
+        channels,
+        image: [side * patch_height * stride, side * patch_width * stride],
+        size: [patch_height, patch_width],
+        edge: Edge::Ignore,
+        backbone,
+    });
     let config = Config {
-        name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-        layout: Layout::Jax,
-        input: Input::Image(Patches {
-            channels,
-            image: [side * patch_height * stride, side * patch_width * stride],
-            size: [patch_height, patch_width],
-            edge: Edge::Ignore,
-            backbone,
-        }),
         width,
         depth,
         heads,
         mlp_width,
-        gated: false,
-        epsilon: 1e-6,
-        activation: Activation::Gelu,
-        norm_order: NormOrder::Pre,
         prefix_tokens,
-        rotary: None,
-        pre_norm: false,
-        qk_norm: false,
-        layer_scale: false,
-        final_norm: true,
         pooling: Some(match () {
             () if files.has(&name("MAPHead_0/probe")) => Pooling::Attention(0),
             () if prefix_tokens > 0 => Pooling::First,
             () => Pooling::MeanFrom(0),
         }),
-        pool_norm: false,
-        pooler: None,
-        projection: None,
         pre_logits,
         classifiers,
+        ..Config::plain(&path.file_stem().unwrap_or_default().to_string_lossy(), Layout::Jax, input)
     };
     config.validate(path)?;
     let positions = PositionSource {
@@ -218,15 +205,11 @@ fn weights(config: &Config, dialect: &Dialect, positioned: usize) -> Weights<Sou
             bias: Source::stored(name("embedding/bias"), &[width]),
         }),
         prefix: Source::prefix(tokens, &dialect.position, positioned, [config.prefix_tokens, width]),
-        pre_norm: None,
-        blocks: (0..config.depth).map(block).collect(),
         norm: Some(tower.norm(&name("Transformer/encoder_norm"), alone)),
         attention_pool: matches!(config.pooling, Some(Pooling::Attention(_))).then(pool),
-        pool_norm: None,
-        pooler: None,
-        projection: None,
         pre_logits: config.pre_logits.map(|layer| tower.dense(&name("pre_logits"), [layer.width, width], alone)),
         heads: config.classifiers.iter().map(head).collect(),
+        ..Weights::of_blocks((0..config.depth).map(block).collect())
     }
 }
 

@@ -12,15 +12,12 @@ use crate::error::Result;
 pub const MODEL_TYPE: &str = "torch_transformer_encoder";
 
 pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
+    let input = Input::Embeddings { longest: root.size("max_len")?.unwrap_or(1 << 16) };
     let config = Config {
-        name: "TransformerEncoder".to_owned(),
-        layout: Layout::Torch,
-        input: Input::Embeddings { longest: root.size("max_len")?.unwrap_or(1 << 16) },
         width: root.size("d_model")?.unwrap_or(512),
         depth: checked_depth(root, root.size("num_layers")?.unwrap_or(6), files)?,
         heads: root.size("nhead")?.unwrap_or(8),
         mlp_width: root.size("dim_feedforward")?.unwrap_or(2048),
-        gated: false,
         epsilon: root.number("layer_norm_eps")?.unwrap_or(1e-5) as f32,
         activation: match root.string("activation")? {
             None | Some("relu") => Activation::Relu,
@@ -29,17 +26,9 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         },
         norm_order: if root.bool("norm_first")?.unwrap_or(false) { NormOrder::Pre } else { NormOrder::Post },
         prefix_tokens: 0,
-        rotary: None,
-        pre_norm: false,
-        qk_norm: false,
-        layer_scale: false,
         final_norm: root.bool("final_norm")?.unwrap_or(false),
         pooling: None,
-        pool_norm: false,
-        pooler: None,
-        projection: None,
-        pre_logits: None,
-        classifiers: Vec::new(),
+        ..Config::plain("TransformerEncoder", Layout::Torch, input)
     };
     config.validate(root.path())?;
     Ok(Outline { weights: weights(&config, root.bool("bias")?.unwrap_or(true)), positions: None, config })
@@ -67,18 +56,5 @@ fn weights(config: &Config, has_bias: bool) -> Weights<Source> {
             scale2: None,
         }
     };
-    Weights {
-        backbone: None,
-        patch: None,
-        prefix: None,
-        pre_norm: None,
-        blocks: (0..config.depth).map(block).collect(),
-        norm: config.final_norm.then(|| norm("norm")),
-        attention_pool: None,
-        pool_norm: None,
-        pooler: None,
-        projection: None,
-        pre_logits: None,
-        heads: Vec::new(),
-    }
+    Weights { norm: config.final_norm.then(|| norm("norm")), ..Weights::of_blocks((0..config.depth).map(block).collect()) }
 }

@@ -226,6 +226,24 @@ impl Weight {
 }
 
 impl<T> Weights<T> {
+    /// Encoder blocks and nothing else.
+    pub(super) fn of_blocks(blocks: Vec<Block<T>>) -> Weights<T> {
+        Weights {
+            backbone: None,
+            patch: None,
+            prefix: None,
+            pre_norm: None,
+            blocks,
+            norm: None,
+            attention_pool: None,
+            pool_norm: None,
+            pooler: None,
+            projection: None,
+            pre_logits: None,
+            heads: Vec::new(),
+        }
+    }
+
     /// All dense layers.
     pub fn linears(&self) -> impl Iterator<Item = &Linear<T>> {
         let blocks = self.blocks.iter().flat_map(|block| [&block.qkv, &block.projection, &block.mlp1, &block.mlp2]);

@@ -7,7 +7,7 @@ use crate::checkpoint::json::Object;
 use crate::checkpoint::source::{Part, Source, linear, norm, packed, patch_projection};
 use crate::checkpoint::weights::{Block, Linear, Weights};
 use crate::checkpoint::{Files, Outline, checked_depth};
-use crate::config::{Activation, Config, Edge, Input, Layout, NormOrder, Patches, Pooling};
+use crate::config::{Activation, Config, Edge, Input, Layout, Patches, Pooling};
 use crate::error::Result;
 use serde_json::{Value, json};
 
@@ -79,16 +79,14 @@ pub fn read(root: &Object, name: &str, args: &Object, files: Option<&Files>) -> 
         "avg" => Pooling::MeanFrom(prefix_tokens),
         _ => return Err(args.unsupported("global_pool", "token, avg")),
     };
+    let input = Input::Image(Patches {
+        channels: channels(args, &pretrained)?,
+        image: args.pair("img_size")?.or(input).unwrap_or([224, 224]),
+        size: args.pair("patch_size")?.unwrap_or([16, 16]),
+        edge: if args.bool("dynamic_img_pad")?.unwrap_or(false) { Edge::Pad } else { Edge::Refuse },
+        backbone: None,
+    });
     let config = Config {
-        name: name.to_owned(),
-        layout: Layout::Timm,
-        input: Input::Image(Patches {
-            channels: channels(args, &pretrained)?,
-            image: args.pair("img_size")?.or(input).unwrap_or([224, 224]),
-            size: args.pair("patch_size")?.unwrap_or([16, 16]),
-            edge: if args.bool("dynamic_img_pad")?.unwrap_or(false) { Edge::Pad } else { Edge::Refuse },
-            backbone: None,
-        }),
         width,
         depth: checked_depth(root, args.size("depth")?.unwrap_or(12), files)?,
         heads: args.size("num_heads")?.unwrap_or(12),
@@ -96,19 +94,12 @@ pub fn read(root: &Object, name: &str, args: &Object, files: Option<&Files>) -> 
         gated,
         epsilon: epsilon(args)?,
         activation: if gated { Activation::Silu } else { Activation::Gelu },
-        norm_order: NormOrder::Pre,
         prefix_tokens,
         rotary: Some(args.number("rope_temperature")?.unwrap_or(100.0)),
-        pre_norm: false,
-        qk_norm: false,
         layer_scale: args.number("init_values")?.is_some(),
-        final_norm: true,
         pooling: Some(pooling),
-        pool_norm: false,
-        pooler: None,
-        projection: None,
-        pre_logits: None,
         classifiers: classifiers(root, args, &pretrained, false)?,
+        ..Config::plain(name, Layout::Timm, input)
     };
     config.validate(root.path())?;
     Ok(Outline { weights: weights(&config, registers, args.bool("qkv_bias")?.unwrap_or(true)), positions: None, config })
@@ -143,17 +134,10 @@ fn weights(config: &Config, registers: usize, qkv_bias: bool) -> Weights<Source>
     let mut prefix = vec![Part::new("cls_token", &[1, width])];
     prefix.extend((registers > 0).then(|| Part::new("reg_token", &[registers, width])));
     Weights {
-        backbone: None,
         patch: Some(patch_projection("patch_embed.proj", config, patches, true)),
         prefix: Source::prefix(prefix, "", 0, [config.prefix_tokens, width]),
-        pre_norm: None,
-        blocks: (0..config.depth).map(block).collect(),
         norm: Some(norm("norm", width)),
-        attention_pool: None,
-        pool_norm: None,
-        pooler: None,
-        projection: None,
-        pre_logits: None,
         heads: config.classifiers.iter().map(|classifier| linear("head", [classifier.classes, width], true)).collect(),
+        ..Weights::of_blocks((0..config.depth).map(block).collect())
     }
 }

@@ -14,7 +14,7 @@ use super::position::Resampling;
 use super::source::{Part, PositionSource, Source, StoredGrid, linear, norm, patch_projection};
 use super::weights::{AttentionPool, Block, QkNorm, Weights};
 use super::{Files, Outline, checked_depth};
-use crate::config::{Activation, Classifier, Config, Edge, Input, Layout, NormOrder, Patches, Pooling, Reads};
+use crate::config::{Activation, Classifier, Config, Edge, Input, Layout, Patches, Pooling, Reads};
 use crate::error::{Error, Result};
 use serde_json::Value;
 use std::path::Path;
@@ -142,9 +142,6 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
         Some(_) => return Err(args.unsupported("pos_embed", "learn, none")),
     };
     let config = Config {
-        name: name.to_owned(),
-        layout: Layout::Timm,
-        input: Input::Image(patches),
         width,
         depth: checked_depth(root, args.size("depth")?.unwrap_or(12), files)?,
         heads: args.size("num_heads")?.unwrap_or(12),
@@ -152,19 +149,15 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
         gated,
         epsilon: epsilon(&args)?,
         activation: if gated { Activation::Silu } else { activation(&args)? },
-        norm_order: NormOrder::Pre,
         prefix_tokens,
-        rotary: None,
         pre_norm: args.bool("pre_norm")?.unwrap_or(false),
         qk_norm: args.bool("qk_norm")?.unwrap_or(false),
         layer_scale: args.number("init_values")?.is_some(),
         final_norm: final_norm && !pool_norm,
         pooling: Some(pooling),
         pool_norm: final_norm && pool_norm,
-        pooler: None,
-        projection: None,
-        pre_logits: None,
         classifiers: classifiers(root, &args, &pretrained, distilled)?,
+        ..Config::plain(name, Layout::Timm, Input::Image(patches))
     };
     config.validate(root.path())?;
     let mut prefix = Vec::new();
@@ -288,14 +281,11 @@ fn weights(config: &Config, prefix: Vec<Part>, positioned: usize, [qkv_bias, pro
         patch: Some(patch_projection("patch_embed.proj", config, patches, !config.pre_norm)),
         prefix: Source::prefix(prefix, "pos_embed", positioned, [config.prefix_tokens, width]),
         pre_norm: config.pre_norm.then(|| norm("norm_pre", width)),
-        blocks: (0..config.depth).map(block).collect(),
         norm: config.final_norm.then(|| norm("norm", width)),
         attention_pool: matches!(config.pooling, Some(Pooling::Attention(_))).then_some(pool),
         pool_norm: config.pool_norm.then(|| norm("fc_norm", width)),
-        pooler: None,
-        projection: None,
-        pre_logits: None,
         heads: config.classifiers.iter().map(head).collect(),
+        ..Weights::of_blocks((0..config.depth).map(block).collect())
     }
 }
 

@@ -1,12 +1,12 @@
 //! The vision towers of CLIP and SigLIP: alone, with a projection or a classifier, or beside their text tower.
 
-use super::{activation, class, classifier, has, prefix};
+use super::{activation, class, classifier, has, patches, prefix};
 use crate::checkpoint::json::Object;
 use crate::checkpoint::position::Resampling;
 use crate::checkpoint::source::{Part, PositionSource, Source, StoredGrid, linear, norm, packed, patch_projection};
 use crate::checkpoint::weights::{AttentionPool, Block, Linear, Weights};
 use crate::checkpoint::{Files, Outline, checked_depth};
-use crate::config::{Activation, Config, Edge, Input, Layout, NormOrder, Patches, Pooling};
+use crate::config::{Activation, Config, Input, Layout, Pooling};
 use crate::error::Result;
 
 /// What becomes of the tokens.
@@ -52,33 +52,19 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let front = prefix(files, &["vision_model.", ""], "embeddings.patch_embedding.weight");
     let has_head = !is_clip && task == Task::Pool && vision.bool("vision_use_head")?.unwrap_or(true);
     let width = vision.size("hidden_size")?.unwrap_or(768);
-    let patches = Patches {
-        channels: vision.size("num_channels")?.unwrap_or(3),
-        image: vision.pair("image_size")?.unwrap_or([224, 224]),
-        size: vision.pair("patch_size")?.unwrap_or(if is_clip { [32, 32] } else { [16, 16] }),
-        edge: Edge::Ignore,
-        backbone: None,
-    };
+    let patches = patches(&vision, if is_clip { 32 } else { 16 })?;
     let grid = patches.whole_grid(patches.image);
     let (default_activation, default_epsilon) = if is_clip { (Activation::QuickGelu, 1e-5) } else { (Activation::GeluTanh, 1e-6) };
     let prefix_tokens = usize::from(is_clip);
     let config = Config {
-        name: class.to_owned(),
-        layout: Layout::Transformers,
-        input: Input::Image(patches),
         width,
         depth: checked_depth(root, vision.size("num_hidden_layers")?.unwrap_or(12), files)?,
         heads: vision.size("num_attention_heads")?.unwrap_or(12),
         mlp_width: vision.size("intermediate_size")?.unwrap_or(3072),
-        gated: false,
         epsilon: vision.number("layer_norm_eps")?.unwrap_or(default_epsilon) as f32,
         activation: activation(&vision, "hidden_act")?.unwrap_or(default_activation),
-        norm_order: NormOrder::Pre,
         prefix_tokens,
-        rotary: None,
         pre_norm: is_clip,
-        qk_norm: false,
-        layer_scale: false,
         final_norm: !is_clip,
         pooling: Some(match task {
             Task::Classify => Pooling::MeanFrom(prefix_tokens),
@@ -86,10 +72,9 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
             Task::Pool | Task::Project => Pooling::First,
         }),
         pool_norm: is_clip && task != Task::Classify,
-        pooler: None,
         projection: if task == Task::Project { Some(root.size("projection_dim")?.unwrap_or(512)) } else { None },
-        pre_logits: None,
         classifiers: if task == Task::Classify { classifier(root)? } else { Vec::new() },
+        ..Config::plain(class, Layout::Transformers, Input::Image(patches))
     };
     config.validate(root.path())?;
     let positions = PositionSource {
@@ -143,17 +128,14 @@ fn weights(config: &Config, front: &str, is_clip: bool) -> Weights<Source> {
     let prefix = if is_clip { vec![Part::new(name("embeddings.class_embedding"), &[1, width])] } else { Vec::new() };
     let patches = config.patches().expect("it takes images");
     Weights {
-        backbone: None,
         patch: Some(patch_projection(&name("embeddings.patch_embedding"), config, patches, !is_clip)),
         prefix: Source::prefix(prefix, &name("embeddings.position_embedding.weight"), config.prefix_tokens, [config.prefix_tokens, width]),
         pre_norm: config.pre_norm.then(|| norm(&name("pre_layrnorm"), width)),
-        blocks: (0..config.depth).map(block).collect(),
         norm: config.final_norm.then(|| norm(&name("post_layernorm"), width)),
         attention_pool: matches!(config.pooling, Some(Pooling::Attention(_))).then(pool),
         pool_norm: config.pool_norm.then(|| norm(&name("post_layernorm"), width)),
-        pooler: None,
         projection: config.projection.map(|size| linear("visual_projection", [size, width], false)),
-        pre_logits: None,
         heads: config.classifiers.iter().map(|classifier| linear("classifier", [classifier.classes, width], true)).collect(),
+        ..Weights::of_blocks((0..config.depth).map(block).collect())
     }
 }

@@ -1,12 +1,12 @@
 //! DINOv2, with and without registers.
 
-use super::{activation, class, classifier, has, prefix};
+use super::{activation, class, classifier, has, patches, prefix};
 use crate::checkpoint::json::Object;
 use crate::checkpoint::position::Resampling;
 use crate::checkpoint::source::{Part, PositionSource, Source, StoredGrid, linear, norm, packed, patch_projection};
 use crate::checkpoint::weights::{Block, Weights};
 use crate::checkpoint::{Files, Outline, checked_depth};
-use crate::config::{Activation, Config, Edge, Input, Layout, NormOrder, Patches, Pooling};
+use crate::config::{Activation, Config, Input, Layout, Pooling};
 use crate::error::Result;
 
 pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
@@ -23,18 +23,9 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let prefix_tokens = 1 + registers;
     let width = root.size("hidden_size")?.unwrap_or(768);
     let gated = root.bool("use_swiglu_ffn")?.unwrap_or(false);
-    let patches = Patches {
-        channels: root.size("num_channels")?.unwrap_or(3),
-        image: root.pair("image_size")?.unwrap_or([224, 224]),
-        size: root.pair("patch_size")?.unwrap_or(if has_registers { [16, 16] } else { [14, 14] }),
-        edge: Edge::Ignore,
-        backbone: None,
-    };
+    let patches = patches(root, if has_registers { 16 } else { 14 })?;
     let grid = patches.whole_grid(patches.image);
     let config = Config {
-        name: class.to_owned(),
-        layout: Layout::Transformers,
-        input: Input::Image(patches),
         width,
         depth: checked_depth(root, root.size("num_hidden_layers")?.unwrap_or(12), files)?,
         heads: root.size("num_attention_heads")?.unwrap_or(12),
@@ -42,19 +33,11 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         gated,
         epsilon: root.number("layer_norm_eps")?.unwrap_or(1e-6) as f32,
         activation: if gated { Activation::Silu } else { activation(root, "hidden_act")?.unwrap_or(Activation::Gelu) },
-        norm_order: NormOrder::Pre,
         prefix_tokens,
-        rotary: None,
-        pre_norm: false,
-        qk_norm: false,
         layer_scale: true,
-        final_norm: true,
         pooling: Some(if is_base { Pooling::First } else { Pooling::FirstAndMeanFrom(prefix_tokens) }),
-        pool_norm: false,
-        pooler: None,
-        projection: None,
-        pre_logits: None,
         classifiers: if is_base { Vec::new() } else { classifier(root)? },
+        ..Config::plain(class, Layout::Transformers, Input::Image(patches))
     };
     config.validate(root.path())?;
     let positions = PositionSource {
@@ -105,17 +88,10 @@ fn weights(config: &Config, front: &str, registers: usize, qkv_bias: bool) -> We
     prefix.extend((registers > 0).then(|| Part::new(name("embeddings.register_tokens"), &[registers, width])));
     let patches = config.patches().expect("it takes images");
     Weights {
-        backbone: None,
         patch: Some(patch_projection(&name("embeddings.patch_embeddings.projection"), config, patches, true)),
         prefix: Source::prefix(prefix, &name("embeddings.position_embeddings"), 1, [config.prefix_tokens, width]),
-        pre_norm: None,
-        blocks: (0..config.depth).map(block).collect(),
         norm: Some(norm(&name("layernorm"), width)),
-        attention_pool: None,
-        pool_norm: None,
-        pooler: None,
-        projection: None,
-        pre_logits: None,
         heads: config.classifiers.iter().map(|classifier| linear("classifier", [classifier.classes, config.feature_width()], true)).collect(),
+        ..Weights::of_blocks((0..config.depth).map(block).collect())
     }
 }

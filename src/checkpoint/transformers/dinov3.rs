@@ -1,11 +1,11 @@
 //! DINOv3's Vision Transformers: rotary positions over both axes, no table.
 
-use super::{activation, class, prefix};
+use super::{activation, class, patches, prefix};
 use crate::checkpoint::json::Object;
 use crate::checkpoint::source::{Part, Source, linear, norm, packed, patch_projection};
 use crate::checkpoint::weights::{Block, Weights};
 use crate::checkpoint::{Files, Outline, checked_depth};
-use crate::config::{Activation, Config, Edge, Input, Layout, NormOrder, Patches, Pooling};
+use crate::config::{Activation, Config, Input, Layout};
 use crate::error::Result;
 
 /// Which layers have a bias.
@@ -22,15 +22,6 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     }
     let registers = root.count("num_register_tokens")?.unwrap_or(0);
     let config = Config {
-        name: class.to_owned(),
-        layout: Layout::Transformers,
-        input: Input::Image(Patches {
-            channels: root.size("num_channels")?.unwrap_or(3),
-            image: root.pair("image_size")?.unwrap_or([224, 224]),
-            size: root.pair("patch_size")?.unwrap_or([16, 16]),
-            edge: Edge::Ignore,
-            backbone: None,
-        }),
         width: root.size("hidden_size")?.unwrap_or(384),
         depth: checked_depth(root, root.size("num_hidden_layers")?.unwrap_or(12), files)?,
         heads: root.size("num_attention_heads")?.unwrap_or(6),
@@ -38,19 +29,10 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         gated: root.bool("use_gated_mlp")?.unwrap_or(false),
         epsilon: root.number("layer_norm_eps")?.unwrap_or(1e-5) as f32,
         activation: activation(root, "hidden_act")?.unwrap_or(Activation::Gelu),
-        norm_order: NormOrder::Pre,
         prefix_tokens: 1 + registers,
         rotary: Some(base(root)?),
-        pre_norm: false,
-        qk_norm: false,
         layer_scale: true,
-        final_norm: true,
-        pooling: Some(Pooling::First),
-        pool_norm: false,
-        pooler: None,
-        projection: None,
-        pre_logits: None,
-        classifiers: Vec::new(),
+        ..Config::plain(class, Layout::Transformers, Input::Image(patches(root, 16)?))
     };
     config.validate(root.path())?;
     let has = |key: &str, default: bool| Ok(root.bool(key)?.unwrap_or(default));
@@ -99,17 +81,9 @@ fn weights(config: &Config, front: &str, registers: usize, biases: &Biases) -> W
     prefix.extend((registers > 0).then(|| Part::new("embeddings.register_tokens", &[registers, width])));
     let patches = config.patches().expect("it takes images");
     Weights {
-        backbone: None,
         patch: Some(patch_projection("embeddings.patch_embeddings", config, patches, true)),
         prefix: Source::prefix(prefix, "", 0, [config.prefix_tokens, width]),
-        pre_norm: None,
-        blocks: (0..config.depth).map(block).collect(),
         norm: Some(norm("norm", width)),
-        attention_pool: None,
-        pool_norm: None,
-        pooler: None,
-        projection: None,
-        pre_logits: None,
-        heads: Vec::new(),
+        ..Weights::of_blocks((0..config.depth).map(block).collect())
     }
 }

@@ -12,7 +12,7 @@ pub use processor::preprocess;
 
 use super::json::Object;
 use super::{Files, Outline};
-use crate::config::{Activation, Classifier, Reads};
+use crate::config::{Activation, Classifier, Edge, Patches, Reads};
 use crate::error::{Error, Result};
 
 type Read = fn(&Object, Option<&Files>) -> Result<Outline>;
@@ -84,6 +84,17 @@ fn classifier(root: &Object) -> Result<Vec<Classifier>> {
     };
     let classifier = Classifier { name: String::new(), reads: Reads::Features, classes, labels };
     Ok(if classes > 0 { vec![classifier] } else { Vec::new() })
+}
+
+/// How images become patches, of `default` pixels a side where nothing is said.
+fn patches(root: &Object, default: usize) -> Result<Patches> {
+    Ok(Patches {
+        channels: root.size("num_channels")?.unwrap_or(3),
+        image: root.pair("image_size")?.unwrap_or([224, 224]),
+        size: root.pair("patch_size")?.unwrap_or([default; 2]),
+        edge: Edge::Ignore,
+        backbone: None,
+    })
 }
 
 fn activation(root: &Object, key: &str) -> Result<Option<Activation>> {

@@ -1,13 +1,13 @@
 //! ViT, DeiT, ViT-MAE, ViT-MSN, I-JEPA and ViT-hybrid: one set of tensor names.
 
-use super::{activation, class, classifier, has, prefix};
+use super::{activation, class, classifier, has, patches, prefix};
 use crate::checkpoint::backbone::Naming;
 use crate::checkpoint::json::Object;
 use crate::checkpoint::position::Resampling;
 use crate::checkpoint::source::{Part, PositionSource, Source, StoredGrid, linear, norm, packed, patch_projection};
 use crate::checkpoint::weights::{Block, Weights};
 use crate::checkpoint::{Files, Outline, checked_depth};
-use crate::config::{Activation, Classifier, Config, Edge, Input, Layout, NormOrder, Patches, Pooler, Pooling, Reads};
+use crate::config::{Activation, Classifier, Config, Input, Layout, Patches, Pooler, Pooling, Reads};
 use crate::error::Result;
 
 /// What tells the families apart.
@@ -98,43 +98,27 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         ("vit-hybrid", Some(files)) => Some(Naming::Transformers { prefix: front }.sizes(files)?),
         _ => None,
     };
+    let patches = Patches { backbone, ..patches(root, if model_type == "vit-hybrid" { 1 } else { 16 })? };
+    let grid = patches.whole_grid(patches.image);
     let config = Config {
-        name: class.to_owned(),
-        layout: Layout::Transformers,
-        input: Input::Image(Patches {
-            channels: root.size("num_channels")?.unwrap_or(3),
-            image: root.pair("image_size")?.unwrap_or([224, 224]),
-            size: root.pair("patch_size")?.unwrap_or(if backbone.is_some() { [1, 1] } else { [16, 16] }),
-            edge: Edge::Ignore,
-            backbone,
-        }),
         width,
         depth: checked_depth(root, root.size("num_hidden_layers")?.unwrap_or(12), files)?,
         heads: root.size("num_attention_heads")?.unwrap_or(12),
         mlp_width: root.size("intermediate_size")?.unwrap_or(3072),
-        gated: false,
         epsilon: root.number("layer_norm_eps")?.unwrap_or(family.epsilon) as f32,
         activation: activation(root, "hidden_act")?.unwrap_or(Activation::Gelu),
-        norm_order: NormOrder::Pre,
         prefix_tokens: family.tokens.len(),
-        rotary: None,
-        pre_norm: false,
-        qk_norm: false,
-        layer_scale: false,
-        final_norm: true,
         pooling: Some(if is_base { Pooling::First } else { family.pooling }),
-        pool_norm: false,
         pooler,
-        projection: None,
-        pre_logits: None,
         classifiers,
+        ..Config::plain(class, Layout::Transformers, Input::Image(patches))
     };
     config.validate(root.path())?;
     let positions = PositionSource {
         name: format!("{front}embeddings.position_embeddings"),
         prefix: config.prefix_tokens,
         width,
-        grid: config.patches().expect("it takes images").whole_grid(config.patches().expect("it takes images").image),
+        grid,
         stored: StoredGrid::SquareElsewhere,
         resampling: Resampling::Bicubic,
         built: None,
@@ -178,14 +162,9 @@ fn weights(config: &Config, front: &'static str, blocks: &str, tokens: &[&str], 
         backbone: patches.backbone.as_ref().map(|backbone| Naming::Transformers { prefix: front }.weights(backbone, patches.channels)),
         patch: Some(patch_projection(&name("embeddings.patch_embeddings.projection"), config, patches, true)),
         prefix: Source::prefix(prefix, &name("embeddings.position_embeddings"), tokens.len(), [tokens.len(), width]),
-        pre_norm: None,
-        blocks: (0..config.depth).map(block).collect(),
         norm: Some(norm(&name("layernorm"), width)),
-        attention_pool: None,
-        pool_norm: None,
         pooler: config.pooler.map(|pooler| linear(&name("pooler.dense"), [pooler.width, width], true)),
-        projection: None,
-        pre_logits: None,
         heads: config.classifiers.iter().map(head).collect(),
+        ..Weights::of_blocks((0..config.depth).map(block).collect())
     }
 }
