@@ -1,27 +1,32 @@
-//! A forward pass of ViT-B/16 (made-up weights) on each device, batch 1: latency from pixel values to logits.
+//! A forward pass of models of timm's (made-up weights) on each device, batch 1: latency from pixel values to logits.
 //!
-//!     cargo bench --bench model -- cpu
+//!     cargo bench --bench model -- vit_base_patch16_224/cpu
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::time::Duration;
 use vitraux::{Checkpoint, DeviceChoice, Engine, Tensor};
 
+/// Architectures, and the side of their images.
+const MODELS: [(&str, usize); 3] = [("vit_base_patch16_224", 224), ("vit_base_patch14_dinov2", 518), ("vit_base_r50_s16_384", 384)];
+
 fn forward(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("vit_base_patch16_224");
-    group.sample_size(10).measurement_time(Duration::from_secs(8)).warm_up_time(Duration::from_secs(2));
-    for (name, choice) in [("cpu", DeviceChoice::Cpu), ("gpu", DeviceChoice::Gpu)] {
-        let pixel_values = Tensor::zeros([1, 3, 224, 224]);
-        // Loaded only if the filter lets the bench run.
-        let mut engine = None;
-        group.bench_function(name, |bencher| {
-            let engine = engine.get_or_insert_with(|| {
-                let checkpoint = Checkpoint::random("vit_base_patch16_224").expect("a known architecture");
-                Engine::load_blocking(checkpoint, &choice).unwrap_or_else(|error| panic!("{error}"))
+    for (architecture, side) in MODELS {
+        let mut group = criterion.benchmark_group(architecture);
+        group.sample_size(10).measurement_time(Duration::from_secs(8)).warm_up_time(Duration::from_secs(2));
+        for (name, choice) in [("cpu", DeviceChoice::Cpu), ("gpu", DeviceChoice::Gpu)] {
+            let pixel_values = Tensor::zeros([1, 3, side, side]);
+            // Loaded only if the filter lets the bench run.
+            let mut engine = None;
+            group.bench_function(name, |bencher| {
+                let engine = engine.get_or_insert_with(|| {
+                    let checkpoint = Checkpoint::random(architecture).expect("a known architecture");
+                    Engine::load_blocking(checkpoint, &choice).unwrap_or_else(|error| panic!("{error}"))
+                });
+                bencher.iter(|| engine.forward_blocking(&pixel_values, &["logits"]).expect("logits"));
             });
-            bencher.iter(|| engine.forward_blocking(&pixel_values, &["logits"]).expect("logits"));
-        });
+        }
+        group.finish();
     }
-    group.finish();
 }
 
 criterion_group!(benches, forward);

@@ -1,10 +1,10 @@
 //! Resizes, crops and decoders against Pillow's results, at realistic sizes.
 
-use crate::support::{json, path};
+use crate::support::{compare::largest_difference, json, path};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use vitraux::checkpoint::open_preprocess;
-use vitraux::config::{Preprocess, Resize};
+use vitraux::checkpoint::{open_preprocess, open_tensor};
+use vitraux::config::{Alpha, Preprocess, Resize};
 use vitraux::{Picture, preprocess};
 
 const PREPROC: &str = "tests/fixtures/preproc";
@@ -223,4 +223,19 @@ fn a_jpeg_with_something_behind_its_end_is_whole() {
     let thumbnail = b"\xff\xe1\x00\x0a\xff\xd8\xff\xda..\xff\xd9";
     bytes.splice(2..2, thumbnail.iter().copied());
     assert!(is_cut(&bytes));
+}
+
+/// Transparent pictures are laid on white where transformers does so; timm and ViT's processor drop the alpha.
+#[test]
+fn transparent_pictures_turn_white_where_the_library_has_it() {
+    let folder = path("tests/fixtures/alpha");
+    let prepared = open_preprocess(&folder, None).expect("a configuration");
+    let dropped = Preprocess { alpha: Alpha::Dropped, ..prepared.clone() };
+    for name in ["rgba", "la", "palette"] {
+        let picture = preprocess::open(folder.join(format!("{name}.png"))).expect("a picture");
+        let want = open_tensor(folder.join("expected.safetensors"), name).expect("pixel values");
+        let difference = |prepared: &Preprocess| largest_difference(&prepared.apply(&picture).expect("pixel values").values(), &want.values());
+        assert!(difference(&prepared) <= 1e-6, "{name} is off by {}", difference(&prepared));
+        assert!(difference(&dropped) > 0.1, "{name} is not transparent");
+    }
 }
