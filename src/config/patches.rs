@@ -1,0 +1,135 @@
+//! How images become patches, as plain data.
+
+/// The most patches of an image: 256 x 256. A made-up image size must not make tables of its own size.
+const LARGEST_GRID: usize = 65_536;
+
+/// How an image becomes patch embeddings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Patches {
+    /// Input channels.
+    pub channels: usize,
+    /// Height and width of the input, in pixels, where nobody asks for another size.
+    pub image: [usize; 2],
+    /// Height and width of a patch: in pixels, or in pixels of the backbone's feature map.
+    pub size: [usize; 2],
+    /// What becomes of pixels at the lower and right edge that fill no patch.
+    pub edge: Edge,
+    /// The convolutional network in front of the patches of a hybrid.
+    pub backbone: Option<Backbone>,
+}
+
+/// What becomes of pixels at the lower and right edge that fill no patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edge {
+    /// They are ignored, as a strided convolution does (transformers).
+    Ignore,
+    /// They are ignored at the model's own size; another size that the patches do not divide is an error (timm).
+    Refuse,
+    /// The patches there are filled up with zeros (timm's `dynamic_img_pad`).
+    Pad,
+}
+
+/// A ResNet as BiT has it (Kolesnikov et al. 2020): weight-standardised convolutions, GroupNorm, ReLU after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backbone {
+    /// Channels after the first convolution.
+    pub stem: usize,
+    /// The stages; none if there is only the stem.
+    pub stages: Vec<Stage>,
+}
+
+/// A stage of bottleneck blocks with the same sizes. All but the first stage halve the feature map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Number of blocks.
+    pub depth: usize,
+    /// Channels inside a block.
+    pub inner: usize,
+    /// Channels that a block gives.
+    pub outer: usize,
+}
+
+/// Groups of every GroupNorm in a [`Backbone`].
+pub const BACKBONE_GROUPS: usize = 32;
+
+impl Patches {
+    /// Height and width of what the patches are cut from: the image, or the backbone's feature map.
+    pub fn map(&self, image: [usize; 2]) -> [usize; 2] {
+        match &self.backbone {
+            None => image,
+            // Each stride of 2 pads as TensorFlow's SAME does, and so rounds up: stem, pool, and stages but the first.
+            Some(backbone) => image.map(|size| (0..1 + backbone.stages.len().max(1)).fold(size, |size, _| size.div_ceil(2))),
+        }
+    }
+
+    /// Patches along the height and the width of an image.
+    pub fn grid(&self, image: [usize; 2]) -> [usize; 2] {
+        let map = self.map(image);
+        let count = |axis: usize| match self.edge {
+            Edge::Pad => map[axis].div_ceil(self.size[axis]),
+            Edge::Ignore | Edge::Refuse => map[axis] / self.size[axis],
+        };
+        [count(0), count(1)]
+    }
+
+    /// Whole patches along the height and the width of an image: the grid of a position table.
+    pub fn whole_grid(&self, image: [usize; 2]) -> [usize; 2] {
+        let map = self.map(image);
+        [map[0] / self.size[0], map[1] / self.size[1]]
+    }
+
+    /// Channels of what the patches are cut from.
+    pub fn map_channels(&self) -> usize {
+        match &self.backbone {
+            None => self.channels,
+            Some(backbone) => backbone.stages.last().map_or(backbone.stem, |stage| stage.outer),
+        }
+    }
+
+    /// Values of one patch: channels × height × width.
+    pub fn values(&self) -> usize {
+        self.map_channels() * self.size[0] * self.size[1]
+    }
+
+    /// Why no model of `tokens(image)` tokens can be run, if so.
+    pub(super) fn refusal(&self, image: [usize; 2]) -> Option<String> {
+        let [height, width] = image;
+        let grid = self.grid(image);
+        if grid.contains(&0) {
+            let [patch_height, patch_width] = self.size;
+            let map = self.map(image);
+            let of = if self.backbone.is_some() { format!(" (a feature map of {} x {})", map[0], map[1]) } else { String::new() };
+            return Some(format!("a patch of {patch_height} x {patch_width} is larger than the image of {height} x {width}{of}"));
+        }
+        let map = self.map(image);
+        if self.edge == Edge::Refuse && image != self.image && (0..2).any(|axis| !map[axis].is_multiple_of(self.size[axis])) {
+            return Some(format!("patches of {} x {} do not divide an image of {height} x {width}", self.size[0], self.size[1]));
+        }
+        let patches = grid[0] * grid[1];
+        (patches > LARGEST_GRID).then(|| format!("an image of {height} x {width} has {patches} patches; at most {LARGEST_GRID} are supported"))
+    }
+
+    /// Multiply-adds of the backbone for one image.
+    pub(super) fn backbone_products(&self, image: [usize; 2]) -> u64 {
+        let Some(backbone) = &self.backbone else { return 0 };
+        let half = |map: [usize; 2]| map.map(|size| size.div_ceil(2));
+        let area = |map: [usize; 2]| (map[0] * map[1]) as u64;
+        let stem_map = half(image);
+        let mut products = area(stem_map) * (49 * self.channels * backbone.stem) as u64;
+        let (mut map, mut channels) = (half(stem_map), backbone.stem);
+        for (i, stage) in backbone.stages.iter().enumerate() {
+            for block in 0..stage.depth {
+                let before = area(map);
+                if i > 0 && block == 0 {
+                    map = half(map);
+                }
+                products += before * (channels * stage.inner) as u64 + area(map) * (9 * stage.inner * stage.inner + stage.inner * stage.outer) as u64;
+                if block == 0 {
+                    products += area(map) * (channels * stage.outer) as u64;
+                }
+                channels = stage.outer;
+            }
+        }
+        products
+    }
+}
