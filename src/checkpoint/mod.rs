@@ -9,6 +9,7 @@ mod head;
 mod jax;
 mod json;
 mod labels;
+mod memory;
 mod npz;
 mod position;
 #[cfg(test)]

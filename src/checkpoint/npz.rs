@@ -4,7 +4,7 @@
 //! Source: numpy's `lib/format.py`. Its header is a Python literal; the crate that reads those brings a
 //! parser generator and assembly with it, for the three fields that are needed here.
 
-use super::files::Stored;
+use super::memory::{Stored, Unpacked};
 use crate::error::{Error, Result};
 use crate::tensor::Bytes;
 use std::collections::HashMap;
@@ -44,16 +44,6 @@ pub fn arrays(path: &Path, memory: Arc<dyn Bytes>) -> Result<HashMap<String, Sto
         arrays.insert(name.clone(), Stored { dtype: header.dtype.to_owned(), shape: header.shape, memory: held.clone(), range });
     }
     Ok(arrays)
-}
-
-struct Unpacked(Vec<u8>);
-
-impl Bytes for Unpacked {
-    fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn release(&self, _: Range<usize>) {}
 }
 
 /// What an npy file says of its array.
