@@ -8,7 +8,7 @@ mod cli;
 mod server;
 
 use cli::Run;
-use server::{COMMIT, Hub, Model, sha256};
+use server::{COMMIT, Hub, Model, git, sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -80,9 +80,9 @@ impl User {
         self.home.path().join("hub/models--google--tiny.vit-16")
     }
 
-    /// The files of the snapshot.
-    fn snapshot(&self) -> BTreeMap<String, Vec<u8>> {
-        let Ok(entries) = std::fs::read_dir(self.cache().join("snapshots").join(COMMIT)) else { return BTreeMap::new() };
+    /// The files of a snapshot.
+    fn snapshot(&self, state: &str) -> BTreeMap<String, Vec<u8>> {
+        let Ok(entries) = std::fs::read_dir(self.cache().join("snapshots").join(state)) else { return BTreeMap::new() };
         let entries = entries.map(|entry| entry.expect("an entry").path());
         entries.map(|path| (path.file_name().expect("a name").to_string_lossy().into_owned(), std::fs::read(path).expect("a whole file"))).collect()
     }
@@ -93,7 +93,11 @@ impl User {
 
     /// Whether the snapshot is nothing but true files of the case.
     fn snapshot_is_of(&self, name: &str, files: &[&str]) {
-        let snapshot = self.snapshot();
+        self.state_is_of(COMMIT, name, files);
+    }
+
+    fn state_is_of(&self, state: &str, name: &str, files: &[&str]) {
+        let snapshot = self.snapshot(state);
         assert_eq!(snapshot.keys().collect::<Vec<_>>(), files);
         for (file, bytes) in snapshot {
             assert!(bytes == std::fs::read(case(name).join(&file)).expect("a file of the case"), "{file}");
@@ -101,8 +105,10 @@ impl User {
     }
 }
 
-fn paths(hub: &Hub) -> Vec<String> {
-    hub.requests().into_iter().map(|request| request.path).collect()
+/// The requests, without what all of them have in common.
+fn requests(hub: &Hub) -> Vec<String> {
+    let line = |request: server::Request| format!("{} {}", request.method, request.path.replace(&format!("/{NAME}/resolve/"), ""));
+    hub.requests().into_iter().map(line).collect()
 }
 
 fn is_weights(request: &server::Request) -> bool {
@@ -124,12 +130,15 @@ fn a_model_is_downloaded_once_and_runs_offline() {
     assert_eq!(logits(NAME), local);
     user.snapshot_is_of("timm_vit_tiny", &["config.json", WEIGHTS]);
     assert_eq!(user.reference("main").as_deref(), Some(COMMIT));
-    let listing = format!("/api/models/{NAME}/revision/main?blobs=true");
-    let resolve = format!("/{NAME}/resolve/{COMMIT}");
-    assert_eq!(paths(&hub), [listing.clone(), format!("{resolve}/config.json"), format!("{resolve}/{WEIGHTS}"), format!("/large/{WEIGHTS}")]);
-    // What is there is not asked for again.
+    let head = |file: &str| format!("HEAD {COMMIT}/{file}");
+    let get = |file: &str| format!("GET {COMMIT}/{file}");
+    let config = "HEAD main/config.json".to_owned();
+    let (processor, weights) = (head("preprocessor_config.json"), head(WEIGHTS));
+    let large = format!("GET /large/{WEIGHTS}");
+    assert_eq!(requests(&hub), [config.clone(), get("config.json"), processor.clone(), weights.clone(), get(WEIGHTS), large]);
+    // What is there is not downloaded again.
     user.inspect_well(NAME);
-    assert_eq!(paths(&hub), [listing]);
+    assert_eq!(requests(&hub), [config, processor, weights]);
     drop(hub);
     assert_eq!(logits(NAME), local);
     let told = User { environment: [("RUST_LOG", "info".to_owned())].into_iter().chain(user.environment.clone()).collect(), home: user.home };
@@ -161,8 +170,12 @@ fn a_hub_that_is_not_there_is_one_line() {
     let line = user.inspect_badly(NAME);
     assert!(line.contains("cannot be reached") && line.contains("cache"), "{line}");
     // A login page of a hotel is not the hub.
-    let hotel = Hub::start(tiny().with_fault(|_, _, response| response.replace(b"<html>")));
+    let hotel = Hub::start(tiny().with_fault(|_, _, response| response.refuse(200)));
     assert!(User::of(&hotel).inspect_badly(NAME).contains("not the hub's"));
+    let hub = Hub::start(tiny());
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    User { home: user.home, environment: vec![("HF_ENDPOINT", hotel.endpoint())] }.inspect_well(NAME);
 }
 
 #[test]
@@ -185,7 +198,7 @@ fn revisions_have_names_of_their_own() {
     let hub = Hub::start(tiny());
     let user = User::of(&hub);
     user.inspect_well(&format!("{NAME}@refs/pr/1"));
-    assert_eq!(hub.requests()[0].path, format!("/api/models/{NAME}/revision/refs%2Fpr%2F1?blobs=true"));
+    assert_eq!(requests(&hub)[0], "HEAD refs%2Fpr%2F1/config.json");
     assert_eq!((user.reference("refs/pr/1").as_deref(), user.reference("main")), (Some(COMMIT), None));
     // A commit never changes, so nobody needs to be asked.
     user.inspect_well(&format!("{NAME}@{COMMIT}"));
@@ -361,7 +374,7 @@ fn a_body_that_is_not_the_file_never_becomes_one() {
 #[test]
 fn small_files_are_measured_too() {
     let hub = Hub::start(tiny().with_fault(|request, before, response| {
-        if request.path.ends_with("/config.json") && before == 0 {
+        if request.method == "GET" && request.path.ends_with("/config.json") && before == 0 {
             response.body.pop();
             response.declared = Some(response.body.len());
         }
@@ -373,20 +386,29 @@ fn small_files_are_measured_too() {
 
 #[test]
 fn refusals_say_what_to_do() {
-    for (status, words) in [(404, ["no such model", "check the name"]), (401, ["check the name", "HF_TOKEN"]), (403, ["conditions", "HF_TOKEN"])] {
-        for place in ["/api/", "/large/"] {
+    let absent = ["no such model or revision", "check the name"];
+    let refusals =
+        [(404, "", absent), (404, "RevisionNotFound", ["no such revision", "check"]), (404, "EntryNotFound", ["no config.json", "layout"])];
+    let denials = [(401, "", ["check the name", "HF_TOKEN"]), (403, "", ["conditions", "HF_TOKEN"]), (401, "GatedRepo", ["conditions", "HF_TOKEN"])];
+    for (status, code, words) in refusals.into_iter().chain(denials) {
+        for place in ["/google/", "/large/"] {
             let hub = Hub::start(tiny().with_fault(move |request, _, response| {
                 if request.path.starts_with(place) {
-                    response.status = status;
+                    response.refuse(status);
+                    if !code.is_empty() {
+                        response.headers.push(("X-Error-Code".to_owned(), code.to_owned()));
+                    }
                 }
             }));
             let line = User::of(&hub).inspect_badly(NAME);
-            assert!(words.iter().all(|word| line.contains(word)), "{place} {status}: {line}");
-            assert!(hub.requests().len() <= 4, "a refusal is final");
+            let words = if place == "/large/" && status == 404 && code != "RevisionNotFound" { ["the model has no", WEIGHTS] } else { words };
+            assert!(words.iter().all(|word| line.contains(word)), "{place} {status} {code}: {line}");
+            assert!(hub.requests().iter().filter(|request| request.path.starts_with(place)).count() <= 6, "a refusal is final");
         }
     }
     let hub = Hub::start(tiny());
-    assert!(User::of(&hub).inspect_badly("google/other").contains("no such model"));
+    let line = User::of(&hub).inspect_badly("google/other");
+    assert!(line.contains("no such model") && line.contains("the hub: Repository not found"), "{line}");
 }
 
 #[test]
@@ -394,16 +416,17 @@ fn the_token_goes_to_the_hub_and_nowhere_else() {
     let hub = Hub::start(tiny());
     let authorizations = |user: &User| -> BTreeMap<String, Option<String>> {
         user.inspect_well(NAME);
-        hub.requests().into_iter().map(|request| (request.path, request.headers.get("authorization").cloned())).collect()
+        let requests = hub.requests().into_iter();
+        requests.map(|request| (request.method + " " + &request.path, request.headers.get("authorization").cloned())).collect()
     };
     assert!(authorizations(&User::of(&hub)).values().all(Option::is_none));
     let from_file = User::of(&hub);
     std::fs::write(from_file.home.path().join("token"), "hf_file\n").expect("a token");
     for (user, token) in [(from_file, "Bearer hf_file"), (User::of(&hub).with("HF_TOKEN", "hf_secret"), "Bearer hf_secret")] {
         let found = authorizations(&user);
-        assert_eq!(found.len(), 4);
+        assert_eq!(found.len(), 6);
         for (path, authorization) in found {
-            let expected = (!path.starts_with("/large/")).then_some(token);
+            let expected = (!path.starts_with("GET /large/")).then_some(token);
             assert_eq!(authorization.as_deref(), expected, "{path}");
         }
     }
@@ -423,29 +446,21 @@ fn hostile_names_stay_outside() {
         let run = user.inspect(NAME);
         assert_eq!((run.code, run.errors().len()), (1, 1), "{shard}: {}", run.stderr);
         assert!(run.stderr.contains("weight_map names"), "{shard}: {}", run.stderr);
-        assert!(!paths(&hub).iter().any(|path| path.contains("evil")), "{shard} was asked for");
+        assert!(!requests(&hub).iter().any(|request| request.contains("evil")), "{shard} was asked for");
     }
-    // Commits and hashes become paths as well.
-    let listings: [fn(&mut serde_json::Value); 3] = [
-        |listing| listing["sha"] = "../../../evil".into(),
-        |listing| listing["sha"] = "main".into(),
-        |listing| {
-            for file in listing["siblings"].as_array_mut().expect("files") {
-                file["blobId"] = "../../evil".into();
-                file["lfs"] = serde_json::json!({"sha256": "../../evil"});
+    // Commits and hashes become paths as well; such ones are none.
+    let hub = Hub::start(tiny().with_fault(|_, _, response| {
+        for (name, value) in &mut response.headers {
+            if ["X-Repo-Commit", "X-Linked-ETag", "ETag"].contains(&name.as_str()) {
+                *value = "../../../evil".to_owned();
             }
-        },
-    ];
-    for spoil in listings {
-        let hub = Hub::start(tiny().with_fault(move |request, _, response| {
-            if request.path.starts_with("/api/") {
-                let mut listing: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
-                spoil(&mut listing);
-                response.replace(listing.to_string().as_bytes());
-            }
-        }));
-        assert!(User::of(&hub).inspect_badly(NAME).contains("not the hub's"));
-    }
+        }
+    }));
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    user.state_is_of("main", "timm_vit_tiny", &["config.json", WEIGHTS]);
+    let inside = std::fs::read_dir(user.home.path()).expect("a folder").count();
+    assert_eq!(inside, 1, "only the cache is at home");
     let hub = Hub::start(tiny());
     let user = User::of(&hub);
     for name in ["../x/y", "a/b/c", "../x", "a/..", "a\\b", "google/tiny.vit-16@../../x", "google/tiny.vit-16@", "/google/tiny", "a--b/c"] {
@@ -462,7 +477,7 @@ fn pickles_are_refused_with_a_way_out() {
     let hub = Hub::start(model);
     let line = User::of(&hub).inspect_badly(NAME);
     assert!(line.contains("pytorch_model.bin") && line.contains("save_pretrained"), "{line}");
-    assert!(!paths(&hub).iter().any(|path| path.contains("pytorch_model")));
+    assert!(!requests(&hub).iter().any(|request| request.starts_with("GET") && request.contains("pytorch_model")));
 }
 
 #[test]
@@ -484,5 +499,165 @@ fn blobs_are_named_as_the_hub_names_them() {
     let user = User::of(&hub);
     user.inspect_well(NAME);
     let weights = std::fs::read(case("timm_vit_tiny").join(WEIGHTS)).expect("weights");
+    let config = std::fs::read(case("timm_vit_tiny").join("config.json")).expect("a configuration");
     assert!(user.cache().join("blobs").join(sha256(&weights)).exists());
+    assert!(user.cache().join("blobs").join(git(&config)).exists());
+}
+
+/// Requests for contents, not for what is known of them.
+fn downloads(hub: &Hub) -> Vec<String> {
+    let requests = hub.requests().into_iter();
+    let contents = requests.filter(|request| request.method == "GET" && request.headers.get("range").is_none_or(|range| range != "bytes=0-0"));
+    contents.map(|request| request.path.rsplit('/').next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn a_server_of_files_will_do() {
+    let hub = Hub::start(tiny().simple());
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    user.state_is_of("main", "timm_vit_tiny", &["config.json", WEIGHTS]);
+    assert_eq!((user.reference("main").as_deref(), downloads(&hub)), (Some("main"), vec!["config.json".to_owned(), WEIGHTS.to_owned()]));
+    let blob = sha256(&std::fs::read(case("timm_vit_tiny").join(WEIGHTS)).expect("weights"));
+    assert!(user.cache().join("blobs").join(blob).exists());
+    user.inspect_well(NAME);
+    assert_eq!(downloads(&hub), [""; 0]);
+    // Another model under the same name is told by its length.
+    let other = Hub::start(Model::of(NAME, &case("hf_vit_cls")).simple());
+    let user = User { home: user.home, environment: vec![("HF_ENDPOINT", other.endpoint())] };
+    user.inspect_well(NAME);
+    user.state_is_of("main", "hf_vit_cls", &["config.json", WEIGHTS, "preprocessor_config.json"]);
+    drop((hub, other));
+    user.inspect_well(NAME);
+    user.with("HF_HUB_OFFLINE", "1").inspect_well(NAME);
+    let shards = Hub::start(Model::of(NAME, &case("container_sharded")).simple());
+    User::of(&shards).inspect_well(NAME);
+    let mut model = tiny().simple();
+    model.files.retain(|name, _| name == "config.json");
+    model.files.insert("pytorch_model.bin".to_owned(), vec![0; 100]);
+    assert!(User::of(&Hub::start(model)).inspect_badly(NAME).contains("save_pretrained"));
+}
+
+#[test]
+fn a_server_of_files_that_lies_is_found_out() {
+    let check = |(file, declared): (&'static str, isize)| {
+        let hub = Hub::start(tiny().simple().with_fault(move |request, _, response| {
+            if request.path.ends_with(&format!("/{file}")) {
+                response.declared = response.declared.and_then(|length| length.checked_add_signed(declared));
+            }
+        }));
+        let user = User::of(&hub);
+        let line = user.inspect_badly(NAME);
+        assert!(line.contains(file), "{file}, {declared}: {line}");
+        assert!(!user.snapshot("main").contains_key(file) && user.reference("main").is_none(), "{file}, {declared}");
+    };
+    let lies = [("config.json", 1000), ("config.json", -100), (WEIGHTS, 1000), (WEIGHTS, -100)];
+    std::thread::scope(|scope| lies.map(|lie| scope.spawn(move || check(lie))).map(|thread| thread.join().expect("the check holds")));
+    // To say nothing is no lie.
+    let hub = Hub::start(tiny().simple().with_fault(|_, _, response| response.declared = None));
+    User::of(&hub).inspect_well(NAME);
+}
+
+#[test]
+fn a_server_without_hashes_is_resumed_too() {
+    let hub = Hub::start(tiny().with_fault(|request, _, response| {
+        response.headers.retain(|(name, _)| name == "Content-Range" || name == "Location");
+        // Never more than a part at once, so that to start over would not end.
+        if is_weights(request) && request.headers.get("range").is_none_or(|range| range != "bytes=0-0") {
+            response.body.truncate(150_000);
+        }
+    }));
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    user.state_is_of("main", "timm_vit_tiny", &["config.json", WEIGHTS]);
+    assert_eq!(ranges(&hub).len(), 3);
+}
+
+#[test]
+fn a_tag_that_is_no_hash_names_nothing() {
+    let tags = ["a".repeat(40), "5f3a-1c2".to_owned(), String::new()];
+    for tag in tags {
+        let hub = Hub::start(tiny().simple().with_fault(move |_, _, response| response.headers.push(("ETag".to_owned(), format!("W/\"{tag}\"")))));
+        let user = User::of(&hub);
+        user.inspect_well(NAME);
+        user.inspect_well(NAME);
+        user.state_is_of("main", "timm_vit_tiny", &["config.json", WEIGHTS]);
+    }
+}
+
+#[test]
+fn head_is_not_needed() {
+    for status in [0, 400, 401, 404, 405, 500, 501] {
+        let hub = Hub::start(tiny().with_fault(move |request, _, response| {
+            if request.method == "HEAD" {
+                response.refuse(status);
+            }
+        }));
+        let user = User::of(&hub);
+        user.inspect_well(NAME);
+        user.snapshot_is_of("timm_vit_tiny", &["config.json", WEIGHTS]);
+        assert_eq!(downloads(&hub), ["config.json", WEIGHTS, WEIGHTS], "{status}: once at the hub, twice with the redirect");
+    }
+}
+
+#[test]
+fn a_server_that_knows_only_the_revision_is_asked_for_it() {
+    let hub = Hub::start(tiny().with_fault(|request, _, response| {
+        if request.path.contains(COMMIT) {
+            response.refuse(404);
+        }
+    }));
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    user.snapshot_is_of("timm_vit_tiny", &["config.json", WEIGHTS]);
+    assert_eq!(user.reference("main").as_deref(), Some(COMMIT));
+}
+
+#[test]
+fn a_renamed_model_is_followed() {
+    let old = "google/old";
+    let hub = Hub::start(tiny().with_fault(move |request, _, response| {
+        if let Some(rest) = request.path.strip_prefix(&format!("/{old}")) {
+            response.refuse(307);
+            response.headers.push(("Location".to_owned(), format!("/{NAME}{rest}")));
+        }
+    }));
+    let user = User::of(&hub).with("HF_TOKEN", "hf_secret");
+    user.inspect_well(old);
+    assert!(user.home.path().join("hub/models--google--old/snapshots").join(COMMIT).join(WEIGHTS).exists());
+    let heads = hub.requests().into_iter().filter(|request| request.method == "HEAD");
+    assert!(heads.map(|request| request.headers.get("authorization").cloned()).all(|token| token.as_deref() == Some("Bearer hf_secret")));
+}
+
+#[test]
+fn connections_that_drop_are_tried_again_and_given_up() {
+    let hub = Hub::start(tiny().with_fault(|_, before, response| {
+        if before == 0 {
+            response.status = 0;
+        }
+    }));
+    User::of(&hub).inspect_well(NAME);
+    for status in [0, 503] {
+        let hub = Hub::start(tiny().with_fault(move |_, _, response| response.refuse(status)));
+        assert!(User::of(&hub).inspect_badly(NAME).contains("cannot be reached"));
+    }
+}
+
+#[test]
+fn the_hub_and_the_host_must_agree_on_a_length() {
+    let check = |length: usize| {
+        let hub = Hub::start(tiny().with_fault(move |_, _, response| {
+            for (name, value) in &mut response.headers {
+                if name == "X-Linked-Size" {
+                    *value = length.to_string();
+                }
+            }
+        }));
+        let user = User::of(&hub);
+        let line = user.inspect_badly(NAME);
+        assert!(line.contains(&format!("expected {length} bytes, found that 395048")), "{line}");
+        user.snapshot_is_of("timm_vit_tiny", &["config.json"]);
+    };
+    let lengths = [395_047, 395_049, 1000, 1_000_000];
+    std::thread::scope(|scope| lengths.map(|length| scope.spawn(move || check(length))).map(|thread| thread.join().expect("the check holds")));
 }

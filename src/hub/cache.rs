@@ -48,26 +48,34 @@ impl Cache {
 
     /// Where contents are.
     pub fn blob(&self, hash: &str) -> PathBuf {
-        self.repo.blob_path(hash)
+        self.root.join(&self.name).join("blobs").join(hash)
     }
 
-    /// Makes this process the only one that writes a blob, until the file is dropped.
-    pub fn lock(&self, hash: &str) -> Result<File> {
-        let path = self.root.join(".locks").join(&self.name).join(format!("{hash}.lock"));
+    /// Where contents gather until they are whole.
+    pub fn partial(&self, key: &str) -> PathBuf {
+        self.blob(&format!("{key}.incomplete"))
+    }
+
+    /// Makes this process the only one that writes what the key stands for, until the file is dropped.
+    pub fn lock(&self, key: &str) -> Result<File> {
+        let path = self.root.join(".locks").join(&self.name).join(format!("{key}.lock"));
         create_parent(&path)?;
         let file = File::create(&path).map_err(Error::io(&path))?;
         file.lock().map_err(Error::io(&path))?;
         Ok(file)
     }
 
+    /// Whether a commit's snapshot has a blob. A copy or a hard link does not tell of which, and is taken for it.
+    pub fn is_linked(&self, commit: &str, name: &str, hash: &str) -> bool {
+        let path = self.snapshot(commit).join(name);
+        path.exists() && fs::read_link(&path).map_or(true, |target| target.file_name() == Some(hash.as_ref()))
+    }
+
     /// Puts a blob into a commit's snapshot.
     pub fn link(&self, commit: &str, name: &str, hash: &str) -> Result<()> {
         let path = self.snapshot(commit).join(name);
-        if path.exists() {
-            return Ok(());
-        }
         create_parent(&path)?;
-        // A link to a blob that somebody deleted may be in the way.
+        // A link to another blob, or to one that somebody deleted, may be in the way.
         let _ = fs::remove_file(&path);
         #[cfg(unix)]
         let linked = std::os::unix::fs::symlink(Path::new("../../blobs").join(hash), &path);

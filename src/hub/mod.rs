@@ -1,24 +1,30 @@
 //! Models of the Hugging Face hub: `owner/name`, downloaded into the cache that its libraries share.
 //!
-//! `hf-hub` has the hub's addresses and the cache's layout. The transfer is ours, because its own links a file
-//! into the snapshot whatever its length; here only what is as long as the hub says, and hashes to what it says,
-//! gets there.
+//! `hf-hub` has the cache's layout. The transfer is ours, because its own links a file into the snapshot whatever
+//! its length; here only what is as long as the server says, and hashes to what it says, gets there.
 
 mod cache;
+mod entry;
+mod failure;
+mod form;
+mod hash;
 mod reference;
 mod remote;
 mod transfer;
 
 use crate::error::{Error, Result};
 use cache::Cache;
+use entry::Entry;
+use failure::Failure;
 use reference::Reference;
-use remote::{Failure, Remote};
+use remote::{Answer, Remote};
 use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.json";
 const PROCESSOR: &str = "preprocessor_config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// Told while a file comes in: its name, how many bytes are here, and how many there will be.
 pub type Progress<'a> = dyn Fn(&str, u64, u64) + 'a;
@@ -47,17 +53,19 @@ pub fn fetch(reference: &str, progress: &Progress<'_>) -> Result<PathBuf> {
         None if is_offline() => return Err(reference.error("not in the cache as a whole, and HF_HUB_OFFLINE is set; unset it to download the model")),
         _ => {}
     }
-    let remote = Remote::open(&reference, cache)?;
-    match (remote.list(), cached) {
-        (Ok(listing), _) => download(&remote, &listing, progress),
-        (Err(Failure::Unreachable(why)), Some(folder)) => {
+    let remote = Remote::open(&reference, cache);
+    let why = match download(&remote, progress) {
+        Ok(folder) => return Ok(folder),
+        Err(Failure::Final(error)) => return Err(error),
+        Err(Failure::Refused(refusal)) => return Err(refusal.error(&reference, &remote.endpoint)),
+        Err(Failure::Unreachable(why) | Failure::Cut(why)) => format!("{} cannot be reached ({why})", remote.endpoint),
+    };
+    match cached {
+        Some(folder) => {
             log::info!("{reference}: {why}; using the revision in the cache, {}", folder.display());
             Ok(folder)
         }
-        (Err(Failure::Unreachable(why)), None) => {
-            Err(reference.error(format!("{why}, it is not in the cache as a whole, and there is no such folder; check name and network")))
-        }
-        (Err(Failure::Refused(status)), _) => Err(remote.refusal(status)),
+        None => Err(reference.error(format!("{why}, it is not in the cache as a whole, and there is no such folder; check name and network"))),
     }
 }
 
@@ -67,29 +75,35 @@ fn is_offline() -> bool {
 }
 
 /// Brings in what a folder needs; the revision's name points to it only when it is whole.
-fn download(remote: &Remote, listing: &remote::Listing, progress: &Progress<'_>) -> Result<PathBuf> {
-    let folder = remote.cache.snapshot(&listing.commit);
-    let get = |name: &str| transfer::fetch(remote, listing, name, progress);
-    if listing.find(CONFIG).is_none() {
-        return Err(remote.reference.error(format!("the model has no {CONFIG}; expected a Vision Transformer in timm's or transformers' layout")));
+fn download(remote: &Remote, progress: &Progress<'_>) -> Answer<PathBuf> {
+    let get = |entry: &Entry| transfer::fetch(remote, entry, progress);
+    get(&remote.ask(CONFIG)?)?;
+    let state = remote.state();
+    let folder = remote.cache.snapshot(&state);
+    match find(remote, PROCESSOR)? {
+        Some(processor) => get(&processor)?,
+        None => remote.cache.mark_absent(&state, PROCESSOR)?,
     }
-    get(CONFIG)?;
-    match listing.find(PROCESSOR) {
-        Some(_) => get(PROCESSOR)?,
-        None => remote.cache.mark_absent(&listing.commit, PROCESSOR)?,
-    }
-    if listing.find(WEIGHTS).is_some() {
-        get(WEIGHTS)?;
-    } else if listing.find(INDEX).is_some() {
-        get(INDEX)?;
+    if let Some(weights) = find(remote, WEIGHTS)? {
+        get(&weights)?;
+    } else if let Some(index) = find(remote, INDEX)? {
+        get(&index)?;
         for shard in shards(&folder.join(INDEX))? {
-            get(&shard)?;
+            get(&remote.ask(&shard)?)?;
         }
     } else {
-        return Err(no_weights(remote.reference, listing));
+        return Err(no_weights(remote)?.into());
     }
-    remote.cache.point(&listing.commit)?;
+    remote.cache.point(&state)?;
     Ok(folder)
+}
+
+/// What there is to know of a file that need not be there.
+fn find(remote: &Remote, name: &str) -> Answer<Option<Entry>> {
+    match remote.ask(name) {
+        Err(Failure::Refused(refusal)) if refusal.is_absence() => Ok(None),
+        answer => answer.map(Some),
+    }
 }
 
 /// The shards that an index names. They become paths, so a name is one of a file beside the index, or an error.
@@ -110,14 +124,17 @@ fn shards(index: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn no_weights(reference: &Reference, listing: &remote::Listing) -> Error {
-    let pickles = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
-    match pickles.iter().find(|name| listing.find(name).is_some()) {
-        Some(name) => reference.error(format!(
-            "expected {WEIGHTS}, found only {name}, a PyTorch pickle, which can run code when it is read; \
-             convert it (in Python: AutoModel.from_pretrained(\"{}\").save_pretrained(folder), then --model folder)",
-            reference.repository
-        )),
-        None => reference.error(format!("expected {WEIGHTS} or {INDEX}, found neither; vitraux runs safetensors only")),
+/// Why a model without safetensors is refused.
+fn no_weights(remote: &Remote) -> Answer<Error> {
+    let reference = remote.reference;
+    for pickle in PICKLES {
+        if find(remote, pickle)?.is_some() {
+            return Ok(reference.error(format!(
+                "expected {WEIGHTS}, found only {pickle}, a PyTorch pickle, which can run code when it is read; \
+                 convert it (in Python: AutoModel.from_pretrained(\"{}\").save_pretrained(folder), then --model folder)",
+                reference.repository
+            )));
+        }
     }
+    Ok(reference.error(format!("expected {WEIGHTS} or {INDEX}, found neither; vitraux runs safetensors only")))
 }

@@ -1,143 +1,163 @@
-//! What the hub says about a model: the commit behind a revision, and each file's length and hash.
+//! Requests for files: `/owner/name/resolve/revision/file`, the one address that hubs, mirrors and simple servers
+//! have in common.
 
 use super::cache::Cache;
-use super::reference::{Reference, is_hash};
-use crate::error::{Error, Result};
-use hf_hub::api::sync::{ApiBuilder, ApiRepo};
-use hf_hub::{Repo, RepoType};
-use serde_json::Value;
+use super::entry::{Entry, header};
+use super::failure::{Failure, Refusal};
+use super::reference::Reference;
+use std::cell::OnceCell;
+use std::io::ErrorKind;
 use std::time::Duration;
-use ureq::Agent;
 use ureq::config::RedirectAuthHeaders;
+use ureq::http::Response;
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, Body, RequestBuilder};
 
-/// How long the hub may be silent before it counts as unreachable.
-const SILENCE: Duration = Duration::from_secs(20);
+/// How long the hub may be silent before it counts as unreachable, as with Python's library.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How long it may be silent within a file, which can be gone on with.
+const STALL: Duration = Duration::from_secs(5);
+/// Redirects within a host before it counts as a circle.
+const HOPS: usize = 5;
+/// Milliseconds before each attempt to learn about a file.
+const PAUSES: [u64; 3] = [0, 200, 400];
+
+pub type Answer<T> = std::result::Result<T, Failure>;
 
 /// A model on the hub.
 pub struct Remote<'a> {
     pub reference: &'a Reference,
     pub cache: Cache,
-    endpoint: String,
+    pub endpoint: String,
     token: Option<String>,
-    api: hf_hub::api::sync::Api,
     agent: Agent,
-}
-
-/// The files of a commit.
-pub struct Listing {
-    pub commit: String,
-    files: Vec<Entry>,
-}
-
-/// A file of a commit.
-pub struct Entry {
-    pub name: String,
-    pub size: u64,
-    /// The name of its blob: a SHA-256, or for what git itself keeps, git's SHA-1.
-    pub hash: String,
-}
-
-/// Why there is no answer.
-pub enum Failure {
-    /// Nobody answered, or not the hub, or it is out of order: the cache will do.
-    Unreachable(String),
-    /// The hub says no.
-    Refused(u16),
+    /// What the first answer says; all files are to be of one commit.
+    commit: OnceCell<Option<String>>,
 }
 
 impl<'a> Remote<'a> {
-    pub fn open(reference: &'a Reference, cache: Cache) -> Result<Remote<'a>> {
+    pub fn open(reference: &'a Reference, cache: Cache) -> Remote<'a> {
         let variable = |name: &str| std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()).trim_end_matches('/').to_owned();
         // `hf-hub` reads the file of `hf auth login` only.
         let token = variable("HF_TOKEN").or_else(|| hf_hub::Cache::from_env().token());
-        let builder = ApiBuilder::new().with_endpoint(endpoint.clone()).with_token(token.clone()).with_progress(false);
-        let api = builder.build().map_err(|error| reference.error(error.to_string()))?;
         let agent = Agent::config_builder()
             .timeout_connect(Some(SILENCE))
             .timeout_recv_response(Some(SILENCE))
-            .timeout_per_read(Some(SILENCE))
+            .timeout_per_read(Some(STALL))
             .http_status_as_error(false)
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-            .tls_config(trust())
+            // The system's certificates, so that what a company or a mirror adds to them counts.
+            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .user_agent(concat!("vitraux/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Remote { reference, cache, endpoint, token, api, agent: agent.into() })
+        Remote { reference, cache, endpoint, token, agent: agent.into(), commit: OnceCell::new() }
     }
 
-    fn repo(&self, revision: &str) -> ApiRepo {
-        self.api.repo(Repo::with_revision(self.reference.repository.clone(), RepoType::Model, revision.to_owned()))
+    /// The name of the state that the files are of: the commit, or where the server names none, the revision, so
+    /// that the next run finds what this one brought. It names a folder, where two dashes stand for a slash.
+    pub fn state(&self) -> String {
+        self.commit().map_or_else(|| self.reference.revision.replace('/', "--"), str::to_owned)
     }
 
-    /// Asks for the revision's commit and files: one request, and all that is needed if they are in the cache.
-    pub fn list(&self) -> std::result::Result<Listing, Failure> {
-        let unreachable = |why: String| Failure::Unreachable(format!("{} cannot be reached ({why})", self.endpoint));
-        let request = self.repo(&self.reference.revision).info_request().query("blobs", "true");
-        let request = request.config().timeout_global(Some(SILENCE)).http_status_as_error(false).tls_config(trust()).build();
-        let mut response = request.call().map_err(|error| unreachable(error.to_string()))?;
-        match response.status().as_u16() {
-            200 => {}
-            refused @ (401 | 403 | 404) => return Err(Failure::Refused(refused)),
-            other => return Err(unreachable(format!("HTTP status {other}"))),
+    fn commit(&self) -> Option<&str> {
+        self.commit.get()?.as_deref()
+    }
+
+    /// What there is to know of a file.
+    pub fn ask(&self, name: &str) -> Answer<Entry> {
+        let entry = self.somewhere(|revision| self.probe(revision, name))?;
+        // A commit that was asked for is the one that counts.
+        self.commit.get_or_init(|| entry.commit.clone().filter(|_| !self.reference.is_commit()));
+        Ok(entry)
+    }
+
+    /// Asks for a file from a byte on.
+    pub fn get(&self, name: &str, start: u64) -> Answer<Response<Body>> {
+        self.somewhere(|revision| {
+            let request = self.agent.get(self.url(revision, name));
+            self.send(name, if start > 0 { request.header("Range", format!("bytes={start}-")) } else { request })
+        })
+    }
+
+    /// Tries the commit, then the revision, because a simple server may know only its name.
+    fn somewhere<T>(&self, attempt: impl Fn(&str) -> Answer<T>) -> Answer<T> {
+        match self.commit().map(&attempt) {
+            Some(Err(Failure::Refused(refusal))) if refusal.is_of_revision() => attempt(&self.reference.revision),
+            Some(answer) => answer,
+            None => attempt(&self.reference.revision),
         }
-        let text = response.body_mut().read_to_string().map_err(|error| unreachable(error.to_string()))?;
-        // A hotel's login page is no JSON.
-        let value: Value = serde_json::from_str(&text).map_err(|error| unreachable(format!("the answer is not the hub's: {error}")))?;
-        Listing::read(&value).ok_or_else(|| unreachable("the answer is not the hub's: no commit, or no file with its length and hash".to_owned()))
     }
 
-    /// Asks for a file of a commit from a byte on.
-    pub fn get(&self, commit: &str, name: &str, start: u64) -> std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error> {
-        let mut request = self.agent.get(self.repo(commit).url(name)).header("Accept-Encoding", "identity");
-        if start > 0 {
-            request = request.header("Range", format!("bytes={start}-"));
+    /// Asks for the headers, and if that is no good for the first byte, because some servers know only GET.
+    fn probe(&self, revision: &str, name: &str) -> Answer<Entry> {
+        match self.walk(true, revision, name) {
+            Err(Failure::Refused(refusal)) if !refusal.is_explained() => {}
+            Err(Failure::Cut(_)) => {}
+            answer => return answer,
         }
+        let mut why = String::new();
+        for pause in PAUSES {
+            std::thread::sleep(Duration::from_millis(pause));
+            match self.walk(false, revision, name) {
+                Err(Failure::Cut(cut)) => why = cut,
+                answer => return answer,
+            }
+        }
+        Err(Failure::Unreachable(why))
+    }
+
+    /// Follows redirects within the host, as after a renaming. Those to another one lead to the file, of which the
+    /// hub itself has said what there is to know.
+    fn walk(&self, heads: bool, revision: &str, name: &str) -> Answer<Entry> {
+        let mut url = self.url(revision, name);
+        let mut entry = Entry::of(name);
+        for _ in 0..HOPS {
+            let request = if heads { self.agent.head(&url) } else { self.agent.get(&url).header("Range", "bytes=0-0") };
+            let request = request.config().max_redirects(0).max_redirects_will_error(false).timeout_global(Some(SILENCE)).build();
+            let response = self.send(name, request)?;
+            entry.add(&response);
+            let target = match response.status().as_u16() {
+                200 | 206 => None,
+                300..=399 => header(&response, "Location").filter(|target| target.starts_with('/') && !target.starts_with("//")),
+                other => return Err(Failure::Cut(format!("HTTP status {other}"))),
+            };
+            match target {
+                Some(target) => url = within(&url, target),
+                None => return Ok(entry),
+            }
+        }
+        Err(Failure::Unreachable("it redirects in a circle".to_owned()))
+    }
+
+    fn send(&self, name: &str, request: RequestBuilder<WithoutBody>) -> Answer<Response<Body>> {
+        // One request a connection: simple servers close it without a word, send a body after a HEAD, or wait on it
+        // instead of on the next one; and at a wrong length they wait for us, if it stays open.
+        let mut request = request.header("Accept-Encoding", "identity").header("Connection", "close");
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        request.call()
+        let response = request.call().map_err(|error| match error {
+            ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Timeout(_) => Failure::Unreachable(error.to_string()),
+            ureq::Error::Io(ref cause) if cause.kind() == ErrorKind::ConnectionRefused => Failure::Unreachable(error.to_string()),
+            _ => Failure::Cut(error.to_string()),
+        })?;
+        match Refusal::read(name, &response) {
+            Some(refusal) => Err(Failure::Refused(refusal)),
+            None => Ok(response),
+        }
     }
 
-    /// Explains a status that will not change by asking again.
-    pub fn refusal(&self, status: u16) -> Error {
+    fn url(&self, revision: &str, name: &str) -> String {
         let Remote { reference, endpoint, .. } = self;
-        let message = match status {
-            401 => "no such model, or it is private or gated (401); check the name, or set HF_TOKEN to a valid token".to_owned(),
-            403 => format!("access is denied (403); accept the model's conditions at {endpoint}/{}, and set HF_TOKEN", reference.repository),
-            _ => format!("no such model or revision at {endpoint} ({status}), and no such folder here; check the name"),
-        };
-        reference.error(message)
+        format!("{endpoint}/{}/resolve/{}/{name}", reference.repository, revision.replace('/', "%2F"))
     }
 }
 
-/// The system's certificates, so that what a company or a mirror adds to them counts.
-fn trust() -> TlsConfig {
-    TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build()
-}
-
-impl Listing {
-    fn read(value: &Value) -> Option<Listing> {
-        let commit = value["sha"].as_str().filter(|commit| is_hash(commit, 40))?.to_owned();
-        let files: Vec<Entry> = value["siblings"].as_array()?.iter().filter_map(Entry::read).collect();
-        // A mirror that gives names only is none that we can verify downloads with.
-        (!files.is_empty()).then_some(Listing { commit, files })
-    }
-
-    pub fn find(&self, name: &str) -> Option<&Entry> {
-        self.files.iter().find(|file| file.name == name)
-    }
-}
-
-impl Entry {
-    pub fn sha256(&self) -> Option<&str> {
-        Some(self.hash.as_str()).filter(|hash| is_hash(hash, 64))
-    }
-
-    fn read(value: &Value) -> Option<Entry> {
-        // The hash becomes a file's name.
-        let sha256 = value["lfs"]["sha256"].as_str().filter(|hash| is_hash(hash, 64));
-        let sha1 = value["blobId"].as_str().filter(|hash| is_hash(hash, 40));
-        Some(Entry { name: value["rfilename"].as_str()?.to_owned(), size: value["size"].as_u64()?, hash: sha256.or(sha1)?.to_owned() })
-    }
+/// The address of a path on the host of another address.
+fn within(url: &str, path: &str) -> String {
+    let host = url.find("://").map_or(0, |scheme| scheme + 3);
+    let end = url[host..].find('/').map_or(url.len(), |slash| host + slash);
+    format!("{}{path}", &url[..end])
 }

@@ -1,6 +1,7 @@
-//! A Hugging Face hub of one model on this machine: its API, its files, and the other host that large files come from.
+//! A Hugging Face hub of one model on this machine, with the other host that large files come from; or a server that
+//! knows nothing but files.
 
-use serde_json::{Value, json};
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -15,6 +16,7 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// A request as it came.
 #[derive(Clone, Debug)]
 pub struct Request {
+    pub method: String,
     pub path: String,
     pub headers: BTreeMap<String, String>,
 }
@@ -40,13 +42,20 @@ impl Response {
         self.declared = Some(body.len());
     }
 
-    fn with(mut self, name: &str, value: impl ToString) -> Response {
+    /// A refusal without a word, as of a server that is no hub.
+    pub fn refuse(&mut self, status: u16) {
+        self.status = status;
+        self.headers.clear();
+        self.replace(b"<html>");
+    }
+
+    pub fn with(mut self, name: &str, value: impl ToString) -> Response {
         self.headers.push((name.to_owned(), value.to_string()));
         self
     }
 }
 
-/// Spoils a response, knowing how many requests for the same path came before.
+/// Spoils a response, knowing how many requests of the same kind for the same path came before. No status is no answer.
 pub type Fault = Box<dyn Fn(&Request, usize, &mut Response) + Send + Sync>;
 
 /// What the model is.
@@ -54,6 +63,8 @@ pub struct Model {
     pub name: &'static str,
     pub files: BTreeMap<String, Vec<u8>>,
     pub fault: Fault,
+    /// Whether it is only a server of files: GET, the revision main, and a length.
+    pub is_simple: bool,
 }
 
 impl Model {
@@ -64,7 +75,7 @@ impl Model {
             let path = entry.expect("an entry").path();
             files.insert(path.file_name().expect("a name").to_string_lossy().into_owned(), std::fs::read(&path).expect("a file"));
         }
-        Model { name, files, fault: Box::new(|_, _, _| {}) }
+        Model { name, files, fault: Box::new(|_, _, _| {}), is_simple: false }
     }
 
     pub fn with_fault(mut self, fault: impl Fn(&Request, usize, &mut Response) + Send + Sync + 'static) -> Model {
@@ -72,36 +83,29 @@ impl Model {
         self
     }
 
+    pub fn simple(self) -> Model {
+        Model { is_simple: true, ..self }
+    }
+
     fn answer(&self, request: &Request, port: u16) -> Response {
-        let path = request.path.as_str();
-        if path.starts_with(&format!("/api/models/{}/revision/", self.name)) {
-            return Response::new(200, self.listing().to_string());
-        }
-        if let Some(name) = path.strip_prefix("/large/") {
+        if let Some(name) = request.path.strip_prefix("/large/") {
             return ranged(request, &self.files[name]);
         }
-        let file = path.strip_prefix(&format!("/{}/resolve/{COMMIT}/", self.name)).and_then(|name| Some((name, self.files.get(name)?)));
+        let place = request.path.strip_prefix(&format!("/{}/resolve/", self.name)).and_then(|path| path.split_once('/'));
+        let file = place.and_then(|(revision, name)| Some((revision, name, self.files.get(name)?)));
         match file {
-            Some((name, bytes)) if is_large(name) => Response::new(302, "")
+            _ if self.is_simple && request.method != "GET" => Response::new(501, "Unsupported method"),
+            Some((revision, _, bytes)) if self.is_simple && revision == "main" => Response::new(200, bytes.as_slice()),
+            _ if self.is_simple => Response::new(404, "Not found"),
+            Some((_, name, bytes)) if is_large(name) => Response::new(302, "Found")
                 .with("Location", format!("http://localhost:{port}/large/{name}"))
                 .with("X-Repo-Commit", COMMIT)
                 .with("X-Linked-Size", bytes.len())
                 .with("X-Linked-ETag", format!("\"{}\"", sha256(bytes))),
-            Some((_, bytes)) => ranged(request, bytes).with("X-Repo-Commit", COMMIT).with("ETag", format!("\"{}\"", &sha256(bytes)[..40])),
-            None => Response::new(404, "Not found").with("X-Error-Code", "RepoNotFound"),
+            Some((.., bytes)) => ranged(request, bytes).with("X-Repo-Commit", COMMIT).with("ETag", format!("\"{}\"", git(bytes))),
+            None if place.is_some() => Response::new(404, "Not found").with("X-Repo-Commit", COMMIT).with("X-Error-Code", "EntryNotFound"),
+            None => Response::new(404, "Not found").with("X-Error-Code", "RepoNotFound").with("X-Error-Message", "Repository not found"),
         }
-    }
-
-    fn listing(&self) -> Value {
-        let entry = |(name, bytes): (&String, &Vec<u8>)| {
-            let hash = sha256(bytes);
-            let mut entry = json!({"rfilename": name, "size": bytes.len(), "blobId": hash[..40]});
-            if is_large(name) {
-                entry["lfs"] = json!({"sha256": hash, "size": bytes.len(), "pointerSize": 134});
-            }
-            entry
-        };
-        json!({"id": self.name, "sha": COMMIT, "siblings": self.files.iter().map(entry).collect::<Vec<_>>()})
     }
 }
 
@@ -110,18 +114,24 @@ fn is_large(name: &str) -> bool {
 }
 
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// What git calls these bytes.
+pub fn git(bytes: &[u8]) -> String {
+    hexadecimal(&Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn ranged(request: &Request, bytes: &[u8]) -> Response {
-    let start = request.headers.get("range").map(|range| {
-        let start = range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-')).expect("a range from a byte on");
-        start.parse::<usize>().expect("a number")
-    });
-    match start {
-        Some(start) => Response::new(206, &bytes[start..]).with("Content-Range", format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len())),
-        None => Response::new(200, bytes).with("Accept-Ranges", "bytes"),
-    }
+    let range = request.headers.get("range").map(|range| range.strip_prefix("bytes=").and_then(|range| range.split_once('-')).expect("a range"));
+    let Some((start, end)) = range else { return Response::new(200, bytes).with("Accept-Ranges", "bytes") };
+    let start: usize = start.parse().expect("a number");
+    let end = end.parse().unwrap_or(bytes.len() - 1);
+    Response::new(206, &bytes[start..=end]).with("Content-Range", format!("bytes {start}-{end}/{}", bytes.len()))
 }
 
 /// A hub that runs until it is dropped.
@@ -174,7 +184,9 @@ impl Drop for Hub {
 fn serve(model: &Model, port: u16, requests: &Mutex<Vec<Request>>, mut stream: TcpStream) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
-    let mut request = Request { path: first.split(' ').nth(1).unwrap_or_default().to_owned(), headers: BTreeMap::new() };
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let mut request = Request { method, path, headers: BTreeMap::new() };
     for line in lines {
         let line = line?;
         let Some((name, value)) = line.split_once(':') else { break };
@@ -183,11 +195,14 @@ fn serve(model: &Model, port: u16, requests: &Mutex<Vec<Request>>, mut stream: T
     let mut response = model.answer(&request, port);
     let before = {
         let mut requests = requests.lock().expect("requests");
-        let before = requests.iter().filter(|earlier| earlier.path == request.path).count();
+        let before = requests.iter().filter(|earlier| (&earlier.method, &earlier.path) == (&request.method, &request.path)).count();
         requests.push(request.clone());
         before
     };
     (model.fault)(&request, before, &mut response);
+    if response.status == 0 {
+        return Ok(());
+    }
     let mut head = format!("HTTP/1.1 {} Status\r\nConnection: close\r\n", response.status);
     if let Some(length) = response.declared {
         head += &format!("Content-Length: {length}\r\n");
@@ -197,5 +212,8 @@ fn serve(model: &Model, port: u16, requests: &Mutex<Vec<Request>>, mut stream: T
     }
     stream.write_all(head.as_bytes())?;
     stream.write_all(b"\r\n")?;
-    stream.write_all(&response.body)
+    match request.method.as_str() {
+        "HEAD" => Ok(()),
+        _ => stream.write_all(&response.body),
+    }
 }
