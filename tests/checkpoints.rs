@@ -241,3 +241,23 @@ fn half_known_models_are_refused_with_the_nearest_name() {
     let swin = |root: &mut Value| root["model_type"] = json!("dinov4");
     refused(changed("hf_vit_cls", swin, |_, _| ()), &["model_type \"dinov4\"", "dinov2", "does not fit", "dinov2.embeddings.position_embeddings"]);
 }
+
+/// A hybrid's configuration of its convolutional network is read, and a depth without tensors is limited.
+#[test]
+fn configurations_of_parts_are_not_passed_over() {
+    for (key, value) in [
+        ("num_groups", json!(16)),
+        ("global_padding", json!(null)),
+        ("layer_type", json!("preactivation")),
+        ("out_features", json!(["stage2"])),
+        ("embedding_dynamic_padding", json!(false)),
+    ] {
+        refused(changed("hf4_vit_hybrid", |root| root["backbone_config"][key] = value.clone(), |_, _| ()), &[key]);
+    }
+    for backbone in [json!(vec![1; 70]), json!([2, -1]), json!([1.5]), json!([1e18])] {
+        refused(changed("timm_hybrid_r26", |root| root["model_args"]["backbone"] = backbone.clone(), |_, _| ()), &["backbone"]);
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write(folder.path(), &json!({ "model_type": "vit", "num_hidden_layers": 1_048_576 }));
+    refused(Checkpoint::open(folder.path()), &["1048576", "1000"]);
+}

@@ -174,6 +174,13 @@ fn sequences_are_encoded() {
             assert!(crate::support::compare::largest_difference(&got.values(), &want.values()) <= 3e-5, "{name}");
         }
     }
+    for shape in [vec![0, 1 << 28, 36], vec![0, 5, 1 << 28], vec![0, 5, 36], vec![36]] {
+        let nothing = vec![0.0f32; shape.iter().product()];
+        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytemuck::cast_slice(&nothing)).expect("a tensor");
+        safetensors::serialize_to_file([("embeddings", view)], None, &bare).expect("a file");
+        let run = run(["forward", "--device", "cpu", "--model", text(&case), "--input", text(&bare), "--output", text(&output)]);
+        assert_eq!((run.code, run.errors().len()), (1, 1), "{}", run.stderr);
+    }
     let inspected = run(["inspect", "--model", text(&case)]);
     assert!(inspected.stdout.contains("up to 64 embeddings"), "{}", inspected.stdout);
     let picture = run(["classify", "--model", text(&case), text_of_sample()]);

@@ -10,6 +10,7 @@ mod golden;
 mod kernels;
 mod limits;
 mod mutants;
+mod npz;
 mod preprocessing;
 mod real_size;
 mod structure;

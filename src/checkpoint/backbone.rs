@@ -4,7 +4,7 @@
 use super::files::Files;
 use super::source::{Part, Source};
 use super::weights::{Backbone as BackboneWeights, Bottleneck, Convolution, Norm};
-use crate::config::{Backbone, Stage};
+use crate::config::{BACKBONE_GROUPS, Backbone, Stage};
 use crate::error::{Error, Result};
 
 /// How a layout calls the backbone's tensors.
@@ -66,9 +66,13 @@ impl Naming {
     fn outputs(&self, files: &Files, place: Place) -> Result<usize> {
         let [name, ..] = self.names(place);
         let shape = files.shape(&name)?;
-        match (self, shape) {
-            (Naming::Jax { .. }, &[_, _, _, out]) | (Naming::Timm { .. } | Naming::Transformers { .. }, &[out, _, _, _]) if out > 0 => Ok(out),
-            _ => Err(Error::tensor(name, format!("expected a convolution's four axes, found {shape:?}"))),
+        let out = match (self, shape) {
+            (Naming::Jax { .. }, &[_, _, _, out]) | (Naming::Timm { .. } | Naming::Transformers { .. }, &[out, _, _, _]) => out,
+            _ => return Err(Error::tensor(name, format!("expected a convolution's four axes, found {shape:?}"))),
+        };
+        match out > 0 && out.is_multiple_of(BACKBONE_GROUPS) {
+            true => Ok(out),
+            false => Err(Error::tensor(name, format!("expected output channels in {BACKBONE_GROUPS} groups, found {out}"))),
         }
     }
 

@@ -10,7 +10,7 @@ use super::json::Object;
 use super::position::Resampling;
 use super::source::{Part, PositionSource, Source, StoredGrid};
 use super::weights::{AttentionPool, Block, Linear, Norm, Weights};
-use super::{Outline, timm};
+use super::{DEEPEST, Outline, timm};
 use crate::config::{Activation, Classifier, Config, Edge, Input, Layout, Patches, Pooler, Pooling, Preprocess, Reads};
 use crate::error::{Error, Result};
 use serde_json::json;
@@ -46,6 +46,13 @@ impl Dialect {
         format!("{}{part}", self.prefix)
     }
 
+    /// As many blocks as the highest number says; one of them that is missing is found out when it is asked for.
+    fn depth(&self, files: &Files) -> usize {
+        let start = self.name("Transformer/encoderblock_");
+        let number = |name: &str| name.strip_prefix(&start)?.split('/').next()?.parse::<usize>().ok();
+        files.names().filter_map(number).max().map_or(0, |last| last.saturating_add(1))
+    }
+
     /// The names of a block's arrays begin with this.
     fn block(&self, i: usize) -> String {
         if self.stacked { self.name("Transformer/encoderblock/") } else { self.name(&format!("Transformer/encoderblock_{i}/")) }
@@ -70,8 +77,12 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
         (depth, heads, mlp_width)
     } else {
         let (&[heads, _], &[mlp_width]) = (sizes(files, &bias)?, sizes(files, &dense)?);
-        ((0..).take_while(|&i| files.has(&format!("{}LayerNorm_0/scale", dialect.block(i)))).count(), heads, mlp_width)
+        (dialect.depth(files), heads, mlp_width)
     };
+    // An axis of a small array can claim any number.
+    if depth > DEEPEST {
+        return Err(Error::file(path, format!("{depth} blocks; at most {DEEPEST} are supported")));
+    }
     let prefix_tokens = usize::from(files.has(&name("cls")));
     let backbone = match files.has(&name("conv_root/kernel")) {
         true => Some(Naming::Jax { prefix: dialect.prefix }.sizes(files)?),

@@ -253,12 +253,16 @@ fn preprocess(root: &Object, processor: Option<Object>, image: Option<[usize; 2]
     }
 }
 
+/// The most blocks where no tensors tell how many there can be: no published model has a tenth of this.
+const DEEPEST: usize = 1000;
+
 /// A number of blocks, unless there are fewer tensors: each block has some of its own, so that a made-up depth is
 /// found out before anything is sized by it.
 fn checked_depth(root: &Object, depth: usize, files: Option<&Files>) -> Result<usize> {
-    match files.map(Files::len).filter(|&tensors| depth > tensors) {
-        None => Ok(depth),
-        Some(tensors) => Err(root.error(format!("depth {depth} is more than the {tensors} tensors of the checkpoint allow"))),
+    match files.map(Files::len) {
+        Some(tensors) if depth > tensors => Err(root.error(format!("depth {depth} is more than the {tensors} tensors of the checkpoint allow"))),
+        None if depth > DEEPEST => Err(root.error(format!("depth {depth} is more than the {DEEPEST} that are supported"))),
+        _ => Ok(depth),
     }
 }
 

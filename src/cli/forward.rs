@@ -3,7 +3,7 @@ use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use vitraux::Tensor;
 use vitraux::checkpoint::{open_mask, sinusoidal, tensor_names};
-use vitraux::config::Config;
+use vitraux::config::{Config, Size};
 use vitraux::model::output_names;
 
 #[derive(Debug, Args)]
@@ -80,7 +80,7 @@ impl Input {
         let has = |name: &str| names.iter().any(|known| known == name);
         let values = match has("input") || !has("embeddings") {
             true => tensors::read(path, "input")?,
-            false => positioned(&tensors::read(path, "embeddings")?)?,
+            false => positioned(&tensors::read(path, "embeddings")?, config)?,
         };
         let mask = has("key_padding_mask").then(|| open_mask(path, "key_padding_mask")).transpose()?;
         Ok(Input { values, mask })
@@ -88,12 +88,15 @@ impl Input {
 }
 
 /// Embeddings times the root of their width, plus sinusoidal positions (Vaswani et al. 2017, section 3.4).
-fn positioned(embeddings: &Tensor) -> Result<Tensor> {
-    let &[_, tokens, width] = embeddings.shape() else {
-        return Err(format!("embeddings: expected [B, N, C], found {:?}", embeddings.shape()).into());
+fn positioned(embeddings: &Tensor, config: &Config) -> Result<Tensor> {
+    let tokens = match *embeddings.shape() {
+        [_, tokens, width] if width == config.width => tokens,
+        ref found => return Err(format!("embeddings: expected [B, N, {}], found {found:?}", config.width).into()),
     };
-    let positions = sinusoidal(tokens, width);
-    let scale = (width as f32).sqrt();
+    // A tensor without values can claim any number of tokens.
+    config.tokens(Size::Sequence(tokens))?;
+    let positions = sinusoidal(tokens, config.width);
+    let scale = (config.width as f32).sqrt();
     let values = embeddings.values().iter().zip(positions.values().iter().cycle()).map(|(value, position)| value * scale + position).collect();
     Ok(Tensor::new(embeddings.shape(), values)?)
 }

@@ -317,6 +317,9 @@ impl Config {
     /// Checks what a configuration file can get wrong about sizes.
     pub(crate) fn validate(&self, path: &Path) -> Result<()> {
         let wrong = |message: String| Err(Error::file(path, message));
+        if self.depth == 0 {
+            return wrong("no encoder block; expected at least one".to_owned());
+        }
         if !self.width.is_multiple_of(self.heads) {
             return wrong(format!("{} heads do not divide a width of {}", self.heads, self.width));
         }

@@ -15,6 +15,9 @@ pub fn read(args: &Object, files: Option<&Files>) -> Result<Option<Backbone>> {
         return Err(args.unsupported("backbone", "timm's ResNetV2 with standardised convolutions (r26, r50, or the stem alone)"));
     }
     let depths = args.numbers("backbone")?.unwrap_or_default();
+    if depths.len() > 4 || depths.iter().any(|depth| depth.fract() != 0.0 || !(1.0..=100.0).contains(depth)) {
+        return Err(args.wrong("backbone", "the depths of up to four stages"));
+    }
     let stage = |(number, depth): (usize, &f64)| Stage { depth: *depth as usize, inner: 64 << number, outer: 256 << number };
     let built = Backbone { stem: 64, stages: depths.iter().enumerate().map(stage).collect() };
     match files {

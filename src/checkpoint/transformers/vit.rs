@@ -7,7 +7,7 @@ use crate::checkpoint::position::Resampling;
 use crate::checkpoint::source::{Part, PositionSource, Source, StoredGrid, linear, norm, packed, patch_projection};
 use crate::checkpoint::weights::{Block, Weights};
 use crate::checkpoint::{Files, Outline, checked_depth};
-use crate::config::{Activation, Classifier, Config, Input, Layout, Patches, Pooler, Pooling, Reads};
+use crate::config::{Activation, Backbone, Classifier, Config, Input, Layout, Patches, Pooler, Pooling, Reads};
 use crate::error::Result;
 
 /// What tells the families apart.
@@ -95,7 +95,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         }),
     };
     let backbone = match (model_type, files) {
-        ("vit-hybrid", Some(files)) => Some(Naming::Transformers { prefix: front }.sizes(files)?),
+        ("vit-hybrid", Some(files)) => Some(backbone(root, front, files)?),
         _ => None,
     };
     let patches = Patches { backbone, ..patches(root, if model_type == "vit-hybrid" { 1 } else { 16 })? };
@@ -127,6 +127,37 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let blocks = prefix(files, &[front, ""], "encoder.layer.0.layernorm_before.weight");
     let weights = weights(&config, front, blocks, family.tokens, root.bool("qkv_bias")?.unwrap_or(true));
     Ok(Outline { weights, positions: Some(positions), config })
+}
+
+/// What a hybrid's `backbone_config` must say, and says where it is absent; a `BitConfig` that is there has other defaults.
+const BIT: &[(&str, &str)] = &[
+    ("embedding_dynamic_padding", "true"),
+    ("global_padding", "\"SAME\""),
+    ("hidden_act", "\"relu\""),
+    ("layer_type", "\"bottleneck\""),
+    ("num_groups", "32"),
+    ("output_stride", "32"),
+];
+/// Those of which a `BitConfig` has the same default.
+const BIT_DEFAULTS: &[&str] = &["hidden_act", "num_groups", "output_stride"];
+
+/// The convolutional network of a hybrid, if its configuration asks for the one that is run.
+fn backbone(root: &Object, front: &'static str, files: &Files) -> Result<Backbone> {
+    let found = Naming::Transformers { prefix: front }.sizes(files)?;
+    if let Some(config) = root.object("backbone_config")? {
+        for &(key, expected) in BIT {
+            let value = config.get(key).map(|value| value.to_string());
+            let fits = value.map_or(BIT_DEFAULTS.contains(&key), |value| value.eq_ignore_ascii_case(expected));
+            if !fits {
+                return Err(config.unsupported(key, expected));
+            }
+        }
+        let last = format!("stage{}", found.stages.len());
+        if config.get("out_features").is_some_and(|features| *features != serde_json::json!([last])) {
+            return Err(config.unsupported("out_features", &format!("the last stage that has tensors, {last}")));
+        }
+    }
+    Ok(found)
 }
 
 /// transformers' names for the weights.

@@ -1,0 +1,96 @@
+//! Google's npz files that are wrong in some way, made of a fixture.
+
+use crate::support::path;
+use std::fs::File;
+use std::io::{Read, Write};
+use vitraux::Checkpoint;
+use zip::write::SimpleFileOptions;
+
+/// A copy of a fixture with its arrays changed: `change` gives what becomes of one, or nothing to drop it.
+fn changed(case: &str, change: impl Fn(&str, Vec<u8>) -> Option<Vec<u8>>, more: &[(&str, Vec<u8>)]) -> vitraux::Result<Checkpoint> {
+    let folder = path(&format!("tests/fixtures/cases/{case}"));
+    let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let original = files.into_iter().find(|file| file.extension().is_some_and(|extension| extension == "npz")).expect("an npz file");
+    let mut archive = zip::ZipArchive::new(File::open(original).expect("a file")).expect("a zip file");
+    let target = tempfile::tempdir().expect("a temporary folder");
+    let file = target.path().join("changed.npz");
+    let mut writer = zip::ZipWriter::new(File::create(&file).expect("a file"));
+    let options = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+    let mut write = |name: &str, bytes: &[u8]| {
+        writer.start_file(name, options).expect("an entry");
+        writer.write_all(bytes).expect("written");
+    };
+    for i in 0..archive.len() {
+        let mut entry = archive.by_index(i).expect("an entry");
+        let name = entry.name().expect("a name").into_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).expect("an array");
+        if let Some(bytes) = change(name.trim_end_matches(".npy"), bytes) {
+            write(&name, &bytes);
+        }
+    }
+    more.iter().for_each(|(name, bytes)| write(name, bytes));
+    writer.finish().expect("a zip file");
+    Checkpoint::open(file)
+}
+
+/// An array of zeros as numpy stores it.
+fn npy(descr: &str, shape: &str, bytes: usize) -> Vec<u8> {
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    [b"\x93NUMPY\x01\x00", (header.len() as u16).to_le_bytes().as_slice(), header.as_bytes(), &vec![0; bytes]].concat()
+}
+
+fn refused(result: vitraux::Result<Checkpoint>, words: &[&str]) {
+    let error = result.expect_err("it is wrong").to_string();
+    assert!(words.iter().all(|word| error.contains(word)), "{error} does not mention {words:?}");
+}
+
+fn same(_: &str, bytes: Vec<u8>) -> Option<Vec<u8>> {
+    Some(bytes)
+}
+
+#[test]
+fn an_unchanged_copy_is_the_same_model() {
+    let copy = changed("jax_augreg", same, &[]).expect("a checkpoint");
+    assert_eq!((copy.config.depth, copy.config.heads, copy.config.width), (2, 3, 36));
+}
+
+/// Whichever array is missing, it is named, or the model would be another.
+#[test]
+fn missing_arrays_are_named() {
+    let first = "Transformer/encoderblock_0/LayerNorm_0/scale";
+    for missing in [first, "Transformer/encoderblock_1/MlpBlock_3/Dense_1/kernel", "Transformer/encoder_norm/bias", "embedding/bias", "head/bias"] {
+        refused(changed("jax_augreg", |name, bytes| (name != missing).then_some(bytes), &[]), &[missing]);
+    }
+    refused(changed("jax_augreg", |name, bytes| (!name.contains("encoderblock")).then_some(bytes), &[]), &["query/bias"]);
+    refused(changed("jax_augreg", |name, bytes| (name != "embedding/kernel").then_some(bytes), &[]), &["embedding/kernel"]);
+}
+
+/// What the model does not need may be of any type: the optimiser's state, texts.
+#[test]
+fn other_arrays_are_left_alone() {
+    let more = [("opt/state.npy", npy("|V2", "(8,)", 16)), ("names.npy", npy("<U3", "(2,)", 24)), ("step.npy", npy("<i8", "()", 8))];
+    assert!(changed("jax_augreg", same, &more).is_ok());
+    let halves = |name: &str, bytes| Some(if name == "cls" { npy("|V2", "(1, 1, 36)", 72) } else { bytes });
+    refused(changed("jax_augreg", halves, &[]), &["cls", "|V2"]);
+}
+
+#[test]
+fn made_up_sizes_are_refused() {
+    // 800 MB of zeros, which take 800 KB.
+    let bomb = [("bomb.npy", npy("<f4", "(200000000,)", 800_000_000))];
+    refused(changed("jax_augreg", same, &bomb), &["bomb", "unpacks to many times"]);
+    let cut = |name: &str, mut bytes: Vec<u8>| {
+        if name == "cls" {
+            bytes.truncate(bytes.len() - 4);
+        }
+        Some(bytes)
+    };
+    refused(changed("jax_augreg", cut, &[]), &["cls", "do not hold"]);
+    let deep = |name: &str, bytes| Some(if name.ends_with("query/bias") { npy("<f4", "(100000, 1, 1)", 400_000) } else { bytes });
+    refused(changed("jax_big_vision_stacked", deep, &[]), &["100000 blocks"]);
+    let far = [("Transformer/encoderblock_18446744073709551615/LayerNorm_0/scale.npy", npy("<f4", "(36,)", 144))];
+    refused(changed("jax_augreg", same, &far), &["blocks"]);
+    let groups = |name: &str, bytes| Some(if name == "conv_root/kernel" { npy("<f4", "(7, 7, 3, 33)", 19404) } else { bytes });
+    refused(changed("jax_r50", groups, &[]), &["conv_root/kernel", "32 groups"]);
+}
