@@ -263,15 +263,16 @@ impl Engine {
 
     /// A plan for as many of `images` as fit the device in one pass.
     async fn plan(&mut self, images: usize, size: Size, masked: bool, wanted: &[&str]) -> Result<&mut Plan> {
-        let (tables, resident) = self.tables_for(size).await?;
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
         let mut request = Request { batch: images.min(LARGEST_PASS), size, masked, wanted };
         let plan = loop {
             if let Some(place) = self.plans.iter().position(|plan| plan.request == request) {
                 break self.plans.remove(place);
             }
-            match model::record(&self.config, &self.weights, &tables, &request, self.device.limits()) {
-                Ok(recording) => break Plan::compile(request, recording, &resident).await?,
+            let place = self.tables_for(size).await?;
+            let (_, tables, resident) = &self.tables[place];
+            match model::record(&self.config, &self.weights, tables, &request, self.device.limits()) {
+                Ok(recording) => break Plan::compile(request, recording, resident).await?,
                 Err(Error::Limit(_)) if request.batch > 1 => request.batch = request.batch.div_ceil(2),
                 Err(error) => return Err(error),
             }
@@ -283,22 +284,20 @@ impl Engine {
         Ok(self.plans.last_mut().expect("just pushed"))
     }
 
-    /// What positions add for a size, and all that a plan for it reads. Resampled once for each size.
-    async fn tables_for(&mut self, size: Size) -> Result<(Tables, Resident)> {
-        let entry = match self.tables.iter().position(|(known, ..)| *known == size) {
-            Some(place) => self.tables.remove(place),
-            None => {
-                let tables = Tables::at(&self.config, self.positions.as_ref(), size)?;
-                let own = Resident::load(&self.device, tables.clone().named(), |_| false).await?;
-                if self.tables.len() == KEPT_TABLES {
-                    self.tables.remove(0);
-                }
-                (size, tables, self.resident.joined(&own))
+    /// Where in `tables` is what positions add for a size: made once for each, and kept while others do not take its place.
+    async fn tables_for(&mut self, size: Size) -> Result<usize> {
+        if let Some(place) = self.tables.iter().position(|(known, ..)| *known == size) {
+            let entry = self.tables.remove(place);
+            self.tables.push(entry);
+        } else {
+            let tables = Tables::at(&self.config, self.positions.as_ref(), size)?;
+            let own = Resident::load(&self.device, tables.clone().named(), |_| false).await?;
+            if self.tables.len() == KEPT_TABLES {
+                self.tables.remove(0);
             }
-        };
-        self.tables.push(entry);
-        let (_, tables, resident) = self.tables.last().expect("just pushed");
-        Ok((tables.clone(), resident.clone()))
+            self.tables.push((size, tables, self.resident.joined(&own)));
+        }
+        Ok(self.tables.len() - 1)
     }
 }
 

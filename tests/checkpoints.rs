@@ -90,6 +90,10 @@ fn names_and_nulls_follow_the_libraries() {
         root["label_names"] = json!(["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]);
     });
     assert_eq!((config.classifiers[0].classes, config.classifiers[0].labels[9].as_str()), (10, "j"));
+    // Names that timm has given up, and names with the tag of the weights, are those of the same models.
+    for name in ["vit_tiny_patch16_224_in21k", "vit_tiny_patch16_224.augreg_in21k"] {
+        assert_eq!(open("timm_vit_tiny", &|root| root["architecture"] = json!(name)).name, name);
+    }
     // transformers: classes without names are called LABEL_i.
     let config = open("hf_vit_cls", &|root| {
         root.as_object_mut().expect("an object").remove("id2label");
@@ -238,6 +242,20 @@ fn half_known_models_are_refused_with_the_nearest_name() {
     refused(changed("timm_vit_tiny", deeper, |_, _| ()), &["blocks.2.", "nothing is left out"]);
     let plain = |root: &mut Value| root["model_args"]["qk_norm"] = json!(false);
     refused(changed("timm_qk_norm", plain, |_, _| ()), &["blocks.0.attn.k_norm.bias"]);
+    // The patches of NaFlex models are flattened in another order, in a matrix of the same size.
+    let naflex = |root: &mut Value| root["model_type"] = json!("siglip2_vision_model");
+    let flattened = |name: &str, shape: &mut Vec<usize>| {
+        if name.ends_with("patch_embedding.weight") {
+            *shape = vec![shape[0], shape[1..].iter().product()];
+        }
+    };
+    refused(changed("hf_siglip_vision", naflex, flattened), &["siglip2_vision_model", "siglip_vision_model", "patch_embedding.weight"]);
+    // Other fields than a Vision Transformer's: the tensors tell.
+    let lists = |root: &mut Value| {
+        root["model_type"] = json!("levit");
+        root["num_attention_heads"] = json!([4, 8, 12]);
+    };
+    refused(changed("hf_vit_cls", lists, |_, _| ()), &["levit", "nearest supported", "tensor "]);
     let swin = |root: &mut Value| root["model_type"] = json!("dinov4");
     refused(changed("hf_vit_cls", swin, |_, _| ()), &["model_type \"dinov4\"", "dinov2", "does not fit", "dinov2.embeddings.position_embeddings"]);
 }

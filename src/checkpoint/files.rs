@@ -144,17 +144,24 @@ impl Files {
         }
     }
 
-    /// A tensor of this shape, axes of size 1 in front aside (a class token is `[1, 1, C]` or `[C]`). A
-    /// convolution `[out, in, height, width]` may be stored as the matrix that it is, as old files of timm have it.
+    /// A tensor of this shape, axes of size 1 in front aside (a class token is `[1, 1, C]` or `[C]`).
     pub fn shaped(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let tensor = self.tensor(name)?;
-        let as_matrix = || shape.len() == 4 && tensor.shape() == [shape[0], shape[1..].iter().product()];
-        match without_ones(tensor.shape()) == without_ones(shape) || as_matrix() {
+        match without_ones(tensor.shape()) == without_ones(shape) {
             true => Ok(tensor.reshaped(shape.to_vec())),
             false => Err(Error::tensor(
                 name,
                 format!("expected shape {shape:?} by the configuration, found {:?} in {}", tensor.shape(), self.path.display()),
             )),
+        }
+    }
+
+    /// A convolution `[out, in, height, width]`, which may be stored as the matrix that it is.
+    pub fn convolution(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let matrix = [shape[0], shape[1..].iter().product()];
+        match self.shape(name)? == matrix {
+            true => Ok(self.tensor(name)?.reshaped(shape.to_vec())),
+            false => self.shaped(name, shape),
         }
     }
 }

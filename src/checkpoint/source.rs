@@ -3,7 +3,7 @@
 use super::files::Files;
 use super::position::{PositionTable, Resampling};
 use super::weights::{Linear, Norm, Weight, Weights};
-use crate::config::{Config, Patches};
+use crate::config::{Config, Layout, Patches};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use std::ops::Range;
@@ -96,6 +96,8 @@ impl Part {
 pub enum Source {
     /// Tensors that follow one another; `shape` is that of all together.
     Stored { parts: Vec<Part>, shape: Vec<usize> },
+    /// A convolution that may be stored as the matrix that it is, as old files of timm have it.
+    Flattened { part: Part, stored: [usize; 4], shape: [usize; 2] },
     /// A convolution whose weights are standardised for each output channel: mean 0, deviation 1 (Qiao et al. 2019).
     Standardised { part: Part, shape: Vec<usize> },
     /// Prefix tokens `[T, C]`, with the first rows of a position table added to as many of them.
@@ -131,7 +133,7 @@ impl Source {
     fn parts(&self) -> &[Part] {
         match self {
             Source::Stored { parts, .. } | Source::Prefix { tokens: parts, .. } => parts,
-            Source::Standardised { part, .. } => std::slice::from_ref(part),
+            Source::Flattened { part, .. } | Source::Standardised { part, .. } => std::slice::from_ref(part),
         }
     }
 
@@ -154,7 +156,7 @@ impl Source {
     pub fn shape(&self) -> &[usize] {
         match self {
             Source::Stored { shape, .. } | Source::Standardised { shape, .. } => shape,
-            Source::Prefix { shape, .. } => shape,
+            Source::Flattened { shape, .. } | Source::Prefix { shape, .. } => shape,
         }
     }
 
@@ -170,6 +172,7 @@ impl Source {
         };
         let tensor = match self {
             Source::Stored { parts, shape } => together(parts, shape)?,
+            Source::Flattened { stored, shape, .. } => files.convolution(&self.name(), stored)?.reshaped(shape.to_vec()),
             Source::Standardised { part, shape } => standardised(&part.load(files)?, &self.name(), shape)?,
             Source::Prefix { tokens, table, positions, shape } => {
                 let tokens = together(tokens, shape)?;
@@ -281,9 +284,13 @@ pub fn packed(names: &[&str], [out, input]: [usize; 2], has_bias: &[bool]) -> Li
 /// dense layer of flattened patches that it is.
 pub fn patch_projection(name: &str, config: &Config, patches: &Patches, has_bias: bool) -> Linear<Source> {
     let stored = [config.width, patches.map_channels(), patches.size[0], patches.size[1]];
-    let layer = linear(name, [config.width, patches.values()], has_bias);
-    let weight = Source::of(vec![Part::new(format!("{name}.weight"), &stored)], &[config.width, patches.values()]);
-    Linear { weight, ..layer }
+    let shape = [config.width, patches.values()];
+    let part = Part::new(format!("{name}.weight"), &stored);
+    let weight = match config.layout {
+        Layout::Timm => Source::Flattened { part, stored, shape },
+        Layout::Transformers | Layout::Jax | Layout::Torch => Source::of(vec![part], &shape),
+    };
+    Linear { weight, ..linear(name, shape, has_bias) }
 }
 
 /// A LayerNorm `name.weight` and `name.bias`, both `[width]`.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// What each architecture's name implies, as constructor arguments of timm's `VisionTransformer` or `Eva`.
+/// A name that timm has given up has the one that took its place, as `alias`.
 const ARCHITECTURES: &str = include_str!("architectures.json");
 
 /// `pretrained_cfg`, or the root where an old file keeps its fields.
@@ -17,7 +18,15 @@ pub fn pretrained(root: &Object) -> Result<Object> {
 /// The constructor's arguments: those that the name implies, under those of `model_args`.
 pub fn arguments(root: &Object, name: &str) -> Result<Object> {
     let all = architectures();
-    let Some(implied) = all.object(name)? else {
+    // A tag behind a dot says which weights they are, and nothing of the model.
+    let plain = name.split('.').next().unwrap_or(name);
+    let entry = all.object(plain)?;
+    let current = entry.as_ref().map_or(Ok(None), |entry| entry.string("alias"))?;
+    let implied = match current {
+        Some(current) => all.object(current)?,
+        None => entry.clone(),
+    };
+    let Some(implied) = implied else {
         return Err(Error::unsupported(root.path(), format!("architecture {name:?} is not one that vitraux knows")));
     };
     let args = match root.object("model_args")? {

@@ -49,7 +49,10 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
 fn unknown(root: &Object, name: &str, files: Option<&Files>) -> Error {
     let nearest = super::nearest(name, MODEL_TYPES.iter().map(|(known, _)| *known)).unwrap_or("vit");
     let named = root.clone().with("model_type", nearest.into()).with("architectures", serde_json::Value::Null);
-    super::refusal(root.path(), format!("model_type {name:?} is not one that vitraux runs"), nearest, || read(&named, files), files)
+    // Where the file's own fields do not fit that model either, its tensors are judged as they are by default.
+    let plain = Object::parse(root.path(), serde_json::json!({ "model_type": nearest }).to_string().as_bytes()).expect("an object");
+    let outline = || read(&named, files).or_else(|_| read(&plain, files));
+    super::refusal(root.path(), format!("model_type {name:?} is not one that vitraux runs"), nearest, outline, files)
 }
 
 /// The class that the checkpoint was saved from; without one, `guess`.
