@@ -260,6 +260,19 @@ fn half_known_models_are_refused_with_the_nearest_name() {
     refused(changed("hf_vit_cls", swin, |_, _| ()), &["model_type \"dinov4\"", "dinov2", "does not fit", "dinov2.embeddings.position_embeddings"]);
 }
 
+/// A model of timm's without pooling gives its tokens, and no features.
+#[test]
+fn models_without_pooling_give_tokens() {
+    let unpooled = |root: &mut Value| {
+        root["model_args"]["global_pool"] = json!("");
+        root["model_args"]["num_classes"] = json!(0);
+    };
+    let config = changed("timm_vit_tiny", unpooled, |_, _| ()).expect("a checkpoint").config;
+    let names = vitraux::model::output_names(&config);
+    assert!(names.contains(&"tokens".to_owned()) && !names.contains(&"features".to_owned()));
+    refused(changed("timm_vit_tiny", |root| root["model_args"]["global_pool"] = json!(""), |_, _| ()), &["global_pool"]);
+}
+
 /// A hybrid's configuration of its convolutional network is read, and a depth without tensors is limited.
 #[test]
 fn configurations_of_parts_are_not_passed_over() {

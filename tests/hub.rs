@@ -133,12 +133,12 @@ fn a_model_is_downloaded_once_and_runs_offline() {
     let head = |file: &str| format!("HEAD {COMMIT}/{file}");
     let get = |file: &str| format!("GET {COMMIT}/{file}");
     let config = "HEAD main/config.json".to_owned();
-    let (processor, weights) = (head("preprocessor_config.json"), head(WEIGHTS));
+    let (processor, processors, weights) = (head("preprocessor_config.json"), head("processor_config.json"), head(WEIGHTS));
     let large = format!("GET /large/{WEIGHTS}");
-    assert_eq!(requests(&hub), [config.clone(), get("config.json"), processor.clone(), weights.clone(), get(WEIGHTS), large]);
+    assert_eq!(requests(&hub), [config.clone(), get("config.json"), processor.clone(), processors.clone(), weights.clone(), get(WEIGHTS), large]);
     // What is there is not downloaded again.
     user.inspect_well(NAME);
-    assert_eq!(requests(&hub), [config, processor, weights]);
+    assert_eq!(requests(&hub), [config, processor, processors, weights]);
     drop(hub);
     assert_eq!(logits(NAME), local);
     let told = User { environment: [("RUST_LOG", "info".to_owned())].into_iter().chain(user.environment.clone()).collect(), home: user.home };
@@ -424,7 +424,7 @@ fn the_token_goes_to_the_hub_and_nowhere_else() {
     std::fs::write(from_file.home.path().join("token"), "hf_file\n").expect("a token");
     for (user, token) in [(from_file, "Bearer hf_file"), (User::of(&hub).with("HF_TOKEN", "hf_secret"), "Bearer hf_secret")] {
         let found = authorizations(&user);
-        assert_eq!(found.len(), 6);
+        assert_eq!(found.len(), 7);
         for (path, authorization) in found {
             let expected = (!path.starts_with("GET /large/")).then_some(token);
             assert_eq!(authorization.as_deref(), expected, "{path}");

@@ -152,6 +152,44 @@ fn processors_have_the_defaults_of_their_classes() {
 }
 
 /// Old files have a number where new ones have an object, and what it means depends on the class.
+/// A file that names no class is of the model's; transformers 5 may keep it within another file.
+#[test]
+fn processors_follow_the_model_and_the_file() {
+    for (model_type, class) in [
+        ("vit", "ViT"),
+        ("vit_mae", "ViT"),
+        ("vit_msn", "ViT"),
+        ("ijepa", "ViT"),
+        ("deit", "DeiT"),
+        ("dinov2", "Bit"),
+        ("dinov2_with_registers", "Bit"),
+        ("dinov3_vit", "DINOv3ViT"),
+        ("clip", "CLIP"),
+        ("clip_vision_model", "CLIP"),
+        ("siglip", "Siglip"),
+        ("siglip_vision_model", "Siglip"),
+        ("vit-hybrid", "ViTHybrid"),
+    ] {
+        let config = json!({ "model_type": model_type });
+        let named = json!({ "image_processor_type": format!("{class}ImageProcessor") });
+        let expected = prepared(&config, Some(&named)).expect("a processor");
+        assert_eq!(prepared(&config, Some(&json!({}))).expect("a processor"), expected, "{model_type}");
+        // Without any file it is the same, at the model's size.
+        let alone = prepared(&config, None).expect("a processor");
+        assert_eq!(
+            (alone.filter, &alone.mean, alone.alpha, alone.resizes),
+            (expected.filter, &expected.mean, expected.alpha, expected.resizes),
+            "{model_type}"
+        );
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let nested = json!({ "processor_class": "X", "image_processor": named });
+        for (name, value) in [("config.json", &config), ("processor_config.json", &nested)] {
+            std::fs::write(folder.path().join(name), value.to_string()).expect("a configuration");
+        }
+        assert_eq!(open_preprocess(folder.path(), None).expect("a processor"), expected, "{model_type}");
+    }
+}
+
 #[test]
 fn sizes_are_read_in_every_form() {
     let read = |class: &str, key: &str, value: Value| {

@@ -40,6 +40,8 @@ use std::path::Path;
 
 /// Where transformers keeps how pictures are prepared.
 const PROCESSOR: &str = "preprocessor_config.json";
+/// Where its version 5 keeps it, as `image_processor`, beside what else a model takes.
+const PROCESSORS: &str = "processor_config.json";
 
 /// A model as it was found: nothing is computed, and weights stay in the mapped file.
 #[derive(Clone, Debug)]
@@ -92,7 +94,7 @@ impl Checkpoint {
         };
         let outline = outline(&root, Some(&files))?.checked_at(image)?;
         let preprocess = match outline.config.input {
-            Input::Image(_) => Some(preprocess(&root, Object::open(&path.join(PROCESSOR))?, image)?),
+            Input::Image(_) => Some(preprocess(&root, processor(path)?, image)?),
             Input::Embeddings { .. } => None,
         };
         outline.load(root.path(), preprocess, &files)
@@ -196,7 +198,7 @@ pub fn open_preprocess(path: impl AsRef<Path>, image: Option<[usize; 2]>) -> Res
     if is_npz(path) {
         return jax::preprocess(path, &jax::read(path, &Files::open_npz(path)?)?.config, image);
     }
-    preprocess(&root(path)?, Object::open(&path.join(PROCESSOR))?, image)
+    preprocess(&root(path)?, processor(path)?, image)
 }
 
 /// The names of the tensors of a safetensors file.
@@ -242,6 +244,14 @@ fn outline(root: &Object, files: Option<&Files>) -> Result<Outline> {
         _ if root.has("architecture") => timm::read(root, files),
         Some(torch::MODEL_TYPE) => torch::read(root, files),
         _ => transformers::read(root, files),
+    }
+}
+
+/// What a folder says of the preparation of pictures, in a file of its own.
+fn processor(folder: &Path) -> Result<Option<Object>> {
+    match (Object::open(&folder.join(PROCESSOR))?, Object::open(&folder.join(PROCESSORS))?) {
+        (None, Some(processors)) => processors.object("image_processor"),
+        (own, _) => Ok(own),
     }
 }
 

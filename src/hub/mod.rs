@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.json";
 const PROCESSOR: &str = "preprocessor_config.json";
+/// Where transformers 5 has what stood in the former.
+const PROCESSORS: &str = "processor_config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
@@ -82,7 +84,12 @@ fn download(remote: &Remote, progress: &Progress<'_>) -> Answer<PathBuf> {
     let folder = remote.cache.snapshot(&state);
     match find(remote, PROCESSOR)? {
         Some(processor) => get(&processor)?,
-        None => remote.cache.mark_absent(&state, PROCESSOR)?,
+        None => {
+            if let Some(processors) = find(remote, PROCESSORS)? {
+                get(&processors)?;
+            }
+            remote.cache.mark_absent(&state, PROCESSOR)?;
+        }
     }
     if let Some(weights) = find(remote, WEIGHTS)? {
         get(&weights)?;

@@ -49,7 +49,8 @@ pub fn output_names(config: &Config) -> Vec<String> {
     for i in 0..config.depth {
         names.extend([format!("attn.{i}"), format!("hidden.{i}")]);
     }
-    names.extend(["tokens", "features"].map(str::to_owned));
+    names.push("tokens".to_owned());
+    names.extend(config.pooling.map(|_| "features".to_owned()));
     names.extend(config.projection.into_iter().flat_map(|_| ["image_embeds", "image_embeds_l2"].map(str::to_owned)));
     names.extend(config.pre_logits.map(|_| "pre_logits_jax".to_owned()));
     let mean = config.is_distilled().then(String::new);

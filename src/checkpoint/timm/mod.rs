@@ -134,11 +134,11 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let registers = args.count("reg_tokens")?.unwrap_or(0);
     let prefix_tokens = registers + usize::from(class_token) + usize::from(distilled);
     let pooling = pooling(&args, &pretrained, class_token, distilled, prefix_tokens)?;
-    if gated && matches!(pooling, Pooling::Attention(_)) {
+    if gated && matches!(pooling, Some(Pooling::Attention(_))) {
         return Err(args.unsupported("mlp_layer", "a plain MLP where attention pools the tokens"));
     }
     // timm's null stands for its default: where the mean is taken, the norm comes after it.
-    let pool_norm = args.bool("fc_norm")?.unwrap_or(matches!(pooling, Pooling::MeanFrom(_)));
+    let pool_norm = args.bool("fc_norm")?.unwrap_or(matches!(pooling, Some(Pooling::MeanFrom(_))));
     let final_norm = args.bool("final_norm")?.unwrap_or(true);
     let learned = match args.string("pos_embed")? {
         None | Some("learn") => true,
@@ -158,12 +158,15 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
         qk_norm: args.bool("qk_norm")?.unwrap_or(false),
         layer_scale: args.number("init_values")?.is_some(),
         final_norm: final_norm && !pool_norm,
-        pooling: Some(pooling),
+        pooling,
         pool_norm: final_norm && pool_norm,
         classifiers: classifiers(root, &args, &pretrained, distilled)?,
         ..Config::plain(name, Layout::Timm, Input::Image(patches))
     };
     config.validate(root.path())?;
+    if pooling.is_none() && !config.classifiers.is_empty() {
+        return Err(args.unsupported("global_pool", "a pooling, where there are classes"));
+    }
     let mut prefix = Vec::new();
     prefix.extend(class_token.then(|| Part::new("cls_token", &[1, width])));
     prefix.extend(distilled.then(|| Part::new("dist_token", &[1, width])));
@@ -175,15 +178,16 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     Ok(Outline { weights: weights(&config, prefix, if positioned { prefix_tokens } else { 0 }, biases), positions, config })
 }
 
-fn pooling(args: &Object, pretrained: &Object, class_token: bool, distilled: bool, prefix_tokens: usize) -> Result<Pooling> {
+fn pooling(args: &Object, pretrained: &Object, class_token: bool, distilled: bool, prefix_tokens: usize) -> Result<Option<Pooling>> {
     let first = if args.bool("pool_include_prefix")?.unwrap_or(false) { 0 } else { prefix_tokens };
     match args.string("global_pool")?.or(pretrained.string("global_pool")?).unwrap_or("token") {
-        "token" if distilled => Ok(Pooling::MeanOfTwo),
-        "token" if class_token => Ok(Pooling::First),
+        "token" if distilled => Ok(Some(Pooling::MeanOfTwo)),
+        "token" if class_token => Ok(Some(Pooling::First)),
         "token" => Err(args.error("global_pool = \"token\" needs a class token, but class_token is false")),
-        "avg" if !distilled => Ok(Pooling::MeanFrom(first)),
-        "map" if !distilled => Ok(Pooling::Attention(first)),
-        _ => Err(args.unsupported("global_pool", "token, avg, map; token where a model is distilled")),
+        "avg" if !distilled => Ok(Some(Pooling::MeanFrom(first))),
+        "map" if !distilled => Ok(Some(Pooling::Attention(first))),
+        "" if !distilled => Ok(None),
+        _ => Err(args.unsupported("global_pool", "token, avg, map, or nothing; token where a model is distilled")),
     }
 }
 

@@ -44,32 +44,38 @@ fn processor(name: &str) -> Option<Processor> {
     Some(Processor { resample, size, number_is_square, crops, mean, std, on_white, resizes })
 }
 
-/// How a transformers image processor prepares pictures (its Pillow backend). Without a
-/// `preprocessor_config.json`, as a `ViTImageProcessor` of the model's size does by default.
+/// The processor of a model whose files do not name one, as transformers' `AutoImageProcessor` has it.
+fn of_model(model_type: &str) -> &'static str {
+    match model_type {
+        "deit" => "DeiT",
+        "vit-hybrid" => "ViTHybrid",
+        "dinov2" | "dinov2_with_registers" => "Bit",
+        "dinov3_vit" => "DINOv3ViT",
+        name if name.starts_with("clip") => "CLIP",
+        name if name.starts_with("siglip") => "Siglip",
+        _ => "ViT",
+    }
+}
+
+/// How a transformers image processor prepares pictures (its Pillow backend). Without a file of its own, it does so by its
+/// class's default, for the model's size.
 ///
 /// For `image`, another height and width than the file's, a picture is resized to that; only where its shorter edge is
 /// resized and its middle cut out, and the size is a square, are edge and square enlarged alike.
 pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>) -> Result<Preprocess> {
     let vision = root.object("vision_config")?.unwrap_or_else(|| root.clone());
     let channels = vision.size("num_channels")?.unwrap_or(3);
-    let Some(file) = file else {
-        let size = image.map_or_else(|| vision.pair("image_size"), |image| Ok(Some(image)))?.unwrap_or([224, 224]);
-        let (mean, std) = (vec![0.5; channels], vec![0.5; channels]);
-        return Ok(Preprocess {
-            channels,
-            alpha: Alpha::Dropped,
-            resize: Resize::Exact(size),
-            resizes: Levels::Rounded,
-            filter: Filter::Bilinear,
-            crop: None,
-            scale: 1.0 / 255.0,
-            mean,
-            std,
-        });
+    let image = match file {
+        Some(_) => image,
+        None => image.or(vision.pair("image_size")?).or(Some([224, 224])),
     };
+    let file = file.map_or_else(|| Object::parse(root.path(), b"{}"), Ok)?;
     let key = if file.has("image_processor_type") { "image_processor_type" } else { "feature_extractor_type" };
-    let class = file.string(key)?.unwrap_or("ViTImageProcessor");
-    let stem = ["ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor"].iter().find_map(|ending| class.strip_suffix(ending));
+    let endings = ["ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor"];
+    let stem = match file.string(key)? {
+        None => Some(of_model(root.string("model_type")?.unwrap_or_default())),
+        Some(class) => endings.iter().find_map(|ending| class.strip_suffix(ending)),
+    };
     let defaults =
         stem.and_then(processor).ok_or_else(|| file.unsupported(key, "ViT, DeiT, CLIP, Siglip, Bit, ViTHybrid and DINOv3ViT image processors"))?;
     if file.bool("do_pad")? == Some(true) {
