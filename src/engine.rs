@@ -91,7 +91,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Tensor`] if a weight is not finite, [`Error::Device`] if memory runs out.
     pub async fn load(checkpoint: Checkpoint, device: Device) -> Result<Engine> {
-        let Checkpoint { config, preprocess, weights, positions } = checkpoint;
+        let Checkpoint { config, preprocess, weights, positions, .. } = checkpoint;
         let factors: HashSet<String> = weights.linears().map(|linear| linear.weight.name.clone()).collect();
         // Each tensor is let go as soon as the device has it.
         let mut tensors = Vec::new();

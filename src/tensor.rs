@@ -18,13 +18,15 @@ pub enum Dtype {
     F64,
     /// Bytes, or truth values of a byte: masks.
     U8,
+    /// 64-bit integers: masks too.
+    I64,
 }
 
 impl Dtype {
     /// Bytes per element.
     pub fn size(self) -> usize {
         match self {
-            Dtype::F64 => 8,
+            Dtype::F64 | Dtype::I64 => 8,
             Dtype::F32 => 4,
             Dtype::F16 | Dtype::Bf16 => 2,
             Dtype::U8 => 1,
@@ -109,6 +111,7 @@ impl Part {
             Dtype::F32 => out.extend(bytes.chunks_exact(4).map(|quad| f32::from_le_bytes([quad[0], quad[1], quad[2], quad[3]]))),
             Dtype::F64 => out.extend(bytemuck::pod_collect_to_vec::<u8, f64>(bytes).into_iter().map(|value| value as f32)),
             Dtype::F16 => out.extend(halves().map(|pair| half::f16::from_le_bytes(pair).to_f32())),
+            Dtype::I64 => out.extend(bytemuck::pod_collect_to_vec::<u8, i64>(bytes).into_iter().map(|value| value as f32)),
             Dtype::U8 => out.extend(bytes.iter().map(|&byte| f32::from(byte))),
             Dtype::Bf16 => out.extend(halves().map(|pair| half::bf16::from_le_bytes(pair).to_f32())),
         }

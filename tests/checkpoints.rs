@@ -200,6 +200,12 @@ fn heads_are_replaced_added_and_dropped() {
         Head::open(path("tests/fixtures/cases/timm_vit_tiny/model.safetensors")).and_then(|head| own().with_head("", head)),
         &["expected one matrix"],
     );
+    // A head with more than a dense layer would be another one without it.
+    let normed = folder.path().join("normed.safetensors");
+    let ones = vec![1.0f32; 48];
+    let tensor = |shape: &[usize]| TensorView::new(safetensors::Dtype::F32, shape.to_vec(), bytemuck::cast_slice(&ones)).expect("a tensor");
+    safetensors::serialize_to_file([("head.weight", tensor(&[1, 48])), ("norm.weight", tensor(&[48]))], None, &normed).expect("a file");
+    refused(Head::open(normed).and_then(|head| own().with_head("", head)), &["head.weight", "norm.weight"]);
 
     // Several heads from one forward pass; what each gives is what it gives alone.
     for device in crate::support::gpu::devices() {
@@ -229,7 +235,10 @@ fn heads_are_replaced_added_and_dropped() {
 #[test]
 fn half_known_models_are_refused_with_the_nearest_name() {
     let name = |root: &mut Value| root["architecture"] = json!("vit_tiny_patch16_rope_224");
-    refused(changed("timm_vit_tiny", name, |_, _| ()), &["vit_tiny_patch16_rope_224", "nearest supported", "vit_tiny_patch16", "tensors all fit"]);
+    refused(
+        changed("timm_vit_tiny", name, |_, _| ()),
+        &["vit_tiny_patch16_rope_224", "nearest supported", "vit_tiny_patch16", "tensors that it needs are there"],
+    );
     let other = |root: &mut Value| {
         root["architecture"] = json!("vit_tiny_patch16_rope_224");
         root["model_args"]["depth"] = json!(4);
@@ -237,7 +246,7 @@ fn half_known_models_are_refused_with_the_nearest_name() {
     refused(changed("timm_vit_tiny", other, |_, _| ()), &["does not fit", "blocks.3.norm1.weight"]);
     // A name that is known, of a model that is not run: RMSNorm.
     let known = |root: &mut Value| root["architecture"] = json!("aimv2_large_patch14_224");
-    refused(changed("timm_vit_tiny", known, |_, _| ()), &["aimv2_large_patch14_224", "norm_layer", "nearest supported", "tensor "]);
+    refused(changed("timm_vit_tiny", known, |_, _| ()), &["aimv2_large_patch14_224", "norm_layer", "nearest supported", "vit_large_patch14_224"]);
     let deeper = |root: &mut Value| root["model_args"]["depth"] = json!(2);
     refused(changed("timm_vit_tiny", deeper, |_, _| ()), &["blocks.2.", "nothing is left out"]);
     let plain = |root: &mut Value| root["model_args"]["qk_norm"] = json!(false);
@@ -256,8 +265,56 @@ fn half_known_models_are_refused_with_the_nearest_name() {
         root["num_attention_heads"] = json!([4, 8, 12]);
     };
     refused(changed("hf_vit_cls", lists, |_, _| ()), &["levit", "nearest supported", "tensor "]);
-    let swin = |root: &mut Value| root["model_type"] = json!("dinov4");
-    refused(changed("hf_vit_cls", swin, |_, _| ()), &["model_type \"dinov4\"", "dinov2", "does not fit", "dinov2.embeddings.position_embeddings"]);
+    // What the tensors say goes before what the name says.
+    let renamed = |root: &mut Value| root["model_type"] = json!("dinov4");
+    refused(changed("hf_vit_cls", renamed, |_, _| ()), &["model_type \"dinov4\"", "supported is \"vit\"", "tensors that it needs are there"]);
+    // Names that are known, with something that is not run, have it too.
+    let class = |root: &mut Value| root["architectures"] = json!(["MyViT"]);
+    refused(changed("hf_vit_cls", class, |_, _| ()), &["ViTForImageClassification", "supported is \"vit\"", "nothing is guessed"]);
+    let normalised = |root: &mut Value| root["model_args"]["norm_layer"] = json!("rmsnorm");
+    refused(changed("timm_vit_tiny", normalised, |_, _| ()), &["norm_layer", "supported is \"vit_tiny_patch16_224\""]);
+    let linear = |root: &mut Value| root["rope_parameters"] = json!({ "rope_type": "linear", "rope_theta": 100.0 });
+    refused(changed("hf_dinov3_vit", linear, |_, _| ()), &["rope_type"]);
+}
+
+/// What a checkpoint has beside the blocks counts as well.
+#[test]
+fn nothing_of_the_encoder_is_left_over() {
+    let renamed = |from: &'static str, to: &'static str| {
+        let base = path("tests/fixtures/cases/timm_vit_tiny");
+        let bytes = std::fs::read(base.join("model.safetensors")).expect("a checkpoint");
+        let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let added = file.iter().filter(|(name, _)| *name == from).map(|(_, view)| (to.to_owned(), view));
+        let tensors: Vec<_> = file.iter().map(|(name, view)| (name.to_owned(), view)).chain(added).collect();
+        safetensors::serialize_to_file(tensors, None, &folder.path().join("model.safetensors")).expect("a checkpoint");
+        write(folder.path(), &crate::support::json("tests/fixtures/cases/timm_vit_tiny/config.json"));
+        Checkpoint::open(folder.path())
+    };
+    for name in ["reg_token", "fc_norm.weight", "norm_pre.bias", "attn_pool.latent", "dist_token"] {
+        refused(renamed("cls_token", name), &[name, "nothing is left out"]);
+    }
+    // What only training needs is counted, and not computed; what is nobody's is let be.
+    let parameters = |name| renamed("cls_token", name).expect("a checkpoint").parameters();
+    assert_eq!(parameters("mask_token"), parameters("optimizer_state") + 48);
+}
+
+/// transformers saves timm's models with a prefix of its own.
+#[test]
+fn timm_models_that_transformers_wrapped_are_timms() {
+    let wrapped = |root: &mut Value| root["model_type"] = json!("timm_wrapper");
+    let own = changed("timm_vit_tiny", |_| (), |_, _| ()).expect("a checkpoint");
+    assert_eq!(changed("timm_vit_tiny", wrapped, |_, _| ()).expect("the prefix is not a must").parameters(), own.parameters());
+    let bytes = std::fs::read(path("tests/fixtures/cases/timm_vit_tiny/model.safetensors")).expect("a checkpoint");
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let tensors: Vec<_> = file.iter().map(|(name, view)| (format!("timm_model.{name}"), view)).collect();
+    safetensors::serialize_to_file(tensors, None, &folder.path().join("model.safetensors")).expect("a checkpoint");
+    let mut root = crate::support::json("tests/fixtures/cases/timm_vit_tiny/config.json");
+    wrapped(&mut root);
+    write(folder.path(), &root);
+    let checkpoint = Checkpoint::open(folder.path()).expect("a checkpoint");
+    assert_eq!((checkpoint.parameters(), checkpoint.config.depth), (own.parameters(), own.config.depth));
 }
 
 /// A model of timm's without pooling gives its tokens, and no features.

@@ -154,6 +154,14 @@ fn heads_are_given_by_files() {
         let wrong = classify(&["--head", head]);
         assert!(wrong.code == 1 && wrong.errors()[0].contains(words), "{}", wrong.stderr);
     }
+    // A file may have an = in its name; and one head only can stand in for the model's own.
+    let equal = folder.path().join("lr=0.1.safetensors");
+    std::fs::copy(&pets, &equal).expect("a copy");
+    assert!(classify(&["--head", text(&equal)]).stdout.contains("cat"));
+    let two = classify(&["--head", text(&pets), "--head", text(&pets)]);
+    assert!(two.code == 1 && two.errors()[0].contains("only one"), "{}", two.stderr);
+    let nameless = classify(&["--head", "=x"]);
+    assert!(nameless.code == 1 && nameless.errors()[0].contains("NAME=FILE"), "{}", nameless.stderr);
 }
 
 /// The encoder of 2017 takes embeddings, with positions or without, and gives its output; pictures are not for it.
@@ -174,6 +182,21 @@ fn sequences_are_encoded() {
             assert!(crate::support::compare::largest_difference(&got.values(), &want.values()) <= 3e-5, "{name}");
         }
     }
+    // A mask of integers, as numpy has them, counts as one of truth values.
+    let masked = |integers: bool| {
+        let masked = folder.path().join("masked.safetensors");
+        let padding: Vec<i64> = (0..34).map(|index| i64::from(index % 17 > 11)).collect();
+        let bytes: Vec<u8> = padding.iter().map(|&value| value as u8).collect();
+        let (dtype, data) =
+            if integers { (safetensors::Dtype::I64, bytemuck::cast_slice(&padding)) } else { (safetensors::Dtype::BOOL, bytes.as_slice()) };
+        let mask = safetensors::tensor::TensorView::new(dtype, vec![2, 17], data).expect("a mask");
+        let embeddings =
+            safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![2, 17, 36], bytemuck::cast_slice(&embeddings)).expect("a tensor");
+        safetensors::serialize_to_file([("embeddings", embeddings), ("key_padding_mask", mask)], None, &masked).expect("a file");
+        assert_eq!(run(["forward", "--device", "cpu", "--model", text(&case), "--input", text(&masked), "--output", text(&output)]).code, 0);
+        open_tensor(&output, "output").expect("an output").values().into_owned()
+    };
+    assert_eq!(masked(true), masked(false));
     for shape in [vec![0, 1 << 28, 36], vec![0, 5, 1 << 28], vec![0, 5, 36], vec![36]] {
         let nothing = vec![0.0f32; shape.iter().product()];
         let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape, bytemuck::cast_slice(&nothing)).expect("a tensor");

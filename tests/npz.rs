@@ -64,6 +64,10 @@ fn missing_arrays_are_named() {
     }
     refused(changed("jax_augreg", |name, bytes| (!name.contains("encoderblock")).then_some(bytes), &[]), &["query/bias"]);
     refused(changed("jax_augreg", |name, bytes| (name != "embedding/kernel").then_some(bytes), &[]), &["embedding/kernel"]);
+    // Without one of these the others could pass for another model.
+    for (case, missing, left) in [("jax_r50", "conv_root/kernel", "block1/"), ("jax_big_vision_stacked", "MAPHead_0/probe", "MAPHead_0/")] {
+        refused(changed(case, |name, bytes| (!name.ends_with(missing)).then_some(bytes), &[]), &[left, "nothing is left out"]);
+    }
 }
 
 /// What the model does not need may be of any type: the optimiser's state, texts.

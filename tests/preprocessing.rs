@@ -187,7 +187,12 @@ fn processors_follow_the_model_and_the_file() {
             std::fs::write(folder.path().join(name), value.to_string()).expect("a configuration");
         }
         assert_eq!(open_preprocess(folder.path(), None).expect("a processor"), expected, "{model_type}");
+        // The older file, where both are there, is not looked at.
+        std::fs::write(folder.path().join("preprocessor_config.json"), json!({ "image_mean": [0.0, 0.0, 0.0] }).to_string()).expect("a file");
+        assert_eq!(open_preprocess(folder.path(), None).expect("a processor"), expected, "{model_type}");
     }
+    let square = prepared(&json!({ "model_type": "clip" }), Some(&json!({ "use_square_size": true })));
+    assert!(square.expect_err("not run").to_string().contains("use_square_size"));
 }
 
 #[test]

@@ -94,6 +94,12 @@ impl Files {
         Ok(Files { path: folder.to_owned(), tensors, metadata: HashMap::new() })
     }
 
+    /// The same tensors under shorter names, where they have this prefix.
+    pub fn without_prefix(self, prefix: &str) -> Files {
+        let shorter = |name: String| name.strip_prefix(prefix).map_or(name.clone(), str::to_owned);
+        Files { tensors: self.tensors.into_iter().map(|(name, stored)| (shorter(name), stored)).collect(), ..self }
+    }
+
     /// How many tensors there are.
     pub fn len(&self) -> usize {
         self.tensors.len()
@@ -130,7 +136,7 @@ impl Files {
 
     /// A tensor of truth values: not 0 for true.
     pub fn mask(&self, name: &str) -> Result<Tensor> {
-        self.typed(name, &[("BOOL", Dtype::U8), ("U8", Dtype::U8), ("F32", Dtype::F32)])
+        self.typed(name, &[("BOOL", Dtype::U8), ("U8", Dtype::U8), ("I64", Dtype::I64), ("F32", Dtype::F32)])
     }
 
     fn typed(&self, name: &str, known: &[(&str, Dtype)]) -> Result<Tensor> {

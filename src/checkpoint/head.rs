@@ -33,12 +33,15 @@ impl Head {
         let &[name] = matrices.as_slice() else {
             return Err(Error::file(path, format!("expected one matrix called weight, head.weight or classifier.weight, found {matrices:?}")));
         };
+        let bias_name = format!("{}bias", name.trim_end_matches("weight"));
+        if let Some(other) = files.names().find(|other| *other != name && *other != bias_name) {
+            return Err(Error::file(path, format!("expected {name} and {bias_name} alone, found {other} too; a head is one dense layer")));
+        }
         let weight = files.tensor(name)?;
         let classes = weight.shape()[0];
         if weight.is_empty() {
             return Err(Error::tensor(name, format!("expected [classes, features], found {:?} in {}", weight.shape(), path.display())));
         }
-        let bias_name = format!("{}bias", name.trim_end_matches("weight"));
         let bias = match files.has(&bias_name) {
             true => files.shaped(&bias_name, &[classes])?,
             false => Tensor::zeros([classes]),

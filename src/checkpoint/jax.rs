@@ -32,6 +32,9 @@ struct Dialect {
 /// What the names may begin with: the second where the optimiser's state was saved too, the last where there is a text tower.
 const PREFIXES: [&str; 4] = ["", "opt/target/", "params/", "params/img/"];
 
+/// What the names of a model's arrays begin with, behind the prefix: without one of them, the others make another model.
+const OWN: &[&str] = &["MAPHead_0/", "Transformer/", "block", "cls", "conv_root/", "embedding/", "gn_root/", "head/", "pos_embedding", "pre_logits/"];
+
 impl Dialect {
     fn of(files: &Files) -> Option<Dialect> {
         let prefix = PREFIXES.into_iter().find(|prefix| files.has(&format!("{prefix}embedding/kernel")))?;
@@ -144,7 +147,8 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
         resampling: Resampling::Bilinear,
         built: None,
     };
-    Ok(Outline { weights: weights(&config, &dialect, positioned), positions: Some(positions), config })
+    let own = OWN.iter().map(|own| dialect.name(own)).collect();
+    Ok(Outline { weights: weights(&config, &dialect, positioned), positions: Some(positions), config, own })
 }
 
 /// timm's preparation of pictures for these models: the released ones of 384 pixels are not cropped.

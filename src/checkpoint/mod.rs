@@ -54,6 +54,8 @@ pub struct Checkpoint {
     pub weights: Weights<Weight>,
     /// The learned positions of patches, if there are any.
     pub positions: Option<PositionTable>,
+    /// Learned values that only training needs: a mask token.
+    unused: usize,
 }
 
 /// What a configuration says of a model: what is computed, and where the weights are.
@@ -61,6 +63,8 @@ struct Outline {
     config: Config,
     weights: Weights<Source>,
     positions: Option<PositionSource>,
+    /// What names begin with that are the encoder's beside those of its blocks: none may be left over.
+    own: Vec<String>,
 }
 
 impl Checkpoint {
@@ -88,6 +92,8 @@ impl Checkpoint {
         }
         let root = root(path)?;
         let files = match Files::open(path) {
+            // transformers' wrapper of timm's models has a prefix of its own.
+            Ok(files) if root.string("model_type")? == Some("timm_wrapper") => files.without_prefix("timm_model."),
             Ok(files) => files,
             // A configuration that cannot be run is the better message than missing weights.
             Err(error) => return Err(outline(&root, None).err().unwrap_or(error)),
@@ -115,7 +121,7 @@ impl Checkpoint {
     pub fn parameters(&self) -> usize {
         let mut counted = HashSet::new();
         let weights: usize = self.numbered_weights().iter().filter(|weight| counted.insert(&weight.name)).map(|weight| weight.learned).sum();
-        weights + self.positions.as_ref().map_or(0, |positions| positions.learned)
+        weights + self.positions.as_ref().map_or(0, |positions| positions.learned) + self.unused
     }
 
     /// All weights in the order in which a recording numbers them.
@@ -150,23 +156,22 @@ impl Outline {
 
     /// Finds the weights.
     fn load(self, path: &Path, preprocess: Option<Preprocess>, files: &Files) -> Result<Checkpoint> {
-        self.check_blocks(path, files)?;
+        self.check_unused(path, files)?;
         let positions = self.positions.map(|positions| positions.load(files)).transpose()?;
-        Ok(Checkpoint { weights: self.weights.load(files)?, config: self.config, preprocess, positions })
+        let masks = files.names().filter(|name| name.ends_with("mask_token"));
+        let unused = masks.map(|name| files.shape(name).map_or(0, |shape| shape.iter().product::<usize>())).sum();
+        Ok(Checkpoint { weights: self.weights.load(files)?, config: self.config, preprocess, positions, unused })
     }
 
-    /// Refuses a checkpoint whose blocks have tensors that this model does not: it is another model, or a deeper one.
-    /// What lies elsewhere, such as a text tower or a decoder, may be left out.
-    fn check_blocks(&self, path: &Path, files: &Files) -> Result<()> {
-        let mut used: HashSet<String> = self.positions.iter().map(|positions| positions.name.clone()).collect();
-        let Ok(_) = self.weights.clone().try_map_all(|source| {
-            used.extend(source.names().map(str::to_owned));
-            Ok::<(), std::convert::Infallible>(())
-        });
+    /// Refuses a checkpoint with tensors that belong to the encoder and that this model does not have: it is another model, or
+    /// a deeper one. What lies elsewhere, such as a text tower or a decoder, may be left out.
+    fn check_unused(&self, path: &Path, files: &Files) -> Result<()> {
+        let used = self.names();
         let blocks: HashSet<&str> = used.iter().filter_map(|name| before_number(name)).collect();
         let is_buffer = |name: &str| BUFFERS.iter().any(|ending| name.ends_with(ending));
-        let unused = |name: &&str| !used.contains(*name) && before_number(name).is_some_and(|place| blocks.contains(place)) && !is_buffer(name);
-        match files.names().filter(unused).min() {
+        let is_own = |name: &str| self.own.iter().any(|own| name.starts_with(own.as_str()));
+        let belongs = |name: &str| is_own(name) || before_number(name).is_some_and(|place| blocks.contains(place));
+        match files.names().filter(|name| !used.contains(*name) && belongs(name) && !is_buffer(name)).min() {
             None => Ok(()),
             Some(name) => Err(Error::unsupported(
                 path,
@@ -176,6 +181,16 @@ impl Outline {
                 ),
             )),
         }
+    }
+
+    /// The tensors that it is made of.
+    fn names(&self) -> HashSet<String> {
+        let mut names: HashSet<String> = self.positions.iter().map(|positions| positions.name.clone()).collect();
+        let Ok(_) = self.weights.clone().try_map_all(|source| {
+            names.extend(source.names().map(str::to_owned));
+            Ok::<(), std::convert::Infallible>(())
+        });
+        names
     }
 }
 
@@ -247,11 +262,15 @@ fn outline(root: &Object, files: Option<&Files>) -> Result<Outline> {
     }
 }
 
-/// What a folder says of the preparation of pictures, in a file of its own.
+/// What a folder says of the preparation of pictures, in a file of its own; the newer form goes before the older.
 fn processor(folder: &Path) -> Result<Option<Object>> {
-    match (Object::open(&folder.join(PROCESSOR))?, Object::open(&folder.join(PROCESSORS))?) {
-        (None, Some(processors)) => processors.object("image_processor"),
-        (own, _) => Ok(own),
+    let nested = match Object::open(&folder.join(PROCESSORS))? {
+        Some(processors) => processors.object("image_processor")?,
+        None => None,
+    };
+    match nested {
+        Some(processor) => Ok(Some(processor)),
+        None => Object::open(&folder.join(PROCESSOR)),
     }
 }
 

@@ -17,7 +17,7 @@ impl Checkpoint {
     pub fn random(architecture: &str) -> Result<Checkpoint> {
         let config = serde_json::json!({ "architecture": architecture });
         let root = Object::parse(Path::new(architecture), config.to_string().as_bytes())?;
-        let Outline { config, weights, positions } = timm::read(&root, None)?;
+        let Outline { config, weights, positions, .. } = timm::read(&root, None)?;
         let mut state = 1;
         let positions = positions.map(|source| {
             let [height, width] = source.grid;
@@ -28,6 +28,7 @@ impl Checkpoint {
             positions: positions.transpose()?,
             weights: weights.try_map_all(|source| random(&source, &mut state))?,
             config,
+            unused: 0,
             preprocess: Some(timm::preprocess(&root, None)?),
         })
     }

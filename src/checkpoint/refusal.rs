@@ -5,9 +5,19 @@ use super::files::Files;
 use crate::error::{Error, Result};
 use std::path::Path;
 
-/// The candidate that looks most like a name.
-pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates.max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)))
+/// The candidate that has most tensors in common with the checkpoint, and of several such, or without a checkpoint, the one
+/// whose name looks most like `name`. `outlined` gives what a candidate is made of, or nothing if it is not run.
+pub fn nearest<'a>(
+    name: &str,
+    candidates: impl Iterator<Item = &'a str>,
+    outlined: impl Fn(&str) -> Option<Outline>,
+    files: Option<&Files>,
+) -> String {
+    let name = name.to_lowercase();
+    let in_common = |outline: &Outline| files.map_or(0, |files| outline.names().iter().filter(|name| files.has(name)).count());
+    let judged = candidates.filter_map(|known| Some((in_common(&outlined(known)?), strsim::jaro_winkler(&name, &known.to_lowercase()), known)));
+    let best = judged.max_by(|(tensors, likeness, _), (others, other, _)| tensors.cmp(others).then(likeness.total_cmp(other)));
+    best.expect("some are run").2.to_owned()
 }
 
 /// An error about a model that is not run: why, what the nearest one is that is, and the first tensor that does not fit it.
@@ -17,7 +27,7 @@ pub fn refusal(path: &Path, why: String, nearest: &str, outline: impl FnOnce() -
         (Ok(_), None) => String::new(),
         (Ok(outline), Some(files)) => match outline.load(path, None, files) {
             Err(error) => format!(", which does not fit: {error}"),
-            Ok(_) => "; its tensors all fit: if this is that model, say so in the configuration".to_owned(),
+            Ok(_) => "; the tensors that it needs are there, but nothing is guessed".to_owned(),
         },
     };
     Error::unsupported(path, format!("{why}; the nearest supported is {nearest:?}{fits}"))

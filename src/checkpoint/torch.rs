@@ -31,7 +31,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         ..Config::plain("TransformerEncoder", Layout::Torch, input)
     };
     config.validate(root.path())?;
-    Ok(Outline { weights: weights(&config, root.bool("bias")?.unwrap_or(true)), positions: None, config })
+    Ok(Outline { weights: weights(&config, root.bool("bias")?.unwrap_or(true)), positions: None, config, own: vec!["norm.".to_owned()] })
 }
 
 /// torch's names for the weights.

@@ -112,22 +112,29 @@ impl ModelArgs {
 struct HeadArgs {
     /// Replace the classifier by that of a safetensors file with `weight` and `bias`, or drop it with `none`; NAME=FILE adds one beside
     /// those that are there, and may be repeated
-    #[arg(long, value_name = "none|FILE|NAME=FILE")]
+    #[arg(long, value_name = "none|FILE|NAME=FILE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     head: Vec<String>,
 }
 
 impl HeadArgs {
     fn apply(&self, mut checkpoint: Checkpoint) -> Result<Checkpoint> {
+        // A file's name may have an = too.
+        let is_named = |head: &&String| head.contains('=') && !std::path::Path::new(head).exists();
         // What drops or replaces comes first, in whatever order it was given.
-        let (added, own): (Vec<&String>, Vec<&String>) = self.head.iter().partition(|head| head.contains('='));
-        for head in own {
-            checkpoint = match head.as_str() {
-                "none" => checkpoint.without_heads(),
-                file => checkpoint.with_head("", Head::open(file)?)?,
-            };
-        }
+        let (added, own): (Vec<&String>, Vec<&String>) = self.head.iter().partition(is_named);
+        checkpoint = match own.as_slice() {
+            [] => checkpoint,
+            [head] if *head == "none" => checkpoint.without_heads(),
+            [file] => checkpoint.with_head("", Head::open(file)?)?,
+            [first, second, ..] => {
+                return Err(format!("--head {first} and --head {second}: only one can stand for the model's own classifier").into());
+            }
+        };
         for head in added {
             let (name, file) = head.split_once('=').expect("it has one");
+            if name.is_empty() || file.is_empty() {
+                return Err(format!("--head {head:?}: expected NAME=FILE").into());
+            }
             checkpoint = checkpoint.with_head(name, Head::open(file)?)?;
         }
         Ok(checkpoint)

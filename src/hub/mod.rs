@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.json";
 const PROCESSOR: &str = "preprocessor_config.json";
-/// Where transformers 5 has what stood in the former.
+/// Where transformers 5 has what stood in the former; it goes before it.
 const PROCESSORS: &str = "processor_config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -84,12 +84,10 @@ fn download(remote: &Remote, progress: &Progress<'_>) -> Answer<PathBuf> {
     let folder = remote.cache.snapshot(&state);
     match find(remote, PROCESSOR)? {
         Some(processor) => get(&processor)?,
-        None => {
-            if let Some(processors) = find(remote, PROCESSORS)? {
-                get(&processors)?;
-            }
-            remote.cache.mark_absent(&state, PROCESSOR)?;
-        }
+        None => remote.cache.mark_absent(&state, PROCESSOR)?,
+    }
+    if let Some(processors) = find(remote, PROCESSORS)? {
+        get(&processors)?;
     }
     if let Some(weights) = find(remote, WEIGHTS)? {
         get(&weights)?;

@@ -102,7 +102,8 @@ pub fn read(root: &Object, name: &str, args: &Object, files: Option<&Files>) -> 
         ..Config::plain(name, Layout::Timm, input)
     };
     config.validate(root.path())?;
-    Ok(Outline { weights: weights(&config, registers, args.bool("qkv_bias")?.unwrap_or(true)), positions: None, config })
+    let own = super::OWN.iter().map(|own| (*own).to_owned()).collect();
+    Ok(Outline { weights: weights(&config, registers, args.bool("qkv_bias")?.unwrap_or(true)), positions: None, config, own })
 }
 
 /// timm's names for the weights.

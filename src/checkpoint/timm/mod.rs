@@ -22,7 +22,6 @@ use arguments::{
     pretrained,
 };
 use serde_json::Value;
-use std::path::Path;
 
 /// Arguments that only matter in training, or that other fields decide.
 const IGNORED: &[&str] = &[
@@ -79,29 +78,33 @@ const KNOWN: &[&str] = &[
     "reg_tokens",
 ];
 
+/// What the names of the encoder's tensors begin with, its blocks aside. A classifier may be left out.
+const OWN: &[&str] =
+    &["attn_pool.", "cls_token", "dist_token", "fc_norm.", "head_dist.", "norm.", "norm_pre.", "patch_embed.", "pos_embed", "reg_token", "rope."];
+
 /// Interprets a `config.json` that has an `architecture`. Of a hybrid's backbone the tensors tell the sizes;
 /// without them they are those that the name implies.
 pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     match (interpret(root, files), root.string("architecture")?) {
-        // What the name stands for is not run: what is nearest to it, and where the tensors part from that.
-        (Err(Error::Unsupported { message, .. }), Some(name)) if !is_run(name) => Err(refusal(root, name, message, files)),
+        (Err(Error::Unsupported { message, .. }), Some(name)) => Err(refused(root, name, message, files)),
         (result, _) => result,
     }
 }
 
-/// Whether an architecture is run as its name says.
-fn is_run(name: &str) -> bool {
-    let config = serde_json::json!({ "architecture": name });
-    Object::parse(Path::new(name), config.to_string().as_bytes()).is_ok_and(|root| interpret(&root, None).is_ok())
-}
-
-fn refusal(root: &Object, name: &str, message: String, files: Option<&Files>) -> Error {
-    let all = architectures();
-    let nearest = super::nearest(name, all.keys().filter(|known| is_run(known))).expect("some are run");
-    let named = root.clone().with("architecture", nearest.into());
+/// The same name without the file's arguments if that is run, else the nearest that is; and where the tensors part from it.
+fn refused(root: &Object, name: &str, message: String, files: Option<&Files>) -> Error {
+    let plain = |name: &str| {
+        let config = serde_json::json!({ "architecture": name });
+        Object::parse(root.path(), config.to_string().as_bytes()).expect("an object")
+    };
+    let outlined = |name: &str| interpret(&plain(name), None).ok();
+    let nearest = match outlined(name) {
+        Some(_) => name.to_owned(),
+        None => super::nearest(name, architectures().keys(), outlined, files),
+    };
+    let named = root.clone().with("architecture", nearest.clone().into());
     // Where the file's own arguments do not fit that model either, its tensors are judged as they are by default.
-    let plain = Object::parse(root.path(), serde_json::json!({ "architecture": nearest }).to_string().as_bytes()).expect("an object");
-    super::refusal(root.path(), message, nearest, || interpret(&named, files).or_else(|_| interpret(&plain, files)), files)
+    super::refusal(root.path(), message, &nearest, || interpret(&named, files).or_else(|_| interpret(&plain(&nearest), files)), files)
 }
 
 fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
@@ -175,7 +178,10 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let dynamic = args.bool("dynamic_img_size")?.unwrap_or(false);
     let positions = learned.then(|| position_source(&config, built, dynamic, if positioned { prefix_tokens } else { 0 }));
     let biases = [args.bool("qkv_bias")?.unwrap_or(true), args.bool("proj_bias")?.unwrap_or(true)];
-    Ok(Outline { weights: weights(&config, prefix, if positioned { prefix_tokens } else { 0 }, biases), positions, config })
+    // timm itself leaves SigLIP's pool out where another pooling is asked for.
+    let may_stay = |own: &&&str| !(**own == "attn_pool." && name.contains("siglip"));
+    let own = OWN.iter().filter(may_stay).map(|own| (*own).to_owned()).collect();
+    Ok(Outline { weights: weights(&config, prefix, if positioned { prefix_tokens } else { 0 }, biases), positions, config, own })
 }
 
 fn pooling(args: &Object, pretrained: &Object, class_token: bool, distilled: bool, prefix_tokens: usize) -> Result<Option<Pooling>> {
@@ -280,6 +286,8 @@ fn weights(config: &Config, prefix: Vec<Part>, positioned: usize, [qkv_bias, pro
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     /// Every name of the table is either run, or refused with the argument that vitraux does not run.

@@ -86,7 +86,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         resampling: Resampling::Bicubic,
         built: None,
     };
-    Ok(Outline { weights: weights(&config, front, is_clip), positions: Some(positions), config })
+    Ok(Outline { weights: weights(&config, front, is_clip), positions: Some(positions), config, own: Vec::new() })
 }
 
 /// transformers' names for the weights.

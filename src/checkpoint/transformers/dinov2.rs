@@ -51,7 +51,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         built: None,
     };
     let weights = weights(&config, front, registers, root.bool("qkv_bias")?.unwrap_or(true));
-    Ok(Outline { weights, positions: Some(positions), config })
+    Ok(Outline { weights, positions: Some(positions), config, own: Vec::new() })
 }
 
 /// F: that of a plain MLP, or two thirds of it in multiples of 8 where a gate takes part.

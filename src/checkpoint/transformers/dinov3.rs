@@ -42,12 +42,15 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         mlp: has("mlp_bias", true)?,
     };
     let front = prefix(files, &["", "model."], "layer.0.norm1.weight");
-    Ok(Outline { weights: weights(&config, front, registers, &biases), positions: None, config })
+    Ok(Outline { weights: weights(&config, front, registers, &biases), positions: None, config, own: vec!["embeddings.register_tokens".to_owned()] })
 }
 
 /// The base of the rotary angles: in the root, or where transformers 5 collects such parameters.
 fn base(root: &Object) -> Result<f64> {
     let nested = match root.object("rope_parameters")? {
+        Some(parameters) if !matches!(parameters.string("rope_type")?, None | Some("default")) => {
+            return Err(parameters.unsupported("rope_type", "default"));
+        }
         Some(parameters) => parameters.number("rope_theta")?,
         None => None,
     };

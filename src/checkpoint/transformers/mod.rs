@@ -39,20 +39,32 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let Some(name) = root.string("model_type")? else {
         return Err(root.error("neither timm's architecture nor transformers' model_type; expected the config.json of a Vision Transformer"));
     };
-    match MODEL_TYPES.iter().find(|(known, _)| *known == name) {
+    let result = match MODEL_TYPES.iter().find(|(known, _)| *known == name) {
         Some((_, read)) => read(root, files),
-        None => Err(unknown(root, name, files)),
+        None => Err(Error::unsupported(root.path(), format!("model_type {name:?} is not one that vitraux runs"))),
+    };
+    match result {
+        Err(Error::Unsupported { message, .. }) => Err(refused(root, name, message, files)),
+        result => result,
     }
 }
 
-/// An error for another `model_type`: which known one is nearest, and where the tensors part from it.
-fn unknown(root: &Object, name: &str, files: Option<&Files>) -> Error {
-    let nearest = super::nearest(name, MODEL_TYPES.iter().map(|(known, _)| *known)).unwrap_or("vit");
-    let named = root.clone().with("model_type", nearest.into()).with("architectures", serde_json::Value::Null);
+/// The same `model_type` if that is run, else the nearest that is; and where the tensors part from it.
+fn refused(root: &Object, name: &str, message: String, files: Option<&Files>) -> Error {
+    let reader = |name: &str| MODEL_TYPES.iter().find(|(known, _)| *known == name).map(|(_, read)| read);
+    let plain = |name: &str| {
+        let config = serde_json::json!({ "model_type": name });
+        Object::parse(root.path(), config.to_string().as_bytes()).expect("an object")
+    };
+    let outlined = |name: &str| reader(name)?(&plain(name), files).ok();
+    let nearest = match reader(name) {
+        Some(_) => name.to_owned(),
+        None => super::nearest(name, MODEL_TYPES.iter().map(|(known, _)| *known), outlined, files),
+    };
+    let named = root.clone().with("model_type", nearest.clone().into()).with("architectures", serde_json::Value::Null);
+    let read = reader(&nearest).expect("it is one of those that are run");
     // Where the file's own fields do not fit that model either, its tensors are judged as they are by default.
-    let plain = Object::parse(root.path(), serde_json::json!({ "model_type": nearest }).to_string().as_bytes()).expect("an object");
-    let outline = || read(&named, files).or_else(|_| read(&plain, files));
-    super::refusal(root.path(), format!("model_type {name:?} is not one that vitraux runs"), nearest, outline, files)
+    super::refusal(root.path(), message, &nearest, || read(&named, files).or_else(|_| read(&plain(&nearest), files)), files)
 }
 
 /// The class that the checkpoint was saved from; without one, `guess`.

@@ -69,6 +69,7 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
         Some(_) => image,
         None => image.or(vision.pair("image_size")?).or(Some([224, 224])),
     };
+    let missing = file.is_none();
     let file = file.map_or_else(|| Object::parse(root.path(), b"{}"), Ok)?;
     let key = if file.has("image_processor_type") { "image_processor_type" } else { "feature_extractor_type" };
     let endings = ["ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor"];
@@ -76,10 +77,18 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
         None => Some(of_model(root.string("model_type")?.unwrap_or_default())),
         Some(class) => endings.iter().find_map(|ending| class.strip_suffix(ending)),
     };
+    if missing {
+        log::warn!(
+            "{}: nothing says how pictures are prepared; it is done as transformers does it for such models by default",
+            root.path().display()
+        );
+    }
     let defaults =
         stem.and_then(processor).ok_or_else(|| file.unsupported(key, "ViT, DeiT, CLIP, Siglip, Bit, ViTHybrid and DINOv3ViT image processors"))?;
-    if file.bool("do_pad")? == Some(true) {
-        return Err(file.unsupported("do_pad", "false"));
+    for step in ["do_pad", "use_square_size"] {
+        if file.bool(step)? == Some(true) {
+            return Err(file.unsupported(step, "false"));
+        }
     }
     // A null switches a step off; an absent field has the class's default.
     let enabled = |step: &str, default: bool| Ok(file.bool(step)?.unwrap_or(default && !file.has(step)));

@@ -126,7 +126,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     // transformers 5 saves ViT-MSN's classifier with a prefix everywhere but on the blocks.
     let blocks = prefix(files, &[front, ""], "encoder.layer.0.layernorm_before.weight");
     let weights = weights(&config, front, blocks, family.tokens, root.bool("qkv_bias")?.unwrap_or(true));
-    Ok(Outline { weights, positions: Some(positions), config })
+    Ok(Outline { weights, positions: Some(positions), config, own: Vec::new() })
 }
 
 /// What a hybrid's `backbone_config` must say, and says where it is absent; a `BitConfig` that is there has other defaults.
