@@ -176,6 +176,7 @@ fn processors_follow_the_model_and_the_file() {
         assert_eq!(prepared(&config, Some(&json!({}))).expect("a processor"), expected, "{model_type}");
         // Without any file it is the same, at the model's size.
         let alone = prepared(&config, None).expect("a processor");
+        assert!(alone.assumed && !expected.assumed);
         assert_eq!(
             (alone.filter, &alone.mean, alone.alpha, alone.resizes),
             (expected.filter, &expected.mean, expected.alpha, expected.resizes),

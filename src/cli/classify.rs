@@ -1,4 +1,4 @@
-use super::{DeviceArgs, Format, HeadArgs, ModelArgs, Result};
+use super::{DeviceArgs, Format, HeadArgs, ModelArgs, Result, warn_if_assumed};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -35,6 +35,7 @@ impl Classify {
         // The first picture is read before the device is opened: a wrong path is found out at once.
         let mut first = Some(preprocess::open(&self.images[0])?);
         let mut engine = self.device.load(checkpoint)?;
+        warn_if_assumed(engine.preprocess());
         let bar = progress(self.images.len() as u64);
         for path in &self.images {
             let picture = first.take().map_or_else(|| preprocess::open(path), Ok)?;

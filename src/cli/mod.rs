@@ -158,6 +158,13 @@ impl DeviceArgs {
     }
 }
 
+/// Says on standard error if how pictures are prepared is not written down anywhere.
+fn warn_if_assumed(preprocess: Option<&vitraux::config::Preprocess>) {
+    if preprocess.is_some_and(|preprocess| preprocess.assumed) {
+        report("warning: the model has no preprocessor_config.json; pictures are prepared as transformers does it for such models by default");
+    }
+}
+
 /// A line on standard error; nobody may be listening.
 pub fn report(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");

@@ -1,4 +1,4 @@
-use super::{ModelArgs, Result, tensors};
+use super::{ModelArgs, Result, tensors, warn_if_assumed};
 use clap::Args;
 use std::path::PathBuf;
 use vitraux::{Tensor, preprocess};
@@ -19,6 +19,7 @@ impl Preprocess {
     pub fn run(self) -> Result<()> {
         tensors::check_output(&self.output)?;
         let preprocess = self.model.preprocess()?;
+        warn_if_assumed(Some(&preprocess));
         let mut shape = Vec::new();
         let mut values = Vec::new();
         for path in &self.images {

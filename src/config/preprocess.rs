@@ -21,6 +21,8 @@ pub struct Preprocess {
     pub mean: Vec<f32>,
     /// What the result is divided by, for each channel.
     pub std: Vec<f32>,
+    /// Whether no file says so, and this is what the library does with such models by default.
+    pub assumed: bool,
 }
 
 /// What becomes of a picture's transparency.

@@ -57,5 +57,5 @@ pub fn preprocess(root: &Object, image: Option<[usize; 2]>) -> Result<Preprocess
         _ => return Err(pretrained.unsupported("crop_mode", "center, squash, border")),
     };
     let crop = Some(Crop { size: [height, width], rounding: CropRounding::HalfEven, fill });
-    Ok(Preprocess { channels, alpha: Alpha::Dropped, resize, resizes: Levels::Rounded, filter, crop, scale: 1.0 / 255.0, mean, std })
+    Ok(Preprocess { channels, alpha: Alpha::Dropped, resize, resizes: Levels::Rounded, filter, crop, scale: 1.0 / 255.0, mean, std, assumed: false })
 }

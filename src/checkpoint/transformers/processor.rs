@@ -69,7 +69,7 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
         Some(_) => image,
         None => image.or(vision.pair("image_size")?).or(Some([224, 224])),
     };
-    let missing = file.is_none();
+    let assumed = file.is_none();
     let file = file.map_or_else(|| Object::parse(root.path(), b"{}"), Ok)?;
     let key = if file.has("image_processor_type") { "image_processor_type" } else { "feature_extractor_type" };
     let endings = ["ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor"];
@@ -77,12 +77,6 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
         None => Some(of_model(root.string("model_type")?.unwrap_or_default())),
         Some(class) => endings.iter().find_map(|ending| class.strip_suffix(ending)),
     };
-    if missing {
-        log::warn!(
-            "{}: nothing says how pictures are prepared; it is done as transformers does it for such models by default",
-            root.path().display()
-        );
-    }
     let defaults =
         stem.and_then(processor).ok_or_else(|| file.unsupported(key, "ViT, DeiT, CLIP, Siglip, Bit, ViTHybrid and DINOv3ViT image processors"))?;
     for step in ["do_pad", "use_square_size"] {
@@ -116,7 +110,7 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
         true => (channel_values(&file, "image_mean", channels, defaults.mean)?, channel_values(&file, "image_std", channels, defaults.std)?),
     };
     let alpha = if file.bool("do_convert_rgb")?.unwrap_or(defaults.on_white) { Alpha::OnWhite } else { Alpha::Dropped };
-    Ok(Preprocess { channels, alpha, resize, resizes: defaults.resizes, filter, crop, scale, mean, std })
+    Ok(Preprocess { channels, alpha, resize, resizes: defaults.resizes, filter, crop, scale, mean, std, assumed })
 }
 
 /// The same steps for another final size.
