@@ -170,8 +170,10 @@ impl Outline {
         let blocks: HashSet<&str> = used.iter().filter_map(|name| before_number(name)).collect();
         let is_buffer = |name: &str| BUFFERS.iter().any(|ending| name.ends_with(ending));
         let is_own = |name: &str| self.own.iter().any(|own| name.starts_with(own.as_str()));
+        // DINOv3 without registers has a tensor of none.
+        let is_empty = |name: &str| files.shape(name).is_ok_and(|shape| shape.contains(&0));
         let belongs = |name: &str| is_own(name) || before_number(name).is_some_and(|place| blocks.contains(place));
-        match files.names().filter(|name| !used.contains(*name) && belongs(name) && !is_buffer(name)).min() {
+        match files.names().filter(|name| !used.contains(*name) && belongs(name) && !is_buffer(name) && !is_empty(name)).min() {
             None => Ok(()),
             Some(name) => Err(Error::unsupported(
                 path,
