@@ -158,7 +158,7 @@ impl Outline {
     fn load(self, path: &Path, preprocess: Option<Preprocess>, files: &Files) -> Result<Checkpoint> {
         self.check_unused(path, files)?;
         let positions = self.positions.map(|positions| positions.load(files)).transpose()?;
-        let masks = files.names().filter(|name| name.ends_with("mask_token"));
+        let masks = files.names().filter(|name| name.ends_with("embeddings.mask_token"));
         let unused = masks.map(|name| files.shape(name).map_or(0, |shape| shape.iter().product::<usize>())).sum();
         Ok(Checkpoint { weights: self.weights.load(files)?, config: self.config, preprocess, positions, unused })
     }
