@@ -54,6 +54,10 @@ fn load_w(n: u32, k: u32) -> f32 {
     return x[(plane * params.height + row) * params.width + column];
 }
 
+fn load_w4(n: u32, k: u32) -> vec4<f32> {
+    return vec4(load_w(n, k), load_w(n + 1u, k), load_w(n + 2u, k), load_w(n + 3u, k));
+}
+
 @compute @workgroup_size(64)
 fn convolution(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     var sums = multiply(wid, lane, values());

@@ -1,6 +1,7 @@
 // y[b, p, c] = sum over channel i and pixel (u, v) of patch p: pixels[b, i, u, v] * w[c, i, u, v] + bias[c], 0 for pixels outside of the image
 // The matmul of matmul_tile.wgsl; x's rows are patches, gathered from the image as they are loaded. f32.
 // Grid: (ceil(C / 64), ceil(B P / 64), 1). Needs 8 KiB of workgroup memory. Twin: cpu/patchify.rs
+#import panel
 #import matmul_tile
 
 struct Params {
@@ -17,7 +18,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> pixels: array<f32>; // [B, channels, image_height, image_width]
-@group(0) @binding(2) var<storage, read> w: array<f32>; // [C, channels, patch_height, patch_width]
+@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>; // [ceil(C / 64), channels * patch_height * patch_width, 64], panels of 64 columns of w^T
 @group(0) @binding(3) var<storage, read> bias: array<f32>; // [C]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>; // [B, P, C]
 
@@ -46,11 +47,11 @@ fn load_x(m: u32, k: u32) -> f32 {
     return pixels[(plane * params.image_height + row) * params.image_width + column];
 }
 
-fn load_w(n: u32, k: u32) -> f32 {
-    if n < params.width && k < patch_values() {
-        return w[n * patch_values() + k];
+fn load_w4(n: u32, k: u32) -> vec4<f32> {
+    if k < patch_values() {
+        return panel(n, k, patch_values());
     }
-    return 0.0;
+    return vec4<f32>();
 }
 
 @compute @workgroup_size(64)

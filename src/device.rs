@@ -1,8 +1,8 @@
 //! The choice of a device: a GPU of this machine, or the CPU.
 
+use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterKind, AdapterSummary, Gpu, adapters};
-use crate::record::Limits;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -82,10 +82,10 @@ impl Device {
     }
 
     /// What it allows.
-    pub fn limits(&self) -> Limits {
+    pub fn capabilities(&self) -> Capabilities {
         match self {
-            Device::Cpu => Limits::CPU,
-            Device::Gpu(gpu) => gpu.summary().limits,
+            Device::Cpu => Capabilities::CPU,
+            Device::Gpu(gpu) => gpu.summary().capabilities,
         }
     }
 }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn adapter(index: usize, name: &str, kind: AdapterKind) -> AdapterSummary {
-        AdapterSummary { index, name: name.to_owned(), backend: "Vulkan".to_owned(), kind, driver: String::new(), limits: Limits::CPU }
+        AdapterSummary { index, name: name.to_owned(), backend: "Vulkan".to_owned(), kind, driver: String::new(), capabilities: Capabilities::CPU }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::preprocess::Picture;
 use crate::record::{Output, Recording};
 use crate::tensor::Tensor;
 use crate::{cpu, gpu, model};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The most images of one pass over the device. Larger batches are cut: the matrix products are large
@@ -92,7 +92,6 @@ impl Engine {
     /// [`Error::Tensor`] if a weight is not finite, [`Error::Device`] if memory runs out.
     pub async fn load(checkpoint: Checkpoint, device: Device) -> Result<Engine> {
         let Checkpoint { config, preprocess, weights, positions, .. } = checkpoint;
-        let factors: HashSet<String> = weights.linears().map(|linear| linear.weight.name.clone()).collect();
         // Each tensor is let go as soon as the device has it.
         let mut tensors = Vec::new();
         let Ok(weights) = weights.try_map_all(|weight| {
@@ -100,6 +99,7 @@ impl Engine {
             tensors.push((weight.name, weight.tensor));
             Ok::<WeightInfo, std::convert::Infallible>(info)
         });
+        let factors = weights.factors();
         let resident = Resident::load(&device, tensors.into_iter(), |name| factors.contains(name)).await?;
         Ok(Engine { config, preprocess, weights, positions, device, resident, tables: Vec::new(), plans: Vec::new() })
     }
@@ -271,7 +271,7 @@ impl Engine {
             }
             let place = self.tables_for(size).await?;
             let (_, tables, resident) = &self.tables[place];
-            match model::record(&self.config, &self.weights, tables, &request, self.device.limits()) {
+            match model::record(&self.config, &self.weights, tables, &request, self.device.capabilities()) {
                 Ok(recording) => break Plan::compile(request, recording, resident).await?,
                 Err(Error::Limit(_)) if request.batch > 1 => request.batch = request.batch.div_ceil(2),
                 Err(error) => return Err(error),
@@ -305,7 +305,7 @@ impl Resident {
     /// Brings tensors to a device; `is_factor` says which are the right factor of products.
     async fn load(device: &Device, tensors: impl Iterator<Item = (String, Tensor)>, is_factor: impl Fn(&str) -> bool) -> Result<Resident> {
         Ok(match device {
-            Device::Gpu(gpu) => Resident::Gpu(gpu.clone(), WeightBuffers::upload(gpu, tensors).await?),
+            Device::Gpu(gpu) => Resident::Gpu(gpu.clone(), WeightBuffers::upload(gpu, tensors, is_factor).await?),
             Device::Cpu => Resident::Cpu(Arc::new(cpu::Weights::load(tensors, is_factor)?)),
         })
     }

@@ -22,6 +22,7 @@
 
 #![deny(missing_docs)]
 
+pub mod capabilities;
 pub mod checkpoint;
 pub mod config;
 pub mod cpu;

@@ -2,6 +2,7 @@
 //!
 //! The kernels write a [`Recording`]; `gpu` and `cpu` replay it. Nothing here knows a device.
 
+use crate::capabilities::{Capabilities, Needs, PANEL};
 use crate::error::{Error, Result};
 
 /// The most buffers that a kernel binds, its parameters aside (WebGPU guarantees 8).
@@ -18,6 +19,8 @@ pub struct Kernel {
     pub params: &'static [Field],
     /// The storage buffers in the order in which a dispatch lists them. Exactly one is written.
     pub bindings: &'static [Binding],
+    /// What a device must be able to do.
+    pub needs: Needs,
     /// The same work on the CPU.
     pub twin: Twin,
 }
@@ -106,24 +109,6 @@ impl Spec {
         let found = self.0.iter().find(|(constant, _)| *constant == name);
         found.unwrap_or_else(|| panic!("the spec sets no constant {name}")).1
     }
-}
-
-/// What a device allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of a buffer that one binding can reach.
-    pub binding_bytes: u64,
-    /// Bytes of one buffer.
-    pub buffer_bytes: u64,
-    /// Workgroups along each dimension of a grid.
-    pub workgroups: u32,
-    /// Bytes of workgroup memory.
-    pub workgroup_bytes: u32,
-}
-
-impl Limits {
-    /// Those of the CPU: 4 GiB a buffer, so that a made-up size is an error and not the end of the memory.
-    pub const CPU: Limits = Limits { binding_bytes: 1 << 32, buffer_bytes: 1 << 32, workgroups: u32::MAX, workgroup_bytes: u32::MAX };
 }
 
 /// A handle of a buffer in a [`Recording`].
@@ -230,21 +215,21 @@ pub struct Output {
 /// Dispatches over named buffers, checked as they are recorded.
 #[derive(Clone, Debug)]
 pub struct Recording {
-    limits: Limits,
+    capabilities: Capabilities,
     buffers: Vec<BufferInfo>,
     commands: Vec<Command>,
     outputs: Vec<Output>,
 }
 
 impl Recording {
-    /// An empty recording for a device with these limits.
-    pub fn new(limits: Limits) -> Recording {
-        Recording { limits, buffers: Vec::new(), commands: Vec::new(), outputs: Vec::new() }
+    /// An empty recording for a device that can do this.
+    pub fn new(capabilities: Capabilities) -> Recording {
+        Recording { capabilities, buffers: Vec::new(), commands: Vec::new(), outputs: Vec::new() }
     }
 
-    /// What the device allows.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    /// What the device can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
     }
 
     /// All buffers, by [`Buf::index`].
@@ -295,6 +280,21 @@ impl Recording {
         self.buffer(label, shape, Role::Weight(count))
     }
 
+    /// A weight `[N, K]` that is the right factor of products, in the layout of [`Recording::factor_shape`].
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn factor(&mut self, label: impl Into<String>, [n, k]: [usize; 2]) -> Result<Buf> {
+        let shape = self.factor_shape([n, k]);
+        self.weight(label, &shape)
+    }
+
+    /// How the right factor w `[N, K]` of products lies: as it is on the CPU; on GPUs in panels of 64 columns of wᵀ,
+    /// `[ceil(N / 64), K, 64]`, zeros behind the last column.
+    pub fn factor_shape(&self, [n, k]: [usize; 2]) -> Vec<usize> {
+        if self.capabilities.panels { vec![n.div_ceil(PANEL), k, PANEL] } else { vec![n, k] }
+    }
+
     /// A buffer that dispatches fill.
     ///
     /// # Errors
@@ -310,11 +310,11 @@ impl Recording {
     fn buffer(&mut self, label: impl Into<String>, shape: &[usize], role: Role) -> Result<Buf> {
         let label = label.into();
         let elements = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size as u64));
-        let bytes = elements.and_then(|count| count.checked_mul(4)).filter(|&bytes| bytes <= self.limits.buffer_bytes);
+        let bytes = elements.and_then(|count| count.checked_mul(4)).filter(|&bytes| bytes <= self.capabilities.buffer_bytes);
         match bytes {
             None => Err(Error::Limit(format!(
                 "{label} {shape:?} is larger than the {} that this device allows for one buffer; use a smaller batch, fewer taps or another device",
-                mebibytes(self.limits.buffer_bytes)
+                mebibytes(self.capabilities.buffer_bytes)
             ))),
             Some(0) => panic!("{label} {shape:?} is empty"),
             Some(_) => {
@@ -345,19 +345,19 @@ impl Recording {
                 assert_eq!(buffer.role, Role::Scratch, "{label}: {} is not for writing", buffer.label);
             }
             let bytes = view.len as u64 * 4;
-            if bytes > self.limits.binding_bytes {
+            if bytes > self.capabilities.binding_bytes {
                 return Err(Error::Limit(format!(
                     "{label} needs {} of {} in one binding, this device allows {}; use a smaller batch or --device cpu",
                     mebibytes(bytes),
                     buffer.label,
-                    mebibytes(self.limits.binding_bytes)
+                    mebibytes(self.capabilities.binding_bytes)
                 )));
             }
         }
-        if let Some(count) = grid.iter().find(|&&count| count > self.limits.workgroups) {
+        if let Some(count) = grid.iter().find(|&&count| count > self.capabilities.workgroups) {
             return Err(Error::Limit(format!(
                 "{label} needs {count} workgroups along one dimension, this device allows {}; use a smaller batch or --device cpu",
-                self.limits.workgroups
+                self.capabilities.workgroups
             )));
         }
         self.commands.push(Command::Dispatch(dispatch));
@@ -373,7 +373,7 @@ impl Recording {
     /// A grid of at least `count` workgroups in a row, folded over x and y where the device's limit
     /// asks for it; `fold` in `shaders/common/grid.wgsl` undoes it.
     pub fn folded(&self, count: usize) -> [u32; 3] {
-        let across = count.min(self.limits.workgroups as usize).max(1);
+        let across = count.min(self.capabilities.workgroups as usize).max(1);
         let down = count.div_ceil(across).max(1);
         [across as u32, u32::try_from(down).unwrap_or(u32::MAX), 1]
     }
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_grid_is_folded_to_the_limit_and_covers_the_count() {
-        let recording = Recording::new(Limits { workgroups: 10, ..Limits::CPU });
+        let recording = Recording::new(Capabilities { workgroups: 10, ..Capabilities::CPU });
         assert_eq!(recording.folded(7), [7, 1, 1]);
         assert_eq!(recording.folded(10), [10, 1, 1]);
         assert_eq!(recording.folded(11), [10, 2, 1]);
@@ -398,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_buffer_over_the_limit_is_an_error_that_says_so() {
-        let mut recording = Recording::new(Limits { buffer_bytes: 1024 * 1024, ..Limits::CPU });
+        let mut recording = Recording::new(Capabilities { buffer_bytes: 1024 * 1024, ..Capabilities::CPU });
         assert!(recording.scratch("small", &[1024, 256]).is_ok());
         let error = recording.scratch("large", &[1024, 257]).unwrap_err().to_string();
         assert!(error.contains("large [1024, 257]") && error.contains("1.0 MiB"), "{error}");

@@ -11,7 +11,11 @@ use vitraux::record::{Access, Binding, Field, Kernel, MAX_BINDINGS, Spec};
 /// The specs that recordings make: each activation, and heads of each kind of tile.
 fn specs(kernel: &Kernel) -> Vec<Spec> {
     match kernel.name {
-        "matmul_bias_activation" | "gate" => (0..=5).map(|number| Spec(vec![("ACTIVATION", number)])).collect(),
+        "matmul" | "matmul_subgroup" | "matmul_naive" => {
+            let spec = |(epilogue, activation)| Spec(vec![("EPILOGUE", epilogue), ("ACTIVATION", activation)]);
+            [0, 2, 3].map(|epilogue| (epilogue, 0)).into_iter().chain((0..=5).map(|activation| (1, activation))).map(spec).collect()
+        }
+        "gate" => (0..=5).map(|number| Spec(vec![("ACTIVATION", number)])).collect(),
         "attention_pool" => [8, 64, 72, 130].map(|head| Spec(vec![("HEAD", head)])).to_vec(),
         "attention" | "attention_masked" => {
             [(8, 32), (64, 32), (72, 16), (80, 16), (128, 16), (130, 8)].map(|(head, keys)| Spec(vec![("HEAD", head), ("KEYS", keys)])).to_vec()
@@ -28,9 +32,14 @@ fn specialised() -> impl Iterator<Item = (&'static Kernel, Spec)> {
 fn parsed(kernel: &Kernel, spec: &Spec) -> (naga::Module, ModuleInfo) {
     let source = specialise(kernel.wgsl, spec);
     let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(&source)));
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module);
+    let info = Validator::new(ValidationFlags::all(), needed(kernel)).validate(&module);
     let info = info.unwrap_or_else(|error| panic!("{}: {error:?}", kernel.name));
     (module, info)
+}
+
+/// What a device that meets the kernel's needs allows.
+fn needed(kernel: &Kernel) -> Capabilities {
+    if kernel.needs.subgroup == 0 { Capabilities::empty() } else { Capabilities::SUBGROUP }
 }
 
 fn entry(kernel: &Kernel, module: &naga::Module) -> usize {

@@ -2,31 +2,54 @@
 
 use crate::support::cases::{self, Case};
 use crate::support::{compare::mismatch, gpu, replay};
+use std::sync::Arc;
+use vitraux::capabilities::Capabilities;
+use vitraux::gpu::Gpu;
 use vitraux::kernels::ALL;
-use vitraux::record::Limits;
+use vitraux::record::Recording;
 
-fn failures(cases: &[Case], limits: Limits, run: impl Fn(&vitraux::record::Recording, &[&[f32]]) -> Vec<f32>) -> Vec<String> {
+/// What a device with these capabilities gives for a case; it says so if the device cannot run it.
+fn result(case: &Case, capabilities: &Capabilities, run: impl Fn(&Recording, &[&[f32]]) -> Vec<f32>) -> Option<(Vec<Vec<f32>>, Vec<f32>)> {
+    if !case.runs_on(capabilities) {
+        println!("SKIPPED {}: the device does not have what {} needs", case.name, case.kernel);
+        return None;
+    }
+    let values = case.values();
+    let laid_out = case.laid_out(values.clone(), capabilities);
+    let inputs: Vec<&[f32]> = laid_out.iter().map(Vec::as_slice).collect();
+    let recording = case.recording(*capabilities).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    Some((values, run(&recording, &inputs)))
+}
+
+/// The CPU's result, whatever the kernel needs: all rungs have the same twin.
+fn on_cpu(case: &Case) -> (Vec<Vec<f32>>, Vec<f32>) {
+    let anything = Capabilities { subgroup: 8, ..Capabilities::CPU };
+    result(case, &anything, |recording, inputs| replay::on_cpu(recording, inputs).remove(0)).expect("the CPU runs everything")
+}
+
+fn on_gpu(case: &Case, gpu: &Arc<Gpu>) -> Option<(Vec<Vec<f32>>, Vec<f32>)> {
+    let run = |recording: &_, inputs: &[&[f32]]| replay::on_gpu(gpu, recording, inputs).expect("the device runs it").remove(0);
+    result(case, &gpu.summary().capabilities, run)
+}
+
+fn check(cases: &[Case], run: impl Fn(&Case) -> Option<(Vec<Vec<f32>>, Vec<f32>)>) {
     let failure = |case: &Case| {
-        let values = case.values();
-        let inputs: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
-        let recording = case.recording(limits).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        let (values, got) = run(case)?;
         let expected = case.expected(&values);
-        let difference = mismatch(&run(&recording, &inputs), &expected, &case.output, case.tolerance(&expected))?;
+        let difference = mismatch(&got, &expected, &case.output, case.tolerance(&expected))?;
         Some(format!("{}: {difference}", case.name))
     };
-    cases.iter().filter_map(failure).collect()
+    let failures: Vec<String> = cases.iter().filter_map(failure).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 fn check_twins(cases: &[Case]) {
-    let failures = failures(cases, Limits::CPU, |recording, inputs| replay::on_cpu(recording, inputs).remove(0));
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    check(cases, |case| Some(on_cpu(case)));
 }
 
 fn check_gpu(cases: &[Case]) {
     let Some(gpu) = gpu::device() else { return };
-    let run = |recording: &_, inputs: &[&[f32]]| replay::on_gpu(&gpu, recording, inputs).expect("the device runs it").remove(0);
-    let failures = failures(cases, gpu.summary().limits, run);
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    check(cases, |case| on_gpu(case, &gpu));
 }
 
 #[test]
@@ -54,11 +77,8 @@ fn the_gpu_agrees_with_brute_force_on_ragged_shapes() {
 fn the_gpu_agrees_with_its_twins() {
     let Some(gpu) = gpu::device() else { return };
     for case in cases::all() {
-        let values = case.values();
-        let inputs: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
-        let recording = case.recording(gpu.summary().limits).expect("it fits");
-        let got = replay::on_gpu(&gpu, &recording, &inputs).expect("the device runs it").remove(0);
-        let twin: Vec<f64> = replay::on_cpu(&recording, &inputs).remove(0).into_iter().map(f64::from).collect();
+        let Some((_, got)) = on_gpu(&case, &gpu) else { continue };
+        let twin: Vec<f64> = on_cpu(&case).1.into_iter().map(f64::from).collect();
         let difference = mismatch(&got, &twin, &case.output, 2.0 * case.tolerance(&twin));
         assert!(difference.is_none(), "{}: {}", case.name, difference.unwrap_or_default());
     }
@@ -81,10 +101,9 @@ fn every_kernel_has_cases() {
 #[test]
 fn long_sequences_run_in_linear_memory() {
     use vitraux::kernels;
-    use vitraux::record::Recording;
     let Some(gpu) = gpu::device() else { return };
     let (tokens, head) = (4097, 16);
-    let mut recording = Recording::new(gpu.summary().limits);
+    let mut recording = Recording::new(gpu.summary().capabilities);
     let qkv = recording.input("qkv", &[1, tokens, 3 * head]).expect("it fits");
     let y = recording.scratch("y", &[1, tokens, head]).expect("it fits");
     kernels::attention(&mut recording, "attention".into(), qkv, 1, None, y).expect("it fits");

@@ -1,5 +1,5 @@
 // A 64 x 64 tile of a product x[M, K] . w[N, K]^T by 64 invocations, 8 x 8 each, staged through workgroup memory.
-// The file that imports this defines load_x(m, k) and load_w(n, k), which give 0 outside.
+// The file that imports this defines load_x(m, k) and load_w4(n, k), four columns, which give 0 outside.
 const TILE: u32 = 64u;
 const TILE_K: u32 = 16u;
 const GROUPS: u32 = TILE / 4u; // of four rows, or four columns
@@ -39,7 +39,7 @@ fn multiply(wid: vec3<u32>, lane: u32, depth: u32) -> Sums {
             let m = wid.y * TILE + group * 4u;
             let n = wid.x * TILE + group * 4u;
             tile_x[slot] = vec4(load_x(m, k), load_x(m + 1u, k), load_x(m + 2u, k), load_x(m + 3u, k));
-            tile_w[slot] = vec4(load_w(n, k), load_w(n + 1u, k), load_w(n + 2u, k), load_w(n + 3u, k));
+            tile_w[slot] = load_w4(n, k);
         }
         workgroupBarrier(); // the tiles are whole before they are read
         for (var i = 0u; i < TILE_K; i++) {

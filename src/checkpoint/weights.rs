@@ -2,6 +2,7 @@
 //! values, its shape, or its handle in a recording.
 
 use crate::tensor::Tensor;
+use std::collections::HashSet;
 
 /// A weight as it was found.
 #[derive(Clone, Debug)]
@@ -222,6 +223,13 @@ impl Weight {
     /// What is known of it without its values.
     pub fn info(&self) -> WeightInfo {
         WeightInfo { name: self.name.clone(), shape: self.tensor.shape().to_vec() }
+    }
+}
+
+impl Weights<WeightInfo> {
+    /// The names of the weights that are right factors of products, all `[out, in]`.
+    pub fn factors(&self) -> HashSet<String> {
+        self.linears().map(|linear| linear.weight.name.clone()).collect()
     }
 }
 

@@ -18,7 +18,7 @@ impl Devices {
         match self.format {
             Format::Text => {
                 for adapter in &adapters {
-                    let mebibytes = adapter.limits.binding_bytes >> 20;
+                    let mebibytes = adapter.capabilities.binding_bytes >> 20;
                     writeln!(out, "{}: {adapter}, {mebibytes} MiB a binding", adapter.index)?;
                 }
                 writeln!(out, "cpu: {} threads", threads())?;
@@ -33,10 +33,10 @@ impl Devices {
                             "backend": adapter.backend,
                             "kind": adapter.kind.to_string(),
                             "driver": adapter.driver,
-                            "binding_bytes": adapter.limits.binding_bytes,
-                            "buffer_bytes": adapter.limits.buffer_bytes,
-                            "workgroups": adapter.limits.workgroups,
-                            "workgroup_bytes": adapter.limits.workgroup_bytes,
+                            "binding_bytes": adapter.capabilities.binding_bytes,
+                            "buffer_bytes": adapter.capabilities.buffer_bytes,
+                            "workgroups": adapter.capabilities.workgroups,
+                            "workgroup_bytes": adapter.capabilities.workgroup_bytes,
                         })
                     })
                     .collect();

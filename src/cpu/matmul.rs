@@ -46,57 +46,49 @@ impl Params {
         let x = Matrix { data: x, row_stride: self.k as usize, column_stride: 1 };
         product(self.sizes(), 1.0, x, w, y, Cores::All);
     }
+
+    fn scaled_residual(&self, x: &[f32], w: Matrix, [bias, scale]: [&[f32]; 2], y: &mut [f32]) {
+        let [m, n, _] = self.sizes();
+        with_workspace(m * n, |sums| {
+            self.product(x, w, Target { data: sums, row_stride: n, add: false });
+            let sums = &*sums;
+            self.for_each_row(y, |row, values| {
+                let sums = &sums[row * n..][..n];
+                for (((value, sum), bias), scale) in values.iter_mut().zip(sums).zip(bias).zip(scale) {
+                    *value += scale * (sum + bias);
+                }
+            });
+        });
+    }
 }
 
 fn add(values: &mut [f32], terms: &[f32]) {
     values.iter_mut().zip(terms).for_each(|(value, term)| *value += term);
 }
 
-/// Twin of `matmul_bias` and of `matmul_naive`.
-pub fn matmul_bias(call: Call<'_>) {
-    let params: Params = *bytemuck::from_bytes(call.params);
-    let [x, w, bias] = call.reads else { panic!("x, w and bias") };
-    let w = params.factor(w, call.w_transposed);
-    params.product(x, w, params.band(call.write, false));
-    params.for_each_row(call.write, |_, row| add(row, bias));
-}
-
-/// Twin of `matmul_bias_activation`.
-pub fn matmul_bias_activation(call: Call<'_>) {
-    let params: Params = *bytemuck::from_bytes(call.params);
-    let [x, w, bias] = call.reads else { panic!("x, w and bias") };
-    let w = params.factor(w, call.w_transposed);
-    let activation = numbered(call.spec.get("ACTIVATION"));
-    params.product(x, w, params.band(call.write, false));
-    params.for_each_row(call.write, |_, row| {
-        add(row, bias);
-        activate(activation, row);
-    });
-}
-
-/// Twin of `matmul_bias_residual`.
-pub fn matmul_bias_residual(call: Call<'_>) {
-    let params: Params = *bytemuck::from_bytes(call.params);
-    let [x, w, bias] = call.reads else { panic!("x, w and bias") };
-    let w = params.factor(w, call.w_transposed);
-    params.product(x, w, params.band(call.write, true));
-    params.for_each_row(call.write, |_, row| add(row, bias));
-}
-
-/// Twin of `matmul_bias_scale_residual`.
-pub fn matmul_bias_scale_residual(call: Call<'_>) {
+/// Twin of every kernel of products.
+pub fn matmul(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [x, w, bias, scale] = call.reads else { panic!("x, w, bias and scale") };
     let w = params.factor(w, call.w_transposed);
-    let [m, n, _] = params.sizes();
-    with_workspace(m * n, |sums| {
-        params.product(x, w, Target { data: sums, row_stride: n, add: false });
-        let sums = &*sums;
-        params.for_each_row(call.write, |row, values| {
-            let sums = &sums[row * n..][..n];
-            for (((value, sum), bias), scale) in values.iter_mut().zip(sums).zip(*bias).zip(*scale) {
-                *value += scale * (sum + bias);
-            }
-        });
-    });
+    let y = call.write;
+    match call.spec.get("EPILOGUE") {
+        0 => {
+            params.product(x, w, params.band(y, false));
+            params.for_each_row(y, |_, row| add(row, bias));
+        }
+        1 => {
+            let activation = numbered(call.spec.get("ACTIVATION"));
+            params.product(x, w, params.band(y, false));
+            params.for_each_row(y, |_, row| {
+                add(row, bias);
+                activate(activation, row);
+            });
+        }
+        2 => {
+            params.product(x, w, params.band(y, true));
+            params.for_each_row(y, |_, row| add(row, bias));
+        }
+        _ => params.scaled_residual(x, w, [bias, scale], y),
+    }
 }

@@ -1,10 +1,14 @@
 //! A device: which adapters there are, what they allow, and the pipelines compiled so far.
 
 use super::shader::specialise;
+use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
-use crate::record::{Access, Kernel, Limits, Spec};
+use crate::record::{Access, Kernel, Spec};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+
+/// What kernels use where the adapter has it.
+const FEATURES: wgpu::Features = wgpu::Features::SUBGROUP;
 
 /// What an adapter is, the better for inference first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,8 +50,8 @@ pub struct AdapterSummary {
     pub kind: AdapterKind,
     /// The driver and its version.
     pub driver: String,
-    /// What it allows.
-    pub limits: Limits,
+    /// What it can do.
+    pub capabilities: Capabilities,
 }
 
 impl AdapterSummary {
@@ -61,7 +65,7 @@ impl AdapterSummary {
             wgpu::DeviceType::Cpu => AdapterKind::Software,
         };
         let driver = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
-        AdapterSummary { index, name: info.name, backend: format!("{:?}", info.backend), kind, driver, limits: limits(&adapter.limits()) }
+        AdapterSummary { index, name: info.name, backend: format!("{:?}", info.backend), kind, driver, capabilities: capabilities(adapter, kind) }
     }
 }
 
@@ -71,12 +75,17 @@ impl std::fmt::Display for AdapterSummary {
     }
 }
 
-fn limits(limits: &wgpu::Limits) -> Limits {
-    Limits {
+fn capabilities(adapter: &wgpu::Adapter, kind: AdapterKind) -> Capabilities {
+    let (limits, info) = (adapter.limits(), adapter.get_info());
+    let fixed = adapter.features().contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+    Capabilities {
         binding_bytes: limits.max_storage_buffer_binding_size,
         buffer_bytes: limits.max_buffer_size,
         workgroups: limits.max_compute_workgroups_per_dimension,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        subgroup: if fixed { info.subgroup_max_size } else { 0 },
+        software: kind == AdapterKind::Software,
+        panels: true,
     }
 }
 
@@ -100,21 +109,22 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Opens an adapter with all that it allows.
+    /// Opens an adapter with all that it can do.
     ///
     /// # Errors
     /// [`Error::Device`] if the driver refuses.
     pub async fn open(summary: AdapterSummary, adapter: &wgpu::Adapter) -> Result<Gpu> {
-        Gpu::open_within(summary.limits, summary, adapter).await
+        Gpu::open_within(summary.capabilities, summary, adapter).await
     }
 
-    /// Opens an adapter, but plans as if it had these limits: for tests of what a smaller device would do.
+    /// Opens an adapter, but plans as if it could do no more than this: for tests of what a smaller device would do.
     ///
     /// # Errors
     /// [`Error::Device`] if the driver refuses.
-    pub async fn open_within(limits: Limits, summary: AdapterSummary, adapter: &wgpu::Adapter) -> Result<Gpu> {
+    pub async fn open_within(capabilities: Capabilities, summary: AdapterSummary, adapter: &wgpu::Adapter) -> Result<Gpu> {
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("vitraux"),
+            required_features: adapter.features() & FEATURES,
             required_limits: adapter.limits(),
             // Blocks as small as the buffers: weights are allocated once and never moved.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
@@ -127,10 +137,10 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             stray.lock().expect("no panic while it is held").get_or_insert(error.to_string());
         }));
-        Ok(Gpu { device, queue, summary: AdapterSummary { limits, ..summary }, pipelines: Mutex::default(), stray_error })
+        Ok(Gpu { device, queue, summary: AdapterSummary { capabilities, ..summary }, pipelines: Mutex::default(), stray_error })
     }
 
-    /// Which adapter it is, and its limits.
+    /// Which adapter it is, and what it can do.
     pub fn summary(&self) -> &AdapterSummary {
         &self.summary
     }

@@ -8,4 +8,4 @@ mod weight_buffers;
 pub use context::{AdapterKind, AdapterSummary, Gpu, adapters};
 pub use plan::Plan;
 pub use shader::specialise;
-pub use weight_buffers::WeightBuffers;
+pub use weight_buffers::{WeightBuffers, in_panels};

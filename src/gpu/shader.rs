@@ -7,7 +7,9 @@ const COMMON: &[(&str, &str)] = &[
     ("activation", include_str!("../../shaders/common/activation.wgsl")),
     ("attention_tile", include_str!("../../shaders/common/attention_tile.wgsl")),
     ("grid", include_str!("../../shaders/common/grid.wgsl")),
+    ("matmul_call", include_str!("../../shaders/common/matmul_call.wgsl")),
     ("matmul_tile", include_str!("../../shaders/common/matmul_tile.wgsl")),
+    ("panel", include_str!("../../shaders/common/panel.wgsl")),
     ("reduce", include_str!("../../shaders/common/reduce.wgsl")),
 ];
 

@@ -1,8 +1,10 @@
 //! A checkpoint's tensors in the device's memory.
 
 use super::context::Gpu;
+use crate::capabilities::PANEL;
 use crate::error::Result;
 use crate::tensor::Tensor;
+use std::borrow::Cow;
 
 /// Bytes that may wait in staging buffers before the copies are waited for: what loading needs
 /// beyond the weights themselves.
@@ -15,15 +17,20 @@ pub struct WeightBuffers {
 }
 
 impl WeightBuffers {
-    /// Copies named tensors to the device; the pages of a mapped file are let go as soon as they were read.
+    /// Copies named tensors to the device, those that are the right factor of products, as `is_factor` says by their names,
+    /// in panels; the pages of a mapped file are let go as soon as they were read.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite, [`Error::Device`](crate::Error::Device) if memory runs out.
-    pub async fn upload(gpu: &Gpu, weights: impl Iterator<Item = (String, Tensor)>) -> Result<WeightBuffers> {
+    pub async fn upload(gpu: &Gpu, weights: impl Iterator<Item = (String, Tensor)>, is_factor: impl Fn(&str) -> bool) -> Result<WeightBuffers> {
         let mut buffers = Vec::new();
         let mut staged = 0;
         for (name, tensor) in weights {
             let values = tensor.finite_values(&name)?;
+            let values = match tensor.shape() {
+                &[n, k] if is_factor(&name) => Cow::Owned(in_panels(&values, [n, k])),
+                _ => values,
+            };
             let bytes: &[u8] = bytemuck::cast_slice(&values);
             let buffer = gpu
                 .checked(&name, || {
@@ -59,5 +66,33 @@ impl WeightBuffers {
     /// These, and then those; the memory is shared.
     pub fn joined(&self, others: &WeightBuffers) -> WeightBuffers {
         WeightBuffers { buffers: self.buffers.iter().chain(&others.buffers).cloned().collect() }
+    }
+}
+
+/// The factor w `[N, K]` as shaders read it: `[ceil(N / 64), K, 64]`, panels of 64 columns of wᵀ, zeros behind the last column.
+pub fn in_panels(w: &[f32], [n, k]: [usize; 2]) -> Vec<f32> {
+    let mut panels = vec![0.0; n.next_multiple_of(PANEL) * k];
+    for (panel, rows) in panels.chunks_mut(k * PANEL).zip(w.chunks(k * PANEL)) {
+        for (column, row) in rows.chunks(k).enumerate() {
+            panel[column..].iter_mut().step_by(PANEL).zip(row).for_each(|(to, from)| *to = *from);
+        }
+    }
+    panels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_hold_every_element_and_zeros() {
+        let (n, k) = (70, 3);
+        let w: Vec<f32> = (1..=n * k).map(|value| value as f32).collect();
+        let panels = in_panels(&w, [n, k]);
+        assert_eq!(panels.len(), 2 * k * PANEL);
+        for (i, value) in panels.iter().enumerate() {
+            let (row, column) = (i / PANEL % k, i / (k * PANEL) * PANEL + i % PANEL);
+            assert_eq!(*value, if column < n { w[column * k + row] } else { 0.0 });
+        }
     }
 }

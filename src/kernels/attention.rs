@@ -1,4 +1,5 @@
 use super::size;
+use crate::capabilities::Needs;
 use crate::cpu::attention::{self as twin, Params};
 use crate::error::{Error, Result};
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -8,6 +9,7 @@ pub static ATTENTION: Kernel = Kernel {
     wgsl: include_str!("../../shaders/attention.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "qkv"), write(2, "y")],
+    needs: Needs::NOTHING,
     twin: twin::attention,
 };
 
@@ -16,6 +18,7 @@ pub static ATTENTION_MASKED: Kernel = Kernel {
     wgsl: include_str!("../../shaders/attention_masked.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "qkv"), read(2, "mask"), write(3, "y")],
+    needs: Needs::NOTHING,
     twin: twin::attention_masked,
 };
 
@@ -30,11 +33,11 @@ pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usiz
     assert_eq!(recording.shape(qkv), [batch, tokens, 3 * width], "{label}: qkv");
     assert_eq!(width % heads, 0, "{label}: {heads} heads of {width}");
     let head = width / heads;
-    let keys = tile_keys(head, recording.limits().workgroup_bytes).ok_or_else(|| {
+    let keys = tile_keys(head, recording.capabilities().workgroup_bytes).ok_or_else(|| {
         Error::Limit(format!(
             "{label}: heads of width {head} need {} bytes of workgroup memory, this device has {}; use --device cpu",
             key_bytes(head),
-            recording.limits().workgroup_bytes
+            recording.capabilities().workgroup_bytes
         ))
     })?;
     if let Some(mask) = mask {

@@ -1,4 +1,5 @@
 use super::size;
+use crate::capabilities::Needs;
 use crate::cpu::attention_naive::{self as twin, Params};
 use crate::error::Result;
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -10,6 +11,7 @@ pub static ATTENTION_NAIVE_PROBABILITIES: Kernel = Kernel {
     wgsl: WGSL,
     params: Params::FIELDS,
     bindings: &[read(1, "qkv"), write(2, "p")],
+    needs: Needs::NOTHING,
     twin: twin::attention_naive_probabilities,
 };
 
@@ -18,6 +20,7 @@ pub static ATTENTION_NAIVE_VALUES: Kernel = Kernel {
     wgsl: WGSL,
     params: Params::FIELDS,
     bindings: &[read(1, "qkv"), read(3, "weights"), write(4, "y")],
+    needs: Needs::NOTHING,
     twin: twin::attention_naive_values,
 };
 

@@ -1,4 +1,5 @@
 use super::size;
+use crate::capabilities::Needs;
 use crate::cpu::attention_pool::{self as twin, Params};
 use crate::error::Result;
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -8,6 +9,7 @@ pub static ATTENTION_POOL: Kernel = Kernel {
     wgsl: include_str!("../../shaders/attention_pool.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "q"), read(2, "kv"), write(3, "y")],
+    needs: Needs::NOTHING,
     twin: twin::attention_pool,
 };
 

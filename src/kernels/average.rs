@@ -1,4 +1,5 @@
 use super::size;
+use crate::capabilities::Needs;
 use crate::cpu::average::{self as twin, Params};
 use crate::error::Result;
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -8,6 +9,7 @@ pub static AVERAGE: Kernel = Kernel {
     wgsl: include_str!("../../shaders/average.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "a"), read(2, "b"), write(3, "y")],
+    needs: Needs::NOTHING,
     twin: twin::average,
 };
 

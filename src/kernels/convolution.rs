@@ -1,5 +1,6 @@
 use super::size;
 use super::window::Window;
+use crate::capabilities::Needs;
 use crate::cpu::convolution::{self as twin, Params};
 use crate::error::Result;
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -9,6 +10,7 @@ pub static CONVOLUTION: Kernel = Kernel {
     wgsl: include_str!("../../shaders/convolution.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "x"), read(2, "w"), write(3, "y")],
+    needs: Needs::NOTHING,
     twin: twin::convolution,
 };
 

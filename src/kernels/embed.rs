@@ -1,4 +1,5 @@
 use super::size;
+use crate::capabilities::Needs;
 use crate::cpu::embed::{self as twin, Params};
 use crate::error::Result;
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -8,6 +9,7 @@ pub static EMBED: Kernel = Kernel {
     wgsl: include_str!("../../shaders/embed.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "patches"), read(2, "prefix"), read(3, "position"), write(4, "y")],
+    needs: Needs::NOTHING,
     twin: twin::embed,
 };
 

@@ -1,4 +1,5 @@
 use super::{rows, size};
+use crate::capabilities::Needs;
 use crate::config::Activation;
 use crate::cpu::gate::{self as twin, Params};
 use crate::error::Result;
@@ -9,6 +10,7 @@ pub static GATE: Kernel = Kernel {
     wgsl: include_str!("../../shaders/gate.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "x"), write(2, "y")],
+    needs: Needs::NOTHING,
     twin: twin::gate,
 };
 

@@ -1,4 +1,5 @@
 use super::size;
+use crate::capabilities::Needs;
 use crate::cpu::groupnorm::{self as twin, Params};
 use crate::error::Result;
 use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, Twin, read, write};
@@ -10,7 +11,7 @@ pub static GROUPNORM_RESIDUAL_RELU: Kernel = kernel("groupnorm_residual_relu", t
 const BINDINGS: &[Binding] = &[read(1, "x"), read(2, "weight"), read(3, "bias"), write(4, "y")];
 
 const fn kernel(name: &'static str, twin: Twin) -> Kernel {
-    Kernel { name, wgsl: include_str!("../../shaders/groupnorm.wgsl"), params: Params::FIELDS, bindings: BINDINGS, twin }
+    Kernel { name, wgsl: include_str!("../../shaders/groupnorm.wgsl"), params: Params::FIELDS, bindings: BINDINGS, needs: Needs::NOTHING, twin }
 }
 
 /// What becomes of the normalised values.

@@ -1,4 +1,5 @@
 use super::{rows, size};
+use crate::capabilities::Needs;
 use crate::cpu::layernorm::{self as twin, Params};
 use crate::error::Result;
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -8,6 +9,7 @@ pub static LAYERNORM: Kernel = Kernel {
     wgsl: include_str!("../../shaders/layernorm.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "x"), read(2, "weight"), read(3, "bias"), write(4, "y")],
+    needs: Needs::NOTHING,
     twin: twin::layernorm,
 };
 

@@ -1,19 +1,38 @@
 use super::{rows, size};
+use crate::capabilities::{Capabilities, Needs, PANEL};
 use crate::config::Activation;
 use crate::cpu::matmul::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, Twin, View, read, write};
+use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, View, read, write};
 
-pub static MATMUL_BIAS: Kernel = kernel("matmul_bias", PLAIN, twin::matmul_bias);
-pub static MATMUL_BIAS_ACTIVATION: Kernel = kernel("matmul_bias_activation", PLAIN, twin::matmul_bias_activation);
-pub static MATMUL_BIAS_RESIDUAL: Kernel = kernel("matmul_bias_residual", PLAIN, twin::matmul_bias_residual);
-pub static MATMUL_BIAS_SCALE_RESIDUAL: Kernel = kernel("matmul_bias_scale_residual", SCALED, twin::matmul_bias_scale_residual);
+pub static MATMUL: Kernel = kernel("matmul", include_str!("../../shaders/matmul.wgsl"), Needs::NOTHING);
+pub static MATMUL_SUBGROUP: Kernel = kernel("matmul_subgroup", include_str!("../../shaders/matmul_subgroup.wgsl"), Needs { subgroup: 8 });
+pub static MATMUL_NAIVE: Kernel = kernel("matmul_naive", include_str!("../../shaders/matmul_naive.wgsl"), Needs::NOTHING);
 
-const PLAIN: &[Binding] = &[read(1, "x"), read(2, "w"), read(3, "bias"), write(5, "y")];
-const SCALED: &[Binding] = &[read(1, "x"), read(2, "w"), read(3, "bias"), read(4, "scale"), write(5, "y")];
+const fn kernel(name: &'static str, wgsl: &'static str, needs: Needs) -> Kernel {
+    const BINDINGS: &[Binding] = &[read(1, "x"), read(2, "w"), read(3, "bias"), read(4, "scale"), write(5, "y")];
+    Kernel { name, wgsl, params: Params::FIELDS, bindings: BINDINGS, needs, twin: twin::matmul }
+}
 
-const fn kernel(name: &'static str, bindings: &'static [Binding], twin: Twin) -> Kernel {
-    Kernel { name, wgsl: include_str!("../../shaders/matmul.wgsl"), params: Params::FIELDS, bindings, twin }
+/// A way to compute products.
+#[derive(Debug)]
+pub struct MatmulRung {
+    /// Its kernel.
+    pub kernel: &'static Kernel,
+    /// Rows and columns of y that a workgroup computes.
+    tile: [usize; 2],
+}
+
+/// Every way to compute products; all give the same but for rounding.
+pub static MATMUL_RUNGS: [MatmulRung; 3] = [TILED, SUBGROUP, NAIVE];
+const TILED: MatmulRung = MatmulRung { kernel: &MATMUL, tile: [64, 64] };
+const SUBGROUP: MatmulRung = MatmulRung { kernel: &MATMUL_SUBGROUP, tile: [40, 64] };
+const NAIVE: MatmulRung = MatmulRung { kernel: &MATMUL_NAIVE, tile: [1, 64] };
+
+/// The way that is fastest on a device, as far as it was measured (benches/results).
+fn fastest(capabilities: &Capabilities) -> &'static MatmulRung {
+    // Workgroup memory is memory like any other to a processor, and each access a loop over the lanes.
+    if capabilities.software && SUBGROUP.kernel.needs.met_by(capabilities) { &SUBGROUP } else { &TILED }
 }
 
 /// What becomes of a product.
@@ -29,50 +48,72 @@ pub enum Epilogue {
     ScaledResidual(Buf),
 }
 
-/// Records a product: x `[.., K]`, w `[N, K]`, bias `[N]`, y `[.., N]`. A weight larger than one binding may
-/// be is read in bands of rows, a dispatch each.
+impl Epilogue {
+    /// The constants that choose it in `shaders/common/matmul_call.wgsl`.
+    fn spec(self) -> Spec {
+        let (epilogue, activation) = match self {
+            Epilogue::Bias => (0, 0),
+            Epilogue::Activation(activation) => (1, activation as u32),
+            Epilogue::Residual => (2, 0),
+            Epilogue::ScaledResidual(_) => (3, 0),
+        };
+        Spec(vec![("EPILOGUE", epilogue), ("ACTIVATION", activation)])
+    }
+}
+
+/// Records a product in the way that suits the device: x `[.., K]`, w `[N, K]` as [`Recording::factor_shape`] lays it out,
+/// bias `[N]`, y `[.., N]`. A weight larger than one binding may be is read in bands of rows, a dispatch each.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
-pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf; 2], epilogue: Epilogue, y: Buf) -> Result<()> {
+pub fn matmul(recording: &mut Recording, label: String, x: Buf, pair: [Buf; 2], epilogue: Epilogue, y: Buf) -> Result<()> {
+    let rung = fastest(recording.capabilities());
+    matmul_by(rung, recording, label, x, pair, epilogue, y)
+}
+
+/// [`matmul`] in a given way, for tests and measurements.
+///
+/// # Errors
+/// As [`matmul`].
+pub fn matmul_by(rung: &MatmulRung, recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf; 2], epilogue: Epilogue, y: Buf) -> Result<()> {
     let (m, k) = rows(recording.shape(x));
     let (m_out, n) = rows(recording.shape(y));
     assert_eq!(m, m_out, "{label}: rows of x and y");
-    assert_eq!(recording.shape(w), [n, k], "{label}: w");
+    assert_eq!(recording.shape(w), recording.factor_shape([n, k]), "{label}: w");
     assert_eq!(recording.shape(bias), [n], "{label}: bias");
-    let (kernel, spec) = match epilogue {
-        Epilogue::Bias => (&MATMUL_BIAS, Spec::default()),
-        Epilogue::Activation(activation) => (&MATMUL_BIAS_ACTIVATION, Spec(vec![("ACTIVATION", activation as u32)])),
-        Epilogue::Residual => (&MATMUL_BIAS_RESIDUAL, Spec::default()),
-        Epilogue::ScaledResidual(_) => (&MATMUL_BIAS_SCALE_RESIDUAL, Spec::default()),
-    };
-    let band = band_rows(n, k, recording.limits().binding_bytes);
+    // Where nothing is scaled the binding is not read.
+    let scale = if let Epilogue::ScaledResidual(scale) = epilogue { scale } else { bias };
+    assert_eq!(recording.shape(scale), [n], "{label}: scale");
+    let capabilities = *recording.capabilities();
+    let stored = |rows: usize| if capabilities.panels { rows.next_multiple_of(PANEL) } else { rows };
+    let band = band_rows(stored(n), k, capabilities.binding_bytes);
+    let [tile_rows, tile_columns] = rung.tile;
     for first in (0..n).step_by(band) {
         let count = band.min(n - first);
         let columns = |buf| View { buf, offset: first, len: count };
-        let mut views = vec![recording.all(x), View { buf: w, offset: first * k, len: count * k }, columns(bias)];
-        if let Epilogue::ScaledResidual(scale) = epilogue {
-            assert_eq!(recording.shape(scale), [n], "{label}: scale");
-            views.push(columns(scale));
-        }
-        views.push(recording.all(y));
         recording.dispatch(Dispatch {
-            kernel,
-            spec: spec.clone(),
+            kernel: rung.kernel,
+            spec: epilogue.spec(),
             params: bytemuck::bytes_of(&Params { m: size(m), n: size(count), k: size(k), stride: size(n), first: size(first) }).to_vec(),
-            views,
-            grid: [size(count.div_ceil(64)), size(m.div_ceil(64)), 1],
+            views: vec![
+                recording.all(x),
+                View { buf: w, offset: first * k, len: stored(count) * k },
+                columns(bias),
+                columns(scale),
+                recording.all(y),
+            ],
+            grid: [size(count.div_ceil(tile_columns)), size(m.div_ceil(tile_rows)), 1],
             label: label.clone(),
         })?;
     }
     Ok(())
 }
 
-/// Rows of w in a band: all of them, or a multiple of 64, so that each band begins at a multiple of
-/// 256 bytes, the largest alignment that WebGPU lets a device ask for.
+/// Rows of w in a band: all of them, or a multiple of 64, so that each band is made of whole panels and begins at a
+/// multiple of 256 bytes, the largest alignment that WebGPU lets a device ask for.
 fn band_rows(n: usize, k: usize, binding_bytes: u64) -> usize {
     let fitting = usize::try_from(binding_bytes / (k as u64 * 4)).unwrap_or(usize::MAX);
-    if fitting >= n { n } else { (fitting / 64 * 64).max(64) }
+    if fitting >= n { n } else { (fitting / PANEL * PANEL).max(PANEL) }
 }
 
 #[cfg(test)]
@@ -85,5 +126,13 @@ mod tests {
         assert_eq!(band_rows(1000, 768, 1000 * 768 * 4), 1000);
         assert_eq!(band_rows(1000, 768, 1000 * 768 * 4 - 1), 960);
         assert_eq!(band_rows(1000, 768, 1), 64);
+    }
+
+    #[test]
+    fn software_with_subgroups_of_8_takes_them() {
+        let llvmpipe = Capabilities { software: true, subgroup: 8, ..Capabilities::CPU };
+        assert_eq!(fastest(&llvmpipe).kernel.name, "matmul_subgroup");
+        assert_eq!(fastest(&Capabilities { software: false, ..llvmpipe }).kernel.name, "matmul");
+        assert_eq!(fastest(&Capabilities { subgroup: 16, ..llvmpipe }).kernel.name, "matmul");
     }
 }

@@ -1,5 +1,6 @@
 use super::size;
 use super::window::Window;
+use crate::capabilities::Needs;
 use crate::cpu::max_pool::{self as twin, Params};
 use crate::error::Result;
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -9,6 +10,7 @@ pub static MAX_POOL: Kernel = Kernel {
     wgsl: include_str!("../../shaders/max_pool.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "x"), write(2, "y")],
+    needs: Needs::NOTHING,
     twin: twin::max_pool,
 };
 

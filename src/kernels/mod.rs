@@ -12,7 +12,6 @@ mod gate;
 mod groupnorm;
 mod layernorm;
 mod matmul;
-mod matmul_naive;
 mod max_pool;
 mod patchify;
 mod pool;
@@ -31,8 +30,7 @@ pub use embed::embed;
 pub use gate::gate;
 pub use groupnorm::{After, groupnorm};
 pub use layernorm::layernorm;
-pub use matmul::{Epilogue, matmul};
-pub use matmul_naive::matmul_naive;
+pub use matmul::{Epilogue, MATMUL_RUNGS, MatmulRung, matmul, matmul_by};
 pub use max_pool::max_pool;
 pub use patchify::patchify;
 pub use pool::pool;
@@ -53,11 +51,9 @@ pub static ALL: &[&Kernel] = &[
     &patchify::PATCHIFY,
     &embed::EMBED,
     &layernorm::LAYERNORM,
-    &matmul::MATMUL_BIAS,
-    &matmul::MATMUL_BIAS_ACTIVATION,
-    &matmul::MATMUL_BIAS_RESIDUAL,
-    &matmul::MATMUL_BIAS_SCALE_RESIDUAL,
-    &matmul_naive::MATMUL_NAIVE,
+    &matmul::MATMUL,
+    &matmul::MATMUL_SUBGROUP,
+    &matmul::MATMUL_NAIVE,
     &qk_norm::QK_NORM,
     &rotary::ROTARY,
     &attention::ATTENTION,

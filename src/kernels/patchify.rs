@@ -1,4 +1,5 @@
 use super::size;
+use crate::capabilities::Needs;
 use crate::cpu::patchify::{self as twin, Params};
 use crate::error::Result;
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -8,11 +9,13 @@ pub static PATCHIFY: Kernel = Kernel {
     wgsl: include_str!("../../shaders/patchify.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "pixels"), read(2, "w"), read(3, "bias"), write(4, "y")],
+    needs: Needs::NOTHING,
     twin: twin::patchify,
 };
 
 /// Records the projection of the flattened patches (Dosovitskiy et al. 2021, equation 1): pixels
-/// `[B, channels, height, width]`, w `[C, channels · patch height · patch width]`, bias `[C]`, y `[B, P, C]`, P = the
+/// `[B, channels, height, width]`, w
+/// `[C, channels · patch height · patch width]` as [`Recording::factor_shape`] lays it out, bias `[C]`, y `[B, P, C]`, P = the
 /// patches of the grid. Pixels at the lower and right edge that the grid does not cover are ignored, as a strided
 /// convolution does; where it reaches beyond the image there are zeros. The flattening happens while the pixels are loaded; no matrix of patches is stored.
 ///
@@ -30,7 +33,7 @@ pub fn patchify(
     let &[batch, channels, height, image_width] = recording.shape(pixels) else { panic!("{label}: pixels are [B, channels, height, width]") };
     let &[_, patches, width] = recording.shape(y) else { panic!("{label}: y is [B, P, C]") };
     assert_eq!(recording.shape(y), [batch, grid[0] * grid[1], width], "{label}: y");
-    assert_eq!(recording.shape(w), [width, channels * patch[0] * patch[1]], "{label}: w");
+    assert_eq!(recording.shape(w), recording.factor_shape([width, channels * patch[0] * patch[1]]), "{label}: w");
     assert_eq!(recording.shape(bias), [width], "{label}: bias");
     let params = Params {
         batch: size(batch),

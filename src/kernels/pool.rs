@@ -1,4 +1,5 @@
 use super::size;
+use crate::capabilities::Needs;
 use crate::cpu::pool::{self as twin, Params};
 use crate::error::Result;
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -9,6 +10,7 @@ pub static POOL: Kernel = Kernel {
     wgsl: include_str!("../../shaders/pool.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "x"), write(2, "y")],
+    needs: Needs::NOTHING,
     twin: twin::pool,
 };
 

@@ -1,4 +1,5 @@
 use super::size;
+use crate::capabilities::Needs;
 use crate::cpu::qk_norm::{self as twin, Params};
 use crate::error::Result;
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -8,6 +9,7 @@ pub static QK_NORM: Kernel = Kernel {
     wgsl: include_str!("../../shaders/qk_norm.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "q_weight"), read(2, "q_bias"), read(3, "k_weight"), read(4, "k_bias"), write(5, "qkv")],
+    needs: Needs::NOTHING,
     twin: twin::qk_norm,
 };
 

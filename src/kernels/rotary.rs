@@ -1,4 +1,5 @@
 use super::size;
+use crate::capabilities::Needs;
 use crate::cpu::rotary::{self as twin, Params};
 use crate::error::Result;
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -8,6 +9,7 @@ pub static ROTARY: Kernel = Kernel {
     wgsl: include_str!("../../shaders/rotary.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "angles"), write(2, "qkv")],
+    needs: Needs::NOTHING,
     twin: twin::rotary,
 };
 

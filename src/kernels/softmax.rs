@@ -1,4 +1,5 @@
 use super::{rows, size};
+use crate::capabilities::Needs;
 use crate::cpu::softmax::{self as twin, Params};
 use crate::error::Result;
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -8,6 +9,7 @@ pub static SOFTMAX: Kernel = Kernel {
     wgsl: include_str!("../../shaders/softmax.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "x"), write(2, "y")],
+    needs: Needs::NOTHING,
     twin: twin::softmax,
 };
 

@@ -1,4 +1,5 @@
 use super::{rows, size};
+use crate::capabilities::Needs;
 use crate::cpu::unit::{self as twin, Params};
 use crate::error::Result;
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -8,6 +9,7 @@ pub static UNIT: Kernel = Kernel {
     wgsl: include_str!("../../shaders/unit.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "x"), write(2, "y")],
+    needs: Needs::NOTHING,
     twin: twin::unit,
 };
 

@@ -139,7 +139,7 @@ impl Forward<'_> {
 
     /// A dense layer on a vector of each image.
     fn dense(&mut self, label: &str, x: Buf, weights: &Linear<Buf>, epilogue: Epilogue) -> Result<Buf> {
-        let y = self.vector(label, self.recording.shape(weights.weight)[0])?;
+        let y = self.vector(label, self.recording.shape(weights.bias)[0])?;
         kernels::matmul(&mut self.recording, label.to_owned(), x, weights.pair(), epilogue, y)?;
         Ok(y)
     }

@@ -6,11 +6,12 @@ mod tables;
 
 pub use tables::Tables;
 
+use crate::capabilities::Capabilities;
 use crate::checkpoint::{Block, Linear, WeightInfo, Weights};
 use crate::config::{Config, Input, NormOrder, Patches, Size};
 use crate::error::{Error, Result};
 use crate::kernels::{self, Epilogue};
-use crate::record::{Buf, Limits, Recording};
+use crate::record::{Buf, Recording};
 
 /// What a recording is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,14 +65,18 @@ pub fn output_names(config: &Config) -> Vec<String> {
 ///
 /// # Errors
 /// [`Error::Argument`] for an unknown output or an impossible size, [`Error::Limit`] if the batch does not fit the device.
-pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, request: &Request, limits: Limits) -> Result<Recording> {
+pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, request: &Request, capabilities: Capabilities) -> Result<Recording> {
     let known = output_names(config);
     if let Some(unknown) = request.wanted.iter().find(|name| !known.contains(name)) {
         return Err(Error::Argument(format!("no output {unknown:?}; this model has {}", summary(config, &known))));
     }
     let tokens = config.tokens(request.size)?;
-    let mut recording = Recording::new(limits);
-    let weights = weights.clone().try_map_all(|weight| recording.weight(weight.name, &weight.shape))?;
+    let mut recording = Recording::new(capabilities);
+    let factors = weights.factors();
+    let weights = weights.clone().try_map_all(|weight| match weight.shape.as_slice() {
+        &[n, k] if factors.contains(&weight.name) => recording.factor(weight.name, [n, k]),
+        shape => recording.weight(weight.name, shape),
+    })?;
     let tables = tables.record(&mut recording)?;
     let scratch = Scratch::new(&mut recording, config, request.batch, tokens)?;
     let mut forward = Forward { recording, config, scratch, tables, request, tokens, mask: None, probabilities: None };

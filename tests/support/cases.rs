@@ -4,9 +4,11 @@
 use super::reference::{self, wide};
 use super::replay::poison;
 use super::rng::Rng;
+use vitraux::capabilities::Capabilities;
 use vitraux::config::Activation;
-use vitraux::kernels::{self, After, Epilogue};
-use vitraux::record::{Buf, Limits, Recording};
+use vitraux::gpu::in_panels;
+use vitraux::kernels::{self, ALL, After, Epilogue, MATMUL_RUNGS, MatmulRung};
+use vitraux::record::{Buf, Recording};
 
 type Record = Box<dyn Fn(&mut Recording, &[Buf], Buf) -> vitraux::Result<()>>;
 type Reference = Box<dyn Fn(&[Vec<f64>]) -> Vec<f64>>;
@@ -17,8 +19,8 @@ pub struct Case {
     pub name: String,
     /// The kernel that it tests.
     pub kernel: &'static str,
-    /// The shape of each input, and the range (-r to r) of its values; [`MASK`] stands for a mask `[B, N]`.
-    inputs: Vec<(Vec<usize>, f32)>,
+    /// The shape and the contents of each input.
+    inputs: Vec<(Vec<usize>, Fill)>,
     /// The shape of the result.
     pub output: Vec<usize>,
     record: Record,
@@ -29,8 +31,17 @@ pub struct Case {
     pub flops: u64,
 }
 
-/// In place of a range: a mask of 0 and 1.
-const MASK: f32 = 0.0;
+/// What an input is made of.
+#[derive(Clone, Copy)]
+enum Fill {
+    /// Values from -r to r.
+    Within(f32),
+    /// The same in the right factor `[N, K]` of a product.
+    Factor(f32),
+    /// A mask `[B, N]`.
+    Mask,
+}
+use Fill::{Factor, Mask, Within};
 
 /// 1 for about half of the tokens, but not for all of a sequence: a token of each, every time another one, stays.
 fn mask(units: &[f32], tokens: usize) -> Vec<f32> {
@@ -40,9 +51,13 @@ fn mask(units: &[f32], tokens: usize) -> Vec<f32> {
 
 impl Case {
     /// The recording: the result is poisoned first, then computed, then saved.
-    pub fn recording(&self, limits: Limits) -> vitraux::Result<Recording> {
-        let mut recording = Recording::new(limits);
-        let inputs = self.inputs.iter().enumerate().map(|(i, (shape, _))| recording.input(format!("input{i}"), shape));
+    pub fn recording(&self, capabilities: Capabilities) -> vitraux::Result<Recording> {
+        let mut recording = Recording::new(capabilities);
+        let input = |(i, (shape, fill)): (usize, &(Vec<usize>, Fill))| match (fill, shape.as_slice()) {
+            (Factor(_), &[n, k]) => recording.input(format!("input{i}"), &recording.factor_shape([n, k])),
+            _ => recording.input(format!("input{i}"), shape),
+        };
+        let inputs = self.inputs.iter().enumerate().map(input);
         let inputs = inputs.collect::<vitraux::Result<Vec<_>>>()?;
         let output = recording.scratch("output", &self.output)?;
         poison(&mut recording, output);
@@ -54,11 +69,27 @@ impl Case {
     /// The inputs' values, always the same for a case.
     pub fn values(&self) -> Vec<Vec<f32>> {
         let mut rng = Rng::new(&self.name);
-        let mut input = |(shape, range): &(Vec<usize>, f32)| match rng.units(shape.iter().product()) {
-            units if *range == MASK => mask(&units, shape[1]),
-            units => units.iter().map(|value| value * range).collect(),
+        let mut input = |(shape, fill): &(Vec<usize>, Fill)| match (fill, rng.units(shape.iter().product())) {
+            (Mask, units) => mask(&units, shape[1]),
+            (Within(range) | Factor(range), units) => units.iter().map(|value| value * range).collect(),
         };
         self.inputs.iter().map(&mut input).collect()
+    }
+
+    /// Whether a device can run it.
+    pub fn runs_on(&self, capabilities: &Capabilities) -> bool {
+        let kernel = ALL.iter().find(|kernel| kernel.name == self.kernel);
+        kernel.unwrap_or_else(|| panic!("{} is not in ALL", self.kernel)).needs.met_by(capabilities)
+    }
+
+    /// The inputs' values as a device reads them.
+    pub fn laid_out(&self, mut values: Vec<Vec<f32>>, capabilities: &Capabilities) -> Vec<Vec<f32>> {
+        for ((shape, fill), values) in self.inputs.iter().zip(&mut values) {
+            if let (Factor(_), &[n, k], true) = (fill, shape.as_slice(), capabilities.panels) {
+                *values = in_panels(values, [n, k]);
+            }
+        }
+        values
     }
 
     /// The result in f64.
@@ -89,7 +120,6 @@ pub fn all() -> Vec<Case> {
     for shape in [[1, 1, 1], [64, 64, 16], [65, 63, 17], [128, 64, 32], [5, 130, 3], [197, 192, 768], [1, 1000, 192], [33, 7, 269]] {
         cases.extend(matmuls(shape));
     }
-    cases.extend([matmul_naive([1, 1, 1]), matmul_naive([65, 63, 17]), matmul_naive([10, 30, 100])]);
     cases.extend([
         patchify([2, 3, 32, 32], [16, 16], false, 64),
         patchify([1, 3, 35, 35], [7, 7], false, 160),
@@ -148,7 +178,6 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
     for _ in 0..count {
         let mut size = |low, high| rng.between(low, high);
         cases.extend(matmuls([size(1, 140), size(1, 140), size(1, 140)]));
-        cases.push(matmul_naive([size(1, 70), size(1, 70), size(1, 70)]));
         let patch = [size(1, 17), size(1, 17)];
         let image = [patch[0] * size(1, 5) + size(0, patch[0] - 1), patch[1] * size(1, 5) + size(0, patch[1] - 1)];
         cases.push(patchify([size(1, 3), size(1, 5), image[0], image[1]], patch, size(0, 1) == 1, size(1, 140)));
@@ -172,45 +201,42 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
     cases
 }
 
-/// One case for each epilogue.
-fn matmuls([m, n, k]: [usize; 3]) -> Vec<Case> {
-    let mut cases = vec![matmul("matmul_bias", [m, n, k], "bias", 0, |_, _| Epilogue::Bias, |sum, _, _| sum)];
-    for activation in Activation::ALL {
-        let name = format!("{activation:?}");
-        cases.push(matmul(
-            "matmul_bias_activation",
-            [m, n, k],
-            &name,
-            0,
-            move |_, _| Epilogue::Activation(activation),
-            move |sum, _, _| reference::activate(activation, sum),
-        ));
+/// One case for each rung and epilogue.
+fn matmuls(shape: [usize; 3]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for rung in &MATMUL_RUNGS {
+        cases.push(matmul(rung, shape, "bias", 0, |_| Epilogue::Bias, |sum, _, _| sum));
+        for activation in Activation::ALL {
+            let finish = move |sum, _, _| reference::activate(activation, sum);
+            cases.push(matmul(rung, shape, &format!("{activation:?}"), 0, move |_| Epilogue::Activation(activation), finish));
+        }
+        cases.push(matmul(rung, shape, "residual", 1, |_| Epilogue::Residual, |sum, before, _| before + sum));
+        let scaled = |inputs: &[Buf]| Epilogue::ScaledResidual(inputs[5]);
+        cases.push(matmul(rung, shape, "scaled residual", 2, scaled, |sum, before, scale| before + scale * sum));
     }
-    cases.push(matmul("matmul_bias_residual", [m, n, k], "residual", 1, |_, _| Epilogue::Residual, |sum, before, _| before + sum));
-    let scaled = |_: &mut Recording, inputs: &[Buf]| Epilogue::ScaledResidual(inputs[5]);
-    cases.push(matmul("matmul_bias_scale_residual", [m, n, k], "scaled residual", 2, scaled, |sum, before, scale| before + scale * sum));
     cases
 }
 
 /// A product whose result, for the residual epilogues, begins as another product: inputs 3 and 4 are its
 /// factors of depth 1, and input 5 the scale. `extras` says how much of that the epilogue needs.
 fn matmul(
-    kernel: &'static str,
+    rung: &'static MatmulRung,
     [m, n, k]: [usize; 3],
     what: &str,
     extras: usize,
-    epilogue: impl Fn(&mut Recording, &[Buf]) -> Epilogue + 'static,
+    epilogue: impl Fn(&[Buf]) -> Epilogue + 'static,
     finish: impl Fn(f64, f64, f64) -> f64 + 'static,
 ) -> Case {
     // Values that keep sums near 1, so that activations are tested where they bend.
     let range = (3.0 / (k as f32).sqrt()).min(1.0).sqrt() * 1.5;
-    let mut inputs = vec![(vec![m, k], range), (vec![n, k], range), (vec![n], 1.0)];
+    let mut inputs = vec![(vec![m, k], Within(range)), (vec![n, k], Factor(range)), (vec![n], Within(1.0))];
     if extras > 0 {
-        inputs.extend([(vec![m, 1], 1.0), (vec![n, 1], 1.0)]);
+        inputs.extend([(vec![m, 1], Within(1.0)), (vec![n, 1], Factor(1.0))]);
     }
     if extras > 1 {
-        inputs.push((vec![n], 1.0));
+        inputs.push((vec![n], Within(1.0)));
     }
+    let kernel = rung.kernel.name;
     Case {
         name: format!("{kernel} {what} {m}x{n}x{k}"),
         kernel,
@@ -219,10 +245,9 @@ fn matmul(
         record: Box::new(move |recording, inputs, output| {
             let bias = inputs[2];
             if extras > 0 {
-                kernels::matmul(recording, "before".into(), inputs[3], [inputs[4], bias], Epilogue::Bias, output)?;
+                kernels::matmul_by(rung, recording, "before".into(), inputs[3], [inputs[4], bias], Epilogue::Bias, output)?;
             }
-            let epilogue = epilogue(recording, inputs);
-            kernels::matmul(recording, kernel.into(), inputs[0], [inputs[1], bias], epilogue, output)
+            kernels::matmul_by(rung, recording, kernel.into(), inputs[0], [inputs[1], bias], epilogue(inputs), output)
         }),
         reference: Box::new(move |inputs| {
             let sums = reference::matmul(&inputs[0], &inputs[1], &inputs[2], [m, n, k]);
@@ -230,19 +255,6 @@ fn matmul(
             let scale = |i: usize| if extras > 1 { inputs[5][i % n] } else { 1.0 };
             (0..m * n).map(|i| finish(sums[i], before[i], scale(i))).collect()
         }),
-        terms: k,
-        flops: 2 * (m * n * k) as u64,
-    }
-}
-
-fn matmul_naive([m, n, k]: [usize; 3]) -> Case {
-    Case {
-        name: format!("matmul_naive {m}x{n}x{k}"),
-        kernel: "matmul_naive",
-        inputs: vec![(vec![m, k], 1.0), (vec![n, k], 1.0), (vec![n], 1.0)],
-        output: vec![m, n],
-        record: Box::new(|recording, inputs, output| kernels::matmul_naive(recording, "naive".into(), inputs[0], [inputs[1], inputs[2]], output)),
-        reference: Box::new(move |inputs| reference::matmul(&inputs[0], &inputs[1], &inputs[2], [m, n, k])),
         terms: k,
         flops: 2 * (m * n * k) as u64,
     }
@@ -256,7 +268,7 @@ fn patchify(image: [usize; 4], patch: [usize; 2], pad: bool, width: usize) -> Ca
     Case {
         name: format!("patchify {image:?} by {patch:?} to {width}, {grid:?} patches"),
         kernel: "patchify",
-        inputs: vec![(image.to_vec(), 1.0), (vec![width, values], 1.0), (vec![width], 1.0)],
+        inputs: vec![(image.to_vec(), Within(1.0)), (vec![width, values], Factor(1.0)), (vec![width], Within(1.0))],
         output: vec![batch, count, width],
         record: Box::new(move |recording, inputs, output| {
             kernels::patchify(recording, "patchify".into(), inputs[0], [inputs[1], inputs[2]], patch, grid, output)
@@ -274,7 +286,11 @@ fn embed(batch: usize, tokens: usize, prefix: usize, skip: usize, width: usize) 
     Case {
         name: format!("embed {batch} x {tokens} tokens, {prefix} in front, {skip} without position, width {width}"),
         kernel: "embed",
-        inputs: vec![(vec![batch, tokens - prefix, width], 1.0), (vec![prefix.max(1), width], 1.0), (vec![(tokens - skip).max(1), width], 1.0)],
+        inputs: vec![
+            (vec![batch, tokens - prefix, width], Within(1.0)),
+            (vec![prefix.max(1), width], Within(1.0)),
+            (vec![(tokens - skip).max(1), width], Within(1.0)),
+        ],
         output: vec![batch, tokens, width],
         record: Box::new(move |recording, inputs, output| {
             let (front, positions) = ((prefix > 0).then_some(inputs[1]), (tokens > skip).then_some(inputs[2]));
@@ -297,7 +313,7 @@ fn layernorm(rows: usize, width: usize, epsilon: f32) -> Case {
     Case {
         name: format!("layernorm {rows}x{width} {epsilon:e}"),
         kernel: "layernorm",
-        inputs: vec![(vec![rows, width], 3.0), (vec![width], 1.0), (vec![width], 1.0)],
+        inputs: vec![(vec![rows, width], Within(3.0)), (vec![width], Within(1.0)), (vec![width], Within(1.0))],
         output: vec![rows, width],
         record: Box::new(move |recording, inputs, output| {
             kernels::layernorm(recording, "norm".into(), inputs[0], [inputs[1], inputs[2]], output, epsilon)
@@ -313,7 +329,7 @@ fn attention(batch: usize, tokens: usize, heads: usize, head: usize, range: f32)
     Case {
         name: format!("attention {sizes:?} within {range}"),
         kernel: "attention",
-        inputs: vec![(vec![batch, tokens, 3 * heads * head], range)],
+        inputs: vec![(vec![batch, tokens, 3 * heads * head], Within(range))],
         output: vec![batch, tokens, heads * head],
         record: Box::new(move |recording, inputs, output| kernels::attention(recording, "attention".into(), inputs[0], heads, None, output)),
         reference: Box::new(move |inputs| reference::weighted_values(&inputs[0], &reference::probabilities(&inputs[0], sizes, &[]), sizes)),
@@ -328,7 +344,7 @@ fn probabilities(batch: usize, tokens: usize, heads: usize, head: usize) -> Case
     Case {
         name: format!("attention_naive_probabilities {sizes:?}"),
         kernel: "attention_naive_probabilities",
-        inputs: vec![(vec![batch, tokens, 3 * heads * head], 1.5)],
+        inputs: vec![(vec![batch, tokens, 3 * heads * head], Within(1.5))],
         output: vec![batch, heads, tokens, tokens],
         record: Box::new(|recording, inputs, output| kernels::attention_naive_probabilities(recording, "probabilities".into(), inputs[0], output)),
         reference: Box::new(move |inputs| reference::probabilities(&inputs[0], sizes, &[])),
@@ -342,7 +358,7 @@ fn values(batch: usize, tokens: usize, heads: usize, head: usize) -> Case {
     Case {
         name: format!("attention_naive_values {sizes:?}"),
         kernel: "attention_naive_values",
-        inputs: vec![(vec![batch, tokens, 3 * heads * head], 1.0), (vec![batch, heads, tokens, tokens], 1.0)],
+        inputs: vec![(vec![batch, tokens, 3 * heads * head], Within(1.0)), (vec![batch, heads, tokens, tokens], Within(1.0))],
         output: vec![batch, tokens, heads * head],
         record: Box::new(|recording, inputs, output| kernels::attention_naive_values(recording, "values".into(), inputs[0], inputs[1], output)),
         reference: Box::new(move |inputs| reference::weighted_values(&inputs[0], &inputs[1], sizes)),
@@ -357,7 +373,7 @@ fn pool(batch: usize, tokens: usize, width: usize, range: std::ops::Range<usize>
     Case {
         name: format!("pool {batch}x{tokens}x{width} over {range:?} into {columns}"),
         kernel: "pool",
-        inputs: vec![(vec![batch, tokens, width], 1.0)],
+        inputs: vec![(vec![batch, tokens, width], Within(1.0))],
         output: vec![batch, columns * width],
         record: Box::new(move |recording, inputs, output| {
             (0..columns).try_for_each(|column| kernels::pool(recording, "pool".into(), inputs[0], range.clone(), output, column * width))
@@ -382,7 +398,7 @@ fn convolution(map: [usize; 4], [outputs, size, stride]: [usize; 3]) -> Case {
     Case {
         name: format!("convolution {map:?} to {outputs} by {size} / {stride}"),
         kernel: "convolution",
-        inputs: vec![(map.to_vec(), 1.0), (vec![outputs, channels, size, size], 1.0)],
+        inputs: vec![(map.to_vec(), Within(1.0)), (vec![outputs, channels, size, size], Within(1.0))],
         output: output.to_vec(),
         record: Box::new(move |recording, inputs, output| {
             kernels::convolution(recording, "convolution".into(), inputs[0], inputs[1], stride, output)
@@ -399,7 +415,7 @@ fn groupnorms(map: [usize; 4], groups: usize) -> Vec<Case> {
     let of = |kernel: &'static str, after: After, finish: fn(f64, f64) -> f64| Case {
         name: format!("{kernel} {map:?} in {groups}"),
         kernel,
-        inputs: vec![(map.to_vec(), 3.0), (vec![channels], 1.0), (vec![channels], 1.0), (map.to_vec(), 1.0)],
+        inputs: vec![(map.to_vec(), Within(3.0)), (vec![channels], Within(1.0)), (vec![channels], Within(1.0)), (map.to_vec(), Within(1.0))],
         output: map.to_vec(),
         record: Box::new(move |recording, inputs, output| {
             kernels::max_pool(recording, "before".into(), inputs[3], [1, 1], output)?;
@@ -424,7 +440,7 @@ fn max_pool(map: [usize; 4], size: usize, stride: usize) -> Case {
     Case {
         name: format!("max_pool {map:?} by {size} / {stride}"),
         kernel: "max_pool",
-        inputs: vec![(map.to_vec(), 1.0)],
+        inputs: vec![(map.to_vec(), Within(1.0))],
         output: output.to_vec(),
         record: Box::new(move |recording, inputs, output| kernels::max_pool(recording, "max_pool".into(), inputs[0], [size, stride], output)),
         reference: Box::new(move |inputs| reference::max_pool(&inputs[0], map, [size, stride])),
@@ -438,7 +454,7 @@ fn in_place(
     kernel: &'static str,
     [batch, tokens, heads, head]: [usize; 4],
     what: String,
-    more: Vec<(Vec<usize>, f32)>,
+    more: Vec<(Vec<usize>, Fill)>,
     record: impl Fn(&mut Recording, &[Buf], Buf) -> vitraux::Result<()> + 'static,
     reference: impl Fn(&[Vec<f64>]) -> Vec<f64> + 'static,
 ) -> Case {
@@ -446,7 +462,7 @@ fn in_place(
     Case {
         name: format!("{kernel} [{batch}, {tokens}, {heads}, {head}]{what}"),
         kernel,
-        inputs: [vec![(shape.clone(), 1.0)], more].concat(),
+        inputs: [vec![(shape.clone(), Within(1.0))], more].concat(),
         output: shape.clone(),
         record: Box::new(move |recording, inputs, output| {
             kernels::embed(recording, "before".into(), inputs[0], None, None, output)?;
@@ -464,7 +480,7 @@ fn qk_norm(batch: usize, tokens: usize, heads: usize, head: usize) -> Case {
         "qk_norm",
         sizes,
         String::new(),
-        vec![(vec![head], 1.0); 4],
+        vec![(vec![head], Within(1.0)); 4],
         move |recording, inputs, qkv| kernels::qk_norm(recording, "qk_norm".into(), qkv, [inputs[0], inputs[1]], [inputs[2], inputs[3]], heads, 1e-6),
         move |inputs| {
             let mut result = inputs[0].clone();
@@ -484,7 +500,7 @@ fn rotary(batch: usize, tokens: usize, skip: usize, heads: usize, head: usize) -
         "rotary",
         [batch, tokens, heads, head],
         format!(" without {skip}"),
-        vec![(vec![tokens - skip, head / 2, 2], 1.0)],
+        vec![(vec![tokens - skip, head / 2, 2], Within(1.0))],
         move |recording, inputs, qkv| kernels::rotary(recording, "rotary".into(), qkv, inputs[0], heads),
         move |inputs| {
             let mut result = inputs[0].clone();
@@ -510,7 +526,7 @@ fn masked(batch: usize, tokens: usize, heads: usize, head: usize, range: f32) ->
     Case {
         name: format!("attention_masked {sizes:?} within {range}"),
         kernel: "attention_masked",
-        inputs: vec![(vec![batch, tokens, 3 * heads * head], range), (vec![batch, tokens], MASK)],
+        inputs: vec![(vec![batch, tokens, 3 * heads * head], Within(range)), (vec![batch, tokens], Mask)],
         output: vec![batch, tokens, heads * head],
         record: Box::new(move |recording, inputs, output| {
             kernels::attention(recording, "attention".into(), inputs[0], heads, Some(inputs[1]), output)
@@ -526,7 +542,7 @@ fn attention_pool(batch: usize, tokens: usize, first: usize, heads: usize, head:
     Case {
         name: format!("attention_pool [{batch}, {tokens}, {heads}, {head}] from {first} on within {range}"),
         kernel: "attention_pool",
-        inputs: vec![(vec![1, width], range), (vec![batch, tokens, 2 * width], range)],
+        inputs: vec![(vec![1, width], Within(range)), (vec![batch, tokens, 2 * width], Within(range))],
         output: vec![batch, width],
         record: Box::new(move |recording, inputs, output| {
             kernels::attention_pool(recording, "attention_pool".into(), inputs[0], inputs[1], heads, first, output)
@@ -541,7 +557,7 @@ fn gate(rows: usize, width: usize, activation: Activation) -> Case {
     Case {
         name: format!("gate {activation:?} {rows}x{width}"),
         kernel: "gate",
-        inputs: vec![(vec![rows, 2 * width], 3.0)],
+        inputs: vec![(vec![rows, 2 * width], Within(3.0))],
         output: vec![rows, width],
         record: Box::new(move |recording, inputs, output| kernels::gate(recording, "gate".into(), inputs[0], activation, output)),
         reference: Box::new(move |inputs| {
@@ -557,7 +573,7 @@ fn unit(rows: usize, width: usize) -> Case {
     Case {
         name: format!("unit {rows}x{width}"),
         kernel: "unit",
-        inputs: vec![(vec![rows, width], 4.0)],
+        inputs: vec![(vec![rows, width], Within(4.0))],
         output: vec![rows, width],
         record: Box::new(|recording, inputs, output| kernels::unit(recording, "unit".into(), inputs[0], output)),
         reference: Box::new(move |inputs| {
@@ -573,7 +589,7 @@ fn average(len: usize) -> Case {
     Case {
         name: format!("average {len}"),
         kernel: "average",
-        inputs: vec![(vec![len], 2.0), (vec![len], 2.0)],
+        inputs: vec![(vec![len], Within(2.0)), (vec![len], Within(2.0))],
         output: vec![len],
         record: Box::new(|recording, inputs, output| kernels::average(recording, "average".into(), [inputs[0], inputs[1]], output)),
         reference: Box::new(|inputs| inputs[0].iter().zip(&inputs[1]).map(|(a, b)| (a + b) / 2.0).collect()),
@@ -586,7 +602,7 @@ fn softmax(rows: usize, width: usize, range: f32) -> Case {
     Case {
         name: format!("softmax {rows}x{width} within {range}"),
         kernel: "softmax",
-        inputs: vec![(vec![rows, width], range)],
+        inputs: vec![(vec![rows, width], Within(range))],
         output: vec![rows, width],
         record: Box::new(|recording, inputs, output| kernels::softmax(recording, "softmax".into(), inputs[0], output)),
         reference: Box::new(move |inputs| reference::softmax(&inputs[0], width)),

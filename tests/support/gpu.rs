@@ -26,10 +26,10 @@ pub fn device() -> Option<Arc<Gpu>> {
 }
 
 /// A device of its own, with limits that a smaller GPU could have.
-pub fn smaller(shrink: impl FnOnce(&mut vitraux::record::Limits)) -> Option<Arc<Gpu>> {
+pub fn smaller(shrink: impl FnOnce(&mut vitraux::capabilities::Capabilities)) -> Option<Arc<Gpu>> {
     let index = device()?.summary().index;
     let (summary, adapter) = pollster::block_on(adapters()).swap_remove(index);
-    let mut limits = summary.limits;
+    let mut limits = summary.capabilities;
     shrink(&mut limits);
     Some(Arc::new(pollster::block_on(Gpu::open_within(limits, summary, &adapter)).expect("the adapter opens again")))
 }

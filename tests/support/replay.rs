@@ -1,6 +1,7 @@
 //! Runs a recording on a device, on poisoned scratch memory, and with kernels exchanged.
 
 use std::sync::Arc;
+use vitraux::capabilities::Needs;
 use vitraux::gpu::{Gpu, WeightBuffers};
 use vitraux::record::{Access, Binding, Buf, Call, Command, Dispatch, Field, Kernel, Recording, Role, Spec};
 
@@ -17,6 +18,7 @@ pub static POISON: Kernel = Kernel {
            }\n",
     params: &[Field { name: "count", kind: "u32" }],
     bindings: &[Binding { index: 1, name: "y", access: Access::Write }],
+    needs: Needs::NOTHING,
     twin: poison_twin,
 };
 
@@ -40,7 +42,7 @@ pub fn poison(recording: &mut Recording, buf: Buf) {
 
 /// The same recording with each dispatch's kernel exchanged by `exchange`.
 pub fn exchanged(recording: &Recording, exchange: impl Fn(&'static Kernel) -> &'static Kernel) -> Recording {
-    let mut copy = Recording::new(*recording.limits());
+    let mut copy = Recording::new(*recording.capabilities());
     let mut handles = Vec::new();
     for buffer in recording.buffers() {
         let made = match buffer.role {
@@ -65,7 +67,7 @@ pub fn exchanged(recording: &Recording, exchange: impl Fn(&'static Kernel) -> &'
 /// Runs a recording without weights on the GPU.
 pub fn on_gpu(gpu: &Arc<Gpu>, recording: &Recording, inputs: &[&[f32]]) -> vitraux::Result<Vec<Vec<f32>>> {
     pollster::block_on(async {
-        let none = WeightBuffers::upload(gpu, std::iter::empty()).await?;
+        let none = WeightBuffers::upload(gpu, std::iter::empty(), |_| false).await?;
         vitraux::gpu::Plan::compile(gpu.clone(), recording, &none).await?.run(inputs).await
     })
 }

@@ -1,0 +1,7 @@
+// The right factor w[N, K] of a product in panels of 64 columns of w^T, zeros behind the last column.
+// The file that imports this binds w: array<vec4<f32>>, [ceil(N / 64), K, 64].
+
+// Columns n to n + 3 of w^T in row k of `depth`; n is a multiple of 4.
+fn panel(n: u32, k: u32, depth: u32) -> vec4<f32> {
+    return w[(n / 64u * depth + k) * 16u + n % 64u / 4u];
+}

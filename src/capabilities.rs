@@ -1,0 +1,53 @@
+//! What a device can do: its limits, and what kernels are chosen by.
+
+/// Columns of a panel, the unit in which the right factors of products lie on GPUs.
+pub const PANEL: usize = 64;
+
+/// What a device can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Bytes of a buffer that one binding can reach.
+    pub binding_bytes: u64,
+    /// Bytes of one buffer.
+    pub buffer_bytes: u64,
+    /// Workgroups along each dimension of a grid.
+    pub workgroups: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_bytes: u32,
+    /// Invocations of a subgroup, if all have the same number; else 0.
+    pub subgroup: u32,
+    /// Whether a processor does a GPU's work: what is fast there is slow on hardware.
+    pub software: bool,
+    /// Whether the right factors of products lie in panels of [`PANEL`] columns, as the shaders read them.
+    pub panels: bool,
+}
+
+impl Capabilities {
+    /// Those of the CPU: 4 GiB a buffer, so that a made-up size is an error and not the end of the memory.
+    pub const CPU: Capabilities = Capabilities {
+        binding_bytes: 1 << 32,
+        buffer_bytes: 1 << 32,
+        workgroups: u32::MAX,
+        workgroup_bytes: u32::MAX,
+        subgroup: 0,
+        software: false,
+        panels: false,
+    };
+}
+
+/// What a kernel needs beside what every device has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    /// Invocations that each subgroup must have; 0 if that does not matter.
+    pub subgroup: u32,
+}
+
+impl Needs {
+    /// Nothing.
+    pub const NOTHING: Needs = Needs { subgroup: 0 };
+
+    /// Whether a device has it.
+    pub fn met_by(&self, capabilities: &Capabilities) -> bool {
+        self.subgroup == 0 || self.subgroup == capabilities.subgroup
+    }
+}
