@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 use crate::gpu::{Gpu, WeightBuffers};
 use crate::model::{Request, Tables};
 use crate::preprocess::Picture;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::record::Timing;
 use crate::record::{Output, Recording};
 use crate::tensor::Tensor;
 use crate::{cpu, gpu, model};
@@ -259,6 +261,19 @@ impl Engine {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn classify_blocking(&mut self, picture: &Picture, top: usize) -> Result<Vec<Answer>> {
         pollster::block_on(self.classify(picture, top))
+    }
+
+    /// Runs the model as [`Engine::forward`] does, and then again to give the device's time for each kernel call of the last pass.
+    ///
+    /// # Errors
+    /// As [`Engine::forward`]; [`Error::Device`] if the device cannot take times.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn profile_blocking(&mut self, input: &Tensor, wanted: &[&str]) -> Result<Vec<Timing>> {
+        self.forward_blocking(input, wanted)?;
+        match &mut self.plans.last_mut().expect("it has just run").executor {
+            Executor::Cpu(plan) => Ok(plan.profile()),
+            Executor::Gpu(plan) => plan.profile(),
+        }
     }
 
     /// A plan for as many of `images` as fit the device in one pass.

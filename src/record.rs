@@ -212,6 +212,17 @@ pub struct Output {
     pub shape: Vec<usize>,
 }
 
+/// How long a dispatch took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// What it computes, such as `block3.attention`.
+    pub label: String,
+    /// Time on the device.
+    pub seconds: f64,
+}
+
 /// Dispatches over named buffers, checked as they are recorded.
 #[derive(Clone, Debug)]
 pub struct Recording {

@@ -17,6 +17,7 @@ fn specs(kernel: &Kernel) -> Vec<Spec> {
         }
         "gate" => (0..=5).map(|number| Spec(vec![("ACTIVATION", number)])).collect(),
         "attention_pool" => [8, 64, 72, 130].map(|head| Spec(vec![("HEAD", head)])).to_vec(),
+        "attention_subgroup" => [8, 32, 64, 72, 100, 128].map(|head| Spec(vec![("HEAD", head)])).to_vec(),
         "attention" | "attention_masked" => {
             [(8, 32), (64, 32), (72, 16), (80, 16), (128, 16), (130, 8)].map(|(head, keys)| Spec(vec![("HEAD", head), ("KEYS", keys)])).to_vec()
         }

@@ -27,7 +27,7 @@ fn attend(wid: vec3<u32>, lane: u32) {
     let n = wid.x * 64u + lane;
     let h = wid.y;
     let b = wid.z;
-    let live = n < params.tokens; // an invocation behind the last query still loads keys for the others
+    let live = n < params.queries; // an invocation behind the last query still loads keys for the others
     var query: array<vec4<f32>, VECTORS>;
     var sum: array<vec4<f32>, VECTORS>;
     var scores: array<f32, KEYS>;
@@ -79,7 +79,7 @@ fn attend(wid: vec3<u32>, lane: u32) {
         workgroupBarrier(); // the tiles are read before the next ones overwrite them
     }
     if live {
-        let at = ((b * params.tokens + n) * params.heads + h) * HEAD;
+        let at = ((b * params.queries + n) * params.heads + h) * HEAD;
         for (var d = 0u; d < HEAD; d++) {
             y[at + d] = sum[d / 4u][d % 4u] / total;
         }

@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+mod bench;
 mod classify;
 mod devices;
 mod families;
@@ -38,6 +39,8 @@ enum Command {
     Devices(devices::Devices),
     /// List the families of models that are run
     Families(families::Families),
+    /// Measure how fast a model runs
+    Bench(bench::Bench),
     /// Describe a model: family, sizes, parameters, arithmetic, memory
     Inspect(inspect::Inspect),
 }
@@ -51,6 +54,7 @@ impl Cli {
             Command::Preprocess(command) => command.run(),
             Command::Devices(command) => command.run(),
             Command::Families(command) => command.run(),
+            Command::Bench(command) => command.run(),
             Command::Inspect(command) => command.run(),
         }
     }

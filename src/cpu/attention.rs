@@ -13,6 +13,8 @@ params! {
     Params {
         /// N, tokens of an image.
         tokens: u32,
+        /// How many of them, from the first on, are queries.
+        queries: u32,
         /// H, heads.
         heads: u32,
         /// Factor on the scores, 1 / sqrt(D).
@@ -32,11 +34,11 @@ pub fn attention_masked(call: Call<'_>) {
     attend(*bytemuck::from_bytes(call.params), call.spec.get("HEAD"), qkv, Some(mask), call.write);
 }
 
-/// Attention of all tokens to those whose `mask` is 0.
+/// Attention of the first tokens to those whose `mask` is 0.
 fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut [f32]) {
-    let [tokens, heads, head] = [params.tokens, params.heads, head].map(|size| size as usize);
+    let [tokens, queries, heads, head] = [params.tokens, params.queries, params.heads, head].map(|size| size as usize);
     let width = heads * head;
-    for (image, y) in y.chunks_mut(tokens * width).enumerate() {
+    for (image, y) in y.chunks_mut(queries * width).enumerate() {
         let qkv = &qkv[image * tokens * 3 * width..][..tokens * 3 * width];
         for_each_chunk(y, QUERIES * width, |block, y| {
             let queries = y.len() / width;

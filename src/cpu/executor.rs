@@ -1,6 +1,8 @@
 //! Replays a recording with the kernels' twins.
 
 use super::weights::{Kept, Weights};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::record::Timing;
 use crate::record::{Access, Call, Command, Dispatch, MAX_BINDINGS, Recording, Role, View};
 use std::sync::Arc;
 
@@ -49,6 +51,21 @@ impl Plan {
             }
         }
         outputs
+    }
+
+    /// Runs the plan on what its inputs hold from the last run, and gives the time of each dispatch in order.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn profile(&mut self) -> Vec<Timing> {
+        let dispatches = self.recording.commands().iter().filter_map(|command| match command {
+            Command::Dispatch(dispatch) => Some(dispatch),
+            Command::Save { .. } => None,
+        });
+        let timings = dispatches.map(|dispatch| {
+            let start = std::time::Instant::now();
+            run(&self.recording, dispatch, &mut self.memory, &self.weights);
+            Timing { kernel: dispatch.kernel.name, label: dispatch.label.clone(), seconds: start.elapsed().as_secs_f64() }
+        });
+        timings.collect()
     }
 }
 

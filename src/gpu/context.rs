@@ -7,8 +7,8 @@ use crate::record::{Access, Kernel, Spec};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-/// What kernels use where the adapter has it.
-const FEATURES: wgpu::Features = wgpu::Features::SUBGROUP;
+/// What is used where the adapter has it.
+const FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY);
 
 /// What an adapter is, the better for inference first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,6 +2,7 @@
 
 mod context;
 mod plan;
+mod profile;
 mod shader;
 mod weight_buffers;
 

@@ -19,9 +19,36 @@ pub struct Plan {
 }
 
 #[derive(Debug)]
-enum Step {
-    Dispatch { pipeline: wgpu::ComputePipeline, bindings: wgpu::BindGroup, grid: [u32; 3] },
+pub(super) enum Step {
+    Dispatch(CompiledDispatch),
     Save { from: wgpu::Buffer, to: wgpu::Buffer },
+}
+
+#[derive(Debug)]
+pub(super) struct CompiledDispatch {
+    pub kernel: &'static str,
+    pub label: String,
+    pipeline: wgpu::ComputePipeline,
+    bindings: wgpu::BindGroup,
+    grid: [u32; 3],
+}
+
+impl Step {
+    pub fn dispatch(&self) -> Option<&CompiledDispatch> {
+        match self {
+            Step::Dispatch(dispatch) => Some(dispatch),
+            Step::Save { .. } => None,
+        }
+    }
+}
+
+impl CompiledDispatch {
+    pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
+        let [x, y, z] = self.grid;
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bindings, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
 }
 
 /// An input and the buffer, mapped between runs, that the host writes it to.
@@ -65,19 +92,13 @@ impl Plan {
 
     /// Records all steps; neighbouring dispatches share a pass.
     fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
-        for group in self.steps.chunk_by(|a, b| matches!((a, b), (Step::Dispatch { .. }, Step::Dispatch { .. }))) {
+        for group in self.steps.chunk_by(|a, b| a.dispatch().is_some() && b.dispatch().is_some()) {
             if let Step::Save { from, to } = &group[0] {
                 encoder.copy_buffer_to_buffer(from, 0, to, 0, to.size());
                 continue;
             }
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for step in group {
-                if let Step::Dispatch { pipeline, bindings, grid: [x, y, z] } = step {
-                    pass.set_pipeline(pipeline);
-                    pass.set_bind_group(0, bindings, &[]);
-                    pass.dispatch_workgroups(*x, *y, *z);
-                }
-            }
+            group.iter().filter_map(Step::dispatch).for_each(|dispatch| dispatch.encode(&mut pass));
         }
     }
 
@@ -89,7 +110,15 @@ impl Plan {
         Ok(values)
     }
 
-    fn failed(&self, error: impl std::fmt::Display) -> Error {
+    pub(super) fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    pub(super) fn failed(&self, error: impl std::fmt::Display) -> Error {
         Error::Device(format!("{}: {error}", self.gpu.summary()))
     }
 }
@@ -160,7 +189,7 @@ fn step(gpu: &Gpu, dispatch: &Dispatch, buffers: &[wgpu::Buffer], params: wgpu::
         layout: &pipeline.get_bind_group_layout(0),
         entries: &entries,
     });
-    Step::Dispatch { pipeline, bindings, grid: dispatch.grid }
+    Step::Dispatch(CompiledDispatch { kernel: dispatch.kernel.name, label: dispatch.label.clone(), pipeline, bindings, grid: dispatch.grid })
 }
 
 /// The parameters of all dispatches in one buffer.

@@ -21,7 +21,7 @@ mod softmax;
 mod unit;
 mod window;
 
-pub use attention::attention;
+pub use attention::{AttentionRung, attention, attention_by};
 pub use attention_naive::{attention_naive_probabilities, attention_naive_values};
 pub use attention_pool::attention_pool;
 pub use average::average;
@@ -57,6 +57,7 @@ pub static ALL: &[&Kernel] = &[
     &qk_norm::QK_NORM,
     &rotary::ROTARY,
     &attention::ATTENTION,
+    &attention::ATTENTION_SUBGROUP,
     &attention::ATTENTION_MASKED,
     &attention_naive::ATTENTION_NAIVE_PROBABILITIES,
     &attention_naive::ATTENTION_NAIVE_VALUES,

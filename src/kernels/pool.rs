@@ -14,15 +14,15 @@ pub static POOL: Kernel = Kernel {
     twin: twin::pool,
 };
 
-/// Records the mean over a range of tokens: x `[B, N, C]`, y `[B, at least C]`, of which the C columns from
+/// Records the mean over a range of tokens: x `[B, N, C]`, y `[B, ..]`, of whose rows the C values from
 /// `column` on are written. A range of one token selects it.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
 pub fn pool(recording: &mut Recording, label: String, x: Buf, tokens: Range<usize>, y: Buf, column: usize) -> Result<()> {
     let &[batch, count, width] = recording.shape(x) else { panic!("{label}: x is [B, N, C]") };
-    let &[_, stride] = recording.shape(y) else { panic!("{label}: y is [B, columns]") };
-    assert_eq!(recording.shape(y), [batch, stride], "{label}: y");
+    let stride = recording.shape(y)[1..].iter().product();
+    assert_eq!(recording.shape(y)[0], batch, "{label}: images of x and y");
     assert!(column + width <= stride, "{label}: columns from {column} on of {stride}");
     assert!(!tokens.is_empty() && tokens.end <= count, "{label}: tokens {tokens:?} of {count}");
     let params = Params {

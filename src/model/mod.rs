@@ -8,7 +8,7 @@ pub use tables::Tables;
 
 use crate::capabilities::Capabilities;
 use crate::checkpoint::{Block, Linear, WeightInfo, Weights};
-use crate::config::{Config, Input, NormOrder, Patches, Size};
+use crate::config::{Config, Input, NormOrder, Patches, Pooling, Reads, Size};
 use crate::error::{Error, Result};
 use crate::kernels::{self, Epilogue};
 use crate::record::{Buf, Recording};
@@ -79,13 +79,34 @@ pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, r
     })?;
     let tables = tables.record(&mut recording)?;
     let scratch = Scratch::new(&mut recording, config, request.batch, tokens)?;
-    let mut forward = Forward { recording, config, scratch, tables, request, tokens, mask: None, probabilities: None };
+    let qkv = recording.scratch("qkv", &[request.batch, tokens, 3 * config.width])?;
+    let rows = rows_read(config, request, tokens);
+    let mut forward = Forward { recording, config, scratch, qkv, tables, request, tokens, rows, mask: None, probabilities: None };
     forward.input(&weights)?;
     for (i, block) in weights.blocks.iter().enumerate() {
         forward.block(i, block)?;
     }
     forward.head(&weights)?;
     Ok(forward.recording)
+}
+
+/// How many tokens, from the first on, are read behind the last block: where a head reads the class token and nobody asks for
+/// the others, they need not pass through the last block's MLP.
+fn rows_read(config: &Config, request: &Request, tokens: usize) -> usize {
+    let pooled = match config.pooling {
+        Some(Pooling::First) => 1,
+        Some(Pooling::MeanOfTwo) => 2,
+        Some(Pooling::MeanFrom(_) | Pooling::FirstAndMeanFrom(_) | Pooling::Attention(_)) | None => tokens,
+    };
+    let classified = config.classifiers.iter().map(|classifier| match classifier.reads {
+        Reads::Token(token) => token + 1,
+        Reads::Features | Reads::PreLogits => 1,
+    });
+    let whole = ["tokens".to_owned(), "output".to_owned(), format!("hidden.{}", config.depth - 1)];
+    match config.norm_order {
+        NormOrder::Pre if !whole.iter().any(|name| request.wanted.contains(name)) => classified.fold(pooled, usize::max).min(tokens),
+        _ => tokens,
+    }
 }
 
 /// The outputs' names, those of all blocks in one.
@@ -95,14 +116,12 @@ fn summary(config: &Config, known: &[String]) -> String {
     known.iter().filter(|name| !name.starts_with("attn.") && !name.starts_with("hidden.")).chain(&ranges).cloned().collect::<Vec<_>>().join(", ")
 }
 
-/// The buffers that the blocks take turns with.
+/// The buffers that the blocks take turns with. N is [`Forward::rows`] behind the attention of the last block.
 struct Scratch {
     /// The residual stream, `[B, N, C]`.
     stream: Buf,
     /// What a norm gives, `[B, N, C]`.
     normed: Buf,
-    /// Packed queries, keys and values, `[B, N, 3·C]`.
-    qkv: Buf,
     /// What attention gives, `[B, N, C]`.
     attended: Buf,
     /// Gate and values inside the MLP, `[B, N, 2·F]`, if there is a gate.
@@ -117,7 +136,6 @@ impl Scratch {
         Ok(Scratch {
             stream: tokens("stream", config.width)?,
             normed: tokens("normed", config.width)?,
-            qkv: tokens("qkv", 3 * config.width)?,
             attended: tokens("attended", config.width)?,
             gated: config.gated.then(|| tokens("gated", config.mlp_outputs())).transpose()?,
             hidden: tokens("hidden", config.mlp_width)?,
@@ -130,10 +148,14 @@ struct Forward<'a> {
     recording: Recording,
     config: &'a Config,
     scratch: Scratch,
+    /// Packed queries, keys and values, `[B, N, 3·C]`.
+    qkv: Buf,
     tables: tables::Recorded,
     request: &'a Request,
     /// N.
     tokens: usize,
+    /// Tokens that are read behind the last block, see [`rows_read`].
+    rows: usize,
     /// `[B, N]`, which tokens are no keys.
     mask: Option<Buf>,
     /// `[B, H, N, N]`, if attention is tapped: all blocks share it.
@@ -199,12 +221,13 @@ impl Forward<'_> {
         match self.config.norm_order {
             NormOrder::Pre => {
                 kernels::layernorm(&mut self.recording, label("norm1"), stream, weights.norm1.pair(), normed, epsilon)?;
-                self.attention(i, weights, normed, stream)?;
+                self.attention(i, weights, normed)?;
+                let Scratch { stream, normed, .. } = self.scratch;
                 kernels::layernorm(&mut self.recording, label("norm2"), stream, weights.norm2.pair(), normed, epsilon)?;
                 self.mlp(i, weights, normed, stream)?;
             }
             NormOrder::Post => {
-                self.attention(i, weights, stream, stream)?;
+                self.attention(i, weights, stream)?;
                 kernels::layernorm(&mut self.recording, label("norm1"), stream, weights.norm1.pair(), normed, epsilon)?;
                 self.mlp(i, weights, normed, normed)?;
                 kernels::layernorm(&mut self.recording, label("norm2"), normed, weights.norm2.pair(), stream, epsilon)?;
@@ -214,12 +237,22 @@ impl Forward<'_> {
         Ok(())
     }
 
-    /// Adds the attention of `from` to `onto`.
-    fn attention(&mut self, i: usize, weights: &Block<Buf>, from: Buf, onto: Buf) -> Result<()> {
+    /// Keeps the first rows of the stream, for what follows; the other buffers shrink to as many.
+    fn narrow(&mut self) -> Result<()> {
+        let (config, all) = (self.config, self.scratch.stream);
+        self.scratch = Scratch::new(&mut self.recording, config, self.request.batch, self.rows)?;
+        for row in 0..self.rows {
+            kernels::pool(&mut self.recording, format!("token{row}"), all, row..row + 1, self.scratch.stream, row * config.width)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the attention of `from` to the stream.
+    fn attention(&mut self, i: usize, weights: &Block<Buf>, from: Buf) -> Result<()> {
         let wants_attention = self.wants(&format!("attn.{i}"));
         let label = |step: &str| format!("block{i}.{step}");
         let (config, recording) = (self.config, &mut self.recording);
-        let Scratch { qkv, attended, .. } = self.scratch;
+        let qkv = self.qkv;
         kernels::matmul(recording, label("qkv"), from, weights.qkv.pair(), Epilogue::Bias, qkv)?;
         if let Some(norm) = &weights.qk_norm {
             kernels::qk_norm(recording, label("qk_norm"), qkv, norm.query.pair(), norm.key.pair(), config.heads, config.epsilon)?;
@@ -236,8 +269,12 @@ impl Forward<'_> {
             kernels::attention_naive_probabilities(recording, label("probabilities"), qkv, p)?;
             recording.save(format!("attn.{i}"), p);
         }
-        kernels::attention(recording, label("attention"), qkv, config.heads, self.mask, attended)?;
-        kernels::matmul(recording, label("projection"), attended, weights.projection.pair(), residual(weights.scale1), onto)
+        if i + 1 == config.depth && self.rows < self.tokens {
+            self.narrow()?;
+        }
+        let Scratch { attended, stream, .. } = self.scratch;
+        kernels::attention(&mut self.recording, label("attention"), qkv, config.heads, self.mask, attended)?;
+        kernels::matmul(&mut self.recording, label("projection"), attended, weights.projection.pair(), residual(weights.scale1), stream)
     }
 
     /// Adds the MLP of `from` to `onto`.

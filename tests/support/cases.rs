@@ -7,7 +7,7 @@ use super::rng::Rng;
 use vitraux::capabilities::Capabilities;
 use vitraux::config::Activation;
 use vitraux::gpu::in_panels;
-use vitraux::kernels::{self, ALL, After, Epilogue, MATMUL_RUNGS, MatmulRung};
+use vitraux::kernels::{self, ALL, After, AttentionRung, Epilogue, MATMUL_RUNGS, MatmulRung};
 use vitraux::record::{Buf, Recording};
 
 type Record = Box<dyn Fn(&mut Recording, &[Buf], Buf) -> vitraux::Result<()>>;
@@ -142,12 +142,16 @@ pub fn all() -> Vec<Case> {
     for [batch, tokens, heads, head] in
         [[1, 2, 1, 16], [2, 65, 3, 16], [1, 64, 2, 64], [1, 33, 1, 72], [2, 26, 2, 80], [1, 130, 1, 128], [1, 17, 3, 10], [1, 1, 2, 8]]
     {
-        cases.extend([attention(batch, tokens, heads, head, 1.0), probabilities(batch, tokens, heads, head), values(batch, tokens, heads, head)]);
+        cases.extend(attention([batch, tokens, heads, head], tokens, 1.0));
+        cases.extend([probabilities(batch, tokens, heads, head), values(batch, tokens, heads, head)]);
     }
     // Scores up to some hundreds: exp overflows unless the maximum is subtracted.
-    cases.push(attention(1, 40, 2, 16, 12.0));
+    cases.extend(attention([1, 40, 2, 16], 40, 12.0));
     // A single score far below 0: exp underflows unless it is the maximum that is subtracted.
-    cases.push(attention(2, 1, 4, 16, 20.0));
+    cases.extend(attention([2, 1, 4, 16], 1, 20.0));
+    for (queries, head) in [(1, 64), (41, 32), (2, 100)] {
+        cases.extend(attention([2, 66, 2, head], queries, 1.0));
+    }
     cases.extend([pool(2, 5, 7, 0..1, 1), pool(1, 197, 192, 1..197, 1), pool(3, 9, 65, 2..9, 1), pool(2, 9, 33, 1..9, 2)]);
     cases.extend([convolution([2, 3, 17, 22], [10, 7, 2]), convolution([1, 65, 9, 8], [70, 3, 1]), convolution([2, 8, 7, 9], [64, 1, 2])]);
     cases.extend([convolution([1, 64, 8, 8], [64, 3, 2]), convolution([3, 5, 6, 11], [3, 1, 1]), convolution([1, 1, 1, 1], [1, 3, 2])]);
@@ -185,7 +189,8 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         cases.push(embed(size(1, 3), prefix + size(1, 40), prefix, size(0, prefix), size(1, 90)));
         cases.push(layernorm(size(1, 90), size(2, 300), 1e-6));
         let [batch, tokens, heads, head] = [size(1, 3), size(2, 150), size(1, 4), size(1, 130)];
-        cases.extend([attention(batch, tokens, heads, head, 1.0), probabilities(batch, tokens, heads, head), values(batch, tokens, heads, head)]);
+        cases.extend(attention([batch, tokens, heads, head], size(1, tokens), 1.0));
+        cases.extend([probabilities(batch, tokens, heads, head), values(batch, tokens, heads, head)]);
         let (tokens, first) = (size(2, 50), size(0, 1)); // of the pool, and of what follows
         cases.push(pool(size(1, 4), tokens, size(1, 200), first..size(first + 1, tokens), size(1, 3)));
         cases.push(softmax(size(1, 90), size(1, 300), 4.0));
@@ -324,19 +329,25 @@ fn layernorm(rows: usize, width: usize, epsilon: f32) -> Case {
     }
 }
 
-fn attention(batch: usize, tokens: usize, heads: usize, head: usize, range: f32) -> Case {
+/// Attention of the first `queries` tokens of each image, in every way that takes such heads.
+fn attention([batch, tokens, heads, head]: [usize; 4], queries: usize, range: f32) -> Vec<Case> {
     let sizes = [batch, tokens, heads, head];
-    Case {
-        name: format!("attention {sizes:?} within {range}"),
-        kernel: "attention",
+    let case = |kernel, rung| Case {
+        name: format!("{kernel} {sizes:?}, {queries} queries, within {range}"),
+        kernel,
         inputs: vec![(vec![batch, tokens, 3 * heads * head], Within(range))],
-        output: vec![batch, tokens, heads * head],
-        record: Box::new(move |recording, inputs, output| kernels::attention(recording, "attention".into(), inputs[0], heads, None, output)),
-        reference: Box::new(move |inputs| reference::weighted_values(&inputs[0], &reference::probabilities(&inputs[0], sizes, &[]), sizes)),
+        output: vec![batch, queries, heads * head],
+        record: Box::new(move |recording, inputs, output| kernels::attention_by(rung, recording, kernel.into(), inputs[0], heads, None, output)),
+        reference: Box::new(move |inputs| {
+            let all = reference::weighted_values(&inputs[0], &reference::probabilities(&inputs[0], sizes, &[]), sizes);
+            all.chunks(tokens * heads * head).flat_map(|image| &image[..queries * heads * head]).copied().collect()
+        }),
         // An error of the score is an error of its exponential as many times as large as the scores are.
         terms: (head as f32 * range.powi(2)) as usize + tokens,
-        flops: 4 * (batch * heads * tokens * tokens * head) as u64,
-    }
+        flops: 4 * (batch * heads * queries * tokens * head) as u64,
+    };
+    let rungs = [("attention", AttentionRung::Tiled), ("attention_subgroup", AttentionRung::Subgroup)];
+    rungs.into_iter().filter(|(_, rung)| rung.takes(head, false)).map(|(kernel, rung)| case(kernel, rung)).collect()
 }
 
 fn probabilities(batch: usize, tokens: usize, heads: usize, head: usize) -> Case {

@@ -1,0 +1,169 @@
+use super::{DeviceArgs, Format, ModelArgs, Result};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::io::Write;
+use std::time::Instant;
+use vitraux::config::{Input, Size};
+use vitraux::model::output_names;
+use vitraux::record::Timing;
+use vitraux::{Checkpoint, Engine, Tensor};
+
+#[derive(Debug, Args)]
+pub struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Forward passes of a model, and the share of each kernel
+    Model(Model),
+}
+
+#[derive(Debug, Args)]
+struct Model {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// A model of timm's by its name, with made-up weights, such as vit_base_patch16_224
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "image_size"])]
+    architecture: Option<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Images of a batch; may be repeated
+    #[arg(long, value_name = "B", default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch: Vec<u32>,
+    /// Forward passes that are timed, after one that is not
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    runs: u32,
+    /// text, or json: one object
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+impl Bench {
+    pub fn run(self) -> Result<()> {
+        match self.what {
+            What::Model(model) => model.run(),
+        }
+    }
+}
+
+impl Model {
+    fn run(self) -> Result<()> {
+        let checkpoint = match &self.architecture {
+            Some(name) => Checkpoint::random(name)?,
+            None => self.model.open()?,
+        };
+        let size = self.model.image_size().map_or(checkpoint.config.native_size(), Size::Image);
+        let start = Instant::now();
+        let mut engine = self.device.load(checkpoint)?;
+        let load = start.elapsed().as_secs_f64();
+        let measured = self.batch.iter().map(|&batch| Measured::new(&mut engine, batch as usize, size, self.runs)).collect::<Result<Vec<_>>>()?;
+        let mut out = std::io::stdout().lock();
+        let name = &engine.config().name;
+        let device = engine.device().to_string();
+        if self.format == Format::Json {
+            let batches: Vec<_> = measured.iter().map(Measured::json).collect();
+            writeln!(out, "{}", json!({ "name": name, "device": device, "load_seconds": load, "batches": batches }))?;
+            return Ok(());
+        }
+        writeln!(out, "{name} on {device}; loaded in {}", milliseconds(load))?;
+        for measured in &measured {
+            measured.text(&mut out)?;
+        }
+        Ok(())
+    }
+}
+
+/// What one batch size gave.
+struct Measured {
+    batch: usize,
+    /// The first forward, with the compilation of the kernels.
+    first: f64,
+    /// Seconds of the others, sorted.
+    runs: Vec<f64>,
+    /// Kernel, calls, seconds; the longest first. Nothing where the device cannot tell.
+    kernels: Vec<(&'static str, usize, f64)>,
+}
+
+impl Measured {
+    fn new(engine: &mut Engine, batch: usize, size: Size, runs: u32) -> Result<Measured> {
+        let config = engine.config();
+        let shape = match (&config.input, size) {
+            (Input::Image(patches), Size::Image([height, width])) => vec![batch, patches.channels, height, width],
+            _ => vec![batch, config.tokens(size)?, config.width],
+        };
+        // What the model is for: its scores, else its features, else its tokens.
+        let names = output_names(config);
+        let wanted = ["logits", "features", "output"].into_iter().find(|name| names.iter().any(|known| known == name)).unwrap_or("tokens");
+        let input = Tensor::zeros(shape);
+        let mut timed = || -> Result<f64> {
+            let start = Instant::now();
+            engine.forward_blocking(&input, &[wanted])?;
+            Ok(start.elapsed().as_secs_f64())
+        };
+        let first = timed()?;
+        let mut runs = (0..runs).map(|_| timed()).collect::<Result<Vec<_>>>()?;
+        runs.sort_by(f64::total_cmp);
+        let kernels = engine.profile_blocking(&input, &[wanted]).map(|timings| by_kernel(&timings)).unwrap_or_default();
+        Ok(Measured { batch, first, runs, kernels })
+    }
+
+    /// The time that a share of the runs does not exceed.
+    fn quantile(&self, share: f64) -> f64 {
+        self.runs[((self.runs.len() - 1) as f64 * share).round() as usize]
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let kernels: Vec<_> =
+            self.kernels.iter().map(|(kernel, calls, seconds)| json!({ "kernel": kernel, "calls": calls, "seconds": seconds })).collect();
+        json!({
+            "batch": self.batch,
+            "first_seconds": self.first,
+            "median_seconds": self.quantile(0.5),
+            "p10_seconds": self.quantile(0.1),
+            "p90_seconds": self.quantile(0.9),
+            "images_per_second": self.batch as f64 / self.quantile(0.5),
+            "kernels": kernels,
+        })
+    }
+
+    fn text(&self, out: &mut impl Write) -> Result<()> {
+        let [p10, median, p90] = [0.1, 0.5, 0.9].map(|share| self.quantile(share));
+        writeln!(
+            out,
+            "batch {}: median {} (p10 {}, p90 {}, first {}), {:.1} images/s",
+            self.batch,
+            milliseconds(median),
+            milliseconds(p10),
+            milliseconds(p90),
+            milliseconds(self.first),
+            self.batch as f64 / median
+        )?;
+        let total: f64 = self.kernels.iter().map(|(.., seconds)| seconds).sum();
+        for (kernel, calls, seconds) in &self.kernels {
+            writeln!(out, "  {kernel:<30} {calls:>4} calls {:>12} {:>5.1} %", milliseconds(*seconds), 100.0 * seconds / total)?;
+        }
+        if !self.kernels.is_empty() {
+            writeln!(out, "  {:<30} {:>10} {:>12}", "all kernels", "", milliseconds(total))?;
+        }
+        Ok(())
+    }
+}
+
+/// Sums over the calls of each kernel, the longest first.
+fn by_kernel(timings: &[Timing]) -> Vec<(&'static str, usize, f64)> {
+    let mut kernels: Vec<(&'static str, usize, f64)> = Vec::new();
+    for timing in timings {
+        match kernels.iter_mut().find(|(kernel, ..)| *kernel == timing.kernel) {
+            Some((_, calls, seconds)) => (*calls, *seconds) = (*calls + 1, *seconds + timing.seconds),
+            None => kernels.push((timing.kernel, 1, timing.seconds)),
+        }
+    }
+    kernels.sort_by(|a, b| b.2.total_cmp(&a.2));
+    kernels
+}
+
+fn milliseconds(seconds: f64) -> String {
+    format!("{:.2} ms", seconds * 1e3)
+}
