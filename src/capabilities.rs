@@ -1,8 +1,5 @@
 //! What a device can do: its limits, and what kernels are chosen by.
 
-/// Columns of a panel, the unit in which the right factors of products lie on GPUs.
-pub const PANEL: usize = 64;
-
 /// What a device can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -18,21 +15,12 @@ pub struct Capabilities {
     pub subgroup: u32,
     /// Whether a processor does a GPU's work: what is fast there is slow on hardware.
     pub software: bool,
-    /// Whether the right factors of products lie in panels of [`PANEL`] columns, as the shaders read them.
-    pub panels: bool,
 }
 
 impl Capabilities {
     /// Those of the CPU: 4 GiB a buffer, so that a made-up size is an error and not the end of the memory.
-    pub const CPU: Capabilities = Capabilities {
-        binding_bytes: 1 << 32,
-        buffer_bytes: 1 << 32,
-        workgroups: u32::MAX,
-        workgroup_bytes: u32::MAX,
-        subgroup: 0,
-        software: false,
-        panels: false,
-    };
+    pub const CPU: Capabilities =
+        Capabilities { binding_bytes: 1 << 32, buffer_bytes: 1 << 32, workgroups: u32::MAX, workgroup_bytes: u32::MAX, subgroup: 0, software: false };
 }
 
 /// What a kernel needs beside what every device has.

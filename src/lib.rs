@@ -35,6 +35,7 @@ pub mod gpu;
 pub mod hub;
 pub mod kernels;
 pub mod model;
+pub mod panels;
 pub mod preprocess;
 pub mod record;
 mod tensor;

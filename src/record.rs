@@ -2,8 +2,9 @@
 //!
 //! The kernels write a [`Recording`]; `gpu` and `cpu` replay it. Nothing here knows a device.
 
-use crate::capabilities::{Capabilities, Needs, PANEL};
+use crate::capabilities::{Capabilities, Needs};
 use crate::error::{Error, Result};
+use crate::panels::Panels;
 
 /// The most buffers that a kernel binds, its parameters aside (WebGPU guarantees 8).
 pub const MAX_BINDINGS: usize = 8;
@@ -75,10 +76,17 @@ pub struct Call<'a> {
     pub spec: &'a Spec,
     /// The buffers that are only read, in the order of the kernel's bindings.
     pub reads: &'a [&'a [f32]],
-    /// Whether the binding `w` of a product, `[N, K]`, is kept as `[K, N]`.
-    pub w_transposed: bool,
+    /// The weight among them that is in panels, if one is; its place in `reads` is empty.
+    pub panels: Option<Panels<'a>>,
     /// The buffer that is written.
     pub write: &'a mut [f32],
+}
+
+impl<'a> Call<'a> {
+    /// The right factor of a product, which is buffer `i` of those that are read.
+    pub fn factor(&self, i: usize) -> Panels<'a> {
+        self.panels.unwrap_or(Panels::F32(self.reads[i]))
+    }
 }
 
 /// Declares a kernel's parameters once: the struct that Rust fills and the fields that the contract
@@ -289,21 +297,6 @@ impl Recording {
     pub fn weight(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
         let count = self.count(|role| matches!(role, Role::Weight(_)));
         self.buffer(label, shape, Role::Weight(count))
-    }
-
-    /// A weight `[N, K]` that is the right factor of products, in the layout of [`Recording::factor_shape`].
-    ///
-    /// # Errors
-    /// See [`Recording::input`].
-    pub fn factor(&mut self, label: impl Into<String>, [n, k]: [usize; 2]) -> Result<Buf> {
-        let shape = self.factor_shape([n, k]);
-        self.weight(label, &shape)
-    }
-
-    /// How the right factor w `[N, K]` of products lies: as it is on the CPU; on GPUs in panels of 64 columns of wᵀ,
-    /// `[ceil(N / 64), K, 64]`, zeros behind the last column.
-    pub fn factor_shape(&self, [n, k]: [usize; 2]) -> Vec<usize> {
-        if self.capabilities.panels { vec![n.div_ceil(PANEL), k, PANEL] } else { vec![n, k] }
     }
 
     /// A buffer that dispatches fill.

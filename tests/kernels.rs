@@ -15,7 +15,7 @@ fn result(case: &Case, capabilities: &Capabilities, run: impl Fn(&Recording, &[&
         return None;
     }
     let values = case.values();
-    let laid_out = case.laid_out(values.clone(), capabilities);
+    let laid_out = case.laid_out(values.clone());
     let inputs: Vec<&[f32]> = laid_out.iter().map(Vec::as_slice).collect();
     let recording = case.recording(*capabilities).unwrap_or_else(|error| panic!("{}: {error}", case.name));
     Some((values, run(&recording, &inputs)))

@@ -1,8 +1,7 @@
 //! Devices with small limits: what is too large is cut, and what cannot be cut is said.
 
 use crate::support::{compare::largest_difference, gpu, path};
-use vitraux::capabilities::Capabilities;
-use vitraux::gpu::in_panels;
+use vitraux::panels;
 use vitraux::{Checkpoint, Device, Engine, Error, Outputs, Tensor};
 
 fn forward(device: Device, batch: usize, wanted: &[&str]) -> vitraux::Result<Outputs> {
@@ -41,10 +40,10 @@ fn large_weights_are_read_in_bands() {
     use vitraux::record::{Command, Recording};
     let Some(small) = gpu::smaller(|limits| limits.binding_bytes = 64 * 1024) else { return };
     let [m, n, k] = [7, 400, 100];
-    let banded = |capabilities| {
-        let mut recording = Recording::new(capabilities);
+    let recording = {
+        let mut recording = Recording::new(small.summary().capabilities);
         let x = recording.input("x", &[m, k]).expect("it fits");
-        let w = recording.input("w", &recording.factor_shape([n, k])).expect("160,000 bytes fit a buffer");
+        let w = recording.input("w", &panels::shape([n, k])).expect("160,000 bytes fit a buffer");
         let bias = recording.input("bias", &[n]).expect("it fits");
         let y = recording.scratch("y", &[m, n]).expect("it fits");
         crate::support::replay::poison(&mut recording, y);
@@ -52,13 +51,13 @@ fn large_weights_are_read_in_bands() {
         recording.save("y", y);
         recording
     };
-    let recording = banded(small.summary().capabilities);
     let dispatches = recording.commands().iter().filter(|command| matches!(command, Command::Dispatch(_))).count();
     assert_eq!(dispatches, 1 + 4, "a poisoning, and bands of 128 rows");
     let mut rng = crate::support::rng::Rng::new("bands");
     let [x, w, bias] = [m * k, n * k, n].map(|count| rng.units(count));
-    let got = crate::support::replay::on_gpu(&small, &recording, &[&x, &in_panels(&w, [n, k]), &bias]).expect("the device runs it").remove(0);
-    let twin = crate::support::replay::on_cpu(&banded(Capabilities::CPU), &[&x, &w, &bias]).remove(0);
+    let w = panels::pack(&w, [n, k], |value| value);
+    let got = crate::support::replay::on_gpu(&small, &recording, &[&x, &w, &bias]).expect("the device runs it").remove(0);
+    let twin = crate::support::replay::on_cpu(&recording, &[&x, &w, &bias]).remove(0);
     assert!(largest_difference(&got, &twin) <= 1e-5);
 }
 

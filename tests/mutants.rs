@@ -272,7 +272,7 @@ fn is_caught(gpu: &std::sync::Arc<vitraux::gpu::Gpu>, cases: &[&Case], original:
     let capabilities = gpu.summary().capabilities;
     cases.iter().any(|case| {
         let values = case.values();
-        let inputs = case.laid_out(values.clone(), &capabilities);
+        let inputs = case.laid_out(values.clone());
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let recording = case.recording(capabilities).expect("it fits");
         let recording = replay::exchanged(&recording, |kernel| if kernel.name == original.name { mutant } else { kernel });

@@ -6,7 +6,7 @@ use std::path::Path;
 /// Modules from the ground up; those on one line do not use each other.
 const FLOORS: &[&[&str]] = &[
     &["error"],
-    &["tensor", "config", "capabilities"],
+    &["tensor", "config", "capabilities", "panels"],
     &["record", "filter"],
     &["cpu", "gpu", "checkpoint", "preprocess", "hub"],
     &["kernels"],

@@ -82,8 +82,8 @@ struct Measured {
     first: f64,
     /// Seconds of the others, sorted.
     runs: Vec<f64>,
-    /// Kernel, calls, seconds; the longest first. Nothing where the device cannot tell.
-    kernels: Vec<(&'static str, usize, f64)>,
+    /// The longest first. Nothing where the device cannot tell.
+    steps: Vec<Step>,
 }
 
 impl Measured {
@@ -105,8 +105,8 @@ impl Measured {
         let first = timed()?;
         let mut runs = (0..runs).map(|_| timed()).collect::<Result<Vec<_>>>()?;
         runs.sort_by(f64::total_cmp);
-        let kernels = engine.profile_blocking(&input, &[wanted]).map(|timings| by_kernel(&timings)).unwrap_or_default();
-        Ok(Measured { batch, first, runs, kernels })
+        let steps = engine.profile_blocking(&input, &[wanted]).map(|timings| by_step(&timings)).unwrap_or_default();
+        Ok(Measured { batch, first, runs, steps })
     }
 
     /// The time that a share of the runs does not exceed.
@@ -115,8 +115,7 @@ impl Measured {
     }
 
     fn json(&self) -> serde_json::Value {
-        let kernels: Vec<_> =
-            self.kernels.iter().map(|(kernel, calls, seconds)| json!({ "kernel": kernel, "calls": calls, "seconds": seconds })).collect();
+        let step = |step: &Step| json!({ "kernel": step.kernel, "step": step.label, "calls": step.calls, "seconds": step.seconds });
         json!({
             "batch": self.batch,
             "first_seconds": self.first,
@@ -124,7 +123,7 @@ impl Measured {
             "p10_seconds": self.quantile(0.1),
             "p90_seconds": self.quantile(0.9),
             "images_per_second": self.batch as f64 / self.quantile(0.5),
-            "kernels": kernels,
+            "steps": self.steps.iter().map(step).collect::<Vec<_>>(),
         })
     }
 
@@ -140,28 +139,38 @@ impl Measured {
             milliseconds(self.first),
             self.batch as f64 / median
         )?;
-        let total: f64 = self.kernels.iter().map(|(.., seconds)| seconds).sum();
-        for (kernel, calls, seconds) in &self.kernels {
-            writeln!(out, "  {kernel:<30} {calls:>4} calls {:>12} {:>5.1} %", milliseconds(*seconds), 100.0 * seconds / total)?;
+        let total: f64 = self.steps.iter().map(|step| step.seconds).sum();
+        for Step { kernel, label, calls, seconds } in &self.steps {
+            writeln!(out, "  {kernel:<22} {label:<22} {calls:>4} calls {:>12} {:>5.1} %", milliseconds(*seconds), 100.0 * seconds / total)?;
         }
-        if !self.kernels.is_empty() {
-            writeln!(out, "  {:<30} {:>10} {:>12}", "all kernels", "", milliseconds(total))?;
+        if !self.steps.is_empty() {
+            writeln!(out, "  {:<56} {:>12}", "all kernels", milliseconds(total))?;
         }
         Ok(())
     }
 }
 
-/// Sums over the calls of each kernel, the longest first.
-fn by_kernel(timings: &[Timing]) -> Vec<(&'static str, usize, f64)> {
-    let mut kernels: Vec<(&'static str, usize, f64)> = Vec::new();
-    for timing in timings {
-        match kernels.iter_mut().find(|(kernel, ..)| *kernel == timing.kernel) {
-            Some((_, calls, seconds)) => (*calls, *seconds) = (*calls + 1, *seconds + timing.seconds),
-            None => kernels.push((timing.kernel, 1, timing.seconds)),
+/// A step of the encoder over all blocks.
+struct Step {
+    kernel: &'static str,
+    /// The label without the block, such as `mlp1`.
+    label: String,
+    calls: usize,
+    seconds: f64,
+}
+
+/// Sums over the blocks, the longest first.
+fn by_step(timings: &[Timing]) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for Timing { kernel, label, seconds } in timings {
+        let label = label.strip_prefix("block").and_then(|rest| rest.split_once('.')).map_or(label.as_str(), |(_, step)| step);
+        match steps.iter_mut().find(|step| step.kernel == *kernel && step.label == label) {
+            Some(step) => (step.calls, step.seconds) = (step.calls + 1, step.seconds + seconds),
+            None => steps.push(Step { kernel, label: label.to_owned(), calls: 1, seconds: *seconds }),
         }
     }
-    kernels.sort_by(|a, b| b.2.total_cmp(&a.2));
-    kernels
+    steps.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    steps
 }
 
 fn milliseconds(seconds: f64) -> String {

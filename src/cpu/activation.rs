@@ -1,21 +1,29 @@
 //! Activations, element by element.
 
 use super::exponential::exp;
+use super::vectors::vectorised;
 use crate::config::Activation;
 
-/// Applies `activation` to each value.
-pub fn activate(activation: Activation, values: &mut [f32]) {
-    // One loop for each kind, so that the compiler turns it into vector instructions.
-    match activation {
-        Activation::Gelu => values.iter_mut().for_each(|x| *x = 0.5 * *x * complementary_error_function(*x * -std::f32::consts::FRAC_1_SQRT_2)),
-        Activation::GeluTanh => values.iter_mut().for_each(|x| {
-            let inner = 0.797_884_6 * (*x + 0.044_715 * *x * *x * *x);
-            *x = 0.5 * *x * (1.0 + tanh(inner));
-        }),
-        Activation::QuickGelu => values.iter_mut().for_each(|x| *x /= 1.0 + exp(-1.702 * *x)),
-        Activation::Relu => values.iter_mut().for_each(|x| *x = x.max(0.0)),
-        Activation::Tanh => values.iter_mut().for_each(|x| *x = tanh(*x)),
-        Activation::Silu => values.iter_mut().for_each(|x| *x /= 1.0 + exp(-*x)),
+vectorised! {
+    /// Applies `activation` to each value.
+    #[allow(clippy::redundant_closure)] // A closure is inlined, a function's own call is not.
+    pub fn activate<'a>(activation: Activation, values: &'a mut [f32]) -> () {
+        // One loop for each kind, so that the compiler turns it into vector instructions.
+        match activation {
+            Activation::Gelu => each(values, |x| 0.5 * x * complementary_error_function(x * -std::f32::consts::FRAC_1_SQRT_2)),
+            Activation::GeluTanh => each(values, |x| 0.5 * x * (1.0 + tanh(0.797_884_6 * (x + 0.044_715 * x * x * x)))),
+            Activation::QuickGelu => each(values, |x| x / (1.0 + exp(-1.702 * x))),
+            Activation::Relu => each(values, |x| x.max(0.0)),
+            Activation::Tanh => each(values, |x| tanh(x)),
+            Activation::Silu => each(values, |x| x / (1.0 + exp(-x))),
+        }
+    }
+}
+
+#[inline(always)]
+fn each(values: &mut [f32], of: impl Fn(f32) -> f32) {
+    for value in values {
+        *value = of(*value);
     }
 }
 
@@ -24,6 +32,7 @@ pub(crate) fn numbered(number: u32) -> Activation {
     Activation::ALL.into_iter().find(|&activation| activation as u32 == number).unwrap_or_else(|| panic!("no activation has the number {number}"))
 }
 
+#[inline(always)]
 fn tanh(x: f32) -> f32 {
     let e = exp(-2.0 * x.abs());
     ((1.0 - e) / (1.0 + e)).copysign(x)
@@ -32,6 +41,7 @@ fn tanh(x: f32) -> f32 {
 /// The complementary error function as `shaders/common/activation.wgsl` has it (Numerical Recipes, 3rd
 /// edition, section 6.2.2): to within 1.2e-7 of its value everywhere, so that GELU's negative tail, which
 /// 1 + erf would lose to rounding, keeps its digits.
+#[inline(always)]
 fn complementary_error_function(x: f32) -> f32 {
     let z = x.abs();
     let t = 1.0 / (1.0 + 0.5 * z);

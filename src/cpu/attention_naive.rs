@@ -45,7 +45,7 @@ pub fn attention_naive_probabilities(call: Call<'_>) {
             // In f64: scores of some hundreds would else lose the digits that their exponentials need.
             *score = (query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>() * f64::from(params.scale)) as f32;
         }
-        normalise(scores);
+        normalise(scores, params.tokens as usize, params.tokens as usize);
     });
 }
 

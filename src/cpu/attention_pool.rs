@@ -30,7 +30,7 @@ pub fn attention_pool(call: Call<'_>) {
             for (n, weight) in (first..).zip(weights.iter_mut()) {
                 *weight = q[h * head..].iter().zip(vector(n, 0)).map(|(q, k)| q * k).sum::<f32>() * params.scale;
             }
-            normalise(weights);
+            normalise(weights, tokens - first, tokens - first);
             y.fill(0.0);
             for (n, weight) in (first..).zip(weights.iter()) {
                 y.iter_mut().zip(vector(n, 1)).for_each(|(sum, value)| *sum += weight * value);

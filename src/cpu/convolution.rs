@@ -44,7 +44,7 @@ pub fn convolution(call: Call<'_>) {
     let w = Matrix { data: w, row_stride: values, column_stride: 1 };
     for (image, y) in call.write.chunks_mut(outputs * pixels).enumerate() {
         let x = &x[image * channels * height * width..][..channels * height * width];
-        let y = Target { data: y, row_stride: pixels, add: false };
+        let y = Target { data: y, row_stride: pixels };
         if size == 1 && stride == 1 {
             let columns = Matrix { data: x, row_stride: pixels, column_stride: 1 };
             product([outputs, pixels, values], 1.0, w, columns, y, Cores::All);

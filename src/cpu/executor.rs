@@ -78,36 +78,28 @@ fn run(recording: &Recording, dispatch: &Dispatch, memory: &mut [Vec<f32>], weig
     let (_, written) = bindings().find(|(binding, _)| binding.access == Access::Write).expect("a kernel writes a buffer");
     // The written buffer is bound once (the recording checks it), so it can be taken out while others are read.
     let mut target = std::mem::take(&mut memory[written.buf.index()]);
-    let mut call = |w: Option<&[f32]>| {
-        let mut reads: [&[f32]; MAX_BINDINGS] = [&[]; MAX_BINDINGS];
-        let read = bindings().filter(|(binding, _)| binding.access == Access::Read);
-        let count = read.clone().count();
-        for ((binding, view), read) in read.zip(&mut reads) {
-            let whole = match kept(view) {
-                None => memory[view.buf.index()].as_slice(),
-                Some(Kept::AsFound(tensor)) => tensor.slice(),
-                Some(factor) => {
-                    assert!(binding.name == "w" && view.len == factor.len(), "{}: {} is kept transposed", dispatch.label, binding.name);
-                    w.expect("the factor is lent")
-                }
-            };
-            *read = &whole[view.offset..view.offset + view.len];
-        }
-        (dispatch.kernel.twin)(Call {
-            params: &dispatch.params,
-            spec: &dispatch.spec,
-            reads: &reads[..count],
-            w_transposed: w.is_some(),
-            write: &mut target[written.offset..written.offset + written.len],
-        });
-    };
-    let factor = dispatch.views.iter().find_map(|view| match kept(view) {
-        Some(Kept::Transposed(factor)) => Some(factor),
-        _ => None,
-    });
-    match factor {
-        None => call(None),
-        Some(factor) => factor.lend(|w| call(Some(w))),
+    let mut reads: [&[f32]; MAX_BINDINGS] = [&[]; MAX_BINDINGS];
+    let mut panels = None;
+    let read = bindings().filter(|(binding, _)| binding.access == Access::Read);
+    let count = read.clone().count();
+    for ((binding, view), read) in read.zip(&mut reads) {
+        let whole = match kept(view) {
+            None => memory[view.buf.index()].as_slice(),
+            Some(Kept::AsFound(tensor)) => tensor.slice(),
+            Some(Kept::Packed(packed)) => {
+                assert!(binding.name == "w" && panels.is_none(), "{}: {} is in panels", dispatch.label, binding.name);
+                panels = Some(packed.panels().part(view.offset, view.len));
+                continue;
+            }
+        };
+        *read = &whole[view.offset..view.offset + view.len];
     }
+    (dispatch.kernel.twin)(Call {
+        params: &dispatch.params,
+        spec: &dispatch.spec,
+        reads: &reads[..count],
+        panels,
+        write: &mut target[written.offset..written.offset + written.len],
+    });
     memory[written.buf.index()] = target;
 }

@@ -2,6 +2,7 @@
 
 /// e^x to within 2 units in the last place for x from -87 to 88; beyond, the value at the end.
 /// Cephes' `expf`: x = n·ln 2 + r with |r| ≤ ln 2 / 2, then a polynomial for e^r, then the exponent n.
+#[inline(always)]
 pub fn exp(x: f32) -> f32 {
     // Adding 1.5·2^23 leaves the nearest whole number in the low bits of the significand.
     const ROUND: f32 = 12_582_912.0;

@@ -1,6 +1,7 @@
 //! Twin of `layernorm`.
 
 use super::parallel::for_each_chunk;
+use super::vectors::{sum, vectorised};
 use crate::record::{Call, params};
 
 params! {
@@ -26,19 +27,28 @@ pub fn layernorm(call: Call<'_>) {
     });
 }
 
-/// Normalises a row in place.
-pub(super) fn normalise(row: &mut [f32], weight: &[f32], bias: &[f32], epsilon: f32) {
-    let (mean, factor) = moments(row, epsilon);
-    for ((value, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
-        *value = ((f64::from(*value) - mean) * factor) as f32 * weight + bias;
+vectorised! {
+    /// Normalises a row in place.
+    pub(super) fn normalise<'a>(row: &'a mut [f32], weight: &'a [f32], bias: &'a [f32], epsilon: f32) -> () {
+        let (mean, factor) = moments_of(row, epsilon);
+        for ((value, weight), bias) in row.iter_mut().zip(weight).zip(bias) {
+            *value = ((f64::from(*value) - mean) * factor) as f32 * weight + bias;
+        }
     }
 }
 
-/// The mean of some values, and 1 / sqrt(variance + epsilon). They are f64: the reference must not lose the
-/// digits that it judges.
-pub(super) fn moments(values: &[f32], epsilon: f32) -> (f64, f64) {
+vectorised! {
+    /// The mean of some values, and 1 / sqrt(variance + epsilon).
+    pub(super) fn moments<'a>(values: &'a [f32], epsilon: f32) -> (f64, f64) {
+        moments_of(values, epsilon)
+    }
+}
+
+/// They are f64: the reference must not lose the digits that it judges.
+#[inline(always)]
+fn moments_of(values: &[f32], epsilon: f32) -> (f64, f64) {
     let count = values.len() as f64;
-    let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
-    let variance = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count;
+    let mean = sum(values, f64::from) / count;
+    let variance = sum(values, |value| (f64::from(value) - mean) * (f64::from(value) - mean)) / count;
     (mean, (variance + f64::from(epsilon)).sqrt().recip())
 }

@@ -25,6 +25,7 @@ pub mod qk_norm;
 pub mod rotary;
 pub mod softmax;
 pub mod unit;
+mod vectors;
 mod weights;
 
 pub use executor::Plan;

@@ -1,7 +1,8 @@
 //! Twin of `patchify`: patches of the image times the projection's weights.
 
+use super::matmul::set;
 use super::parallel::{for_each_chunk, with_workspace};
-use super::product::{Cores, Matrix, Target, product};
+use super::product::{Target, product_in_panels};
 use crate::record::{Call, params};
 
 params! {
@@ -31,7 +32,8 @@ params! {
 /// Twin of `patchify`.
 pub fn patchify(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
-    let [pixels, w, bias] = call.reads else { panic!("pixels, w and bias") };
+    let w = call.factor(1);
+    let [pixels, _, bias] = call.reads else { panic!("pixels, w and bias") };
     let [batch, channels, width] = [params.batch, params.channels, params.width].map(|size| size as usize);
     let [image_height, image_width] = [params.image_height, params.image_width].map(|size| size as usize);
     let [patch_height, patch_width] = [params.patch_height, params.patch_width].map(|size| size as usize);
@@ -51,9 +53,7 @@ pub fn patchify(call: Call<'_>) {
                 }
             }
         });
-        let patches = Matrix { data: patches, row_stride: values, column_stride: 1 };
-        let w = Matrix::factor(w, [width, values], call.w_transposed);
-        product([rows, width, values], 1.0, patches, w, Target { data: call.write, row_stride: width, add: false }, Cores::All);
+        let y = Target { data: call.write, row_stride: width };
+        product_in_panels([rows, width, values], patches, w, y, |columns, sums, y| set(y, sums, &bias[columns]));
     });
-    for_each_chunk(call.write, width, |_, row| row.iter_mut().zip(*bias).for_each(|(value, bias)| *value += bias));
 }

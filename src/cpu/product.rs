@@ -1,4 +1,9 @@
-//! Matrix products through the `gemm` crate, behind a safe function.
+//! Matrix products through the `gemm` crate, behind safe functions.
+
+use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
+use crate::panels::{PANEL, Panels};
+use half::slice::HalfFloatSliceExt;
+use std::ops::Range;
 
 /// A matrix over borrowed elements: `data[row · row_stride + column · column_stride]`.
 #[derive(Clone, Copy)]
@@ -8,21 +13,10 @@ pub struct Matrix<'a> {
     pub column_stride: usize,
 }
 
-impl<'a> Matrix<'a> {
-    /// The transpose of the factor w `[n, k]` of a product, which may itself be kept transposed.
-    pub fn factor(w: &'a [f32], [n, k]: [usize; 2], transposed: bool) -> Matrix<'a> {
-        match transposed {
-            true => Matrix { data: w, row_stride: n, column_stride: 1 },
-            false => Matrix { data: w, row_stride: 1, column_stride: k },
-        }
-    }
-}
-
-/// Where a product goes: rows that are `row_stride` apart, written anew or added to.
+/// Where a product goes: rows that are `row_stride` apart.
 pub struct Target<'a> {
     pub data: &'a mut [f32],
     pub row_stride: usize,
-    pub add: bool,
 }
 
 /// Whether a product may use all cores, or is called from a task that has one.
@@ -32,7 +26,7 @@ pub enum Cores {
     One,
 }
 
-/// `y[m, n] = factor · Σ_k a[m, k] · b[k, n]`, or adds it.
+/// `y[m, n] = factor · Σ_k a[m, k] · b[k, n]`.
 pub fn product([m, n, k]: [usize; 3], factor: f32, a: Matrix, b: Matrix, y: Target, cores: Cores) {
     let last = |rows: usize, columns: usize, row_stride: usize, column_stride: usize| (rows - 1) * row_stride + (columns - 1) * column_stride;
     assert!(m > 0 && n > 0 && k > 0, "empty product {m} x {n} x {k}");
@@ -49,7 +43,7 @@ pub fn product([m, n, k]: [usize; 3], factor: f32, a: Matrix, b: Matrix, y: Targ
             y.data.as_mut_ptr(),
             1,
             y.row_stride as isize,
-            y.add,
+            false,
             a.data.as_ptr(),
             a.column_stride as isize,
             a.row_stride as isize,
@@ -63,6 +57,55 @@ pub fn product([m, n, k]: [usize; 3], factor: f32, a: Matrix, b: Matrix, y: Targ
             false,
             parallelism(cores),
         );
+    }
+}
+
+/// Rows that are multiplied by a panel at a time: so few that `gemm` reads the panel as it lies instead of packing it anew.
+pub const ROWS: usize = 48;
+
+/// Tasks for each thread, if there is so much work, so that none waits long for the last.
+pub const TASKS: usize = 4;
+
+/// Computes `x · wᵀ`, x `[M, K]`, w `[N, K]` in panels, panel by panel on all cores. While sums are in the cache, `finish`
+/// is called for each row of them with the numbers of its columns, the sums, and those elements of `y`.
+pub fn product_in_panels([m, n, k]: [usize; 3], x: &[f32], w: Panels, y: Target, finish: impl Fn(Range<usize>, &[f32], &mut [f32]) + Sync) {
+    assert!(n <= y.row_stride && (m - 1) * y.row_stride + n <= y.data.len(), "product {m} x {n} into {} elements", y.data.len());
+    let (row_stride, y) = (y.row_stride, Disjoint::new(y.data));
+    let panels = n.div_ceil(PANEL);
+    let (chunks, groups) = (m.div_ceil(ROWS), (TASKS * threads()).div_ceil(panels));
+    let group = chunks.div_ceil(groups) * ROWS;
+    for_each_number(panels * m.div_ceil(group), |task| {
+        let (number, first) = (task % panels, task / panels * group);
+        let columns = number * PANEL..n.min((number + 1) * PANEL);
+        with_panel(w, number * k * PANEL, k * PANEL, |panel| {
+            let mut sums = [0.0; ROWS * PANEL];
+            for top in (first..m.min(first + group)).step_by(ROWS) {
+                let rows = ROWS.min(m - top);
+                let x = Matrix { data: &x[top * k..], row_stride: k, column_stride: 1 };
+                let w = Matrix { data: panel, row_stride: PANEL, column_stride: 1 };
+                product([rows, PANEL, k], 1.0, x, w, Target { data: &mut sums, row_stride: PANEL }, Cores::One);
+                for (row, sums) in (top..).zip(sums.chunks(PANEL).take(rows)) {
+                    // SAFETY: no other task has elements of these columns in these rows.
+                    let y = unsafe { y.stretch(row * row_stride + columns.start, columns.len()) };
+                    finish(columns.clone(), &sums[..columns.len()], y);
+                }
+            }
+        });
+    });
+}
+
+/// Lends a panel as f32.
+fn with_panel(w: Panels, offset: usize, len: usize, work: impl FnOnce(&[f32])) {
+    match w.part(offset, len) {
+        Panels::F32(panel) => work(panel),
+        Panels::F16(panel) => with_workspace(len, |wide| {
+            panel.convert_to_f32_slice(wide);
+            work(wide);
+        }),
+        Panels::Bf16(panel) => with_workspace(len, |wide| {
+            panel.convert_to_f32_slice(wide);
+            work(wide);
+        }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::exponential::exp;
 use super::parallel::for_each_chunk;
+use super::vectors::{largest, sum, vectorised};
 use crate::record::{Call, params};
 
 params! {
@@ -21,14 +22,23 @@ pub fn softmax(call: Call<'_>) {
     let width = params.width as usize;
     for_each_chunk(call.write, width, |row, y| {
         y.copy_from_slice(&x[row * width..][..width]);
-        normalise(y);
+        normalise(y, width, width);
     });
 }
 
-/// Replaces a row of scores by its softmax.
-pub(super) fn normalise(row: &mut [f32]) {
-    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    row.iter_mut().for_each(|value| *value = exp(*value - largest));
-    let total: f32 = row.iter().sum();
-    row.iter_mut().for_each(|value| *value /= total);
+vectorised! {
+    /// Replaces the first `width` scores of each row of `stride` by their softmax.
+    pub(super) fn normalise<'a>(rows: &'a mut [f32], stride: usize, width: usize) -> () {
+        for row in rows.chunks_mut(stride) {
+            let row = &mut row[..width];
+            let largest = largest(row);
+            for value in row.iter_mut() {
+                *value = exp(*value - largest);
+            }
+            let factor = sum(row, |value| value).recip();
+            for value in row {
+                *value *= factor;
+            }
+        }
+    }
 }

@@ -85,7 +85,6 @@ fn capabilities(adapter: &wgpu::Adapter, kind: AdapterKind) -> Capabilities {
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         subgroup: if fixed { info.subgroup_max_size } else { 0 },
         software: kind == AdapterKind::Software,
-        panels: true,
     }
 }
 

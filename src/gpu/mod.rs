@@ -9,4 +9,4 @@ mod weight_buffers;
 pub use context::{AdapterKind, AdapterSummary, Gpu, adapters};
 pub use plan::Plan;
 pub use shader::specialise;
-pub use weight_buffers::{WeightBuffers, in_panels};
+pub use weight_buffers::WeightBuffers;

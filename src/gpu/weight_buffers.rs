@@ -1,8 +1,8 @@
 //! A checkpoint's tensors in the device's memory.
 
 use super::context::Gpu;
-use crate::capabilities::PANEL;
 use crate::error::Result;
+use crate::panels;
 use crate::tensor::Tensor;
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ impl WeightBuffers {
         for (name, tensor) in weights {
             let values = tensor.finite_values(&name)?;
             let values = match tensor.shape() {
-                &[n, k] if is_factor(&name) => Cow::Owned(in_panels(&values, [n, k])),
+                &[n, k] if is_factor(&name) => Cow::Owned(panels::pack(&values, [n, k], |value| value)),
                 _ => values,
             };
             let bytes: &[u8] = bytemuck::cast_slice(&values);
@@ -66,33 +66,5 @@ impl WeightBuffers {
     /// These, and then those; the memory is shared.
     pub fn joined(&self, others: &WeightBuffers) -> WeightBuffers {
         WeightBuffers { buffers: self.buffers.iter().chain(&others.buffers).cloned().collect() }
-    }
-}
-
-/// The factor w `[N, K]` as shaders read it: `[ceil(N / 64), K, 64]`, panels of 64 columns of wᵀ, zeros behind the last column.
-pub fn in_panels(w: &[f32], [n, k]: [usize; 2]) -> Vec<f32> {
-    let mut panels = vec![0.0; n.next_multiple_of(PANEL) * k];
-    for (panel, rows) in panels.chunks_mut(k * PANEL).zip(w.chunks(k * PANEL)) {
-        for (column, row) in rows.chunks(k).enumerate() {
-            panel[column..].iter_mut().step_by(PANEL).zip(row).for_each(|(to, from)| *to = *from);
-        }
-    }
-    panels
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn panels_hold_every_element_and_zeros() {
-        let (n, k) = (70, 3);
-        let w: Vec<f32> = (1..=n * k).map(|value| value as f32).collect();
-        let panels = in_panels(&w, [n, k]);
-        assert_eq!(panels.len(), 2 * k * PANEL);
-        for (i, value) in panels.iter().enumerate() {
-            let (row, column) = (i / PANEL % k, i / (k * PANEL) * PANEL + i % PANEL);
-            assert_eq!(*value, if column < n { w[column * k + row] } else { 0.0 });
-        }
     }
 }

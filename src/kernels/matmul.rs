@@ -1,8 +1,9 @@
 use super::{rows, size};
-use crate::capabilities::{Capabilities, Needs, PANEL};
+use crate::capabilities::{Capabilities, Needs};
 use crate::config::Activation;
 use crate::cpu::matmul::{self as twin, Params};
 use crate::error::Result;
+use crate::panels::{self, PANEL};
 use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, View, read, write};
 
 pub static MATMUL: Kernel = kernel("matmul", include_str!("../../shaders/matmul.wgsl"), Needs::NOTHING);
@@ -61,7 +62,7 @@ impl Epilogue {
     }
 }
 
-/// Records a product in the way that suits the device: x `[.., K]`, w `[N, K]` as [`Recording::factor_shape`] lays it out,
+/// Records a product in the way that suits the device: x `[.., K]`, w `[N, K]` in [`panels`],
 /// bias `[N]`, y `[.., N]`. A weight larger than one binding may be is read in bands of rows, a dispatch each.
 ///
 /// # Errors
@@ -79,14 +80,12 @@ pub fn matmul_by(rung: &MatmulRung, recording: &mut Recording, label: String, x:
     let (m, k) = rows(recording.shape(x));
     let (m_out, n) = rows(recording.shape(y));
     assert_eq!(m, m_out, "{label}: rows of x and y");
-    assert_eq!(recording.shape(w), recording.factor_shape([n, k]), "{label}: w");
+    assert_eq!(recording.shape(w), panels::shape([n, k]), "{label}: w");
     assert_eq!(recording.shape(bias), [n], "{label}: bias");
     // Where nothing is scaled the binding is not read.
     let scale = if let Epilogue::ScaledResidual(scale) = epilogue { scale } else { bias };
     assert_eq!(recording.shape(scale), [n], "{label}: scale");
-    let capabilities = *recording.capabilities();
-    let stored = |rows: usize| if capabilities.panels { rows.next_multiple_of(PANEL) } else { rows };
-    let band = band_rows(stored(n), k, capabilities.binding_bytes);
+    let band = band_rows(n.next_multiple_of(PANEL), k, recording.capabilities().binding_bytes);
     let [tile_rows, tile_columns] = rung.tile;
     for first in (0..n).step_by(band) {
         let count = band.min(n - first);
@@ -97,7 +96,7 @@ pub fn matmul_by(rung: &MatmulRung, recording: &mut Recording, label: String, x:
             params: bytemuck::bytes_of(&Params { m: size(m), n: size(count), k: size(k), stride: size(n), first: size(first) }).to_vec(),
             views: vec![
                 recording.all(x),
-                View { buf: w, offset: first * k, len: stored(count) * k },
+                View { buf: w, offset: first * k, len: count.next_multiple_of(PANEL) * k },
                 columns(bias),
                 columns(scale),
                 recording.all(y),

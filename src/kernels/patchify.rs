@@ -2,6 +2,7 @@ use super::size;
 use crate::capabilities::Needs;
 use crate::cpu::patchify::{self as twin, Params};
 use crate::error::Result;
+use crate::panels;
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
 
 pub static PATCHIFY: Kernel = Kernel {
@@ -15,7 +16,7 @@ pub static PATCHIFY: Kernel = Kernel {
 
 /// Records the projection of the flattened patches (Dosovitskiy et al. 2021, equation 1): pixels
 /// `[B, channels, height, width]`, w
-/// `[C, channels · patch height · patch width]` as [`Recording::factor_shape`] lays it out, bias `[C]`, y `[B, P, C]`, P = the
+/// `[C, channels · patch height · patch width]` in [`panels`], bias `[C]`, y `[B, P, C]`, P = the
 /// patches of the grid. Pixels at the lower and right edge that the grid does not cover are ignored, as a strided
 /// convolution does; where it reaches beyond the image there are zeros. The flattening happens while the pixels are loaded; no matrix of patches is stored.
 ///
@@ -33,7 +34,7 @@ pub fn patchify(
     let &[batch, channels, height, image_width] = recording.shape(pixels) else { panic!("{label}: pixels are [B, channels, height, width]") };
     let &[_, patches, width] = recording.shape(y) else { panic!("{label}: y is [B, P, C]") };
     assert_eq!(recording.shape(y), [batch, grid[0] * grid[1], width], "{label}: y");
-    assert_eq!(recording.shape(w), recording.factor_shape([width, channels * patch[0] * patch[1]]), "{label}: w");
+    assert_eq!(recording.shape(w), panels::shape([width, channels * patch[0] * patch[1]]), "{label}: w");
     assert_eq!(recording.shape(bias), [width], "{label}: bias");
     let params = Params {
         batch: size(batch),

@@ -11,6 +11,7 @@ use crate::checkpoint::{Block, Linear, WeightInfo, Weights};
 use crate::config::{Config, Input, NormOrder, Patches, Pooling, Reads, Size};
 use crate::error::{Error, Result};
 use crate::kernels::{self, Epilogue};
+use crate::panels;
 use crate::record::{Buf, Recording};
 
 /// What a recording is for.
@@ -74,7 +75,7 @@ pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, r
     let mut recording = Recording::new(capabilities);
     let factors = weights.factors();
     let weights = weights.clone().try_map_all(|weight| match weight.shape.as_slice() {
-        &[n, k] if factors.contains(&weight.name) => recording.factor(weight.name, [n, k]),
+        &[n, k] if factors.contains(&weight.name) => recording.weight(weight.name, &panels::shape([n, k])),
         shape => recording.weight(weight.name, shape),
     })?;
     let tables = tables.record(&mut recording)?;

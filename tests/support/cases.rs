@@ -6,8 +6,8 @@ use super::replay::poison;
 use super::rng::Rng;
 use vitraux::capabilities::Capabilities;
 use vitraux::config::Activation;
-use vitraux::gpu::in_panels;
 use vitraux::kernels::{self, ALL, After, AttentionRung, Epilogue, MATMUL_RUNGS, MatmulRung};
+use vitraux::panels;
 use vitraux::record::{Buf, Recording};
 
 type Record = Box<dyn Fn(&mut Recording, &[Buf], Buf) -> vitraux::Result<()>>;
@@ -54,7 +54,7 @@ impl Case {
     pub fn recording(&self, capabilities: Capabilities) -> vitraux::Result<Recording> {
         let mut recording = Recording::new(capabilities);
         let input = |(i, (shape, fill)): (usize, &(Vec<usize>, Fill))| match (fill, shape.as_slice()) {
-            (Factor(_), &[n, k]) => recording.input(format!("input{i}"), &recording.factor_shape([n, k])),
+            (Factor(_), &[n, k]) => recording.input(format!("input{i}"), &panels::shape([n, k])),
             _ => recording.input(format!("input{i}"), shape),
         };
         let inputs = self.inputs.iter().enumerate().map(input);
@@ -82,11 +82,11 @@ impl Case {
         kernel.unwrap_or_else(|| panic!("{} is not in ALL", self.kernel)).needs.met_by(capabilities)
     }
 
-    /// The inputs' values as a device reads them.
-    pub fn laid_out(&self, mut values: Vec<Vec<f32>>, capabilities: &Capabilities) -> Vec<Vec<f32>> {
+    /// The inputs' values as devices read them.
+    pub fn laid_out(&self, mut values: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
         for ((shape, fill), values) in self.inputs.iter().zip(&mut values) {
-            if let (Factor(_), &[n, k], true) = (fill, shape.as_slice(), capabilities.panels) {
-                *values = in_panels(values, [n, k]);
+            if let (Factor(_), &[n, k]) = (fill, shape.as_slice()) {
+                *values = panels::pack(values, [n, k], |value| value);
             }
         }
         values

@@ -1,0 +1,69 @@
+//! Loops that become vector instructions, as wide as this processor has them.
+
+/// Partial sums of a reduction: more than the widest vector holds, so that additions need not wait for each other.
+const LANES: usize = 32;
+
+/// Declares a function that is compiled for each set of vector instructions, and runs in the best that this processor has.
+/// All that its loops call must be `#[inline(always)]`: what is not inlined stays with the instructions that every processor has.
+macro_rules! vectorised {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident<'a>($($argument:ident: $kind:ty),*) -> $result:ty $body:block) => {
+        $(#[$meta])*
+        $vis fn $name<'a>($($argument: $kind),*) -> $result {
+            struct Work<'a> { $($argument: $kind),* }
+
+            impl<'a> pulp::WithSimd for Work<'a> {
+                type Output = $result;
+
+                #[inline(always)]
+                fn with_simd<S: pulp::Simd>(self, _: S) -> $result {
+                    let Work { $($argument),* } = self;
+                    $body
+                }
+            }
+
+            pulp::Arch::new().dispatch(Work { $($argument),* })
+        }
+    };
+}
+pub(super) use vectorised;
+
+/// The sum of `term` over some values.
+#[inline(always)]
+pub fn sum<T: Copy + Default + std::iter::Sum + std::ops::AddAssign>(values: &[f32], term: impl Fn(f32) -> T) -> T {
+    let mut sums = [T::default(); LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest: T = chunks.remainder().iter().map(|&value| term(value)).sum();
+    for chunk in chunks {
+        sums.iter_mut().zip(chunk).for_each(|(sum, &value)| *sum += term(value));
+    }
+    let mut total = rest;
+    sums.into_iter().for_each(|sum| total += sum);
+    total
+}
+
+/// The largest of some values, negative infinity if there is none.
+#[inline(always)]
+pub fn largest(values: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, larger);
+    for chunk in chunks {
+        largest.iter_mut().zip(chunk).for_each(|(largest, &value)| *largest = larger(*largest, value));
+    }
+    largest.into_iter().fold(rest, larger)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reductions_take_every_value() {
+        for count in [0, 1, 31, 32, 33, 100] {
+            let values: Vec<f32> = (0..count).map(|i| (i * 37 % 101) as f32).collect();
+            assert_eq!(sum(&values, f64::from), values.iter().map(|&value| f64::from(value)).sum::<f64>());
+            assert_eq!(largest(&values), values.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+        }
+    }
+}
