@@ -28,14 +28,20 @@ impl Capabilities {
 pub struct Needs {
     /// Invocations that each subgroup must have; 0 if that does not matter.
     pub subgroup: u32,
+    /// Whether it is only for devices where a processor does a GPU's work.
+    pub software: bool,
 }
 
 impl Needs {
     /// Nothing.
-    pub const NOTHING: Needs = Needs { subgroup: 0 };
+    pub const NOTHING: Needs = Needs { subgroup: 0, software: false };
+
+    /// Of kernels that are made for llvmpipe: an access of memory is a loop over the lanes there, and a branch is executed
+    /// under masks, so they load each number once and hand it round.
+    pub const LLVMPIPE: Needs = Needs { subgroup: 8, software: true };
 
     /// Whether a device has it.
     pub fn met_by(&self, capabilities: &Capabilities) -> bool {
-        self.subgroup == 0 || self.subgroup == capabilities.subgroup
+        (self.subgroup == 0 || self.subgroup == capabilities.subgroup) && (!self.software || capabilities.software)
     }
 }

@@ -235,6 +235,7 @@ pub struct Timing {
 #[derive(Clone, Debug)]
 pub struct Recording {
     capabilities: Capabilities,
+    preferred: Option<&'static str>,
     buffers: Vec<BufferInfo>,
     commands: Vec<Command>,
     outputs: Vec<Output>,
@@ -243,7 +244,23 @@ pub struct Recording {
 impl Recording {
     /// An empty recording for a device that can do this.
     pub fn new(capabilities: Capabilities) -> Recording {
-        Recording { capabilities, buffers: Vec::new(), commands: Vec::new(), outputs: Vec::new() }
+        Recording { capabilities, preferred: None, buffers: Vec::new(), commands: Vec::new(), outputs: Vec::new() }
+    }
+
+    /// From now on takes the kernel of this name wherever it computes what is asked for and the device can run it: for tests
+    /// and measurements.
+    pub fn prefer(&mut self, kernel: &'static str) {
+        self.preferred = Some(kernel);
+    }
+
+    /// Which of several kernels that compute the same to take: the preferred one, else the first that the device can run.
+    ///
+    /// # Panics
+    /// If it can run none.
+    pub(crate) fn choose(&self, kernels: &[&'static Kernel]) -> usize {
+        let able = |kernel: &&&'static Kernel| kernel.needs.met_by(&self.capabilities);
+        let preferred = kernels.iter().position(|kernel| able(&kernel) && self.preferred == Some(kernel.name));
+        preferred.or_else(|| kernels.iter().position(|kernel| able(&kernel))).expect("one kernel runs everywhere")
     }
 
     /// What the device can do.

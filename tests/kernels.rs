@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vitraux::capabilities::Capabilities;
 use vitraux::gpu::Gpu;
 use vitraux::kernels::ALL;
-use vitraux::record::Recording;
+use vitraux::record::{Command, Recording};
 
 /// What a device with these capabilities gives for a case; it says so if the device cannot run it.
 fn result(case: &Case, capabilities: &Capabilities, run: impl Fn(&Recording, &[&[f32]]) -> Vec<f32>) -> Option<(Vec<Vec<f32>>, Vec<f32>)> {
@@ -18,12 +18,14 @@ fn result(case: &Case, capabilities: &Capabilities, run: impl Fn(&Recording, &[&
     let laid_out = case.laid_out(values.clone());
     let inputs: Vec<&[f32]> = laid_out.iter().map(Vec::as_slice).collect();
     let recording = case.recording(*capabilities).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+    let runs_it = |command: &Command| matches!(command, Command::Dispatch(dispatch) if dispatch.kernel.name == case.kernel);
+    assert!(recording.commands().iter().any(runs_it), "{}: does not run {}", case.name, case.kernel);
     Some((values, run(&recording, &inputs)))
 }
 
 /// The CPU's result, whatever the kernel needs: all rungs have the same twin.
 fn on_cpu(case: &Case) -> (Vec<Vec<f32>>, Vec<f32>) {
-    let anything = Capabilities { subgroup: 8, ..Capabilities::CPU };
+    let anything = Capabilities { subgroup: 8, software: true, ..Capabilities::CPU };
     result(case, &anything, |recording, inputs| replay::on_cpu(recording, inputs).remove(0)).expect("the CPU runs everything")
 }
 

@@ -10,7 +10,9 @@ const COMMON: &[(&str, &str)] = &[
     ("matmul_call", include_str!("../../shaders/common/matmul_call.wgsl")),
     ("matmul_tile", include_str!("../../shaders/common/matmul_tile.wgsl")),
     ("panel", include_str!("../../shaders/common/panel.wgsl")),
+    ("patchify_call", include_str!("../../shaders/common/patchify_call.wgsl")),
     ("reduce", include_str!("../../shaders/common/reduce.wgsl")),
+    ("subgroup_tile", include_str!("../../shaders/common/subgroup_tile.wgsl")),
 ];
 
 /// Replaces each `#import` line by the piece it names, then the value of each constant in `spec`.

@@ -1,5 +1,5 @@
-use super::{rows, size};
-use crate::capabilities::{Capabilities, Needs};
+use super::size;
+use crate::capabilities::Needs;
 use crate::cpu::attention::{self as twin, Params};
 use crate::error::{Error, Result};
 use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
@@ -27,32 +27,9 @@ pub static ATTENTION_SUBGROUP: Kernel = Kernel {
     wgsl: include_str!("../../shaders/attention_subgroup.wgsl"),
     params: Params::FIELDS,
     bindings: &[read(1, "qkv"), write(2, "y")],
-    needs: Needs { subgroup: 8 },
+    needs: Needs::LLVMPIPE,
     twin: twin::attention,
 };
-
-/// A way to compute attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttentionRung {
-    /// Keys and values in tiles through workgroup memory.
-    Tiled,
-    /// Keys and values handed round by subgroups of 8.
-    Subgroup,
-}
-
-impl AttentionRung {
-    /// The way that is fastest on a device, of those that can do it, as far as it was measured (benches/results).
-    fn fastest(capabilities: &Capabilities, head: usize, masked: bool) -> AttentionRung {
-        let subgroup = ATTENTION_SUBGROUP.needs.met_by(capabilities) && AttentionRung::Subgroup.takes(head, masked);
-        // As for products: to a processor workgroup memory is a detour.
-        if capabilities.software && subgroup { AttentionRung::Subgroup } else { AttentionRung::Tiled }
-    }
-
-    /// Whether it is made for heads of this width, with or without a mask.
-    pub fn takes(self, head: usize, masked: bool) -> bool {
-        self == AttentionRung::Tiled || head.is_multiple_of(4) && head <= 128 && !masked
-    }
-}
 
 /// Records multi-head attention (Vaswani et al. 2017, section 3.2) in the way that suits the device, from packed queries, keys and
 /// values: qkv `[B, N, 3·C]`, y `[B, queries, C]`, C = heads · D, for as many of the first tokens as y has rows. With a
@@ -61,38 +38,31 @@ impl AttentionRung {
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
 pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usize, mask: Option<Buf>, y: Buf) -> Result<()> {
-    let head = rows(recording.shape(y)).1 / heads;
-    let rung = AttentionRung::fastest(recording.capabilities(), head, mask.is_some());
-    attention_by(rung, recording, label, qkv, heads, mask, y)
-}
-
-/// [`attention`] in a given way, for tests and measurements.
-///
-/// # Errors
-/// As [`attention`].
-pub fn attention_by(rung: AttentionRung, recording: &mut Recording, label: String, qkv: Buf, heads: usize, mask: Option<Buf>, y: Buf) -> Result<()> {
     let &[batch, queries, width] = recording.shape(y) else { panic!("{label}: y is [B, queries, C]") };
     let tokens = recording.shape(qkv)[1];
     assert_eq!(recording.shape(qkv), [batch, tokens, 3 * width], "{label}: qkv");
     assert!(queries <= tokens, "{label}: {queries} queries of {tokens} tokens");
     assert_eq!(width % heads, 0, "{label}: {heads} heads of {width}");
     let head = width / heads;
-    assert!(rung.takes(head, mask.is_some()), "{label}: {rung:?} does not take heads of width {head}, mask {mask:?}");
     if let Some(mask) = mask {
         assert_eq!(recording.shape(mask), [batch, tokens], "{label}: mask");
     }
-    let (kernel, spec, tile) = match rung {
-        AttentionRung::Subgroup => (&ATTENTION_SUBGROUP, vec![("HEAD", size(head))], 40),
-        AttentionRung::Tiled => {
-            let keys = tile_keys(head, recording.capabilities().workgroup_bytes).ok_or_else(|| {
-                Error::Limit(format!(
-                    "{label}: heads of width {head} need {} bytes of workgroup memory, this device has {}; use --device cpu",
-                    key_bytes(head),
-                    recording.capabilities().workgroup_bytes
-                ))
-            })?;
-            (if mask.is_some() { &ATTENTION_MASKED } else { &ATTENTION }, vec![("HEAD", size(head)), ("KEYS", keys)], 64)
-        }
+    let mut ladder = vec![if mask.is_some() { &ATTENTION_MASKED } else { &ATTENTION }];
+    if mask.is_none() && head.is_multiple_of(4) && head <= 128 {
+        ladder.insert(0, &ATTENTION_SUBGROUP);
+    }
+    let kernel = ladder[recording.choose(&ladder)];
+    let (spec, tile) = if std::ptr::eq(kernel, &ATTENTION_SUBGROUP) {
+        (vec![("HEAD", size(head))], 40)
+    } else {
+        let keys = tile_keys(head, recording.capabilities().workgroup_bytes).ok_or_else(|| {
+            Error::Limit(format!(
+                "{label}: heads of width {head} need {} bytes of workgroup memory, this device has {}; use --device cpu",
+                key_bytes(head),
+                recording.capabilities().workgroup_bytes
+            ))
+        })?;
+        (vec![("HEAD", size(head)), ("KEYS", keys)], 64)
     };
     let params = Params { tokens: size(tokens), queries: size(queries), heads: size(heads), scale: (head as f32).sqrt().recip() };
     recording.dispatch(Dispatch {

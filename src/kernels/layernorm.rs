@@ -13,6 +13,9 @@ pub static LAYERNORM: Kernel = Kernel {
     twin: twin::layernorm,
 };
 
+pub static LAYERNORM_SUBGROUP: Kernel =
+    Kernel { name: "layernorm_subgroup", wgsl: include_str!("../../shaders/layernorm_subgroup.wgsl"), needs: Needs::LLVMPIPE, ..LAYERNORM };
+
 /// Records LayerNorm over the last axis: x and y `[.., C]`, weight and bias `[C]` (Ba, Kiros and Hinton 2016).
 ///
 /// # Errors
@@ -21,8 +24,9 @@ pub fn layernorm(recording: &mut Recording, label: String, x: Buf, [weight, bias
     let (count, width) = rows(recording.shape(x));
     assert_eq!(recording.shape(x), recording.shape(y), "{label}: x and y");
     assert_eq!([recording.shape(weight), recording.shape(bias)], [[width]; 2], "{label}: weight and bias");
+    let ladder = if width.is_multiple_of(4) { &[&LAYERNORM_SUBGROUP, &LAYERNORM][..] } else { &[&LAYERNORM] };
     recording.dispatch(Dispatch {
-        kernel: &LAYERNORM,
+        kernel: ladder[recording.choose(ladder)],
         spec: Spec::default(),
         params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width), epsilon }).to_vec(),
         views: [x, weight, bias, y].map(|buf| recording.all(buf)).to_vec(),

@@ -1,5 +1,5 @@
 use super::{rows, size};
-use crate::capabilities::{Capabilities, Needs};
+use crate::capabilities::Needs;
 use crate::config::Activation;
 use crate::cpu::matmul::{self as twin, Params};
 use crate::error::Result;
@@ -7,7 +7,7 @@ use crate::panels::{self, PANEL};
 use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, View, read, write};
 
 pub static MATMUL: Kernel = kernel("matmul", include_str!("../../shaders/matmul.wgsl"), Needs::NOTHING);
-pub static MATMUL_SUBGROUP: Kernel = kernel("matmul_subgroup", include_str!("../../shaders/matmul_subgroup.wgsl"), Needs { subgroup: 8 });
+pub static MATMUL_SUBGROUP: Kernel = kernel("matmul_subgroup", include_str!("../../shaders/matmul_subgroup.wgsl"), Needs::LLVMPIPE);
 pub static MATMUL_NAIVE: Kernel = kernel("matmul_naive", include_str!("../../shaders/matmul_naive.wgsl"), Needs::NOTHING);
 
 const fn kernel(name: &'static str, wgsl: &'static str, needs: Needs) -> Kernel {
@@ -15,26 +15,9 @@ const fn kernel(name: &'static str, wgsl: &'static str, needs: Needs) -> Kernel 
     Kernel { name, wgsl, params: Params::FIELDS, bindings: BINDINGS, needs, twin: twin::matmul }
 }
 
-/// A way to compute products.
-#[derive(Debug)]
-pub struct MatmulRung {
-    /// Its kernel.
-    pub kernel: &'static Kernel,
-    /// Rows and columns of y that a workgroup computes.
-    tile: [usize; 2],
-}
-
-/// Every way to compute products; all give the same but for rounding.
-pub static MATMUL_RUNGS: [MatmulRung; 3] = [TILED, SUBGROUP, NAIVE];
-const TILED: MatmulRung = MatmulRung { kernel: &MATMUL, tile: [64, 64] };
-const SUBGROUP: MatmulRung = MatmulRung { kernel: &MATMUL_SUBGROUP, tile: [40, 64] };
-const NAIVE: MatmulRung = MatmulRung { kernel: &MATMUL_NAIVE, tile: [1, 64] };
-
-/// The way that is fastest on a device, as far as it was measured (benches/results).
-fn fastest(capabilities: &Capabilities) -> &'static MatmulRung {
-    // Workgroup memory is memory like any other to a processor, and each access a loop over the lanes.
-    if capabilities.software && SUBGROUP.kernel.needs.met_by(capabilities) { &SUBGROUP } else { &TILED }
-}
+/// The ways to compute products, the best first of those that a device can run, as far as it was measured
+/// (benches/results), with the rows and columns of y that a workgroup computes.
+const LADDER: [(&Kernel, [usize; 2]); 3] = [(&MATMUL_SUBGROUP, [40, 64]), (&MATMUL, [64, 64]), (&MATMUL_NAIVE, [1, 64])];
 
 /// What becomes of a product.
 #[derive(Clone, Copy, Debug)]
@@ -62,21 +45,12 @@ impl Epilogue {
     }
 }
 
-/// Records a product in the way that suits the device: x `[.., K]`, w `[N, K]` in [`panels`],
-/// bias `[N]`, y `[.., N]`. A weight larger than one binding may be is read in bands of rows, a dispatch each.
+/// Records a product in the way that suits the device: x `[.., K]`, w `[N, K]` in [`panels`], bias `[N]`, y `[.., N]`. A weight
+/// larger than one binding may be is read in bands of rows, a dispatch each.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
-pub fn matmul(recording: &mut Recording, label: String, x: Buf, pair: [Buf; 2], epilogue: Epilogue, y: Buf) -> Result<()> {
-    let rung = fastest(recording.capabilities());
-    matmul_by(rung, recording, label, x, pair, epilogue, y)
-}
-
-/// [`matmul`] in a given way, for tests and measurements.
-///
-/// # Errors
-/// As [`matmul`].
-pub fn matmul_by(rung: &MatmulRung, recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf; 2], epilogue: Epilogue, y: Buf) -> Result<()> {
+pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf; 2], epilogue: Epilogue, y: Buf) -> Result<()> {
     let (m, k) = rows(recording.shape(x));
     let (m_out, n) = rows(recording.shape(y));
     assert_eq!(m, m_out, "{label}: rows of x and y");
@@ -86,12 +60,12 @@ pub fn matmul_by(rung: &MatmulRung, recording: &mut Recording, label: String, x:
     let scale = if let Epilogue::ScaledResidual(scale) = epilogue { scale } else { bias };
     assert_eq!(recording.shape(scale), [n], "{label}: scale");
     let band = band_rows(n.next_multiple_of(PANEL), k, recording.capabilities().binding_bytes);
-    let [tile_rows, tile_columns] = rung.tile;
+    let (kernel, [tile_rows, tile_columns]) = LADDER[recording.choose(&LADDER.map(|(kernel, _)| kernel))];
     for first in (0..n).step_by(band) {
         let count = band.min(n - first);
         let columns = |buf| View { buf, offset: first, len: count };
         recording.dispatch(Dispatch {
-            kernel: rung.kernel,
+            kernel,
             spec: epilogue.spec(),
             params: bytemuck::bytes_of(&Params { m: size(m), n: size(count), k: size(k), stride: size(n), first: size(first) }).to_vec(),
             views: vec![
@@ -128,10 +102,17 @@ mod tests {
     }
 
     #[test]
-    fn software_with_subgroups_of_8_takes_them() {
+    fn llvmpipe_takes_its_own_rung() {
+        use crate::capabilities::Capabilities;
         let llvmpipe = Capabilities { software: true, subgroup: 8, ..Capabilities::CPU };
-        assert_eq!(fastest(&llvmpipe).kernel.name, "matmul_subgroup");
-        assert_eq!(fastest(&Capabilities { software: false, ..llvmpipe }).kernel.name, "matmul");
-        assert_eq!(fastest(&Capabilities { subgroup: 16, ..llvmpipe }).kernel.name, "matmul");
+        let chosen = |capabilities, preferred: Option<&'static str>| {
+            let mut recording = Recording::new(capabilities);
+            preferred.into_iter().for_each(|kernel| recording.prefer(kernel));
+            LADDER[recording.choose(&LADDER.map(|(kernel, _)| kernel))].0.name
+        };
+        assert_eq!(chosen(llvmpipe, None), "matmul_subgroup");
+        assert_eq!(chosen(llvmpipe, Some("matmul_naive")), "matmul_naive");
+        assert_eq!(chosen(Capabilities { software: false, ..llvmpipe }, None), "matmul");
+        assert_eq!(chosen(Capabilities { subgroup: 16, ..llvmpipe }, Some("matmul_subgroup")), "matmul");
     }
 }

@@ -21,7 +21,7 @@ mod softmax;
 mod unit;
 mod window;
 
-pub use attention::{AttentionRung, attention, attention_by};
+pub use attention::attention;
 pub use attention_naive::{attention_naive_probabilities, attention_naive_values};
 pub use attention_pool::attention_pool;
 pub use average::average;
@@ -30,7 +30,7 @@ pub use embed::embed;
 pub use gate::gate;
 pub use groupnorm::{After, groupnorm};
 pub use layernorm::layernorm;
-pub use matmul::{Epilogue, MATMUL_RUNGS, MatmulRung, matmul, matmul_by};
+pub use matmul::{Epilogue, matmul};
 pub use max_pool::max_pool;
 pub use patchify::patchify;
 pub use pool::pool;
@@ -49,8 +49,10 @@ pub static ALL: &[&Kernel] = &[
     &groupnorm::GROUPNORM_RESIDUAL_RELU,
     &max_pool::MAX_POOL,
     &patchify::PATCHIFY,
+    &patchify::PATCHIFY_SUBGROUP,
     &embed::EMBED,
     &layernorm::LAYERNORM,
+    &layernorm::LAYERNORM_SUBGROUP,
     &matmul::MATMUL,
     &matmul::MATMUL_SUBGROUP,
     &matmul::MATMUL_NAIVE,

@@ -14,6 +14,9 @@ pub static PATCHIFY: Kernel = Kernel {
     twin: twin::patchify,
 };
 
+pub static PATCHIFY_SUBGROUP: Kernel =
+    Kernel { name: "patchify_subgroup", wgsl: include_str!("../../shaders/patchify_subgroup.wgsl"), needs: Needs::LLVMPIPE, ..PATCHIFY };
+
 /// Records the projection of the flattened patches (Dosovitskiy et al. 2021, equation 1): pixels
 /// `[B, channels, height, width]`, w
 /// `[C, channels · patch height · patch width]` in [`panels`], bias `[C]`, y `[B, P, C]`, P = the
@@ -47,12 +50,16 @@ pub fn patchify(
         patch_width: size(patch[1]),
         width: size(width),
     };
+    let is_inside = grid[0] * patch[0] <= height && grid[1] * patch[1] <= image_width;
+    let ladder = if is_inside { &[&PATCHIFY_SUBGROUP, &PATCHIFY][..] } else { &[&PATCHIFY] };
+    let kernel = ladder[recording.choose(ladder)];
+    let tile_rows = if std::ptr::eq(kernel, &PATCHIFY_SUBGROUP) { 40 } else { 64 };
     recording.dispatch(Dispatch {
-        kernel: &PATCHIFY,
+        kernel,
         spec: Spec::default(),
         params: bytemuck::bytes_of(&params).to_vec(),
         views: [pixels, w, bias, y].map(|buf| recording.all(buf)).to_vec(),
-        grid: [size(width.div_ceil(64)), size((batch * patches).div_ceil(64)), 1],
+        grid: [size(width.div_ceil(64)), size((batch * patches).div_ceil(tile_rows)), 1],
         label,
     })
 }

@@ -6,7 +6,7 @@ use super::replay::poison;
 use super::rng::Rng;
 use vitraux::capabilities::Capabilities;
 use vitraux::config::Activation;
-use vitraux::kernels::{self, ALL, After, AttentionRung, Epilogue, MATMUL_RUNGS, MatmulRung};
+use vitraux::kernels::{self, ALL, After, Epilogue};
 use vitraux::panels;
 use vitraux::record::{Buf, Recording};
 
@@ -61,6 +61,7 @@ impl Case {
         let inputs = inputs.collect::<vitraux::Result<Vec<_>>>()?;
         let output = recording.scratch("output", &self.output)?;
         poison(&mut recording, output);
+        recording.prefer(self.kernel);
         (self.record)(&mut recording, &inputs, output)?;
         recording.save("output", output);
         Ok(recording)
@@ -120,7 +121,7 @@ pub fn all() -> Vec<Case> {
     for shape in [[1, 1, 1], [64, 64, 16], [65, 63, 17], [128, 64, 32], [5, 130, 3], [197, 192, 768], [1, 1000, 192], [33, 7, 269]] {
         cases.extend(matmuls(shape));
     }
-    cases.extend([
+    for patches in [
         patchify([2, 3, 32, 32], [16, 16], false, 64),
         patchify([1, 3, 35, 35], [7, 7], false, 160),
         patchify([3, 1, 40, 70], [8, 14], false, 65),
@@ -128,7 +129,9 @@ pub fn all() -> Vec<Case> {
         patchify([1, 5, 29, 33], [8, 8], true, 10),
         patchify([2, 2, 17, 9], [4, 6], true, 33),
         patchify([1, 3, 4, 4], [4, 4], false, 1),
-    ]);
+    ] {
+        cases.extend(patches);
+    }
     cases.extend([
         embed(2, 5, 1, 0, 48),
         embed(1, 16, 0, 0, 10),
@@ -138,7 +141,9 @@ pub fn all() -> Vec<Case> {
         embed(2, 7, 5, 7, 12),
         embed(2, 6, 0, 6, 9),
     ]);
-    cases.extend([layernorm(1, 1, 1e-6), layernorm(3, 64, 1e-6), layernorm(70, 65, 1e-12), layernorm(197, 768, 1e-6), layernorm(2, 30, 1e-5)]);
+    for (rows, width, epsilon) in [(1, 1, 1e-6), (3, 64, 1e-6), (70, 65, 1e-12), (197, 768, 1e-6), (2, 30, 1e-5), (9, 36, 1e-2)] {
+        cases.extend(layernorm(rows, width, epsilon));
+    }
     for [batch, tokens, heads, head] in
         [[1, 2, 1, 16], [2, 65, 3, 16], [1, 64, 2, 64], [1, 33, 1, 72], [2, 26, 2, 80], [1, 130, 1, 128], [1, 17, 3, 10], [1, 1, 2, 8]]
     {
@@ -184,10 +189,10 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         cases.extend(matmuls([size(1, 140), size(1, 140), size(1, 140)]));
         let patch = [size(1, 17), size(1, 17)];
         let image = [patch[0] * size(1, 5) + size(0, patch[0] - 1), patch[1] * size(1, 5) + size(0, patch[1] - 1)];
-        cases.push(patchify([size(1, 3), size(1, 5), image[0], image[1]], patch, size(0, 1) == 1, size(1, 140)));
+        cases.extend(patchify([size(1, 3), size(1, 5), image[0], image[1]], patch, size(0, 1) == 1, size(1, 140)));
         let prefix = size(0, 5);
         cases.push(embed(size(1, 3), prefix + size(1, 40), prefix, size(0, prefix), size(1, 90)));
-        cases.push(layernorm(size(1, 90), size(2, 300), 1e-6));
+        cases.extend(layernorm(size(1, 90), size(2, 300), 1e-6));
         let [batch, tokens, heads, head] = [size(1, 3), size(2, 150), size(1, 4), size(1, 130)];
         cases.extend(attention([batch, tokens, heads, head], size(1, tokens), 1.0));
         cases.extend([probabilities(batch, tokens, heads, head), values(batch, tokens, heads, head)]);
@@ -206,18 +211,18 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
     cases
 }
 
-/// One case for each rung and epilogue.
+/// One case for each kernel of products and each epilogue.
 fn matmuls(shape: [usize; 3]) -> Vec<Case> {
     let mut cases = Vec::new();
-    for rung in &MATMUL_RUNGS {
-        cases.push(matmul(rung, shape, "bias", 0, |_| Epilogue::Bias, |sum, _, _| sum));
+    for kernel in ["matmul", "matmul_subgroup", "matmul_naive"] {
+        cases.push(matmul(kernel, shape, "bias", 0, |_| Epilogue::Bias, |sum, _, _| sum));
         for activation in Activation::ALL {
             let finish = move |sum, _, _| reference::activate(activation, sum);
-            cases.push(matmul(rung, shape, &format!("{activation:?}"), 0, move |_| Epilogue::Activation(activation), finish));
+            cases.push(matmul(kernel, shape, &format!("{activation:?}"), 0, move |_| Epilogue::Activation(activation), finish));
         }
-        cases.push(matmul(rung, shape, "residual", 1, |_| Epilogue::Residual, |sum, before, _| before + sum));
+        cases.push(matmul(kernel, shape, "residual", 1, |_| Epilogue::Residual, |sum, before, _| before + sum));
         let scaled = |inputs: &[Buf]| Epilogue::ScaledResidual(inputs[5]);
-        cases.push(matmul(rung, shape, "scaled residual", 2, scaled, |sum, before, scale| before + scale * sum));
+        cases.push(matmul(kernel, shape, "scaled residual", 2, scaled, |sum, before, scale| before + scale * sum));
     }
     cases
 }
@@ -225,7 +230,7 @@ fn matmuls(shape: [usize; 3]) -> Vec<Case> {
 /// A product whose result, for the residual epilogues, begins as another product: inputs 3 and 4 are its
 /// factors of depth 1, and input 5 the scale. `extras` says how much of that the epilogue needs.
 fn matmul(
-    rung: &'static MatmulRung,
+    kernel: &'static str,
     [m, n, k]: [usize; 3],
     what: &str,
     extras: usize,
@@ -241,7 +246,6 @@ fn matmul(
     if extras > 1 {
         inputs.push((vec![n], Within(1.0)));
     }
-    let kernel = rung.kernel.name;
     Case {
         name: format!("{kernel} {what} {m}x{n}x{k}"),
         kernel,
@@ -250,9 +254,9 @@ fn matmul(
         record: Box::new(move |recording, inputs, output| {
             let bias = inputs[2];
             if extras > 0 {
-                kernels::matmul_by(rung, recording, "before".into(), inputs[3], [inputs[4], bias], Epilogue::Bias, output)?;
+                kernels::matmul(recording, "before".into(), inputs[3], [inputs[4], bias], Epilogue::Bias, output)?;
             }
-            kernels::matmul_by(rung, recording, kernel.into(), inputs[0], [inputs[1], bias], epilogue(inputs), output)
+            kernels::matmul(recording, kernel.into(), inputs[0], [inputs[1], bias], epilogue(inputs), output)
         }),
         reference: Box::new(move |inputs| {
             let sums = reference::matmul(&inputs[0], &inputs[1], &inputs[2], [m, n, k]);
@@ -265,14 +269,14 @@ fn matmul(
     }
 }
 
-fn patchify(image: [usize; 4], patch: [usize; 2], pad: bool, width: usize) -> Case {
+fn patchify(image: [usize; 4], patch: [usize; 2], pad: bool, width: usize) -> Vec<Case> {
     let [batch, channels, height, image_width] = image;
     let grid = [(height, patch[0]), (image_width, patch[1])].map(|(size, patch)| if pad { size.div_ceil(patch) } else { size / patch });
     let count = grid[0] * grid[1];
     let values = channels * patch[0] * patch[1];
-    Case {
-        name: format!("patchify {image:?} by {patch:?} to {width}, {grid:?} patches"),
-        kernel: "patchify",
+    let case = |kernel| Case {
+        name: format!("{kernel} {image:?} by {patch:?} to {width}, {grid:?} patches"),
+        kernel,
         inputs: vec![(image.to_vec(), Within(1.0)), (vec![width, values], Factor(1.0)), (vec![width], Within(1.0))],
         output: vec![batch, count, width],
         record: Box::new(move |recording, inputs, output| {
@@ -284,7 +288,9 @@ fn patchify(image: [usize; 4], patch: [usize; 2], pad: bool, width: usize) -> Ca
         }),
         terms: values,
         flops: 2 * (batch * count * width * values) as u64,
-    }
+    };
+    let is_inside = grid[0] * patch[0] <= height && grid[1] * patch[1] <= image_width;
+    std::iter::once("patchify").chain(is_inside.then_some("patchify_subgroup")).map(case).collect()
 }
 
 fn embed(batch: usize, tokens: usize, prefix: usize, skip: usize, width: usize) -> Case {
@@ -314,10 +320,10 @@ fn embed(batch: usize, tokens: usize, prefix: usize, skip: usize, width: usize) 
     }
 }
 
-fn layernorm(rows: usize, width: usize, epsilon: f32) -> Case {
-    Case {
-        name: format!("layernorm {rows}x{width} {epsilon:e}"),
-        kernel: "layernorm",
+fn layernorm(rows: usize, width: usize, epsilon: f32) -> Vec<Case> {
+    let case = |kernel| Case {
+        name: format!("{kernel} {rows}x{width} {epsilon:e}"),
+        kernel,
         inputs: vec![(vec![rows, width], Within(3.0)), (vec![width], Within(1.0)), (vec![width], Within(1.0))],
         output: vec![rows, width],
         record: Box::new(move |recording, inputs, output| {
@@ -326,18 +332,19 @@ fn layernorm(rows: usize, width: usize, epsilon: f32) -> Case {
         reference: Box::new(move |inputs| reference::layernorm(&inputs[0], &inputs[1], &inputs[2], f64::from(epsilon))),
         terms: width,
         flops: 7 * (rows * width) as u64,
-    }
+    };
+    std::iter::once("layernorm").chain(width.is_multiple_of(4).then_some("layernorm_subgroup")).map(case).collect()
 }
 
 /// Attention of the first `queries` tokens of each image, in every way that takes such heads.
 fn attention([batch, tokens, heads, head]: [usize; 4], queries: usize, range: f32) -> Vec<Case> {
     let sizes = [batch, tokens, heads, head];
-    let case = |kernel, rung| Case {
+    let case = |kernel| Case {
         name: format!("{kernel} {sizes:?}, {queries} queries, within {range}"),
         kernel,
         inputs: vec![(vec![batch, tokens, 3 * heads * head], Within(range))],
         output: vec![batch, queries, heads * head],
-        record: Box::new(move |recording, inputs, output| kernels::attention_by(rung, recording, kernel.into(), inputs[0], heads, None, output)),
+        record: Box::new(move |recording, inputs, output| kernels::attention(recording, kernel.into(), inputs[0], heads, None, output)),
         reference: Box::new(move |inputs| {
             let all = reference::weighted_values(&inputs[0], &reference::probabilities(&inputs[0], sizes, &[]), sizes);
             all.chunks(tokens * heads * head).flat_map(|image| &image[..queries * heads * head]).copied().collect()
@@ -346,8 +353,8 @@ fn attention([batch, tokens, heads, head]: [usize; 4], queries: usize, range: f3
         terms: (head as f32 * range.powi(2)) as usize + tokens,
         flops: 4 * (batch * heads * queries * tokens * head) as u64,
     };
-    let rungs = [("attention", AttentionRung::Tiled), ("attention_subgroup", AttentionRung::Subgroup)];
-    rungs.into_iter().filter(|(_, rung)| rung.takes(head, false)).map(|(kernel, rung)| case(kernel, rung)).collect()
+    let taken = head.is_multiple_of(4) && head <= 128;
+    std::iter::once("attention").chain(taken.then_some("attention_subgroup")).map(case).collect()
 }
 
 fn probabilities(batch: usize, tokens: usize, heads: usize, head: usize) -> Case {
