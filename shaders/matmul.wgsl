@@ -1,6 +1,6 @@
 // y[m, n] = epilogue(sum_k x[m, k] * w[n, k] + bias[n]), y a band of columns of a wider matrix.
-// A 64 x 64 tile of y a workgroup, 8 x 8 an invocation, through workgroup memory; f32 sums in order of k.
-// Grid: (ceil(N / 64), ceil(M / 64), 1). Needs 8 KiB of workgroup memory. Twin: cpu/matmul.rs
+// A tile of ROWS x COLUMNS of y a workgroup, 8 x 8 an invocation, through workgroup memory; f32 sums in order of k.
+// Grid: (ceil(N / COLUMNS), ceil(M / ROWS), 1). Needs 4 TILE_K (ROWS + COLUMNS) bytes of workgroup memory. Twin: cpu/matmul.rs
 #import activation
 #import panel
 #import matmul_call
@@ -20,7 +20,7 @@ fn load_w4(n: u32, k: u32) -> vec4<f32> {
     return vec4<f32>();
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(INVOCATIONS)
 fn matmul(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     var sums = multiply(wid, lane, params.k);
     for (var i = 0u; i < 64u; i++) {

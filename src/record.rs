@@ -253,14 +253,23 @@ impl Recording {
         self.preferred = Some(kernel);
     }
 
-    /// Which of several kernels that compute the same to take: the preferred one, else the first that the device can run.
+    /// Which to take of several ways to compute the same, given by name and needs: the preferred one, else the first that the
+    /// device can run.
     ///
     /// # Panics
     /// If it can run none.
-    pub(crate) fn choose(&self, kernels: &[&'static Kernel]) -> usize {
-        let able = |kernel: &&&'static Kernel| kernel.needs.met_by(&self.capabilities);
-        let preferred = kernels.iter().position(|kernel| able(&kernel) && self.preferred == Some(kernel.name));
-        preferred.or_else(|| kernels.iter().position(|kernel| able(&kernel))).expect("one kernel runs everywhere")
+    pub(crate) fn choose(&self, ways: impl Iterator<Item = (&'static str, Needs)>) -> usize {
+        let mut able = ways.enumerate().filter(|(_, (_, needs))| needs.met_by(&self.capabilities));
+        let (first, (name, _)) = able.next().expect("one way runs everywhere");
+        if self.preferred == Some(name) {
+            return first;
+        }
+        able.find(|(_, (name, _))| self.preferred == Some(name)).map_or(first, |(place, _)| place)
+    }
+
+    /// [`Recording::choose`] among kernels.
+    pub(crate) fn choose_kernel(&self, kernels: &[&'static Kernel]) -> &'static Kernel {
+        kernels[self.choose(kernels.iter().map(|kernel| (kernel.name, kernel.needs)))]
     }
 
     /// What the device can do.

@@ -11,9 +11,11 @@ use vitraux::record::{Access, Binding, Field, Kernel, MAX_BINDINGS, Spec};
 /// The specs that recordings make: each activation, and heads of each kind of tile.
 fn specs(kernel: &Kernel) -> Vec<Spec> {
     match kernel.name {
-        "matmul" | "matmul_subgroup" | "matmul_naive" => {
+        "matmul" | "matmul_subgroup" | "matmul_skinny" | "matmul_naive" => {
             let spec = |(epilogue, activation)| Spec(vec![("EPILOGUE", epilogue), ("ACTIVATION", activation)]);
-            [0, 2, 3].map(|epilogue| (epilogue, 0)).into_iter().chain((0..=5).map(|activation| (1, activation))).map(spec).collect()
+            let tile = |rows, columns, k| Spec(vec![("ROWS", rows), ("COLUMNS", columns), ("TILE_K", k)]);
+            let tiles = if kernel.name == "matmul" { vec![tile(128, 128, 8), tile(128, 64, 16), tile(32, 32, 32)] } else { Vec::new() };
+            [0, 2, 3].map(|epilogue| (epilogue, 0)).into_iter().chain((0..=5).map(|activation| (1, activation))).map(spec).chain(tiles).collect()
         }
         "gate" => (0..=5).map(|number| Spec(vec![("ACTIVATION", number)])).collect(),
         "attention_pool" => [8, 64, 72, 130].map(|head| Spec(vec![("HEAD", head)])).to_vec(),

@@ -217,6 +217,19 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("row >= params.rows", "row + 1u >= params.rows"),
         ],
     ),
+    (
+        "matmul_skinny",
+        &[
+            ("k += SLICES", "k += SLICES + 1u"),
+            ("part < SLICES", "part + 1u < SLICES"),
+            ("load_x(m + 2u, k)", "load_x(m + 1u, k)"),
+            ("tile_sums[slice * 64u + 48u + group] = sum3", "tile_sums[slice * 64u + 48u + group] = sum2"),
+            ("i < 256u", "i < 192u"),
+            ("m + i / 64u", "m + i / 32u"),
+            ("+ bias_at(n)", ""),
+            ("let m = wid.y * 4u", "let m = wid.y * 3u"),
+        ],
+    ),
     ("matmul_naive", &[("+ bias_at(n)", ""), ("k < params.k", "k + 1u < params.k"), ("[n % 4u]", "[n % 2u]"), ("m * params.k + k", "m * params.k")]),
     (
         "attention",

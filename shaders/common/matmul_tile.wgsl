@@ -1,11 +1,14 @@
-// A 64 x 64 tile of a product x[M, K] . w[N, K]^T by 64 invocations, 8 x 8 each, staged through workgroup memory.
+// A tile of a product x[M, K] . w[N, K]^T, staged through workgroup memory; an invocation computes 8 x 8 of its elements.
 // The file that imports this defines load_x(m, k) and load_w4(n, k), four columns, which give 0 outside.
-const TILE: u32 = 64u;
+const ROWS: u32 = 64u; // of a tile, and
+const COLUMNS: u32 = 64u; // both multiples of 8
 const TILE_K: u32 = 16u;
-const GROUPS: u32 = TILE / 4u; // of four rows, or four columns
+const INVOCATIONS: u32 = ROWS * COLUMNS / 64u;
+const ROW_GROUPS: u32 = ROWS / 4u;
+const COLUMN_GROUPS: u32 = COLUMNS / 4u;
 
-var<workgroup> tile_x: array<vec4<f32>, TILE_K * GROUPS>; // [TILE_K][GROUPS], four rows each
-var<workgroup> tile_w: array<vec4<f32>, TILE_K * GROUPS>; // [TILE_K][GROUPS], four columns each
+var<workgroup> tile_x: array<vec4<f32>, TILE_K * ROW_GROUPS>; // [TILE_K][ROW_GROUPS], four rows each
+var<workgroup> tile_w: array<vec4<f32>, TILE_K * COLUMN_GROUPS>; // [TILE_K][COLUMN_GROUPS], four columns each
 
 // The 8 x 8 elements of an invocation as four blocks: rows 0 to 3 and 4 to 7 by columns 0 to 3 and 4 to 7.
 // Column i of a matrix is row i of its block.
@@ -13,9 +16,9 @@ alias Sums = array<mat4x4<f32>, 4>;
 
 // The row and column of element i (0 to 63), block by block, of what invocation `lane` of tile `wid` computes.
 fn cell(wid: vec3<u32>, lane: u32, i: u32) -> vec2<u32> {
-    let row = lane / 8u * 8u + i / 32u * 4u + i % 16u / 4u;
-    let column = lane % 8u * 8u + i / 16u % 2u * 4u + i % 4u;
-    return vec2(wid.y * TILE + row, wid.x * TILE + column);
+    let row = lane / (COLUMNS / 8u) * 8u + i / 32u * 4u + i % 16u / 4u;
+    let column = lane % (COLUMNS / 8u) * 8u + i / 16u % 2u * 4u + i % 4u;
+    return vec2(wid.y * ROWS + row, wid.x * COLUMNS + column);
 }
 
 fn outer(a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
@@ -23,30 +26,28 @@ fn outer(a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
 }
 
 fn multiply(wid: vec3<u32>, lane: u32, depth: u32) -> Sums {
-    let x_group = lane / 8u * 2u;
-    let w_group = lane % 8u * 2u;
-    // To load, neighbours take neighbouring k, so that their reads fall into one cache line.
-    let load_k = lane % TILE_K;
-    let load_group = lane / TILE_K;
+    let x_group = lane / (COLUMNS / 8u) * 2u;
+    let w_group = lane % (COLUMNS / 8u) * 2u;
     var sum00 = mat4x4<f32>();
     var sum01 = mat4x4<f32>();
     var sum10 = mat4x4<f32>();
     var sum11 = mat4x4<f32>();
     for (var first = 0u; first < depth; first += TILE_K) {
-        let k = first + load_k;
-        for (var group = load_group; group < GROUPS; group += 64u / TILE_K) {
-            let slot = load_k * GROUPS + group;
-            let m = wid.y * TILE + group * 4u;
-            let n = wid.x * TILE + group * 4u;
-            tile_x[slot] = vec4(load_x(m, k), load_x(m + 1u, k), load_x(m + 2u, k), load_x(m + 3u, k));
-            tile_w[slot] = load_w4(n, k);
+        // Neighbours load neighbouring k of x, and neighbouring columns of w, so that their reads fall into one cache line.
+        for (var i = lane; i < TILE_K * ROW_GROUPS; i += INVOCATIONS) {
+            let k = first + i % TILE_K;
+            let m = wid.y * ROWS + i / TILE_K * 4u;
+            tile_x[i % TILE_K * ROW_GROUPS + i / TILE_K] = vec4(load_x(m, k), load_x(m + 1u, k), load_x(m + 2u, k), load_x(m + 3u, k));
+        }
+        for (var i = lane; i < TILE_K * COLUMN_GROUPS; i += INVOCATIONS) {
+            tile_w[i] = load_w4(wid.x * COLUMNS + i % COLUMN_GROUPS * 4u, first + i / COLUMN_GROUPS);
         }
         workgroupBarrier(); // the tiles are whole before they are read
         for (var i = 0u; i < TILE_K; i++) {
-            let a0 = tile_x[i * GROUPS + x_group];
-            let a1 = tile_x[i * GROUPS + x_group + 1u];
-            let b0 = tile_w[i * GROUPS + w_group];
-            let b1 = tile_w[i * GROUPS + w_group + 1u];
+            let a0 = tile_x[i * ROW_GROUPS + x_group];
+            let a1 = tile_x[i * ROW_GROUPS + x_group + 1u];
+            let b0 = tile_w[i * COLUMN_GROUPS + w_group];
+            let b1 = tile_w[i * COLUMN_GROUPS + w_group + 1u];
             sum00 += outer(a0, b0);
             sum01 += outer(a0, b1);
             sum10 += outer(a1, b0);

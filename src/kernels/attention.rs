@@ -51,7 +51,7 @@ pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usiz
     if mask.is_none() && head.is_multiple_of(4) && head <= 128 {
         ladder.insert(0, &ATTENTION_SUBGROUP);
     }
-    let kernel = ladder[recording.choose(&ladder)];
+    let kernel = recording.choose_kernel(&ladder);
     let (spec, tile) = if std::ptr::eq(kernel, &ATTENTION_SUBGROUP) {
         (vec![("HEAD", size(head))], 40)
     } else {

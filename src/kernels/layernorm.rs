@@ -26,7 +26,7 @@ pub fn layernorm(recording: &mut Recording, label: String, x: Buf, [weight, bias
     assert_eq!([recording.shape(weight), recording.shape(bias)], [[width]; 2], "{label}: weight and bias");
     let ladder = if width.is_multiple_of(4) { &[&LAYERNORM_SUBGROUP, &LAYERNORM][..] } else { &[&LAYERNORM] };
     recording.dispatch(Dispatch {
-        kernel: ladder[recording.choose(ladder)],
+        kernel: recording.choose_kernel(ladder),
         spec: Spec::default(),
         params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width), epsilon }).to_vec(),
         views: [x, weight, bias, y].map(|buf| recording.all(buf)).to_vec(),

@@ -8,6 +8,7 @@ use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, View, read,
 
 pub static MATMUL: Kernel = kernel("matmul", include_str!("../../shaders/matmul.wgsl"), Needs::NOTHING);
 pub static MATMUL_SUBGROUP: Kernel = kernel("matmul_subgroup", include_str!("../../shaders/matmul_subgroup.wgsl"), Needs::LLVMPIPE);
+pub static MATMUL_SKINNY: Kernel = kernel("matmul_skinny", include_str!("../../shaders/matmul_skinny.wgsl"), Needs::NOTHING);
 pub static MATMUL_NAIVE: Kernel = kernel("matmul_naive", include_str!("../../shaders/matmul_naive.wgsl"), Needs::NOTHING);
 
 const fn kernel(name: &'static str, wgsl: &'static str, needs: Needs) -> Kernel {
@@ -15,9 +16,39 @@ const fn kernel(name: &'static str, wgsl: &'static str, needs: Needs) -> Kernel 
     Kernel { name, wgsl, params: Params::FIELDS, bindings: BINDINGS, needs, twin: twin::matmul }
 }
 
-/// The ways to compute products, the best first of those that a device can run, as far as it was measured
-/// (benches/results), with the rows and columns of y that a workgroup computes.
-const LADDER: [(&Kernel, [usize; 2]); 3] = [(&MATMUL_SUBGROUP, [40, 64]), (&MATMUL, [64, 64]), (&MATMUL_NAIVE, [1, 64])];
+/// A way to compute products.
+struct Rung {
+    /// What [`Recording::prefer`] calls it.
+    name: &'static str,
+    kernel: &'static Kernel,
+    /// Rows and columns of y that a workgroup computes.
+    tile: [usize; 2],
+    /// Values of the kernel's constants, if they make the rung.
+    constants: &'static [(&'static str, u32)],
+}
+
+const SUBGROUP: Rung = Rung { name: "matmul_subgroup", kernel: &MATMUL_SUBGROUP, tile: [40, 64], constants: &[] };
+const SKINNY: Rung = Rung { name: "matmul_skinny", kernel: &MATMUL_SKINNY, tile: [4, 64], constants: &[] };
+const NAIVE: Rung = Rung { name: "matmul_naive", kernel: &MATMUL_NAIVE, tile: [1, 64], constants: &[] };
+
+/// Tiles through workgroup memory.
+const TILED: [Rung; 4] = [
+    Rung { name: "matmul", kernel: &MATMUL, tile: [64, 64], constants: &[] },
+    Rung { name: "matmul_128x128", kernel: &MATMUL, tile: [128, 128], constants: &[("ROWS", 128), ("COLUMNS", 128), ("TILE_K", 8)] },
+    Rung { name: "matmul_128x64", kernel: &MATMUL, tile: [128, 64], constants: &[("ROWS", 128), ("COLUMNS", 64), ("TILE_K", 16)] },
+    Rung { name: "matmul_32x32", kernel: &MATMUL, tile: [32, 32], constants: &[("ROWS", 32), ("COLUMNS", 32), ("TILE_K", 32)] },
+];
+
+/// The most rows that are few to `matmul_skinny`, which reads the weight once for every four.
+const FEW_ROWS: usize = 8;
+
+/// The ways to compute a product of `m` rows, the best first of those that a device can run. On llvmpipe that was measured
+/// (benches/results); elsewhere it is what the arithmetic suggests, until somebody measures it.
+fn ladder(m: usize) -> Vec<&'static Rung> {
+    let few = (m <= FEW_ROWS).then_some(&SKINNY);
+    let rest = few.is_none().then_some(&SKINNY);
+    std::iter::once(&SUBGROUP).chain(few).chain(&TILED).chain(rest).chain([&NAIVE]).collect()
+}
 
 /// What becomes of a product.
 #[derive(Clone, Copy, Debug)]
@@ -34,14 +65,14 @@ pub enum Epilogue {
 
 impl Epilogue {
     /// The constants that choose it in `shaders/common/matmul_call.wgsl`.
-    fn spec(self) -> Spec {
+    fn constants(self) -> [(&'static str, u32); 2] {
         let (epilogue, activation) = match self {
             Epilogue::Bias => (0, 0),
             Epilogue::Activation(activation) => (1, activation as u32),
             Epilogue::Residual => (2, 0),
             Epilogue::ScaledResidual(_) => (3, 0),
         };
-        Spec(vec![("EPILOGUE", epilogue), ("ACTIVATION", activation)])
+        [("EPILOGUE", epilogue), ("ACTIVATION", activation)]
     }
 }
 
@@ -60,13 +91,14 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
     let scale = if let Epilogue::ScaledResidual(scale) = epilogue { scale } else { bias };
     assert_eq!(recording.shape(scale), [n], "{label}: scale");
     let band = band_rows(n.next_multiple_of(PANEL), k, recording.capabilities().binding_bytes);
-    let (kernel, [tile_rows, tile_columns]) = LADDER[recording.choose(&LADDER.map(|(kernel, _)| kernel))];
+    let ladder = ladder(m);
+    let rung = ladder[recording.choose(ladder.iter().map(|rung| (rung.name, rung.kernel.needs)))];
     for first in (0..n).step_by(band) {
         let count = band.min(n - first);
         let columns = |buf| View { buf, offset: first, len: count };
         recording.dispatch(Dispatch {
-            kernel,
-            spec: epilogue.spec(),
+            kernel: rung.kernel,
+            spec: Spec([rung.constants, &epilogue.constants()].concat()),
             params: bytemuck::bytes_of(&Params { m: size(m), n: size(count), k: size(k), stride: size(n), first: size(first) }).to_vec(),
             views: vec![
                 recording.all(x),
@@ -75,7 +107,7 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
                 columns(scale),
                 recording.all(y),
             ],
-            grid: [size(count.div_ceil(tile_columns)), size(m.div_ceil(tile_rows)), 1],
+            grid: [size(count.div_ceil(rung.tile[1])), size(m.div_ceil(rung.tile[0])), 1],
             label: label.clone(),
         })?;
     }
@@ -102,17 +134,21 @@ mod tests {
     }
 
     #[test]
-    fn llvmpipe_takes_its_own_rung() {
+    fn rungs_suit_the_device_and_the_shape() {
         use crate::capabilities::Capabilities;
         let llvmpipe = Capabilities { software: true, subgroup: 8, ..Capabilities::CPU };
-        let chosen = |capabilities, preferred: Option<&'static str>| {
+        let hardware = Capabilities { subgroup: 32, ..Capabilities::CPU };
+        let chosen = |capabilities, m, preferred: Option<&'static str>| {
             let mut recording = Recording::new(capabilities);
             preferred.into_iter().for_each(|kernel| recording.prefer(kernel));
-            LADDER[recording.choose(&LADDER.map(|(kernel, _)| kernel))].0.name
+            let ladder = ladder(m);
+            ladder[recording.choose(ladder.iter().map(|rung| (rung.name, rung.kernel.needs)))].name
         };
-        assert_eq!(chosen(llvmpipe, None), "matmul_subgroup");
-        assert_eq!(chosen(llvmpipe, Some("matmul_naive")), "matmul_naive");
-        assert_eq!(chosen(Capabilities { software: false, ..llvmpipe }, None), "matmul");
-        assert_eq!(chosen(Capabilities { subgroup: 16, ..llvmpipe }, Some("matmul_subgroup")), "matmul");
+        assert_eq!(chosen(llvmpipe, 197, None), "matmul_subgroup");
+        assert_eq!(chosen(llvmpipe, 197, Some("matmul_naive")), "matmul_naive");
+        assert_eq!(chosen(hardware, 197, None), "matmul");
+        assert_eq!(chosen(hardware, 197, Some("matmul_128x128")), "matmul_128x128");
+        assert_eq!(chosen(hardware, 1, None), "matmul_skinny");
+        assert_eq!(chosen(hardware, 197, Some("matmul_subgroup")), "matmul");
     }
 }

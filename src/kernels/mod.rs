@@ -55,6 +55,7 @@ pub static ALL: &[&Kernel] = &[
     &layernorm::LAYERNORM_SUBGROUP,
     &matmul::MATMUL,
     &matmul::MATMUL_SUBGROUP,
+    &matmul::MATMUL_SKINNY,
     &matmul::MATMUL_NAIVE,
     &qk_norm::QK_NORM,
     &rotary::ROTARY,

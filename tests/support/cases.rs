@@ -211,10 +211,11 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
     cases
 }
 
-/// One case for each kernel of products and each epilogue.
+/// One case for each way to compute products and each epilogue.
 fn matmuls(shape: [usize; 3]) -> Vec<Case> {
     let mut cases = Vec::new();
-    for kernel in ["matmul", "matmul_subgroup", "matmul_naive"] {
+    let tiles = ["matmul", "matmul_128x128", "matmul_128x64", "matmul_32x32"].map(|rung| ("matmul", rung));
+    for kernel in tiles.into_iter().chain(["matmul_subgroup", "matmul_skinny", "matmul_naive"].map(|kernel| (kernel, kernel))) {
         cases.push(matmul(kernel, shape, "bias", 0, |_| Epilogue::Bias, |sum, _, _| sum));
         for activation in Activation::ALL {
             let finish = move |sum, _, _| reference::activate(activation, sum);
@@ -230,7 +231,7 @@ fn matmuls(shape: [usize; 3]) -> Vec<Case> {
 /// A product whose result, for the residual epilogues, begins as another product: inputs 3 and 4 are its
 /// factors of depth 1, and input 5 the scale. `extras` says how much of that the epilogue needs.
 fn matmul(
-    kernel: &'static str,
+    (kernel, rung): (&'static str, &'static str),
     [m, n, k]: [usize; 3],
     what: &str,
     extras: usize,
@@ -247,12 +248,13 @@ fn matmul(
         inputs.push((vec![n], Within(1.0)));
     }
     Case {
-        name: format!("{kernel} {what} {m}x{n}x{k}"),
+        name: format!("{rung} {what} {m}x{n}x{k}"),
         kernel,
         inputs,
         output: vec![m, n],
         record: Box::new(move |recording, inputs, output| {
             let bias = inputs[2];
+            recording.prefer(rung);
             if extras > 0 {
                 kernels::matmul(recording, "before".into(), inputs[3], [inputs[4], bias], Epilogue::Bias, output)?;
             }
