@@ -302,9 +302,20 @@ impl Recording {
         View { buf, offset: 0, len: self.buffers[buf.0].len() }
     }
 
-    /// Bytes of the buffers that only this recording needs.
+    /// Bytes of the weights, as they lie on a device.
+    pub fn weight_bytes(&self) -> u64 {
+        self.buffers.iter().filter(|buffer| matches!(buffer.role, Role::Weight(_))).map(BufferInfo::bytes).sum()
+    }
+
+    /// Bytes of the buffers that only this recording needs: inputs, each beside what it is uploaded from, scratch, and outputs.
     pub fn scratch_bytes(&self) -> u64 {
-        self.buffers.iter().filter(|buffer| !matches!(buffer.role, Role::Weight(_))).map(BufferInfo::bytes).sum()
+        let buffers = self.buffers.iter().map(|buffer| match buffer.role {
+            Role::Weight(_) => 0,
+            Role::Scratch => buffer.bytes(),
+            Role::Input(_) => 2 * buffer.bytes(),
+        });
+        let outputs = self.outputs.iter().map(|output| output.shape.iter().product::<usize>() as u64 * 4);
+        buffers.chain(outputs).sum()
     }
 
     /// A buffer that the caller fills before each run.

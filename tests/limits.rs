@@ -87,6 +87,29 @@ fn a_second_forward_allocates_nothing_on_the_gpu() {
     }
 }
 
+/// A device's memory is what `inspect` says: weights and scratch, to within 5 %.
+#[test]
+fn the_gpu_takes_the_memory_that_was_said() {
+    use vitraux::config::Size;
+    use vitraux::model::{Request, Tables, record};
+    let Some(own) = gpu::smaller(|_| {}) else { return };
+    for (architecture, batch) in [("vit_tiny_patch16_224", 1), ("vit_tiny_patch16_224", 4)] {
+        let checkpoint = Checkpoint::random(architecture).expect("a known architecture");
+        let Size::Image(side) = checkpoint.config.native_size() else { panic!("it takes images") };
+        let Ok(weights) = checkpoint.weights.clone().try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
+        let tables = Tables::at(&checkpoint.config, checkpoint.positions.as_ref(), Size::Image(side)).expect("tables");
+        let request = Request { batch, size: Size::Image(side), masked: false, wanted: vec!["logits".to_owned()] };
+        let recording = record(&checkpoint.config, &weights, &tables, &request, own.summary().capabilities).expect("it fits");
+        let said = recording.weight_bytes() + recording.scratch_bytes();
+        let before = own.buffer_counts().1;
+        let mut engine = pollster::block_on(Engine::load(checkpoint, Device::Gpu(own.clone()))).expect("an engine");
+        engine.forward_blocking(&Tensor::zeros([batch, 3, side[0], side[1]]), &["logits"]).expect("logits");
+        let taken = (own.buffer_counts().1 - before) as f64;
+        println!("{architecture}, batch {batch}: said {said}, taken {taken}");
+        assert!((taken / said as f64 - 1.0).abs() <= 0.05, "{architecture}, batch {batch}: {said} bytes were said, {taken} taken");
+    }
+}
+
 /// Tables of positions are made once for each size, and stay.
 #[test]
 fn sizes_that_take_turns_allocate_nothing() {

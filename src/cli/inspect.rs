@@ -23,14 +23,13 @@ impl Inspect {
         let checkpoint = self.model.open()?;
         let config = &checkpoint.config;
         let parameters = checkpoint.parameters();
-        let weight_bytes = parameters * 4;
         let size = self.model.image_size().map_or(config.native_size(), Size::Image);
         let is_result = |name: &String| ["output", "features"].contains(&name.as_str()) || name.starts_with("logits");
         let wanted = output_names(config).into_iter().filter(is_result).collect();
         let request = Request { batch: self.batch as usize, size, masked: false, wanted };
         let Ok(weights) = checkpoint.weights.clone().try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
         let recording = record(config, &weights, &Tables::at(config, checkpoint.positions.as_ref(), size)?, &request, Capabilities::CPU)?;
-        let scratch_bytes = recording.scratch_bytes();
+        let (weight_bytes, scratch_bytes) = (recording.weight_bytes(), recording.scratch_bytes());
         let gflop = config.flops(size)? as f64 / 1e9;
         let classes: usize = config.answers().iter().map(|(_, classifier)| classifier.classes).sum();
         let labels: usize = config.answers().iter().map(|(_, classifier)| classifier.labels.len()).sum();
