@@ -3,6 +3,12 @@
 use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterKind, AdapterSummary, Gpu, adapters};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::{
+    cpu,
+    gpu::{self, WeightBuffers},
+    record::{Recording, Timing},
+};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -81,7 +87,33 @@ impl Device {
         }
     }
 
-    /// What it allows.
+    /// Runs a recording without weights and with one output once, and then gives the output, and the times of its dispatches `runs`
+    /// times.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device cannot take times, or fails.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn time_blocking(&self, recording: Recording, inputs: &[&[f32]], runs: usize) -> Result<(Vec<f32>, Vec<Vec<Timing>>)> {
+        match self {
+            Device::Cpu => {
+                let mut plan = cpu::Plan::new(recording, Arc::default());
+                let output = plan.run(inputs).remove(0);
+                Ok((output, (0..runs).map(|_| plan.profile()).collect()))
+            }
+            Device::Gpu(gpu) => {
+                let compiled = async {
+                    let none = WeightBuffers::upload(gpu, std::iter::empty(), |_| false).await?;
+                    let mut plan = gpu::Plan::compile(gpu.clone(), &recording, &none).await?;
+                    let output = plan.run(inputs).await?.remove(0);
+                    Ok::<_, Error>((plan, output))
+                };
+                let (plan, output) = pollster::block_on(compiled)?;
+                Ok((output, (0..runs).map(|_| plan.profile()).collect::<Result<_>>()?))
+            }
+        }
+    }
+
+    /// What it can do.
     pub fn capabilities(&self) -> Capabilities {
         match self {
             Device::Cpu => Capabilities::CPU,

@@ -63,6 +63,8 @@ pub struct Engine {
     resident: Resident,
     /// What positions add, for each size of inputs, and it beside the weights; the one used last is the last.
     tables: Vec<(Size, Tables, Resident)>,
+    /// See [`Engine::prefer`].
+    preferred: Option<&'static str>,
     /// The one used last is the last.
     plans: Vec<Plan>,
 }
@@ -103,7 +105,7 @@ impl Engine {
         });
         let factors = weights.factors();
         let resident = Resident::load(&device, tensors.into_iter(), |name| factors.contains(name)).await?;
-        Ok(Engine { config, preprocess, weights, positions, device, resident, tables: Vec::new(), plans: Vec::new() })
+        Ok(Engine { config, preprocess, weights, positions, device, resident, tables: Vec::new(), preferred: None, plans: Vec::new() })
     }
 
     /// [`Engine::load`] on a chosen device, waiting for it.
@@ -263,6 +265,13 @@ impl Engine {
         pollster::block_on(self.classify(picture, top))
     }
 
+    /// From now on takes the kernel of this name, or way to use one, wherever it computes what is asked for and the device can run it:
+    /// for measurements and for tests. Plans that were made before are forgotten.
+    pub fn prefer(&mut self, kernel: Option<&'static str>) {
+        self.preferred = kernel;
+        self.plans.clear();
+    }
+
     /// Runs the model as [`Engine::forward`] does, and then again to give the device's time for each kernel call of the last pass.
     ///
     /// # Errors
@@ -286,7 +295,8 @@ impl Engine {
             }
             let place = self.tables_for(size).await?;
             let (_, tables, resident) = &self.tables[place];
-            match model::record(&self.config, &self.weights, tables, &request, self.device.capabilities()) {
+            match model::record(&self.config, &self.weights, tables, &request, Recording::new(self.device.capabilities()).preferring(self.preferred))
+            {
                 Ok(recording) => break Plan::compile(request, recording, resident).await?,
                 Err(Error::Limit(_)) if request.batch > 1 => request.batch = request.batch.div_ceil(2),
                 Err(error) => return Err(error),

@@ -191,10 +191,19 @@ pub struct Dispatch {
     pub label: String,
     /// The bytes of its parameters.
     pub params: Vec<u8>,
+    /// Floating-point operations of its products, two for each; 0 for kernels whose time is that of their memory.
+    pub flops: u64,
     /// A view for each of the kernel's bindings.
     pub views: Vec<View>,
     /// Workgroups along x, y and z.
     pub grid: [u32; 3],
+}
+
+impl Dispatch {
+    /// Bytes that must be moved at least: each view once.
+    pub fn bytes(&self) -> u64 {
+        self.views.iter().map(|view| view.len as u64 * 4).sum()
+    }
 }
 
 /// A step of a recording.
@@ -229,6 +238,18 @@ pub struct Timing {
     pub label: String,
     /// Time on the device.
     pub seconds: f64,
+    /// As in [`Dispatch::flops`].
+    pub flops: u64,
+    /// As [`Dispatch::bytes`] counts them.
+    pub bytes: u64,
+}
+
+impl Timing {
+    /// What a dispatch took.
+    pub fn new(dispatch: &Dispatch, seconds: f64) -> Timing {
+        let Dispatch { kernel, label, flops, .. } = dispatch;
+        Timing { kernel: kernel.name, label: label.clone(), seconds, flops: *flops, bytes: dispatch.bytes() }
+    }
 }
 
 /// Dispatches over named buffers, checked as they are recorded.
@@ -251,6 +272,11 @@ impl Recording {
     /// and measurements.
     pub fn prefer(&mut self, kernel: &'static str) {
         self.preferred = Some(kernel);
+    }
+
+    /// The same with [`Recording::prefer`], if there is a preference.
+    pub fn preferring(self, kernel: Option<&'static str>) -> Recording {
+        Recording { preferred: kernel, ..self }
     }
 
     /// Which to take of several ways to compute the same, given by name and needs: the preferred one, else the first that the

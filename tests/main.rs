@@ -1,6 +1,7 @@
 //! All tests of the library and the program in one binary; `tests/run` calls it with a GPU required.
 
 mod bad;
+mod bench;
 mod checkpoints;
 mod cli;
 mod contract;

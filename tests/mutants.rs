@@ -129,6 +129,16 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("average", &[("/ 2.0", ""), ("a[i] + b[i]", "a[i] + a[i]"), ("i < params.len", "i + 1u < params.len")]),
+    ("ceiling_copy", &[("y[i] = x[i]", "y[i] = x[0]"), ("i < params.len / 4u", "i + 1u < params.len / 4u")]),
+    (
+        "ceiling_multiply",
+        &[
+            ("STEPS: u32 = 256u", "STEPS: u32 = 2u"),
+            ("0.5 * factor", "0.4 * factor"),
+            ("a + b + c + d", "a + b + c"),
+            ("i >= params.len / 4u", "i + 1u >= params.len / 4u"),
+        ],
+    ),
     (
         "embed",
         &[

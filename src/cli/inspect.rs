@@ -5,6 +5,7 @@ use std::io::Write;
 use vitraux::capabilities::Capabilities;
 use vitraux::config::{Config, Layout, Pooling, Size};
 use vitraux::model::{Request, Tables, output_names, record};
+use vitraux::record::Recording;
 
 #[derive(Debug, Args)]
 pub struct Inspect {
@@ -28,7 +29,8 @@ impl Inspect {
         let wanted = output_names(config).into_iter().filter(is_result).collect();
         let request = Request { batch: self.batch as usize, size, masked: false, wanted };
         let Ok(weights) = checkpoint.weights.clone().try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
-        let recording = record(config, &weights, &Tables::at(config, checkpoint.positions.as_ref(), size)?, &request, Capabilities::CPU)?;
+        let recording =
+            record(config, &weights, &Tables::at(config, checkpoint.positions.as_ref(), size)?, &request, Recording::new(Capabilities::CPU))?;
         let (weight_bytes, scratch_bytes) = (recording.weight_bytes(), recording.scratch_bytes());
         let gflop = config.flops(size)? as f64 / 1e9;
         let classes: usize = config.answers().iter().map(|(_, classifier)| classifier.classes).sum();

@@ -63,7 +63,7 @@ impl Plan {
         let timings = dispatches.map(|dispatch| {
             let start = std::time::Instant::now();
             run(&self.recording, dispatch, &mut self.memory, &self.weights);
-            Timing { kernel: dispatch.kernel.name, label: dispatch.label.clone(), seconds: start.elapsed().as_secs_f64() }
+            Timing::new(dispatch, start.elapsed().as_secs_f64())
         });
         timings.collect()
     }

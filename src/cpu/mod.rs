@@ -8,6 +8,7 @@ pub mod attention;
 pub mod attention_naive;
 pub mod attention_pool;
 pub mod average;
+pub mod ceiling;
 pub mod convolution;
 pub mod embed;
 mod executor;

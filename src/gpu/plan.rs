@@ -26,11 +26,10 @@ pub(super) enum Step {
 
 #[derive(Debug)]
 pub(super) struct CompiledDispatch {
-    pub kernel: &'static str,
-    pub label: String,
+    /// What was compiled.
+    pub dispatch: Dispatch,
     pipeline: wgpu::ComputePipeline,
     bindings: wgpu::BindGroup,
-    grid: [u32; 3],
 }
 
 impl Step {
@@ -44,7 +43,7 @@ impl Step {
 
 impl CompiledDispatch {
     pub fn encode(&self, pass: &mut wgpu::ComputePass<'_>) {
-        let [x, y, z] = self.grid;
+        let [x, y, z] = self.dispatch.grid;
         pass.set_pipeline(&self.pipeline);
         pass.set_bind_group(0, &self.bindings, &[]);
         pass.dispatch_workgroups(x, y, z);
@@ -189,7 +188,7 @@ fn step(gpu: &Gpu, dispatch: &Dispatch, buffers: &[wgpu::Buffer], params: wgpu::
         layout: &pipeline.get_bind_group_layout(0),
         entries: &entries,
     });
-    Step::Dispatch(CompiledDispatch { kernel: dispatch.kernel.name, label: dispatch.label.clone(), pipeline, bindings, grid: dispatch.grid })
+    Step::Dispatch(CompiledDispatch { dispatch: dispatch.clone(), pipeline, bindings })
 }
 
 /// The parameters of all dispatches in one buffer.

@@ -28,14 +28,14 @@ impl Plan {
             let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
             let readable = buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST);
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("vitraux.profile") });
-            for (i, dispatch) in (0..).zip(group) {
+            for (i, compiled) in (0..).zip(group) {
                 let timestamp_writes = Some(wgpu::ComputePassTimestampWrites {
                     query_set: &queries,
                     beginning_of_pass_write_index: Some(2 * i),
                     end_of_pass_write_index: Some(2 * i + 1),
                 });
-                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(&dispatch.label), timestamp_writes });
-                dispatch.encode(&mut pass);
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(&compiled.dispatch.label), timestamp_writes });
+                compiled.encode(&mut pass);
             }
             encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
             encoder.copy_buffer_to_buffer(&resolved, 0, &readable, 0, resolved.size());
@@ -47,11 +47,8 @@ impl Plan {
             let range = readable.slice(..).get_mapped_range().map_err(|error| self.failed(error))?;
             let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&range);
             let second = f64::from(gpu.queue.get_timestamp_period()) * 1e-9;
-            timings.extend(group.iter().zip(ticks.chunks(2)).map(|(dispatch, ticks)| Timing {
-                kernel: dispatch.kernel,
-                label: dispatch.label.clone(),
-                seconds: ticks[1].saturating_sub(ticks[0]) as f64 * second,
-            }));
+            let seconds = ticks.chunks(2).map(|ticks| ticks[1].saturating_sub(ticks[0]) as f64 * second);
+            timings.extend(group.iter().zip(seconds).map(|(compiled, seconds)| Timing::new(&compiled.dispatch, seconds)));
         }
         Ok(timings)
     }

@@ -69,6 +69,7 @@ pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usiz
         kernel,
         spec: Spec(spec),
         params: bytemuck::bytes_of(&params).to_vec(),
+        flops: 4 * (batch * heads * queries * tokens * head) as u64,
         views: [Some(qkv), mask, Some(y)].into_iter().flatten().map(|buf| recording.all(buf)).collect(),
         grid: [size(queries.div_ceil(tile)), size(heads), size(batch)],
         label,

@@ -24,6 +24,7 @@ pub fn average(recording: &mut Recording, label: String, [a, b]: [Buf; 2], y: Bu
         kernel: &AVERAGE,
         spec: Spec::default(),
         params: bytemuck::bytes_of(&Params { len: size(len) }).to_vec(),
+        flops: 0,
         views: [a, b, y].map(|buf| recording.all(buf)).to_vec(),
         grid: recording.folded(len.div_ceil(64)),
         label,

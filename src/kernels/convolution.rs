@@ -43,6 +43,7 @@ pub fn convolution(recording: &mut Recording, label: String, x: Buf, w: Buf, str
         kernel: &CONVOLUTION,
         spec: Spec::default(),
         params: bytemuck::bytes_of(&params).to_vec(),
+        flops: 2 * (batch * outputs * rows.count * columns.count * channels * window * window) as u64,
         views: [x, w, y].map(|buf| recording.all(buf)).to_vec(),
         grid: [size((batch * rows.count * columns.count).div_ceil(64)), size(outputs.div_ceil(64)), 1],
         label,

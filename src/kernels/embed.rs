@@ -35,6 +35,7 @@ pub fn embed(recording: &mut Recording, label: String, patches: Buf, prefix: Opt
         kernel: &EMBED,
         spec: Spec::default(),
         params: bytemuck::bytes_of(&params).to_vec(),
+        flops: 0,
         views: [patches, prefix, position, y].map(|buf| recording.all(buf)).to_vec(),
         grid: recording.folded((batch * tokens * width).div_ceil(64)),
         label,

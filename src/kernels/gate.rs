@@ -25,6 +25,7 @@ pub fn gate(recording: &mut Recording, label: String, x: Buf, activation: Activa
         kernel: &GATE,
         spec: Spec(vec![("ACTIVATION", activation as u32)]),
         params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width) }).to_vec(),
+        flops: 0,
         views: [x, y].map(|buf| recording.all(buf)).to_vec(),
         grid: recording.folded((count * width).div_ceil(64)),
         label,

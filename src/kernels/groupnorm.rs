@@ -52,6 +52,7 @@ pub fn groupnorm(recording: &mut Recording, label: String, x: Buf, [weight, bias
         },
         spec: Spec::default(),
         params: bytemuck::bytes_of(&params).to_vec(),
+        flops: 0,
         views: [x, weight, bias, y].map(|buf| recording.all(buf)).to_vec(),
         grid: recording.folded(batch * groups),
         label,

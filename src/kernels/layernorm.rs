@@ -29,6 +29,7 @@ pub fn layernorm(recording: &mut Recording, label: String, x: Buf, [weight, bias
         kernel: recording.choose_kernel(ladder),
         spec: Spec::default(),
         params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width), epsilon }).to_vec(),
+        flops: 0,
         views: [x, weight, bias, y].map(|buf| recording.all(buf)).to_vec(),
         grid: recording.folded(count),
         label,

@@ -100,6 +100,7 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
             kernel: rung.kernel,
             spec: Spec([rung.constants, &epilogue.constants()].concat()),
             params: bytemuck::bytes_of(&Params { m: size(m), n: size(count), k: size(k), stride: size(n), first: size(first) }).to_vec(),
+            flops: 2 * (m * count * k) as u64,
             views: vec![
                 recording.all(x),
                 View { buf: w, offset: first * k, len: count.next_multiple_of(PANEL) * k },

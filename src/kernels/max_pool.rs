@@ -39,6 +39,7 @@ pub fn max_pool(recording: &mut Recording, label: String, x: Buf, [window, strid
         kernel: &MAX_POOL,
         spec: Spec::default(),
         params: bytemuck::bytes_of(&params).to_vec(),
+        flops: 0,
         views: [x, y].map(|buf| recording.all(buf)).to_vec(),
         grid: recording.folded((batch * channels * rows.count * columns.count).div_ceil(64)),
         label,

@@ -6,6 +6,7 @@ mod attention;
 mod attention_naive;
 mod attention_pool;
 mod average;
+mod ceiling;
 mod convolution;
 mod embed;
 mod gate;
@@ -25,6 +26,7 @@ pub use attention::attention;
 pub use attention_naive::{attention_naive_probabilities, attention_naive_values};
 pub use attention_pool::attention_pool;
 pub use average::average;
+pub use ceiling::{ceiling_copy, ceiling_multiply};
 pub use convolution::convolution;
 pub use embed::embed;
 pub use gate::gate;
@@ -70,6 +72,25 @@ pub static ALL: &[&Kernel] = &[
     &unit::UNIT,
     &average::AVERAGE,
     &softmax::SOFTMAX,
+    &ceiling::CEILING_COPY,
+    &ceiling::CEILING_MULTIPLY,
+];
+
+/// Ways to compute what can be computed in several, as [`Recording::prefer`](crate::record::Recording::prefer) calls them.
+pub static WAYS: &[&str] = &[
+    "matmul_subgroup",
+    "matmul_skinny",
+    "matmul",
+    "matmul_128x128",
+    "matmul_128x64",
+    "matmul_32x32",
+    "matmul_naive",
+    "attention_subgroup",
+    "attention",
+    "patchify_subgroup",
+    "patchify",
+    "layernorm_subgroup",
+    "layernorm",
 ];
 
 /// A size as a kernel's parameter. A buffer has at most 2^30 elements (4 GiB) on any device, so this

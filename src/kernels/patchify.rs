@@ -58,6 +58,7 @@ pub fn patchify(
         kernel,
         spec: Spec::default(),
         params: bytemuck::bytes_of(&params).to_vec(),
+        flops: 2 * (batch * patches * width * channels * patch[0] * patch[1]) as u64,
         views: [pixels, w, bias, y].map(|buf| recording.all(buf)).to_vec(),
         grid: [size(width.div_ceil(64)), size((batch * patches).div_ceil(tile_rows)), 1],
         label,

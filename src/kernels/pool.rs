@@ -38,6 +38,7 @@ pub fn pool(recording: &mut Recording, label: String, x: Buf, tokens: Range<usiz
         kernel: &POOL,
         spec: Spec::default(),
         params: bytemuck::bytes_of(&params).to_vec(),
+        flops: 0,
         views: [x, y].map(|buf| recording.all(buf)).to_vec(),
         grid: recording.folded((batch * width).div_ceil(64)),
         label,

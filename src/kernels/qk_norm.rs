@@ -29,6 +29,7 @@ pub fn qk_norm(recording: &mut Recording, label: String, qkv: Buf, query: [Buf; 
         kernel: &QK_NORM,
         spec: Spec::default(),
         params: bytemuck::bytes_of(&params).to_vec(),
+        flops: 0,
         views: factors.into_iter().chain([qkv]).map(|buf| recording.all(buf)).collect(),
         grid: recording.folded((2 * batch * tokens * heads).div_ceil(64)),
         label,

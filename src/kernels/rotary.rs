@@ -28,6 +28,7 @@ pub fn rotary(recording: &mut Recording, label: String, qkv: Buf, angles: Buf, h
         kernel: &ROTARY,
         spec: Spec::default(),
         params: bytemuck::bytes_of(&params).to_vec(),
+        flops: 0,
         views: [angles, qkv].map(|buf| recording.all(buf)).to_vec(),
         grid: recording.folded((batch * patches * 2 * heads * half).div_ceil(64)),
         label,

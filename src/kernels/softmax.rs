@@ -24,6 +24,7 @@ pub fn softmax(recording: &mut Recording, label: String, x: Buf, y: Buf) -> Resu
         kernel: &SOFTMAX,
         spec: Spec::default(),
         params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width) }).to_vec(),
+        flops: 0,
         views: [x, y].map(|buf| recording.all(buf)).to_vec(),
         grid: recording.folded(count),
         label,

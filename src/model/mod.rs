@@ -6,7 +6,6 @@ mod tables;
 
 pub use tables::Tables;
 
-use crate::capabilities::Capabilities;
 use crate::checkpoint::{Block, Linear, WeightInfo, Weights};
 use crate::config::{Config, Input, NormOrder, Patches, Pooling, Reads, Size};
 use crate::error::{Error, Result};
@@ -62,17 +61,16 @@ pub fn output_names(config: &Config) -> Vec<String> {
     names
 }
 
-/// Records a forward pass.
+/// Records a forward pass into an empty recording.
 ///
 /// # Errors
 /// [`Error::Argument`] for an unknown output or an impossible size, [`Error::Limit`] if the batch does not fit the device.
-pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, request: &Request, capabilities: Capabilities) -> Result<Recording> {
+pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, request: &Request, mut recording: Recording) -> Result<Recording> {
     let known = output_names(config);
     if let Some(unknown) = request.wanted.iter().find(|name| !known.contains(name)) {
         return Err(Error::Argument(format!("no output {unknown:?}; this model has {}", summary(config, &known))));
     }
     let tokens = config.tokens(request.size)?;
-    let mut recording = Recording::new(capabilities);
     let factors = weights.factors();
     let weights = weights.clone().try_map_all(|weight| match weight.shape.as_slice() {
         &[n, k] if factors.contains(&weight.name) => recording.weight(weight.name, &panels::shape([n, k])),

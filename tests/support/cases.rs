@@ -176,6 +176,9 @@ pub fn all() -> Vec<Case> {
     }
     cases.extend([unit(1, 1), unit(5, 24), unit(70, 130)]);
     cases.extend([average(1), average(64), average(1000)]);
+    for len in [4, 256, 1000, 40_000] {
+        cases.extend(ceilings(len));
+    }
     cases.extend([softmax(1, 1, 1.0), softmax(3, 10, 5.0), softmax(2, 1000, 200.0), softmax(70, 65, 1.0)]);
     cases
 }
@@ -603,6 +606,27 @@ fn unit(rows: usize, width: usize) -> Case {
         terms: width,
         flops: 3 * (rows * width) as u64,
     }
+}
+
+fn ceilings(len: usize) -> [Case; 2] {
+    let case = |kernel: &'static str, terms, flops: usize| Case {
+        name: format!("{kernel} {len}"),
+        kernel,
+        inputs: vec![(vec![len], Within(0.9))],
+        output: vec![len],
+        record: Box::new(move |recording, inputs, output| match kernel {
+            "ceiling_copy" => kernels::ceiling_copy(recording, kernel.into(), inputs[0], output),
+            _ => kernels::ceiling_multiply(recording, kernel.into(), inputs[0], output),
+        }),
+        reference: Box::new(move |inputs| {
+            let chain = |x: f64| (0..4).map(|start| (0..256).fold(f64::from(start), |s, _| s * x + x / 2.0)).sum();
+            inputs[0].iter().map(|&x| if kernel == "ceiling_copy" { x } else { chain(x) }).collect()
+        }),
+        terms,
+        flops: (flops * len) as u64,
+    };
+    // The chain forgets what is further back than about ten steps.
+    [case("ceiling_copy", 1, 1), case("ceiling_multiply", 40, 2048)]
 }
 
 fn average(len: usize) -> Case {

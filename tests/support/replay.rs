@@ -34,6 +34,7 @@ pub fn poison(recording: &mut Recording, buf: Buf) {
         spec: Spec::default(),
         label: "poison".to_owned(),
         params: (view.len as u32).to_ne_bytes().to_vec(),
+        flops: 0,
         views: vec![view],
         grid: recording.folded(view.len.div_ceil(64)),
     };

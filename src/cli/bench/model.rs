@@ -1,32 +1,18 @@
-use super::{DeviceArgs, Format, ModelArgs, Result};
-use clap::{Args, Subcommand};
+use super::speed::{Ceilings, Speed, milliseconds};
+use super::{BenchedModel, result, without_block};
+use crate::cli::{DeviceArgs, Format, Result};
+use clap::Args;
 use serde_json::json;
 use std::io::Write;
 use std::time::Instant;
 use vitraux::config::{Input, Size};
-use vitraux::model::output_names;
 use vitraux::record::Timing;
-use vitraux::{Checkpoint, Engine, Tensor};
+use vitraux::{Engine, Tensor};
 
 #[derive(Debug, Args)]
-pub struct Bench {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, Subcommand)]
-enum What {
-    /// Forward passes of a model, and the share of each kernel
-    Model(Model),
-}
-
-#[derive(Debug, Args)]
-struct Model {
+pub struct Model {
     #[command(flatten)]
-    model: ModelArgs,
-    /// A model of timm's by its name, with made-up weights, such as vit_base_patch16_224
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "image_size"])]
-    architecture: Option<String>,
+    model: BenchedModel,
     #[command(flatten)]
     device: DeviceArgs,
     /// Images of a batch; may be repeated
@@ -40,36 +26,26 @@ struct Model {
     format: Format,
 }
 
-impl Bench {
-    pub fn run(self) -> Result<()> {
-        match self.what {
-            What::Model(model) => model.run(),
-        }
-    }
-}
-
 impl Model {
-    fn run(self) -> Result<()> {
-        let checkpoint = match &self.architecture {
-            Some(name) => Checkpoint::random(name)?,
-            None => self.model.open()?,
-        };
-        let size = self.model.image_size().map_or(checkpoint.config.native_size(), Size::Image);
+    pub fn run(self) -> Result<()> {
+        let (checkpoint, size) = self.model.open()?;
         let start = Instant::now();
         let mut engine = self.device.load(checkpoint)?;
         let load = start.elapsed().as_secs_f64();
+        let ceilings = Ceilings::measure(engine.device())?;
         let measured = self.batch.iter().map(|&batch| Measured::new(&mut engine, batch as usize, size, self.runs)).collect::<Result<Vec<_>>>()?;
         let mut out = std::io::stdout().lock();
         let name = &engine.config().name;
         let device = engine.device().to_string();
         if self.format == Format::Json {
-            let batches: Vec<_> = measured.iter().map(Measured::json).collect();
-            writeln!(out, "{}", json!({ "name": name, "device": device, "load_seconds": load, "batches": batches }))?;
+            let batches: Vec<_> = measured.iter().map(|measured| measured.json(&ceilings)).collect();
+            writeln!(out, "{}", json!({ "name": name, "device": device, "load_seconds": load, "ceilings": ceilings.json(), "batches": batches }))?;
             return Ok(());
         }
         writeln!(out, "{name} on {device}; loaded in {}", milliseconds(load))?;
+        writeln!(out, "ceilings: {ceilings}")?;
         for measured in &measured {
-            measured.text(&mut out)?;
+            measured.text(&mut out, &ceilings)?;
         }
         Ok(())
     }
@@ -93,9 +69,7 @@ impl Measured {
             (Input::Image(patches), Size::Image([height, width])) => vec![batch, patches.channels, height, width],
             _ => vec![batch, config.tokens(size)?, config.width],
         };
-        // What the model is for: its scores, else its features, else its tokens.
-        let names = output_names(config);
-        let wanted = ["logits", "features", "output"].into_iter().find(|name| names.iter().any(|known| known == name)).unwrap_or("tokens");
+        let wanted = result(config);
         let input = Tensor::zeros(shape);
         let mut timed = || -> Result<f64> {
             let start = Instant::now();
@@ -114,8 +88,11 @@ impl Measured {
         self.runs[((self.runs.len() - 1) as f64 * share).round() as usize]
     }
 
-    fn json(&self) -> serde_json::Value {
-        let step = |step: &Step| json!({ "kernel": step.kernel, "step": step.label, "calls": step.calls, "seconds": step.seconds });
+    fn json(&self, ceilings: &Ceilings) -> serde_json::Value {
+        let step = |step: &Step| {
+            let speed = Speed { seconds: step.seconds, flops: step.flops, bytes: step.bytes };
+            json!({ "kernel": step.kernel, "step": step.label, "calls": step.calls, "speed": speed.json(ceilings) })
+        };
         json!({
             "batch": self.batch,
             "first_seconds": self.first,
@@ -127,7 +104,7 @@ impl Measured {
         })
     }
 
-    fn text(&self, out: &mut impl Write) -> Result<()> {
+    fn text(&self, out: &mut impl Write, ceilings: &Ceilings) -> Result<()> {
         let [p10, median, p90] = [0.1, 0.5, 0.9].map(|share| self.quantile(share));
         writeln!(
             out,
@@ -140,11 +117,12 @@ impl Measured {
             self.batch as f64 / median
         )?;
         let total: f64 = self.steps.iter().map(|step| step.seconds).sum();
-        for Step { kernel, label, calls, seconds } in &self.steps {
-            writeln!(out, "  {kernel:<22} {label:<22} {calls:>4} calls {:>12} {:>5.1} %", milliseconds(*seconds), 100.0 * seconds / total)?;
+        for Step { kernel, label, calls, seconds, flops, bytes } in &self.steps {
+            let speed = Speed { seconds: *seconds, flops: *flops, bytes: *bytes };
+            writeln!(out, "  {kernel:<22} {label:<18} {calls:>3} calls {:>5.1} %  {}", 100.0 * seconds / total, speed.text(ceilings))?;
         }
         if !self.steps.is_empty() {
-            writeln!(out, "  {:<56} {:>12}", "all kernels", milliseconds(total))?;
+            writeln!(out, "  {:<60} {:>12}", "all kernels, one after the other", milliseconds(total))?;
         }
         Ok(())
     }
@@ -157,22 +135,23 @@ struct Step {
     label: String,
     calls: usize,
     seconds: f64,
+    flops: u64,
+    bytes: u64,
 }
 
 /// Sums over the blocks, the longest first.
 fn by_step(timings: &[Timing]) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    for Timing { kernel, label, seconds } in timings {
-        let label = label.strip_prefix("block").and_then(|rest| rest.split_once('.')).map_or(label.as_str(), |(_, step)| step);
-        match steps.iter_mut().find(|step| step.kernel == *kernel && step.label == label) {
-            Some(step) => (step.calls, step.seconds) = (step.calls + 1, step.seconds + seconds),
-            None => steps.push(Step { kernel, label: label.to_owned(), calls: 1, seconds: *seconds }),
+    for &Timing { kernel, ref label, seconds, flops, bytes } in timings {
+        let label = without_block(label);
+        match steps.iter_mut().find(|step| step.kernel == kernel && step.label == label) {
+            Some(step) => {
+                (step.calls, step.seconds) = (step.calls + 1, step.seconds + seconds);
+                (step.flops, step.bytes) = (step.flops + flops, step.bytes + bytes);
+            }
+            None => steps.push(Step { kernel, label: label.to_owned(), calls: 1, seconds, flops, bytes }),
         }
     }
     steps.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     steps
-}
-
-fn milliseconds(seconds: f64) -> String {
-    format!("{:.2} ms", seconds * 1e3)
 }

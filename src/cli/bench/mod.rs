@@ -1,0 +1,65 @@
+//! How fast: whole models, and each kernel.
+
+mod kernels;
+mod model;
+mod speed;
+
+use super::{ModelArgs, Result};
+use clap::{Args, Subcommand};
+use vitraux::Checkpoint;
+use vitraux::config::Size;
+
+#[derive(Debug, Args)]
+pub struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Forward passes of a model, and the share of each kernel
+    Model(model::Model),
+    /// Each kernel of a model's forward pass by itself, in every way that the device can run it
+    Kernels(kernels::Kernels),
+}
+
+impl Bench {
+    pub fn run(self) -> Result<()> {
+        match self.what {
+            What::Model(model) => model.run(),
+            What::Kernels(kernels) => kernels.run(),
+        }
+    }
+}
+
+/// Which model is measured.
+#[derive(Debug, Args)]
+struct BenchedModel {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// A model of timm's by its name, with made-up weights, such as vit_base_patch16_224
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "image_size"])]
+    architecture: Option<String>,
+}
+
+impl BenchedModel {
+    fn open(&self) -> Result<(Checkpoint, Size)> {
+        let checkpoint = match &self.architecture {
+            Some(name) => Checkpoint::random(name)?,
+            None => self.model.open()?,
+        };
+        let size = self.model.image_size().map_or(checkpoint.config.native_size(), Size::Image);
+        Ok((checkpoint, size))
+    }
+}
+
+/// What a model is for: its scores, else its features, else its tokens.
+fn result(config: &vitraux::config::Config) -> &'static str {
+    let names = vitraux::model::output_names(config);
+    ["logits", "features", "output"].into_iter().find(|name| names.iter().any(|known| known == name)).unwrap_or("tokens")
+}
+
+/// A label without the block that it is in: `mlp1` for `block3.mlp1`.
+fn without_block(label: &str) -> &str {
+    label.strip_prefix("block").and_then(|rest| rest.split_once('.')).map_or(label, |(_, step)| step)
+}

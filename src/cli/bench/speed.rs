@@ -1,0 +1,87 @@
+//! Times as rates, and as shares of what the device can do at the most.
+
+use crate::cli::Result;
+use serde_json::{Value, json};
+use vitraux::record::{Recording, Timing};
+use vitraux::{Device, kernels};
+
+/// What a device does at the most, measured on it.
+pub struct Ceilings {
+    flops_per_second: f64,
+    bytes_per_second: f64,
+}
+
+/// Elements that are copied: 64 MiB, more than any cache but the largest.
+const COPIED: usize = 1 << 24;
+
+/// Elements that are multiplied.
+const MULTIPLIED: usize = 1 << 20;
+
+impl Ceilings {
+    pub fn measure(device: &Device) -> Result<Ceilings> {
+        let measure = |elements: usize, multiply: bool| -> Result<Timing> {
+            let mut recording = Recording::new(device.capabilities());
+            let elements = elements.min(recording.capabilities().binding_bytes as usize / 4);
+            let x = recording.input("x", &[elements])?;
+            let y = recording.scratch("y", &[elements])?;
+            match multiply {
+                true => kernels::ceiling_multiply(&mut recording, "ceiling".to_owned(), x, y)?,
+                false => kernels::ceiling_copy(&mut recording, "ceiling".to_owned(), x, y)?,
+            }
+            recording.save("y", y);
+            Ok(fastest(device, recording, &[&vec![0.5; elements]], 5)?.1)
+        };
+        let (copy, multiply) = (measure(COPIED, false)?, measure(MULTIPLIED, true)?);
+        Ok(Ceilings { flops_per_second: multiply.flops as f64 / multiply.seconds, bytes_per_second: copy.bytes as f64 / copy.seconds })
+    }
+
+    pub fn json(&self) -> Value {
+        json!({ "flops_per_second": self.flops_per_second, "bytes_per_second": self.bytes_per_second })
+    }
+}
+
+impl std::fmt::Display for Ceilings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.1} GFLOP/s, {:.1} GB/s, measured", self.flops_per_second / 1e9, self.bytes_per_second / 1e9)
+    }
+}
+
+/// The output of a recording of one dispatch, and the fastest of some runs.
+pub fn fastest(device: &Device, recording: Recording, inputs: &[&[f32]], runs: usize) -> Result<(Vec<f32>, Timing)> {
+    let (output, timings) = device.time_blocking(recording, inputs, runs)?;
+    let fastest = timings.into_iter().flatten().min_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    Ok((output, fastest.expect("it was run")))
+}
+
+/// A time with what was done in it.
+pub struct Speed {
+    pub seconds: f64,
+    pub flops: u64,
+    pub bytes: u64,
+}
+
+impl Speed {
+    /// The share of the roofline: the time that the device needs at least, for its arithmetic or its memory, of the time it took.
+    fn share(&self, ceilings: &Ceilings) -> f64 {
+        (self.flops as f64 / ceilings.flops_per_second).max(self.bytes as f64 / ceilings.bytes_per_second) / self.seconds
+    }
+
+    pub fn json(&self, ceilings: &Ceilings) -> Value {
+        json!({ "seconds": self.seconds, "flops": self.flops, "bytes": self.bytes, "roofline_share": self.share(ceilings) })
+    }
+
+    pub fn text(&self, ceilings: &Ceilings) -> String {
+        let rate = |count: u64| count as f64 / self.seconds / 1e9;
+        format!(
+            "{:>12} {:>9.1} GFLOP/s {:>8.1} GB/s {:>6.1} % of the roofline",
+            milliseconds(self.seconds),
+            rate(self.flops),
+            rate(self.bytes),
+            100.0 * self.share(ceilings)
+        )
+    }
+}
+
+pub fn milliseconds(seconds: f64) -> String {
+    format!("{:.3} ms", seconds * 1e3)
+}

@@ -1,0 +1,87 @@
+//! `vitraux bench` as people call it.
+
+use crate::support::cli::vitraux;
+use crate::support::{gpu, path};
+use serde_json::Value;
+use std::ffi::OsStr;
+use vitraux::kernels::{ALL, WAYS};
+
+fn json(arguments: &[&str]) -> Value {
+    let run = vitraux(arguments.iter().map(OsStr::new));
+    assert_eq!(run.code, 0, "{arguments:?}: {}", run.stderr);
+    serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {}", run.stdout))
+}
+
+fn devices() -> Vec<&'static str> {
+    std::iter::once("cpu").chain(gpu::device().map(|_| "gpu")).collect()
+}
+
+fn seconds(value: &Value) -> f64 {
+    value["speed"]["seconds"].as_f64().expect("a time")
+}
+
+#[test]
+fn a_model_is_measured_with_the_share_of_each_kernel() {
+    for device in devices() {
+        let value = json(&["bench", "model", "--device", device, "--runs", "3", "--batch", "1", "--batch", "4", "--format", "json"]);
+        assert!(value["ceilings"]["flops_per_second"].as_f64().is_some_and(|rate| rate > 1e8), "{value}");
+        assert!(value["ceilings"]["bytes_per_second"].as_f64().is_some_and(|rate| rate > 1e7), "{value}");
+        let batches = value["batches"].as_array().expect("a list");
+        assert_eq!(batches.iter().map(|batch| batch["batch"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(4)]);
+        for batch in batches {
+            let [p10, median, p90] = ["p10_seconds", "median_seconds", "p90_seconds"].map(|name| batch[name].as_f64().expect("a time"));
+            assert!(0.0 < p10 && p10 <= median && median <= p90, "{batch}");
+            let steps = batch["steps"].as_array().expect("a list");
+            let calls = |step: &str| steps.iter().filter(|found| found["step"] == step).filter_map(|found| found["calls"].as_u64()).sum::<u64>();
+            // The digits model has four blocks, and a norm behind them.
+            assert_eq!([calls("attention"), calls("mlp2"), calls("norm"), calls("head")], [4, 4, 1, 1], "{batch}");
+            assert!(steps.iter().all(|step| seconds(step) > 0.0), "{batch}");
+        }
+    }
+}
+
+/// Every way that the device can run is there, and an edited shader beside the built-in one.
+#[test]
+fn kernels_are_measured_in_every_way_and_edited_ones_beside_them() {
+    let Some(gpu) = gpu::device() else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let common = folder.path().join("common");
+    std::fs::create_dir(&common).expect("a folder");
+    let shader = |name: &str| std::fs::read_to_string(path("shaders").join(name)).expect("a shader");
+    std::fs::write(folder.path().join("matmul_naive.wgsl"), shader("matmul_naive.wgsl")).expect("written");
+    std::fs::write(folder.path().join("layernorm.wgsl"), shader("layernorm.wgsl")).expect("written");
+    std::fs::write(common.join("reduce.wgsl"), shader("common/reduce.wgsl").replace("half > 0u", "half > 1u")).expect("written");
+    let folder = folder.path().to_str().expect("a path in UTF-8");
+    let value = json(&["bench", "kernels", "--device", "gpu", "--runs", "1", "--shader-dir", folder, "--format", "json"]);
+    let rows = value["kernels"].as_array().expect("a list");
+    assert!(rows.iter().all(|row| seconds(row) > 0.0));
+    let found = |name: &'static str| rows.iter().filter(move |row| row["kernel"] == name);
+    for way in WAYS {
+        let runs = ALL.iter().find(|kernel| kernel.name == *way).map(|kernel| kernel.needs.met_by(&gpu.summary().capabilities));
+        let name =
+            way.strip_prefix("matmul_").and_then(|tile| tile.split_once('x')).map(|(rows, columns)| format!("matmul ROWS={rows} COLUMNS={columns}"));
+        let is_it = |row: &&Value| {
+            let kernel = row["kernel"].as_str().expect("a name");
+            name.as_ref().map_or(kernel == *way || kernel.starts_with(&format!("{way} KEYS=")), |name| kernel.starts_with(name))
+        };
+        assert_eq!(rows.iter().filter(is_it).count() > 0, runs.unwrap_or(true), "{way}");
+    }
+    let apart = |name| found(name).map(|row| row["apart"].as_f64().expect("a difference")).fold(0.0, f64::max);
+    assert!(found("matmul_naive, edited").count() > 0 && apart("matmul_naive, edited") == 0.0);
+    assert!(apart("layernorm, edited") > 0.01, "a reduction that leaves out half is noticed");
+}
+
+#[test]
+fn a_broken_shader_is_an_error_that_says_where() {
+    if gpu::device().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let text = folder.path().to_str().expect("a path in UTF-8");
+    for (contents, words) in [("fn other() {}", "expected the entry point pool"), ("@compute fn pool(", "parsing error")] {
+        std::fs::write(folder.path().join("pool.wgsl"), contents).expect("written");
+        let run = vitraux(["bench", "kernels", "--device", "gpu", "--filter", "pool", "--shader-dir", text].map(OsStr::new));
+        assert_eq!(run.code, 1, "{}", run.stdout);
+        assert!(run.errors().iter().any(|line| line.contains(words)), "{}", run.stderr);
+    }
+}
