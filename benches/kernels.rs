@@ -10,7 +10,7 @@ use std::time::Duration;
 use vitraux::config::Activation;
 use vitraux::kernels::{self, Epilogue, WAYS};
 use vitraux::record::{Buf, Command, Dispatch, Recording, Role};
-use vitraux::{Device, DeviceChoice, Result, panels};
+use vitraux::{Device, DeviceChoice, Result};
 
 /// N, tokens of ViT-B/16 at 224 × 224, and C.
 const TOKENS: usize = 197;
@@ -25,7 +25,7 @@ type Record = Box<dyn Fn(Recording) -> Result<Recording>>;
 
 fn product(mut recording: Recording, name: &str, [n, k]: [usize; 2]) -> Result<Recording> {
     let x = recording.input("x", &[TOKENS, k])?;
-    let w = recording.input("w", &panels::shape([n, k]))?;
+    let w = recording.input_factor("w", [n, k])?;
     let bias = recording.input("bias", &[n])?;
     let y = recording.scratch("y", &[TOKENS, n])?;
     let epilogue = if name == "mlp1" { Epilogue::Activation(Activation::Gelu) } else { Epilogue::Bias };

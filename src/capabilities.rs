@@ -23,6 +23,38 @@ impl Capabilities {
         Capabilities { binding_bytes: 1 << 32, buffer_bytes: 1 << 32, workgroups: u32::MAX, workgroup_bytes: u32::MAX, subgroup: 0, software: false };
 }
 
+/// In what bits the right factors of products are kept. Sums, activations, norms and the residual stream are f32 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// 32 bits; on the CPU 16 where the checkpoint has no more.
+    #[default]
+    F32,
+    /// IEEE 754's 16 bits: half the memory, and a relative error of 2^-11 in each weight.
+    F16,
+}
+
+impl Precision {
+    /// Bits of an element.
+    pub fn bits(self) -> u32 {
+        match self {
+            Precision::F32 => 32,
+            Precision::F16 => 16,
+        }
+    }
+}
+
+impl std::str::FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Precision, String> {
+        match text {
+            "f32" => Ok(Precision::F32),
+            "f16" => Ok(Precision::F16),
+            other => Err(format!("expected f32 or f16, found {other}")),
+        }
+    }
+}
+
 /// What a kernel needs beside what every device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {

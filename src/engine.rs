@@ -1,5 +1,6 @@
 //! What most users hold: a model on a device.
 
+use crate::capabilities::Precision;
 use crate::checkpoint::{Checkpoint, PositionTable, WeightInfo, Weights};
 use crate::config::{Classifier, Config, Input, Preprocess, Size};
 use crate::device::Device;
@@ -63,6 +64,7 @@ pub struct Engine {
     resident: Resident,
     /// What positions add, for each size of inputs, and it beside the weights; the one used last is the last.
     tables: Vec<(Size, Tables, Resident)>,
+    precision: Precision,
     /// See [`Engine::prefer`].
     preferred: Option<&'static str>,
     /// The one used last is the last.
@@ -95,6 +97,14 @@ impl Engine {
     /// # Errors
     /// [`Error::Tensor`] if a weight is not finite, [`Error::Device`] if memory runs out.
     pub async fn load(checkpoint: Checkpoint, device: Device) -> Result<Engine> {
+        Engine::load_at(checkpoint, device, Precision::F32).await
+    }
+
+    /// [`Engine::load`] with the factors of products in a precision.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub async fn load_at(checkpoint: Checkpoint, device: Device, precision: Precision) -> Result<Engine> {
         let Checkpoint { config, preprocess, weights, positions, .. } = checkpoint;
         // Each tensor is let go as soon as the device has it.
         let mut tensors = Vec::new();
@@ -103,9 +113,9 @@ impl Engine {
             tensors.push((weight.name, weight.tensor));
             Ok::<WeightInfo, std::convert::Infallible>(info)
         });
-        let factors = weights.factors();
-        let resident = Resident::load(&device, tensors.into_iter(), |name| factors.contains(name)).await?;
-        Ok(Engine { config, preprocess, weights, positions, device, resident, tables: Vec::new(), preferred: None, plans: Vec::new() })
+        let factors = weights.factors(precision);
+        let resident = Resident::load(&device, tensors.into_iter(), |name| factors.get(name).copied()).await?;
+        Ok(Engine { config, preprocess, weights, positions, device, resident, tables: Vec::new(), precision, preferred: None, plans: Vec::new() })
     }
 
     /// [`Engine::load`] on a chosen device, waiting for it.
@@ -295,8 +305,13 @@ impl Engine {
             }
             let place = self.tables_for(size).await?;
             let (_, tables, resident) = &self.tables[place];
-            match model::record(&self.config, &self.weights, tables, &request, Recording::new(self.device.capabilities()).preferring(self.preferred))
-            {
+            match model::record(
+                &self.config,
+                &self.weights,
+                tables,
+                &request,
+                Recording::new(self.device.capabilities()).with_precision(self.precision).preferring(self.preferred),
+            ) {
                 Ok(recording) => break Plan::compile(request, recording, resident).await?,
                 Err(Error::Limit(_)) if request.batch > 1 => request.batch = request.batch.div_ceil(2),
                 Err(error) => return Err(error),
@@ -316,7 +331,7 @@ impl Engine {
             self.tables.push(entry);
         } else {
             let tables = Tables::at(&self.config, self.positions.as_ref(), size)?;
-            let own = Resident::load(&self.device, tables.clone().named(), |_| false).await?;
+            let own = Resident::load(&self.device, tables.clone().named(), |_| None).await?;
             if self.tables.len() == KEPT_TABLES {
                 self.tables.remove(0);
             }
@@ -327,11 +342,11 @@ impl Engine {
 }
 
 impl Resident {
-    /// Brings tensors to a device; `is_factor` says which are the right factor of products.
-    async fn load(device: &Device, tensors: impl Iterator<Item = (String, Tensor)>, is_factor: impl Fn(&str) -> bool) -> Result<Resident> {
+    /// Brings tensors to a device; `factor` says which are the right factor of products, and in what precision.
+    async fn load(device: &Device, tensors: impl Iterator<Item = (String, Tensor)>, factor: impl Fn(&str) -> Option<Precision>) -> Result<Resident> {
         Ok(match device {
-            Device::Gpu(gpu) => Resident::Gpu(gpu.clone(), WeightBuffers::upload(gpu, tensors, is_factor).await?),
-            Device::Cpu => Resident::Cpu(Arc::new(cpu::Weights::load(tensors, is_factor)?)),
+            Device::Gpu(gpu) => Resident::Gpu(gpu.clone(), WeightBuffers::upload(gpu, tensors, factor).await?),
+            Device::Cpu => Resident::Cpu(Arc::new(cpu::Weights::load(tensors, factor)?)),
         })
     }
 

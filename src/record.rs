@@ -2,9 +2,9 @@
 //!
 //! The kernels write a [`Recording`]; `gpu` and `cpu` replay it. Nothing here knows a device.
 
-use crate::capabilities::{Capabilities, Needs};
+use crate::capabilities::{Capabilities, Needs, Precision};
 use crate::error::{Error, Result};
-use crate::panels::Panels;
+use crate::panels::{self, Panels};
 
 /// The most buffers that a kernel binds, its parameters aside (WebGPU guarantees 8).
 pub const MAX_BINDINGS: usize = 8;
@@ -130,7 +130,7 @@ impl Buf {
     }
 }
 
-/// A buffer of f32 in a recording.
+/// A buffer in a recording.
 #[derive(Clone, Debug)]
 pub struct BufferInfo {
     /// What it holds, for messages and debuggers.
@@ -139,6 +139,8 @@ pub struct BufferInfo {
     pub shape: Vec<usize>,
     /// Where its contents come from.
     pub role: Role,
+    /// Bits of an element: 32, or 16 for factors in f16.
+    pub bits: u32,
 }
 
 impl BufferInfo {
@@ -154,7 +156,7 @@ impl BufferInfo {
 
     /// Size in bytes.
     pub fn bytes(&self) -> u64 {
-        self.len() as u64 * 4
+        self.len() as u64 * u64::from(self.bits) / 8
     }
 }
 
@@ -178,6 +180,20 @@ pub struct View {
     pub offset: usize,
     /// Number of elements.
     pub len: usize,
+    /// Bits of an element.
+    pub bits: u32,
+}
+
+impl View {
+    /// Where it begins, in bytes.
+    pub fn first_byte(&self) -> u64 {
+        self.offset as u64 * u64::from(self.bits) / 8
+    }
+
+    /// Its size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.len as u64 * u64::from(self.bits) / 8
+    }
 }
 
 /// One kernel call.
@@ -202,7 +218,7 @@ pub struct Dispatch {
 impl Dispatch {
     /// Bytes that must be moved at least: each view once.
     pub fn bytes(&self) -> u64 {
-        self.views.iter().map(|view| view.len as u64 * 4).sum()
+        self.views.iter().map(View::bytes).sum()
     }
 }
 
@@ -256,6 +272,7 @@ impl Timing {
 #[derive(Clone, Debug)]
 pub struct Recording {
     capabilities: Capabilities,
+    precision: Precision,
     preferred: Option<&'static str>,
     buffers: Vec<BufferInfo>,
     commands: Vec<Command>,
@@ -265,7 +282,7 @@ pub struct Recording {
 impl Recording {
     /// An empty recording for a device that can do this.
     pub fn new(capabilities: Capabilities) -> Recording {
-        Recording { capabilities, preferred: None, buffers: Vec::new(), commands: Vec::new(), outputs: Vec::new() }
+        Recording { capabilities, precision: Precision::F32, preferred: None, buffers: Vec::new(), commands: Vec::new(), outputs: Vec::new() }
     }
 
     /// From now on takes the kernel of this name wherever it computes what is asked for and the device can run it: for tests
@@ -298,6 +315,16 @@ impl Recording {
         kernels[self.choose(kernels.iter().map(|kernel| (kernel.name, kernel.needs)))]
     }
 
+    /// The same with factors in this precision from now on.
+    pub fn with_precision(self, precision: Precision) -> Recording {
+        Recording { precision, ..self }
+    }
+
+    /// The precision of factors.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// What the device can do.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
@@ -318,6 +345,11 @@ impl Recording {
         &self.outputs
     }
 
+    /// Bits of a buffer's elements.
+    pub fn bits(&self, buf: Buf) -> u32 {
+        self.buffers[buf.0].bits
+    }
+
     /// Sizes of a buffer's axes.
     pub fn shape(&self, buf: Buf) -> &[usize] {
         &self.buffers[buf.0].shape
@@ -325,7 +357,12 @@ impl Recording {
 
     /// The whole of a buffer.
     pub fn all(&self, buf: Buf) -> View {
-        View { buf, offset: 0, len: self.buffers[buf.0].len() }
+        self.part(buf, 0, self.buffers[buf.0].len())
+    }
+
+    /// `len` elements of a buffer from `offset` on.
+    pub fn part(&self, buf: Buf, offset: usize, len: usize) -> View {
+        View { buf, offset, len, bits: self.buffers[buf.0].bits }
     }
 
     /// Bytes of the weights, as they lie on a device.
@@ -350,7 +387,25 @@ impl Recording {
     /// [`Error::Limit`] if the device cannot hold it; so for every kind of buffer.
     pub fn input(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
         let count = self.count(|role| matches!(role, Role::Input(_)));
-        self.buffer(label, shape, Role::Input(count))
+        self.buffer(label, shape, Role::Input(count), 32)
+    }
+
+    /// A factor w `[N, K]` in panels that the caller fills: for tests and measurements.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn input_factor(&mut self, label: impl Into<String>, sizes: [usize; 2]) -> Result<Buf> {
+        let (label, shape, bits) = (label.into(), panels::shape(sizes).to_vec(), self.precision.bits());
+        self.input_like(&BufferInfo { label, shape, role: Role::Scratch, bits })
+    }
+
+    /// A buffer that the caller fills, otherwise like another one.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn input_like(&mut self, info: &BufferInfo) -> Result<Buf> {
+        let count = self.count(|role| matches!(role, Role::Input(_)));
+        self.buffer(&info.label, &info.shape, Role::Input(count), info.bits)
     }
 
     /// A buffer that the checkpoint fills, once.
@@ -359,7 +414,16 @@ impl Recording {
     /// See [`Recording::input`].
     pub fn weight(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
         let count = self.count(|role| matches!(role, Role::Weight(_)));
-        self.buffer(label, shape, Role::Weight(count))
+        self.buffer(label, shape, Role::Weight(count), 32)
+    }
+
+    /// A factor w `[N, K]` of products in panels that the checkpoint fills, once, in a given precision.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn factor(&mut self, label: impl Into<String>, sizes: [usize; 2], precision: Precision) -> Result<Buf> {
+        let count = self.count(|role| matches!(role, Role::Weight(_)));
+        self.buffer(label, &panels::shape(sizes), Role::Weight(count), precision.bits())
     }
 
     /// A buffer that dispatches fill.
@@ -367,17 +431,17 @@ impl Recording {
     /// # Errors
     /// See [`Recording::input`].
     pub fn scratch(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
-        self.buffer(label, shape, Role::Scratch)
+        self.buffer(label, shape, Role::Scratch, 32)
     }
 
     fn count(&self, is: impl Fn(Role) -> bool) -> usize {
         self.buffers.iter().filter(|buffer| is(buffer.role)).count()
     }
 
-    fn buffer(&mut self, label: impl Into<String>, shape: &[usize], role: Role) -> Result<Buf> {
+    fn buffer(&mut self, label: impl Into<String>, shape: &[usize], role: Role, bits: u32) -> Result<Buf> {
         let label = label.into();
         let elements = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size as u64));
-        let bytes = elements.and_then(|count| count.checked_mul(4)).filter(|&bytes| bytes <= self.capabilities.buffer_bytes);
+        let bytes = elements.and_then(|count| count.checked_mul(u64::from(bits / 8))).filter(|&bytes| bytes <= self.capabilities.buffer_bytes);
         match bytes {
             None => Err(Error::Limit(format!(
                 "{label} {shape:?} is larger than the {} that this device allows for one buffer; use a smaller batch, fewer taps or another device",
@@ -385,7 +449,7 @@ impl Recording {
             ))),
             Some(0) => panic!("{label} {shape:?} is empty"),
             Some(_) => {
-                self.buffers.push(BufferInfo { label, shape: shape.to_vec(), role });
+                self.buffers.push(BufferInfo { label, shape: shape.to_vec(), role, bits });
                 Ok(Buf(self.buffers.len() - 1))
             }
         }
@@ -411,7 +475,7 @@ impl Recording {
                 assert_eq!(users, 1, "{label}: {} is written and bound twice", buffer.label);
                 assert_eq!(buffer.role, Role::Scratch, "{label}: {} is not for writing", buffer.label);
             }
-            let bytes = view.len as u64 * 4;
+            let bytes = view.bytes();
             if bytes > self.capabilities.binding_bytes {
                 return Err(Error::Limit(format!(
                     "{label} needs {} of {} in one binding, this device allows {}; use a smaller batch or --device cpu",

@@ -244,6 +244,25 @@ fn text_of_sample() -> &'static str {
     concat!(env!("CARGO_MANIFEST_DIR"), "/examples/digits/samples/printed-2.png")
 }
 
+/// Weights in f16 are another computation, and a near one.
+#[test]
+fn forward_takes_a_precision() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let case = path("tests/fixtures/cases/timm_vit_tiny");
+    let features = |precision: &str| {
+        let output = folder.path().join(format!("{precision}.safetensors"));
+        let input = case.join("expected.safetensors");
+        let run =
+            run(["forward", "--device", "cpu", "--precision", precision, "--model", text(&case), "--input", text(&input), "--output", text(&output)]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        open_tensor(&output, "features").expect("features").values().into_owned()
+    };
+    let difference = crate::support::compare::largest_difference(&features("f32"), &features("f16"));
+    assert!(difference > 1e-5 && difference < 1e-2, "{difference}");
+    let wrong = run(["forward", "--precision", "f8", "--model", text(&case), "--input", "x", "--output", "y"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("expected f32 or f16, found f8"), "{}", wrong.stderr);
+}
+
 #[test]
 fn inspect_counts_parameters_and_bytes() {
     let case = path("tests/fixtures/cases/timm_test_vit_hubconfig");

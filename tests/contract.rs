@@ -11,10 +11,14 @@ use vitraux::record::{Access, Binding, Field, Kernel, MAX_BINDINGS, Spec};
 /// The specs that recordings make: each activation, and heads of each kind of tile.
 fn specs(kernel: &Kernel) -> Vec<Spec> {
     match kernel.name {
-        "matmul" | "matmul_subgroup" | "matmul_skinny" | "matmul_naive" => {
+        "matmul" | "matmul_f16" | "matmul_subgroup" | "matmul_skinny" | "matmul_naive" => {
             let spec = |(epilogue, activation)| Spec(vec![("EPILOGUE", epilogue), ("ACTIVATION", activation)]);
             let tile = |rows, columns, k| Spec(vec![("ROWS", rows), ("COLUMNS", columns), ("TILE_K", k)]);
-            let tiles = if kernel.name == "matmul" { vec![tile(128, 128, 8), tile(128, 64, 16), tile(32, 32, 32)] } else { Vec::new() };
+            let tiles = if ["matmul", "matmul_f16"].contains(&kernel.name) {
+                vec![tile(128, 128, 8), tile(128, 64, 16), tile(32, 32, 32)]
+            } else {
+                Vec::new()
+            };
             [0, 2, 3].map(|epilogue| (epilogue, 0)).into_iter().chain((0..=5).map(|activation| (1, activation))).map(spec).chain(tiles).collect()
         }
         "gate" => (0..=5).map(|number| Spec(vec![("ACTIVATION", number)])).collect(),
@@ -40,9 +44,10 @@ fn parsed(kernel: &Kernel, spec: &Spec) -> (naga::Module, ModuleInfo) {
     (module, info)
 }
 
-/// What a device that meets the kernel's needs allows.
+/// What a device that meets the kernel's needs allows; all of wgpu's but those on OpenGL unpack f16.
 fn needed(kernel: &Kernel) -> Capabilities {
-    if kernel.needs.subgroup == 0 { Capabilities::empty() } else { Capabilities::SUBGROUP }
+    let subgroups = if kernel.needs.subgroup == 0 { Capabilities::empty() } else { Capabilities::SUBGROUP };
+    Capabilities::SHADER_FLOAT16_IN_FLOAT32 | subgroups
 }
 
 fn entry(kernel: &Kernel, module: &naga::Module) -> usize {

@@ -1,7 +1,9 @@
 //! The built-in model: PyTorch's logits for its whole test set, and its accuracy.
 
-use crate::support::{compare::mismatch, gpu, json, path};
+use crate::support::compare::{largest_difference, mismatch};
+use crate::support::{gpu, json, path};
 use safetensors::SafeTensors;
+use vitraux::capabilities::Precision;
 use vitraux::checkpoint::open_tensor;
 use vitraux::{Checkpoint, DeviceChoice, Engine, Picture, Tensor, preprocess};
 
@@ -41,6 +43,25 @@ fn logits_and_accuracy_are_pytorchs() {
         approx::assert_relative_eq!(accuracy(&got, &labels), report["handwritten_test"].as_f64().expect("an accuracy"));
         let dark_on_light = logits(&mut engine, &inverted);
         approx::assert_relative_eq!(accuracy(&dark_on_light, &labels), report["handwritten_test_dark_on_light"].as_f64().expect("an accuracy"));
+    }
+}
+
+/// With weights in f16 every digit is read as in f32.
+#[test]
+fn f16_reads_every_digit_alike() {
+    let (images, _) = test_set();
+    let best = |logits: &[f32]| -> Vec<usize> {
+        logits.chunks(10).map(|row| (0..10).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("ten classes")).collect()
+    };
+    for device in gpu::devices() {
+        let [wide, narrow] = [Precision::F32, Precision::F16].map(|precision| {
+            let mut engine = pollster::block_on(Engine::load_at(Checkpoint::digits(), device.clone(), precision)).expect("an engine");
+            logits(&mut engine, &images)
+        });
+        let largest = wide.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        let worst = largest_difference(&wide, &narrow);
+        assert!(worst > 0.0 && worst <= 2e-2 * largest, "f16 is {worst} off, values are up to {largest}");
+        assert_eq!(best(&wide), best(&narrow));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::support::{compare::largest_difference, gpu, json, path};
 use std::path::PathBuf;
+use vitraux::capabilities::Precision;
 use vitraux::checkpoint::{open_mask, open_preprocess, open_tensor};
 use vitraux::model::output_names;
 use vitraux::{Checkpoint, Device, Engine, preprocess};
@@ -10,6 +11,9 @@ const CASES: &str = "tests/fixtures/cases";
 
 /// The bound of the attention probabilities, which case.json does not list.
 const ATTENTION_TOLERANCE: f64 = 1e-5;
+
+/// The bound with weights in f16, as a share of the largest value of an output.
+const F16_TOLERANCE: f64 = 1e-2;
 
 /// Folders whose outputs are to be reproduced; the others are containers that must be refused.
 fn cases() -> Vec<String> {
@@ -34,13 +38,13 @@ fn model(name: &str) -> PathBuf {
 }
 
 /// The outputs of all runs of a case that are not within their bounds; for each run the first in the order of the computation.
-fn divergences(name: &str, device: &Device) -> Vec<String> {
+fn divergences(name: &str, device: &Device, precision: Precision) -> Vec<String> {
     let checkpoint = Checkpoint::open(model(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let mut engine = pollster::block_on(Engine::load(checkpoint, device.clone())).unwrap_or_else(|error| panic!("{name}: {error}"));
-    runs(name).iter().filter_map(|run| divergence(name, run, &mut engine)).collect()
+    let mut engine = pollster::block_on(Engine::load_at(checkpoint, device.clone(), precision)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    runs(name).iter().filter_map(|run| divergence(name, run, &mut engine, precision)).collect()
 }
 
-fn divergence(name: &str, run: &serde_json::Value, engine: &mut Engine) -> Option<String> {
+fn divergence(name: &str, run: &serde_json::Value, engine: &mut Engine, precision: Precision) -> Option<String> {
     let what = format!("{name}, run {}", run["name"].as_str().expect("a name"));
     let expected = path(CASES).join(name).join(run["expected"].as_str().expect("a file"));
     let shapes = run["shapes"].as_object().expect("shapes");
@@ -69,28 +73,37 @@ fn divergence(name: &str, run: &serde_json::Value, engine: &mut Engine) -> Optio
     in_order.find_map(|(output, got)| {
         let want = read(output);
         assert_eq!(got.shape(), want.shape(), "{what}: {output}");
-        let tolerance = run["atol_f32"][output].as_f64().unwrap_or(ATTENTION_TOLERANCE);
+        let tolerance = match precision {
+            Precision::F32 => run["atol_f32"][output].as_f64().unwrap_or(ATTENTION_TOLERANCE),
+            Precision::F16 => F16_TOLERANCE * want.values().iter().fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs()))),
+        };
         let difference = f64::from(largest_difference(&got.values(), &want.values()));
         let fits = difference <= tolerance;
         (!fits).then(|| format!("{what}: {output} is off by {difference:e}, allowed {tolerance:e}"))
     })
 }
 
-fn check(device: &Device) {
-    let divergences: Vec<String> = cases().iter().flat_map(|name| divergences(name, device)).collect();
+fn check(device: &Device, precision: Precision) {
+    let divergences: Vec<String> = cases().iter().flat_map(|name| divergences(name, device, precision)).collect();
     assert!(divergences.is_empty(), "on {device}:\n{}", divergences.join("\n"));
 }
 
 #[test]
 fn the_cpu_gives_the_libraries_outputs() {
-    check(&Device::Cpu);
+    check(&Device::Cpu, Precision::F32);
 }
 
 #[test]
 fn the_gpu_gives_the_libraries_outputs() {
     if let Some(gpu) = gpu::device() {
-        check(&Device::Gpu(gpu));
+        check(&Device::Gpu(gpu), Precision::F32);
     }
+}
+
+/// Weights in f16 cost less than a hundredth of the largest value, on every tap.
+#[test]
+fn f16_stays_near_the_libraries_outputs() {
+    gpu::devices().iter().for_each(|device| check(device, Precision::F16));
 }
 
 /// At the model's own size, and at others by `image_size`.

@@ -9,13 +9,18 @@ use vitraux::kernels::ALL;
 use vitraux::record::{Command, Recording};
 
 /// What a device with these capabilities gives for a case; it says so if the device cannot run it.
-fn result(case: &Case, capabilities: &Capabilities, run: impl Fn(&Recording, &[&[f32]]) -> Vec<f32>) -> Option<(Vec<Vec<f32>>, Vec<f32>)> {
+fn result(
+    case: &Case,
+    capabilities: &Capabilities,
+    is_gpu: bool,
+    run: impl Fn(&Recording, &[&[f32]]) -> Vec<f32>,
+) -> Option<(Vec<Vec<f32>>, Vec<f32>)> {
     if !case.runs_on(capabilities) {
         println!("SKIPPED {}: the device does not have what {} needs", case.name, case.kernel);
         return None;
     }
     let values = case.values();
-    let laid_out = case.laid_out(values.clone());
+    let laid_out = case.laid_out(values.clone(), is_gpu);
     let inputs: Vec<&[f32]> = laid_out.iter().map(Vec::as_slice).collect();
     let recording = case.recording(*capabilities).unwrap_or_else(|error| panic!("{}: {error}", case.name));
     let runs_it = |command: &Command| matches!(command, Command::Dispatch(dispatch) if dispatch.kernel.name == case.kernel);
@@ -26,12 +31,12 @@ fn result(case: &Case, capabilities: &Capabilities, run: impl Fn(&Recording, &[&
 /// The CPU's result, whatever the kernel needs: all rungs have the same twin.
 fn on_cpu(case: &Case) -> (Vec<Vec<f32>>, Vec<f32>) {
     let anything = Capabilities { subgroup: 8, software: true, ..Capabilities::CPU };
-    result(case, &anything, |recording, inputs| replay::on_cpu(recording, inputs).remove(0)).expect("the CPU runs everything")
+    result(case, &anything, false, |recording, inputs| replay::on_cpu(recording, inputs).remove(0)).expect("the CPU runs everything")
 }
 
 fn on_gpu(case: &Case, gpu: &Arc<Gpu>) -> Option<(Vec<Vec<f32>>, Vec<f32>)> {
     let run = |recording: &_, inputs: &[&[f32]]| replay::on_gpu(gpu, recording, inputs).expect("the device runs it").remove(0);
-    result(case, &gpu.summary().capabilities, run)
+    result(case, &gpu.summary().capabilities, true, run)
 }
 
 fn check(cases: &[Case], run: impl Fn(&Case) -> Option<(Vec<Vec<f32>>, Vec<f32>)>) {

@@ -43,7 +43,7 @@ fn large_weights_are_read_in_bands() {
     let recording = {
         let mut recording = Recording::new(small.summary().capabilities);
         let x = recording.input("x", &[m, k]).expect("it fits");
-        let w = recording.input("w", &panels::shape([n, k])).expect("160,000 bytes fit a buffer");
+        let w = recording.input_factor("w", [n, k]).expect("160,000 bytes fit a buffer");
         let bias = recording.input("bias", &[n]).expect("it fits");
         let y = recording.scratch("y", &[m, n]).expect("it fits");
         crate::support::replay::poison(&mut recording, y);

@@ -188,6 +188,15 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "matmul_f16",
+        &[
+            ("unpack2x16float(columns.y)", "unpack2x16float(columns.x)"),
+            ("(n / 64u * depth + k) * 16u", "(n / 64u + k) * 16u"),
+            ("n % 64u / 4u", "n % 32u / 4u"),
+            ("+ bias_at(at.y)", ""),
+        ],
+    ),
+    (
         "matmul_subgroup",
         &[
             ("(*sums)[3] += subgroupBroadcast(x8, 3u)", "(*sums)[3] += subgroupBroadcast(x8, 2u)"),
@@ -320,7 +329,7 @@ fn is_caught(gpu: &std::sync::Arc<vitraux::gpu::Gpu>, cases: &[&Case], original:
     let capabilities = gpu.summary().capabilities;
     cases.iter().any(|case| {
         let values = case.values();
-        let inputs = case.laid_out(values.clone());
+        let inputs = case.laid_out(values.clone(), true);
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let recording = case.recording(capabilities).expect("it fits");
         let recording = replay::exchanged(&recording, |kernel| if kernel.name == original.name { mutant } else { kernel });

@@ -11,7 +11,6 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>; // [M, K]
-@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>; // [ceil(N / 64), K, 64], panels of 64 columns of w^T
 @group(0) @binding(3) var<storage, read> bias: array<f32>; // [N]
 @group(0) @binding(4) var<storage, read> scale: array<f32>; // [N]; not read but for LayerScale
 @group(0) @binding(5) var<storage, read_write> y: array<f32>; // [M, stride]

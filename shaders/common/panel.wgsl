@@ -1,5 +1,5 @@
 // The right factor w[N, K] of a product in panels of 64 columns of w^T, zeros behind the last column.
-// The file that imports this binds w: array<vec4<f32>>, [ceil(N / 64), K, 64].
+@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>; // [ceil(N / 64), K, 64]
 
 // Columns n to n + 3 of w^T in row k of `depth`; n is a multiple of 4.
 fn panel(n: u32, k: u32, depth: u32) -> vec4<f32> {

@@ -13,7 +13,6 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> pixels: array<f32>; // [B, channels, image_height, image_width]
-@group(0) @binding(2) var<storage, read> w: array<vec4<f32>>; // [ceil(C / 64), channels * patch_height * patch_width, 64], panels of 64 columns of w^T
 @group(0) @binding(3) var<storage, read> bias: array<f32>; // [C]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>; // [B, P, C]
 

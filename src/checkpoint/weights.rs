@@ -1,8 +1,9 @@
 //! The weights of an encoder, as a structure over whatever stands for a tensor: where to find it, its
 //! values, its shape, or its handle in a recording.
 
+use crate::capabilities::Precision;
 use crate::tensor::Tensor;
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 /// A weight as it was found.
 #[derive(Clone, Debug)]
@@ -227,9 +228,12 @@ impl Weight {
 }
 
 impl Weights<WeightInfo> {
-    /// The names of the weights that are right factors of products, all `[out, in]`.
-    pub fn factors(&self) -> HashSet<String> {
-        self.linears().map(|linear| linear.weight.name.clone()).collect()
+    /// The weights that are right factors of products, all `[out, in]`, by their names, and in what precision they are kept if
+    /// `precision` is asked for: that of the patches, which reads pixels, stays f32.
+    pub fn factors(&self, precision: Precision) -> HashMap<String, Precision> {
+        let named = |linear: &Linear<WeightInfo>, precision| (linear.weight.name.clone(), precision);
+        let patch = self.patch.iter().map(|linear| named(linear, Precision::F32));
+        self.linears().map(|linear| named(linear, precision)).chain(patch).collect()
     }
 }
 

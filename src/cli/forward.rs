@@ -1,5 +1,5 @@
 use super::{DeviceArgs, HeadArgs, ModelArgs, Result, tensors};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::path::{Path, PathBuf};
 use vitraux::Tensor;
 use vitraux::checkpoint::{open_mask, sinusoidal, tensor_names};
@@ -24,19 +24,10 @@ pub struct Forward {
     /// Outputs beside tokens, features and logits (or output): embeddings, hidden.I, attn.I, backbone, probabilities, or all
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     tap: Vec<String>,
-    /// Element type of the arithmetic
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    precision: Precision,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Precision {
-    F32,
 }
 
 impl Forward {
     pub fn run(self) -> Result<()> {
-        let Precision::F32 = self.precision;
         tensors::check_output(&self.output)?;
         let checkpoint = self.heads.apply(self.model.open()?)?;
         let input = Input::open(&self.input, &checkpoint.config)?;

@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
+use vitraux::capabilities::Precision;
 use vitraux::{Checkpoint, Device, DeviceChoice, Engine, Head, checkpoint};
 
 /// Any error, for one line on standard error.
@@ -151,6 +152,9 @@ struct DeviceArgs {
     /// auto (a hardware GPU, else the CPU), cpu, gpu (the best adapter, be it software), or an adapter's number or name
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
+    /// f32, or f16: the weights of dense layers take half the memory, sums stay f32
+    #[arg(long, value_name = "PRECISION", default_value = "f32")]
+    precision: Precision,
 }
 
 impl DeviceArgs {
@@ -158,7 +162,7 @@ impl DeviceArgs {
     fn load(&self, checkpoint: Checkpoint) -> vitraux::Result<Engine> {
         let (device, reason) = pollster::block_on(Device::open(&self.device))?;
         report(&format!("device: {device} ({reason})"));
-        pollster::block_on(Engine::load(checkpoint, device))
+        pollster::block_on(Engine::load_at(checkpoint, device, self.precision))
     }
 }
 

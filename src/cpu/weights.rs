@@ -1,5 +1,6 @@
 //! A checkpoint's tensors as the twins read them.
 
+use crate::capabilities::Precision;
 use crate::error::Result;
 use crate::panels::{Panels, pack};
 use crate::tensor::{Dtype, Tensor};
@@ -27,19 +28,19 @@ pub(super) enum Packed {
 }
 
 impl Weights {
-    /// Keeps named tensors, one after the other; those that are the right factor of products, as `is_factor` says by their
+    /// Keeps named tensors, one after the other; those that are the right factor of products, as `factor` says by their
     /// names, in panels. Factors of 16 bits stay so, and are widened panel by panel in each product: a large model in f16
     /// needs no more memory than its file.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite.
-    pub fn load(weights: impl IntoIterator<Item = (String, Tensor)>, is_factor: impl Fn(&str) -> bool) -> Result<Weights> {
-        let kept = weights.into_iter().map(|(name, tensor)| match (tensor.shape(), is_factor(&name)) {
-            (&[n, k], true) => {
+    pub fn load(weights: impl IntoIterator<Item = (String, Tensor)>, factor: impl Fn(&str) -> Option<Precision>) -> Result<Weights> {
+        let kept = weights.into_iter().map(|(name, tensor)| match (tensor.shape(), factor(&name)) {
+            (&[n, k], Some(precision)) => {
                 let values = tensor.finite_values(&name)?;
-                let packed = match tensor.stored_dtype() {
-                    Some(Dtype::F16) => Packed::F16(pack(&values, [n, k], half::f16::from_f32)),
-                    Some(Dtype::Bf16) => Packed::Bf16(pack(&values, [n, k], half::bf16::from_f32)),
+                let packed = match (tensor.stored_dtype(), precision) {
+                    (Some(Dtype::F16), _) | (_, Precision::F16) => Packed::F16(pack(&values, [n, k], half::f16::from_f32)),
+                    (Some(Dtype::Bf16), _) => Packed::Bf16(pack(&values, [n, k], half::bf16::from_f32)),
                     _ => Packed::F32(pack(&values, [n, k], |value| value)),
                 };
                 drop(values);

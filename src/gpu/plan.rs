@@ -179,8 +179,8 @@ fn step(gpu: &Gpu, dispatch: &Dispatch, buffers: &[wgpu::Buffer], params: wgpu::
         binding: binding.index,
         resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &buffers[view.buf.index()],
-            offset: view.offset as u64 * 4,
-            size: wgpu::BufferSize::new(view.len as u64 * 4),
+            offset: view.first_byte(),
+            size: wgpu::BufferSize::new(view.bytes()),
         }),
     }));
     let bindings = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {

@@ -1,10 +1,10 @@
 //! A checkpoint's tensors in the device's memory.
 
 use super::context::Gpu;
+use crate::capabilities::Precision;
 use crate::error::Result;
-use crate::panels;
+use crate::panels::pack;
 use crate::tensor::Tensor;
-use std::borrow::Cow;
 
 /// Bytes that may wait in staging buffers before the copies are waited for: what loading needs
 /// beyond the weights themselves.
@@ -17,21 +17,32 @@ pub struct WeightBuffers {
 }
 
 impl WeightBuffers {
-    /// Copies named tensors to the device, those that are the right factor of products, as `is_factor` says by their names,
-    /// in panels; the pages of a mapped file are let go as soon as they were read.
+    /// Copies named tensors to the device, those that are the right factor of products, as `factor` says by their names,
+    /// in panels of that precision; the pages of a mapped file are let go as soon as they were read.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite, [`Error::Device`](crate::Error::Device) if memory runs out.
-    pub async fn upload(gpu: &Gpu, weights: impl Iterator<Item = (String, Tensor)>, is_factor: impl Fn(&str) -> bool) -> Result<WeightBuffers> {
+    pub async fn upload(
+        gpu: &Gpu,
+        weights: impl Iterator<Item = (String, Tensor)>,
+        factor: impl Fn(&str) -> Option<Precision>,
+    ) -> Result<WeightBuffers> {
         let mut buffers = Vec::new();
         let mut staged = 0;
         for (name, tensor) in weights {
             let values = tensor.finite_values(&name)?;
-            let values = match tensor.shape() {
-                &[n, k] if is_factor(&name) => Cow::Owned(panels::pack(&values, [n, k], |value| value)),
-                _ => values,
+            let (wide, narrow);
+            let bytes: &[u8] = match (tensor.shape(), factor(&name)) {
+                (&[n, k], Some(Precision::F32)) => {
+                    wide = pack(&values, [n, k], |value| value);
+                    bytemuck::cast_slice(&wide)
+                }
+                (&[n, k], Some(Precision::F16)) => {
+                    narrow = pack(&values, [n, k], half::f16::from_f32);
+                    bytemuck::cast_slice(&narrow)
+                }
+                _ => bytemuck::cast_slice(&values),
             };
-            let bytes: &[u8] = bytemuck::cast_slice(&values);
             let buffer = gpu
                 .checked(&name, || {
                     let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {

@@ -4,9 +4,10 @@ use crate::config::Activation;
 use crate::cpu::matmul::{self as twin, Params};
 use crate::error::Result;
 use crate::panels::{self, PANEL};
-use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, View, read, write};
+use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, read, write};
 
 pub static MATMUL: Kernel = kernel("matmul", include_str!("../../shaders/matmul.wgsl"), Needs::NOTHING);
+pub static MATMUL_F16: Kernel = kernel("matmul_f16", include_str!("../../shaders/matmul_f16.wgsl"), Needs::NOTHING);
 pub static MATMUL_SUBGROUP: Kernel = kernel("matmul_subgroup", include_str!("../../shaders/matmul_subgroup.wgsl"), Needs::LLVMPIPE);
 pub static MATMUL_SKINNY: Kernel = kernel("matmul_skinny", include_str!("../../shaders/matmul_skinny.wgsl"), Needs::NOTHING);
 pub static MATMUL_NAIVE: Kernel = kernel("matmul_naive", include_str!("../../shaders/matmul_naive.wgsl"), Needs::NOTHING);
@@ -39,12 +40,21 @@ const TILED: [Rung; 4] = [
     Rung { name: "matmul_32x32", kernel: &MATMUL, tile: [32, 32], constants: &[("ROWS", 32), ("COLUMNS", 32), ("TILE_K", 32)] },
 ];
 
+/// The same with w in f16.
+const TILED_F16: [Rung; 2] = [
+    Rung { name: "matmul_f16", kernel: &MATMUL_F16, tile: [64, 64], constants: &[] },
+    Rung { name: "matmul_f16_128x128", kernel: &MATMUL_F16, tile: [128, 128], constants: &[("ROWS", 128), ("COLUMNS", 128), ("TILE_K", 8)] },
+];
+
 /// The most rows that are few to `matmul_skinny`, which reads the weight once for every four.
 const FEW_ROWS: usize = 8;
 
-/// The ways to compute a product of `m` rows, the best first of those that a device can run. On llvmpipe that was measured
+/// The ways to compute a product of `m` rows with w in so many bits, the best first of those that a device can run. On llvmpipe that was measured
 /// (benches/results); elsewhere it is what the arithmetic suggests, until somebody measures it.
-fn ladder(m: usize) -> Vec<&'static Rung> {
+fn ladder(m: usize, bits: u32) -> Vec<&'static Rung> {
+    if bits == 16 {
+        return TILED_F16.iter().collect();
+    }
     let few = (m <= FEW_ROWS).then_some(&SKINNY);
     let rest = few.is_none().then_some(&SKINNY);
     std::iter::once(&SUBGROUP).chain(few).chain(&TILED).chain(rest).chain([&NAIVE]).collect()
@@ -90,12 +100,11 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
     // Where nothing is scaled the binding is not read.
     let scale = if let Epilogue::ScaledResidual(scale) = epilogue { scale } else { bias };
     assert_eq!(recording.shape(scale), [n], "{label}: scale");
-    let band = band_rows(n.next_multiple_of(PANEL), k, recording.capabilities().binding_bytes);
-    let ladder = ladder(m);
+    let band = band_rows(n.next_multiple_of(PANEL), k, recording.bits(w), recording.capabilities().binding_bytes);
+    let ladder = ladder(m, recording.bits(w));
     let rung = ladder[recording.choose(ladder.iter().map(|rung| (rung.name, rung.kernel.needs)))];
     for first in (0..n).step_by(band) {
         let count = band.min(n - first);
-        let columns = |buf| View { buf, offset: first, len: count };
         recording.dispatch(Dispatch {
             kernel: rung.kernel,
             spec: Spec([rung.constants, &epilogue.constants()].concat()),
@@ -103,9 +112,9 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
             flops: 2 * (m * count * k) as u64,
             views: vec![
                 recording.all(x),
-                View { buf: w, offset: first * k, len: count.next_multiple_of(PANEL) * k },
-                columns(bias),
-                columns(scale),
+                recording.part(w, first * k, count.next_multiple_of(PANEL) * k),
+                recording.part(bias, first, count),
+                recording.part(scale, first, count),
                 recording.all(y),
             ],
             grid: [size(count.div_ceil(rung.tile[1])), size(m.div_ceil(rung.tile[0])), 1],
@@ -117,8 +126,8 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
 
 /// Rows of w in a band: all of them, or a multiple of 64, so that each band is made of whole panels and begins at a
 /// multiple of 256 bytes, the largest alignment that WebGPU lets a device ask for.
-fn band_rows(n: usize, k: usize, binding_bytes: u64) -> usize {
-    let fitting = usize::try_from(binding_bytes / (k as u64 * 4)).unwrap_or(usize::MAX);
+fn band_rows(n: usize, k: usize, bits: u32, binding_bytes: u64) -> usize {
+    let fitting = usize::try_from(binding_bytes * 8 / (k as u64 * u64::from(bits))).unwrap_or(usize::MAX);
     if fitting >= n { n } else { (fitting / PANEL * PANEL).max(PANEL) }
 }
 
@@ -128,10 +137,11 @@ mod tests {
 
     #[test]
     fn bands_are_as_large_as_a_binding_allows() {
-        assert_eq!(band_rows(1000, 768, u64::MAX), 1000);
-        assert_eq!(band_rows(1000, 768, 1000 * 768 * 4), 1000);
-        assert_eq!(band_rows(1000, 768, 1000 * 768 * 4 - 1), 960);
-        assert_eq!(band_rows(1000, 768, 1), 64);
+        assert_eq!(band_rows(1000, 768, 32, 1 << 40), 1000);
+        assert_eq!(band_rows(1000, 768, 16, 1000 * 768 * 2), 1000);
+        assert_eq!(band_rows(1000, 768, 32, 1000 * 768 * 4), 1000);
+        assert_eq!(band_rows(1000, 768, 32, 1000 * 768 * 4 - 1), 960);
+        assert_eq!(band_rows(1000, 768, 32, 1), 64);
     }
 
     #[test]
@@ -142,7 +152,7 @@ mod tests {
         let chosen = |capabilities, m, preferred: Option<&'static str>| {
             let mut recording = Recording::new(capabilities);
             preferred.into_iter().for_each(|kernel| recording.prefer(kernel));
-            let ladder = ladder(m);
+            let ladder = ladder(m, 32);
             ladder[recording.choose(ladder.iter().map(|rung| (rung.name, rung.kernel.needs)))].name
         };
         assert_eq!(chosen(llvmpipe, 197, None), "matmul_subgroup");

@@ -10,7 +10,6 @@ use crate::checkpoint::{Block, Linear, WeightInfo, Weights};
 use crate::config::{Config, Input, NormOrder, Patches, Pooling, Reads, Size};
 use crate::error::{Error, Result};
 use crate::kernels::{self, Epilogue};
-use crate::panels;
 use crate::record::{Buf, Recording};
 
 /// What a recording is for.
@@ -71,10 +70,10 @@ pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, r
         return Err(Error::Argument(format!("no output {unknown:?}; this model has {}", summary(config, &known))));
     }
     let tokens = config.tokens(request.size)?;
-    let factors = weights.factors();
-    let weights = weights.clone().try_map_all(|weight| match weight.shape.as_slice() {
-        &[n, k] if factors.contains(&weight.name) => recording.weight(weight.name, &panels::shape([n, k])),
-        shape => recording.weight(weight.name, shape),
+    let factors = weights.factors(recording.precision());
+    let weights = weights.clone().try_map_all(|weight| match (weight.shape.as_slice(), factors.get(&weight.name)) {
+        (&[n, k], Some(precision)) => recording.factor(weight.name, [n, k], *precision),
+        (shape, _) => recording.weight(weight.name, shape),
     })?;
     let tables = tables.record(&mut recording)?;
     let scratch = Scratch::new(&mut recording, config, request.batch, tokens)?;

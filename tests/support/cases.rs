@@ -4,7 +4,7 @@
 use super::reference::{self, wide};
 use super::replay::poison;
 use super::rng::Rng;
-use vitraux::capabilities::Capabilities;
+use vitraux::capabilities::{Capabilities, Precision};
 use vitraux::config::Activation;
 use vitraux::kernels::{self, ALL, After, Epilogue};
 use vitraux::panels;
@@ -52,9 +52,9 @@ fn mask(units: &[f32], tokens: usize) -> Vec<f32> {
 impl Case {
     /// The recording: the result is poisoned first, then computed, then saved.
     pub fn recording(&self, capabilities: Capabilities) -> vitraux::Result<Recording> {
-        let mut recording = Recording::new(capabilities);
+        let mut recording = Recording::new(capabilities).with_precision(self.precision());
         let input = |(i, (shape, fill)): (usize, &(Vec<usize>, Fill))| match (fill, shape.as_slice()) {
-            (Factor(_), &[n, k]) => recording.input(format!("input{i}"), &panels::shape([n, k])),
+            (Factor(_), &[n, k]) => recording.input_factor(format!("input{i}"), [n, k]),
             _ => recording.input(format!("input{i}"), shape),
         };
         let inputs = self.inputs.iter().enumerate().map(input);
@@ -67,11 +67,19 @@ impl Case {
         Ok(recording)
     }
 
+    /// The precision of the factors that its kernel reads.
+    fn precision(&self) -> Precision {
+        if self.kernel.ends_with("_f16") { Precision::F16 } else { Precision::F32 }
+    }
+
     /// The inputs' values, always the same for a case.
     pub fn values(&self) -> Vec<Vec<f32>> {
         let mut rng = Rng::new(&self.name);
         let mut input = |(shape, fill): &(Vec<usize>, Fill)| match (fill, rng.units(shape.iter().product())) {
             (Mask, units) => mask(&units, shape[1]),
+            (Factor(range), units) if self.precision() == Precision::F16 => {
+                units.iter().map(|value| half::f16::from_f32(value * range).to_f32()).collect()
+            }
             (Within(range) | Factor(range), units) => units.iter().map(|value| value * range).collect(),
         };
         self.inputs.iter().map(&mut input).collect()
@@ -83,11 +91,17 @@ impl Case {
         kernel.unwrap_or_else(|| panic!("{} is not in ALL", self.kernel)).needs.met_by(capabilities)
     }
 
-    /// The inputs' values as devices read them.
-    pub fn laid_out(&self, mut values: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+    /// The inputs' values as a device reads them: factors in panels, and 16-bit ones two in a word on GPUs.
+    pub fn laid_out(&self, mut values: Vec<Vec<f32>>, on_gpu: bool) -> Vec<Vec<f32>> {
         for ((shape, fill), values) in self.inputs.iter().zip(&mut values) {
             if let (Factor(_), &[n, k]) = (fill, shape.as_slice()) {
-                *values = panels::pack(values, [n, k], |value| value);
+                *values = match (self.precision(), on_gpu) {
+                    (Precision::F16, true) => {
+                        let panels = panels::pack(values, [n, k], half::f16::from_f32);
+                        panels.chunks(2).map(|pair| f32::from_bits(u32::from(pair[0].to_bits()) | u32::from(pair[1].to_bits()) << 16)).collect()
+                    }
+                    _ => panels::pack(values, [n, k], |value| value),
+                };
             }
         }
         values
@@ -218,7 +232,8 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
 fn matmuls(shape: [usize; 3]) -> Vec<Case> {
     let mut cases = Vec::new();
     let tiles = ["matmul", "matmul_128x128", "matmul_128x64", "matmul_32x32"].map(|rung| ("matmul", rung));
-    for kernel in tiles.into_iter().chain(["matmul_subgroup", "matmul_skinny", "matmul_naive"].map(|kernel| (kernel, kernel))) {
+    let f16 = ["matmul_f16", "matmul_f16_128x128"].map(|rung| ("matmul_f16", rung));
+    for kernel in tiles.into_iter().chain(f16).chain(["matmul_subgroup", "matmul_skinny", "matmul_naive"].map(|kernel| (kernel, kernel))) {
         cases.push(matmul(kernel, shape, "bias", 0, |_| Epilogue::Bias, |sum, _, _| sum));
         for activation in Activation::ALL {
             let finish = move |sum, _, _| reference::activate(activation, sum);

@@ -47,7 +47,7 @@ pub fn exchanged(recording: &Recording, exchange: impl Fn(&'static Kernel) -> &'
     let mut handles = Vec::new();
     for buffer in recording.buffers() {
         let made = match buffer.role {
-            Role::Input(_) => copy.input(&buffer.label, &buffer.shape),
+            Role::Input(_) => copy.input_like(buffer),
             Role::Weight(_) => copy.weight(&buffer.label, &buffer.shape),
             Role::Scratch => copy.scratch(&buffer.label, &buffer.shape),
         };
@@ -68,7 +68,7 @@ pub fn exchanged(recording: &Recording, exchange: impl Fn(&'static Kernel) -> &'
 /// Runs a recording without weights on the GPU.
 pub fn on_gpu(gpu: &Arc<Gpu>, recording: &Recording, inputs: &[&[f32]]) -> vitraux::Result<Vec<Vec<f32>>> {
     pollster::block_on(async {
-        let none = WeightBuffers::upload(gpu, std::iter::empty(), |_| false).await?;
+        let none = WeightBuffers::upload(gpu, std::iter::empty(), |_| None).await?;
         vitraux::gpu::Plan::compile(gpu.clone(), recording, &none).await?.run(inputs).await
     })
 }

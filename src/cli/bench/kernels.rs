@@ -51,7 +51,7 @@ impl Kernels {
         let mut known = HashSet::new();
         let mut rows = Vec::new();
         for way in std::iter::once(None).chain(WAYS.iter().copied().map(Some)) {
-            let recording = Recording::new(device.capabilities()).preferring(way);
+            let recording = Recording::new(device.capabilities()).with_precision(self.device.precision).preferring(way);
             let recording = record(&checkpoint.config, &weights, &tables, &request, recording)?;
             for command in recording.commands() {
                 let Command::Dispatch(dispatch) = command else { continue };
@@ -110,9 +110,9 @@ fn alone(whole: &Recording, dispatch: &Dispatch) -> Result<(Recording, Vec<Vec<f
             (Some(copy), _) => *copy,
             (None, Access::Write) => recording.scratch(&buffer.label, &buffer.shape)?,
             (None, Access::Read) => {
-                // Small and without a pattern.
-                inputs.push((0..buffer.len()).map(|i| ((i * 7919) % 997) as f32 / 997.0 - 0.5).collect());
-                recording.input(&buffer.label, &buffer.shape)?
+                // Small and without a pattern; as f16, two in each word, they are small too.
+                inputs.push((0..buffer.bytes() / 4).map(|i| ((i * 7919) % 997) as f32 / 997.0 - 0.5).collect());
+                recording.input_like(buffer)?
             }
         };
         copies.insert(view.buf, copy);
