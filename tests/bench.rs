@@ -40,6 +40,18 @@ fn a_model_is_measured_with_the_share_of_each_kernel() {
     }
 }
 
+#[test]
+fn accuracy_is_reported_beside_f32() {
+    for device in devices() {
+        let arguments = ["bench", "model", "--device", device, "--runs", "1", "--accuracy", "--format", "json", "--precision"];
+        let accuracy = |precision| json(&[&arguments[..], &[precision]].concat())["accuracy"].clone();
+        let (wide, narrow) = (accuracy("f32"), accuracy("f16"));
+        assert_eq!((wide["worst_error"].as_f64(), &wide["best_class_alike"]), (Some(0.0), &wide["images"]), "{wide}");
+        let [worst, mean] = ["worst_error", "mean_error"].map(|name| narrow[name].as_f64().expect("a share"));
+        assert!(0.0 < mean && mean < worst && worst < 2e-2, "{narrow}");
+    }
+}
+
 /// Every way that the device can run is there, and an edited shader beside the built-in one.
 #[test]
 fn kernels_are_measured_in_every_way_and_edited_ones_beside_them() {

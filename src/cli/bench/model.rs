@@ -5,9 +5,9 @@ use clap::Args;
 use serde_json::json;
 use std::io::Write;
 use std::time::Instant;
-use vitraux::config::{Input, Size};
+use vitraux::config::{Config, Input, Size};
 use vitraux::record::Timing;
-use vitraux::{Engine, Tensor};
+use vitraux::{Checkpoint, Engine, Tensor};
 
 #[derive(Debug, Args)]
 pub struct Model {
@@ -21,6 +21,10 @@ pub struct Model {
     /// Forward passes that are timed, after one that is not
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     runs: u32,
+    /// Also compare the results with those of f32, on made-up images: worst and mean error as shares of the largest value, and how
+    /// often the best class is the same
+    #[arg(long)]
+    accuracy: bool,
     /// text, or json: one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -34,12 +38,17 @@ impl Model {
         let load = start.elapsed().as_secs_f64();
         let ceilings = Ceilings::measure(engine.device())?;
         let measured = self.batch.iter().map(|&batch| Measured::new(&mut engine, batch as usize, size, self.runs)).collect::<Result<Vec<_>>>()?;
+        let accuracy = self.accuracy.then(|| Accuracy::measure(&mut engine, self.model.open()?.0, size)).transpose()?;
         let mut out = std::io::stdout().lock();
         let name = &engine.config().name;
         let device = engine.device().to_string();
         if self.format == Format::Json {
             let batches: Vec<_> = measured.iter().map(|measured| measured.json(&ceilings)).collect();
-            writeln!(out, "{}", json!({ "name": name, "device": device, "load_seconds": load, "ceilings": ceilings.json(), "batches": batches }))?;
+            writeln!(
+                out,
+                "{}",
+                json!({ "name": name, "device": device, "load_seconds": load, "ceilings": ceilings.json(), "batches": batches, "accuracy": accuracy.map(Accuracy::json) })
+            )?;
             return Ok(());
         }
         writeln!(out, "{name} on {device}; loaded in {}", milliseconds(load))?;
@@ -47,8 +56,63 @@ impl Model {
         for measured in &measured {
             measured.text(&mut out, &ceilings)?;
         }
+        if let Some(Accuracy { worst, mean, alike, images }) = accuracy {
+            writeln!(
+                out,
+                "beside f32: worst error {worst:.1e}, mean {mean:.1e} of the largest value, best class the same for {alike} of {images} images"
+            )?;
+        }
         Ok(())
     }
+}
+
+/// How far results are from those in f32.
+struct Accuracy {
+    worst: f64,
+    mean: f64,
+    /// Images whose largest value is at the same place.
+    alike: usize,
+    images: usize,
+}
+
+/// Images that results are compared on.
+const COMPARED: usize = 16;
+
+impl Accuracy {
+    fn measure(engine: &mut Engine, checkpoint: Checkpoint, size: Size) -> Result<Accuracy> {
+        let shape = input_shape(engine.config(), COMPARED, size)?;
+        // Each image a wave of its own, so that they are told apart.
+        let len = shape[1..].iter().product::<usize>();
+        let values = (0..COMPARED * len).map(|i| (((i % len) as f32) * 0.01 * (1 + i / len) as f32).sin());
+        let input = Tensor::new(shape, values.collect())?;
+        let wanted = result(engine.config());
+        let narrow = engine.forward_blocking(&input, &[wanted])?.remove(wanted).expect("it was asked for");
+        let mut reference = pollster::block_on(Engine::load(checkpoint, engine.device().clone()))?;
+        let wide = reference.forward_blocking(&input, &[wanted])?.remove(wanted).expect("it was asked for");
+        let (narrow, wide) = (narrow.values(), wide.values());
+        let largest = wide.iter().fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
+        let errors = || wide.iter().zip(narrow.iter()).map(|(a, b)| f64::from((a - b).abs()) / largest);
+        let best = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+        let rows = wide.len() / COMPARED;
+        Ok(Accuracy {
+            worst: errors().fold(0.0, f64::max),
+            mean: errors().sum::<f64>() / wide.len() as f64,
+            alike: wide.chunks(rows).zip(narrow.chunks(rows)).filter(|(a, b)| best(a) == best(b)).count(),
+            images: COMPARED,
+        })
+    }
+
+    fn json(self) -> serde_json::Value {
+        json!({ "worst_error": self.worst, "mean_error": self.mean, "best_class_alike": self.alike, "images": self.images })
+    }
+}
+
+/// The shape of an input of so many images or sequences.
+fn input_shape(config: &Config, batch: usize, size: Size) -> Result<Vec<usize>> {
+    Ok(match (&config.input, size) {
+        (Input::Image(patches), Size::Image([height, width])) => vec![batch, patches.channels, height, width],
+        _ => vec![batch, config.tokens(size)?, config.width],
+    })
 }
 
 /// What one batch size gave.
@@ -65,10 +129,7 @@ struct Measured {
 impl Measured {
     fn new(engine: &mut Engine, batch: usize, size: Size, runs: u32) -> Result<Measured> {
         let config = engine.config();
-        let shape = match (&config.input, size) {
-            (Input::Image(patches), Size::Image([height, width])) => vec![batch, patches.channels, height, width],
-            _ => vec![batch, config.tokens(size)?, config.width],
-        };
+        let shape = input_shape(config, batch, size)?;
         let wanted = result(config);
         let input = Tensor::zeros(shape);
         let mut timed = || -> Result<f64> {
