@@ -1,17 +1,11 @@
 // y[b, i, h, :] = sum_j softmax_j(q[b, i, h] . k[b, j, h] / sqrt(D)) v[b, j, h]: what attention.wgsl computes, without workgroup memory.
 // 40 queries a subgroup, 5 an invocation, in registers; of two keys and values at a time each invocation loads four elements in 32 and hands them round; online softmax; all indices of arrays are constants. f32.
 // Grid: (ceil(queries / 40), H, B). Needs subgroups of 8, and D a multiple of 4 up to 128. Twin: cpu/attention.rs
+#import attention_call
+
 const HEAD: u32 = 64u; // D
 const LOWEST: f32 = -3.4028234e38;
 
-struct Params {
-    tokens: u32, // N
-    queries: u32, // the first of them, for which y is computed
-    heads: u32, // H
-    scale: f32, // 1 / sqrt(D)
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4<f32>>; // [B, N, 3, H, D / 4]
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>; // [B, queries, H, D / 4]
 

@@ -87,6 +87,14 @@ impl Device {
         }
     }
 
+    /// Whether it can tell how long its kernels take.
+    pub fn takes_times(&self) -> bool {
+        match self {
+            Device::Cpu => true,
+            Device::Gpu(gpu) => gpu.takes_times(),
+        }
+    }
+
     /// Runs a recording without weights and with one output once, and then gives the output, and the times of its dispatches `runs`
     /// times.
     ///

@@ -65,8 +65,6 @@ pub struct Engine {
     /// What positions add, for each size of inputs, and it beside the weights; the one used last is the last.
     tables: Vec<(Size, Tables, Resident)>,
     precision: Precision,
-    /// See [`Engine::prefer`].
-    preferred: Option<&'static str>,
     /// The one used last is the last.
     plans: Vec<Plan>,
 }
@@ -115,7 +113,7 @@ impl Engine {
         });
         let factors = weights.factors(precision);
         let resident = Resident::load(&device, tensors.into_iter(), |name| factors.get(name).copied()).await?;
-        Ok(Engine { config, preprocess, weights, positions, device, resident, tables: Vec::new(), precision, preferred: None, plans: Vec::new() })
+        Ok(Engine { config, preprocess, weights, positions, device, resident, tables: Vec::new(), precision, plans: Vec::new() })
     }
 
     /// [`Engine::load`] on a chosen device, waiting for it.
@@ -275,13 +273,6 @@ impl Engine {
         pollster::block_on(self.classify(picture, top))
     }
 
-    /// From now on takes the kernel of this name, or way to use one, wherever it computes what is asked for and the device can run it:
-    /// for measurements and for tests. Plans that were made before are forgotten.
-    pub fn prefer(&mut self, kernel: Option<&'static str>) {
-        self.preferred = kernel;
-        self.plans.clear();
-    }
-
     /// Runs the model as [`Engine::forward`] does, and then again to give the device's time for each kernel call of the last pass.
     ///
     /// # Errors
@@ -310,7 +301,7 @@ impl Engine {
                 &self.weights,
                 tables,
                 &request,
-                Recording::new(self.device.capabilities()).with_precision(self.precision).preferring(self.preferred),
+                Recording::new(self.device.capabilities()).with_precision(self.precision),
             ) {
                 Ok(recording) => break Plan::compile(request, recording, resident).await?,
                 Err(Error::Limit(_)) if request.batch > 1 => request.batch = request.batch.div_ceil(2),

@@ -92,6 +92,12 @@ fn a_broken_shader_is_an_error_that_says_where() {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
+    let nowhere = folder.path().join("nowhere");
+    for (folder, words) in [(nowhere.as_path(), "expected a folder"), (folder.path(), "none of them is of a kernel")] {
+        let folder = folder.to_str().expect("a path in UTF-8");
+        let run = vitraux(["bench", "kernels", "--device", "gpu", "--filter", "pool", "--shader-dir", folder].map(OsStr::new));
+        assert!(run.code == 1 && run.errors().iter().any(|line| line.contains(words)), "{}", run.stderr);
+    }
     let text = folder.path().to_str().expect("a path in UTF-8");
     for (contents, words) in [("fn other() {}", "expected the entry point pool"), ("@compute fn pool(", "parsing error")] {
         std::fs::write(folder.path().join("pool.wgsl"), contents).expect("written");

@@ -144,6 +144,11 @@ impl Gpu {
         &self.summary
     }
 
+    /// Whether it can tell how long its kernels take.
+    pub fn takes_times(&self) -> bool {
+        self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
     /// How many buffers the device has and how many bytes they take; zeros unless wgpu is built with its
     /// `counters` feature.
     pub fn buffer_counts(&self) -> (isize, isize) {

@@ -12,7 +12,7 @@ impl Plan {
     /// [`Error::Device`] if the device cannot take timestamps, or fails.
     pub fn profile(&self) -> Result<Vec<Timing>> {
         let gpu = self.gpu();
-        if !gpu.device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+        if !gpu.takes_times() {
             return Err(Error::Device(format!("{}: no timestamp queries, which the times of kernels come from", gpu.summary())));
         }
         let dispatches: Vec<_> = self.steps().iter().filter_map(Step::dispatch).collect();

@@ -5,6 +5,7 @@ use crate::record::Spec;
 /// The pieces that `#import NAME` brings in.
 const COMMON: &[(&str, &str)] = &[
     ("activation", include_str!("../../shaders/common/activation.wgsl")),
+    ("attention_call", include_str!("../../shaders/common/attention_call.wgsl")),
     ("attention_tile", include_str!("../../shaders/common/attention_tile.wgsl")),
     ("grid", include_str!("../../shaders/common/grid.wgsl")),
     ("matmul_block", include_str!("../../shaders/common/matmul_block.wgsl")),

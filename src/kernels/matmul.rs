@@ -49,15 +49,17 @@ const TILED_F16: [Rung; 2] = [
 /// The most rows that are few to `matmul_skinny`, which reads the weight once for every four.
 const FEW_ROWS: usize = 8;
 
-/// The ways to compute a product of `m` rows with w in so many bits, the best first of those that a device can run. On llvmpipe that was measured
-/// (benches/results); elsewhere it is what the arithmetic suggests, until somebody measures it.
+/// The ways to compute a product of `m` rows with w in so many bits, the best first of those that a device can run. On llvmpipe that
+/// was measured (benches/results); elsewhere it is what the arithmetic suggests, until somebody measures it.
 fn ladder(m: usize, bits: u32) -> Vec<&'static Rung> {
     if bits == 16 {
         return TILED_F16.iter().collect();
     }
-    let few = (m <= FEW_ROWS).then_some(&SKINNY);
-    let rest = few.is_none().then_some(&SKINNY);
-    std::iter::once(&SUBGROUP).chain(few).chain(&TILED).chain(rest).chain([&NAIVE]).collect()
+    let mut ladder = vec![&SUBGROUP];
+    ladder.extend(&TILED);
+    ladder.insert(if m <= FEW_ROWS { 1 } else { ladder.len() }, &SKINNY);
+    ladder.push(&NAIVE);
+    ladder
 }
 
 /// What becomes of a product.
@@ -124,11 +126,12 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
     Ok(())
 }
 
-/// Rows of w in a band: all of them, or a multiple of 64, so that each band is made of whole panels and begins at a
-/// multiple of 256 bytes, the largest alignment that WebGPU lets a device ask for.
+/// Rows of w in a band: all of them, or so many whole panels that each band begins at a multiple of 256 bytes, the largest alignment
+/// that WebGPU lets a device ask for: one panel of 32 bits, two of 16.
 fn band_rows(n: usize, k: usize, bits: u32, binding_bytes: u64) -> usize {
-    let fitting = usize::try_from(binding_bytes * 8 / (k as u64 * u64::from(bits))).unwrap_or(usize::MAX);
-    if fitting >= n { n } else { (fitting / PANEL * PANEL).max(PANEL) }
+    let unit = PANEL * 32 / bits as usize;
+    let fitting = usize::try_from(binding_bytes / (k as u64 * u64::from(bits / 8))).unwrap_or(usize::MAX);
+    if fitting >= n { n } else { (fitting / unit * unit).max(unit) }
 }
 
 #[cfg(test)]
@@ -137,11 +140,13 @@ mod tests {
 
     #[test]
     fn bands_are_as_large_as_a_binding_allows() {
-        assert_eq!(band_rows(1000, 768, 32, 1 << 40), 1000);
-        assert_eq!(band_rows(1000, 768, 16, 1000 * 768 * 2), 1000);
+        assert_eq!(band_rows(1000, 768, 32, u64::MAX), 1000);
         assert_eq!(band_rows(1000, 768, 32, 1000 * 768 * 4), 1000);
         assert_eq!(band_rows(1000, 768, 32, 1000 * 768 * 4 - 1), 960);
         assert_eq!(band_rows(1000, 768, 32, 1), 64);
+        assert_eq!(band_rows(1000, 769, 16, 1000 * 769 * 2), 1000);
+        // 960 rows would be 15 panels of 64 x 769 x 2 bytes, an odd multiple of 128.
+        assert_eq!(band_rows(1000, 769, 16, 1000 * 769 * 2 - 1), 896);
     }
 
     #[test]

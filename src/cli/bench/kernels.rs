@@ -43,6 +43,10 @@ impl Kernels {
         let tables = Tables::at(&checkpoint.config, checkpoint.positions.as_ref(), size)?;
         let wanted = vec![result(&checkpoint.config).to_owned()];
         let request = Request { batch: self.batch as usize, size, masked: false, wanted };
+        if let Some(folder) = self.shader_dir.as_deref().filter(|folder| !folder.is_dir()) {
+            return Err(format!("--shader-dir {}: expected a folder of WGSL files, found none", folder.display()).into());
+        }
+        let mut edited_are_run = false;
         let ceilings = Ceilings::measure(&device)?;
         let mut out = std::io::stdout().lock();
         if self.format == Format::Text {
@@ -79,9 +83,17 @@ impl Kernels {
                 };
                 let reference = measure(dispatch, &kernel, None)?;
                 if let Some(edited) = self.shader_dir.as_deref().map(|folder| edited(folder, dispatch.kernel)).transpose()?.flatten() {
+                    edited_are_run = true;
                     measure(&Dispatch { kernel: edited, ..dispatch.clone() }, &format!("{kernel}, edited"), Some(&reference))?;
                 }
             }
+        }
+        if let (Some(folder), false) = (&self.shader_dir, edited_are_run) {
+            return Err(format!(
+                "--shader-dir {}: expected shaders named as those of vitraux, none of them is of a kernel that was run",
+                folder.display()
+            )
+            .into());
         }
         if self.format == Format::Json {
             let name = &checkpoint.config.name;

@@ -36,25 +36,29 @@ impl Model {
         let start = Instant::now();
         let mut engine = self.device.load(checkpoint)?;
         let load = start.elapsed().as_secs_f64();
-        let ceilings = Ceilings::measure(engine.device())?;
+        // Without times of kernels there is nothing to hold against them.
+        let ceilings = engine.device().takes_times().then(|| Ceilings::measure(engine.device())).transpose()?;
         let measured = self.batch.iter().map(|&batch| Measured::new(&mut engine, batch as usize, size, self.runs)).collect::<Result<Vec<_>>>()?;
         let accuracy = self.accuracy.then(|| Accuracy::measure(&mut engine, self.model.open()?.0, size)).transpose()?;
         let mut out = std::io::stdout().lock();
         let name = &engine.config().name;
         let device = engine.device().to_string();
         if self.format == Format::Json {
-            let batches: Vec<_> = measured.iter().map(|measured| measured.json(&ceilings)).collect();
+            let batches: Vec<_> = measured.iter().map(|measured| measured.json(ceilings.as_ref())).collect();
             writeln!(
                 out,
                 "{}",
-                json!({ "name": name, "device": device, "load_seconds": load, "ceilings": ceilings.json(), "batches": batches, "accuracy": accuracy.map(Accuracy::json) })
+                json!({ "name": name, "device": device, "load_seconds": load, "ceilings": ceilings.as_ref().map(Ceilings::json), "batches": batches, "accuracy": accuracy.map(Accuracy::json) })
             )?;
             return Ok(());
         }
         writeln!(out, "{name} on {device}; loaded in {}", milliseconds(load))?;
-        writeln!(out, "ceilings: {ceilings}")?;
+        match &ceilings {
+            Some(ceilings) => writeln!(out, "ceilings: {ceilings}")?,
+            None => writeln!(out, "the device does not tell how long its kernels take")?,
+        }
         for measured in &measured {
-            measured.text(&mut out, &ceilings)?;
+            measured.text(&mut out, ceilings.as_ref())?;
         }
         if let Some(Accuracy { worst, mean, alike, images }) = accuracy {
             writeln!(
@@ -140,7 +144,10 @@ impl Measured {
         let first = timed()?;
         let mut runs = (0..runs).map(|_| timed()).collect::<Result<Vec<_>>>()?;
         runs.sort_by(f64::total_cmp);
-        let steps = engine.profile_blocking(&input, &[wanted]).map(|timings| by_step(&timings)).unwrap_or_default();
+        let steps = match engine.device().takes_times() {
+            true => by_step(&engine.profile_blocking(&input, &[wanted])?),
+            false => Vec::new(),
+        };
         Ok(Measured { batch, first, runs, steps })
     }
 
@@ -149,8 +156,8 @@ impl Measured {
         self.runs[((self.runs.len() - 1) as f64 * share).round() as usize]
     }
 
-    fn json(&self, ceilings: &Ceilings) -> serde_json::Value {
-        let step = |step: &Step| {
+    fn json(&self, ceilings: Option<&Ceilings>) -> serde_json::Value {
+        let step = |step: &Step, ceilings: &Ceilings| {
             let speed = Speed { seconds: step.seconds, flops: step.flops, bytes: step.bytes };
             json!({ "kernel": step.kernel, "step": step.label, "calls": step.calls, "speed": speed.json(ceilings) })
         };
@@ -161,11 +168,11 @@ impl Measured {
             "p10_seconds": self.quantile(0.1),
             "p90_seconds": self.quantile(0.9),
             "images_per_second": self.batch as f64 / self.quantile(0.5),
-            "steps": self.steps.iter().map(step).collect::<Vec<_>>(),
+            "steps": ceilings.map(|ceilings| self.steps.iter().map(|known| step(known, ceilings)).collect::<Vec<_>>()),
         })
     }
 
-    fn text(&self, out: &mut impl Write, ceilings: &Ceilings) -> Result<()> {
+    fn text(&self, out: &mut impl Write, ceilings: Option<&Ceilings>) -> Result<()> {
         let [p10, median, p90] = [0.1, 0.5, 0.9].map(|share| self.quantile(share));
         writeln!(
             out,
@@ -177,14 +184,13 @@ impl Measured {
             milliseconds(self.first),
             self.batch as f64 / median
         )?;
+        let Some(ceilings) = ceilings else { return Ok(()) };
         let total: f64 = self.steps.iter().map(|step| step.seconds).sum();
         for Step { kernel, label, calls, seconds, flops, bytes } in &self.steps {
             let speed = Speed { seconds: *seconds, flops: *flops, bytes: *bytes };
             writeln!(out, "  {kernel:<22} {label:<18} {calls:>3} calls {:>5.1} %  {}", 100.0 * seconds / total, speed.text(ceilings))?;
         }
-        if !self.steps.is_empty() {
-            writeln!(out, "  {:<60} {:>12}", "all kernels, one after the other", milliseconds(total))?;
-        }
+        writeln!(out, "  {:<60} {:>12}", "all kernels, one after the other", milliseconds(total))?;
         Ok(())
     }
 }
