@@ -2,6 +2,7 @@
 // A tile of ROWS x COLUMNS of y a workgroup, 8 x 8 an invocation, through workgroup memory; x, sums and y in f32.
 // Grid: (ceil(N / COLUMNS), ceil(M / ROWS), 1). Needs 4 TILE_K (ROWS + COLUMNS) bytes of workgroup memory. Twin: cpu/matmul.rs
 #import activation
+#import rows
 #import panel_f16
 #import matmul_call
 #import matmul_tile

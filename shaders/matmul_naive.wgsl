@@ -2,6 +2,7 @@
 // One invocation an element of y; f32 sum in order of k.
 // Grid: (ceil(N / 64), M, 1). Needs nothing. Twin: cpu/matmul.rs
 #import activation
+#import rows
 #import panel
 #import matmul_call
 

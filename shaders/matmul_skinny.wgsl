@@ -2,6 +2,7 @@
 // 4 rows of a panel of 64 columns a workgroup, K split over SLICES invocations for each 4 columns, added up through workgroup memory. f32.
 // Grid: (ceil(N / 64), ceil(M / 4), 1). Needs 8 KiB of workgroup memory. Twin: cpu/matmul.rs
 #import activation
+#import rows
 #import panel
 #import matmul_call
 

@@ -2,6 +2,7 @@
 // The tiles of subgroup_tile.wgsl, 40 x 64 a subgroup; f32 sums in order of k.
 // Grid: (ceil(N / 64), ceil(M / 40), 1). Needs subgroups of 8. Twin: cpu/matmul.rs
 #import activation
+#import rows
 #import panel
 #import matmul_call
 #import subgroup_tile

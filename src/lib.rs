@@ -33,6 +33,7 @@ mod filter;
 pub mod gpu;
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 pub mod hub;
+mod int8;
 pub mod kernels;
 pub mod model;
 pub mod panels;

@@ -11,13 +11,15 @@ use vitraux::record::{Access, Binding, Field, Kernel, MAX_BINDINGS, Spec};
 /// The specs that recordings make: each activation, and heads of each kind of tile.
 fn specs(kernel: &Kernel) -> Vec<Spec> {
     match kernel.name {
-        "matmul" | "matmul_f16" | "matmul_subgroup" | "matmul_skinny" | "matmul_naive" => {
+        "matmul" | "matmul_f16" | "matmul_coop8" | "matmul_coop16" | "matmul_int8" | "matmul_subgroup" | "matmul_skinny" | "matmul_naive" => {
             let spec = |(epilogue, activation)| Spec(vec![("EPILOGUE", epilogue), ("ACTIVATION", activation)]);
             let tile = |rows, columns, k| Spec(vec![("ROWS", rows), ("COLUMNS", columns), ("TILE_K", k)]);
-            let tiles = if ["matmul", "matmul_f16"].contains(&kernel.name) {
-                vec![tile(128, 128, 8), tile(128, 64, 16), tile(32, 32, 32)]
-            } else {
-                Vec::new()
+            let coop = |lanes| [1, 2].map(|down| Spec(vec![("LANES", lanes), ("DOWN", down)])).to_vec();
+            let tiles = match kernel.name {
+                "matmul" | "matmul_f16" => vec![tile(128, 128, 8), tile(128, 64, 16), tile(32, 32, 32)],
+                "matmul_coop8" => coop(8),
+                "matmul_coop16" => coop(32),
+                _ => Vec::new(),
             };
             [0, 2, 3].map(|epilogue| (epilogue, 0)).into_iter().chain((0..=5).map(|activation| (1, activation))).map(spec).chain(tiles).collect()
         }
@@ -47,7 +49,9 @@ fn parsed(kernel: &Kernel, spec: &Spec) -> (naga::Module, ModuleInfo) {
 /// What a device that meets the kernel's needs allows; all of wgpu's but those on OpenGL unpack f16.
 fn needed(kernel: &Kernel) -> Capabilities {
     let subgroups = if kernel.needs.subgroup == 0 { Capabilities::empty() } else { Capabilities::SUBGROUP };
-    Capabilities::SHADER_FLOAT16_IN_FLOAT32 | subgroups
+    let cooperative = Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
+    let cooperative = if kernel.needs.cooperative == 0 { Capabilities::empty() } else { cooperative };
+    Capabilities::SHADER_FLOAT16_IN_FLOAT32 | subgroups | cooperative
 }
 
 fn entry(kernel: &Kernel, module: &naga::Module) -> usize {
@@ -109,6 +113,10 @@ fn every_kernel_is_translated_for_every_backend() {
         let words = spv::write_vec(&module, &info, &spv::Options::default(), Some(&spv_options));
         assert!(!words.unwrap_or_else(|error| panic!("{}: SPIR-V: {error}", kernel.name)).is_empty());
 
+        if kernel.needs.cooperative > 0 {
+            continue; // chosen on Vulkan only
+        }
+
         let options = msl::Options { fake_missing_bindings: true, lang_version: (2, 4), ..Default::default() };
         let pipeline = msl::PipelineOptions { entry_point: Some(entry_point.clone()), ..Default::default() };
         let (text, _) = msl::write_string(&module, &info, &options, &pipeline).unwrap_or_else(|error| panic!("{}: MSL: {error}", kernel.name));
@@ -124,7 +132,7 @@ fn every_kernel_is_translated_for_every_backend() {
     }
 }
 
-/// Workgroup memory within 16 KiB and at most 256 invocations: what every WebGPU device has.
+/// Workgroup memory within 16 KiB and at most 256 invocations: what every WebGPU device has; those with cooperative matrices 32 KiB.
 #[test]
 fn workgroups_are_small_enough_for_every_device() {
     for (kernel, spec) in specialised() {
@@ -141,7 +149,8 @@ fn workgroups_are_small_enough_for_every_device() {
         let shared =
             module.global_variables.iter().filter(|(handle, variable)| variable.space == AddressSpace::WorkGroup && !used[*handle].is_empty());
         let bytes: u32 = shared.map(|(_, variable)| layouter[variable.ty].size).sum();
-        assert!(bytes <= 16 * 1024, "{}: {bytes} bytes of workgroup memory", kernel.name);
+        let most = if kernel.needs.cooperative == 0 { 16 * 1024 } else { 32 * 1024 };
+        assert!(bytes <= most, "{}: {bytes} bytes of workgroup memory", kernel.name);
     }
 }
 

@@ -15,6 +15,9 @@ const ATTENTION_TOLERANCE: f64 = 1e-5;
 /// The bound with weights in f16, as a share of the largest value of an output.
 const F16_TOLERANCE: f64 = 1e-2;
 
+/// A gated MLP of the fixtures needs most of it: the product of two rounded factors is what is rounded next.
+const INT8_TOLERANCE: f64 = 6e-2;
+
 /// Folders whose outputs are to be reproduced; the others are containers that must be refused.
 fn cases() -> Vec<String> {
     let entries = std::fs::read_dir(path(CASES)).expect("the fixtures are there");
@@ -71,11 +74,16 @@ fn divergence(name: &str, run: &serde_json::Value, engine: &mut Engine, precisio
     let outputs: Vec<_> = requests.map(|names| (names, forward(names))).collect();
     let mut in_order = outputs.iter().flat_map(|(names, outputs)| names.iter().map(|name| (*name, &outputs[*name])));
     in_order.find_map(|(output, got)| {
+        if precision == Precision::Int8 && output.starts_with("attn.") {
+            return None;
+        }
         let want = read(output);
         assert_eq!(got.shape(), want.shape(), "{what}: {output}");
+        let largest = want.values().iter().fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
         let tolerance = match precision {
             Precision::F32 => run["atol_f32"][output].as_f64().unwrap_or(ATTENTION_TOLERANCE),
-            Precision::F16 => F16_TOLERANCE * want.values().iter().fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs()))),
+            Precision::F16 => F16_TOLERANCE * largest,
+            Precision::Int8 => INT8_TOLERANCE * largest,
         };
         let difference = f64::from(largest_difference(&got.values(), &want.values()));
         let fits = difference <= tolerance;
@@ -104,6 +112,13 @@ fn the_gpu_gives_the_libraries_outputs() {
 #[test]
 fn f16_stays_near_the_libraries_outputs() {
     gpu::devices().iter().for_each(|device| check(device, Precision::F16));
+}
+
+/// Integers of 8 bits cost at most six hundredths of the largest value, on every tap but attention, which turns a difference of large
+/// scores into one of probabilities.
+#[test]
+fn int8_stays_near_the_libraries_outputs() {
+    gpu::devices().iter().for_each(|device| check(device, Precision::Int8));
 }
 
 /// At the model's own size, and at others by `image_size`.

@@ -15,7 +15,7 @@ fn result(
     is_gpu: bool,
     run: impl Fn(&Recording, &[&[f32]]) -> Vec<f32>,
 ) -> Option<(Vec<Vec<f32>>, Vec<f32>)> {
-    if !case.runs_on(capabilities) {
+    if !case.needs().met_by(capabilities) {
         println!("SKIPPED {}: the device does not have what {} needs", case.name, case.kernel);
         return None;
     }
@@ -30,7 +30,7 @@ fn result(
 
 /// The CPU's result, whatever the kernel needs: all rungs have the same twin.
 fn on_cpu(case: &Case) -> (Vec<Vec<f32>>, Vec<f32>) {
-    let anything = Capabilities { subgroup: 8, software: true, ..Capabilities::CPU };
+    let anything = Capabilities { subgroup: 8, cooperative: case.needs().cooperative, software: true, ..Capabilities::CPU };
     result(case, &anything, false, |recording, inputs| replay::on_cpu(recording, inputs).remove(0)).expect("the CPU runs everything")
 }
 

@@ -1,7 +1,8 @@
 //! Devices with small limits: what is too large is cut, and what cannot be cut is said.
 
 use crate::support::{compare::largest_difference, gpu, path};
-use vitraux::panels;
+use vitraux::capabilities::Precision;
+use vitraux::panels::Packed;
 use vitraux::{Checkpoint, Device, Engine, Error, Outputs, Tensor};
 
 fn forward(device: Device, batch: usize, wanted: &[&str]) -> vitraux::Result<Outputs> {
@@ -55,7 +56,7 @@ fn large_weights_are_read_in_bands() {
     assert_eq!(dispatches, 1 + 4, "a poisoning, and bands of 128 rows");
     let mut rng = crate::support::rng::Rng::new("bands");
     let [x, w, bias] = [m * k, n * k, n].map(|count| rng.units(count));
-    let w = panels::pack(&w, [n, k], |value| value);
+    let Packed::F32(w) = Packed::new(&w, [n, k], Precision::F32) else { panic!("f32") };
     let got = crate::support::replay::on_gpu(&small, &recording, &[&x, &w, &bias]).expect("the device runs it").remove(0);
     let twin = crate::support::replay::on_cpu(&recording, &[&x, &w, &bias]).remove(0);
     assert!(largest_difference(&got, &twin) <= 1e-5);

@@ -237,6 +237,54 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "matmul_coop8",
+        &[
+            ("m < params.m && k < params.k", "m < params.m && k + 4u < params.k"),
+            ("n < params.n && k < params.k", "n + 8u < params.n && k < params.k"),
+            ("first + TILE_K)", "first)"),
+            ("W_STRIDE + 1u] = brought.w3", "W_STRIDE + 1u] = brought.w2"),
+            ("coopMultiplyAdd(a2, b1, sums.s21)", "coopMultiplyAdd(a2, b0, sums.s21)"),
+            ("sums.s30, m + 3u * SIDE", "sums.s31, m + 3u * SIDE"),
+            ("subgroup % ACROSS * 2u", "subgroup % ACROSS"),
+            ("let own = subgroup * SIDE * SIDE", "let own = 0u"),
+            ("+ bias_at(column)", ""),
+            ("load_x4(m + 3u * X_APART, k)", "load_x4(m + 2u * X_APART, k)"),
+        ],
+    ),
+    (
+        "matmul_coop16",
+        &[
+            ("m < params.m && k < params.k", "m < params.m && k + 4u < params.k"),
+            ("coopMultiplyAdd(a3, b1, sums.s31)", "coopMultiplyAdd(a3, b0, sums.s31)"),
+        ],
+    ),
+    (
+        "quantise",
+        &[
+            ("/ 127.0", "/ 126.0"),
+            ("abs(x[start + k])", "x[start + k]"),
+            ("round(x[start + k] / scale)", "x[start + k] / scale * 0.99"),
+            ("k < params.width && scale", "k + 1u < params.width && scale"),
+            ("row >= params.rows", "row + 1u >= params.rows"),
+            ("row * (words + 1u) + i", "row * words + i"),
+            ("bitcast<u32>(scale)", "bitcast<u32>(1.0)"),
+        ],
+    ),
+    (
+        "matmul_int8",
+        &[
+            ("(params.k + 3u) / 4u", "params.k / 4u"),
+            ("m < params.m && i < words()", "i + 1u < words()"),
+            ("dot4I8Packed(a, b.w)", "dot4I8Packed(a, b.z)"),
+            ("add(block11, a1, b1)", "add(block11, a1, b0)"),
+            ("* scale_x", ""),
+            ("scales[i] + bias_at", "scales[0] + bias_at"),
+            ("+ bias_at(n + i)", ""),
+            ("first += TILE", "first += TILE + 1u"),
+            ("finish_row(m + 3u, n, block.row3)", "finish_row(m + 3u, n, block.row2)"),
+        ],
+    ),
+    (
         "matmul_skinny",
         &[
             ("k += SLICES", "k += SLICES + 1u"),
@@ -341,12 +389,14 @@ fn is_caught(gpu: &std::sync::Arc<vitraux::gpu::Gpu>, cases: &[&Case], original:
     })
 }
 
-/// What any kernel runs on.
-const ANYTHING: Capabilities = Capabilities { subgroup: 8, software: true, ..Capabilities::CPU };
+/// What a case's kernel runs on.
+fn able(case: &Case) -> Capabilities {
+    Capabilities { subgroup: 8, cooperative: case.needs().cooperative, software: true, ..Capabilities::CPU }
+}
 
 /// The constants that a case's kernel runs under.
 fn spec(case: &Case) -> Vec<(&'static str, u32)> {
-    let recording = case.recording(ANYTHING).expect("it fits");
+    let recording = case.recording(able(case)).expect("it fits");
     let of_kernel = |command: &Command| match command {
         Command::Dispatch(dispatch) if dispatch.kernel.name == case.kernel => Some(dispatch.spec.0.clone()),
         _ => None,

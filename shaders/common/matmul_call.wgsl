@@ -1,4 +1,4 @@
-// What a product reads and writes, and its epilogue: y = x . w^T + bias, then activated, or added to what y holds. Needs activation.wgsl and panel.wgsl.
+// What a product reads and writes, and its epilogue: y = x . w^T + bias, then activated, or added to what y holds. Needs activation.wgsl, rows.wgsl and panel.wgsl, or their variants.
 const EPILOGUE: u32 = 0u; // 0 none, 1 activation, 2 residual, 3 residual with LayerScale's factor for each column
 
 struct Params {
@@ -10,7 +10,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>; // [M, K]
 @group(0) @binding(3) var<storage, read> bias: array<f32>; // [N]
 @group(0) @binding(4) var<storage, read> scale: array<f32>; // [N]; not read but for LayerScale
 @group(0) @binding(5) var<storage, read_write> y: array<f32>; // [M, stride]

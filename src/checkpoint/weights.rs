@@ -229,11 +229,14 @@ impl Weight {
 
 impl Weights<WeightInfo> {
     /// The weights that are right factors of products, all `[out, in]`, by their names, and in what precision they are kept if
-    /// `precision` is asked for: that of the patches, which reads pixels, stays f32.
+    /// `precision` is asked for: that of the patches, which reads pixels, stays f32, and only the blocks' become integers.
     pub fn factors(&self, precision: Precision) -> HashMap<String, Precision> {
         let named = |linear: &Linear<WeightInfo>, precision| (linear.weight.name.clone(), precision);
         let patch = self.patch.iter().map(|linear| named(linear, Precision::F32));
-        self.linears().map(|linear| named(linear, precision)).chain(patch).collect()
+        let outside = if precision == Precision::Int8 { Precision::F32 } else { precision };
+        let all = self.linears().map(|linear| named(linear, outside)).chain(patch);
+        let blocks = self.blocks.iter().flat_map(|block| [&block.qkv, &block.projection, &block.mlp1, &block.mlp2]);
+        all.chain(blocks.map(|linear| named(linear, precision))).collect()
     }
 }
 

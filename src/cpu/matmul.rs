@@ -2,7 +2,8 @@
 
 use super::activation::{activate, numbered};
 use super::product::{Target, product_in_panels};
-use crate::record::{Call, params};
+use crate::record::{Call, Spec, params};
+use std::ops::Range;
 
 params! {
     /// Parameters of the matmul kernels.
@@ -20,29 +21,31 @@ params! {
     }
 }
 
-/// Twin of every kernel of products.
+/// Twin of the kernels of products of numbers.
 pub fn matmul(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let w = call.factor(1);
     let [x, _, bias, scale] = call.reads else { panic!("x, w, bias and scale") };
-    let [m, n, k] = [params.m, params.n, params.k].map(|size| size as usize);
+    let sizes = [params.m, params.n, params.k].map(|size| size as usize);
     let y = Target { data: &mut call.write[params.first as usize..], row_stride: params.stride as usize };
-    match call.spec.get("EPILOGUE") {
-        0 => product_in_panels([m, n, k], x, w, y, |columns, sums, y| set(y, sums, &bias[columns])),
+    product_in_panels(sizes, x, w, y, finished(call.spec, bias, scale));
+}
+
+/// What the epilogue that a spec chooses does with a row's columns, their sums, and those elements of y.
+pub(super) fn finished(spec: &Spec, bias: &[f32], scale: &[f32]) -> impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync {
+    let epilogue = spec.get("EPILOGUE");
+    let activation = numbered(spec.get("ACTIVATION"));
+    move |_, columns, sums, y| match epilogue {
+        0 => set(y, sums, &bias[columns]),
         1 => {
-            let activation = numbered(call.spec.get("ACTIVATION"));
-            product_in_panels([m, n, k], x, w, y, |columns, sums, y| {
-                set(y, sums, &bias[columns]);
-                activate(activation, y);
-            });
+            set(y, sums, &bias[columns]);
+            activate(activation, y);
         }
-        2 => product_in_panels([m, n, k], x, w, y, |columns, sums, y| {
-            y.iter_mut().zip(sums).zip(&bias[columns]).for_each(|((y, sum), bias)| *y += sum + bias);
-        }),
-        _ => product_in_panels([m, n, k], x, w, y, |columns, sums, y| {
+        2 => y.iter_mut().zip(sums).zip(&bias[columns]).for_each(|((y, sum), bias)| *y += *sum + bias),
+        _ => {
             let terms = sums.iter().zip(&bias[columns.clone()]).zip(&scale[columns]);
             y.iter_mut().zip(terms).for_each(|(y, ((sum, bias), scale))| *y += scale * (sum + bias));
-        }),
+        }
     }
 }
 

@@ -54,6 +54,6 @@ pub fn patchify(call: Call<'_>) {
             }
         });
         let y = Target { data: call.write, row_stride: width };
-        product_in_panels([rows, width, values], patches, w, y, |columns, sums, y| set(y, sums, &bias[columns]));
+        product_in_panels([rows, width, values], patches, w, y, |_, columns, sums, y| set(y, sums, &bias[columns]));
     });
 }

@@ -1,6 +1,7 @@
 //! Matrix products through the `gemm` crate, behind safe functions.
 
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
+use crate::int8::{WORD, integers};
 use crate::panels::{PANEL, Panels};
 use half::slice::HalfFloatSliceExt;
 use std::ops::Range;
@@ -67,37 +68,48 @@ pub const ROWS: usize = 48;
 pub const TASKS: usize = 4;
 
 /// Computes `x · wᵀ`, x `[M, K]`, w `[N, K]` in panels, panel by panel on all cores. While sums are in the cache, `finish`
-/// is called for each row of them with the numbers of its columns, the sums, and those elements of `y`.
-pub fn product_in_panels([m, n, k]: [usize; 3], x: &[f32], w: Panels, y: Target, finish: impl Fn(Range<usize>, &[f32], &mut [f32]) + Sync) {
+/// is called for each row of them with its number, those of its columns, the sums, and those elements of `y`.
+pub fn product_in_panels([m, n, k]: [usize; 3], x: &[f32], w: Panels, y: Target, finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync) {
     assert!(n <= y.row_stride && (m - 1) * y.row_stride + n <= y.data.len(), "product {m} x {n} into {} elements", y.data.len());
     let (row_stride, y) = (y.row_stride, Disjoint::new(y.data));
     let panels = n.div_ceil(PANEL);
+    let rows_of_panel = w.rows(k);
     let (chunks, groups) = (m.div_ceil(ROWS), (TASKS * threads()).div_ceil(panels));
     let group = chunks.div_ceil(groups) * ROWS;
     for_each_number(panels * m.div_ceil(group), |task| {
         let (number, first) = (task % panels, task / panels * group);
         let columns = number * PANEL..n.min((number + 1) * PANEL);
-        with_panel(w, number * k * PANEL, k * PANEL, |panel| {
+        with_panel(w.part(number * rows_of_panel * PANEL, rows_of_panel * PANEL), k, |panel| {
             let mut sums = [0.0; ROWS * PANEL];
             for top in (first..m.min(first + group)).step_by(ROWS) {
                 let rows = ROWS.min(m - top);
                 let x = Matrix { data: &x[top * k..], row_stride: k, column_stride: 1 };
                 let w = Matrix { data: panel, row_stride: PANEL, column_stride: 1 };
                 product([rows, PANEL, k], 1.0, x, w, Target { data: &mut sums, row_stride: PANEL }, Cores::One);
-                for (row, sums) in (top..).zip(sums.chunks(PANEL).take(rows)) {
+                for (row, sums) in (top..).zip(sums.chunks_mut(PANEL).take(rows)) {
                     // SAFETY: no other task has elements of these columns in these rows.
                     let y = unsafe { y.stretch(row * row_stride + columns.start, columns.len()) };
-                    finish(columns.clone(), &sums[..columns.len()], y);
+                    finish(row, columns.clone(), &mut sums[..columns.len()], y);
                 }
             }
         });
     });
 }
 
-/// Lends a panel as f32.
-fn with_panel(w: Panels, offset: usize, len: usize, work: impl FnOnce(&[f32])) {
-    match w.part(offset, len) {
+/// Lends a panel of depth `k` as f32, one of integers without the scales.
+fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
+    let len = k * PANEL;
+    match panel {
         Panels::F32(panel) => work(panel),
+        Panels::Int8(words) => with_workspace(len, |wide| {
+            for (rows, words) in wide.chunks_mut(WORD * PANEL).zip(words.chunks(PANEL)) {
+                for (column, word) in words.iter().enumerate() {
+                    let values = integers(*word);
+                    rows.chunks_mut(PANEL).zip(values).for_each(|(row, value)| row[column] = value);
+                }
+            }
+            work(wide);
+        }),
         Panels::F16(panel) => with_workspace(len, |wide| {
             panel.convert_to_f32_slice(wide);
             work(wide);

@@ -2,7 +2,7 @@
 
 use crate::capabilities::Precision;
 use crate::error::Result;
-use crate::panels::{Panels, pack};
+use crate::panels::Packed;
 use crate::tensor::{Dtype, Tensor};
 use std::sync::Arc;
 
@@ -19,14 +19,6 @@ pub(super) enum Kept {
     Packed(Packed),
 }
 
-/// A factor in the bits that it was stored in if those are 16.
-#[derive(Debug)]
-pub(super) enum Packed {
-    F32(Vec<f32>),
-    F16(Vec<half::f16>),
-    Bf16(Vec<half::bf16>),
-}
-
 impl Weights {
     /// Keeps named tensors, one after the other; those that are the right factor of products, as `factor` says by their
     /// names, in panels. Factors of 16 bits stay so, and are widened panel by panel in each product: a large model in f16
@@ -39,9 +31,9 @@ impl Weights {
             (&[n, k], Some(precision)) => {
                 let values = tensor.finite_values(&name)?;
                 let packed = match (tensor.stored_dtype(), precision) {
-                    (Some(Dtype::F16), _) | (_, Precision::F16) => Packed::F16(pack(&values, [n, k], half::f16::from_f32)),
-                    (Some(Dtype::Bf16), _) => Packed::Bf16(pack(&values, [n, k], half::bf16::from_f32)),
-                    _ => Packed::F32(pack(&values, [n, k], |value| value)),
+                    (Some(Dtype::F16), Precision::F32) => Packed::new(&values, [n, k], Precision::F16),
+                    (Some(Dtype::Bf16), Precision::F32) => Packed::bf16(&values, [n, k]),
+                    _ => Packed::new(&values, [n, k], precision),
                 };
                 drop(values);
                 tensor.release();
@@ -67,19 +59,7 @@ impl Kept {
     pub fn len(&self) -> usize {
         match self {
             Kept::AsFound(tensor) => tensor.len(),
-            Kept::Packed(Packed::F32(values)) => values.len(),
-            Kept::Packed(Packed::F16(values)) => values.len(),
-            Kept::Packed(Packed::Bf16(values)) => values.len(),
-        }
-    }
-}
-
-impl Packed {
-    pub fn panels(&self) -> Panels<'_> {
-        match self {
-            Packed::F32(values) => Panels::F32(values),
-            Packed::F16(values) => Panels::F16(values),
-            Packed::Bf16(values) => Panels::Bf16(values),
+            Kept::Packed(packed) => packed.len(),
         }
     }
 }

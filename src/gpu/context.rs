@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex};
 /// What is used where the adapter has it.
 const FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY);
 
+/// What kernels of cooperative matrices need; subgroups of one size beside it.
+const COOPERATIVE: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16);
+
 /// What an adapter is, the better for inference first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AdapterKind {
@@ -84,8 +87,23 @@ fn capabilities(adapter: &wgpu::Adapter, kind: AdapterKind) -> Capabilities {
         workgroups: limits.max_compute_workgroups_per_dimension,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         subgroup: if fixed { info.subgroup_max_size } else { 0 },
+        cooperative: if fixed { cooperative(adapter) } else { 0 },
         software: kind == AdapterKind::Software,
     }
+}
+
+/// The side of the largest cooperative matrices of f16 with sums in f32 that WGSL can express; 0 if there are none. On Metal naga
+/// wants pointers to single elements where our kernels have vectors.
+fn cooperative(adapter: &wgpu::Adapter) -> u32 {
+    if adapter.get_info().backend != wgpu::Backend::Vulkan || !adapter.features().contains(COOPERATIVE) {
+        return 0;
+    }
+    let side = |kind: &wgpu::CooperativeMatrixProperties| {
+        let is_square = kind.m_size == kind.n_size && kind.m_size == kind.k_size && [8, 16].contains(&kind.m_size);
+        let is_mixed = kind.ab_type == wgpu::CooperativeScalarType::F16 && kind.cr_type == wgpu::CooperativeScalarType::F32;
+        (is_square && is_mixed).then_some(kind.m_size)
+    };
+    adapter.cooperative_matrix_properties().iter().filter_map(side).max().unwrap_or(0)
 }
 
 /// All adapters of this machine that can compute.
@@ -121,10 +139,19 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] if the driver refuses.
     pub async fn open_within(capabilities: Capabilities, summary: AdapterSummary, adapter: &wgpu::Adapter) -> Result<Gpu> {
+        let mut features = adapter.features() & FEATURES;
+        let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
+        if capabilities.cooperative > 0 {
+            features |= COOPERATIVE;
+            // SAFETY: of the experimental features only cooperative matrices are asked for. wgpu does not check that their loads and
+            // stores stay inside buffers; our kernels do both in workgroup memory only, at places that depend on constants.
+            experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
+        }
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("vitraux"),
-            required_features: adapter.features() & FEATURES,
+            required_features: features,
             required_limits: adapter.limits(),
+            experimental_features,
             // Blocks as small as the buffers: weights are allocated once and never moved.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()

@@ -3,7 +3,7 @@
 use super::context::Gpu;
 use crate::capabilities::Precision;
 use crate::error::Result;
-use crate::panels::pack;
+use crate::panels::Packed;
 use crate::tensor::Tensor;
 
 /// Bytes that may wait in staging buffers before the copies are waited for: what loading needs
@@ -31,15 +31,11 @@ impl WeightBuffers {
         let mut staged = 0;
         for (name, tensor) in weights {
             let values = tensor.finite_values(&name)?;
-            let (wide, narrow);
-            let bytes: &[u8] = match (tensor.shape(), factor(&name)) {
-                (&[n, k], Some(Precision::F32)) => {
-                    wide = pack(&values, [n, k], |value| value);
-                    bytemuck::cast_slice(&wide)
-                }
-                (&[n, k], Some(Precision::F16)) => {
-                    narrow = pack(&values, [n, k], half::f16::from_f32);
-                    bytemuck::cast_slice(&narrow)
+            let packed;
+            let bytes = match (tensor.shape(), factor(&name)) {
+                (&[n, k], Some(precision)) => {
+                    packed = Packed::new(&values, [n, k], precision);
+                    packed.bytes()
                 }
                 _ => bytemuck::cast_slice(&values),
             };

@@ -17,6 +17,7 @@ mod max_pool;
 mod patchify;
 mod pool;
 mod qk_norm;
+mod quantise;
 mod rotary;
 mod softmax;
 mod unit;
@@ -57,6 +58,10 @@ pub static ALL: &[&Kernel] = &[
     &layernorm::LAYERNORM_SUBGROUP,
     &matmul::MATMUL,
     &matmul::MATMUL_F16,
+    &matmul::MATMUL_COOP16,
+    &matmul::MATMUL_COOP8,
+    &quantise::QUANTISE,
+    &matmul::MATMUL_INT8,
     &matmul::MATMUL_SUBGROUP,
     &matmul::MATMUL_SKINNY,
     &matmul::MATMUL_NAIVE,
@@ -88,6 +93,11 @@ pub static WAYS: &[&str] = &[
     "matmul_naive",
     "matmul_f16",
     "matmul_f16_128x128",
+    "matmul_coop16",
+    "matmul_coop16_64x64",
+    "matmul_coop8",
+    "matmul_coop8_32x32",
+    "matmul_int8",
     "attention_subgroup",
     "attention",
     "patchify_subgroup",

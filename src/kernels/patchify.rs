@@ -1,5 +1,5 @@
 use super::size;
-use crate::capabilities::Needs;
+use crate::capabilities::{Needs, Precision};
 use crate::cpu::patchify::{self as twin, Params};
 use crate::error::Result;
 use crate::panels;
@@ -37,7 +37,7 @@ pub fn patchify(
     let &[batch, channels, height, image_width] = recording.shape(pixels) else { panic!("{label}: pixels are [B, channels, height, width]") };
     let &[_, patches, width] = recording.shape(y) else { panic!("{label}: y is [B, P, C]") };
     assert_eq!(recording.shape(y), [batch, grid[0] * grid[1], width], "{label}: y");
-    assert_eq!(recording.shape(w), panels::shape([width, channels * patch[0] * patch[1]]), "{label}: w");
+    assert_eq!(recording.shape(w), panels::shape([width, channels * patch[0] * patch[1]], Precision::F32), "{label}: w");
     assert_eq!(recording.shape(bias), [width], "{label}: bias");
     let params = Params {
         batch: size(batch),

@@ -31,8 +31,8 @@ pub struct BufferInfo {
     pub shape: Vec<usize>,
     /// Where its contents come from.
     pub role: Role,
-    /// Bits of an element: 32, or 16 for factors in f16.
-    pub bits: u32,
+    /// What its elements are: f32 but for factors in panels.
+    pub precision: Precision,
 }
 
 impl BufferInfo {
@@ -48,7 +48,7 @@ impl BufferInfo {
 
     /// Size in bytes.
     pub fn bytes(&self) -> u64 {
-        self.len() as u64 * u64::from(self.bits) / 8
+        self.len() as u64 * u64::from(self.precision.bits()) / 8
     }
 }
 
@@ -237,9 +237,9 @@ impl Recording {
         &self.outputs
     }
 
-    /// Bits of a buffer's elements.
-    pub fn bits(&self, buf: Buf) -> u32 {
-        self.buffers[buf.0].bits
+    /// What a factor's elements are.
+    pub fn precision_of(&self, factor: Buf) -> Precision {
+        self.buffers[factor.0].precision
     }
 
     /// Sizes of a buffer's axes.
@@ -254,7 +254,7 @@ impl Recording {
 
     /// `len` elements of a buffer from `offset` on.
     pub fn part(&self, buf: Buf, offset: usize, len: usize) -> View {
-        View { buf, offset, len, bits: self.buffers[buf.0].bits }
+        View { buf, offset, len, bits: self.buffers[buf.0].precision.bits() }
     }
 
     /// Bytes of the weights, as they lie on a device.
@@ -279,7 +279,7 @@ impl Recording {
     /// [`Error::Limit`] if the device cannot hold it; so for every kind of buffer.
     pub fn input(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
         let count = self.count(|role| matches!(role, Role::Input(_)));
-        self.buffer(label, shape, Role::Input(count), 32)
+        self.buffer(label, shape, Role::Input(count), Precision::F32)
     }
 
     /// A factor w `[N, K]` in panels that the caller fills: for tests and measurements.
@@ -287,8 +287,8 @@ impl Recording {
     /// # Errors
     /// See [`Recording::input`].
     pub fn input_factor(&mut self, label: impl Into<String>, sizes: [usize; 2]) -> Result<Buf> {
-        let (label, shape, bits) = (label.into(), panels::shape(sizes).to_vec(), self.precision.bits());
-        self.input_like(&BufferInfo { label, shape, role: Role::Scratch, bits })
+        let (label, precision) = (label.into(), self.precision);
+        self.input_like(&BufferInfo { label, shape: panels::shape(sizes, precision).to_vec(), role: Role::Scratch, precision })
     }
 
     /// A buffer that the caller fills, otherwise like another one.
@@ -297,7 +297,7 @@ impl Recording {
     /// See [`Recording::input`].
     pub fn input_like(&mut self, info: &BufferInfo) -> Result<Buf> {
         let count = self.count(|role| matches!(role, Role::Input(_)));
-        self.buffer(&info.label, &info.shape, Role::Input(count), info.bits)
+        self.buffer(&info.label, &info.shape, Role::Input(count), info.precision)
     }
 
     /// A buffer that the checkpoint fills, once.
@@ -306,7 +306,7 @@ impl Recording {
     /// See [`Recording::input`].
     pub fn weight(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
         let count = self.count(|role| matches!(role, Role::Weight(_)));
-        self.buffer(label, shape, Role::Weight(count), 32)
+        self.buffer(label, shape, Role::Weight(count), Precision::F32)
     }
 
     /// A factor w `[N, K]` of products in panels that the checkpoint fills, once, in a given precision.
@@ -315,7 +315,7 @@ impl Recording {
     /// See [`Recording::input`].
     pub fn factor(&mut self, label: impl Into<String>, sizes: [usize; 2], precision: Precision) -> Result<Buf> {
         let count = self.count(|role| matches!(role, Role::Weight(_)));
-        self.buffer(label, &panels::shape(sizes), Role::Weight(count), precision.bits())
+        self.buffer(label, &panels::shape(sizes, precision), Role::Weight(count), precision)
     }
 
     /// A buffer that dispatches fill.
@@ -323,17 +323,29 @@ impl Recording {
     /// # Errors
     /// See [`Recording::input`].
     pub fn scratch(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
-        self.buffer(label, shape, Role::Scratch, 32)
+        self.buffer(label, shape, Role::Scratch, Precision::F32)
+    }
+
+    /// A buffer that dispatches fill for the next one, the same each time for a label and a shape.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub(crate) fn shared_scratch(&mut self, label: &str, shape: &[usize]) -> Result<Buf> {
+        let is_it = |buffer: &BufferInfo| buffer.role == Role::Scratch && buffer.label == label && buffer.shape == shape;
+        match self.buffers.iter().position(is_it) {
+            Some(place) => Ok(Buf(place)),
+            None => self.scratch(label, shape),
+        }
     }
 
     fn count(&self, is: impl Fn(Role) -> bool) -> usize {
         self.buffers.iter().filter(|buffer| is(buffer.role)).count()
     }
 
-    fn buffer(&mut self, label: impl Into<String>, shape: &[usize], role: Role, bits: u32) -> Result<Buf> {
+    fn buffer(&mut self, label: impl Into<String>, shape: &[usize], role: Role, precision: Precision) -> Result<Buf> {
         let label = label.into();
         let elements = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size as u64));
-        let bytes = elements.and_then(|count| count.checked_mul(u64::from(bits / 8))).filter(|&bytes| bytes <= self.capabilities.buffer_bytes);
+        let bytes = elements.and_then(|count| count.checked_mul(u64::from(precision.bits() / 8))).filter(|&bytes| bytes <= self.capabilities.buffer_bytes);
         match bytes {
             None => Err(Error::Limit(format!(
                 "{label} {shape:?} is larger than the {} that this device allows for one buffer; use a smaller batch, fewer taps or another device",
@@ -341,7 +353,7 @@ impl Recording {
             ))),
             Some(0) => panic!("{label} {shape:?} is empty"),
             Some(_) => {
-                self.buffers.push(BufferInfo { label, shape: shape.to_vec(), role, bits });
+                self.buffers.push(BufferInfo { label, shape: shape.to_vec(), role, precision });
                 Ok(Buf(self.buffers.len() - 1))
             }
         }

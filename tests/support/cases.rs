@@ -4,10 +4,10 @@
 use super::reference::{self, wide};
 use super::replay::poison;
 use super::rng::Rng;
-use vitraux::capabilities::{Capabilities, Precision};
+use vitraux::capabilities::{Capabilities, Needs, Precision};
 use vitraux::config::Activation;
 use vitraux::kernels::{self, ALL, After, Epilogue};
-use vitraux::panels;
+use vitraux::panels::Packed;
 use vitraux::record::{Buf, Recording};
 
 type Record = Box<dyn Fn(&mut Recording, &[Buf], Buf) -> vitraux::Result<()>>;
@@ -36,12 +36,14 @@ pub struct Case {
 enum Fill {
     /// Values from -r to r.
     Within(f32),
+    /// The same in the left factor `[M, K]` of a product.
+    Left(f32),
     /// The same in the right factor `[N, K]` of a product.
     Factor(f32),
     /// A mask `[B, N]`.
     Mask,
 }
-use Fill::{Factor, Mask, Within};
+use Fill::{Factor, Left, Mask, Within};
 
 /// 1 for about half of the tokens, but not for all of a sequence: a token of each, every time another one, stays.
 fn mask(units: &[f32], tokens: usize) -> Vec<f32> {
@@ -69,7 +71,25 @@ impl Case {
 
     /// The precision of the factors that its kernel reads.
     fn precision(&self) -> Precision {
-        if self.kernel.ends_with("_f16") { Precision::F16 } else { Precision::F32 }
+        match self.kernel {
+            "matmul_f16" | "matmul_coop8" | "matmul_coop16" => Precision::F16,
+            "matmul_int8" | "quantise" => Precision::Int8,
+            _ => Precision::F32,
+        }
+    }
+
+    /// Values from -r to r that the case's precision holds as they are; of integers, because each row has one of the largest.
+    fn held(&self, units: Vec<f32>, range: f32, width: usize) -> Vec<f32> {
+        // The largest is negative in every other row, and the rows' scales differ.
+        let largest = |row: usize| if row.is_multiple_of(2) { 127.0 } else { -127.0 };
+        let integer = |(i, unit): (usize, f32)| if i % width == 0 { largest(i / width) } else { (unit * 126.0).round() };
+        let step = |i: usize| ((range / 127.0).log2().floor() - (i / width % 3) as f32).exp2();
+        match self.precision() {
+            Precision::F32 => units.iter().map(|unit| unit * range).collect(),
+            Precision::F16 => units.iter().map(|unit| half::f16::from_f32(unit * range).to_f32()).collect(),
+            // The step is a power of two, so that it is a 127th of the largest exactly.
+            Precision::Int8 => units.into_iter().enumerate().map(|unit| integer(unit) * step(unit.0)).collect(),
+        }
     }
 
     /// The inputs' values, always the same for a case.
@@ -77,30 +97,27 @@ impl Case {
         let mut rng = Rng::new(&self.name);
         let mut input = |(shape, fill): &(Vec<usize>, Fill)| match (fill, rng.units(shape.iter().product())) {
             (Mask, units) => mask(&units, shape[1]),
-            (Factor(range), units) if self.precision() == Precision::F16 => {
-                units.iter().map(|value| half::f16::from_f32(value * range).to_f32()).collect()
-            }
-            (Within(range) | Factor(range), units) => units.iter().map(|value| value * range).collect(),
+            (Left(range) | Factor(range), units) => self.held(units, *range, shape[1]),
+            (Within(range), units) => units.iter().map(|value| value * range).collect(),
         };
         self.inputs.iter().map(&mut input).collect()
     }
 
-    /// Whether a device can run it.
-    pub fn runs_on(&self, capabilities: &Capabilities) -> bool {
+    /// What its kernel needs.
+    pub fn needs(&self) -> Needs {
         let kernel = ALL.iter().find(|kernel| kernel.name == self.kernel);
-        kernel.unwrap_or_else(|| panic!("{} is not in ALL", self.kernel)).needs.met_by(capabilities)
+        kernel.unwrap_or_else(|| panic!("{} is not in ALL", self.kernel)).needs
     }
 
-    /// The inputs' values as a device reads them: factors in panels, and 16-bit ones two in a word on GPUs.
+    /// The inputs' values as a device reads them: factors in panels, and the bits of those that are no f32 as if they were.
     pub fn laid_out(&self, mut values: Vec<Vec<f32>>, on_gpu: bool) -> Vec<Vec<f32>> {
+        let bytes = |packed: &Packed| packed.bytes().chunks(4).map(|word| f32::from_le_bytes(word.try_into().expect("four"))).collect();
         for ((shape, fill), values) in self.inputs.iter().zip(&mut values) {
             if let (Factor(_), &[n, k]) = (fill, shape.as_slice()) {
                 *values = match (self.precision(), on_gpu) {
-                    (Precision::F16, true) => {
-                        let panels = panels::pack(values, [n, k], half::f16::from_f32);
-                        panels.chunks(2).map(|pair| f32::from_bits(u32::from(pair[0].to_bits()) | u32::from(pair[1].to_bits()) << 16)).collect()
-                    }
-                    _ => panels::pack(values, [n, k], |value| value),
+                    // The twins take f16 panels widened.
+                    (Precision::F16, false) => bytes(&Packed::new(values, [n, k], Precision::F32)),
+                    (precision, _) => bytes(&Packed::new(values, [n, k], precision)),
                 };
             }
         }
@@ -204,6 +221,7 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
     for _ in 0..count {
         let mut size = |low, high| rng.between(low, high);
         cases.extend(matmuls([size(1, 140), size(1, 140), size(1, 140)]));
+        cases.extend(matmuls([size(1, 140), size(1, 140), 4 * size(1, 40)]));
         let patch = [size(1, 17), size(1, 17)];
         let image = [patch[0] * size(1, 5) + size(0, patch[0] - 1), patch[1] * size(1, 5) + size(0, patch[1] - 1)];
         cases.extend(patchify([size(1, 3), size(1, 5), image[0], image[1]], patch, size(0, 1) == 1, size(1, 140)));
@@ -233,7 +251,12 @@ fn matmuls(shape: [usize; 3]) -> Vec<Case> {
     let mut cases = Vec::new();
     let tiles = ["matmul", "matmul_128x128", "matmul_128x64", "matmul_32x32"].map(|rung| ("matmul", rung));
     let f16 = ["matmul_f16", "matmul_f16_128x128"].map(|rung| ("matmul_f16", rung));
-    for kernel in tiles.into_iter().chain(f16).chain(["matmul_subgroup", "matmul_skinny", "matmul_naive"].map(|kernel| (kernel, kernel))) {
+    let coop16 = ["matmul_coop16", "matmul_coop16_64x64"].map(|rung| ("matmul_coop16", rung));
+    let coop8 = ["matmul_coop8", "matmul_coop8_32x32"].map(|rung| ("matmul_coop8", rung));
+    // They read x four values at a time.
+    let coop: &[_] = if shape[2].is_multiple_of(4) { &[coop16, coop8].concat() } else { &[] };
+    let others = ["matmul_subgroup", "matmul_skinny", "matmul_naive", "matmul_int8", "quantise"].map(|kernel| (kernel, kernel));
+    for kernel in [&tiles[..], &f16, coop, &others].concat() {
         cases.push(matmul(kernel, shape, "bias", 0, |_| Epilogue::Bias, |sum, _, _| sum));
         for activation in Activation::ALL {
             let finish = move |sum, _, _| reference::activate(activation, sum);
@@ -258,9 +281,9 @@ fn matmul(
 ) -> Case {
     // Values that keep sums near 1, so that activations are tested where they bend.
     let range = (3.0 / (k as f32).sqrt()).min(1.0).sqrt() * 1.5;
-    let mut inputs = vec![(vec![m, k], Within(range)), (vec![n, k], Factor(range)), (vec![n], Within(1.0))];
+    let mut inputs = vec![(vec![m, k], Left(range)), (vec![n, k], Factor(range)), (vec![n], Within(1.0))];
     if extras > 0 {
-        inputs.extend([(vec![m, 1], Within(1.0)), (vec![n, 1], Factor(1.0))]);
+        inputs.extend([(vec![m, 1], Left(1.0)), (vec![n, 1], Factor(1.0))]);
     }
     if extras > 1 {
         inputs.push((vec![n], Within(1.0)));

@@ -77,7 +77,7 @@ impl Kernels {
                             let apart = apart.map(|apart| format!(", results up to {apart:.1e} apart")).unwrap_or_default();
                             writeln!(out, "{step:<18} {kernel:<44} {}{apart}", speed.text(&ceilings))?;
                         }
-                        Format::Json => rows.push(json!({ "step": step, "kernel": kernel, "speed": speed.json(&ceilings), "apart": apart })),
+                        Format::Json => rows.push(json!({ "step": step, "way": way, "kernel": kernel, "speed": speed.json(&ceilings), "apart": apart })),
                     }
                     Ok(output)
                 };

@@ -1,0 +1,32 @@
+use super::{rows, size};
+use crate::capabilities::Needs;
+use crate::cpu::quantise::{self as twin, Params};
+use crate::error::Result;
+use crate::int8::WORD;
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+
+pub static QUANTISE: Kernel = Kernel {
+    name: "quantise",
+    wgsl: include_str!("../../shaders/quantise.wgsl"),
+    params: Params::FIELDS,
+    bindings: &[read(1, "x"), write(2, "y")],
+    needs: Needs::NOTHING,
+    twin: twin::quantise,
+};
+
+/// Records the rounding of x `[.., K]` to 8-bit integers, each row by a scale of its own, and gives where they are:
+/// `[M, ceil(K / 4) + 1]` words of four, the scale in the last.
+pub fn quantise(recording: &mut Recording, label: &str, x: Buf) -> Result<Buf> {
+    let (m, k) = rows(recording.shape(x));
+    let y = recording.shared_scratch("quantised", &[m, k.div_ceil(WORD) + 1])?;
+    recording.dispatch(Dispatch {
+        kernel: &QUANTISE,
+        spec: Spec::default(),
+        params: bytemuck::bytes_of(&Params { rows: size(m), width: size(k) }).to_vec(),
+        flops: 0,
+        views: vec![recording.all(x), recording.all(y)],
+        grid: recording.folded(m),
+        label: format!("{label}.quantise"),
+    })?;
+    Ok(y)
+}
