@@ -6,22 +6,7 @@
 #import panel
 #import matmul_call
 #import subgroup_tile
-
-fn rows() -> u32 {
-    return params.m;
-}
-
-fn depth() -> u32 {
-    return params.k;
-}
-
-fn start(m: u32) -> u32 {
-    return m * params.k;
-}
-
-fn load_x(start: u32, k: u32) -> f32 {
-    return x[start + k];
-}
+#import subgroup_block
 
 @compute @workgroup_size(8)
 fn matmul_subgroup(@builtin(workgroup_id) wid: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {

@@ -31,7 +31,7 @@ fn load_w4(n: u32, k: u32) -> vec4<f32> {
 
 @compute @workgroup_size(64)
 fn patchify(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    var sums = multiply(wid, lane, patch_values());
+    var sums = multiply(wid, lane, 0u, patch_values());
     for (var i = 0u; i < 64u; i++) {
         let at = cell(wid, lane, i);
         if at.x < rows() && at.y < params.width {

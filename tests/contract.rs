@@ -11,17 +11,18 @@ use vitraux::record::{Access, Binding, Field, Kernel, MAX_BINDINGS, Spec};
 /// The specs that recordings make: each activation, and heads of each kind of tile.
 fn specs(kernel: &Kernel) -> Vec<Spec> {
     match kernel.name {
-        "matmul" | "matmul_f16" | "matmul_coop8" | "matmul_coop16" | "matmul_int8" | "matmul_subgroup" | "matmul_skinny" | "matmul_naive" => {
+        name if name.starts_with("matmul") => {
             let spec = |(epilogue, activation)| Spec(vec![("EPILOGUE", epilogue), ("ACTIVATION", activation)]);
+            let epilogues = [0, 2, 3].map(|epilogue| (epilogue, 0)).into_iter().chain((0..=5).map(|activation| (1, activation))).map(spec);
             let tile = |rows, columns, k| Spec(vec![("ROWS", rows), ("COLUMNS", columns), ("TILE_K", k)]);
             let coop = |lanes| [1, 2].map(|down| Spec(vec![("LANES", lanes), ("DOWN", down)])).to_vec();
-            let tiles = match kernel.name {
-                "matmul" | "matmul_f16" => vec![tile(128, 128, 8), tile(128, 64, 16), tile(32, 32, 32)],
-                "matmul_coop8" => coop(8),
-                "matmul_coop16" => coop(32),
-                _ => Vec::new(),
+            let tiles = match name.strip_prefix("matmul").expect("it starts so") {
+                "" | "_f16" => vec![tile(128, 128, 8), tile(128, 64, 16), tile(32, 32, 32)],
+                "_coop8" | "_split_coop8" => coop(8),
+                "_coop16" | "_split_coop16" => coop(32),
+                _ => vec![Spec::default()],
             };
-            [0, 2, 3].map(|epilogue| (epilogue, 0)).into_iter().chain((0..=5).map(|activation| (1, activation))).map(spec).chain(tiles).collect()
+            if name.starts_with("matmul_split") { tiles } else { epilogues.chain(tiles).collect() }
         }
         "gate" => (0..=5).map(|number| Spec(vec![("ACTIVATION", number)])).collect(),
         "attention_pool" => [8, 64, 72, 130].map(|head| Spec(vec![("HEAD", head)])).to_vec(),

@@ -167,7 +167,7 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("+ bias_at(at.y)", ""),
             ("(n / 64u * depth + k) * 16u", "(n / 64u + k) * 16u"),
             ("n % 64u / 4u", "n % 32u / 4u"),
-            ("first < depth; first += TILE_K", "first + TILE_K < depth; first += TILE_K"),
+            ("first < end; first += TILE_K", "first + TILE_K < end; first += TILE_K"),
             ("k < params.k", "k <= params.k"),
             ("m >= params.m || n >= params.n", "m >= params.m || n + 1u >= params.n"),
             ("m >= params.m || n >= params.n", "m + 1u >= params.m || n >= params.n"),
@@ -258,6 +258,30 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("coopMultiplyAdd(a3, b1, sums.s31)", "coopMultiplyAdd(a3, b0, sums.s31)"),
         ],
     ),
+    (
+        "matmul_split",
+        &[
+            ("slice = wid.z", "slice = 0u"),
+            ("return slice * depth()", "return 0u"),
+            ("min(first_k() + depth(), params.k)", "params.k"),
+            ("(slice * params.m + m)", "(slice * params.m + m + 1u)"),
+            ("(params.k + SLICES * TILE_K - 1u)", "params.k"),
+        ],
+    ),
+    ("matmul_split_f16", &[("slice = wid.z", "slice = 0u"), ("return slice * depth()", "return 0u")]),
+    ("matmul_split_coop8", &[("slice = wid.z", "slice = 0u"), ("var brought = bring(wid, index, first_k())", "var brought = bring(wid, index, 0u)")]),
+    ("matmul_split_coop16", &[("slice = wid.z", "slice = 0u"), ("first < end_k()", "first < params.k")]),
+    (
+        "matmul_combine",
+        &[
+            ("s < SLICES", "s + 1u < SLICES"),
+            ("i / params.n, i % params.n", "i % params.n, i / params.n"),
+            ("+ bias_at(i % params.n)", ""),
+            ("i >= params.m * params.n", "i + 1u >= params.m * params.n"),
+        ],
+    ),
+    ("matmul_skinny_f16", &[("part < SLICES", "part + 1u < SLICES"), ("columns.y)", "columns.x)"), ("k += SLICES", "k += SLICES + 1u")]),
+    ("matmul_subgroup_f16", &[("columns.y)", "columns.x)"), ("m * params.k", "(m + 1u) * params.k")]),
     (
         "quantise",
         &[

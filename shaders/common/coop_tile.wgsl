@@ -1,6 +1,6 @@
 // A tile of a product x[M, K] . w[N, K]^T by cooperative matrices, 4 x 2 of them a subgroup, DOWN x ACROSS subgroups a workgroup.
 // x and w pass through workgroup memory in f16, the next TILE_K of both on their way meanwhile; f32 sums.
-// Needs rows_vec4.wgsl, panel_f16_wide.wgsl, matmul_call.wgsl, and coop_8.wgsl or coop_16.wgsl.
+// Needs rows_vec4.wgsl, panel_f16_wide.wgsl, matmul_call.wgsl or split_call.wgsl, and coop_8.wgsl or coop_16.wgsl.
 const LANES: u32 = 32u; // of a subgroup
 const DOWN: u32 = 2u;
 const ACROSS: u32 = 2u * DOWN;
@@ -104,8 +104,8 @@ fn compute(wid: vec3<u32>, index: u32, subgroup: u32, lane: u32) {
     let down = subgroup / ACROSS * 4u * SIDE;
     let across = subgroup % ACROSS * 2u * SIDE;
     var sums = Sums();
-    var brought = bring(wid, index, 0u);
-    for (var first = 0u; first < params.k; first += TILE_K) {
+    var brought = bring(wid, index, first_k());
+    for (var first = first_k(); first < end_k(); first += TILE_K) {
         workgroupBarrier(); // the tiles are read before the next ones overwrite them
         put(index, brought);
         workgroupBarrier(); // the tiles are whole before they are read

@@ -1,4 +1,5 @@
-// A workgroup's tile of a product with its epilogue. Needs panel.wgsl or panel_f16.wgsl, matmul_call.wgsl and matmul_tile.wgsl.
+// A workgroup's tile of a product with its epilogue. Needs rows.wgsl, panel.wgsl or panel_f16.wgsl, matmul_call.wgsl or split_call.wgsl, and
+// matmul_tile.wgsl.
 
 fn load_x(m: u32, k: u32) -> f32 {
     if m < params.m && k < params.k {
@@ -15,7 +16,7 @@ fn load_w4(n: u32, k: u32) -> vec4<f32> {
 }
 
 fn compute(wid: vec3<u32>, lane: u32) {
-    var sums = multiply(wid, lane, params.k);
+    var sums = multiply(wid, lane, first_k(), end_k());
     for (var i = 0u; i < 64u; i++) {
         let at = cell(wid, lane, i);
         finish(at.x, at.y, element(&sums, i) + bias_at(at.y));

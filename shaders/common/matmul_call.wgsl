@@ -14,6 +14,15 @@ struct Params {
 @group(0) @binding(4) var<storage, read> scale: array<f32>; // [N]; not read but for LayerScale
 @group(0) @binding(5) var<storage, read_write> y: array<f32>; // [M, stride]
 
+// The products that are added up: k from first_k() to end_k() - 1.
+fn first_k() -> u32 {
+    return 0u;
+}
+
+fn end_k() -> u32 {
+    return params.k;
+}
+
 // The bias of column n, whatever it is behind the last column.
 fn bias_at(n: u32) -> f32 {
     return bias[min(n, params.n - 1u)];

@@ -25,14 +25,15 @@ fn outer(a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
     return mat4x4(a.x * b, a.y * b, a.z * b, a.w * b);
 }
 
-fn multiply(wid: vec3<u32>, lane: u32, depth: u32) -> Sums {
+// Adds up the products of k from `start`, a multiple of TILE_K, to `end` - 1.
+fn multiply(wid: vec3<u32>, lane: u32, start: u32, end: u32) -> Sums {
     let x_group = lane / (COLUMNS / 8u) * 2u;
     let w_group = lane % (COLUMNS / 8u) * 2u;
     var sum00 = mat4x4<f32>();
     var sum01 = mat4x4<f32>();
     var sum10 = mat4x4<f32>();
     var sum11 = mat4x4<f32>();
-    for (var first = 0u; first < depth; first += TILE_K) {
+    for (var first = start; first < end; first += TILE_K) {
         // Neighbours load neighbouring k of x, and neighbouring columns of w, so that their reads fall into one cache line.
         for (var i = lane; i < TILE_K * ROW_GROUPS; i += INVOCATIONS) {
             let k = first + i % TILE_K;

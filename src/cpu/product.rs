@@ -97,7 +97,7 @@ pub fn product_in_panels([m, n, k]: [usize; 3], x: &[f32], w: Panels, y: Target,
 }
 
 /// Lends a panel of depth `k` as f32, one of integers without the scales.
-fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
+pub fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
     let len = k * PANEL;
     match panel {
         Panels::F32(panel) => work(panel),

@@ -21,6 +21,9 @@ const COMMON: &[(&str, &str)] = &[
     ("reduce", include_str!("../../shaders/common/reduce.wgsl")),
     ("rows", include_str!("../../shaders/common/rows.wgsl")),
     ("rows_vec4", include_str!("../../shaders/common/rows_vec4.wgsl")),
+    ("skinny_block", include_str!("../../shaders/common/skinny_block.wgsl")),
+    ("split_call", include_str!("../../shaders/common/split_call.wgsl")),
+    ("subgroup_block", include_str!("../../shaders/common/subgroup_block.wgsl")),
     ("subgroup_tile", include_str!("../../shaders/common/subgroup_tile.wgsl")),
 ];
 

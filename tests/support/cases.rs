@@ -72,7 +72,7 @@ impl Case {
     /// The precision of the factors that its kernel reads.
     fn precision(&self) -> Precision {
         match self.kernel {
-            "matmul_f16" | "matmul_coop8" | "matmul_coop16" => Precision::F16,
+            kernel if kernel.contains("_f16") || kernel.contains("_coop") => Precision::F16,
             "matmul_int8" | "quantise" => Precision::Int8,
             _ => Precision::F32,
         }
@@ -250,13 +250,14 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
 fn matmuls(shape: [usize; 3]) -> Vec<Case> {
     let mut cases = Vec::new();
     let tiles = ["matmul", "matmul_128x128", "matmul_128x64", "matmul_32x32"].map(|rung| ("matmul", rung));
-    let f16 = ["matmul_f16", "matmul_f16_128x128"].map(|rung| ("matmul_f16", rung));
-    let coop16 = ["matmul_coop16", "matmul_coop16_64x64"].map(|rung| ("matmul_coop16", rung));
-    let coop8 = ["matmul_coop8", "matmul_coop8_32x32"].map(|rung| ("matmul_coop8", rung));
+    let of_f16 = [("matmul_f16", "matmul_f16_128x128"), ("matmul_combine", "matmul_split")];
+    let others = ["matmul_subgroup", "matmul_skinny", "matmul_split", "matmul_naive", "matmul_int8", "quantise"].map(|kernel| (kernel, kernel));
+    let others_f16 = ["matmul_f16", "matmul_subgroup_f16", "matmul_skinny_f16", "matmul_split_f16"].map(|kernel| (kernel, kernel));
+    let coop = ["matmul_coop16", "matmul_split_coop16", "matmul_coop8", "matmul_split_coop8"].map(|kernel| (kernel, kernel));
+    let coop = [&coop[..], &[("matmul_coop16", "matmul_coop16_64x64"), ("matmul_coop8", "matmul_coop8_32x32")]].concat();
     // They read x four values at a time.
-    let coop: &[_] = if shape[2].is_multiple_of(4) { &[coop16, coop8].concat() } else { &[] };
-    let others = ["matmul_subgroup", "matmul_skinny", "matmul_naive", "matmul_int8", "quantise"].map(|kernel| (kernel, kernel));
-    for kernel in [&tiles[..], &f16, coop, &others].concat() {
+    let coop = if shape[2].is_multiple_of(4) { coop } else { Vec::new() };
+    for kernel in [&tiles[..], &of_f16, &coop, &others, &others_f16].concat() {
         cases.push(matmul(kernel, shape, "bias", 0, |_| Epilogue::Bias, |sum, _, _| sum));
         for activation in Activation::ALL {
             let finish = move |sum, _, _| reference::activate(activation, sum);

@@ -1,0 +1,14 @@
+// y[m, n] = epilogue(sum_k x[m, k] * w[n, k] + bias[n]): what matmul.wgsl computes, with w in f16 and without workgroup memory.
+// The tiles of subgroup_tile.wgsl, 40 x 64 a subgroup; x, sums and y in f32.
+// Grid: (ceil(N / 64), ceil(M / 40), 1). Needs subgroups of 8. Twin: cpu/matmul.rs
+#import activation
+#import rows
+#import panel_f16
+#import matmul_call
+#import subgroup_tile
+#import subgroup_block
+
+@compute @workgroup_size(8)
+fn matmul_subgroup_f16(@builtin(workgroup_id) wid: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+    multiply(wid, lane);
+}
