@@ -4,6 +4,7 @@
 enable f16;
 enable wgpu_cooperative_matrix;
 #import activation
+#import narrow
 #import rows_vec4
 #import panel_f16_wide
 #import matmul_call

@@ -3,6 +3,7 @@
 // Grid: (ceil(N / COLUMNS), ceil(M / ROWS), SLICES). Needs cooperative matrices, and subgroups of LANES. Twin: cpu/matmul_split.rs
 enable f16;
 enable wgpu_cooperative_matrix;
+#import narrow
 #import rows_vec4
 #import panel_f16_wide
 #import split_call

@@ -27,6 +27,11 @@ fn specs(kernel: &Kernel) -> Vec<Spec> {
         "gate" => (0..=5).map(|number| Spec(vec![("ACTIVATION", number)])).collect(),
         "attention_pool" => [8, 64, 72, 130].map(|head| Spec(vec![("HEAD", head)])).to_vec(),
         "attention_subgroup" => [8, 32, 64, 72, 100, 128].map(|head| Spec(vec![("HEAD", head)])).to_vec(),
+        "attention_coop8" | "attention_coop16" => {
+            let side = kernel.needs.cooperative;
+            let spec = |(head, subgroups, keys)| Spec(vec![("HEAD", head), ("LANES", 2 * side), ("SUBGROUPS", subgroups), ("KEYS", keys)]);
+            [(16, 2, 2 * side), (64, 2, 2 * side), (128, 1, side)].map(spec).to_vec()
+        }
         "attention" | "attention_masked" => {
             [(8, 32), (64, 32), (72, 16), (80, 16), (128, 16), (130, 8)].map(|(head, keys)| Spec(vec![("HEAD", head), ("KEYS", keys)])).to_vec()
         }

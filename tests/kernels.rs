@@ -8,7 +8,7 @@ use vitraux::gpu::Gpu;
 use vitraux::kernels::ALL;
 use vitraux::record::{Command, Recording};
 
-/// What a device with these capabilities gives for a case; it says so if the device cannot run it.
+/// What a device with these capabilities gives for a case, if it can run it.
 fn result(
     case: &Case,
     capabilities: &Capabilities,
@@ -16,7 +16,6 @@ fn result(
     run: impl Fn(&Recording, &[&[f32]]) -> Vec<f32>,
 ) -> Option<(Vec<Vec<f32>>, Vec<f32>)> {
     if !case.needs().met_by(capabilities) {
-        println!("SKIPPED {}: the device does not have what {} needs", case.name, case.kernel);
         return None;
     }
     let values = case.values();
@@ -56,6 +55,10 @@ fn check_twins(cases: &[Case]) {
 
 fn check_gpu(cases: &[Case]) {
     let Some(gpu) = gpu::device() else { return };
+    let unable = cases.iter().filter(|case| !case.needs().met_by(&gpu.summary().capabilities)).map(|case| case.kernel);
+    for kernel in unable.collect::<std::collections::BTreeSet<_>>() {
+        println!("SKIPPED: the device does not have what {kernel} needs");
+    }
     check(cases, |case| on_gpu(case, &gpu));
 }
 

@@ -357,6 +357,24 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "attention_coop8",
+        &[
+            ("tile_scores[row * KEYS + j] * params.scale - largest", "tile_scores[row * KEYS + j] - largest"),
+            ("min(KEYS, params.tokens - first)", "KEYS"),
+            ("total *= shrink;", ""),
+            ("tile_factors[row] = shrink", "tile_factors[row] = 1.0"),
+            ("largest = tile_largest;", "largest = max(0.0, tile_largest);"),
+            ("load(b, first + i / (HEAD / 4u), 2u,", "load(b, first + i / (HEAD / 4u), 1u,"),
+            ("let at_v = key * STRIDE + d / 4u", "let at_v = d / 4u"),
+            ("d < HEAD; d += SIDE) {\n                let at_q", "d + SIDE < HEAD; d += SIDE) {\n                let at_q"),
+            ("1.0 / total", "1.0"),
+            ("let own = subgroup * SIDE", "let own = 0u"),
+            ("let b = wid.z", "let b = 0u"),
+            ("(b * params.queries + n)", "(b * params.tokens + n)"),
+        ],
+    ),
+    ("attention_coop16", &[("1.0 / total", "1.0"), ("total *= shrink;", "")]),
+    (
         "attention_naive_probabilities",
         &[
             ("score * params.scale;", "score;"),

@@ -1,6 +1,6 @@
 // A tile of a product x[M, K] . w[N, K]^T by cooperative matrices, 4 x 2 of them a subgroup, DOWN x ACROSS subgroups a workgroup.
 // x and w pass through workgroup memory in f16, the next TILE_K of both on their way meanwhile; f32 sums.
-// Needs rows_vec4.wgsl, panel_f16_wide.wgsl, matmul_call.wgsl or split_call.wgsl, and coop_8.wgsl or coop_16.wgsl.
+// Needs narrow.wgsl, rows_vec4.wgsl, panel_f16_wide.wgsl, matmul_call.wgsl or split_call.wgsl, and coop_8.wgsl or coop_16.wgsl.
 const LANES: u32 = 32u; // of a subgroup
 const DOWN: u32 = 2u;
 const ACROSS: u32 = 2u * DOWN;
@@ -68,11 +68,6 @@ fn bring(wid: vec3<u32>, lane: u32, first: u32) -> Brought {
         load_x4(m, k), load_x4(m + X_APART, k), load_x4(m + 2u * X_APART, k), load_x4(m + 3u * X_APART, k),
         load_w4(n, row), load_w4(n + 4u, row), load_w4(n, row + W_APART), load_w4(n + 4u, row + W_APART),
     );
-}
-
-// What is larger than f16 can be stays finite.
-fn narrow(values: vec4<f32>) -> vec4<f16> {
-    return vec4<f16>(clamp(values, vec4(-65504.0), vec4(65504.0)));
 }
 
 fn put(lane: u32, brought: Brought) {

@@ -6,6 +6,7 @@ use crate::record::Spec;
 const COMMON: &[(&str, &str)] = &[
     ("activation", include_str!("../../shaders/common/activation.wgsl")),
     ("attention_call", include_str!("../../shaders/common/attention_call.wgsl")),
+    ("attention_coop", include_str!("../../shaders/common/attention_coop.wgsl")),
     ("attention_tile", include_str!("../../shaders/common/attention_tile.wgsl")),
     ("coop_16", include_str!("../../shaders/common/coop_16.wgsl")),
     ("coop_8", include_str!("../../shaders/common/coop_8.wgsl")),
@@ -14,6 +15,7 @@ const COMMON: &[(&str, &str)] = &[
     ("matmul_block", include_str!("../../shaders/common/matmul_block.wgsl")),
     ("matmul_call", include_str!("../../shaders/common/matmul_call.wgsl")),
     ("matmul_tile", include_str!("../../shaders/common/matmul_tile.wgsl")),
+    ("narrow", include_str!("../../shaders/common/narrow.wgsl")),
     ("panel", include_str!("../../shaders/common/panel.wgsl")),
     ("panel_f16", include_str!("../../shaders/common/panel_f16.wgsl")),
     ("panel_f16_wide", include_str!("../../shaders/common/panel_f16_wide.wgsl")),
