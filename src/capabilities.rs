@@ -13,6 +13,8 @@ pub struct Capabilities {
     pub workgroup_bytes: u32,
     /// Invocations of a subgroup, if all have the same number; else 0.
     pub subgroup: u32,
+    /// Whether it computes in f16.
+    pub half: bool,
     /// Rows and columns of the cooperative matrices that it multiplies, of f16 with sums in f32: 8 or 16; 0 if it has none.
     pub cooperative: u32,
     /// Whether a processor does a GPU's work: what is fast there is slow on hardware.
@@ -27,13 +29,14 @@ impl Capabilities {
         workgroups: u32::MAX,
         workgroup_bytes: u32::MAX,
         subgroup: 0,
+        half: false,
         cooperative: 0,
         software: false,
     };
 }
 
 /// In what bits the right factors of products are kept. Sums, activations, norms and the residual stream are f32 in any case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Precision {
     /// 32 bits; on the CPU 16 where the checkpoint has no more.
     #[default]
@@ -47,12 +50,27 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// The fastest that is sure to give the same classes: f16 on GPUs that compute in it, else f32.
+    pub fn auto(capabilities: &Capabilities) -> Precision {
+        if capabilities.half && !capabilities.software { Precision::F16 } else { Precision::F32 }
+    }
+
     /// Bits of an element in panels; that of integers is a word of four.
     pub fn bits(self) -> u32 {
         match self {
             Precision::F32 | Precision::Int8 => 32,
             Precision::F16 => 16,
         }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+            Precision::Int8 => "int8",
+        })
     }
 }
 

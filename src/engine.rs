@@ -14,6 +14,7 @@ use crate::preprocess::Picture;
 use crate::record::Timing;
 use crate::record::{Output, Recording};
 use crate::tensor::Tensor;
+use crate::tuning::Tuning;
 use crate::{cpu, gpu, model};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,9 +65,18 @@ pub struct Engine {
     resident: Resident,
     /// What positions add, for each size of inputs, and it beside the weights; the one used last is the last.
     tables: Vec<(Size, Tables, Resident)>,
-    precision: Precision,
+    options: Options,
     /// The one used last is the last.
     plans: Vec<Plan>,
+}
+
+/// How a model is run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// In what bits the factors of products are kept.
+    pub precision: Precision,
+    /// Which kernels are taken.
+    pub tuning: Tuning,
 }
 
 /// Weights where the device reads them.
@@ -95,14 +105,14 @@ impl Engine {
     /// # Errors
     /// [`Error::Tensor`] if a weight is not finite, [`Error::Device`] if memory runs out.
     pub async fn load(checkpoint: Checkpoint, device: Device) -> Result<Engine> {
-        Engine::load_at(checkpoint, device, Precision::F32).await
+        Engine::load_with(checkpoint, device, Options::default()).await
     }
 
-    /// [`Engine::load`] with the factors of products in a precision.
+    /// [`Engine::load`] with a choice of how the model is run.
     ///
     /// # Errors
     /// As [`Engine::load`].
-    pub async fn load_at(checkpoint: Checkpoint, device: Device, precision: Precision) -> Result<Engine> {
+    pub async fn load_with(checkpoint: Checkpoint, device: Device, options: Options) -> Result<Engine> {
         let Checkpoint { config, preprocess, weights, positions, .. } = checkpoint;
         // Each tensor is let go as soon as the device has it.
         let mut tensors = Vec::new();
@@ -111,9 +121,9 @@ impl Engine {
             tensors.push((weight.name, weight.tensor));
             Ok::<WeightInfo, std::convert::Infallible>(info)
         });
-        let factors = weights.factors(precision);
+        let factors = weights.factors(options.precision);
         let resident = Resident::load(&device, tensors.into_iter(), |name| factors.get(name).copied()).await?;
-        Ok(Engine { config, preprocess, weights, positions, device, resident, tables: Vec::new(), precision, plans: Vec::new() })
+        Ok(Engine { config, preprocess, weights, positions, device, resident, tables: Vec::new(), options, plans: Vec::new() })
     }
 
     /// [`Engine::load`] on a chosen device, waiting for it.
@@ -133,6 +143,11 @@ impl Engine {
     /// How pictures are prepared, if the model takes pictures.
     pub fn preprocess(&self) -> Option<&Preprocess> {
         self.preprocess.as_ref()
+    }
+
+    /// Which kernels are taken.
+    pub fn tuning(&self) -> &Tuning {
+        &self.options.tuning
     }
 
     /// Where it runs.
@@ -295,15 +310,9 @@ impl Engine {
                 break self.plans.remove(place);
             }
             let place = self.tables_for(size).await?;
-            let (_, tables, resident) = &self.tables[place];
-            match model::record(
-                &self.config,
-                &self.weights,
-                tables,
-                &request,
-                Recording::new(self.device.capabilities()).with_precision(self.precision),
-            ) {
-                Ok(recording) => break Plan::compile(request, recording, resident).await?,
+            match self.record(place, &request) {
+                Ok(recording) if self.options.tuning.grow(&self.device, recording.asked()) => continue,
+                Ok(recording) => break Plan::compile(request, recording, &self.tables[place].2).await?,
                 Err(Error::Limit(_)) if request.batch > 1 => request.batch = request.batch.div_ceil(2),
                 Err(error) => return Err(error),
             }
@@ -313,6 +322,13 @@ impl Engine {
         }
         self.plans.push(plan);
         Ok(self.plans.last_mut().expect("just pushed"))
+    }
+
+    /// A forward pass, with the tables at a place.
+    fn record(&self, place: usize, request: &Request) -> Result<Recording> {
+        let Options { precision, tuning } = &self.options;
+        let recording = Recording::new(self.device.capabilities()).with_precision(*precision).with_choices(tuning.choices());
+        model::record(&self.config, &self.weights, &self.tables[place].1, request, recording)
     }
 
     /// Where in `tables` is what positions add for a size: made once for each, and kept while others do not take its place.

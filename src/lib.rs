@@ -40,10 +40,11 @@ pub mod panels;
 pub mod preprocess;
 pub mod record;
 mod tensor;
+pub mod tuning;
 
 pub use checkpoint::{Checkpoint, Head};
 pub use device::{Device, DeviceChoice};
-pub use engine::{Answer, Engine, Outputs, Prediction};
+pub use engine::{Answer, Engine, Options, Outputs, Prediction};
 pub use error::{Error, Result};
 pub use preprocess::Picture;
 pub use tensor::{Bytes, Dtype, Tensor};

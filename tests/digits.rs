@@ -5,7 +5,7 @@ use crate::support::{gpu, json, path};
 use safetensors::SafeTensors;
 use vitraux::capabilities::Precision;
 use vitraux::checkpoint::open_tensor;
-use vitraux::{Checkpoint, DeviceChoice, Engine, Picture, Tensor, preprocess};
+use vitraux::{Checkpoint, DeviceChoice, Engine, Options, Picture, Tensor, preprocess};
 
 /// The test set: images [N, 32, 32] of 8 bits and labels [N].
 fn test_set() -> (Vec<u8>, Vec<i64>) {
@@ -55,7 +55,8 @@ fn digits_are_read_alike_in_fewer_bits() {
     };
     for device in gpu::devices() {
         let [wide, half, integers] = [Precision::F32, Precision::F16, Precision::Int8].map(|precision| {
-            let mut engine = pollster::block_on(Engine::load_at(Checkpoint::digits(), device.clone(), precision)).expect("an engine");
+            let mut engine = pollster::block_on(Engine::load_with(Checkpoint::digits(), device.clone(), Options { precision, ..Options::default() }))
+                .expect("an engine");
             logits(&mut engine, &images)
         });
         let largest = wide.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));

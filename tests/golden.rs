@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use vitraux::capabilities::Precision;
 use vitraux::checkpoint::{open_mask, open_preprocess, open_tensor};
 use vitraux::model::output_names;
-use vitraux::{Checkpoint, Device, Engine, preprocess};
+use vitraux::{Checkpoint, Device, Engine, Options, preprocess};
 
 const CASES: &str = "tests/fixtures/cases";
 
@@ -46,7 +46,8 @@ fn model(name: &str) -> PathBuf {
 /// The outputs of all runs of a case that are not within their bounds; for each run the first in the order of the computation.
 fn divergences(name: &str, device: &Device, precision: Precision) -> Vec<String> {
     let checkpoint = Checkpoint::open(model(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let mut engine = pollster::block_on(Engine::load_at(checkpoint, device.clone(), precision)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut engine = pollster::block_on(Engine::load_with(checkpoint, device.clone(), Options { precision, ..Options::default() }))
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
     runs(name).iter().filter_map(|run| divergence(name, run, &mut engine, precision)).collect()
 }
 

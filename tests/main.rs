@@ -16,3 +16,4 @@ mod preprocessing;
 mod real_size;
 mod structure;
 mod support;
+mod tuning;

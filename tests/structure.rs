@@ -6,11 +6,13 @@ use std::path::Path;
 /// Modules from the ground up; those on one line do not use each other.
 const FLOORS: &[&[&str]] = &[
     &["error"],
-    &["tensor", "config", "capabilities", "panels"],
+    &["tensor", "config", "capabilities", "int8"],
+    &["panels"],
     &["record", "filter"],
     &["cpu", "gpu", "checkpoint", "preprocess", "hub"],
     &["kernels"],
     &["model", "device"],
+    &["tuning"],
     &["engine"],
 ];
 

@@ -1,4 +1,4 @@
-use super::{DeviceArgs, Format, HeadArgs, ModelArgs, Result, warn_if_assumed};
+use super::{EngineArgs, Format, HeadArgs, ModelArgs, Result, warn_if_assumed};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -14,7 +14,7 @@ pub struct Classify {
     #[command(flatten)]
     heads: HeadArgs,
     #[command(flatten)]
-    device: DeviceArgs,
+    engine: EngineArgs,
     /// How many classes to name for each picture
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
@@ -34,7 +34,7 @@ impl Classify {
         }
         // The first picture is read before the device is opened: a wrong path is found out at once.
         let mut first = Some(preprocess::open(&self.images[0])?);
-        let mut engine = self.device.load(checkpoint)?;
+        let mut engine = self.engine.load(checkpoint)?;
         warn_if_assumed(engine.preprocess());
         let bar = progress(self.images.len() as u64);
         for path in &self.images {

@@ -1,4 +1,4 @@
-use super::{DeviceArgs, HeadArgs, ModelArgs, Result, tensors};
+use super::{EngineArgs, HeadArgs, ModelArgs, Result, tensors};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use vitraux::Tensor;
@@ -13,7 +13,7 @@ pub struct Forward {
     #[command(flatten)]
     heads: HeadArgs,
     #[command(flatten)]
-    device: DeviceArgs,
+    engine: EngineArgs,
     /// A safetensors file with `pixel_values` [B, channels, height, width]; for an encoder of embeddings with `input` [B, N, C],
     /// or `embeddings` without positions, and perhaps `key_padding_mask` [B, N], not 0 where a token is to be ignored
     #[arg(long, value_name = "FILE")]
@@ -47,7 +47,7 @@ impl Forward {
                 wanted.push(tap);
             }
         }
-        let mut engine = self.device.load(checkpoint)?;
+        let mut engine = self.engine.load(checkpoint)?;
         let outputs = match &input.mask {
             None => engine.forward_blocking(&input.values, &wanted)?,
             Some(mask) => engine.forward_masked_blocking(&input.values, mask, &wanted)?,

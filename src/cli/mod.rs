@@ -9,13 +9,15 @@ mod hub;
 mod inspect;
 mod preprocess;
 mod tensors;
+mod tune;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use vitraux::capabilities::Precision;
-use vitraux::{Checkpoint, Device, DeviceChoice, Engine, Head, checkpoint};
+use vitraux::tuning::Tuning;
+use vitraux::{Checkpoint, Device, DeviceChoice, Engine, Head, Options, checkpoint};
 
 /// Any error, for one line on standard error.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -42,6 +44,8 @@ enum Command {
     Families(families::Families),
     /// Measure how fast a model runs
     Bench(bench::Bench),
+    /// Find the fastest kernels for a model on a device, and keep them
+    Tune(tune::Tune),
     /// Describe a model: family, sizes, parameters, arithmetic, memory
     Inspect(inspect::Inspect),
 }
@@ -56,6 +60,7 @@ impl Cli {
             Command::Devices(command) => command.run(),
             Command::Families(command) => command.run(),
             Command::Bench(command) => command.run(),
+            Command::Tune(command) => command.run(),
             Command::Inspect(command) => command.run(),
         }
     }
@@ -152,17 +157,62 @@ struct DeviceArgs {
     /// auto (a hardware GPU, else the CPU), cpu, gpu (the best adapter, be it software), or an adapter's number or name
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: DeviceChoice,
-    /// f32, or f16: the weights of dense layers take half the memory, sums stay f32
-    #[arg(long, value_name = "PRECISION", default_value = "f32")]
-    precision: Precision,
+    /// f32; f16: the weights of dense layers in half the memory; int8: those of the blocks in a quarter, and their inputs rounded too;
+    /// auto: f16 on GPUs that compute in it, else f32. Sums stay f32
+    #[arg(long, value_name = "auto|f32|f16|int8", default_value = "f32")]
+    precision: PrecisionChoice,
 }
 
 impl DeviceArgs {
+    /// Opens the device; says which one it is, how it computes, and why it was chosen.
+    fn open(&self) -> vitraux::Result<(Device, Precision, String)> {
+        let (device, reason) = pollster::block_on(Device::open(&self.device))?;
+        let precision = self.precision.0.unwrap_or_else(|| Precision::auto(&device.capabilities()));
+        let in_precision = if precision == Precision::F32 { String::new() } else { format!(", {precision}") };
+        let line = format!("device: {device}{in_precision} ({reason})");
+        Ok((device, precision, line))
+    }
+}
+
+/// Which device, and how a model is run on it.
+#[derive(Debug, Args)]
+struct EngineArgs {
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Take the kernels that this table of `vitraux tune` names, instead of those measured on this device
+    #[arg(long, value_name = "FILE", conflicts_with = "no_tune")]
+    tuning: Option<PathBuf>,
+    /// Choose kernels by rule: measure nothing, and read no table
+    #[arg(long)]
+    no_tune: bool,
+}
+
+/// A precision, or that which suits the device.
+#[derive(Clone, Copy, Debug)]
+struct PrecisionChoice(Option<Precision>);
+
+impl std::str::FromStr for PrecisionChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<PrecisionChoice, String> {
+        match text {
+            "auto" => Ok(PrecisionChoice(None)),
+            other => other.parse().map(|precision| PrecisionChoice(Some(precision))).map_err(|error: String| format!("{error}; or auto")),
+        }
+    }
+}
+
+impl EngineArgs {
     /// Brings a model to the device, and says on standard error which one it is and why.
     fn load(&self, checkpoint: Checkpoint) -> vitraux::Result<Engine> {
-        let (device, reason) = pollster::block_on(Device::open(&self.device))?;
-        report(&format!("device: {device} ({reason})"));
-        pollster::block_on(Engine::load_at(checkpoint, device, self.precision))
+        let (device, precision, line) = self.device.open()?;
+        report(&line);
+        let tuning = match &self.tuning {
+            Some(file) => Tuning::open(file)?,
+            None if self.no_tune => Tuning::built_in(),
+            None => Tuning::of_user(&device),
+        };
+        pollster::block_on(Engine::load_with(checkpoint, device, Options { precision, tuning }))
     }
 }
 

@@ -69,7 +69,13 @@ pub const TASKS: usize = 4;
 
 /// Computes `x · wᵀ`, x `[M, K]`, w `[N, K]` in panels, panel by panel on all cores. While sums are in the cache, `finish`
 /// is called for each row of them with its number, those of its columns, the sums, and those elements of `y`.
-pub fn product_in_panels([m, n, k]: [usize; 3], x: &[f32], w: Panels, y: Target, finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync) {
+pub fn product_in_panels(
+    [m, n, k]: [usize; 3],
+    x: &[f32],
+    w: Panels,
+    y: Target,
+    finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
+) {
     assert!(n <= y.row_stride && (m - 1) * y.row_stride + n <= y.data.len(), "product {m} x {n} into {} elements", y.data.len());
     let (row_stride, y) = (y.row_stride, Disjoint::new(y.data));
     let panels = n.div_ceil(PANEL);

@@ -87,6 +87,7 @@ fn capabilities(adapter: &wgpu::Adapter, kind: AdapterKind) -> Capabilities {
         workgroups: limits.max_compute_workgroups_per_dimension,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         subgroup: if fixed { info.subgroup_max_size } else { 0 },
+        half: adapter.features().contains(wgpu::Features::SHADER_F16),
         cooperative: if fixed { cooperative(adapter) } else { 0 },
         software: kind == AdapterKind::Software,
     }

@@ -2,7 +2,7 @@ use super::size;
 use crate::capabilities::{Capabilities, Needs, Precision};
 use crate::cpu::attention::{self as twin, Params};
 use crate::error::{Error, Result};
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Class, Dispatch, Kernel, Recording, Spec, read, write};
 
 pub static ATTENTION: Kernel = Kernel {
     name: "attention",
@@ -31,12 +31,8 @@ pub static ATTENTION_SUBGROUP: Kernel = Kernel {
     twin: twin::attention,
 };
 
-pub static ATTENTION_COOP8: Kernel = Kernel {
-    name: "attention_coop8",
-    wgsl: include_str!("../../shaders/attention_coop8.wgsl"),
-    needs: Needs::cooperative(8),
-    ..ATTENTION_SUBGROUP
-};
+pub static ATTENTION_COOP8: Kernel =
+    Kernel { name: "attention_coop8", wgsl: include_str!("../../shaders/attention_coop8.wgsl"), needs: Needs::cooperative(8), ..ATTENTION_SUBGROUP };
 
 pub static ATTENTION_COOP16: Kernel = Kernel {
     name: "attention_coop16",
@@ -46,7 +42,7 @@ pub static ATTENTION_COOP16: Kernel = Kernel {
 };
 
 /// The ways to compute attention over heads of a width, the best first of those that a device can run.
-fn ladder(head: usize, is_masked: bool, precision: Precision, capabilities: &Capabilities) -> Vec<&'static Kernel> {
+pub(super) fn ladder(head: usize, is_masked: bool, precision: Precision, capabilities: &Capabilities) -> Vec<&'static Kernel> {
     if is_masked {
         return vec![&ATTENTION_MASKED];
     }
@@ -79,7 +75,9 @@ pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usiz
         assert_eq!(recording.shape(mask), [batch, tokens], "{label}: mask");
     }
     let capabilities = *recording.capabilities();
-    let kernel = recording.choose_kernel(&ladder(head, mask.is_some(), recording.precision(), &capabilities));
+    let ladder = ladder(head, mask.is_some(), recording.precision(), &capabilities);
+    let class = Class::attention(batch * heads, [tokens, queries], head, recording.precision(), &capabilities);
+    let kernel = recording.choose_kernel(Some(class), &ladder);
     let (mut spec, tile) = if std::ptr::eq(kernel, &ATTENTION_SUBGROUP) {
         (Vec::new(), 40)
     } else if kernel.needs.cooperative > 0 {

@@ -25,8 +25,9 @@ pub fn layernorm(recording: &mut Recording, label: String, x: Buf, [weight, bias
     assert_eq!(recording.shape(x), recording.shape(y), "{label}: x and y");
     assert_eq!([recording.shape(weight), recording.shape(bias)], [[width]; 2], "{label}: weight and bias");
     let ladder = if width.is_multiple_of(4) { &[&LAYERNORM_SUBGROUP, &LAYERNORM][..] } else { &[&LAYERNORM] };
+    let kernel = recording.choose_kernel(None, ladder);
     recording.dispatch(Dispatch {
-        kernel: recording.choose_kernel(ladder),
+        kernel,
         spec: Spec::default(),
         params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width), epsilon }).to_vec(),
         flops: 0,

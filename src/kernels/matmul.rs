@@ -7,7 +7,7 @@ use crate::cpu::matmul::Params;
 use crate::cpu::matmul_split::{self, SLICES};
 use crate::error::Result;
 use crate::panels::{self, PANEL};
-use crate::record::{Buf, Dispatch, Recording, Spec};
+use crate::record::{Buf, Class, Dispatch, Recording, Spec};
 
 /// What becomes of a product.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,8 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
     let capabilities = *recording.capabilities();
     let band = band_rows(n.next_multiple_of(PANEL), w_shape[1], precision.bits(), capabilities.binding_bytes);
     let ladder = ladder([m, k], precision, &capabilities);
-    let rung = ladder[recording.choose(ladder.iter().map(|rung| (rung.name, rung.kernel.needs)))];
+    let class = Class::product([m, n, k], precision, &capabilities);
+    let rung = ladder[recording.choose(Some(class), ladder.iter().map(|rung| (rung.name, rung.kernel.needs)))];
     let mut constants = rung.constants.to_vec();
     constants.extend((rung.kernel.needs.cooperative > 0).then_some(("LANES", capabilities.subgroup)));
     for first in (0..n).step_by(band) {

@@ -146,7 +146,7 @@ mod tests {
             let mut recording = Recording::new(capabilities);
             preferred.into_iter().for_each(|kernel| recording.prefer(kernel));
             let ladder = ladder([m, 768], precision, &capabilities);
-            ladder[recording.choose(ladder.iter().map(|rung| (rung.name, rung.kernel.needs)))].name
+            ladder[recording.choose(None, ladder.iter().map(|rung| (rung.name, rung.kernel.needs)))].name
         };
         assert_eq!(chosen(llvmpipe, Precision::F32, 197, None), "matmul_subgroup");
         assert_eq!(chosen(llvmpipe, Precision::F32, 197, Some("matmul_naive")), "matmul_naive");

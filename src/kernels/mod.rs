@@ -20,6 +20,7 @@ mod pool;
 mod qk_norm;
 mod quantise;
 mod rotary;
+mod sample;
 mod softmax;
 mod unit;
 mod window;
@@ -40,6 +41,7 @@ pub use patchify::patchify;
 pub use pool::pool;
 pub use qk_norm::qk_norm;
 pub use rotary::rotary;
+pub use sample::{candidates, sample};
 pub use softmax::softmax;
 pub use unit::unit;
 

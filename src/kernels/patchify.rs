@@ -52,7 +52,7 @@ pub fn patchify(
     };
     let is_inside = grid[0] * patch[0] <= height && grid[1] * patch[1] <= image_width;
     let ladder = if is_inside { &[&PATCHIFY_SUBGROUP, &PATCHIFY][..] } else { &[&PATCHIFY] };
-    let kernel = recording.choose_kernel(ladder);
+    let kernel = recording.choose_kernel(None, ladder);
     let tile_rows = if std::ptr::eq(kernel, &PATCHIFY_SUBGROUP) { 40 } else { 64 };
     recording.dispatch(Dispatch {
         kernel,

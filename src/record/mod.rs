@@ -2,8 +2,10 @@
 //!
 //! The kernels write a [`Recording`]; `gpu` and `cpu` replay it. Nothing here knows a device.
 
+mod class;
 mod kernel;
 
+pub use class::{Choices, Class};
 pub use kernel::{Access, Binding, Call, Field, Kernel, MAX_BINDINGS, Spec, Twin};
 pub(crate) use kernel::{params, read, write};
 
@@ -166,6 +168,8 @@ pub struct Recording {
     capabilities: Capabilities,
     precision: Precision,
     preferred: Option<&'static str>,
+    choices: Choices,
+    asked: Vec<Class>,
     buffers: Vec<BufferInfo>,
     commands: Vec<Command>,
     outputs: Vec<Output>,
@@ -174,7 +178,16 @@ pub struct Recording {
 impl Recording {
     /// An empty recording for a device that can do this.
     pub fn new(capabilities: Capabilities) -> Recording {
-        Recording { capabilities, precision: Precision::F32, preferred: None, buffers: Vec::new(), commands: Vec::new(), outputs: Vec::new() }
+        Recording {
+            capabilities,
+            precision: Precision::F32,
+            preferred: None,
+            choices: Choices::default(),
+            asked: Vec::new(),
+            buffers: Vec::new(),
+            commands: Vec::new(),
+            outputs: Vec::new(),
+        }
     }
 
     /// From now on takes the kernel of this name wherever it computes what is asked for and the device can run it: for tests
@@ -188,23 +201,35 @@ impl Recording {
         Recording { preferred: kernel, ..self }
     }
 
-    /// Which to take of several ways to compute the same, given by name and needs: the preferred one, else the first that the
-    /// device can run.
+    /// The same with kernels chosen by a table.
+    pub fn with_choices(self, choices: Choices) -> Recording {
+        Recording { choices, ..self }
+    }
+
+    /// The classes of what was recorded for which there is a choice, each once, in order.
+    pub fn asked(&self) -> &[Class] {
+        &self.asked
+    }
+
+    /// Which to take of several ways to compute the same, given by name and needs: the preferred one, else that of the table, else the
+    /// first, of those that the device can run.
     ///
     /// # Panics
     /// If it can run none.
-    pub(crate) fn choose(&self, ways: impl Iterator<Item = (&'static str, Needs)>) -> usize {
-        let mut able = ways.enumerate().filter(|(_, (_, needs))| needs.met_by(&self.capabilities));
-        let (first, (name, _)) = able.next().expect("one way runs everywhere");
-        if self.preferred == Some(name) {
-            return first;
+    pub(crate) fn choose(&mut self, class: Option<Class>, ways: impl Iterator<Item = (&'static str, Needs)>) -> usize {
+        let able: Vec<_> =
+            ways.enumerate().filter(|(_, (_, needs))| needs.met_by(&self.capabilities)).map(|(place, (name, _))| (place, name)).collect();
+        if let Some(class) = class.filter(|class| able.len() > 1 && !self.asked.contains(class)) {
+            self.asked.push(class);
         }
-        able.find(|(_, (name, _))| self.preferred == Some(name)).map_or(first, |(place, _)| place)
+        let named = |name: &str| able.iter().find(|(_, way)| *way == name);
+        let of_table = || self.choices.get(&class?.to_string()).and_then(|name| named(name));
+        self.preferred.and_then(named).or_else(of_table).unwrap_or(&able[0]).0
     }
 
     /// [`Recording::choose`] among kernels.
-    pub(crate) fn choose_kernel(&self, kernels: &[&'static Kernel]) -> &'static Kernel {
-        kernels[self.choose(kernels.iter().map(|kernel| (kernel.name, kernel.needs)))]
+    pub(crate) fn choose_kernel(&mut self, class: Option<Class>, kernels: &[&'static Kernel]) -> &'static Kernel {
+        kernels[self.choose(class, kernels.iter().map(|kernel| (kernel.name, kernel.needs)))]
     }
 
     /// The same with factors in this precision from now on.
@@ -345,7 +370,8 @@ impl Recording {
     fn buffer(&mut self, label: impl Into<String>, shape: &[usize], role: Role, precision: Precision) -> Result<Buf> {
         let label = label.into();
         let elements = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size as u64));
-        let bytes = elements.and_then(|count| count.checked_mul(u64::from(precision.bits() / 8))).filter(|&bytes| bytes <= self.capabilities.buffer_bytes);
+        let bytes =
+            elements.and_then(|count| count.checked_mul(u64::from(precision.bits() / 8))).filter(|&bytes| bytes <= self.capabilities.buffer_bytes);
         match bytes {
             None => Err(Error::Limit(format!(
                 "{label} {shape:?} is larger than the {} that this device allows for one buffer; use a smaller batch, fewer taps or another device",

@@ -1,14 +1,12 @@
 use super::speed::{Ceilings, Speed, fastest};
-use super::{BenchedModel, result, without_block};
+use super::{BenchedModel, without_block};
 use crate::cli::{DeviceArgs, Format, Result};
 use clap::Args;
 use serde_json::json;
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use vitraux::Device;
 use vitraux::kernels::WAYS;
-use vitraux::model::{Request, Tables, record};
 use vitraux::record::{Access, Command, Dispatch, Kernel, Recording};
 
 #[derive(Debug, Args)]
@@ -37,12 +35,8 @@ pub struct Kernels {
 
 impl Kernels {
     pub fn run(self) -> Result<()> {
-        let (checkpoint, size) = self.model.open()?;
-        let device = pollster::block_on(Device::open(&self.device.device))?.0;
-        let Ok(weights) = checkpoint.weights.clone().try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
-        let tables = Tables::at(&checkpoint.config, checkpoint.positions.as_ref(), size)?;
-        let wanted = vec![result(&checkpoint.config).to_owned()];
-        let request = Request { batch: self.batch as usize, size, masked: false, wanted };
+        let model = self.model.plan()?;
+        let (device, precision, _) = self.device.open()?;
         if let Some(folder) = self.shader_dir.as_deref().filter(|folder| !folder.is_dir()) {
             return Err(format!("--shader-dir {}: expected a folder of WGSL files, found none", folder.display()).into());
         }
@@ -50,13 +44,13 @@ impl Kernels {
         let ceilings = Ceilings::measure(&device)?;
         let mut out = std::io::stdout().lock();
         if self.format == Format::Text {
-            writeln!(out, "{}, batch {}, on {device}\nceilings: {ceilings}", checkpoint.config.name, self.batch)?;
+            writeln!(out, "{}, batch {}, on {device}\nceilings: {ceilings}", model.name(), self.batch)?;
         }
         let mut known = HashSet::new();
         let mut rows = Vec::new();
         for way in std::iter::once(None).chain(WAYS.iter().copied().map(Some)) {
-            let recording = Recording::new(device.capabilities()).with_precision(self.device.precision).preferring(way);
-            let recording = record(&checkpoint.config, &weights, &tables, &request, recording)?;
+            let recording = Recording::new(device.capabilities()).with_precision(precision).preferring(way);
+            let recording = model.record(self.batch, recording)?;
             for command in recording.commands() {
                 let Command::Dispatch(dispatch) = command else { continue };
                 let step = without_block(&dispatch.label).to_owned();
@@ -77,7 +71,9 @@ impl Kernels {
                             let apart = apart.map(|apart| format!(", results up to {apart:.1e} apart")).unwrap_or_default();
                             writeln!(out, "{step:<18} {kernel:<44} {}{apart}", speed.text(&ceilings))?;
                         }
-                        Format::Json => rows.push(json!({ "step": step, "way": way, "kernel": kernel, "speed": speed.json(&ceilings), "apart": apart })),
+                        Format::Json => {
+                            rows.push(json!({ "step": step, "way": way, "kernel": kernel, "speed": speed.json(&ceilings), "apart": apart }))
+                        }
                     }
                     Ok(output)
                 };
@@ -96,7 +92,7 @@ impl Kernels {
             .into());
         }
         if self.format == Format::Json {
-            let name = &checkpoint.config.name;
+            let name = model.name();
             let device = device.to_string();
             writeln!(out, "{}", json!({ "name": name, "batch": self.batch, "device": device, "ceilings": ceilings.json(), "kernels": rows }))?;
         }

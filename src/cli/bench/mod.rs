@@ -7,7 +7,10 @@ mod speed;
 use super::{ModelArgs, Result};
 use clap::{Args, Subcommand};
 use vitraux::Checkpoint;
-use vitraux::config::Size;
+use vitraux::checkpoint::{WeightInfo, Weights};
+use vitraux::config::{Config, Size};
+use vitraux::model::{Request, Tables, record};
+use vitraux::record::Recording;
 
 #[derive(Debug, Args)]
 pub struct Bench {
@@ -34,7 +37,7 @@ impl Bench {
 
 /// Which model is measured.
 #[derive(Debug, Args)]
-struct BenchedModel {
+pub struct BenchedModel {
     #[command(flatten)]
     model: ModelArgs,
     /// A model of timm's by its name, with made-up weights, such as vit_base_patch16_224
@@ -51,10 +54,39 @@ impl BenchedModel {
         let size = self.model.image_size().map_or(checkpoint.config.native_size(), Size::Image);
         Ok((checkpoint, size))
     }
+
+    /// The model without its weights' values.
+    pub fn plan(&self) -> Result<Planned> {
+        let (checkpoint, size) = self.open()?;
+        let Ok(weights) = checkpoint.weights.try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
+        let tables = Tables::at(&checkpoint.config, checkpoint.positions.as_ref(), size)?;
+        Ok(Planned { config: checkpoint.config, weights, tables, size })
+    }
+}
+
+/// A model whose forward passes are planned, but not run.
+pub struct Planned {
+    config: Config,
+    weights: Weights<WeightInfo>,
+    tables: Tables,
+    size: Size,
+}
+
+impl Planned {
+    /// The model's name.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Records a forward pass of so many images.
+    pub fn record(&self, batch: u32, recording: Recording) -> vitraux::Result<Recording> {
+        let request = Request { batch: batch as usize, size: self.size, masked: false, wanted: vec![result(&self.config).to_owned()] };
+        record(&self.config, &self.weights, &self.tables, &request, recording)
+    }
 }
 
 /// What a model is for: its scores, else its features, else its tokens.
-fn result(config: &vitraux::config::Config) -> &'static str {
+fn result(config: &Config) -> &'static str {
     let names = vitraux::model::output_names(config);
     ["logits", "features", "output"].into_iter().find(|name| names.iter().any(|known| known == name)).unwrap_or("tokens")
 }

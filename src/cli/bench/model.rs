@@ -1,6 +1,6 @@
 use super::speed::{Ceilings, Speed, milliseconds};
 use super::{BenchedModel, result, without_block};
-use crate::cli::{DeviceArgs, Format, Result};
+use crate::cli::{EngineArgs, Format, Result};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
@@ -14,7 +14,7 @@ pub struct Model {
     #[command(flatten)]
     model: BenchedModel,
     #[command(flatten)]
-    device: DeviceArgs,
+    engine: EngineArgs,
     /// Images of a batch; may be repeated
     #[arg(long, value_name = "B", default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Vec<u32>,
@@ -34,7 +34,7 @@ impl Model {
     pub fn run(self) -> Result<()> {
         let (checkpoint, size) = self.model.open()?;
         let start = Instant::now();
-        let mut engine = self.device.load(checkpoint)?;
+        let mut engine = self.engine.load(checkpoint)?;
         let load = start.elapsed().as_secs_f64();
         // Without times of kernels there is nothing to hold against them.
         let ceilings = engine.device().takes_times().then(|| Ceilings::measure(engine.device())).transpose()?;

@@ -1,0 +1,52 @@
+use super::bench::BenchedModel;
+use super::{DeviceArgs, Result, report};
+use clap::Args;
+use std::io::Write;
+use std::path::PathBuf;
+use vitraux::Device;
+use vitraux::record::Recording;
+use vitraux::tuning::Tuning;
+
+#[derive(Debug, Args)]
+pub struct Tune {
+    #[command(flatten)]
+    model: BenchedModel,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Images of a batch; may be repeated
+    #[arg(long, value_name = "B", default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch: Vec<u32>,
+    /// Also write the table to this file: to ship it, or to edit it, and to run with it by --tuning
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Measure nothing; print the table that is there
+    #[arg(long)]
+    show: bool,
+}
+
+impl Tune {
+    pub fn run(self) -> Result<()> {
+        let (device, precision, line) = self.device.open()?;
+        report(&line);
+        if matches!(device, Device::Cpu) || !device.takes_times() {
+            return Err(format!("{device}: expected a GPU that tells how long its kernels take; name one with --device").into());
+        }
+        let mut tuning = Tuning::of_user(&device);
+        if !self.show {
+            let model = self.model.plan()?;
+            for &batch in &self.batch {
+                let recording = model.record(batch, Recording::new(device.capabilities()).with_precision(precision))?;
+                tuning.measure(&device, recording.asked());
+            }
+            tuning.save()?;
+        }
+        if let Some(file) = &self.output {
+            tuning.save_to(file)?;
+        }
+        if let Some(file) = tuning.file() {
+            report(&format!("table: {}", file.display()));
+        }
+        write!(std::io::stdout().lock(), "{tuning}")?;
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! Which kernel is the fastest for what on a device, measured there once and kept.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod measure;
+mod table;
+
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::gpu::AdapterSummary;
+use crate::record::{Choices, Class};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use table::Table;
+
+/// A table of choices, where it is kept, and whether it grows.
+#[derive(Clone, Debug, Default)]
+pub struct Tuning {
+    table: Table,
+    file: Option<PathBuf>,
+    /// Whether classes that are not in the table are measured when a model needs them.
+    grows: bool,
+}
+
+impl Tuning {
+    /// Without a table: kernels are chosen by rule.
+    pub fn built_in() -> Tuning {
+        Tuning::default()
+    }
+
+    /// The table of a device in the user's cache folder, as by [`Tuning::kept_at`]; a file for each adapter and driver.
+    pub fn of_user(device: &Device) -> Tuning {
+        match (device, folder()) {
+            (Device::Gpu(gpu), Some(folder)) => Tuning::kept_at(folder.join(file_name(gpu.summary())), device),
+            _ => Tuning::built_in(),
+        }
+    }
+
+    /// The table of a device in a file, which need not be there yet. On hardware, what is missing is measured when a model needs it.
+    /// Nothing is measured unasked on adapters that a processor imitates, for which the rule was made by measuring, on the CPU, and
+    /// where the device cannot take times. What is no table, or one of another device, is ignored and written over.
+    pub fn kept_at(file: impl Into<PathBuf>, device: &Device) -> Tuning {
+        let Device::Gpu(gpu) = device else { return Tuning::built_in() };
+        let (file, summary) = (file.into(), gpu.summary());
+        let mut table = Table::new(summary);
+        match Table::read(&file) {
+            Ok(read) if read.is_of(summary) => table = read,
+            Ok(_) => log::info!("{}: a table of another device, driver or version is ignored", file.display()),
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => log::warn!("{error}; it is ignored"),
+        }
+        Tuning { table, file: Some(file), grows: !summary.capabilities.software && device.takes_times() }
+    }
+
+    /// A table from a file, such as [`Tuning::save_to`] has written, maybe on another machine. It does not grow.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) or [`Error::File`](crate::Error::File) if it is none.
+    pub fn open(file: impl AsRef<Path>) -> Result<Tuning> {
+        Ok(Tuning { table: Table::read(file.as_ref())?, file: None, grows: false })
+    }
+
+    /// Where the table is kept.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// The table, for recordings.
+    pub fn choices(&self) -> Choices {
+        Arc::new(self.table.choices())
+    }
+
+    /// Measures those of some classes that are missing, if the table grows, and keeps what was found; says whether there were any.
+    pub(crate) fn grow(&mut self, device: &Device, asked: &[Class]) -> bool {
+        let missing: Vec<Class> = asked.iter().filter(|class| !self.table.has(**class)).copied().collect();
+        if !self.grows || missing.is_empty() {
+            return false;
+        }
+        self.measure(device, &missing);
+        if let Err(error) = self.save() {
+            log::warn!("{error}; what was measured is lost with this program");
+        }
+        true
+    }
+
+    /// Measures classes anew.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn measure(&mut self, device: &Device, classes: &[Class]) {
+        for &class in classes {
+            log::info!("{device}: measuring {class}");
+            self.table.insert(class, measure::fastest(device, class));
+        }
+    }
+
+    /// A browser's device cannot be waited for.
+    #[cfg(target_arch = "wasm32")]
+    fn measure(&mut self, _: &Device, _: &[Class]) {}
+
+    /// Writes the table to where it is kept.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if that fails.
+    pub fn save(&self) -> Result<()> {
+        match &self.file {
+            Some(file) => self.save_to(file),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the table to a file; who reads it meanwhile has either the old one or the new one.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if that fails.
+    pub fn save_to(&self, file: impl AsRef<Path>) -> Result<()> {
+        self.table.write(file.as_ref())
+    }
+}
+
+impl std::fmt::Display for Tuning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.table.fmt(f)
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn folder() -> Option<PathBuf> {
+    dirs::cache_dir().map(|folder| folder.join("vitraux").join("tuning"))
+}
+
+#[cfg(target_arch = "wasm32")]
+fn folder() -> Option<PathBuf> {
+    None
+}
+
+/// A name of letters, digits and dashes for an adapter with its driver.
+fn file_name(summary: &AdapterSummary) -> String {
+    let text = format!("{} {} {}", summary.name, summary.backend, summary.driver).to_lowercase();
+    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    format!("{}.json", words.join("-"))
+}

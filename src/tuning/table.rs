@@ -1,0 +1,100 @@
+//! The table as a file: JSON that a person can read, ship and edit.
+
+use crate::error::{Error, Result};
+use crate::gpu::AdapterSummary;
+use crate::record::Class;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Bytes of a table that are read at the most: far more than any model makes.
+const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+
+/// What was measured on a device, by class.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Table {
+    /// The version that measured it: others may have other kernels.
+    vitraux: String,
+    /// The adapter and its driver.
+    adapter: String,
+    classes: BTreeMap<String, Found>,
+}
+
+/// What was found for a class.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Found {
+    /// The fastest, which is taken.
+    pub way: String,
+    /// Milliseconds of all that are right.
+    pub milliseconds: BTreeMap<String, f64>,
+    /// Why the others are not taken.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<String, String>,
+}
+
+impl Table {
+    /// An empty one for an adapter.
+    pub fn new(adapter: &AdapterSummary) -> Table {
+        Table { vitraux: env!("CARGO_PKG_VERSION").to_owned(), adapter: adapter.to_string(), classes: BTreeMap::new() }
+    }
+
+    pub fn read(file: &Path) -> Result<Table> {
+        let size = std::fs::metadata(file).map_err(Error::io(file))?.len();
+        if size > LARGEST_FILE {
+            return Err(Error::file(file, format!("expected a table of kernels, found {size} bytes")));
+        }
+        let text = std::fs::read(file).map_err(Error::io(file))?;
+        serde_json::from_slice(&text).map_err(|error| Error::file(file, format!("expected a table of kernels as `vitraux tune` writes it: {error}")))
+    }
+
+    pub fn write(&self, file: &Path) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self).expect("names and numbers are JSON");
+        text.push('\n');
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        let partial = file.with_extension(format!("{}.part", std::process::id()));
+        let written = std::fs::write(&partial, text).and_then(|()| std::fs::rename(&partial, file));
+        written.map_err(|error| {
+            // It is in the way of nobody, and there is nothing to do about it.
+            let _ = std::fs::remove_file(&partial);
+            Error::io(file)(error)
+        })
+    }
+
+    /// Whether it was measured on this adapter, with this driver and these kernels.
+    pub fn is_of(&self, adapter: &AdapterSummary) -> bool {
+        let own = Table::new(adapter);
+        (&self.vitraux, &self.adapter) == (&own.vitraux, &own.adapter)
+    }
+
+    pub fn has(&self, class: Class) -> bool {
+        self.classes.contains_key(&class.to_string())
+    }
+
+    pub fn insert(&mut self, class: Class, found: Found) {
+        self.classes.insert(class.to_string(), found);
+    }
+
+    /// The way of each class.
+    pub fn choices(&self) -> BTreeMap<String, String> {
+        self.classes.iter().map(|(class, found)| (class.clone(), found.way.clone())).collect()
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{}", self.adapter)?;
+        for (class, Found { way, milliseconds, rejected }) in &self.classes {
+            writeln!(f, "{class}")?;
+            let mut order: Vec<_> = milliseconds.iter().collect();
+            order.sort_by(|a, b| a.1.total_cmp(b.1));
+            for (name, milliseconds) in order {
+                writeln!(f, "  {} {name:<24} {milliseconds:>12.4} ms", if name == way { '*' } else { ' ' })?;
+            }
+            for (name, reason) in rejected {
+                writeln!(f, "    {name:<24} rejected: {reason}")?;
+            }
+        }
+        Ok(())
+    }
+}

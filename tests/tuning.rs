@@ -1,0 +1,163 @@
+//! Tables of kernels: measured, kept, shipped, overridden.
+
+use crate::support::cli::{Run, run};
+use crate::support::{compare::largest_difference, gpu};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+use vitraux::capabilities::{Capabilities, Precision};
+use vitraux::record::{Class, Command as Step, Recording};
+use vitraux::tuning::Tuning;
+use vitraux::{Checkpoint, Device, Engine, Options, Tensor, kernels};
+
+fn class(capabilities: &Capabilities) -> Class {
+    Class::product([50, 64, 32], Precision::F32, capabilities)
+}
+
+/// The kernel and the constants that a product of the class is recorded with.
+fn recorded(capabilities: Capabilities, tuning: &Tuning) -> String {
+    let mut recording = Recording::new(capabilities).with_choices(tuning.choices());
+    kernels::sample(&mut recording, class(&capabilities)).expect("it fits");
+    let dispatch = recording.commands().iter().find_map(|step| if let Step::Dispatch(dispatch) = step { Some(dispatch) } else { None });
+    let dispatch = dispatch.expect("it dispatches");
+    format!("{} {:?}", dispatch.kernel.name, dispatch.spec.0)
+}
+
+fn read(file: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(file).expect("the table is written")).expect("it is JSON")
+}
+
+#[test]
+fn a_table_is_measured_kept_and_obeyed() {
+    let Some(gpu) = gpu::device() else { return };
+    let capabilities = gpu.summary().capabilities;
+    let device = Device::Gpu(gpu);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("new").join("table.json");
+    let mut tuning = Tuning::kept_at(&file, &device);
+    tuning.measure(&device, &[class(&capabilities)]);
+    tuning.save().expect("it is written");
+    let name = class(&capabilities).to_string();
+    let mut table = read(&file);
+    let found = &table["classes"][&name];
+    let milliseconds = found["milliseconds"].as_object().expect("times");
+    assert_eq!(milliseconds.len(), kernels::candidates(class(&capabilities), &capabilities).len(), "{found}");
+    let way = found["way"].as_str().expect("a name");
+    let fastest = milliseconds.values().filter_map(Value::as_f64).fold(f64::INFINITY, f64::min);
+    assert!(milliseconds[way].as_f64().is_some_and(|own| fastest > 0.0 && own <= fastest / 0.97), "{found}");
+    // What another program reads, or this one writes again, chooses the same.
+    for again in [Tuning::kept_at(&file, &device), Tuning::open(&file).expect("a table")] {
+        assert_eq!(recorded(capabilities, &again), recorded(capabilities, &tuning));
+        assert_eq!(again.to_string(), tuning.to_string());
+    }
+    // Edited by hand.
+    for (way, kernel) in [("matmul_32x32", "matmul [(\"ROWS\", 32)"), ("matmul_skinny", "matmul_skinny ["), ("matmul_split", "matmul_split [")] {
+        table["classes"][&name]["way"] = way.into();
+        std::fs::write(&file, table.to_string()).expect("written");
+        let recorded = recorded(capabilities, &Tuning::open(&file).expect("a table"));
+        assert!(recorded.starts_with(kernel), "{recorded}");
+    }
+    // A name of another version, or of what this device cannot run.
+    for way in ["matmul_of_tomorrow", "matmul_int8", "matmul_coop8"] {
+        table["classes"][&name]["way"] = way.into();
+        std::fs::write(&file, table.to_string()).expect("written");
+        assert_eq!(recorded(capabilities, &Tuning::open(&file).expect("a table")), recorded(capabilities, &Tuning::built_in()));
+    }
+}
+
+#[test]
+fn what_is_no_table_of_this_device_is_ignored_and_written_over() {
+    let Some(gpu) = gpu::device() else { return };
+    let capabilities = gpu.summary().capabilities;
+    let device = Device::Gpu(gpu);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("table.json");
+    let other = r#"{"vitraux": "0.0.1", "adapter": "another", "classes": {}}"#;
+    for contents in [&b""[..], b"{", b"[1, 2]", b"\xff\xfe", other.as_bytes()] {
+        std::fs::write(&file, contents).expect("written");
+        let mut tuning = Tuning::kept_at(&file, &device);
+        assert_eq!(recorded(capabilities, &tuning), recorded(capabilities, &Tuning::built_in()));
+        tuning.measure(&device, &[class(&capabilities)]);
+        tuning.save().expect("it is written");
+        assert_eq!(read(&file)["classes"].as_object().map(|classes| classes.len()), Some(1));
+    }
+    for contents in [&b""[..], b"{", b"[1, 2]"] {
+        std::fs::write(&file, contents).expect("written");
+        let error = Tuning::open(&file).expect_err("it is no table").to_string();
+        assert!(error.contains("table.json") && error.contains("expected a table of kernels"), "{error}");
+    }
+}
+
+/// On hardware a model's first forward measures what is not known, and the second start does not.
+#[test]
+fn an_engine_measures_once_on_hardware_and_never_on_software() {
+    let Some(software) = gpu::device() else { return };
+    let hardware = gpu::smaller(|capabilities| capabilities.software = false).expect("the same adapter");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let pixel_values = Tensor::new(vec![2, 1, 32, 32], (0..2048).map(|i| (i as f32 * 0.37).sin()).collect()).expect("a tensor");
+    let logits = |gpu: &std::sync::Arc<vitraux::gpu::Gpu>, file: &Path| {
+        let device = Device::Gpu(gpu.clone());
+        let options = Options { tuning: Tuning::kept_at(file, &device), ..Options::default() };
+        let mut engine = pollster::block_on(Engine::load_with(Checkpoint::digits(), device, options)).expect("an engine");
+        engine.forward_blocking(&pixel_values, &["logits"]).expect("logits")["logits"].values().into_owned()
+    };
+    let (grown, unused) = (folder.path().join("grown.json"), folder.path().join("unused.json"));
+    let first = logits(&hardware, &grown);
+    let table = read(&grown);
+    let classes = table["classes"].as_object().expect("classes");
+    assert!(classes.len() >= 6 && classes.keys().all(|class| class.starts_with("product f32 M=")), "{table}");
+    let second = logits(&hardware, &grown);
+    assert_eq!(read(&grown), table, "nothing is measured twice");
+    assert_eq!(first, second, "the same table, the same kernels");
+    if software.summary().capabilities.software {
+        let by_rule = logits(&software, &unused);
+        assert!(!unused.exists());
+        assert!(largest_difference(&first, &by_rule) <= 2e-5);
+    }
+}
+
+fn vitraux(cache: &Path, arguments: &[&str]) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vitraux"));
+    command.args(arguments).env("XDG_CACHE_HOME", cache).env("HOME", cache).env("LOCALAPPDATA", cache);
+    run(command)
+}
+
+#[test]
+fn the_program_measures_shows_ships_and_obeys_tables() {
+    if gpu::device().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let shipped = folder.path().join("shipped.json");
+    let shipped_path = shipped.to_str().expect("UTF-8");
+    let measured = vitraux(folder.path(), &["tune", "--device", "gpu", "--output", shipped_path]);
+    assert_eq!(measured.code, 0, "{}", measured.stderr);
+    assert!(
+        measured.stdout.contains("* matmul") && measured.stdout.contains("attention f32") && measured.stdout.contains(" ms"),
+        "{}",
+        measured.stdout
+    );
+    let shown = vitraux(folder.path(), &["tune", "--device", "gpu", "--show"]);
+    assert_eq!((shown.code, &shown.stdout), (0, &measured.stdout));
+    let kept = shown.stderr.lines().find_map(|line| line.strip_prefix("table: ")).expect("it says where the table is");
+    assert_eq!(read(Path::new(kept)), read(&shipped));
+    // In the table that is given, everything is done by one kernel.
+    let mut table = read(&shipped);
+    for (class, found) in table["classes"].as_object_mut().expect("classes") {
+        found["way"] = if class.starts_with("product") { "matmul_32x32" } else { "attention" }.into();
+    }
+    std::fs::write(&shipped, table.to_string()).expect("written");
+    let kernels = |arguments: &[&str]| -> Vec<String> {
+        let run = vitraux(folder.path(), &[&["bench", "model", "--device", "gpu", "--runs", "1", "--format", "json"], arguments].concat());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let value: Value = serde_json::from_str(&run.stdout).expect("JSON");
+        value["batches"][0]["steps"].as_array().expect("steps").iter().map(|step| step["kernel"].as_str().expect("a name").to_owned()).collect()
+    };
+    let obeyed = kernels(&["--tuning", shipped_path]);
+    assert!(obeyed.contains(&"matmul".to_owned()) && !obeyed.contains(&"matmul_subgroup".to_owned()), "{obeyed:?}");
+    assert!(!kernels(&["--no-tune"]).is_empty());
+    let missing = vitraux(folder.path(), &["bench", "model", "--device", "gpu", "--tuning", "/nowhere/table.json"]);
+    assert!(missing.code == 1 && missing.errors().iter().any(|line| line.contains("/nowhere/table.json")), "{}", missing.stderr);
+    let cpu = vitraux(folder.path(), &["tune", "--device", "cpu"]);
+    assert!(cpu.code == 1 && cpu.errors().iter().any(|line| line.contains("expected a GPU")), "{}", cpu.stderr);
+}
