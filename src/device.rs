@@ -2,7 +2,7 @@
 
 use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterKind, AdapterSummary, Gpu, adapters};
+use crate::gpu::{AdapterKind, AdapterSummary, Gpu, ShaderChecks, adapters};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::{
     cpu,
@@ -68,6 +68,14 @@ impl Device {
     /// # Errors
     /// [`Error::Device`] if there is none such, or its driver refuses.
     pub async fn open(choice: &DeviceChoice) -> Result<(Device, String)> {
+        Device::open_with(choice, ShaderChecks::Off).await
+    }
+
+    /// [`Device::open`] with a choice of checks while shaders run.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub async fn open_with(choice: &DeviceChoice, checks: ShaderChecks) -> Result<(Device, String)> {
         if *choice == DeviceChoice::Cpu {
             return Ok((Device::Cpu, "as asked for".to_owned()));
         }
@@ -75,11 +83,13 @@ impl Device {
         let chosen = found.iter().filter(|(adapter, _)| choice.admits(adapter)).min_by_key(|(adapter, _)| adapter.kind);
         let list = found.iter().map(|(adapter, _)| format!("{}: {adapter}", adapter.index)).collect::<Vec<_>>().join("; ");
         match (chosen, choice) {
-            (Some((summary, adapter)), DeviceChoice::Auto) => Ok(match Gpu::open(summary.clone(), adapter).await {
+            (Some((summary, adapter)), DeviceChoice::Auto) => Ok(match Gpu::open(summary.clone(), adapter, checks).await {
                 Ok(gpu) => (Device::Gpu(Arc::new(gpu)), "a hardware GPU".to_owned()),
                 Err(error) => (Device::Cpu, format!("the GPU cannot be used: {error}")),
             }),
-            (Some((summary, adapter)), _) => Ok((Device::Gpu(Arc::new(Gpu::open(summary.clone(), adapter).await?)), "as asked for".to_owned())),
+            (Some((summary, adapter)), _) => {
+                Ok((Device::Gpu(Arc::new(Gpu::open(summary.clone(), adapter, checks).await?)), "as asked for".to_owned()))
+            }
             (None, DeviceChoice::Auto) if found.is_empty() => Ok((Device::Cpu, "no GPU was found".to_owned())),
             (None, DeviceChoice::Auto) => Ok((Device::Cpu, format!("no hardware GPU was found, and software adapters are slower; found {list}"))),
             (None, _) if found.is_empty() => Err(Error::Device("no GPU was found: no driver for Vulkan, Metal or DX12; use --device cpu".to_owned())),

@@ -244,7 +244,7 @@ fn text_of_sample() -> &'static str {
     concat!(env!("CARGO_MANIFEST_DIR"), "/examples/digits/samples/printed-2.png")
 }
 
-/// Weights in f16 are another computation, and a near one.
+/// Weights in fewer bits are another computation, and a near one.
 #[test]
 fn forward_takes_a_precision() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -257,10 +257,12 @@ fn forward_takes_a_precision() {
         assert_eq!(run.code, 0, "{}", run.stderr);
         open_tensor(&output, "features").expect("features").values().into_owned()
     };
-    let difference = crate::support::compare::largest_difference(&features("f32"), &features("f16"));
-    assert!(difference > 1e-5 && difference < 1e-2, "{difference}");
+    let apart = |precision| crate::support::compare::largest_difference(&features("f32"), &features(precision));
+    let [f16, int8] = ["f16", "int8"].map(apart);
+    assert!(1e-5 < f16 && f16 < 1e-2 && f16 < int8 && int8 < 1e-1, "{f16} {int8}");
+    assert_eq!(apart("auto"), 0.0, "on the CPU that is f32");
     let wrong = run(["forward", "--precision", "f8", "--model", text(&case), "--input", "x", "--output", "y"]);
-    assert!(wrong.code == 2 && wrong.stderr.contains("expected f32 or f16, found f8"), "{}", wrong.stderr);
+    assert!(wrong.code == 2 && wrong.stderr.contains("expected f32, f16 or int8, found f8; or auto"), "{}", wrong.stderr);
 }
 
 #[test]

@@ -176,6 +176,31 @@ fn every_shader_belongs_to_a_kernel() {
     }
 }
 
+/// Every loop counts by a step of at least one up to a bound, or halves: nobody bounds them while shaders run.
+#[test]
+fn every_loop_ends() {
+    for (file, text) in shaders("shaders").into_iter().chain(shaders("shaders/common")) {
+        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        assert!(!words.into_iter().any(|word| ["while", "loop"].contains(&word)), "{file}: a loop that is not counted");
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let Some((_, head)) = line.split_once("for (var ") else { continue };
+            let (name, rest) = head.split_once(" = ").expect("a start");
+            let parts: Vec<&str> = rest.split("; ").collect();
+            let [_, condition, step] = parts[..] else { panic!("{file}: {line}") };
+            let step = step.trim_end_matches(") {");
+            let counts = condition.starts_with(&format!("{name} < ")) && (step == format!("{name}++") || step.starts_with(&format!("{name} += ")));
+            let halves = condition == format!("{name} > 0u") && step == format!("{name} /= 2u");
+            assert!(counts || halves, "{file}: {line}");
+            let changes = |other: &&str| {
+                let other = other.trim_start();
+                ["=", "+=", "-=", "*=", "/="].iter().any(|sign| other.starts_with(&format!("{name} {sign} ")))
+                    || other.starts_with(&format!("{name}++"))
+            };
+            assert_eq!(text.lines().find(changes), None, "{file}: a loop's counter is changed elsewhere");
+        }
+    }
+}
+
 #[test]
 fn shaders_say_what_they_do() {
     let kernels = shaders("shaders");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vitraux::capabilities::Capabilities;
 use vitraux::gpu::Gpu;
 use vitraux::kernels::ALL;
-use vitraux::record::{Command, Recording};
+use vitraux::record::{BufferInfo, Command, Recording, Role};
 
 /// What a device with these capabilities gives for a case, if it can run it.
 fn result(
@@ -92,6 +92,31 @@ fn the_gpu_agrees_with_its_twins() {
         let difference = mismatch(&got, &twin, &case.output, 2.0 * case.tolerance(&twin));
         assert!(difference.is_none(), "{}: {}", case.name, difference.unwrap_or_default());
     }
+}
+
+/// What stands behind the end of a buffer changes nothing, and stays as it is, although nobody checks indices while shaders run.
+#[test]
+fn nothing_behind_the_end_of_a_buffer_is_used() {
+    let Some(gpu) = gpu::device() else { return };
+    let mut failures = Vec::new();
+    for case in cases::all() {
+        let run = |recording: &Recording, inputs: &[&[f32]]| {
+            let recording = replay::padded(recording);
+            let words = |info: &BufferInfo| replay::PADDING * info.precision.bits() as usize / 32;
+            let infos = recording.buffers().iter().filter(|info| matches!(info.role, Role::Input(_)));
+            let longer = |(input, info): (&&[f32], _)| [*input, &vec![f32::NAN; words(info)]].concat();
+            let inputs: Vec<Vec<f32>> = inputs.iter().zip(infos).map(longer).collect();
+            replay::on_gpu(&gpu, &recording, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("the device runs it").remove(0)
+        };
+        let Some((values, mut got)) = result(&case, &gpu.summary().capabilities, true, run) else { continue };
+        let expected = case.expected(&values);
+        if got.split_off(expected.len()).iter().any(|&behind| behind != 0.0) {
+            failures.push(format!("{}: writes behind the end", case.name));
+        }
+        let difference = mismatch(&got, &expected, &case.output, case.tolerance(&expected));
+        failures.extend(difference.map(|difference| format!("{}: {difference}", case.name)));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use vitraux::capabilities::Precision;
+use vitraux::gpu::ShaderChecks;
 use vitraux::tuning::Tuning;
 use vitraux::{Checkpoint, Device, DeviceChoice, Engine, Head, Options, checkpoint};
 
@@ -161,12 +162,16 @@ struct DeviceArgs {
     /// auto: f16 on GPUs that compute in it, else f32. Sums stay f32
     #[arg(long, value_name = "auto|f32|f16|int8", default_value = "f32")]
     precision: PrecisionChoice,
+    /// On a GPU, check each index and bound each loop of the shaders while they run: slower, for who doubts a kernel or edits one
+    #[arg(long)]
+    checked: bool,
 }
 
 impl DeviceArgs {
     /// Opens the device; says which one it is, how it computes, and why it was chosen.
     fn open(&self) -> vitraux::Result<(Device, Precision, String)> {
-        let (device, reason) = pollster::block_on(Device::open(&self.device))?;
+        let checks = if self.checked { ShaderChecks::On } else { ShaderChecks::Off };
+        let (device, reason) = pollster::block_on(Device::open_with(&self.device, checks))?;
         let precision = self.precision.0.unwrap_or_else(|| Precision::auto(&device.capabilities()));
         let in_precision = if precision == Precision::F32 { String::new() } else { format!(", {precision}") };
         let line = format!("device: {device}{in_precision} ({reason})");

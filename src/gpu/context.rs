@@ -40,6 +40,17 @@ impl std::fmt::Display for AdapterKind {
     }
 }
 
+/// Whether every index into a buffer or an array is checked while a shader runs, every loop bounded and every divisor looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShaderChecks {
+    /// Only where the driver does it anyway. The kernels are built for this: no index depends on data, loops count up to sizes, and the
+    /// tests run each of them on ragged shapes, with NaN behind the end of each buffer.
+    #[default]
+    Off,
+    /// Everywhere, which costs time: to find out whether a kernel that was edited reaches outside.
+    On,
+}
+
 /// An adapter as a person chooses among several.
 #[derive(Clone, Debug)]
 pub struct AdapterSummary {
@@ -120,6 +131,7 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     summary: AdapterSummary,
+    checks: ShaderChecks,
     /// By entry point, shader text and spec.
     pipelines: Mutex<HashMap<(&'static str, &'static str, Spec), wgpu::ComputePipeline>>,
     /// The first error that no call could report, since the last one that could.
@@ -131,15 +143,15 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::Device`] if the driver refuses.
-    pub async fn open(summary: AdapterSummary, adapter: &wgpu::Adapter) -> Result<Gpu> {
-        Gpu::open_within(summary.capabilities, summary, adapter).await
+    pub async fn open(summary: AdapterSummary, adapter: &wgpu::Adapter, checks: ShaderChecks) -> Result<Gpu> {
+        Gpu::open_within(summary.capabilities, summary, adapter, checks).await
     }
 
     /// Opens an adapter, but plans as if it could do no more than this: for tests of what a smaller device would do.
     ///
     /// # Errors
     /// [`Error::Device`] if the driver refuses.
-    pub async fn open_within(capabilities: Capabilities, summary: AdapterSummary, adapter: &wgpu::Adapter) -> Result<Gpu> {
+    pub async fn open_within(capabilities: Capabilities, summary: AdapterSummary, adapter: &wgpu::Adapter, checks: ShaderChecks) -> Result<Gpu> {
         let mut features = adapter.features() & FEATURES;
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if capabilities.cooperative > 0 {
@@ -164,7 +176,7 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             stray.lock().expect("no panic while it is held").get_or_insert(error.to_string());
         }));
-        Ok(Gpu { device, queue, summary: AdapterSummary { capabilities, ..summary }, pipelines: Mutex::default(), stray_error })
+        Ok(Gpu { device, queue, summary: AdapterSummary { capabilities, ..summary }, checks, pipelines: Mutex::default(), stray_error })
     }
 
     /// Which adapter it is, and what it can do.
@@ -234,9 +246,13 @@ impl Gpu {
             ..Default::default()
         });
         let source = specialise(kernel.wgsl, spec);
-        let module = self
-            .device
-            .create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(source.into()) });
+        let module = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(source.into()) };
+        let module = match self.checks {
+            ShaderChecks::On => self.device.create_shader_module(module),
+            // SAFETY: indices, bounds of loops and divisors of our kernels are made of sizes that the recording has checked; see
+            // ShaderChecks::Off for how that is tested. Of edited kernels whoever edits them answers for it.
+            ShaderChecks::Off => unsafe { self.device.create_shader_module_trusted(module, wgpu::ShaderRuntimeChecks::unchecked()) },
+        };
         self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(kernel.name),
             layout: Some(&layout),

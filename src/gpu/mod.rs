@@ -6,7 +6,7 @@ mod profile;
 mod shader;
 mod weight_buffers;
 
-pub use context::{AdapterKind, AdapterSummary, Gpu, adapters};
+pub use context::{AdapterKind, AdapterSummary, Gpu, ShaderChecks, adapters};
 pub use plan::Plan;
 pub use shader::specialise;
 pub use weight_buffers::WeightBuffers;

@@ -2,7 +2,8 @@
 //! unless `VITRAUX_REQUIRE_GPU=1` makes that a failure.
 
 use std::sync::{Arc, OnceLock};
-use vitraux::gpu::{Gpu, adapters};
+use vitraux::capabilities::Capabilities;
+use vitraux::gpu::{Gpu, ShaderChecks, adapters};
 use vitraux::{Device, DeviceChoice};
 
 /// The shared device, or nothing where tests of the GPU are to be skipped.
@@ -26,12 +27,21 @@ pub fn device() -> Option<Arc<Gpu>> {
 }
 
 /// A device of its own, with limits that a smaller GPU could have.
-pub fn smaller(shrink: impl FnOnce(&mut vitraux::capabilities::Capabilities)) -> Option<Arc<Gpu>> {
+pub fn smaller(shrink: impl FnOnce(&mut Capabilities)) -> Option<Arc<Gpu>> {
+    opened_again(shrink, ShaderChecks::Off)
+}
+
+/// A device of its own that checks what shaders do while they run.
+pub fn checked() -> Option<Arc<Gpu>> {
+    opened_again(|_| (), ShaderChecks::On)
+}
+
+fn opened_again(shrink: impl FnOnce(&mut Capabilities), checks: ShaderChecks) -> Option<Arc<Gpu>> {
     let index = device()?.summary().index;
     let (summary, adapter) = pollster::block_on(adapters()).swap_remove(index);
     let mut limits = summary.capabilities;
     shrink(&mut limits);
-    Some(Arc::new(pollster::block_on(Gpu::open_within(limits, summary, &adapter)).expect("the adapter opens again")))
+    Some(Arc::new(pollster::block_on(Gpu::open_within(limits, summary, &adapter, checks)).expect("the adapter opens again")))
 }
 
 fn required() -> bool {

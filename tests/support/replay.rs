@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use vitraux::capabilities::Needs;
 use vitraux::gpu::{Gpu, WeightBuffers};
-use vitraux::record::{Access, Binding, Buf, Call, Command, Dispatch, Field, Kernel, Recording, Role, Spec};
+use vitraux::record::{Access, Binding, Buf, BufferInfo, Call, Command, Dispatch, Field, Kernel, Recording, Role, Spec};
 
 /// Fills a buffer with NaN: what a kernel then leaves unwritten, no comparison accepts.
 pub static POISON: Kernel = Kernel {
@@ -76,4 +76,38 @@ pub fn on_gpu(gpu: &Arc<Gpu>, recording: &Recording, inputs: &[&[f32]]) -> vitra
 /// Runs a recording without weights on the CPU.
 pub fn on_cpu(recording: &Recording, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
     vitraux::cpu::Plan::new(recording.clone(), Arc::default()).run(inputs)
+}
+
+/// Elements behind the end of each buffer of a [`padded`] recording.
+pub const PADDING: usize = 64;
+
+/// The same recording with all buffers longer than the kernels know: what they find behind the end of an input is up to the caller,
+/// and they must leave what is behind the end of the others as it is.
+pub fn padded(recording: &Recording) -> Recording {
+    let mut copy = Recording::new(*recording.capabilities());
+    let mut handles = Vec::new();
+    for buffer in recording.buffers() {
+        let longer = BufferInfo { shape: vec![buffer.len() + PADDING], ..buffer.clone() };
+        let made = match buffer.role {
+            Role::Input(_) => copy.input_like(&longer),
+            Role::Weight(_) => panic!("cases have no weights"),
+            Role::Scratch => copy.scratch(&longer.label, &longer.shape),
+        };
+        handles.push(made.expect("it fits"));
+    }
+    for command in recording.commands() {
+        match command {
+            Command::Save { from, output } => copy.save(&recording.outputs()[*output].name, handles[from.index()]),
+            Command::Dispatch(dispatch) => {
+                let mut dispatch = dispatch.clone();
+                for view in &mut dispatch.views {
+                    let is_to_the_end = view.offset + view.len == recording.buffers()[view.buf.index()].len();
+                    view.len += if is_to_the_end { PADDING } else { 0 };
+                    view.buf = handles[view.buf.index()];
+                }
+                copy.dispatch(dispatch).expect("it fits");
+            }
+        }
+    }
+    copy
 }
