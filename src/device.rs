@@ -121,7 +121,7 @@ impl Device {
             Device::Gpu(gpu) => {
                 let compiled = async {
                     let none = WeightBuffers::upload(gpu, std::iter::empty(), |_| None).await?;
-                    let mut plan = gpu::Plan::compile(gpu.clone(), &recording, &none).await?;
+                    let plan = gpu::Plan::compile(gpu.clone(), &recording, &none).await?;
                     let output = plan.run(inputs).await?.remove(0);
                     Ok::<_, Error>((plan, output))
                 };

@@ -16,12 +16,15 @@ use crate::record::{Output, Recording};
 use crate::tensor::Tensor;
 use crate::tuning::Tuning;
 use crate::{cpu, gpu, model};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// The most images of one pass over the device. Larger batches are cut: the matrix products are large
 /// enough long before this, and scratch memory grows with it.
 const LARGEST_PASS: usize = 64;
+
+/// Passes that are begun before the first of them is waited for: the inputs of the next are copied while the device computes.
+const UNDER_WAY: usize = 2;
 
 /// Plans that are kept: a caller alternates between few batch sizes, and each plan holds scratch memory.
 const KEPT_PLANS: usize = 4;
@@ -210,24 +213,22 @@ impl Engine {
         let name = if matches!(size, Size::Image(_)) { "pixel_values" } else { "input" };
         let values = inputs.iter().map(|input| input.finite_values(name)).collect::<Result<Vec<_>>>()?;
         let mut outputs: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
-        let mut done = 0;
-        while done < batch {
-            let plan = self.plan(batch - done, size, inputs.len() > 1, wanted).await?;
-            let count = plan.request.batch;
-            let stretches: Vec<&[f32]> =
-                values.iter().map(|values| &values[done * (values.len() / batch)..][..count * (values.len() / batch)]).collect();
-            done += count;
-            let results = match plan.executor.run(&stretches).await {
-                Ok(results) => results,
-                Err(error) => {
-                    // Its transfer buffers are in no known state.
-                    self.plans.pop();
-                    return Err(error);
-                }
-            };
-            for (output, values) in plan.outputs.iter().zip(results) {
-                let (shape, all) = outputs.entry(output.name.clone()).or_insert_with(|| (output.shape.clone(), Vec::new()));
-                shape[0] = done;
+        let mut under_way = VecDeque::new();
+        let mut begun = 0;
+        while begun < batch || !under_way.is_empty() {
+            if begun < batch && under_way.len() < UNDER_WAY {
+                let plan = self.plan(batch - begun, size, inputs.len() > 1, wanted).await?;
+                let count = plan.request.batch;
+                let stretches: Vec<&[f32]> =
+                    values.iter().map(|values| &values[begun * (values.len() / batch)..][..count * (values.len() / batch)]).collect();
+                begun += count;
+                under_way.push_back((count, plan.outputs.clone(), plan.executor.begin(&stretches).await?));
+                continue;
+            }
+            let (count, names, pass) = under_way.pop_front().expect("one is under way");
+            for (output, values) in names.iter().zip(pass.outputs().await?) {
+                let (shape, all) = outputs.entry(output.name.clone()).or_insert_with(|| ([&[0], &output.shape[1..]].concat(), Vec::new()));
+                shape[0] += count;
                 match all.is_empty() {
                     true => *all = values,
                     false => all.extend(values),
@@ -378,11 +379,27 @@ impl Plan {
     }
 }
 
+/// A pass over the device that was begun.
+enum Pass {
+    /// The CPU has done it.
+    Done(Vec<Vec<f32>>),
+    Gpu(gpu::Pending),
+}
+
 impl Executor {
-    async fn run(&mut self, inputs: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
+    async fn begin(&mut self, inputs: &[&[f32]]) -> Result<Pass> {
+        Ok(match self {
+            Executor::Cpu(plan) => Pass::Done(plan.run(inputs)),
+            Executor::Gpu(plan) => Pass::Gpu(plan.submit(inputs).await?),
+        })
+    }
+}
+
+impl Pass {
+    async fn outputs(self) -> Result<Vec<Vec<f32>>> {
         match self {
-            Executor::Cpu(plan) => Ok(plan.run(inputs)),
-            Executor::Gpu(plan) => plan.run(inputs).await,
+            Pass::Done(outputs) => Ok(outputs),
+            Pass::Gpu(pending) => pending.outputs().await,
         }
     }
 }

@@ -88,6 +88,28 @@ fn a_second_forward_allocates_nothing_on_the_gpu() {
     }
 }
 
+/// A batch of several passes, two of which are under way at a time, gives what its images give by themselves, and keeps to its buffers.
+#[test]
+fn passes_that_overlap_stay_apart() {
+    let Some(own) = gpu::smaller(|_| {}) else { return };
+    let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), Device::Gpu(own.clone()))).expect("an engine");
+    let (images, len) = (64 * 3 + 5, 32 * 32);
+    let values: Vec<f32> = (0..images * len).map(|i| ((i % len) as f32 * 0.01 * (1 + i / len) as f32).sin()).collect();
+    let whole = Tensor::new([images, 1, 32, 32], values.clone()).expect("a tensor");
+    let mut before = None;
+    for _ in 0..3 {
+        let together = engine.forward_blocking(&whole, &["logits"]).expect("logits").remove("logits").expect("asked for");
+        assert_eq!(together.shape(), [images, 10]);
+        assert_eq!(*before.get_or_insert(own.buffer_counts()), own.buffer_counts());
+        for image in [0, 63, 64, 127, 128, 191, 192, 196] {
+            let alone = Tensor::new([1, 1, 32, 32], values[image * len..][..len].to_vec()).expect("a tensor");
+            let alone = engine.forward_blocking(&alone, &["logits"]).expect("logits").remove("logits").expect("asked for");
+            assert!(largest_difference(&together.values()[image * 10..][..10], &alone.values()) <= 1e-5, "image {image}");
+        }
+        before = Some(own.buffer_counts());
+    }
+}
+
 /// A device's memory is what `inspect` says: weights and scratch, to within 5 %.
 #[test]
 fn the_gpu_takes_the_memory_that_was_said() {

@@ -212,7 +212,12 @@ impl Gpu {
     /// Waits until the device has done what was submitted. In a browser this returns at once, and
     /// the futures of mapped buffers wait.
     pub(super) fn wait(&self) -> Result<()> {
-        let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
+        self.wait_for(None)
+    }
+
+    /// [`Gpu::wait`] for one submission and those before it.
+    pub(super) fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
+        let polled = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
         let stray = self.stray_error.lock().expect("no panic while it is held").take();
         match (polled, stray) {
             (Err(error), _) => Err(Error::Device(format!("{}: {error}", self.summary))),

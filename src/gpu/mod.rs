@@ -7,6 +7,6 @@ mod shader;
 mod weight_buffers;
 
 pub use context::{AdapterKind, AdapterSummary, Gpu, ShaderChecks, adapters};
-pub use plan::Plan;
+pub use plan::{Pending, Plan};
 pub use shader::specialise;
 pub use weight_buffers::WeightBuffers;

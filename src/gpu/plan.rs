@@ -3,25 +3,33 @@
 use super::context::Gpu;
 use super::weight_buffers::WeightBuffers;
 use crate::error::{Error, Result};
-use crate::record::{Command, Dispatch, Recording, Role};
+use crate::record::{Command, Dispatch, Output, Recording, Role};
 use futures_channel::oneshot;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-/// A recording with everything made that a run needs: pipelines, bind groups, one uniform buffer,
-/// scratch, and the mapped buffers through which inputs and outputs pass. A run allocates nothing on
-/// the device.
+/// A recording with everything made that a run needs: pipelines, bind groups, one uniform buffer, scratch, and the mapped buffers
+/// through which inputs and outputs pass. A run allocates nothing on the device, unless it begins while another one is under way.
 #[derive(Debug)]
 pub struct Plan {
     gpu: Arc<Gpu>,
     steps: Vec<Step>,
-    inputs: Vec<Transfer>,
-    outputs: Vec<wgpu::Buffer>,
+    inputs: Vec<wgpu::Buffer>,
+    /// Labels and sizes of the outputs.
+    outputs: Vec<(String, u64)>,
+    /// Those that no run has.
+    transfers: Pool,
 }
+
+type Pool = Arc<Mutex<Vec<Transfer>>>;
 
 #[derive(Debug)]
 pub(super) enum Step {
     Dispatch(CompiledDispatch),
-    Save { from: wgpu::Buffer, to: wgpu::Buffer },
+    /// Keeps a buffer as an output.
+    Save {
+        from: wgpu::Buffer,
+        output: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -50,11 +58,25 @@ impl CompiledDispatch {
     }
 }
 
-/// An input and the buffer, mapped between runs, that the host writes it to.
+/// Where one run's inputs and outputs pass between host and device.
 #[derive(Debug)]
 struct Transfer {
-    upload: wgpu::Buffer,
-    input: wgpu::Buffer,
+    /// For each input, mapped between runs.
+    uploads: Vec<wgpu::Buffer>,
+    /// For each output.
+    readable: Vec<wgpu::Buffer>,
+}
+
+type Mapping = oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>;
+
+/// A run that was submitted, and whose outputs are not yet read.
+#[derive(Debug)]
+pub struct Pending {
+    gpu: Arc<Gpu>,
+    submission: wgpu::SubmissionIndex,
+    transfer: Transfer,
+    mappings: Vec<Mapping>,
+    pool: Pool,
 }
 
 impl Plan {
@@ -71,42 +93,44 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails or is lost.
-    pub async fn run(&mut self, inputs: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
+    pub async fn run(&self, inputs: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
+        self.submit(inputs).await?.outputs().await
+    }
+
+    /// Begins a run and does not wait for it: while the device computes, the next one's inputs can be copied and submitted.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails or is lost.
+    pub async fn submit(&self, inputs: &[&[f32]]) -> Result<Pending> {
+        let free = self.transfers.lock().expect("no panic while it is held").pop();
+        let transfer = match free {
+            Some(transfer) => transfer,
+            None => self.gpu.checked("a run beside another", || transfer(&self.gpu, &self.inputs, &self.outputs)).await?,
+        };
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("vitraux.forward") });
-        for (transfer, values) in self.inputs.iter().zip(inputs) {
-            transfer.upload.slice(..).get_mapped_range_mut().map_err(|error| self.failed(error))?.copy_from_slice(bytemuck::cast_slice(values));
-            transfer.upload.unmap();
-            encoder.copy_buffer_to_buffer(&transfer.upload, 0, &transfer.input, 0, transfer.input.size());
+        for ((upload, input), values) in transfer.uploads.iter().zip(&self.inputs).zip(inputs) {
+            upload.slice(..).get_mapped_range_mut().map_err(|error| failed(&self.gpu, error))?.copy_from_slice(bytemuck::cast_slice(values));
+            upload.unmap();
+            encoder.copy_buffer_to_buffer(upload, 0, input, 0, input.size());
         }
-        self.encode(&mut encoder);
-        self.gpu.queue.submit([encoder.finish()]);
-        let uploads = self.inputs.iter().map(|transfer| map(&transfer.upload, wgpu::MapMode::Write));
-        let mapped: Vec<_> = uploads.chain(self.outputs.iter().map(|output| map(output, wgpu::MapMode::Read))).collect();
-        self.gpu.wait()?;
-        for pending in mapped {
-            pending.await.map_err(|error| self.failed(error))?.map_err(|error| self.failed(error))?;
-        }
-        self.outputs.iter().map(|output| self.read(output)).collect()
+        self.encode(&mut encoder, &transfer.readable);
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        let uploads = transfer.uploads.iter().map(|upload| map(upload, wgpu::MapMode::Write));
+        let mappings = uploads.chain(transfer.readable.iter().map(|output| map(output, wgpu::MapMode::Read))).collect();
+        Ok(Pending { gpu: self.gpu.clone(), submission, transfer, mappings, pool: self.transfers.clone() })
     }
 
     /// Records all steps; neighbouring dispatches share a pass.
-    fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
+    fn encode(&self, encoder: &mut wgpu::CommandEncoder, outputs: &[wgpu::Buffer]) {
         for group in self.steps.chunk_by(|a, b| a.dispatch().is_some() && b.dispatch().is_some()) {
-            if let Step::Save { from, to } = &group[0] {
+            if let Step::Save { from, output } = &group[0] {
+                let to = &outputs[*output];
                 encoder.copy_buffer_to_buffer(from, 0, to, 0, to.size());
                 continue;
             }
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             group.iter().filter_map(Step::dispatch).for_each(|dispatch| dispatch.encode(&mut pass));
         }
-    }
-
-    fn read(&self, output: &wgpu::Buffer) -> Result<Vec<f32>> {
-        let range = output.slice(..).get_mapped_range().map_err(|error| self.failed(error))?;
-        let values = bytemuck::pod_collect_to_vec(&range);
-        drop(range);
-        output.unmap();
-        Ok(values)
     }
 
     pub(super) fn gpu(&self) -> &Gpu {
@@ -116,14 +140,39 @@ impl Plan {
     pub(super) fn steps(&self) -> &[Step] {
         &self.steps
     }
+}
 
-    pub(super) fn failed(&self, error: impl std::fmt::Display) -> Error {
-        Error::Device(format!("{}: {error}", self.gpu.summary()))
+impl Pending {
+    /// Waits for the run, and gives its outputs in the recording's order.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails or is lost.
+    pub async fn outputs(self) -> Result<Vec<Vec<f32>>> {
+        self.gpu.wait_for(Some(self.submission))?;
+        for mapping in self.mappings {
+            mapping.await.map_err(|error| failed(&self.gpu, error))?.map_err(|error| failed(&self.gpu, error))?;
+        }
+        let outputs = self.transfer.readable.iter().map(|output| read(&self.gpu, output)).collect();
+        // After an error its buffers are in no known state, and are let go.
+        self.pool.lock().expect("no panic while it is held").push(self.transfer);
+        outputs
     }
 }
 
+fn read(gpu: &Gpu, output: &wgpu::Buffer) -> Result<Vec<f32>> {
+    let range = output.slice(..).get_mapped_range().map_err(|error| failed(gpu, error))?;
+    let values = bytemuck::pod_collect_to_vec(&range);
+    drop(range);
+    output.unmap();
+    Ok(values)
+}
+
+pub(super) fn failed(gpu: &Gpu, error: impl std::fmt::Display) -> Error {
+    Error::Device(format!("{}: {error}", gpu.summary()))
+}
+
 /// Asks for a mapping; the receiver hears when it is there.
-fn map(buffer: &wgpu::Buffer, mode: wgpu::MapMode) -> oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>> {
+fn map(buffer: &wgpu::Buffer, mode: wgpu::MapMode) -> Mapping {
     let (sender, receiver) = oneshot::channel();
     buffer.map_async(mode, .., move |result| {
         // Nobody listens if the run has failed meanwhile.
@@ -132,10 +181,17 @@ fn map(buffer: &wgpu::Buffer, mode: wgpu::MapMode) -> oneshot::Receiver<std::res
     receiver
 }
 
+fn create(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages, mapped_at_creation: bool) -> wgpu::Buffer {
+    gpu.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation })
+}
+
+fn transfer(gpu: &Gpu, inputs: &[wgpu::Buffer], outputs: &[(String, u64)]) -> Transfer {
+    let upload = |input: &wgpu::Buffer| create(gpu, "upload", input.size(), wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC, true);
+    let readable = |(name, bytes): &(String, u64)| create(gpu, name, *bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST, false);
+    Transfer { uploads: inputs.iter().map(upload).collect(), readable: outputs.iter().map(readable).collect() }
+}
+
 fn build(gpu: &Arc<Gpu>, recording: &Recording, weights: &WeightBuffers) -> Plan {
-    let create = |label: &str, size, usage, mapped_at_creation| {
-        gpu.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation })
-    };
     let storage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
     let mut inputs = Vec::new();
     let buffers: Vec<_> = recording
@@ -143,33 +199,27 @@ fn build(gpu: &Arc<Gpu>, recording: &Recording, weights: &WeightBuffers) -> Plan
         .iter()
         .map(|info| match info.role {
             Role::Weight(number) => weights.buffers[number].clone(),
-            Role::Scratch => create(&info.label, info.bytes(), storage, false),
+            Role::Scratch => create(gpu, &info.label, info.bytes(), storage, false),
             Role::Input(_) => {
-                let input = create(&info.label, info.bytes(), storage, false);
-                let upload = create(&info.label, info.bytes(), wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC, true);
-                inputs.push(Transfer { upload, input: input.clone() });
+                let input = create(gpu, &info.label, info.bytes(), storage, false);
+                inputs.push(input.clone());
                 input
             }
         })
         .collect();
-    let outputs: Vec<_> = recording
-        .outputs()
-        .iter()
-        .map(|output| {
-            let bytes = output.shape.iter().product::<usize>() as u64 * 4;
-            create(&output.name, bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST, false)
-        })
-        .collect();
+    let bytes = |output: &Output| output.shape.iter().product::<usize>() as u64 * 4;
+    let outputs: Vec<_> = recording.outputs().iter().map(|output| (output.name.clone(), bytes(output))).collect();
+    let transfers = Arc::new(Mutex::new(vec![transfer(gpu, &inputs, &outputs)]));
     let uniforms = Uniforms::new(gpu, recording);
     let mut dispatches = 0;
     let steps = recording.commands().iter().map(|command| match command {
-        Command::Save { from, output } => Step::Save { from: buffers[from.index()].clone(), to: outputs[*output].clone() },
+        Command::Save { from, output } => Step::Save { from: buffers[from.index()].clone(), output: *output },
         Command::Dispatch(dispatch) => {
             dispatches += 1;
             step(gpu, dispatch, &buffers, uniforms.binding(dispatches - 1, dispatch))
         }
     });
-    Plan { steps: steps.collect(), gpu: gpu.clone(), inputs, outputs }
+    Plan { steps: steps.collect(), gpu: gpu.clone(), inputs, outputs, transfers }
 }
 
 fn step(gpu: &Gpu, dispatch: &Dispatch, buffers: &[wgpu::Buffer], params: wgpu::BufferBinding<'_>) -> Step {

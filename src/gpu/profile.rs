@@ -1,6 +1,6 @@
 //! How long each dispatch of a plan takes on the device.
 
-use super::plan::{Plan, Step};
+use super::plan::{Plan, Step, failed};
 use crate::error::{Error, Result};
 use crate::record::Timing;
 
@@ -43,8 +43,8 @@ impl Plan {
             let (sender, receiver) = std::sync::mpsc::channel();
             readable.map_async(wgpu::MapMode::Read, .., move |result| sender.send(result).expect("it is awaited below"));
             gpu.wait()?;
-            receiver.recv().expect("the device is idle").map_err(|error| self.failed(error))?;
-            let range = readable.slice(..).get_mapped_range().map_err(|error| self.failed(error))?;
+            receiver.recv().expect("the device is idle").map_err(|error| failed(gpu, error))?;
+            let range = readable.slice(..).get_mapped_range().map_err(|error| failed(gpu, error))?;
             let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&range);
             let second = f64::from(gpu.queue.get_timestamp_period()) * 1e-9;
             let seconds = ticks.chunks(2).map(|ticks| ticks[1].saturating_sub(ticks[0]) as f64 * second);
