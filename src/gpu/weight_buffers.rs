@@ -3,12 +3,12 @@
 use super::context::Gpu;
 use crate::capabilities::Precision;
 use crate::error::Result;
-use crate::panels::Packed;
+use crate::panels::{self, PANEL, Packed};
 use crate::tensor::Tensor;
 
 /// Bytes that may wait in staging buffers before the copies are waited for: what loading needs
 /// beyond the weights themselves.
-const STAGED_BYTES: u64 = 8 * 1024 * 1024;
+const STAGED_BYTES: usize = 8 * 1024 * 1024;
 
 /// A buffer for each weight, by the number in [`Role::Weight`](crate::record::Role::Weight). Plans share them.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct WeightBuffers {
 
 impl WeightBuffers {
     /// Copies named tensors to the device, those that are the right factor of products, as `factor` says by their names,
-    /// in panels of that precision; the pages of a mapped file are let go as soon as they were read.
+    /// in panels of that precision, piece by piece; the pages of a mapped file are let go as soon as they were read.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite, [`Error::Device`](crate::Error::Device) if memory runs out.
@@ -28,50 +28,73 @@ impl WeightBuffers {
         factor: impl Fn(&str) -> Option<Precision>,
     ) -> Result<WeightBuffers> {
         let mut buffers = Vec::new();
-        let mut staged = 0;
+        let mut stage = Stage { gpu, bytes: 0 };
         for (name, tensor) in weights {
             let values = tensor.finite_values(&name)?;
-            let packed;
-            let bytes = match (tensor.shape(), factor(&name)) {
-                (&[n, k], Some(precision)) => {
-                    packed = Packed::new(&values, [n, k], precision);
-                    packed.bytes()
-                }
-                _ => bytemuck::cast_slice(&values),
-            };
-            let buffer = gpu
-                .checked(&name, || {
-                    let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                        label: Some(&name),
-                        size: bytes.len() as u64,
-                        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
-                        mapped_at_creation: true,
-                    });
-                    // If memory ran out there is no range; the scope reports why.
-                    if let Ok(mut range) = buffer.slice(..).get_mapped_range_mut() {
-                        range.copy_from_slice(bytes);
-                    }
-                    buffer.unmap();
-                    buffer
+            let create = |bytes: usize| {
+                gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some(&name),
+                    size: bytes as u64,
+                    usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
                 })
-                .await?;
+            };
+            let buffer = match (tensor.shape(), factor(&name)) {
+                (&[n, k], Some(precision)) => {
+                    let bytes = panels::shape([n, k], precision).iter().product::<usize>() * precision.bits() as usize / 8;
+                    let buffer = gpu.checked(&name, || create(bytes)).await?;
+                    let columns = (STAGED_BYTES / (4 * k * PANEL)).max(1) * PANEL;
+                    let pack = |piece: &[f32]| Packed::new(piece, [piece.len() / k, k], precision);
+                    stage.fill(&buffer, values.chunks(columns * k).map(pack), Packed::bytes)?;
+                    buffer
+                }
+                _ => {
+                    let buffer = gpu.checked(&name, || create(values.len() * 4)).await?;
+                    stage.fill(&buffer, values.chunks(STAGED_BYTES / 4), |piece| bytemuck::cast_slice(piece))?;
+                    buffer
+                }
+            };
+            buffers.push(buffer);
             drop(values);
             tensor.release();
-            staged += buffer.size();
-            buffers.push(buffer);
-            if staged >= STAGED_BYTES {
-                gpu.queue.submit([]);
-                gpu.wait()?;
-                staged = 0;
-            }
         }
-        gpu.queue.submit([]);
-        gpu.wait()?;
+        stage.flush()?;
         Ok(WeightBuffers { buffers })
     }
 
     /// These, and then those; the memory is shared.
     pub fn joined(&self, others: &WeightBuffers) -> WeightBuffers {
         WeightBuffers { buffers: self.buffers.iter().chain(&others.buffers).cloned().collect() }
+    }
+}
+
+/// What is on its way to the device.
+struct Stage<'a> {
+    gpu: &'a Gpu,
+    bytes: usize,
+}
+
+impl Stage<'_> {
+    /// Copies pieces into a buffer, one behind the other.
+    fn fill<P>(&mut self, buffer: &wgpu::Buffer, pieces: impl Iterator<Item = P>, bytes: impl Fn(&P) -> &[u8]) -> Result<()> {
+        let mut offset = 0;
+        for piece in pieces {
+            let bytes = bytes(&piece);
+            self.gpu.queue.write_buffer(buffer, offset, bytes);
+            offset += bytes.len() as u64;
+            self.bytes += bytes.len();
+            if self.bytes >= STAGED_BYTES {
+                self.flush()?;
+            }
+        }
+        assert_eq!(offset, buffer.size(), "the pieces are the whole");
+        Ok(())
+    }
+
+    /// Waits until all of it is there.
+    fn flush(&mut self) -> Result<()> {
+        self.bytes = 0;
+        self.gpu.queue.submit([]);
+        self.gpu.wait()
     }
 }
