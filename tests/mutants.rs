@@ -129,6 +129,16 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("average", &[("/ 2.0", ""), ("a[i] + b[i]", "a[i] + a[i]"), ("i < params.len", "i + 1u < params.len")]),
+    (
+        "ceiling_coop8",
+        &[
+            ("step < STEPS", "step + 1u < STEPS"),
+            ("a + b + c + d", "a + b + c"),
+            ("first < params.len {\n            y", "first + SIDE * SIDE < params.len {\n            y"),
+            ("tile * SIDE * SIDE", "tile * SIDE"),
+        ],
+    ),
+    ("ceiling_coop16", &[("step < STEPS", "step + 1u < STEPS"), ("a + b + c + d", "a + b + c")]),
     ("ceiling_copy", &[("y[i] = x[i]", "y[i] = x[0]"), ("i < params.len / 4u", "i + 1u < params.len / 4u")]),
     (
         "ceiling_multiply",

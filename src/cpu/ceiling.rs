@@ -33,6 +33,19 @@ pub fn ceiling_multiply(call: Call<'_>) {
     for_each_chunk(call.write, RUN, |i, y| multiply(&x[i * RUN..][..y.len()], y));
 }
 
+/// Twin of `ceiling_coop8` and `ceiling_coop16`.
+pub fn ceiling_coop<const SIDE: usize>(call: Call<'_>) {
+    let [x] = call.reads else { panic!("x") };
+    for_each_chunk(call.write, SIDE * SIDE, |tile, y| {
+        let x = &x[tile * SIDE * SIDE..][..SIDE * SIDE];
+        for (i, y) in y.iter_mut().enumerate() {
+            let (row, column) = (i / SIDE, i % SIDE);
+            let product: f32 = (0..SIDE).map(|k| x[row * SIDE + k] * x[k * SIDE + column]).sum();
+            *y = (4 * STEPS) as f32 * product;
+        }
+    });
+}
+
 vectorised! {
     fn multiply<'a>(x: &'a [f32], y: &'a mut [f32]) -> () {
         for (x, y) in x.chunks(LANES).zip(y.chunks_mut(LANES)) {

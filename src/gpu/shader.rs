@@ -8,6 +8,7 @@ const COMMON: &[(&str, &str)] = &[
     ("attention_call", include_str!("../../shaders/common/attention_call.wgsl")),
     ("attention_coop", include_str!("../../shaders/common/attention_coop.wgsl")),
     ("attention_tile", include_str!("../../shaders/common/attention_tile.wgsl")),
+    ("ceiling_coop", include_str!("../../shaders/common/ceiling_coop.wgsl")),
     ("coop_16", include_str!("../../shaders/common/coop_16.wgsl")),
     ("coop_8", include_str!("../../shaders/common/coop_8.wgsl")),
     ("coop_tile", include_str!("../../shaders/common/coop_tile.wgsl")),

@@ -29,7 +29,7 @@ pub use attention::attention;
 pub use attention_naive::{attention_naive_probabilities, attention_naive_values};
 pub use attention_pool::attention_pool;
 pub use average::average;
-pub use ceiling::{ceiling_copy, ceiling_multiply};
+pub use ceiling::{ceiling_coop, ceiling_copy, ceiling_multiply};
 pub use convolution::convolution;
 pub use embed::embed;
 pub use gate::gate;
@@ -92,6 +92,8 @@ pub static ALL: &[&Kernel] = &[
     &softmax::SOFTMAX,
     &ceiling::CEILING_COPY,
     &ceiling::CEILING_MULTIPLY,
+    &ceiling::CEILING_COOP16,
+    &ceiling::CEILING_COOP8,
 ];
 
 /// Ways to compute what can be computed in several, as [`Recording::prefer`](crate::record::Recording::prefer) calls them.

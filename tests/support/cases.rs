@@ -214,6 +214,9 @@ pub fn all() -> Vec<Case> {
     for len in [4, 256, 1000, 40_000] {
         cases.extend(ceilings(len));
     }
+    for tiles in [1, 7, 100] {
+        cases.extend([ceiling_coop("ceiling_coop8", 8, tiles), ceiling_coop("ceiling_coop16", 16, tiles)]);
+    }
     cases.extend([softmax(1, 1, 1.0), softmax(3, 10, 5.0), softmax(2, 1000, 200.0), softmax(70, 65, 1.0)]);
     cases
 }
@@ -670,6 +673,25 @@ fn ceilings(len: usize) -> [Case; 2] {
     };
     // The chain forgets what is further back than about ten steps.
     [case("ceiling_copy", 1, 1), case("ceiling_multiply", 40, 2048)]
+}
+
+fn ceiling_coop(kernel: &'static str, side: usize, tiles: usize) -> Case {
+    Case {
+        name: format!("{kernel} {tiles}"),
+        kernel,
+        inputs: vec![(vec![tiles, side * side], Left(0.9))],
+        output: vec![tiles, side * side],
+        record: Box::new(move |recording, inputs, output| kernels::ceiling_coop(recording, kernel.into(), inputs[0], output)),
+        reference: Box::new(move |inputs| {
+            let square = |x: &[f64]| {
+                let dot = |row: usize, column: usize| (0..side).map(|k| x[row * side + k] * x[k * side + column]).sum::<f64>();
+                (0..side * side).map(|i| 1024.0 * dot(i / side, i % side)).collect::<Vec<_>>()
+            };
+            inputs[0].chunks(side * side).flat_map(square).collect()
+        }),
+        terms: 256 * side,
+        flops: (2048 * tiles * side.pow(3)) as u64,
+    }
 }
 
 fn average(len: usize) -> Case {

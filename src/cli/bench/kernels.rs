@@ -65,7 +65,7 @@ impl Kernels {
                     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
                     let (output, timing) = fastest(&device, alone, &inputs, self.runs as usize)?;
                     let apart = reference.map(|reference| apart(reference, &output));
-                    let speed = Speed { seconds: timing.seconds, flops: timing.flops, bytes: timing.bytes };
+                    let speed = Speed { kernel: timing.kernel, seconds: timing.seconds, flops: timing.flops, bytes: timing.bytes };
                     match self.format {
                         Format::Text => {
                             let apart = apart.map(|apart| format!(", results up to {apart:.1e} apart")).unwrap_or_default();

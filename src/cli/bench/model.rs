@@ -158,7 +158,7 @@ impl Measured {
 
     fn json(&self, ceilings: Option<&Ceilings>) -> serde_json::Value {
         let step = |step: &Step, ceilings: &Ceilings| {
-            let speed = Speed { seconds: step.seconds, flops: step.flops, bytes: step.bytes };
+            let speed = Speed { kernel: step.kernel, seconds: step.seconds, flops: step.flops, bytes: step.bytes };
             json!({ "kernel": step.kernel, "step": step.label, "calls": step.calls, "speed": speed.json(ceilings) })
         };
         json!({
@@ -187,7 +187,7 @@ impl Measured {
         let Some(ceilings) = ceilings else { return Ok(()) };
         let total: f64 = self.steps.iter().map(|step| step.seconds).sum();
         for Step { kernel, label, calls, seconds, flops, bytes } in &self.steps {
-            let speed = Speed { seconds: *seconds, flops: *flops, bytes: *bytes };
+            let speed = Speed { kernel, seconds: *seconds, flops: *flops, bytes: *bytes };
             writeln!(out, "  {kernel:<22} {label:<18} {calls:>3} calls {:>5.1} %  {}", 100.0 * seconds / total, speed.text(ceilings))?;
         }
         writeln!(out, "  {:<60} {:>12}", "all kernels, one after the other", milliseconds(total))?;

@@ -2,12 +2,14 @@
 
 use crate::cli::Result;
 use serde_json::{Value, json};
-use vitraux::record::{Recording, Timing};
+use vitraux::record::{Buf, Recording, Timing};
 use vitraux::{Device, kernels};
 
 /// What a device does at the most, measured on it.
 pub struct Ceilings {
     flops_per_second: f64,
+    /// By cooperative matrices, if the device has them.
+    matrix_flops_per_second: Option<f64>,
     bytes_per_second: f64,
 }
 
@@ -19,30 +21,39 @@ const MULTIPLIED: usize = 1 << 20;
 
 impl Ceilings {
     pub fn measure(device: &Device) -> Result<Ceilings> {
-        let measure = |elements: usize, multiply: bool| -> Result<Timing> {
+        type Record = fn(&mut Recording, String, Buf, Buf) -> vitraux::Result<()>;
+        let measure = |elements: usize, record: Record| -> Result<Timing> {
             let mut recording = Recording::new(device.capabilities());
             let elements = elements.min(recording.capabilities().binding_bytes as usize / 4);
             let x = recording.input("x", &[elements])?;
             let y = recording.scratch("y", &[elements])?;
-            match multiply {
-                true => kernels::ceiling_multiply(&mut recording, "ceiling".to_owned(), x, y)?,
-                false => kernels::ceiling_copy(&mut recording, "ceiling".to_owned(), x, y)?,
-            }
+            record(&mut recording, "ceiling".to_owned(), x, y)?;
             recording.save("y", y);
             Ok(fastest(device, recording, &[&vec![0.5; elements]], 5)?.1)
         };
-        let (copy, multiply) = (measure(COPIED, false)?, measure(MULTIPLIED, true)?);
-        Ok(Ceilings { flops_per_second: multiply.flops as f64 / multiply.seconds, bytes_per_second: copy.bytes as f64 / copy.seconds })
+        let rate = |timing: &Timing| timing.flops as f64 / timing.seconds;
+        let copy = measure(COPIED, kernels::ceiling_copy)?;
+        let matrices = (device.capabilities().cooperative > 0).then(|| measure(MULTIPLIED, kernels::ceiling_coop)).transpose()?;
+        Ok(Ceilings {
+            flops_per_second: rate(&measure(MULTIPLIED, kernels::ceiling_multiply)?),
+            matrix_flops_per_second: matrices.as_ref().map(rate),
+            bytes_per_second: copy.bytes as f64 / copy.seconds,
+        })
     }
 
     pub fn json(&self) -> Value {
-        json!({ "flops_per_second": self.flops_per_second, "bytes_per_second": self.bytes_per_second })
+        let Ceilings { flops_per_second, matrix_flops_per_second, bytes_per_second } = self;
+        json!({ "flops_per_second": flops_per_second, "matrix_flops_per_second": matrix_flops_per_second, "bytes_per_second": bytes_per_second })
     }
 }
 
 impl std::fmt::Display for Ceilings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.1} GFLOP/s, {:.1} GB/s, measured", self.flops_per_second / 1e9, self.bytes_per_second / 1e9)
+        write!(f, "{:.1} GFLOP/s, ", self.flops_per_second / 1e9)?;
+        if let Some(rate) = self.matrix_flops_per_second {
+            write!(f, "{:.1} GFLOP/s by cooperative matrices, ", rate / 1e9)?;
+        }
+        write!(f, "{:.1} GB/s, measured", self.bytes_per_second / 1e9)
     }
 }
 
@@ -55,6 +66,8 @@ pub fn fastest(device: &Device, recording: Recording, inputs: &[&[f32]], runs: u
 
 /// A time with what was done in it.
 pub struct Speed {
+    /// Its name.
+    pub kernel: &'static str,
     pub seconds: f64,
     pub flops: u64,
     pub bytes: u64,
@@ -63,7 +76,9 @@ pub struct Speed {
 impl Speed {
     /// The share of the roofline: the time that the device needs at least, for its arithmetic or its memory, of the time it took.
     fn share(&self, ceilings: &Ceilings) -> f64 {
-        (self.flops as f64 / ceilings.flops_per_second).max(self.bytes as f64 / ceilings.bytes_per_second) / self.seconds
+        let kernel = kernels::ALL.iter().find(|kernel| kernel.name == self.kernel);
+        let by_matrices = ceilings.matrix_flops_per_second.filter(|_| kernel.is_some_and(|kernel| kernel.needs.cooperative > 0));
+        (self.flops as f64 / by_matrices.unwrap_or(ceilings.flops_per_second)).max(self.bytes as f64 / ceilings.bytes_per_second) / self.seconds
     }
 
     pub fn json(&self, ceilings: &Ceilings) -> Value {

@@ -1,0 +1,13 @@
+// y[t] = 4 STEPS x[t] . x[t], added up product by product: what a device multiplies at the most by cooperative matrices of 16 x 16
+// One subgroup a matrix, four chains of STEPS products, x in f16 and sums in f32.
+// Grid: len / 16 / 16, folded. Needs cooperative matrices, subgroups of LANES, and len a multiple of 16 x 16. Twin: cpu/ceiling.rs
+enable f16;
+enable wgpu_cooperative_matrix;
+#import grid
+#import coop_16
+#import ceiling_coop
+
+@compute @workgroup_size(LANES)
+fn ceiling_coop16(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    compute(fold(wid, count), lane);
+}
