@@ -1,6 +1,6 @@
 """Runs the same models, weights and inputs through vitraux and what a user would pick instead, and prints a Markdown table.
 
-    python run.py FOLDER [--models …] [--peers …] [--batches 1 8] [--rounds 5]
+    python run.py FOLDER [--models …] [--peers …] [--batches 1 8] [--rounds 5] [--python ort-webgpu venv-webgpu/bin/python]
 
 FOLDER is what models.py made. Every peer is a process of its own that has loaded its model; in each round each of them runs once,
 one after the other, so that all see the same machine. The first two answers of each are not counted. Given are medians, and their
@@ -19,6 +19,7 @@ parser.add_argument("--models", nargs="+", default=["vit_tiny_patch16_224", "vit
 parser.add_argument("--peers", nargs="+", default=CPU + GPU)
 parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
 parser.add_argument("--rounds", type=int, default=5)
+parser.add_argument("--python", nargs=2, action="append", default=[], metavar=("PEER", "PYTHON"), help="another interpreter for a peer")
 options = parser.parse_args()
 
 
@@ -32,7 +33,7 @@ class Peer:
         elif kind == "candle":
             command = [os.path.join(here, "candle", "target", "release", "candle-peer"), folder]
         else:
-            command = [sys.executable, os.path.join(here, "worker.py"), peer, folder]
+            command = [dict(options.python).get(peer, sys.executable), os.path.join(here, "worker.py"), peer, folder]
         self.peer, self.times, self.difference = peer, [], 0.0
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.name = self.answer("ready")
