@@ -2,7 +2,7 @@ use super::{Format, ModelArgs, Result};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
-use vitraux::capabilities::Capabilities;
+use vitraux::capabilities::{Capabilities, Precision};
 use vitraux::config::{Config, Layout, Pooling, Size};
 use vitraux::model::{Request, Tables, output_names, record};
 use vitraux::record::Recording;
@@ -14,6 +14,9 @@ pub struct Inspect {
     /// Images of the batch that scratch memory is given for
     #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
+    /// f32, f16 or int8: what the weights' memory is given for
+    #[arg(long, value_name = "PRECISION", default_value = "f32")]
+    precision: Precision,
     /// text, or json: one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -29,8 +32,13 @@ impl Inspect {
         let wanted = output_names(config).into_iter().filter(is_result).collect();
         let request = Request { batch: self.batch as usize, size, masked: false, wanted };
         let Ok(weights) = checkpoint.weights.clone().try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
-        let recording =
-            record(config, &weights, &Tables::at(config, checkpoint.positions.as_ref(), size)?, &request, Recording::new(Capabilities::CPU))?;
+        let recording = record(
+            config,
+            &weights,
+            &Tables::at(config, checkpoint.positions.as_ref(), size)?,
+            &request,
+            Recording::new(Capabilities::CPU).with_precision(self.precision),
+        )?;
         let (weight_bytes, scratch_bytes) = (recording.weight_bytes(), recording.scratch_bytes());
         let gflop = config.flops(size)? as f64 / 1e9;
         let classes: usize = config.answers().iter().map(|(_, classifier)| classifier.classes).sum();
