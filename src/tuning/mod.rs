@@ -54,7 +54,7 @@ impl Tuning {
     /// A table from a file, such as [`Tuning::save_to`] has written, maybe on another machine. It does not grow.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) or [`Error::File`](crate::Error::File) if it is none.
+    /// [`Error::Io`] or [`Error::File`] if it is none.
     pub fn open(file: impl AsRef<Path>) -> Result<Tuning> {
         Ok(Tuning { table: Table::read(file.as_ref())?, file: None, grows: false })
     }
@@ -98,7 +98,7 @@ impl Tuning {
     /// Writes the table to where it is kept.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) if that fails.
+    /// [`Error::Io`] if that fails.
     pub fn save(&self) -> Result<()> {
         match &self.file {
             Some(file) => self.save_to(file),
@@ -109,7 +109,7 @@ impl Tuning {
     /// Writes the table to a file; who reads it meanwhile has either the old one or the new one.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) if that fails.
+    /// [`Error::Io`] if that fails.
     pub fn save_to(&self, file: impl AsRef<Path>) -> Result<()> {
         self.table.write(file.as_ref())
     }
