@@ -45,9 +45,14 @@ pub mod tuning;
 pub use checkpoint::{Checkpoint, Head};
 pub use device::{Device, DeviceChoice};
 pub use engine::{Answer, Engine, Options, Outputs, Prediction};
+#[cfg(not(target_arch = "wasm32"))]
+pub use engine::{GpuInput, GpuOutputs};
 pub use error::{Error, Result};
 pub use preprocess::Picture;
 pub use tensor::{Bytes, Dtype, Tensor};
+
+#[doc = include_str!("../docs/embedding.md")]
+pub mod embedding {}
 
 /// The README's example is a test.
 #[cfg(doctest)]

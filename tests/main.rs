@@ -6,6 +6,7 @@ mod checkpoints;
 mod cli;
 mod contract;
 mod digits;
+mod embedding;
 mod families;
 mod golden;
 mod kernels;

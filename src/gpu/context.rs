@@ -70,7 +70,12 @@ pub struct AdapterSummary {
 
 impl AdapterSummary {
     fn new(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
-        let info = adapter.get_info();
+        let mut summary = AdapterSummary::of(index, adapter.get_info(), adapter.features(), &adapter.limits());
+        summary.capabilities.cooperative = cooperative(adapter, &summary.capabilities);
+        summary
+    }
+
+    fn of(index: usize, info: wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> AdapterSummary {
         let kind = match info.device_type {
             wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
             wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
@@ -79,7 +84,8 @@ impl AdapterSummary {
             wgpu::DeviceType::Cpu => AdapterKind::Software,
         };
         let driver = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
-        AdapterSummary { index, name: info.name, backend: format!("{:?}", info.backend), kind, driver, capabilities: capabilities(adapter, kind) }
+        let capabilities = capabilities(&info, features, limits, kind);
+        AdapterSummary { index, name: info.name, backend: format!("{:?}", info.backend), kind, driver, capabilities }
     }
 }
 
@@ -89,25 +95,24 @@ impl std::fmt::Display for AdapterSummary {
     }
 }
 
-fn capabilities(adapter: &wgpu::Adapter, kind: AdapterKind) -> Capabilities {
-    let (limits, info) = (adapter.limits(), adapter.get_info());
-    let fixed = adapter.features().contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
+fn capabilities(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits, kind: AdapterKind) -> Capabilities {
+    let fixed = features.contains(wgpu::Features::SUBGROUP) && info.subgroup_min_size == info.subgroup_max_size;
     Capabilities {
         binding_bytes: limits.max_storage_buffer_binding_size,
         buffer_bytes: limits.max_buffer_size,
         workgroups: limits.max_compute_workgroups_per_dimension,
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         subgroup: if fixed { info.subgroup_max_size } else { 0 },
-        half: adapter.features().contains(wgpu::Features::SHADER_F16),
-        cooperative: if fixed { cooperative(adapter) } else { 0 },
+        half: features.contains(wgpu::Features::SHADER_F16),
+        cooperative: 0,
         software: kind == AdapterKind::Software,
     }
 }
 
 /// The side of the largest cooperative matrices of f16 with sums in f32 that WGSL can express; 0 if there are none. On Metal naga
 /// wants pointers to single elements where our kernels have vectors.
-fn cooperative(adapter: &wgpu::Adapter) -> u32 {
-    if adapter.get_info().backend != wgpu::Backend::Vulkan || !adapter.features().contains(COOPERATIVE) {
+fn cooperative(adapter: &wgpu::Adapter, capabilities: &Capabilities) -> u32 {
+    if adapter.get_info().backend != wgpu::Backend::Vulkan || !adapter.features().contains(COOPERATIVE) || capabilities.subgroup == 0 {
         return 0;
     }
     let side = |kind: &wgpu::CooperativeMatrixProperties| {
@@ -116,6 +121,24 @@ fn cooperative(adapter: &wgpu::Adapter) -> u32 {
         (is_square && is_mixed).then_some(kind.m_size)
     };
     adapter.cooperative_matrix_properties().iter().filter_map(side).max().unwrap_or(0)
+}
+
+/// What a host should add to the features that it asks an adapter for, so that vitraux can be fast on its device. All of it is optional.
+pub fn required_features(adapter: &wgpu::Adapter) -> wgpu::Features {
+    adapter.features() & FEATURES.union(wgpu::Features::SHADER_F16)
+}
+
+/// What a host should raise its limits to ([`wgpu::Limits::or_better_values_from`]): the sizes of buffers, and the memory and the number of
+/// workgroups. A device with less runs smaller batches, and reads large weights in bands.
+pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
+    let all = adapter.limits();
+    wgpu::Limits {
+        max_storage_buffer_binding_size: all.max_storage_buffer_binding_size,
+        max_buffer_size: all.max_buffer_size,
+        max_compute_workgroup_storage_size: all.max_compute_workgroup_storage_size,
+        max_compute_workgroups_per_dimension: all.max_compute_workgroups_per_dimension,
+        ..wgpu::Limits::default().or_worse_values_from(&all)
+    }
 }
 
 /// All adapters of this machine that can compute.
@@ -132,6 +155,8 @@ pub struct Gpu {
     pub(super) queue: wgpu::Queue,
     summary: AdapterSummary,
     checks: ShaderChecks,
+    /// Whether a host lends the device: then it is the host who submits and polls.
+    is_borrowed: bool,
     /// By entry point, shader text and spec.
     pipelines: Mutex<HashMap<(&'static str, &'static str, Spec), wgpu::ComputePipeline>>,
     /// The first error that no call could report, since the last one that could.
@@ -176,12 +201,32 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             stray.lock().expect("no panic while it is held").get_or_insert(error.to_string());
         }));
-        Ok(Gpu { device, queue, summary: AdapterSummary { capabilities, ..summary }, checks, pipelines: Mutex::default(), stray_error })
+        Ok(Gpu {
+            device,
+            queue,
+            summary: AdapterSummary { capabilities, ..summary },
+            checks,
+            is_borrowed: false,
+            pipelines: Mutex::default(),
+            stray_error,
+        })
+    }
+
+    /// A device that a host lends. Its handlers for errors and for loss stay as they are, and nothing is submitted or polled but by the
+    /// calls that say so. What the device was not opened with ([`required_features`], [`required_limits`]) is done without.
+    pub fn from_wgpu(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
+        let summary = AdapterSummary::of(0, info, device.features(), &device.limits());
+        Gpu { device, queue, summary, checks: ShaderChecks::Off, is_borrowed: true, pipelines: Mutex::default(), stray_error: Arc::default() }
     }
 
     /// Which adapter it is, and what it can do.
     pub fn summary(&self) -> &AdapterSummary {
         &self.summary
+    }
+
+    /// Whether a host lends the device: then it is the host who submits and polls, but for calls that say so.
+    pub fn is_borrowed(&self) -> bool {
+        self.is_borrowed
     }
 
     /// Whether it can tell how long its kernels take.

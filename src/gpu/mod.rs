@@ -1,12 +1,14 @@
 //! The GPU through wgpu: choice of a device, compilation of a recording, replay.
 
 mod context;
+mod encode;
 mod plan;
 mod profile;
 mod shader;
 mod weight_buffers;
 
-pub use context::{AdapterKind, AdapterSummary, Gpu, ShaderChecks, adapters};
+pub use context::{AdapterKind, AdapterSummary, Gpu, ShaderChecks, adapters, required_features, required_limits};
+pub use encode::{GpuOutput, Readback, Source};
 pub use plan::{Pending, Plan};
 pub use shader::specialise;
 pub use weight_buffers::WeightBuffers;

@@ -5,7 +5,7 @@ use super::weight_buffers::WeightBuffers;
 use crate::error::{Error, Result};
 use crate::record::{Command, Dispatch, Output, Recording, Role};
 use futures_channel::oneshot;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// A recording with everything made that a run needs: pipelines, bind groups, one uniform buffer, scratch, and the mapped buffers
 /// through which inputs and outputs pass. A run allocates nothing on the device, unless it begins while another one is under way.
@@ -18,6 +18,8 @@ pub struct Plan {
     outputs: Vec<(String, u64)>,
     /// Those that no run has.
     transfers: Pool,
+    /// Outputs for those who leave them on the device, made when first asked for.
+    kept: OnceLock<Vec<wgpu::Buffer>>,
 }
 
 type Pool = Arc<Mutex<Vec<Transfer>>>;
@@ -121,7 +123,7 @@ impl Plan {
     }
 
     /// Records all steps; neighbouring dispatches share a pass.
-    fn encode(&self, encoder: &mut wgpu::CommandEncoder, outputs: &[wgpu::Buffer]) {
+    pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder, outputs: &[wgpu::Buffer]) {
         for group in self.steps.chunk_by(|a, b| a.dispatch().is_some() && b.dispatch().is_some()) {
             if let Step::Save { from, output } = &group[0] {
                 let to = &outputs[*output];
@@ -135,6 +137,20 @@ impl Plan {
 
     pub(super) fn gpu(&self) -> &Gpu {
         &self.gpu
+    }
+
+    pub(super) fn gpu_handle(&self) -> Arc<Gpu> {
+        self.gpu.clone()
+    }
+
+    pub(super) fn inputs(&self) -> &[wgpu::Buffer] {
+        &self.inputs
+    }
+
+    /// A buffer for each output.
+    pub(super) fn kept(&self) -> &[wgpu::Buffer] {
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        self.kept.get_or_init(|| self.outputs.iter().map(|(name, bytes)| create(&self.gpu, name, *bytes, usage, false)).collect())
     }
 
     pub(super) fn steps(&self) -> &[Step] {
@@ -172,7 +188,7 @@ pub(super) fn failed(gpu: &Gpu, error: impl std::fmt::Display) -> Error {
 }
 
 /// Asks for a mapping; the receiver hears when it is there.
-fn map(buffer: &wgpu::Buffer, mode: wgpu::MapMode) -> Mapping {
+pub(super) fn map(buffer: &wgpu::Buffer, mode: wgpu::MapMode) -> Mapping {
     let (sender, receiver) = oneshot::channel();
     buffer.map_async(mode, .., move |result| {
         // Nobody listens if the run has failed meanwhile.
@@ -181,7 +197,7 @@ fn map(buffer: &wgpu::Buffer, mode: wgpu::MapMode) -> Mapping {
     receiver
 }
 
-fn create(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages, mapped_at_creation: bool) -> wgpu::Buffer {
+pub(super) fn create(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages, mapped_at_creation: bool) -> wgpu::Buffer {
     gpu.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation })
 }
 
@@ -209,7 +225,9 @@ fn build(gpu: &Arc<Gpu>, recording: &Recording, weights: &WeightBuffers) -> Plan
         .collect();
     let bytes = |output: &Output| output.shape.iter().product::<usize>() as u64 * 4;
     let outputs: Vec<_> = recording.outputs().iter().map(|output| (output.name.clone(), bytes(output))).collect();
-    let transfers = Arc::new(Mutex::new(vec![transfer(gpu, &inputs, &outputs)]));
+    // A host that lends its device leaves outputs there.
+    let first = (!gpu.is_borrowed()).then(|| transfer(gpu, &inputs, &outputs));
+    let transfers = Arc::new(Mutex::new(first.into_iter().collect()));
     let uniforms = Uniforms::new(gpu, recording);
     let mut dispatches = 0;
     let steps = recording.commands().iter().map(|command| match command {
@@ -219,7 +237,7 @@ fn build(gpu: &Arc<Gpu>, recording: &Recording, weights: &WeightBuffers) -> Plan
             step(gpu, dispatch, &buffers, uniforms.binding(dispatches - 1, dispatch))
         }
     });
-    Plan { steps: steps.collect(), gpu: gpu.clone(), inputs, outputs, transfers }
+    Plan { steps: steps.collect(), gpu: gpu.clone(), inputs, outputs, transfers, kept: OnceLock::new() }
 }
 
 fn step(gpu: &Gpu, dispatch: &Dispatch, buffers: &[wgpu::Buffer], params: wgpu::BufferBinding<'_>) -> Step {

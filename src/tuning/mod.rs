@@ -36,8 +36,8 @@ impl Tuning {
     }
 
     /// The table of a device in a file, which need not be there yet. On hardware, what is missing is measured when a model needs it.
-    /// Nothing is measured unasked on adapters that a processor imitates, for which the rule was made by measuring, on the CPU, and
-    /// where the device cannot take times. What is no table, or one of another device, is ignored and written over.
+    /// Nothing is measured unasked on adapters that a processor imitates, for which the rule was made by measuring, on the CPU, where the
+    /// device cannot take times, and on a device that a host lends. What is no table, or one of another device, is ignored and written over.
     pub fn kept_at(file: impl Into<PathBuf>, device: &Device) -> Tuning {
         let Device::Gpu(gpu) = device else { return Tuning::built_in() };
         let (file, summary) = (file.into(), gpu.summary());
@@ -48,7 +48,7 @@ impl Tuning {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => log::warn!("{error}; it is ignored"),
         }
-        Tuning { table, file: Some(file), grows: !summary.capabilities.software && device.takes_times() }
+        Tuning { table, file: Some(file), grows: !summary.capabilities.software && device.takes_times() && !gpu.is_borrowed() }
     }
 
     /// A table from a file, such as [`Tuning::save_to`] has written, maybe on another machine. It does not grow.

@@ -71,6 +71,7 @@ impl Table {
         self.classes.contains_key(&class.to_string())
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn insert(&mut self, class: Class, found: Found) {
         self.classes.insert(class.to_string(), found);
     }

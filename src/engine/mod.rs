@@ -1,5 +1,11 @@
 //! What most users hold: a model on a device.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod encode;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use encode::{GpuInput, GpuOutputs};
+
 use crate::capabilities::Precision;
 use crate::checkpoint::{Checkpoint, PositionTable, WeightInfo, Weights};
 use crate::config::{Classifier, Config, Input, Preprocess, Size};
@@ -167,7 +173,7 @@ impl Engine {
     /// [`Error::Argument`] for another shape or an unknown output, [`Error::Limit`] if not even one image
     /// fits the device, [`Error::Device`] if it fails.
     pub async fn forward(&mut self, input: &Tensor, wanted: &[&str]) -> Result<Outputs> {
-        self.run(&[input], self.size(input)?, wanted).await
+        self.run(&[input], self.size(input.shape())?, wanted).await
     }
 
     /// [`Engine::forward`] on sequences of embeddings that are shorter than the tensor `[B, N, C]`: tokens whose
@@ -176,7 +182,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::forward`]; [`Error::Argument`] if nothing is left of a sequence, or the model takes images.
     pub async fn forward_masked(&mut self, input: &Tensor, key_padding_mask: &Tensor, wanted: &[&str]) -> Result<Outputs> {
-        let size = self.size(input)?;
+        let size = self.size(input.shape())?;
         let [batch, tokens, _] = *input.shape() else {
             return Err(Error::Argument(format!("key_padding_mask: {} takes images, of which nothing is masked", self.config.name)));
         };
@@ -191,8 +197,7 @@ impl Engine {
     }
 
     /// The size of an input, if the model takes such.
-    fn size(&self, input: &Tensor) -> Result<Size> {
-        let found = input.shape();
+    fn size(&self, found: &[usize]) -> Result<Size> {
         let size = match (&self.config.input, found) {
             (Input::Image(patches), &[batch, channels, height, width]) if channels == patches.channels && batch > 0 => Size::Image([height, width]),
             (Input::Image(patches), _) => {

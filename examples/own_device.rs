@@ -1,0 +1,51 @@
+//! vitraux as one more pass of a program that owns a wgpu device: the minimum.
+//!
+//!     cargo run --release --example own_device
+
+use std::sync::Arc;
+use vitraux::gpu::{Gpu, required_features, required_limits};
+use vitraux::{Checkpoint, Device, Engine, GpuInput, Tensor};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    pollster::block_on(run())
+}
+
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    // What a graphics program has anyway, with what vitraux would like to have added to what it asks for itself.
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapter = instance.request_adapter(&wgpu::RequestAdapterOptions::default()).await?;
+    let descriptor = wgpu::DeviceDescriptor {
+        required_features: required_features(&adapter),
+        required_limits: wgpu::Limits::default().or_better_values_from(&required_limits(&adapter)),
+        ..Default::default()
+    };
+    let (device, queue) = adapter.request_device(&descriptor).await?;
+
+    // A model on that device. Nothing is submitted: the weights go along with the first submission.
+    let gpu = Gpu::from_wgpu(adapter.get_info(), device.clone(), queue.clone());
+    let mut engine = Engine::load(Checkpoint::digits(), Device::Gpu(Arc::new(gpu))).await?;
+
+    // A frame: the forward pass is recorded among the program's own commands, and its outputs stay on the device.
+    let picture = Tensor::new([1, 1, 32, 32], (0..1024).map(|i| stroke(i % 32, i / 32)).collect())?;
+    let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&picture), &["probabilities"])?;
+    // outputs["probabilities"].buffer() could be bound in a pass that follows. Here it is brought back.
+    let readback = outputs["probabilities"].encode_read(&mut encoder);
+    queue.submit([encoder.finish()]);
+
+    // Reading is asynchronous, and it is the program that polls.
+    let reader = std::thread::spawn(move || pollster::block_on(readback.values()));
+    while !reader.is_finished() {
+        device.poll(wgpu::PollType::wait_indefinitely())?;
+    }
+    let probabilities = reader.join().expect("it does not panic")?;
+    for (digit, probability) in probabilities.values().iter().enumerate() {
+        println!("{digit} {:5.1} %", 100.0 * probability);
+    }
+    Ok(())
+}
+
+/// A white 1 on black, as the model wants it: from -1 to 1.
+fn stroke(x: usize, y: usize) -> f32 {
+    if (14..18).contains(&x) && (5..27).contains(&y) { 1.0 } else { -1.0 }
+}
