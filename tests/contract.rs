@@ -160,6 +160,25 @@ fn workgroups_are_small_enough_for_every_device() {
     }
 }
 
+/// The passes over textures are no kernels of recordings, but as portable.
+#[test]
+fn the_passes_over_textures_are_translated_for_every_backend() {
+    use naga::back::{hlsl, msl, spv};
+    let read = |name: &str| std::fs::read_to_string(path("shaders/texture").join(name)).expect("a shader");
+    for name in ["across", "down"] {
+        let source = read("sampling.wgsl") + &read(&format!("{name}.wgsl"));
+        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module).expect("it is valid");
+        assert!(!spv::write_vec(&module, &info, &spv::Options::default(), None).expect("SPIR-V").is_empty());
+        let options = msl::Options { fake_missing_bindings: true, lang_version: (2, 4), ..Default::default() };
+        assert!(msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).expect("MSL").0.contains("kernel void"));
+        let mut text = String::new();
+        let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, ..Default::default() };
+        hlsl::Writer::new(&mut text, &options, &hlsl::PipelineOptions::default()).write(&module, &info, None).expect("HLSL");
+        assert!(text.contains("numthreads"));
+    }
+}
+
 fn shaders(folder: &str) -> Vec<(String, String)> {
     let entries = std::fs::read_dir(path(folder)).expect("the folder is there");
     let files = entries.map(|entry| entry.expect("an entry").path()).filter(|file| file.extension().is_some_and(|ending| ending == "wgsl"));
@@ -179,7 +198,7 @@ fn every_shader_belongs_to_a_kernel() {
 /// Every loop counts by a step of at least one up to a bound, or halves: nobody bounds them while shaders run.
 #[test]
 fn every_loop_ends() {
-    for (file, text) in shaders("shaders").into_iter().chain(shaders("shaders/common")) {
+    for (file, text) in shaders("shaders").into_iter().chain(shaders("shaders/common")).chain(shaders("shaders/texture")) {
         let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
         assert!(!words.into_iter().any(|word| ["while", "loop"].contains(&word)), "{file}: a loop that is not counted");
         for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {

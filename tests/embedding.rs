@@ -3,8 +3,8 @@
 use crate::support::gpu;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use vitraux::gpu::{Gpu, adapters, required_features, required_limits};
-use vitraux::{Checkpoint, Device, Engine, Error, GpuInput, Tensor};
+use vitraux::gpu::{Gpu, TexturePicture, adapters, required_features, required_limits};
+use vitraux::{Checkpoint, Device, Engine, Error, GpuInput, Picture, Tensor};
 
 /// A program with a device of its own.
 struct Host {
@@ -212,4 +212,133 @@ fn is_send<T: Send>() {}
 #[test]
 fn an_engine_may_move_to_another_thread() {
     is_send::<Engine>();
+}
+
+/// A texture with a picture's levels at (3, 2) in it, noise around, in a format; what the format decodes is encoded.
+fn texture(host: &Host, picture: &Picture, format: wgpu::TextureFormat) -> wgpu::Texture {
+    let (width, height) = (picture.width + 7, picture.height + 5);
+    let level = |x: usize, y: usize, c: usize| -> u8 {
+        match (x.checked_sub(3), y.checked_sub(2)) {
+            (Some(x), Some(y)) if x < picture.width && y < picture.height => picture.data[(y * picture.width + x) * 3 + c],
+            _ => ((x * 131 + y * 71 + c * 17) % 256) as u8,
+        }
+    };
+    let light = |level: u8| {
+        let encoded = f32::from(level) / 255.0;
+        if encoded <= 0.04045 { encoded / 12.92 } else { ((encoded + 0.055) / 1.055).powf(2.4) }
+    };
+    let bytes: Vec<u8> = (0..width * height)
+        .flat_map(|i| {
+            let rgb = [0, 1, 2].map(|c| level(i % width, i / width, c));
+            match format {
+                wgpu::TextureFormat::Rgba32Float => {
+                    [light(rgb[0]), light(rgb[1]), light(rgb[2]), 1.0].iter().flat_map(|value| value.to_le_bytes()).collect()
+                }
+                wgpu::TextureFormat::Bgra8Unorm => vec![rgb[2], rgb[1], rgb[0], 255],
+                _ => vec![rgb[0], rgb[1], rgb[2], 255],
+            }
+        })
+        .collect();
+    let size = wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: 1 };
+    let texture = host.device.create_texture(&wgpu::TextureDescriptor {
+        label: None,
+        size,
+        mip_level_count: 1,
+        sample_count: 1,
+        dimension: wgpu::TextureDimension::D2,
+        format,
+        usage: wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST,
+        view_formats: &[],
+    });
+    let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some((bytes.len() / height) as u32), rows_per_image: None };
+    host.queue.write_texture(texture.as_image_copy(), &bytes, layout, size);
+    texture
+}
+
+/// The same output from a picture in a texture and from what the host prepares of it.
+#[test]
+fn pictures_in_textures_become_what_the_host_makes_of_them() {
+    use wgpu::TextureFormat::{Bgra8Unorm, Rgba8Unorm, Rgba8UnormSrgb, Rgba32Float};
+    let Some(host) = Host::new(required_features) else { return };
+    let mut compared = 0;
+    // Exact sizes, crops, padding, grey, on white or not, rounded or not.
+    let cases =
+        ["timm_vit_tiny", "timm_dynamic_pad", "hf_dinov3_vit", "hf_deit_model", "hf_siglip_cls", "hf_clip_cls", "hf4_vit_hybrid", "hf_msn_cls"];
+    let folders = cases.map(|name| crate::support::path("tests/fixtures/cases").join(name)).into_iter();
+    let checkpoints = folders.map(|folder| Checkpoint::open(folder).expect("a checkpoint")).chain([Checkpoint::digits()]);
+    for checkpoint in checkpoints {
+        let preprocess = checkpoint.preprocess.clone().expect("it takes pictures");
+        let name = checkpoint.config.name.clone();
+        let mut engine = pollster::block_on(Engine::load(checkpoint, Device::Gpu(host.gpu.clone()))).expect("an engine");
+        for [height, width] in [[61, 47], [33, 150], [224, 224]] {
+            let data = (0..height * width * 3).map(|i| ((i * 7919) % 251 + i % 5) as u8).collect();
+            let picture = Picture::new([height, width], 3, data).expect("a picture");
+            let rectangle = Some([3, 2, width as u32, height as u32]);
+            let textures = [Rgba8Unorm, Rgba8UnormSrgb, Bgra8Unorm, Rgba32Float].map(|format| texture(&host, &picture, format));
+            let views = textures.each_ref().map(|texture| texture.create_view(&wgpu::TextureViewDescriptor::default()));
+            let pictures = views.each_ref().map(|view| TexturePicture { rectangle, ..TexturePicture::new(view) });
+            let mut encoder = host.encoder();
+            let from_textures = engine.encode(&mut encoder, GpuInput::Pictures(&pictures), &["embeddings"]).expect("it is recorded");
+            let from_textures = from_textures["embeddings"].encode_read(&mut encoder);
+            let pixel_values = preprocess.apply(&picture).expect("pixel values");
+            let from_host = engine.encode(&mut encoder, GpuInput::Tensor(&pixel_values), &["embeddings"]).expect("it is recorded");
+            let from_host = from_host["embeddings"].encode_read(&mut encoder);
+            host.submit(Some(encoder));
+            let mut readings = [from_textures, from_host].map(|readback| Box::pin(readback.values()));
+            assert!(readings.iter_mut().all(is_pending));
+            host.wait();
+            let [got, want] = readings.map(|reading| pollster::block_on(reading).expect("values"));
+            let (got, want) = (got.values(), want.values());
+            let largest = want.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+            for (image, format) in got.chunks(want.len()).zip(["unorm", "srgb", "bgra", "float"]) {
+                let difference = crate::support::compare::largest_difference(image, &want);
+                // Levels are the same; scaled by a factor in f32 they may differ in the last bit, which a ResNet in front makes larger.
+                assert!(difference <= 1e-5 * largest, "{name}, {height} x {width}, {format}: {difference} of {largest}");
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, 9 * 3 * 4);
+    assert_eq!(host.errors.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn textures_that_cannot_be_read_are_errors() {
+    let Some(host) = Host::new(required_features) else { return };
+    let mut engine = host.engine();
+    let make = |format, usage, samples| {
+        let size = wgpu::Extent3d { width: 40, height: 30, depth_or_array_layers: 1 };
+        let texture = host.device.create_texture(&wgpu::TextureDescriptor {
+            label: None,
+            size,
+            mip_level_count: 1,
+            sample_count: samples,
+            dimension: wgpu::TextureDimension::D2,
+            format,
+            usage,
+            view_formats: &[],
+        });
+        texture.create_view(&wgpu::TextureViewDescriptor::default())
+    };
+    let (sampled, drawn) = (wgpu::TextureUsages::TEXTURE_BINDING, wgpu::TextureUsages::RENDER_ATTACHMENT);
+    let good = make(wgpu::TextureFormat::Rgba8Unorm, sampled, 1);
+    let integers = make(wgpu::TextureFormat::Rgba8Uint, sampled, 1);
+    let unreadable = make(wgpu::TextureFormat::Rgba8Unorm, drawn, 1);
+    let samples = make(wgpu::TextureFormat::Rgba8Unorm, sampled | drawn, 4);
+    let mut refused = |picture: TexturePicture<'_>| {
+        let error = engine.encode(&mut host.encoder(), GpuInput::Pictures(&[picture]), &["logits"]).expect_err("it is refused");
+        assert!(matches!(error, Error::Argument(_)), "{error}");
+        error.to_string()
+    };
+    for (view, words) in [(&integers, "Rgba8Uint"), (&unreadable, "RENDER_ATTACHMENT"), (&samples, "4 samples")] {
+        let message = refused(TexturePicture::new(view));
+        assert!(message.contains(words), "{message}");
+    }
+    for rectangle in [[0, 0, 41, 30], [40, 0, 1, 1], [0, 0, 0, 5], [5, 5, u32::MAX, 1]] {
+        let message = refused(TexturePicture { rectangle: Some(rectangle), ..TexturePicture::new(&good) });
+        assert!(message.contains("inside 40 x 30"), "{message}");
+    }
+    let error = engine.encode(&mut host.encoder(), GpuInput::Pictures(&[]), &["logits"]).expect_err("no picture");
+    assert!(matches!(error, Error::Argument(_)), "{error}");
+    assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }

@@ -5,9 +5,11 @@
 
 mod patches;
 mod preprocess;
+mod sampling;
 
 pub use patches::{BACKBONE_GROUPS, Backbone, Edge, Patches, Stage};
 pub use preprocess::{Alpha, Crop, CropRounding, Filter, Levels, Preprocess, Resize};
+pub use sampling::{Sampling, Taps};
 
 use crate::error::{Error, Result};
 use std::path::Path;

@@ -1,11 +1,16 @@
 //! Forward passes inside a host's command buffers.
 
 use super::{Engine, Executor};
+use crate::config::Preprocess;
+use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::gpu::{GpuOutput, Source};
+use crate::gpu::{GpuOutput, Sampler, Source, TexturePicture};
 use crate::tensor::Tensor;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Sizes of pictures in textures whose tables are kept.
+const KEPT_SAMPLERS: usize = 8;
 
 /// What a forward pass inside a host's command buffer reads.
 #[derive(Clone, Copy, Debug)]
@@ -15,15 +20,9 @@ pub enum GpuInput<'a> {
     /// A buffer of the engine's device with usage `COPY_SRC`, f32 in row-major order, and the sizes of its axes. It is read when the
     /// commands run.
     Buffer(&'a wgpu::Buffer, &'a [usize]),
-}
-
-impl GpuInput<'_> {
-    fn shape(&self) -> &[usize] {
-        match self {
-            GpuInput::Tensor(tensor) => tensor.shape(),
-            GpuInput::Buffer(_, shape) => shape,
-        }
-    }
+    /// Pictures in textures of the engine's device, an image of the batch each; they are prepared on the device as
+    /// [`Preprocess::apply`](crate::config::Preprocess::apply) does it, 8-bit levels to the bit.
+    Pictures(&'a [TexturePicture<'a>]),
 }
 
 /// Outputs on the device, by the names of [`output_names`](crate::model::output_names).
@@ -38,12 +37,10 @@ impl Engine {
     /// As [`Engine::forward`]; [`Error::Limit`] also if the batch does not fit the device in one pass, [`Error::Argument`] if the engine runs on
     /// the CPU.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, input: GpuInput<'_>, wanted: &[&str]) -> Result<GpuOutputs> {
-        let size = self.size(input.shape())?;
-        let values: Cow<'_, [f32]>;
-        let source = match input {
+        match input {
             GpuInput::Tensor(tensor) => {
-                values = tensor.finite_values("input")?;
-                Source::Values(&values)
+                let values = tensor.finite_values("input")?;
+                self.encode_from(encoder, Source::Values(&values), tensor.shape(), wanted)
             }
             GpuInput::Buffer(buffer, shape) => {
                 let bytes = shape.iter().product::<usize>() as u64 * 4;
@@ -54,10 +51,47 @@ impl Engine {
                         buffer.usage()
                     )));
                 }
-                Source::Buffer(buffer)
+                self.encode_from(encoder, Source::Buffer(buffer), shape, wanted)
             }
-        };
-        let batch = input.shape()[0];
+            GpuInput::Pictures(pictures) => {
+                let Some(preprocess) = self.preprocess.clone() else {
+                    return Err(Error::Argument(format!("{} takes no pictures", self.config.name)));
+                };
+                let samplers = pictures.iter().map(|picture| self.sampler(&preprocess, picture)).collect::<Result<Vec<_>>>()?;
+                let [height, width] = samplers.first().map_or([0; 2], |sampler| sampler.size());
+                if let Some(other) = samplers.iter().find(|sampler| sampler.size() != [height, width]) {
+                    let [other_height, other_width] = other.size();
+                    return Err(Error::Argument(format!(
+                        "pictures: expected all to become {height} x {width} pixels, found one that becomes {other_height} x {other_width}"
+                    )));
+                }
+                let sampled: Vec<_> = pictures.iter().copied().zip(samplers.iter().map(Arc::as_ref)).collect();
+                let shape = [pictures.len(), preprocess.channels, height, width];
+                self.encode_from(encoder, Source::Pictures(&preprocess, &sampled), &shape, wanted)
+            }
+        }
+    }
+
+    /// What samples pictures of this one's size: made once for each size, and kept while others do not take its place.
+    fn sampler(&mut self, preprocess: &Preprocess, picture: &TexturePicture<'_>) -> Result<Arc<Sampler>> {
+        let [_, _, width, height] = picture.checked_rectangle()?;
+        let size = [height as usize, width as usize];
+        if let Some(place) = self.samplers.iter().position(|sampler| sampler.picture() == size) {
+            let sampler = self.samplers.remove(place);
+            self.samplers.push(sampler);
+        } else {
+            let Device::Gpu(gpu) = &self.device else { return Err(on_the_cpu()) };
+            let sampler = Arc::new(pollster::block_on(Sampler::new(gpu, preprocess, preprocess.sampling(size)?))?);
+            if self.samplers.len() == KEPT_SAMPLERS {
+                self.samplers.remove(0);
+            }
+            self.samplers.push(sampler);
+        }
+        Ok(self.samplers.last().expect("just pushed").clone())
+    }
+
+    fn encode_from(&mut self, encoder: &mut wgpu::CommandEncoder, source: Source<'_>, shape: &[usize], wanted: &[&str]) -> Result<GpuOutputs> {
+        let (size, batch) = (self.size(shape)?, shape[0]);
         // Natively nothing in it waits: errors of a device that is not lost are known at once.
         let plan = pollster::block_on(self.plan(batch, size, false, wanted))?;
         if plan.request.batch < batch {
@@ -67,10 +101,14 @@ impl Engine {
             )));
         }
         let Executor::Gpu(executor) = &plan.executor else {
-            return Err(Error::Argument("expected an engine on a GPU, found one on the CPU; load it with Device::Gpu".to_owned()));
+            return Err(on_the_cpu());
         };
         let shapes: Vec<Vec<usize>> = plan.outputs.iter().map(|output| output.shape.clone()).collect();
-        let outputs = executor.encode_into(encoder, &[source], &shapes)?;
+        let outputs = pollster::block_on(executor.encode_into(encoder, &[source], &shapes))?;
         Ok(plan.outputs.iter().map(|output| output.name.clone()).zip(outputs).collect())
     }
+}
+
+fn on_the_cpu() -> Error {
+    Error::Argument("expected an engine on a GPU, found one on the CPU; load it with Device::Gpu".to_owned())
 }

@@ -77,6 +77,9 @@ pub struct Engine {
     options: Options,
     /// The one used last is the last.
     plans: Vec<Plan>,
+    /// Of pictures in textures, by their sizes; the one used last is the last.
+    #[cfg(not(target_arch = "wasm32"))]
+    samplers: Vec<Arc<gpu::Sampler>>,
 }
 
 /// How a model is run.
@@ -132,7 +135,19 @@ impl Engine {
         });
         let factors = weights.factors(options.precision);
         let resident = Resident::load(&device, tensors.into_iter(), |name| factors.get(name).copied()).await?;
-        Ok(Engine { config, preprocess, weights, positions, device, resident, tables: Vec::new(), options, plans: Vec::new() })
+        Ok(Engine {
+            config,
+            preprocess,
+            weights,
+            positions,
+            device,
+            resident,
+            tables: Vec::new(),
+            options,
+            plans: Vec::new(),
+            #[cfg(not(target_arch = "wasm32"))]
+            samplers: Vec::new(),
+        })
     }
 
     /// [`Engine::load`] on a chosen device, waiting for it.

@@ -1,11 +1,12 @@
 //! A device: which adapters there are, what they allow, and the pipelines compiled so far.
 
 use super::shader::specialise;
+use super::texture::Passes;
 use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
 use crate::record::{Access, Kernel, Spec};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// What is used where the adapter has it.
 const FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY);
@@ -157,6 +158,7 @@ pub struct Gpu {
     checks: ShaderChecks,
     /// Whether a host lends the device: then it is the host who submits and polls.
     is_borrowed: bool,
+    texture_passes: OnceLock<Passes>,
     /// By entry point, shader text and spec.
     pipelines: Mutex<HashMap<(&'static str, &'static str, Spec), wgpu::ComputePipeline>>,
     /// The first error that no call could report, since the last one that could.
@@ -207,6 +209,7 @@ impl Gpu {
             summary: AdapterSummary { capabilities, ..summary },
             checks,
             is_borrowed: false,
+            texture_passes: OnceLock::new(),
             pipelines: Mutex::default(),
             stray_error,
         })
@@ -216,7 +219,16 @@ impl Gpu {
     /// calls that say so. What the device was not opened with ([`required_features`], [`required_limits`]) is done without.
     pub fn from_wgpu(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
         let summary = AdapterSummary::of(0, info, device.features(), &device.limits());
-        Gpu { device, queue, summary, checks: ShaderChecks::Off, is_borrowed: true, pipelines: Mutex::default(), stray_error: Arc::default() }
+        Gpu {
+            device,
+            queue,
+            summary,
+            checks: ShaderChecks::Off,
+            is_borrowed: true,
+            texture_passes: OnceLock::new(),
+            pipelines: Mutex::default(),
+            stray_error: Arc::default(),
+        }
     }
 
     /// Which adapter it is, and what it can do.
@@ -269,6 +281,11 @@ impl Gpu {
             (Ok(_), Some(error)) => Err(Error::Device(format!("{}: {}", self.summary, one_line(&error)))),
             (Ok(_), None) => Ok(()),
         }
+    }
+
+    /// The passes over pictures in textures, compiled at their first use.
+    pub(super) fn texture_passes(&self) -> &Passes {
+        self.texture_passes.get_or_init(|| Passes::new(self))
     }
 
     /// The pipeline of a kernel under a spec, compiled at its first use.

@@ -2,6 +2,8 @@
 
 use super::context::Gpu;
 use super::plan::{Plan, create, failed, map};
+use super::texture::{Sampler, TexturePicture};
+use crate::config::Preprocess;
 use crate::error::Result;
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ pub enum Source<'a> {
     Values(&'a [f32]),
     /// A buffer of the same device with usage `COPY_SRC`, read when the commands run.
     Buffer(&'a wgpu::Buffer),
+    /// Pictures in textures, each with what samples those of its size.
+    Pictures(&'a Preprocess, &'a [(TexturePicture<'a>, &'a Sampler)]),
 }
 
 /// An output on the device, f32 in row-major order. It holds the result once the commands have run, and until those of the next
@@ -68,13 +72,18 @@ impl Plan {
     /// Records the plan into a host's encoder; gives the outputs in the recording's order, in buffers that the plan keeps.
     ///
     /// # Errors
-    /// [`Error::Device`](crate::Error::Device) if memory runs out.
+    /// [`Error::Device`](crate::Error::Device) if memory runs out, or the device objects to a view.
     ///
     /// # Panics
     /// If an input has another size than the recording says.
-    pub fn encode_into(&self, encoder: &mut wgpu::CommandEncoder, inputs: &[Source<'_>], shapes: &[Vec<usize>]) -> Result<Vec<GpuOutput>> {
+    pub async fn encode_into(&self, encoder: &mut wgpu::CommandEncoder, inputs: &[Source<'_>], shapes: &[Vec<usize>]) -> Result<Vec<GpuOutput>> {
         for (input, source) in self.inputs().iter().zip(inputs) {
             match source {
+                Source::Pictures(preprocess, pictures) => {
+                    for (image, (picture, sampler)) in pictures.iter().enumerate() {
+                        sampler.encode(self.gpu(), encoder, preprocess, picture, image, input).await?;
+                    }
+                }
                 Source::Buffer(buffer) => {
                     assert!(buffer.size() >= input.size(), "an input of {} bytes, a buffer of {}", input.size(), buffer.size());
                     encoder.copy_buffer_to_buffer(buffer, 0, input, 0, input.size());

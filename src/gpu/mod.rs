@@ -5,10 +5,12 @@ mod encode;
 mod plan;
 mod profile;
 mod shader;
+mod texture;
 mod weight_buffers;
 
 pub use context::{AdapterKind, AdapterSummary, Gpu, ShaderChecks, adapters, required_features, required_limits};
 pub use encode::{GpuOutput, Readback, Source};
 pub use plan::{Pending, Plan};
 pub use shader::specialise;
+pub use texture::{Encoding, Sampler, TexturePicture};
 pub use weight_buffers::WeightBuffers;

@@ -10,10 +10,10 @@ mod resample;
 #[cfg(feature = "image")]
 pub use decode::{decode, open};
 
-use crate::config::{Alpha, Crop, CropRounding, Levels, Preprocess, Resize};
+use crate::config::{Alpha, Crop, CropRounding, Levels, Preprocess, Resize, Sampling};
 use crate::error::{Error, Result};
 use crate::tensor::Tensor;
-use resample::{Level, Raster, Window, resample};
+use resample::{Level, Raster, Window, resample, tables};
 use std::borrow::Cow;
 
 /// The most pixels of a result, 8192 x 8192: a made-up size in a configuration must not take the memory.
@@ -109,17 +109,38 @@ impl Preprocess {
         }
     }
 
-    /// Resizes, crops and normalises; `scaled` is what becomes of a level before it is normalised.
-    fn framed<L: Level>(&self, picture: &Raster<L>, scaled: impl Fn(L) -> f32) -> Result<Tensor> {
-        let size = resized(self.resize, [picture.height, picture.width]);
+    /// How pictures of `[height, width]` become pixel values, for those who have them elsewhere, such as in a texture.
+    ///
+    /// # Errors
+    /// If the result would be too large.
+    pub fn sampling(&self, picture: [usize; 2]) -> Result<Sampling> {
+        let (resized, frame) = self.frame(picture)?;
+        let tables = match self.resizes {
+            Levels::Rounded => tables::<u8>(picture, resized, frame.window, self.filter),
+            Levels::Scaled => tables::<f32>(picture, resized, frame.window, self.filter),
+        };
+        let [rows, columns] = tables.ok_or_else(|| too_large(picture, "an intermediate picture that is too long"))?;
+        Ok(Sampling { picture, size: frame.size, offset: frame.offset, rows, columns })
+    }
+
+    /// What a picture of a size is resized to, and where it comes to lie.
+    fn frame(&self, picture: [usize; 2]) -> Result<([usize; 2], Frame)> {
+        let size = resized(self.resize, picture);
         let framed = self.crop.as_ref().map_or_else(|| Frame::whole(size), |crop| Frame::new(crop, size));
         let [height, width] = framed.size;
-        let too_large =
-            |what: &str| Error::Argument(format!("a picture of {} x {} pixels gives {what}; scale it down first", picture.width, picture.height));
-        if height.checked_mul(width).is_none_or(|pixels| pixels > LARGEST_RESULT) {
-            return Err(too_large(&format!("pixel_values of {width} x {height}, more than is supported")));
+        match height.checked_mul(width).is_none_or(|pixels| pixels > LARGEST_RESULT) {
+            true => Err(too_large(picture, &format!("pixel_values of {width} x {height}, more than is supported"))),
+            false => Ok((size, framed)),
         }
-        let window = resample(picture, size, framed.window, self.filter).ok_or_else(|| too_large("an intermediate picture that is too long"))?;
+    }
+
+    /// Resizes, crops and normalises; `scaled` is what becomes of a level before it is normalised.
+    fn framed<L: Level>(&self, picture: &Raster<L>, scaled: impl Fn(L) -> f32) -> Result<Tensor> {
+        let source = [picture.height, picture.width];
+        let (size, framed) = self.frame(source)?;
+        let [height, width] = framed.size;
+        let window =
+            resample(picture, size, framed.window, self.filter).ok_or_else(|| too_large(source, "an intermediate picture that is too long"))?;
         let fill = self.crop.as_ref().map_or([0; 3], |crop| crop.fill);
         let mut values = Vec::with_capacity(self.channels * height * width);
         for channel in 0..self.channels {
@@ -136,6 +157,10 @@ impl Preprocess {
         }
         Tensor::new([1, self.channels, height, width], values)
     }
+}
+
+fn too_large([height, width]: [usize; 2], what: &str) -> Error {
+    Error::Argument(format!("a picture of {height} x {width} pixels gives {what}; scale it down first"))
 }
 
 /// The size that a picture of `[height, width]` is resized to.

@@ -1,6 +1,6 @@
 //! Pillow's 8-bit resampling, bit for bit; and the same in f32, without rounding, as torch does it with `antialias=True`.
 
-use crate::config::Filter;
+use crate::config::{Filter, Taps};
 use crate::filter::{taps, taps_f32};
 use std::ops::Range;
 
@@ -24,6 +24,9 @@ pub trait Level: Copy {
     /// Keeps as much of a weight as is needed.
     fn weight(exact: f64) -> Self::Weight;
 
+    /// The bits of a weight.
+    fn bits(weight: Self::Weight) -> u32;
+
     /// The weighted sum, in order.
     fn sum(weights: &[Self::Weight], levels: impl Iterator<Item = Self>) -> Self;
 }
@@ -38,6 +41,10 @@ impl Level for u8 {
     fn weight(exact: f64) -> i32 {
         let scaled = exact * f64::from(1 << PRECISION);
         (scaled + 0.5f64.copysign(scaled)) as i32
+    }
+
+    fn bits(weight: i32) -> u32 {
+        weight.cast_unsigned()
     }
 
     fn sum(weights: &[i32], levels: impl Iterator<Item = u8>) -> u8 {
@@ -55,6 +62,10 @@ impl Level for f32 {
 
     fn weight(exact: f64) -> f32 {
         exact as f32
+    }
+
+    fn bits(weight: f32) -> u32 {
+        weight.to_bits()
     }
 
     fn sum(weights: &[f32], levels: impl Iterator<Item = f32>) -> f32 {
@@ -83,11 +94,7 @@ const LARGEST_NEAREST: usize = 1 << 24;
 /// Resizes `picture` to `[height, width]` and gives `window` of the result; nothing if the picture is so
 /// long and thin that what lies between the passes would be larger than the picture by far.
 pub fn resample<L: Level>(picture: &Raster<L>, [height, width]: [usize; 2], window: Window, filter: Filter) -> Option<Raster<L>> {
-    if filter == Filter::Nearest && (window.top + window.height).max(window.left + window.width) > LARGEST_NEAREST {
-        return None;
-    }
-    let rows = taps_of::<L>(picture.height, height, window.top..window.top + window.height, filter);
-    let columns = taps_of::<L>(picture.width, width, window.left..window.left + window.width, filter);
+    let (rows, columns) = taps_of_window::<L>([picture.height, picture.width], [height, width], window, filter)?;
     // The horizontal pass is needed for those rows only that the vertical one reads.
     let needed = inputs(&rows);
     if needed.len() * window.width * picture.channels > LARGEST_INTERMEDIATE {
@@ -95,6 +102,13 @@ pub fn resample<L: Level>(picture: &Raster<L>, [height, width]: [usize; 2], wind
     }
     let across = horizontal(picture, &columns, needed.clone());
     Some(vertical(&across, &rows, needed.start))
+}
+
+/// What the rows and the columns of `window` of a picture of `[height, width]` resized to `size` are made of; nothing as for [`resample`].
+pub fn tables<L: Level>([height, width]: [usize; 2], size: [usize; 2], window: Window, filter: Filter) -> Option<[Taps; 2]> {
+    let (rows, columns) = taps_of_window::<L>([height, width], size, window, filter)?;
+    let pixels = |taps: Vec<Tap<L>>| taps.into_iter().map(|tap| (tap.first as u32, tap.weights.into_iter().map(L::bits).collect())).collect();
+    Some([Taps { pixels: pixels(rows) }, Taps { pixels: pixels(columns) }])
 }
 
 fn horizontal<L: Level>(picture: &Raster<L>, columns: &[Tap<L>], rows: Range<usize>) -> Raster<L> {
@@ -125,6 +139,17 @@ fn vertical<L: Level>(picture: &Raster<L>, rows: &[Tap<L>], first: usize) -> Ras
 struct Tap<L: Level> {
     first: usize,
     weights: Vec<L::Weight>,
+}
+
+type TapsOfWindow<L> = (Vec<Tap<L>>, Vec<Tap<L>>);
+
+/// What the rows and the columns of a window of a picture resized from one size to another are made of.
+fn taps_of_window<L: Level>(from: [usize; 2], to: [usize; 2], window: Window, filter: Filter) -> Option<TapsOfWindow<L>> {
+    if filter == Filter::Nearest && (window.top + window.height).max(window.left + window.width) > LARGEST_NEAREST {
+        return None;
+    }
+    let rows = taps_of::<L>(from[0], to[0], window.top..window.top + window.height, filter);
+    Some((rows, taps_of::<L>(from[1], to[1], window.left..window.left + window.width, filter)))
 }
 
 /// What each pixel of a window of the result is made of.

@@ -1,0 +1,60 @@
+//! How pictures of one size become pixel values, pixel by pixel, as plain data.
+
+/// What pixels along one axis are made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taps {
+    /// For each pixel its first neighbour, and the bits of the weights of it and those that follow: i32 with 22 bits of fraction where
+    /// levels are rounded, else f32.
+    pub pixels: Vec<(u32, Vec<u32>)>,
+}
+
+/// How pictures of one size become pixel values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// Height and width of the pictures.
+    pub picture: [usize; 2],
+    /// Height and width of the result.
+    pub size: [usize; 2],
+    /// Row and column of the result where the part of the resized picture that is seen begins.
+    pub offset: [usize; 2],
+    /// What that part's rows are made of.
+    pub rows: Taps,
+    /// What its columns are made of.
+    pub columns: Taps,
+}
+
+impl Taps {
+    /// The first and the last neighbour but one that any of them has.
+    pub fn range(&self) -> std::ops::Range<u32> {
+        let start = self.pixels.iter().map(|(first, _)| *first).min().unwrap_or(0);
+        let end = self.pixels.iter().map(|(first, weights)| first + weights.len() as u32).max().unwrap_or(0);
+        start..end
+    }
+
+    /// As the shaders read them: for each pixel its first neighbour and where its weights begin, once more where the last ones end,
+    /// then the weights.
+    pub fn words(&self) -> Vec<u32> {
+        let mut header = Vec::new();
+        let mut weights: Vec<u32> = Vec::new();
+        let begin = 2 * (self.pixels.len() as u32 + 1);
+        for (first, own) in &self.pixels {
+            header.extend([*first, begin + weights.len() as u32]);
+            weights.extend(own);
+        }
+        header.extend([0, begin + weights.len() as u32]);
+        header.extend(weights);
+        header
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_a_header_and_weights() {
+        let taps = Taps { pixels: vec![(3, vec![7, 8]), (5, vec![9])] };
+        assert_eq!(taps.words(), [3, 6, 5, 8, 0, 9, 7, 8, 9]);
+        assert_eq!(taps.range(), 3..6);
+    }
+}
