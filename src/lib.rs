@@ -46,7 +46,7 @@ pub use checkpoint::{Checkpoint, Head};
 pub use device::{Device, DeviceChoice};
 pub use engine::{Answer, Engine, Options, Outputs, Prediction};
 #[cfg(not(target_arch = "wasm32"))]
-pub use engine::{GpuInput, GpuOutputs};
+pub use engine::{GpuInput, GpuJob, GpuOutputs};
 pub use error::{Error, Result};
 pub use preprocess::Picture;
 pub use tensor::{Bytes, Dtype, Tensor};

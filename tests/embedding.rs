@@ -3,7 +3,7 @@
 use crate::support::gpu;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use vitraux::gpu::{Gpu, TexturePicture, adapters, required_features, required_limits};
+use vitraux::gpu::{Budget, Gpu, TexturePicture, adapters, required_features, required_limits};
 use vitraux::{Checkpoint, Device, Engine, Error, GpuInput, Picture, Tensor};
 
 /// A program with a device of its own.
@@ -340,5 +340,83 @@ fn textures_that_cannot_be_read_are_errors() {
     }
     let error = engine.encode(&mut host.encoder(), GpuInput::Pictures(&[]), &["logits"]).expect_err("no picture");
     assert!(matches!(error, Error::Argument(_)), "{error}");
+    assert_eq!(host.errors.load(Ordering::Relaxed), 0);
+}
+
+/// The values of some outputs, once what was recorded has run.
+fn values(host: &Host, outputs: &vitraux::GpuOutputs, names: &[&str]) -> Vec<Vec<f32>> {
+    let mut encoder = host.encoder();
+    let mut readings: Vec<_> = names.iter().map(|name| Box::pin(outputs[*name].encode_read(&mut encoder).values())).collect();
+    host.submit(Some(encoder));
+    assert!(readings.iter_mut().all(is_pending));
+    host.wait();
+    readings.into_iter().map(|reading| pollster::block_on(reading).expect("values").values().into_owned()).collect()
+}
+
+/// Slices of any budget give what the whole gives, to the bit; by measured times each is as long as its budget but for one kernel call.
+#[test]
+fn slices_keep_to_their_budget_and_give_what_the_whole_gives() {
+    let Some(host) = Host::new(required_features) else { return };
+    let mut engine = host.engine();
+    let input = picture(7);
+    let whole: Vec<Vec<f32>> = {
+        let mut encoder = host.encoder();
+        let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&input), &WANTED).expect("it is recorded");
+        host.submit(Some(encoder));
+        values(&host, &outputs, &WANTED)
+    };
+    let estimated = slices(&host, &mut engine, &input, 300);
+    assert!(estimated.0 > 1 && estimated.1 == whole);
+    let seconds: Vec<f64> = engine.profile_blocking(&input, &WANTED).expect("times").iter().map(|timing| timing.seconds).collect();
+    for microseconds in [1, 200, 1000, u32::MAX] {
+        let (count, values) = slices(&host, &mut engine, &input, microseconds);
+        assert_eq!(values, whole, "{microseconds} microseconds a slice");
+        let (mut expected, mut used) = (1, 0.0);
+        for seconds in &seconds {
+            if used > 0.0 && used + seconds > f64::from(microseconds) * 1e-6 {
+                (expected, used) = (expected + 1, 0.0);
+            }
+            used += seconds;
+        }
+        assert_eq!(count, expected, "{microseconds} microseconds a slice");
+    }
+    assert_eq!(slices(&host, &mut engine, &input, 1).0, seconds.len());
+    assert_eq!(host.errors.load(Ordering::Relaxed), 0);
+}
+
+/// How many slices a job of a budget has, each in a submission of its own, and what comes out.
+fn slices(host: &Host, engine: &mut Engine, input: &Tensor, microseconds: u32) -> (usize, Vec<Vec<f32>>) {
+    let mut job = engine.start(GpuInput::Tensor(input), &WANTED).expect("it begins");
+    let mut count = 0;
+    loop {
+        let mut encoder = host.encoder();
+        let is_whole = job.encode_slice(&mut encoder, Budget::microseconds(microseconds));
+        host.submit(Some(encoder));
+        count += 1;
+        if is_whole {
+            return (count, values(host, &job.outputs(), &WANTED));
+        }
+    }
+}
+
+/// While a job is under way the engine does other work, of the same shape too.
+#[test]
+fn a_job_is_not_disturbed() {
+    let Some(host) = Host::new(required_features) else { return };
+    let mut engine = host.engine();
+    let (slow, quick) = (picture(8), picture(9));
+    let mut job = engine.start(GpuInput::Tensor(&slow), &["logits"]).expect("it begins");
+    let mut between = Vec::new();
+    let mut is_whole = false;
+    while !is_whole {
+        let mut encoder = host.encoder();
+        is_whole = job.encode_slice(&mut encoder, Budget::microseconds(500));
+        let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&quick), &["logits"]).expect("it is recorded");
+        host.submit(Some(encoder));
+        between.push(values(&host, &outputs, &["logits"]));
+    }
+    let expected = |input| vec![alone(input, &["logits"])["logits"].values().into_owned()];
+    assert_eq!(values(&host, &job.outputs(), &["logits"]), expected(&slow));
+    assert!(between.len() > 1 && between.iter().all(|values| *values == expected(&quick)));
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }

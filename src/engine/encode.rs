@@ -4,7 +4,7 @@ use super::{Engine, Executor};
 use crate::config::Preprocess;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::gpu::{GpuOutput, Sampler, Source, TexturePicture};
+use crate::gpu::{Budget, GpuOutput, Job, Sampler, Source, TexturePicture};
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,10 +37,21 @@ impl Engine {
     /// As [`Engine::forward`]; [`Error::Limit`] also if the batch does not fit the device in one pass, [`Error::Argument`] if the engine runs on
     /// the CPU.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, input: GpuInput<'_>, wanted: &[&str]) -> Result<GpuOutputs> {
+        let mut job = self.start(input, wanted)?;
+        job.encode_slice(encoder, Budget::unlimited());
+        Ok(job.outputs())
+    }
+
+    /// Begins a forward pass that a host records slice by slice, so that none of its frames is late. The engine may be used meanwhile: it
+    /// makes another plan if it needs one.
+    ///
+    /// # Errors
+    /// As [`Engine::encode`].
+    pub fn start(&mut self, input: GpuInput<'_>, wanted: &[&str]) -> Result<GpuJob> {
         match input {
             GpuInput::Tensor(tensor) => {
                 let values = tensor.finite_values("input")?;
-                self.encode_from(encoder, Source::Values(&values), tensor.shape(), wanted)
+                self.start_from(Source::Values(&values), tensor.shape(), wanted)
             }
             GpuInput::Buffer(buffer, shape) => {
                 let bytes = shape.iter().product::<usize>() as u64 * 4;
@@ -51,7 +62,7 @@ impl Engine {
                         buffer.usage()
                     )));
                 }
-                self.encode_from(encoder, Source::Buffer(buffer), shape, wanted)
+                self.start_from(Source::Buffer(buffer), shape, wanted)
             }
             GpuInput::Pictures(pictures) => {
                 let Some(preprocess) = self.preprocess.clone() else {
@@ -67,7 +78,7 @@ impl Engine {
                 }
                 let sampled: Vec<_> = pictures.iter().copied().zip(samplers.iter().map(Arc::as_ref)).collect();
                 let shape = [pictures.len(), preprocess.channels, height, width];
-                self.encode_from(encoder, Source::Pictures(&preprocess, &sampled), &shape, wanted)
+                self.start_from(Source::Pictures(&preprocess, &sampled), &shape, wanted)
             }
         }
     }
@@ -90,7 +101,7 @@ impl Engine {
         Ok(self.samplers.last().expect("just pushed").clone())
     }
 
-    fn encode_from(&mut self, encoder: &mut wgpu::CommandEncoder, source: Source<'_>, shape: &[usize], wanted: &[&str]) -> Result<GpuOutputs> {
+    fn start_from(&mut self, source: Source<'_>, shape: &[usize], wanted: &[&str]) -> Result<GpuJob> {
         let (size, batch) = (self.size(shape)?, shape[0]);
         // Natively nothing in it waits: errors of a device that is not lost are known at once.
         let plan = pollster::block_on(self.plan(batch, size, false, wanted))?;
@@ -103,9 +114,49 @@ impl Engine {
         let Executor::Gpu(executor) = &plan.executor else {
             return Err(on_the_cpu());
         };
-        let shapes: Vec<Vec<usize>> = plan.outputs.iter().map(|output| output.shape.clone()).collect();
-        let outputs = pollster::block_on(executor.encode_into(encoder, &[source], &shapes))?;
-        Ok(plan.outputs.iter().map(|output| output.name.clone()).zip(outputs).collect())
+        let names = plan.outputs.iter().map(|output| output.name.clone()).collect();
+        Ok(GpuJob { job: pollster::block_on(executor.start(&[source]))?, names })
+    }
+}
+
+/// A forward pass that a host records slice by slice.
+///
+/// ```no_run
+/// # fn frames(engine: &mut vitraux::Engine, input: vitraux::GpuInput, device: &wgpu::Device, queue: &wgpu::Queue) -> vitraux::Result<()> {
+/// use vitraux::gpu::Budget;
+/// let mut job = engine.start(input, &["logits"])?;
+/// loop {
+///     // A frame.
+///     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+///     let is_whole = job.encode_slice(&mut encoder, Budget::microseconds(2000));
+///     queue.submit([encoder.finish()]);
+///     if is_whole {
+///         break;
+///     }
+/// }
+/// let logits = &job.outputs()["logits"];
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct GpuJob {
+    job: Job,
+    names: Vec<String>,
+}
+
+impl GpuJob {
+    /// Records what fits in the budget, by the times of [`Engine::profile_blocking`] or else by a careful estimate, and at least one kernel
+    /// call; says whether that was all. The first slice reads the inputs.
+    pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Budget) -> bool {
+        self.job.encode_slice(encoder, budget)
+    }
+
+    /// The outputs; they hold the results when the commands of all slices have run.
+    ///
+    /// # Panics
+    /// If not all slices were recorded.
+    pub fn outputs(&self) -> GpuOutputs {
+        self.names.iter().cloned().zip(self.job.outputs()).collect()
     }
 }
 

@@ -4,7 +4,7 @@
 mod encode;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub use encode::{GpuInput, GpuOutputs};
+pub use encode::{GpuInput, GpuJob, GpuOutputs};
 
 use crate::capabilities::Precision;
 use crate::checkpoint::{Checkpoint, PositionTable, WeightInfo, Weights};
@@ -108,7 +108,8 @@ struct Plan {
 #[derive(Debug)]
 enum Executor {
     Cpu(cpu::Plan),
-    Gpu(gpu::Plan),
+    /// A job has a share of the plan that it runs.
+    Gpu(Arc<gpu::Plan>),
 }
 
 impl Engine {
@@ -309,7 +310,8 @@ impl Engine {
         pollster::block_on(self.classify(picture, top))
     }
 
-    /// Runs the model as [`Engine::forward`] does, and then again to give the device's time for each kernel call of the last pass.
+    /// Runs the model as [`Engine::forward`] does, and then again to give the device's time for each kernel call of the last pass; by these
+    /// times a [`Job`](crate::gpu::Job) of the same shape and outputs is cut from then on.
     ///
     /// # Errors
     /// As [`Engine::forward`]; [`Error::Device`] if the device cannot take times.
@@ -327,7 +329,7 @@ impl Engine {
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
         let mut request = Request { batch: images.min(LARGEST_PASS), size, masked, wanted };
         let plan = loop {
-            if let Some(place) = self.plans.iter().position(|plan| plan.request == request) {
+            if let Some(place) = self.plans.iter().position(|plan| plan.request == request && plan.executor.is_free()) {
                 break self.plans.remove(place);
             }
             let place = self.tables_for(size).await?;
@@ -392,7 +394,7 @@ impl Plan {
     async fn compile(request: Request, recording: Recording, resident: &Resident) -> Result<Plan> {
         let outputs = recording.outputs().to_vec();
         let executor = match resident {
-            Resident::Gpu(gpu, weights) => Executor::Gpu(gpu::Plan::compile(gpu.clone(), &recording, weights).await?),
+            Resident::Gpu(gpu, weights) => Executor::Gpu(Arc::new(gpu::Plan::compile(gpu.clone(), &recording, weights).await?)),
             Resident::Cpu(weights) => Executor::Cpu(cpu::Plan::new(recording, weights.clone())),
         };
         Ok(Plan { request, outputs, executor })
@@ -407,6 +409,14 @@ enum Pass {
 }
 
 impl Executor {
+    /// Whether no job runs it.
+    fn is_free(&self) -> bool {
+        match self {
+            Executor::Cpu(_) => true,
+            Executor::Gpu(plan) => Arc::strong_count(plan) == 1,
+        }
+    }
+
     async fn begin(&mut self, inputs: &[&[f32]]) -> Result<Pass> {
         Ok(match self {
             Executor::Cpu(plan) => Pass::Done(plan.run(inputs)),

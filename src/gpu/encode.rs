@@ -2,7 +2,7 @@
 
 use super::context::Gpu;
 use super::plan::{Plan, create, failed, map};
-use super::texture::{Sampler, TexturePicture};
+use super::texture::{PreparedPicture, Sampler, TexturePicture};
 use crate::config::Preprocess;
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -68,39 +68,112 @@ impl Readback {
     }
 }
 
+/// How long the device may be busy with a slice of a [`Job`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    seconds: f64,
+}
+
+impl Budget {
+    /// So many microseconds.
+    pub fn microseconds(count: u32) -> Budget {
+        Budget { seconds: f64::from(count) * 1e-6 }
+    }
+
+    /// As long as it takes.
+    pub fn unlimited() -> Budget {
+        Budget { seconds: f64::INFINITY }
+    }
+}
+
+/// A forward pass that is recorded slice by slice, into as many command buffers as the host likes. Its plan is its own until it is
+/// finished or dropped.
+#[derive(Debug)]
+pub struct Job {
+    plan: Arc<Plan>,
+    /// Where the inputs come from, until the first slice has brought them.
+    feeds: Vec<Feed>,
+    /// The first step that is not recorded.
+    next: usize,
+}
+
+/// What brings an input.
+#[derive(Debug)]
+enum Feed {
+    Copy { from: wgpu::Buffer, to: wgpu::Buffer },
+    Pictures(Vec<PreparedPicture>),
+}
+
+impl Job {
+    /// Records what fits in the budget, by the times that were measured last or else by an estimate, and at least one dispatch; says whether that
+    /// was all. The first slice reads the inputs.
+    pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Budget) -> bool {
+        for feed in self.feeds.drain(..) {
+            match feed {
+                Feed::Copy { from, to } => encoder.copy_buffer_to_buffer(&from, 0, &to, 0, to.size()),
+                Feed::Pictures(pictures) => pictures.iter().for_each(|picture| picture.encode(encoder)),
+            }
+        }
+        let (steps, first) = (self.plan.steps(), self.next);
+        let mut used = 0.0;
+        while let Some(step) = steps.get(self.next) {
+            if step.dispatch().is_some() {
+                let seconds = self.plan.seconds(self.next);
+                if used > 0.0 && used + seconds > budget.seconds {
+                    break;
+                }
+                used += seconds;
+            }
+            self.next += 1;
+        }
+        self.plan.encode(encoder, first..self.next, self.plan.kept());
+        self.next == steps.len()
+    }
+
+    /// The outputs in the recording's order, in buffers that the plan keeps; they hold the results when all slices have run.
+    ///
+    /// # Panics
+    /// If not all slices were recorded.
+    pub fn outputs(&self) -> Vec<GpuOutput> {
+        assert_eq!(self.next, self.plan.steps().len(), "a job's outputs are there when all slices are recorded");
+        let output =
+            |(buffer, shape): (&wgpu::Buffer, &Vec<usize>)| GpuOutput { gpu: self.plan.gpu_handle(), buffer: buffer.clone(), shape: shape.clone() };
+        self.plan.kept().iter().zip(self.plan.output_shapes()).map(output).collect()
+    }
+}
+
 impl Plan {
-    /// Records the plan into a host's encoder; gives the outputs in the recording's order, in buffers that the plan keeps.
+    /// Begins a forward pass; nothing is recorded yet. A source's values are copied.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if memory runs out, or the device objects to a view.
     ///
     /// # Panics
     /// If an input has another size than the recording says.
-    pub async fn encode_into(&self, encoder: &mut wgpu::CommandEncoder, inputs: &[Source<'_>], shapes: &[Vec<usize>]) -> Result<Vec<GpuOutput>> {
+    pub async fn start(self: &Arc<Plan>, inputs: &[Source<'_>]) -> Result<Job> {
+        let mut feeds = Vec::new();
         for (input, source) in self.inputs().iter().zip(inputs) {
-            match source {
+            feeds.push(match source {
                 Source::Pictures(preprocess, pictures) => {
+                    let mut prepared = Vec::new();
                     for (image, (picture, sampler)) in pictures.iter().enumerate() {
-                        sampler.encode(self.gpu(), encoder, preprocess, picture, image, input).await?;
+                        prepared.push(sampler.prepare(self.gpu(), preprocess, picture, image, input).await?);
                     }
+                    Feed::Pictures(prepared)
                 }
                 Source::Buffer(buffer) => {
                     assert!(buffer.size() >= input.size(), "an input of {} bytes, a buffer of {}", input.size(), buffer.size());
-                    encoder.copy_buffer_to_buffer(buffer, 0, input, 0, input.size());
+                    Feed::Copy { from: (*buffer).clone(), to: input.clone() }
                 }
                 Source::Values(values) => {
                     // Of its own, because commands that were recorded before may not have run yet.
                     let upload = create(self.gpu(), "upload", input.size(), wgpu::BufferUsages::COPY_SRC, true);
                     upload.slice(..).get_mapped_range_mut().map_err(|error| failed(self.gpu(), error))?.copy_from_slice(bytemuck::cast_slice(values));
                     upload.unmap();
-                    encoder.copy_buffer_to_buffer(&upload, 0, input, 0, input.size());
+                    Feed::Copy { from: upload, to: input.clone() }
                 }
-            }
+            });
         }
-        let kept = self.kept();
-        self.encode(encoder, kept);
-        let output =
-            |(buffer, shape): (&wgpu::Buffer, &Vec<usize>)| GpuOutput { gpu: self.gpu_handle(), buffer: buffer.clone(), shape: shape.clone() };
-        Ok(kept.iter().zip(shapes).map(output).collect())
+        Ok(Job { plan: self.clone(), feeds, next: 0 })
     }
 }

@@ -9,7 +9,7 @@ mod texture;
 mod weight_buffers;
 
 pub use context::{AdapterKind, AdapterSummary, Gpu, ShaderChecks, adapters, required_features, required_limits};
-pub use encode::{GpuOutput, Readback, Source};
+pub use encode::{Budget, GpuOutput, Job, Readback, Source};
 pub use plan::{Pending, Plan};
 pub use shader::specialise;
 pub use texture::{Encoding, Sampler, TexturePicture};

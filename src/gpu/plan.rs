@@ -5,6 +5,7 @@ use super::weight_buffers::WeightBuffers;
 use crate::error::{Error, Result};
 use crate::record::{Command, Dispatch, Output, Recording, Role};
 use futures_channel::oneshot;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// A recording with everything made that a run needs: pipelines, bind groups, one uniform buffer, scratch, and the mapped buffers
@@ -14,13 +15,23 @@ pub struct Plan {
     gpu: Arc<Gpu>,
     steps: Vec<Step>,
     inputs: Vec<wgpu::Buffer>,
-    /// Labels and sizes of the outputs.
-    outputs: Vec<(String, u64)>,
+    outputs: Vec<Output>,
     /// Those that no run has.
     transfers: Pool,
     /// Outputs for those who leave them on the device, made when first asked for.
     kept: OnceLock<Vec<wgpu::Buffer>>,
+    /// Seconds of each dispatch, as measured last.
+    seconds: Mutex<Option<Vec<f64>>>,
 }
+
+/// Floating-point operations and bytes a second of a GPU that a processor imitates, when it is slow.
+const SLOW_SOFTWARE: [f64; 2] = [5e9, 1e9];
+
+/// The same of a small hardware GPU.
+const SLOW_HARDWARE: [f64; 2] = [200e9, 20e9];
+
+/// Seconds that the shortest dispatch takes.
+const OVERHEAD: f64 = 10e-6;
 
 type Pool = Arc<Mutex<Vec<Transfer>>>;
 
@@ -115,16 +126,16 @@ impl Plan {
             upload.unmap();
             encoder.copy_buffer_to_buffer(upload, 0, input, 0, input.size());
         }
-        self.encode(&mut encoder, &transfer.readable);
+        self.encode(&mut encoder, 0..self.steps.len(), &transfer.readable);
         let submission = self.gpu.queue.submit([encoder.finish()]);
         let uploads = transfer.uploads.iter().map(|upload| map(upload, wgpu::MapMode::Write));
         let mappings = uploads.chain(transfer.readable.iter().map(|output| map(output, wgpu::MapMode::Read))).collect();
         Ok(Pending { gpu: self.gpu.clone(), submission, transfer, mappings, pool: self.transfers.clone() })
     }
 
-    /// Records all steps; neighbouring dispatches share a pass.
-    pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder, outputs: &[wgpu::Buffer]) {
-        for group in self.steps.chunk_by(|a, b| a.dispatch().is_some() && b.dispatch().is_some()) {
+    /// Records steps; neighbouring dispatches share a pass.
+    pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder, steps: Range<usize>, outputs: &[wgpu::Buffer]) {
+        for group in self.steps[steps].chunk_by(|a, b| a.dispatch().is_some() && b.dispatch().is_some()) {
             if let Step::Save { from, output } = &group[0] {
                 let to = &outputs[*output];
                 encoder.copy_buffer_to_buffer(from, 0, to, 0, to.size());
@@ -150,7 +161,25 @@ impl Plan {
     /// A buffer for each output.
     pub(super) fn kept(&self) -> &[wgpu::Buffer] {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-        self.kept.get_or_init(|| self.outputs.iter().map(|(name, bytes)| create(&self.gpu, name, *bytes, usage, false)).collect())
+        self.kept.get_or_init(|| self.outputs.iter().map(|output| create(&self.gpu, &output.name, bytes(output), usage, false)).collect())
+    }
+
+    pub(super) fn output_shapes(&self) -> impl Iterator<Item = &Vec<usize>> {
+        self.outputs.iter().map(|output| &output.shape)
+    }
+
+    /// How long the dispatch that is step `step` takes: as measured, or what its arithmetic and its memory take on a slow device of its kind.
+    pub(super) fn seconds(&self, step: usize) -> f64 {
+        let dispatch = &self.steps[step].dispatch().expect("it is a dispatch").dispatch;
+        let number = self.steps[..step].iter().filter(|step| step.dispatch().is_some()).count();
+        let measured = self.seconds.lock().expect("no panic while it is held").as_ref().map(|seconds| seconds[number]);
+        let [flops, bytes] = if self.gpu.summary().capabilities.software { SLOW_SOFTWARE } else { SLOW_HARDWARE };
+        measured.unwrap_or_else(|| OVERHEAD + (dispatch.flops as f64 / flops).max(dispatch.bytes() as f64 / bytes))
+    }
+
+    /// Keeps what was measured.
+    pub(super) fn measured(&self, seconds: Vec<f64>) {
+        *self.seconds.lock().expect("no panic while it is held") = Some(seconds);
     }
 
     pub(super) fn steps(&self) -> &[Step] {
@@ -201,10 +230,15 @@ pub(super) fn create(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsage
     gpu.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation })
 }
 
-fn transfer(gpu: &Gpu, inputs: &[wgpu::Buffer], outputs: &[(String, u64)]) -> Transfer {
+fn transfer(gpu: &Gpu, inputs: &[wgpu::Buffer], outputs: &[Output]) -> Transfer {
     let upload = |input: &wgpu::Buffer| create(gpu, "upload", input.size(), wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC, true);
-    let readable = |(name, bytes): &(String, u64)| create(gpu, name, *bytes, wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST, false);
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+    let readable = |output: &Output| create(gpu, &output.name, bytes(output), usage, false);
     Transfer { uploads: inputs.iter().map(upload).collect(), readable: outputs.iter().map(readable).collect() }
+}
+
+fn bytes(output: &Output) -> u64 {
+    output.shape.iter().product::<usize>() as u64 * 4
 }
 
 fn build(gpu: &Arc<Gpu>, recording: &Recording, weights: &WeightBuffers) -> Plan {
@@ -223,8 +257,7 @@ fn build(gpu: &Arc<Gpu>, recording: &Recording, weights: &WeightBuffers) -> Plan
             }
         })
         .collect();
-    let bytes = |output: &Output| output.shape.iter().product::<usize>() as u64 * 4;
-    let outputs: Vec<_> = recording.outputs().iter().map(|output| (output.name.clone(), bytes(output))).collect();
+    let outputs = recording.outputs().to_vec();
     // A host that lends its device leaves outputs there.
     let first = (!gpu.is_borrowed()).then(|| transfer(gpu, &inputs, &outputs));
     let transfers = Arc::new(Mutex::new(first.into_iter().collect()));
@@ -237,7 +270,7 @@ fn build(gpu: &Arc<Gpu>, recording: &Recording, weights: &WeightBuffers) -> Plan
             step(gpu, dispatch, &buffers, uniforms.binding(dispatches - 1, dispatch))
         }
     });
-    Plan { steps: steps.collect(), gpu: gpu.clone(), inputs, outputs, transfers, kept: OnceLock::new() }
+    Plan { steps: steps.collect(), gpu: gpu.clone(), inputs, outputs, transfers, kept: OnceLock::new(), seconds: Mutex::default() }
 }
 
 fn step(gpu: &Gpu, dispatch: &Dispatch, buffers: &[wgpu::Buffer], params: wgpu::BufferBinding<'_>) -> Step {

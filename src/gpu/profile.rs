@@ -50,6 +50,7 @@ impl Plan {
             let seconds = ticks.chunks(2).map(|ticks| ticks[1].saturating_sub(ticks[0]) as f64 * second);
             timings.extend(group.iter().zip(seconds).map(|(compiled, seconds)| Timing::new(&compiled.dispatch, seconds)));
         }
+        self.measured(timings.iter().map(|timing| timing.seconds).collect());
         Ok(timings)
     }
 }

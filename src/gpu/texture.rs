@@ -176,19 +176,18 @@ impl Sampler {
         self.sampling.size
     }
 
-    /// Records both passes for image number `image` of `pixel_values` `[B, channels, height, width]`.
+    /// Makes both passes ready for image number `image` of `pixel_values` `[B, channels, height, width]`.
     ///
     /// # Errors
     /// [`Error::Device`] if the device objects to the view.
-    pub(super) async fn encode(
+    pub(super) async fn prepare(
         &self,
         gpu: &Gpu,
-        encoder: &mut wgpu::CommandEncoder,
         preprocess: &Preprocess,
         picture: &TexturePicture<'_>,
         image: usize,
         pixel_values: &wgpu::Buffer,
-    ) -> Result<()> {
+    ) -> Result<PreparedPicture> {
         let [left, top, ..] = picture.checked_rectangle()?;
         let Sampling { size, offset, rows, columns, .. } = &self.sampling;
         let range = rows.range();
@@ -234,14 +233,29 @@ impl Sampler {
             })
         };
         let [across, down] = gpu.checked("a picture", bind).await?;
+        let grid = |[width, height]: [u32; 2]| [width.div_ceil(8), height.div_ceil(8)];
+        Ok(PreparedPicture {
+            passes: [
+                (passes.across.clone(), across, grid([params.window[0], params.rows])),
+                (passes.down.clone(), down, grid([params.size[1], params.size[0]])),
+            ],
+        })
+    }
+}
+
+/// Both passes over a picture: pipelines, bindings and grids.
+#[derive(Debug)]
+pub(super) struct PreparedPicture {
+    passes: [(wgpu::ComputePipeline, wgpu::BindGroup, [u32; 2]); 2],
+}
+
+impl PreparedPicture {
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        let mut dispatch = |pipeline: &wgpu::ComputePipeline, bindings: &wgpu::BindGroup, [width, height]: [u32; 2]| {
+        for (pipeline, bindings, [width, height]) in &self.passes {
             pass.set_pipeline(pipeline);
             pass.set_bind_group(0, bindings, &[]);
-            pass.dispatch_workgroups(width.div_ceil(8), height.div_ceil(8), 1);
-        };
-        dispatch(&passes.across, &across, [params.window[0], params.rows]);
-        dispatch(&passes.down, &down, [params.size[1], params.size[0]]);
-        Ok(())
+            pass.dispatch_workgroups(*width, *height, 1);
+        }
     }
 }
