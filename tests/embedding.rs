@@ -420,3 +420,23 @@ fn a_job_is_not_disturbed() {
     assert!(between.len() > 1 && between.iter().all(|values| *values == expected(&quick)));
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }
+
+/// What was warmed up compiles nothing more, and submits nothing.
+#[test]
+fn warming_up_compiles_everything_and_tells_how_far_it_is() {
+    let Some(host) = Host::new(required_features) else { return };
+    let before = host.submit(None);
+    let mut engine = host.engine();
+    let told = Mutex::new(Vec::new());
+    let progress = |done: usize, of: usize| told.lock().expect("no panic").push((done, of));
+    pollster::block_on(engine.warm_up(&[1, 1, 32, 32], &["logits"], &progress)).expect("it compiles");
+    let mut first = std::mem::take(&mut *told.lock().expect("no panic"));
+    first.sort_unstable();
+    let count = first.len();
+    assert!(count > 5 && first.iter().enumerate().all(|(i, told)| *told == (i + 1, count)), "{first:?}");
+    pollster::block_on(engine.warm_up(&[1, 1, 32, 32], &["logits"], &progress)).expect("it is compiled");
+    pollster::block_on(engine.warm_up(&[2, 1, 32, 32], &["logits"], &progress)).expect("other sizes have the same kernels");
+    assert_eq!(told.lock().expect("no panic").len(), 0);
+    assert_eq!(host.submit(None), before + 1, "nothing is submitted");
+    assert_eq!(host.errors.load(Ordering::Relaxed), 0);
+}

@@ -13,7 +13,7 @@ use crate::device::Device;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, WeightBuffers};
+use crate::gpu::{Gpu, Progress, WeightBuffers};
 use crate::model::{Request, Tables};
 use crate::preprocess::Picture;
 #[cfg(not(target_arch = "wasm32"))]
@@ -324,8 +324,23 @@ impl Engine {
         }
     }
 
+    /// Compiles what a forward pass over inputs of a shape needs, on all cores, so that the first one is as fast as the others; `progress` is
+    /// told how many pipelines are done, and of how many.
+    ///
+    /// # Errors
+    /// As [`Engine::forward`].
+    pub async fn warm_up(&mut self, shape: &[usize], wanted: &[&str], progress: Progress<'_>) -> Result<()> {
+        let size = self.size(shape)?;
+        self.plan_telling(shape[0], size, false, wanted, progress).await.map(drop)
+    }
+
     /// A plan for as many of `images` as fit the device in one pass.
     async fn plan(&mut self, images: usize, size: Size, masked: bool, wanted: &[&str]) -> Result<&mut Plan> {
+        self.plan_telling(images, size, masked, wanted, &|_, _| ()).await
+    }
+
+    /// [`Engine::plan`], with news of how many pipelines are done.
+    async fn plan_telling(&mut self, images: usize, size: Size, masked: bool, wanted: &[&str], progress: Progress<'_>) -> Result<&mut Plan> {
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
         let mut request = Request { batch: images.min(LARGEST_PASS), size, masked, wanted };
         let plan = loop {
@@ -335,7 +350,7 @@ impl Engine {
             let place = self.tables_for(size).await?;
             match self.record(place, &request) {
                 Ok(recording) if self.options.tuning.grow(&self.device, recording.asked()) => continue,
-                Ok(recording) => break Plan::compile(request, recording, &self.tables[place].2).await?,
+                Ok(recording) => break Plan::compile(request, recording, &self.tables[place].2, progress).await?,
                 Err(Error::Limit(_)) if request.batch > 1 => request.batch = request.batch.div_ceil(2),
                 Err(error) => return Err(error),
             }
@@ -391,10 +406,10 @@ impl Resident {
 }
 
 impl Plan {
-    async fn compile(request: Request, recording: Recording, resident: &Resident) -> Result<Plan> {
+    async fn compile(request: Request, recording: Recording, resident: &Resident, progress: Progress<'_>) -> Result<Plan> {
         let outputs = recording.outputs().to_vec();
         let executor = match resident {
-            Resident::Gpu(gpu, weights) => Executor::Gpu(Arc::new(gpu::Plan::compile(gpu.clone(), &recording, weights).await?)),
+            Resident::Gpu(gpu, weights) => Executor::Gpu(Arc::new(gpu::Plan::compile_telling(gpu.clone(), &recording, weights, progress).await?)),
             Resident::Cpu(weights) => Executor::Cpu(cpu::Plan::new(recording, weights.clone())),
         };
         Ok(Plan { request, outputs, executor })

@@ -149,6 +149,9 @@ pub async fn adapters() -> Vec<(AdapterSummary, wgpu::Adapter)> {
     found.into_iter().enumerate().map(|(index, adapter)| (AdapterSummary::new(index, &adapter), adapter)).collect()
 }
 
+/// Told how much of something is done, and of how much.
+pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+
 /// An open device with its queue.
 #[derive(Debug)]
 pub struct Gpu {
@@ -292,6 +295,34 @@ impl Gpu {
     pub(super) fn pipeline(&self, kernel: &'static Kernel, spec: &Spec) -> wgpu::ComputePipeline {
         let mut pipelines = self.pipelines.lock().expect("no panic while it is held");
         pipelines.entry((kernel.name, kernel.wgsl, spec.clone())).or_insert_with(|| self.compile(kernel, spec)).clone()
+    }
+
+    /// Compiles what is not compiled yet of some pipelines, on all cores; `progress` is told how many are done, and of how many.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device rejects a shader.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn compile_all<'a>(&self, all: impl Iterator<Item = (&'static Kernel, &'a Spec)>, progress: Progress<'_>) -> Result<()> {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let key = |(kernel, spec): (&'static Kernel, &Spec)| (kernel.name, kernel.wgsl, spec.clone());
+        let mut missing: Vec<(&'static Kernel, &Spec)> = Vec::new();
+        let mut known: std::collections::HashSet<_> = self.pipelines.lock().expect("no panic while it is held").keys().cloned().collect();
+        missing.extend(all.filter(|one| known.insert(key(*one))));
+        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = || -> Result<()> {
+            while let Some(&(kernel, spec)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // Each thread has error scopes of its own.
+                let pipeline = pollster::block_on(self.checked("compiling", || self.compile(kernel, spec)))?;
+                self.pipelines.lock().expect("no panic while it is held").insert(key((kernel, spec)), pipeline);
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, missing.len());
+            }
+            Ok(())
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(missing.len());
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("compiling does not panic"))
+        })
     }
 
     fn compile(&self, kernel: &Kernel, spec: &Spec) -> wgpu::ComputePipeline {

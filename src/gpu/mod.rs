@@ -8,7 +8,7 @@ mod shader;
 mod texture;
 mod weight_buffers;
 
-pub use context::{AdapterKind, AdapterSummary, Gpu, ShaderChecks, adapters, required_features, required_limits};
+pub use context::{AdapterKind, AdapterSummary, Gpu, Progress, ShaderChecks, adapters, required_features, required_limits};
 pub use encode::{Budget, GpuOutput, Job, Readback, Source};
 pub use plan::{Pending, Plan};
 pub use shader::specialise;

@@ -1,6 +1,6 @@
 //! A recording compiled for one device, and its replay.
 
-use super::context::Gpu;
+use super::context::{Gpu, Progress};
 use super::weight_buffers::WeightBuffers;
 use crate::error::{Error, Result};
 use crate::record::{Command, Dispatch, Output, Recording, Role};
@@ -98,6 +98,23 @@ impl Plan {
     /// # Errors
     /// [`Error::Device`] if the device rejects a shader or runs out of memory.
     pub async fn compile(gpu: Arc<Gpu>, recording: &Recording, weights: &WeightBuffers) -> Result<Plan> {
+        Plan::compile_telling(gpu, recording, weights, &|_, _| ()).await
+    }
+
+    /// [`Plan::compile`], with news of how many pipelines are done.
+    ///
+    /// # Errors
+    /// As [`Plan::compile`].
+    pub async fn compile_telling(gpu: Arc<Gpu>, recording: &Recording, weights: &WeightBuffers, progress: Progress<'_>) -> Result<Plan> {
+        let pipelines = recording.commands().iter().filter_map(|command| match command {
+            Command::Dispatch(dispatch) => Some((dispatch.kernel, &dispatch.spec)),
+            Command::Save { .. } => None,
+        });
+        #[cfg(not(target_arch = "wasm32"))]
+        gpu.compile_all(pipelines, progress)?;
+        // A browser compiles on threads of its own.
+        #[cfg(target_arch = "wasm32")]
+        let _ = (pipelines, progress);
         gpu.checked("compiling", || build(&gpu, recording, weights)).await
     }
 
