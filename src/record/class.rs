@@ -35,7 +35,7 @@ pub enum Class {
 
 /// Rows behind which more of them change nothing but the time: far more than the cores of any GPU, or of a processor.
 fn most_rows(capabilities: &Capabilities) -> usize {
-    if capabilities.software { 128 } else { 8192 }
+    if capabilities.software { 128 } else { 4096 }
 }
 
 impl Class {

@@ -22,9 +22,19 @@ const FASTER: f64 = 0.97;
 pub(super) fn fastest(device: &Device, class: Class) -> Found {
     let candidates = candidates(class, &device.capabilities());
     let mut found = Found { way: candidates[0].to_owned(), ..Found::default() };
+    let (small, whole) = match (Samples::new(device, small(class)), Samples::new(device, class)) {
+        (Ok(small), Ok(whole)) => (small, whole),
+        (Err(error), _) | (_, Err(error)) => {
+            found.rejected.extend(candidates.iter().map(|way| ((*way).to_owned(), error.to_string())));
+            return found;
+        }
+    };
+    let expected = small.on_the_cpu();
     let mut best = f64::INFINITY;
     for way in candidates {
-        match right(device, class, way).and_then(|()| seconds(device, class, way, best)) {
+        let is_right =
+            small.run(device, way, 0).map_err(|error| error.to_string()).and_then(|(got, _)| judge(&got, &expected, bound(class, &expected)));
+        match is_right.and_then(|()| seconds(device, &whole, way, best).map_err(|error| error.to_string())) {
             Ok(seconds) => {
                 found.milliseconds.insert(way.to_owned(), seconds * 1e3);
                 if seconds < FASTER * best {
@@ -40,38 +50,53 @@ pub(super) fn fastest(device: &Device, class: Class) -> Found {
 }
 
 /// Seconds of the fastest run.
-fn seconds(device: &Device, class: Class, way: &'static str, best: f64) -> std::result::Result<f64, String> {
-    let run = |runs| -> Result<f64> {
-        let recording = recording(class, way, device.capabilities(), precision(class))?;
-        let inputs = inputs(&recording, class);
-        let (_, timings) = device.time_blocking(recording, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>(), runs)?;
-        let totals = timings.iter().map(|timings| timings.iter().map(|timing| timing.seconds).sum::<f64>());
-        Ok(totals.fold(f64::INFINITY, f64::min))
-    };
-    let first = run(1).map_err(|error| error.to_string())?;
-    if first > NEAR * best {
-        return Ok(first);
-    }
-    Ok(first.min(run(RUNS).map_err(|error| error.to_string())?))
+fn seconds(device: &Device, samples: &Samples, way: &'static str, best: f64) -> Result<f64> {
+    let first = samples.run(device, way, 1)?.1;
+    Ok(if first > NEAR * best { first } else { first.min(samples.run(device, way, RUNS)?.1) })
 }
 
-/// Whether a way gives what the CPU gives, on a call of the class that is no larger than it takes to fill some tiles.
-fn right(device: &Device, class: Class, way: &'static str) -> std::result::Result<(), String> {
-    let small = match class {
+/// A call of the class that is no larger than it takes to fill some tiles.
+fn small(class: Class) -> Class {
+    match class {
         Class::Product { m, n, k, precision } => Class::Product { m: m.min(128), n: n.min(192), k, precision },
         Class::Attention { heads, tokens, queries, head, precision } => {
             Class::Attention { heads: heads.min(2), tokens: tokens.min(256), queries: queries.min(256), head, precision }
         }
-    };
-    let run = |device: &Device, precision| -> Result<Vec<f32>> {
-        let recording = recording(small, way, device.capabilities(), precision)?;
-        let inputs = inputs(&recording, small);
-        Ok(device.time_blocking(recording, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>(), 0)?.0)
-    };
-    // The samples' values are the same in f16.
-    let expected = run(&Device::Cpu, Precision::F32).map_err(|error| error.to_string())?;
-    let got = run(device, precision(class)).map_err(|error| error.to_string())?;
-    judge(&got, &expected, bound(class, &expected))
+    }
+}
+
+/// A call with what it reads, made once for all candidates.
+struct Samples {
+    class: Class,
+    capabilities: Capabilities,
+    inputs: Vec<Vec<f32>>,
+}
+
+impl Samples {
+    fn new(device: &Device, class: Class) -> Result<Samples> {
+        let capabilities = device.capabilities();
+        let inputs = inputs(&recording(class, None, capabilities, precision(class))?, class);
+        Ok(Samples { class, capabilities, inputs })
+    }
+
+    /// What a way gives, and the seconds of the fastest of some runs behind that.
+    fn run(&self, device: &Device, way: &'static str, runs: usize) -> Result<(Vec<f32>, f64)> {
+        let recording = recording(self.class, Some(way), self.capabilities, precision(self.class))?;
+        let inputs: Vec<&[f32]> = self.inputs.iter().map(Vec::as_slice).collect();
+        let (output, timings) = device.time_blocking(recording, &inputs, runs)?;
+        let totals = timings.iter().map(|timings| timings.iter().map(|timing| timing.seconds).sum::<f64>());
+        Ok((output, totals.fold(f64::INFINITY, f64::min)))
+    }
+
+    /// What the twins give in f32; the samples' values are the same in f16.
+    fn on_the_cpu(&self) -> Vec<f32> {
+        let run = || -> Result<Vec<f32>> {
+            let recording = recording(self.class, None, Capabilities::CPU, Precision::F32)?;
+            let inputs = inputs(&recording, self.class);
+            Ok(Device::Cpu.time_blocking(recording, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>(), 0)?.0)
+        };
+        run().expect("a small call fits the CPU, which does not fail")
+    }
 }
 
 fn judge(got: &[f32], expected: &[f32], bound: f32) -> std::result::Result<(), String> {
@@ -101,8 +126,8 @@ fn precision(class: Class) -> Precision {
     }
 }
 
-fn recording(class: Class, way: &'static str, capabilities: Capabilities, precision: Precision) -> Result<Recording> {
-    let mut recording = Recording::new(capabilities).with_precision(precision).preferring(Some(way));
+fn recording(class: Class, way: Option<&'static str>, capabilities: Capabilities, precision: Precision) -> Result<Recording> {
+    let mut recording = Recording::new(capabilities).with_precision(precision).preferring(way);
     sample(&mut recording, class)?;
     Ok(recording)
 }

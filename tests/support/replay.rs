@@ -41,28 +41,34 @@ pub fn poison(recording: &mut Recording, buf: Buf) {
     recording.dispatch(dispatch).expect("a buffer that fits can be poisoned");
 }
 
-/// The same recording with each dispatch's kernel exchanged by `exchange`.
-pub fn exchanged(recording: &Recording, exchange: impl Fn(&'static Kernel) -> &'static Kernel) -> Recording {
+/// The same recording with each buffer and each dispatch as it is made of the old one; views must name the old one's buffers.
+fn copied(recording: &Recording, buffer: impl Fn(&BufferInfo) -> BufferInfo, dispatch: impl Fn(&Dispatch) -> Dispatch) -> Recording {
     let mut copy = Recording::new(*recording.capabilities());
     let mut handles = Vec::new();
-    for buffer in recording.buffers() {
-        let made = match buffer.role {
-            Role::Input(_) => copy.input_like(buffer),
-            Role::Weight(_) => copy.weight(&buffer.label, &buffer.shape),
-            Role::Scratch => copy.scratch(&buffer.label, &buffer.shape),
+    for info in recording.buffers().iter().map(buffer) {
+        let made = match info.role {
+            Role::Input(_) => copy.input_like(&info),
+            Role::Weight(_) => copy.weight(&info.label, &info.shape),
+            Role::Scratch => copy.scratch(&info.label, &info.shape),
         };
-        handles.push(made.expect("it fitted before"));
+        handles.push(made.expect("it fits"));
     }
     for command in recording.commands() {
         match command {
             Command::Save { from, output } => copy.save(&recording.outputs()[*output].name, handles[from.index()]),
-            Command::Dispatch(dispatch) => {
-                let dispatch = Dispatch { kernel: exchange(dispatch.kernel), ..dispatch.clone() };
-                copy.dispatch(dispatch).expect("it fitted before");
+            Command::Dispatch(old) => {
+                let mut new = dispatch(old);
+                new.views.iter_mut().for_each(|view| view.buf = handles[view.buf.index()]);
+                copy.dispatch(new).expect("it fits");
             }
         }
     }
     copy
+}
+
+/// The same recording with each dispatch's kernel exchanged by `exchange`.
+pub fn exchanged(recording: &Recording, exchange: impl Fn(&'static Kernel) -> &'static Kernel) -> Recording {
+    copied(recording, BufferInfo::clone, |dispatch| Dispatch { kernel: exchange(dispatch.kernel), ..dispatch.clone() })
 }
 
 /// Runs a recording without weights on the GPU.
@@ -84,30 +90,14 @@ pub const PADDING: usize = 64;
 /// The same recording with all buffers longer than the kernels know: what they find behind the end of an input is up to the caller,
 /// and they must leave what is behind the end of the others as it is.
 pub fn padded(recording: &Recording) -> Recording {
-    let mut copy = Recording::new(*recording.capabilities());
-    let mut handles = Vec::new();
-    for buffer in recording.buffers() {
-        let longer = BufferInfo { shape: vec![buffer.len() + PADDING], ..buffer.clone() };
-        let made = match buffer.role {
-            Role::Input(_) => copy.input_like(&longer),
-            Role::Weight(_) => panic!("cases have no weights"),
-            Role::Scratch => copy.scratch(&longer.label, &longer.shape),
-        };
-        handles.push(made.expect("it fits"));
-    }
-    for command in recording.commands() {
-        match command {
-            Command::Save { from, output } => copy.save(&recording.outputs()[*output].name, handles[from.index()]),
-            Command::Dispatch(dispatch) => {
-                let mut dispatch = dispatch.clone();
-                for view in &mut dispatch.views {
-                    let is_to_the_end = view.offset + view.len == recording.buffers()[view.buf.index()].len();
-                    view.len += if is_to_the_end { PADDING } else { 0 };
-                    view.buf = handles[view.buf.index()];
-                }
-                copy.dispatch(dispatch).expect("it fits");
-            }
+    let longer = |info: &BufferInfo| BufferInfo { shape: vec![info.len() + PADDING], ..info.clone() };
+    let lengthened = |dispatch: &Dispatch| {
+        let mut dispatch = dispatch.clone();
+        for view in &mut dispatch.views {
+            let is_to_the_end = view.offset + view.len == recording.buffers()[view.buf.index()].len();
+            view.len += if is_to_the_end { PADDING } else { 0 };
         }
-    }
-    copy
+        dispatch
+    };
+    copied(recording, longer, lengthened)
 }
