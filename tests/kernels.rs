@@ -29,8 +29,7 @@ fn result(
 
 /// The CPU's result, whatever the kernel needs: all rungs have the same twin.
 fn on_cpu(case: &Case) -> (Vec<Vec<f32>>, Vec<f32>) {
-    let anything = Capabilities { subgroup: 8, cooperative: case.needs().cooperative, software: true, ..Capabilities::CPU };
-    result(case, &anything, false, |recording, inputs| replay::on_cpu(recording, inputs).remove(0)).expect("the CPU runs everything")
+    result(case, &case.able(), false, |recording, inputs| replay::on_cpu(recording, inputs).remove(0)).expect("the CPU runs everything")
 }
 
 fn on_gpu(case: &Case, gpu: &Arc<Gpu>) -> Option<(Vec<Vec<f32>>, Vec<f32>)> {

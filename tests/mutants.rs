@@ -2,7 +2,6 @@
 
 use crate::support::cases::{self, Case};
 use crate::support::{compare::mismatch, gpu, replay};
-use vitraux::capabilities::Capabilities;
 use vitraux::gpu::specialise;
 use vitraux::kernels::ALL;
 use vitraux::record::{Command, Kernel, Spec};
@@ -441,14 +440,9 @@ fn is_caught(gpu: &std::sync::Arc<vitraux::gpu::Gpu>, cases: &[&Case], original:
     })
 }
 
-/// What a case's kernel runs on.
-fn able(case: &Case) -> Capabilities {
-    Capabilities { subgroup: 8, cooperative: case.needs().cooperative, software: true, ..Capabilities::CPU }
-}
-
 /// The constants that a case's kernel runs under.
 fn spec(case: &Case) -> Vec<(&'static str, u32)> {
-    let recording = case.recording(able(case)).expect("it fits");
+    let recording = case.recording(case.able()).expect("it fits");
     let of_kernel = |command: &Command| match command {
         Command::Dispatch(dispatch) if dispatch.kernel.name == case.kernel => Some(dispatch.spec.0.clone()),
         _ => None,

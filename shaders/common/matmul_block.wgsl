@@ -9,7 +9,7 @@ fn load_x(m: u32, k: u32) -> f32 {
 }
 
 fn load_w4(n: u32, k: u32) -> vec4<f32> {
-    if k < params.k {
+    if n < params.n && k < params.k {
         return panel(n, k, params.k);
     }
     return vec4<f32>();

@@ -32,11 +32,12 @@ impl Tune {
             return Err(format!("{device}: expected a GPU that tells how long its kernels take; name one with --device").into());
         }
         let mut tuning = Tuning::of_user(&device);
+        let mut failed = Vec::new();
         if !self.show {
             let model = self.model.plan()?;
             for &batch in &self.batch {
                 let recording = model.record(batch, Recording::new(device.capabilities()).with_precision(precision))?;
-                tuning.measure(&device, recording.asked());
+                failed.extend(tuning.measure(&device, recording.asked()));
             }
             tuning.save()?;
         }
@@ -47,6 +48,9 @@ impl Tune {
             report(&format!("table: {}", file.display()));
         }
         write!(std::io::stdout().lock(), "{tuning}")?;
-        Ok(())
+        match failed.first() {
+            None => Ok(()),
+            Some(class) => Err(format!("{class}: no kernel could be measured, or none was right; the rule counts there").into()),
+        }
     }
 }

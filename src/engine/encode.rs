@@ -30,7 +30,8 @@ pub type GpuOutputs = BTreeMap<String, GpuOutput>;
 
 impl Engine {
     /// Records [`Engine::forward`] into a host's encoder: nothing is submitted, polled or waited for, and the outputs stay on the device.
-    /// The first call for a shape compiles, and makes buffers; later ones make none but for a tensor's upload. The outputs hold
+    /// The first call for a shape compiles, and makes buffers; later ones make none but for a tensor's upload and some words for each picture.
+    /// The outputs hold
     /// the results until the commands of the next call for the same shape and outputs run.
     ///
     /// # Errors
@@ -54,7 +55,7 @@ impl Engine {
                 self.start_from(Source::Values(&values), tensor.shape(), wanted)
             }
             GpuInput::Buffer(buffer, shape) => {
-                let bytes = shape.iter().product::<usize>() as u64 * 4;
+                let bytes = shape.iter().try_fold(4, |bytes: u64, &size| bytes.checked_mul(size as u64)).unwrap_or(u64::MAX);
                 if buffer.size() < bytes || !buffer.usage().contains(wgpu::BufferUsages::COPY_SRC) {
                     return Err(Error::Argument(format!(
                         "input: expected a buffer of {bytes} bytes for {shape:?} with usage COPY_SRC, found {} bytes and {:?}",
@@ -146,7 +147,7 @@ pub struct GpuJob {
 
 impl GpuJob {
     /// Records what fits in the budget, by the times of [`Engine::profile_blocking`] or else by a careful estimate, and at least one kernel
-    /// call; says whether that was all. The first slice reads the inputs.
+    /// call; says whether that was all. The first slices read the inputs.
     pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Budget) -> bool {
         self.job.encode_slice(encoder, budget)
     }

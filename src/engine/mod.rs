@@ -324,13 +324,17 @@ impl Engine {
         }
     }
 
-    /// Compiles what a forward pass over inputs of a shape needs, on all cores, so that the first one is as fast as the others; `progress` is
-    /// told how many pipelines are done, and of how many.
+    /// Compiles what a forward pass over inputs of a shape needs, on all cores, and makes its buffers; `progress` is told how many pipelines
+    /// are done, and of how many. Of a batch of several passes the first one is made ready; of pictures in textures what every size needs.
     ///
     /// # Errors
     /// As [`Engine::forward`].
     pub async fn warm_up(&mut self, shape: &[usize], wanted: &[&str], progress: Progress<'_>) -> Result<()> {
         let size = self.size(shape)?;
+        #[cfg(not(target_arch = "wasm32"))]
+        if let (Some(_), Device::Gpu(gpu)) = (&self.preprocess, &self.device) {
+            gpu.warm_up_textures().await?;
+        }
         self.plan_telling(shape[0], size, false, wanted, progress).await.map(drop)
     }
 
@@ -344,7 +348,7 @@ impl Engine {
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
         let mut request = Request { batch: images.min(LARGEST_PASS), size, masked, wanted };
         let plan = loop {
-            if let Some(place) = self.plans.iter().position(|plan| plan.request == request && plan.executor.is_free()) {
+            if let Some(place) = self.plans.iter().rposition(|plan| plan.request == request && plan.executor.is_free()) {
                 break self.plans.remove(place);
             }
             let place = self.tables_for(size).await?;

@@ -286,6 +286,15 @@ impl Gpu {
         }
     }
 
+    /// Compiles the passes over pictures in textures.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device rejects them.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) async fn warm_up_textures(&self) -> Result<()> {
+        self.checked("compiling", || self.texture_passes()).await.map(drop)
+    }
+
     /// The passes over pictures in textures, compiled at their first use.
     pub(super) fn texture_passes(&self) -> &Passes {
         self.texture_passes.get_or_init(|| Passes::new(self))

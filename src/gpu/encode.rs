@@ -6,6 +6,7 @@ use super::texture::{PreparedPicture, Sampler, TexturePicture};
 use crate::config::Preprocess;
 use crate::error::Result;
 use crate::tensor::Tensor;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Where an input comes from.
@@ -39,7 +40,7 @@ impl GpuOutput {
         &self.shape
     }
 
-    /// Records a copy to where the host can read it.
+    /// Records a copy to where the host can read it. If memory for it runs out, the host's handler hears of it.
     pub fn encode_read(&self, encoder: &mut wgpu::CommandEncoder) -> Readback {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let copy = create(&self.gpu, "readback", self.buffer.size(), usage, false);
@@ -92,7 +93,7 @@ impl Budget {
 pub struct Job {
     plan: Arc<Plan>,
     /// Where the inputs come from, until the first slice has brought them.
-    feeds: Vec<Feed>,
+    feeds: VecDeque<Feed>,
     /// The first step that is not recorded.
     next: usize,
 }
@@ -101,28 +102,33 @@ pub struct Job {
 #[derive(Debug)]
 enum Feed {
     Copy { from: wgpu::Buffer, to: wgpu::Buffer },
-    Pictures(Vec<PreparedPicture>),
+    Picture(PreparedPicture),
 }
 
 impl Job {
-    /// Records what fits in the budget, by the times that were measured last or else by an estimate, and at least one dispatch; says whether that
-    /// was all. The first slice reads the inputs.
+    /// Records what fits in the budget, by the times that were measured last or else by an estimate, and at least one picture or dispatch; says
+    /// whether that was all. The first slices read the inputs.
     pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Budget) -> bool {
-        for feed in self.feeds.drain(..) {
+        let mut used = 0.0;
+        let mut fits = |seconds: f64| {
+            let fits = used == 0.0 || used + seconds <= budget.seconds;
+            used += if fits { seconds } else { 0.0 };
+            fits
+        };
+        while let Some(feed) = self.feeds.pop_front() {
             match feed {
                 Feed::Copy { from, to } => encoder.copy_buffer_to_buffer(&from, 0, &to, 0, to.size()),
-                Feed::Pictures(pictures) => pictures.iter().for_each(|picture| picture.encode(encoder)),
+                Feed::Picture(picture) if fits(self.plan.estimate(picture.operations, 0)) => picture.encode(encoder),
+                later => {
+                    self.feeds.push_front(later);
+                    return false;
+                }
             }
         }
         let (steps, first) = (self.plan.steps(), self.next);
-        let mut used = 0.0;
         while let Some(step) = steps.get(self.next) {
-            if step.dispatch().is_some() {
-                let seconds = self.plan.seconds(self.next);
-                if used > 0.0 && used + seconds > budget.seconds {
-                    break;
-                }
-                used += seconds;
+            if step.dispatch().is_some() && !fits(self.plan.seconds(self.next)) {
+                break;
             }
             self.next += 1;
         }
@@ -151,28 +157,28 @@ impl Plan {
     /// # Panics
     /// If an input has another size than the recording says.
     pub async fn start(self: &Arc<Plan>, inputs: &[Source<'_>]) -> Result<Job> {
-        let mut feeds = Vec::new();
+        self.keep_outputs().await?;
+        let mut feeds = VecDeque::new();
         for (input, source) in self.inputs().iter().zip(inputs) {
-            feeds.push(match source {
+            match source {
                 Source::Pictures(preprocess, pictures) => {
-                    let mut prepared = Vec::new();
                     for (image, (picture, sampler)) in pictures.iter().enumerate() {
-                        prepared.push(sampler.prepare(self.gpu(), preprocess, picture, image, input).await?);
+                        feeds.push_back(Feed::Picture(sampler.prepare(self.gpu(), preprocess, picture, image, input).await?));
                     }
-                    Feed::Pictures(prepared)
                 }
                 Source::Buffer(buffer) => {
                     assert!(buffer.size() >= input.size(), "an input of {} bytes, a buffer of {}", input.size(), buffer.size());
-                    Feed::Copy { from: (*buffer).clone(), to: input.clone() }
+                    feeds.push_back(Feed::Copy { from: (*buffer).clone(), to: input.clone() });
                 }
                 Source::Values(values) => {
                     // Of its own, because commands that were recorded before may not have run yet.
-                    let upload = create(self.gpu(), "upload", input.size(), wgpu::BufferUsages::COPY_SRC, true);
+                    let make = || create(self.gpu(), "upload", input.size(), wgpu::BufferUsages::COPY_SRC, true);
+                    let upload = self.gpu().checked("an input", make).await?;
                     upload.slice(..).get_mapped_range_mut().map_err(|error| failed(self.gpu(), error))?.copy_from_slice(bytemuck::cast_slice(values));
                     upload.unmap();
-                    Feed::Copy { from: upload, to: input.clone() }
+                    feeds.push_back(Feed::Copy { from: upload, to: input.clone() });
                 }
-            });
+            }
         }
         Ok(Job { plan: self.clone(), feeds, next: 0 })
     }

@@ -175,10 +175,21 @@ impl Plan {
         &self.inputs
     }
 
-    /// A buffer for each output.
+    /// A buffer for each output, once they are made.
     pub(super) fn kept(&self) -> &[wgpu::Buffer] {
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-        self.kept.get_or_init(|| self.outputs.iter().map(|output| create(&self.gpu, &output.name, bytes(output), usage, false)).collect())
+        self.kept.get().expect("a job makes them when it starts")
+    }
+
+    /// Makes the buffers that outputs stay in, if they are not made.
+    pub(super) async fn keep_outputs(&self) -> Result<()> {
+        if self.kept.get().is_none() {
+            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+            let make = || self.outputs.iter().map(|output| create(&self.gpu, &output.name, bytes(output), usage, false)).collect();
+            let made = self.gpu.checked("outputs", make).await?;
+            // Whoever was faster has made the same.
+            let _ = self.kept.set(made);
+        }
+        Ok(())
     }
 
     pub(super) fn output_shapes(&self) -> impl Iterator<Item = &Vec<usize>> {
@@ -190,8 +201,13 @@ impl Plan {
         let dispatch = &self.steps[step].dispatch().expect("it is a dispatch").dispatch;
         let number = self.steps[..step].iter().filter(|step| step.dispatch().is_some()).count();
         let measured = self.seconds.lock().expect("no panic while it is held").as_ref().map(|seconds| seconds[number]);
-        let [flops, bytes] = if self.gpu.summary().capabilities.software { SLOW_SOFTWARE } else { SLOW_HARDWARE };
-        measured.unwrap_or_else(|| OVERHEAD + (dispatch.flops as f64 / flops).max(dispatch.bytes() as f64 / bytes))
+        measured.unwrap_or_else(|| self.estimate(dispatch.flops, dispatch.bytes()))
+    }
+
+    /// How long so many operations and bytes take on a slow device of its kind.
+    pub(super) fn estimate(&self, operations: u64, bytes: u64) -> f64 {
+        let [flops, bandwidth] = if self.gpu.summary().capabilities.software { SLOW_SOFTWARE } else { SLOW_HARDWARE };
+        OVERHEAD + (operations as f64 / flops).max(bytes as f64 / bandwidth)
     }
 
     /// Keeps what was measured.

@@ -2,7 +2,7 @@
 
 use super::context::Gpu;
 use super::plan::create;
-use crate::config::{Alpha, Levels, Preprocess, Sampling};
+use crate::config::{Alpha, Levels, Preprocess, Sampling, Taps};
 use crate::error::{Error, Result};
 
 /// A picture in a texture of the engine's device.
@@ -234,7 +234,11 @@ impl Sampler {
         };
         let [across, down] = gpu.checked("a picture", bind).await?;
         let grid = |[width, height]: [u32; 2]| [width.div_ceil(8), height.div_ceil(8)];
+        // Some twenty for each neighbour: a texel is clamped, encoded and rounded.
+        let neighbours = |taps: &Taps| taps.pixels.iter().map(|(_, weights)| weights.len() as u64).sum::<u64>();
+        let [rows_read, columns_made] = [params.rows, params.window[0]].map(u64::from);
         Ok(PreparedPicture {
+            operations: 20 * (rows_read * neighbours(columns) + columns_made * neighbours(rows)),
             passes: [
                 (passes.across.clone(), across, grid([params.window[0], params.rows])),
                 (passes.down.clone(), down, grid([params.size[1], params.size[0]])),
@@ -246,6 +250,8 @@ impl Sampler {
 /// Both passes over a picture: pipelines, bindings and grids.
 #[derive(Debug)]
 pub(super) struct PreparedPicture {
+    /// About how much arithmetic it is.
+    pub operations: u64,
     passes: [(wgpu::ComputePipeline, wgpu::BindGroup, [u32; 2]); 2],
 }
 

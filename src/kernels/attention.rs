@@ -122,7 +122,7 @@ fn tile_keys(head: usize, workgroup_bytes: u32) -> Option<u32> {
 /// Subgroups of a workgroup and keys in a tile for cooperative matrices: as many as fit the workgroup's memory.
 fn cooperative_tile(head: usize, capabilities: &Capabilities) -> Option<[usize; 2]> {
     let side = capabilities.cooperative as usize;
-    if side == 0 || !head.is_multiple_of(side) {
+    if side == 0 || !head.is_multiple_of(side) || (capabilities.subgroup as usize) < side {
         return None;
     }
     let bytes = |[subgroups, keys]: [usize; 2]| {
@@ -149,7 +149,9 @@ mod tests {
 
     #[test]
     fn tiles_of_matrices_fit_in_workgroup_memory() {
-        let tile = |head, cooperative, workgroup_bytes| cooperative_tile(head, &Capabilities { cooperative, workgroup_bytes, ..Capabilities::CPU });
+        let tile = |head, cooperative, workgroup_bytes| {
+            cooperative_tile(head, &Capabilities { subgroup: 32, cooperative, workgroup_bytes, ..Capabilities::CPU })
+        };
         assert_eq!(tile(64, 16, 32 * 1024), Some([2, 32]));
         assert_eq!(tile(64, 16, 48 * 1024), Some([4, 32]));
         assert_eq!(tile(128, 16, 32 * 1024), Some([1, 16]));

@@ -99,10 +99,16 @@ const FEW_ROWS: usize = 8;
 const INVOCATIONS: u32 = 256;
 
 impl Rung {
-    /// Whether a kernel for cooperative matrices can read rows of x of `k` elements, and its workgroups are small enough.
-    fn suits(&self, k: usize, subgroup: u32) -> bool {
+    /// Whether a kernel for cooperative matrices can read rows of x of `k` elements, and its workgroups fit the device; by the sizes in
+    /// `shaders/common/coop_tile.wgsl`.
+    fn suits(&self, k: usize, capabilities: &Capabilities) -> bool {
+        let (side, lanes) = (self.kernel.needs.cooperative, capabilities.subgroup);
         let down = self.constants.iter().find(|(name, _)| *name == "DOWN").map_or(1, |(_, down)| *down);
-        k.is_multiple_of(4) && 2 * down * down * subgroup <= INVOCATIONS
+        let (invocations, rows) = (2 * down * down * lanes, 4 * side * down);
+        let depth = 16 * invocations / rows;
+        let bytes = rows * (2 * depth + 16) + depth * (2 * rows + 16) + 2 * down * down * side * side * 4;
+        let is_whole = depth >= side && depth.is_multiple_of(side);
+        k.is_multiple_of(4) && is_whole && invocations <= INVOCATIONS && bytes <= capabilities.workgroup_bytes
     }
 }
 
@@ -119,7 +125,7 @@ pub fn ladder([m, k]: [usize; 2], precision: Precision, capabilities: &Capabilit
             &SKINNY
         }
         Precision::F16 => {
-            let cooperative = || COOPERATIVE.iter().filter(|rung| rung.suits(k, capabilities.subgroup));
+            let cooperative = || COOPERATIVE.iter().filter(|rung| rung.suits(k, capabilities));
             ladder.push(&SUBGROUP_F16);
             // Where a processor imitates cooperative matrices, they are slower than what they are made of.
             ladder.extend(cooperative().filter(|_| !capabilities.software));
@@ -158,6 +164,9 @@ mod tests {
         assert_eq!(chosen(hardware, Precision::F16, 197, None), "matmul_f16");
         assert_eq!(chosen(matrices, Precision::F16, 197, None), "matmul_coop16");
         assert_eq!(chosen(Capabilities { subgroup: 64, ..matrices }, Precision::F16, 197, None), "matmul_coop16_64x64");
+        // 27,136 bytes of workgroup memory are more than 16 KiB; subgroups of 8 are too few for tiles of 16.
+        assert_eq!(chosen(Capabilities { workgroup_bytes: 16 * 1024, ..matrices }, Precision::F16, 197, None), "matmul_coop16_64x64");
+        assert_eq!(chosen(Capabilities { subgroup: 8, ..matrices }, Precision::F16, 197, None), "matmul_f16");
         assert_eq!(chosen(Capabilities { cooperative: 8, ..llvmpipe }, Precision::F16, 197, None), "matmul_subgroup_f16");
         assert_eq!(chosen(matrices, Precision::F16, 1, None), "matmul_skinny_f16");
         assert_eq!(chosen(hardware, Precision::Int8, 197, None), "matmul_int8");

@@ -18,7 +18,7 @@ const NEAR: f64 = 1.5;
 /// How much faster than an earlier one a candidate must be, so that noise does not choose.
 const FASTER: f64 = 0.97;
 
-/// Runs all candidates of a class; if none is right, the one that is taken by rule stays.
+/// Runs all candidates of a class; if none is right, there are no times.
 pub(super) fn fastest(device: &Device, class: Class) -> Found {
     let candidates = candidates(class, &device.capabilities());
     let mut found = Found { way: candidates[0].to_owned(), ..Found::default() };

@@ -71,24 +71,33 @@ impl Tuning {
 
     /// Measures those of some classes that are missing, if the table grows, and keeps what was found; says whether there were any.
     pub(crate) fn grow(&mut self, device: &Device, asked: &[Class]) -> bool {
+        let is_own = matches!(device, Device::Gpu(gpu) if self.table.is_of(gpu.summary()) && !gpu.is_borrowed());
         let missing: Vec<Class> = asked.iter().filter(|class| !self.table.has(**class)).copied().collect();
-        if !self.grows || missing.is_empty() {
+        if !self.grows || !is_own || missing.is_empty() {
             return false;
         }
         self.measure(device, &missing);
         if let Err(error) = self.save() {
             log::warn!("{error}; what was measured is lost with this program");
         }
-        true
+        missing.iter().any(|class| self.table.has(*class))
     }
 
-    /// Measures classes anew.
+    /// Measures classes anew; gives those of which no kernel could be measured, or none was right: for them the rule counts.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn measure(&mut self, device: &Device, classes: &[Class]) {
+    pub fn measure(&mut self, device: &Device, classes: &[Class]) -> Vec<Class> {
+        let mut failed = Vec::new();
         for &class in classes {
             log::info!("{device}: measuring {class}");
-            self.table.insert(class, measure::fastest(device, class));
+            let found = measure::fastest(device, class);
+            if found.milliseconds.is_empty() {
+                log::warn!("{device}: {class}: no kernel could be measured: {:?}", found.rejected);
+                failed.push(class);
+            } else {
+                self.table.insert(class, found);
+            }
         }
+        failed
     }
 
     /// A browser's device cannot be waited for.

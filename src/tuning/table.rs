@@ -6,6 +6,7 @@ use crate::record::Class;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of a table that are read at the most: far more than any model makes.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
@@ -52,7 +53,9 @@ impl Table {
         text.push('\n');
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let partial = file.with_extension(format!("{}.part", std::process::id()));
+        // Of its own, for other processes and other threads.
+        static WRITTEN: AtomicUsize = AtomicUsize::new(0);
+        let partial = file.with_extension(format!("{}-{}.part", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
         let written = std::fs::write(&partial, text).and_then(|()| std::fs::rename(&partial, file));
         written.map_err(|error| {
             // It is in the way of nobody, and there is nothing to do about it.

@@ -109,6 +109,13 @@ impl Case {
         kernel.unwrap_or_else(|| panic!("{} is not in ALL", self.kernel)).needs
     }
 
+    /// What a device could be that runs it.
+    pub fn able(&self) -> Capabilities {
+        let Needs { cooperative, .. } = self.needs();
+        let subgroup = if cooperative == 16 { 32 } else { 8 };
+        Capabilities { subgroup, cooperative, software: true, ..Capabilities::CPU }
+    }
+
     /// The inputs' values as a device reads them: factors in panels, and the bits of those that are no f32 as if they were.
     pub fn laid_out(&self, mut values: Vec<Vec<f32>>, on_gpu: bool) -> Vec<Vec<f32>> {
         let bytes = |packed: &Packed| packed.bytes().chunks(4).map(|word| f32::from_le_bytes(word.try_into().expect("four"))).collect();
