@@ -50,7 +50,7 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The fastest that is sure to give the same classes: f16 on GPUs that compute in it, else f32.
+    /// The fastest whose results stay near those of f32 (logits within 2e-2 of the largest): f16 on GPUs that compute in it, else f32.
     pub fn auto(capabilities: &Capabilities) -> Precision {
         if capabilities.half && !capabilities.software { Precision::F16 } else { Precision::F32 }
     }

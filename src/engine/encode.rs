@@ -31,8 +31,7 @@ pub type GpuOutputs = BTreeMap<String, GpuOutput>;
 impl Engine {
     /// Records [`Engine::forward`] into a host's encoder: nothing is submitted, polled or waited for, and the outputs stay on the device.
     /// The first call for a shape compiles, and makes buffers; later ones make none but for a tensor's upload and some words for each picture.
-    /// The outputs hold
-    /// the results until the commands of the next call for the same shape and outputs run.
+    /// The outputs hold the results until the commands of the next call for the same shape and outputs run.
     ///
     /// # Errors
     /// As [`Engine::forward`]; [`Error::Limit`] also if the batch does not fit the device in one pass, [`Error::Argument`] if the engine runs on

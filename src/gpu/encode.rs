@@ -96,6 +96,8 @@ pub struct Job {
     feeds: VecDeque<Feed>,
     /// The first step that is not recorded.
     next: usize,
+    /// How long each step takes.
+    seconds: Vec<f64>,
 }
 
 /// What brings an input.
@@ -127,7 +129,7 @@ impl Job {
         }
         let (steps, first) = (self.plan.steps(), self.next);
         while let Some(step) = steps.get(self.next) {
-            if step.dispatch().is_some() && !fits(self.plan.seconds(self.next)) {
+            if step.dispatch().is_some() && !fits(self.seconds[self.next]) {
                 break;
             }
             self.next += 1;
@@ -180,6 +182,6 @@ impl Plan {
                 }
             }
         }
-        Ok(Job { plan: self.clone(), feeds, next: 0 })
+        Ok(Job { plan: self.clone(), feeds, next: 0, seconds: self.seconds() })
     }
 }

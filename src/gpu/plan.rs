@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::record::{Command, Dispatch, Output, Recording, Role};
 use futures_channel::oneshot;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// A recording with everything made that a run needs: pipelines, bind groups, one uniform buffer, scratch, and the mapped buffers
 /// through which inputs and outputs pass. A run allocates nothing on the device, unless it begins while another one is under way.
@@ -23,15 +23,6 @@ pub struct Plan {
     /// Seconds of each dispatch, as measured last.
     seconds: Mutex<Option<Vec<f64>>>,
 }
-
-/// Floating-point operations and bytes a second of a GPU that a processor imitates, when it is slow.
-const SLOW_SOFTWARE: [f64; 2] = [5e9, 1e9];
-
-/// The same of a small hardware GPU.
-const SLOW_HARDWARE: [f64; 2] = [200e9, 20e9];
-
-/// Seconds that the shortest dispatch takes.
-const OVERHEAD: f64 = 10e-6;
 
 type Pool = Arc<Mutex<Vec<Transfer>>>;
 
@@ -196,23 +187,9 @@ impl Plan {
         self.outputs.iter().map(|output| &output.shape)
     }
 
-    /// How long the dispatch that is step `step` takes: as measured, or what its arithmetic and its memory take on a slow device of its kind.
-    pub(super) fn seconds(&self, step: usize) -> f64 {
-        let dispatch = &self.steps[step].dispatch().expect("it is a dispatch").dispatch;
-        let number = self.steps[..step].iter().filter(|step| step.dispatch().is_some()).count();
-        let measured = self.seconds.lock().expect("no panic while it is held").as_ref().map(|seconds| seconds[number]);
-        measured.unwrap_or_else(|| self.estimate(dispatch.flops, dispatch.bytes()))
-    }
-
-    /// How long so many operations and bytes take on a slow device of its kind.
-    pub(super) fn estimate(&self, operations: u64, bytes: u64) -> f64 {
-        let [flops, bandwidth] = if self.gpu.summary().capabilities.software { SLOW_SOFTWARE } else { SLOW_HARDWARE };
-        OVERHEAD + (operations as f64 / flops).max(bytes as f64 / bandwidth)
-    }
-
-    /// Keeps what was measured.
-    pub(super) fn measured(&self, seconds: Vec<f64>) {
-        *self.seconds.lock().expect("no panic while it is held") = Some(seconds);
+    /// Seconds of each dispatch, if they were measured.
+    pub(super) fn measured(&self) -> MutexGuard<'_, Option<Vec<f64>>> {
+        self.seconds.lock().expect("no panic while it is held")
     }
 
     pub(super) fn steps(&self) -> &[Step] {

@@ -1,10 +1,36 @@
 //! How long each dispatch of a plan takes on the device.
 
-use super::plan::{Plan, Step, failed};
+use super::plan::{CompiledDispatch, Plan, Step, failed};
 use crate::error::{Error, Result};
 use crate::record::Timing;
 
+/// Floating-point operations and bytes a second of a GPU that a processor imitates, when it is slow.
+const SLOW_SOFTWARE: [f64; 2] = [5e9, 1e9];
+
+/// The same of a small hardware GPU.
+const SLOW_HARDWARE: [f64; 2] = [200e9, 20e9];
+
+/// Seconds that the shortest dispatch takes.
+const OVERHEAD: f64 = 10e-6;
+
 impl Plan {
+    /// How long each step takes: a dispatch as measured, or what its arithmetic and its memory take on a slow device of its kind; copies nothing.
+    pub(super) fn seconds(&self) -> Vec<f64> {
+        let mut measured = self.measured().clone().map(Vec::into_iter);
+        let seconds = |step: &Step| {
+            let Some(CompiledDispatch { dispatch, .. }) = step.dispatch() else { return 0.0 };
+            let own = measured.as_mut().and_then(Iterator::next);
+            own.unwrap_or_else(|| self.estimate(dispatch.flops, dispatch.bytes()))
+        };
+        self.steps().iter().map(seconds).collect()
+    }
+
+    /// How long so many operations and bytes take on a slow device of its kind.
+    pub(super) fn estimate(&self, operations: u64, bytes: u64) -> f64 {
+        let [flops, bandwidth] = if self.gpu().summary().capabilities.software { SLOW_SOFTWARE } else { SLOW_HARDWARE };
+        OVERHEAD + (operations as f64 / flops).max(bytes as f64 / bandwidth)
+    }
+
     /// Runs the plan on what its inputs hold from the last run, each dispatch in a pass of its own between two timestamps of the
     /// device, and gives their times in order.
     ///
@@ -50,7 +76,7 @@ impl Plan {
             let seconds = ticks.chunks(2).map(|ticks| ticks[1].saturating_sub(ticks[0]) as f64 * second);
             timings.extend(group.iter().zip(seconds).map(|(compiled, seconds)| Timing::new(&compiled.dispatch, seconds)));
         }
-        self.measured(timings.iter().map(|timing| timing.seconds).collect());
+        *self.measured() = Some(timings.iter().map(|timing| timing.seconds).collect());
         Ok(timings)
     }
 }
