@@ -72,7 +72,9 @@ fn what_is_no_table_of_this_device_is_ignored_and_written_over() {
     let device = Device::Gpu(gpu);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("table.json");
-    let other = r#"{"vitraux": "0.0.1", "adapter": "another", "classes": {}}"#;
+    // One that would choose otherwise.
+    let found = serde_json::json!({ "way": "matmul_32x32", "milliseconds": { "matmul_32x32": 1.0 } });
+    let other = serde_json::json!({ "vitraux": "0.0.1", "adapter": "another", "classes": { class(&capabilities).to_string(): found } }).to_string();
     for contents in [&b""[..], b"{", b"[1, 2]", b"\xff\xfe", other.as_bytes()] {
         std::fs::write(&file, contents).expect("written");
         let mut tuning = Tuning::kept_at(&file, &device);
