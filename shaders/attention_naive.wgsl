@@ -1,6 +1,6 @@
-// p[b, h, i, j] = softmax_j(q[b, i, h] . k[b, j, h] / sqrt(D)), then y[b, i, h, :] = sum_j p[b, h, i, j] v[b, j, h]
+// p[b, h, i, j] = softmax_j(q[b, first + i, h] . k[b, j, h] / sqrt(D)), then y[b, i, h, :] = sum_j p[b, h, i, j] v[b, j, h]
 // Two entry points as one reads the formula; p is stored, for those who want to look at it. f32.
-// Grid: B H N rows, folded; for the values ceil(B N H D / 64), folded. Needs nothing. Twin: cpu/attention_naive.rs
+// Grid: B H Q rows, folded; for the values ceil(B N H D / 64), folded. Needs nothing. Twin: cpu/attention_naive.rs
 #import grid
 #import reduce
 
@@ -9,12 +9,14 @@ struct Params {
     tokens: u32, // N
     heads: u32, // H
     head: u32, // D
+    first: u32, // query that row 0 of p is for
+    queries: u32, // Q
     scale: f32, // 1 / sqrt(D)
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<f32>; // [B, N, 3, H, D]
-@group(0) @binding(2) var<storage, read_write> p: array<f32>; // [B, H, N, N]
+@group(0) @binding(2) var<storage, read_write> p: array<f32>; // [B, H, Q, N]
 @group(0) @binding(3) var<storage, read> weights: array<f32>; // [B, H, N, N], p as the second step reads it
 @group(0) @binding(4) var<storage, read_write> y: array<f32>; // [B, N, H, D]
 
@@ -26,13 +28,13 @@ fn start(b: u32, n: u32, part: u32, h: u32) -> u32 {
 @compute @workgroup_size(WORKGROUP)
 fn attention_naive_probabilities(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = fold(wid, count);
-    let i = row % params.tokens;
-    let h = row / params.tokens % params.heads;
-    let b = row / (params.tokens * params.heads);
+    let i = row % params.queries;
+    let h = row / params.queries % params.heads;
+    let b = row / (params.queries * params.heads);
     if b >= params.batch {
         return;
     }
-    let query = start(b, i, 0u, h);
+    let query = start(b, params.first + i, 0u, h);
     var largest = -3.4028234e38;
     for (var j = lane; j < params.tokens; j += WORKGROUP) {
         let key = start(b, j, 1u, h);

@@ -11,6 +11,7 @@ mod families;
 mod golden;
 mod kernels;
 mod limits;
+mod maps;
 mod mutants;
 mod npz;
 mod preprocessing;

@@ -394,6 +394,57 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "rollout_mix",
+        &[
+            ("0.5 *", "1.0 *"),
+            ("select(0.0, 1.0,", "select(0.0, 0.0,"),
+            ("(b * params.heads + h) * square", "h * square"),
+            ("h < params.heads", "h + 1u < params.heads"),
+        ],
+    ),
+    (
+        "rollout_product",
+        &[
+            ("(b * params.tokens + k)", "k"),
+            ("k < params.tokens", "k + 1u < params.tokens"),
+            ("mixed[row * params.tokens + k]", "mixed[k * params.tokens + j]"),
+        ],
+    ),
+    ("pca_start", &[("- mean[b * params.width + c]", ""), ("params.first + p", "p"), ("k * params.patches / BLOCK", "k")]),
+    (
+        "pca_project",
+        &[
+            ("share < WORKGROUP", "share + BLOCK < WORKGROUP"),
+            ("(wid.y * params.width + c) * BLOCK", "c * BLOCK"),
+            ("- mean[b * params.width + c]", ""),
+        ],
+    ),
+    (
+        "pca_gather",
+        &[("p < params.patches", "p + 1u < params.patches"), ("(gid.y * params.patches + p) * BLOCK", "p * BLOCK"), ("params.first + p", "p")],
+    ),
+    (
+        "pca_orthonormalise",
+        &[
+            ("v[row + k] -= share * v[row + j]", "v[row + k] -= v[row + j]"),
+            ("inverseSqrt(left)", "1.0"),
+            ("j < k", "j + 1u < k"),
+            ("wid.x, j, k", "0u, j, k"),
+        ],
+    ),
+    (
+        "pca_colours",
+        &[
+            ("select(-1.0, 1.0, highest >= lowest)", "1.0"),
+            ("SWEEPS: u32 = 8u", "SWEEPS: u32 = 0u"),
+            ("- bottom;", ";"),
+            ("taken |= 1u << best", "taken |= 0u"),
+            ("/ (top - bottom)", ""),
+            ("let first = wid.x * params.patches", "let first = 0u"),
+            ("sine * t.x + cosine * t.y", "sine * t.x - cosine * t.y"),
+        ],
+    ),
+    (
         "attention_naive_values",
         &[
             ("start(b, j, 2u, h)", "start(b, j, 1u, h)"),

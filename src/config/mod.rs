@@ -3,10 +3,12 @@
 //! The legend of every shape in this crate: B batch, N tokens, P patches, C width, H heads,
 //! D head width (C = H·D), F MLP width.
 
+mod map;
 mod patches;
 mod preprocess;
 mod sampling;
 
+pub use map::{Attention, Map, MapKind};
 pub use patches::{BACKBONE_GROUPS, Backbone, Edge, Patches, Stage};
 pub use preprocess::{Alpha, Crop, CropRounding, Filter, Levels, Preprocess, Resize};
 pub use sampling::{Sampling, Taps};

@@ -15,6 +15,10 @@ params! {
         heads: u32,
         /// D, width of a head.
         head: u32,
+        /// The query that row 0 of the probabilities is for.
+        first: u32,
+        /// Queries that have a row there.
+        queries: u32,
         /// Factor on the scores, 1 / sqrt(D).
         scale: f32,
     }
@@ -37,8 +41,9 @@ pub fn attention_naive_probabilities(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [qkv] = call.reads else { panic!("qkv") };
     let [tokens, heads, _] = params.sizes();
+    let [first, queries] = [params.first, params.queries].map(|size| size as usize);
     for_each_chunk(call.write, tokens, |row, scores| {
-        let (i, h, b) = (row % tokens, row / tokens % heads, row / (tokens * heads));
+        let (i, h, b) = (first + row % queries, row / queries % heads, row / (queries * heads));
         let query = params.vector(qkv, b, i, 0, h);
         for (j, score) in scores.iter_mut().enumerate() {
             let key = params.vector(qkv, b, j, 1, h);

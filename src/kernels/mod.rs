@@ -16,9 +16,11 @@ mod matmul;
 mod matmul_rungs;
 mod max_pool;
 mod patchify;
+mod pca;
 mod pool;
 mod qk_norm;
 mod quantise;
+mod rollout;
 mod rotary;
 mod sample;
 mod softmax;
@@ -38,8 +40,10 @@ pub use layernorm::layernorm;
 pub use matmul::{Epilogue, matmul};
 pub use max_pool::max_pool;
 pub use patchify::patchify;
+pub use pca::{pca, pca_colours, pca_gather, pca_orthonormalise, pca_project, pca_start};
 pub use pool::pool;
 pub use qk_norm::qk_norm;
+pub use rollout::{rollout_mix, rollout_product};
 pub use rotary::rotary;
 pub use sample::{candidates, sample};
 pub use softmax::softmax;
@@ -84,12 +88,19 @@ pub static ALL: &[&Kernel] = &[
     &attention::ATTENTION_MASKED,
     &attention_naive::ATTENTION_NAIVE_PROBABILITIES,
     &attention_naive::ATTENTION_NAIVE_VALUES,
+    &rollout::ROLLOUT_MIX,
+    &rollout::ROLLOUT_PRODUCT,
     &gate::GATE,
     &pool::POOL,
     &attention_pool::ATTENTION_POOL,
     &unit::UNIT,
     &average::AVERAGE,
     &softmax::SOFTMAX,
+    &pca::PCA_START,
+    &pca::PCA_PROJECT,
+    &pca::PCA_GATHER,
+    &pca::PCA_ORTHONORMALISE,
+    &pca::PCA_COLOURS,
     &ceiling::CEILING_COPY,
     &ceiling::CEILING_MULTIPLY,
     &ceiling::CEILING_COOP16,

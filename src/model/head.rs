@@ -21,6 +21,7 @@ impl Forward<'_> {
         };
         self.save("tokens", tokens);
         self.save("output", tokens);
+        self.components(tokens)?;
         let Some(pooling) = config.pooling else { return Ok(()) };
         let features = self.features(pooling, weights, tokens)?;
         self.save("features", features);
@@ -133,7 +134,7 @@ impl Forward<'_> {
     }
 
     /// A buffer for a vector of each image.
-    fn vector(&mut self, label: &str, width: usize) -> Result<Buf> {
+    pub(super) fn vector(&mut self, label: &str, width: usize) -> Result<Buf> {
         self.recording.scratch(label, &[self.request.batch, width])
     }
 

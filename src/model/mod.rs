@@ -2,6 +2,7 @@
 
 mod backbone;
 mod head;
+mod maps;
 mod tables;
 
 pub use tables::Tables;
@@ -38,6 +39,12 @@ pub struct Request {
 /// - `logits`, `logits_NAME` `[B, classes]`: raw scores of each classifier; of a distilled model also their mean
 /// - `probabilities`, `probabilities_NAME` `[B, classes]`: their softmax
 ///
+/// Of images it also gives these, which are not among the names, but may be asked for ([`Config::map`]):
+///
+/// - `attn.i.q` `[B, H, 1, N]`: the row of `attn.i` for token q, without the others; token 0 is the class token where there is one
+/// - `rollout` `[B, N, N]`: how much of each token reaches each token through all blocks (Abnar and Zuidema 2020), and `rollout.q` `[B, N]`
+/// - `pca` `[B, P, 3]`: the first three principal components of each image's patches in `tokens`, as colours from 0 to 1
+///
 /// A model that takes embeddings gives `hidden.i` and `output`, both `[B, N, C]`.
 pub fn output_names(config: &Config) -> Vec<String> {
     let Input::Image(patches) = &config.input else {
@@ -66,7 +73,7 @@ pub fn output_names(config: &Config) -> Vec<String> {
 /// [`Error::Argument`] for an unknown output or an impossible size, [`Error::Limit`] if the batch does not fit the device.
 pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, request: &Request, mut recording: Recording) -> Result<Recording> {
     let known = output_names(config);
-    if let Some(unknown) = request.wanted.iter().find(|name| !known.contains(name)) {
+    if let Some(unknown) = request.wanted.iter().find(|name| !known.contains(name) && config.map(request.size, name).is_none()) {
         return Err(Error::Argument(format!("no output {unknown:?}; this model has {}", summary(config, &known))));
     }
     let tokens = config.tokens(request.size)?;
@@ -79,7 +86,8 @@ pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, r
     let scratch = Scratch::new(&mut recording, config, request.batch, tokens)?;
     let qkv = recording.scratch("qkv", &[request.batch, tokens, 3 * config.width])?;
     let rows = rows_read(config, request, tokens);
-    let mut forward = Forward { recording, config, scratch, qkv, tables, request, tokens, rows, mask: None, probabilities: None };
+    let mut forward =
+        Forward { recording, config, scratch, qkv, tables, request, tokens, rows, mask: None, probabilities: Vec::new(), rollout: None };
     forward.input(&weights)?;
     for (i, block) in weights.blocks.iter().enumerate() {
         forward.block(i, block)?;
@@ -100,7 +108,7 @@ fn rows_read(config: &Config, request: &Request, tokens: usize) -> usize {
         Reads::Token(token) => token + 1,
         Reads::Features | Reads::PreLogits => 1,
     });
-    let whole = ["tokens".to_owned(), "output".to_owned(), format!("hidden.{}", config.depth - 1)];
+    let whole = ["tokens".to_owned(), "output".to_owned(), "pca".to_owned(), format!("hidden.{}", config.depth - 1)];
     match config.norm_order {
         NormOrder::Pre if !whole.iter().any(|name| request.wanted.contains(name)) => classified.fold(pooled, usize::max).min(tokens),
         _ => tokens,
@@ -109,9 +117,11 @@ fn rows_read(config: &Config, request: &Request, tokens: usize) -> usize {
 
 /// The outputs' names, those of all blocks in one.
 fn summary(config: &Config, known: &[String]) -> String {
-    let ranges: Vec<String> =
-        ["attn.", "hidden."].iter().filter(|of| known.contains(&format!("{of}0"))).map(|of| format!("{of}0 to {of}{}", config.depth - 1)).collect();
-    known.iter().filter(|name| !name.starts_with("attn.") && !name.starts_with("hidden.")).chain(&ranges).cloned().collect::<Vec<_>>().join(", ")
+    let last = config.depth - 1;
+    let ranges = ["attn.", "hidden."].iter().filter(|of| known.contains(&format!("{of}0"))).map(|of| format!("{of}0 to {of}{last}"));
+    let maps = config.patches().map(|_| format!("of a token q attn.{last}.q and rollout.q, rollout, pca"));
+    let others = known.iter().filter(|name| !name.starts_with("attn.") && !name.starts_with("hidden.")).cloned();
+    others.chain(ranges).chain(maps).collect::<Vec<_>>().join(", ")
 }
 
 /// The buffers that the blocks take turns with. N is [`Forward::rows`] behind the attention of the last block.
@@ -156,8 +166,10 @@ struct Forward<'a> {
     rows: usize,
     /// `[B, N]`, which tokens are no keys.
     mask: Option<Buf>,
-    /// `[B, H, N, N]`, if attention is tapped: all blocks share it.
-    probabilities: Option<Buf>,
+    /// `[B, H, Q, N]` for each Q that is asked for: all blocks share them.
+    probabilities: Vec<Buf>,
+    /// If it is asked for.
+    rollout: Option<maps::Rollout>,
 }
 
 impl Forward<'_> {
@@ -247,7 +259,6 @@ impl Forward<'_> {
 
     /// Adds the attention of `from` to the stream.
     fn attention(&mut self, i: usize, weights: &Block<Buf>, from: Buf) -> Result<()> {
-        let wants_attention = self.wants(&format!("attn.{i}"));
         let label = |step: &str| format!("block{i}.{step}");
         let (config, recording) = (self.config, &mut self.recording);
         let qkv = self.qkv;
@@ -258,15 +269,7 @@ impl Forward<'_> {
         if let Some(angles) = self.tables.rotary {
             kernels::rotary(recording, label("rotary"), qkv, angles, config.heads)?;
         }
-        if wants_attention {
-            let shape = [self.request.batch, config.heads, self.tokens, self.tokens];
-            let p = match self.probabilities {
-                Some(p) => p,
-                None => *self.probabilities.insert(recording.scratch("attention probabilities", &shape)?),
-            };
-            kernels::attention_naive_probabilities(recording, label("probabilities"), qkv, p)?;
-            recording.save(format!("attn.{i}"), p);
-        }
+        self.attention_maps(i)?;
         if i + 1 == config.depth && self.rows < self.tokens {
             self.narrow()?;
         }

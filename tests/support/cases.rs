@@ -1,6 +1,8 @@
 //! The case table: for each kernel the shapes that it is tested on, with the brute-force result and the
 //! tolerance. Correctness, ragged fuzz, mutants and benches iterate over it.
 
+mod maps;
+
 use super::reference::{self, wide};
 use super::replay::poison;
 use super::rng::Rng;
@@ -40,15 +42,21 @@ enum Fill {
     Left(f32),
     /// The same in the right factor `[N, K]` of a product.
     Factor(f32),
+    /// Values from -r to r, each column of the last axis half as large as the one before.
+    Graded(f32),
     /// A mask `[B, N]`.
     Mask,
 }
-use Fill::{Factor, Left, Mask, Within};
+use Fill::{Factor, Graded, Left, Mask, Within};
 
 /// 1 for about half of the tokens, but not for all of a sequence: a token of each, every time another one, stays.
 fn mask(units: &[f32], tokens: usize) -> Vec<f32> {
     let ignored = |(i, unit): (usize, &f32)| f32::from(u8::from(*unit > 0.0 && i % tokens != i / tokens * 5 % tokens));
     units.iter().enumerate().map(ignored).collect()
+}
+
+fn graded(units: &[f32], range: f32, width: usize) -> Vec<f32> {
+    units.iter().enumerate().map(|(i, unit)| unit * range * 0.5f32.powi((i % width) as i32)).collect()
 }
 
 impl Case {
@@ -98,6 +106,7 @@ impl Case {
         let mut input = |(shape, fill): &(Vec<usize>, Fill)| match (fill, rng.units(shape.iter().product())) {
             (Mask, units) => mask(&units, shape[1]),
             (Left(range) | Factor(range), units) => self.held(units, *range, *shape.last().expect("an axis")),
+            (Graded(range), units) => graded(&units, *range, *shape.last().expect("an axis")),
             (Within(range), units) => units.iter().map(|value| value * range).collect(),
         };
         self.inputs.iter().map(&mut input).collect()
@@ -190,7 +199,7 @@ pub fn all() -> Vec<Case> {
         [[1, 2, 1, 16], [2, 65, 3, 16], [1, 64, 2, 64], [1, 33, 1, 72], [2, 26, 2, 80], [1, 130, 1, 128], [1, 17, 3, 10], [1, 1, 2, 8]]
     {
         cases.extend(attention([batch, tokens, heads, head], tokens, 1.0));
-        cases.extend([probabilities(batch, tokens, heads, head), values(batch, tokens, heads, head)]);
+        cases.push(values(batch, tokens, heads, head));
     }
     // Scores up to some hundreds: exp overflows unless the maximum is subtracted.
     cases.extend(attention([1, 40, 2, 16], 40, 12.0));
@@ -224,6 +233,7 @@ pub fn all() -> Vec<Case> {
     for tiles in [1, 7, 100] {
         cases.extend([ceiling_coop("ceiling_coop8", 8, tiles), ceiling_coop("ceiling_coop16", 16, tiles)]);
     }
+    cases.extend(maps::all());
     cases.extend([softmax(1, 1, 1.0), softmax(3, 10, 5.0), softmax(2, 1000, 200.0), softmax(70, 65, 1.0)]);
     cases
 }
@@ -244,7 +254,7 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         cases.extend(layernorm(size(1, 90), size(2, 300), 1e-6));
         let [batch, tokens, heads, head] = [size(1, 3), size(2, 150), size(1, 4), size(1, 130)];
         cases.extend(attention([batch, tokens, heads, head], size(1, tokens), 1.0));
-        cases.extend([probabilities(batch, tokens, heads, head), values(batch, tokens, heads, head)]);
+        cases.push(values(batch, tokens, heads, head));
         let (tokens, first) = (size(2, 50), size(0, 1)); // of the pool, and of what follows
         cases.push(pool(size(1, 4), tokens, size(1, 200), first..size(first + 1, tokens), size(1, 3)));
         cases.push(softmax(size(1, 90), size(1, 300), 4.0));
@@ -255,6 +265,7 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         cases.extend([qk_norm(batch, tokens, heads, size(2, 130)), gate(size(1, 90), size(1, 200), Activation::Silu)]);
         let prefix = size(0, tokens - 1);
         cases.extend([rotary(batch, tokens, prefix, heads, 4 * size(1, 20)), attention_pool(batch, tokens, prefix, heads, head, 1.0)]);
+        cases.extend(maps::of_sizes([batch, tokens, heads, head], first, size(1, tokens - first)));
         cases.extend([masked(batch, tokens, heads, head, 1.0), unit(size(1, 90), size(1, 300)), average(size(1, 5000))]);
     }
     cases
@@ -413,20 +424,6 @@ fn attention([batch, tokens, heads, head]: [usize; 4], queries: usize, range: f3
     };
     let taken = [("attention", 1, usize::MAX), ("attention_subgroup", 4, 128), ("attention_coop8", 8, 128), ("attention_coop16", 16, 128)];
     taken.into_iter().filter(|(_, unit, most)| head.is_multiple_of(*unit) && head <= *most).map(|(kernel, ..)| case(kernel)).collect()
-}
-
-fn probabilities(batch: usize, tokens: usize, heads: usize, head: usize) -> Case {
-    let sizes = [batch, tokens, heads, head];
-    Case {
-        name: format!("attention_naive_probabilities {sizes:?}"),
-        kernel: "attention_naive_probabilities",
-        inputs: vec![(vec![batch, tokens, 3 * heads * head], Within(1.5))],
-        output: vec![batch, heads, tokens, tokens],
-        record: Box::new(|recording, inputs, output| kernels::attention_naive_probabilities(recording, "probabilities".into(), inputs[0], output)),
-        reference: Box::new(move |inputs| reference::probabilities(&inputs[0], sizes, &[])),
-        terms: head + tokens,
-        flops: 2 * (batch * heads * tokens * tokens * head) as u64,
-    }
 }
 
 fn values(batch: usize, tokens: usize, heads: usize, head: usize) -> Case {

@@ -157,3 +157,59 @@ pub fn attention_pool(q: &[f64], kv: &[f64], [batch, tokens, heads, head]: [usiz
     }
     y
 }
+
+/// The columns of a matrix [rows, count], made orthonormal in order: by projecting on those before, in f64, three times over.
+pub fn orthonormalised(matrix: &[f64], count: usize) -> Vec<f64> {
+    let rows = matrix.len() / count;
+    let mut columns: Vec<Vec<f64>> = (0..count).map(|k| (0..rows).map(|row| matrix[row * count + k]).collect()).collect();
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    for k in 0..count {
+        for j in (0..3).flat_map(|_| 0..k) {
+            let share = dot(&columns[j], &columns[k]);
+            let other = columns[j].clone();
+            columns[k].iter_mut().zip(other).for_each(|(value, other)| *value -= share * other);
+        }
+        let norm = dot(&columns[k], &columns[k]).sqrt();
+        columns[k].iter_mut().for_each(|value| *value /= norm);
+    }
+    (0..rows * count).map(|i| columns[i % count][i / count]).collect()
+}
+
+/// The eigenvector of the largest eigenvalue of a symmetric matrix, by as many steps of power iteration as it takes.
+fn leading(matrix: &[Vec<f64>]) -> Vec<f64> {
+    let mut vector: Vec<f64> = (0..matrix.len()).map(|i| 1.0 + 0.1 * i as f64).collect();
+    for _ in 0..20_000 {
+        let next: Vec<f64> = matrix.iter().map(|row| row.iter().zip(&vector).map(|(a, b)| a * b).sum()).collect();
+        let norm = next.iter().map(|value| value * value).sum::<f64>().sqrt();
+        let next: Vec<f64> = next.iter().map(|value| value / norm).collect();
+        let moved = next.iter().zip(&vector).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        vector = next;
+        if moved < 1e-15 {
+            break;
+        }
+    }
+    vector
+}
+
+/// The three principal components of scores [P, count] about 0 as colours; the components' entries, of which the one of the largest
+/// magnitude is positive, are combinations of the columns of `basis` [C, count].
+pub fn colours(basis: &[f64], scores: &[f64], count: usize) -> Vec<f64> {
+    let mut matrix: Vec<Vec<f64>> = (0..count).map(|i| (0..count).map(|j| scores.chunks(count).map(|row| row[i] * row[j]).sum()).collect()).collect();
+    let mut rgb = vec![0.0; scores.len() / count * 3];
+    for channel in 0..3 {
+        let direction = leading(&matrix);
+        let times = |row: &[f64]| row.iter().zip(&direction).map(|(a, b)| a * b).sum::<f64>();
+        let value = (0..count).map(|i| direction[i] * times(&matrix[i])).sum::<f64>();
+        // Without that one the next is the largest.
+        for i in 0..count {
+            for j in 0..count {
+                matrix[i][j] -= value * direction[i] * direction[j];
+            }
+        }
+        let largest = basis.chunks(count).map(times).max_by(|a, b| a.abs().total_cmp(&b.abs())).expect("a row");
+        let turned: Vec<f64> = scores.chunks(count).map(|row| largest.signum() * times(row)).collect();
+        let (bottom, top) = turned.iter().fold((f64::MAX, f64::MIN), |(bottom, top), value| (bottom.min(*value), top.max(*value)));
+        rgb[channel..].iter_mut().step_by(3).zip(turned).for_each(|(pixel, value)| *pixel = (value - bottom) / (top - bottom));
+    }
+    rgb
+}
