@@ -36,9 +36,11 @@ pub mod hub;
 mod int8;
 pub mod kernels;
 pub mod model;
+pub mod painting;
 pub mod panels;
 pub mod preprocess;
 pub mod record;
+mod storage;
 mod tensor;
 pub mod tuning;
 

@@ -1,83 +1,10 @@
 //! vitraux on a device that a host lends: a host program, as somebody would write it.
 
-use crate::support::gpu;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::support::host::{Host, alone, is_pending, picture};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use vitraux::gpu::{Budget, Gpu, TexturePicture, adapters, required_features, required_limits};
+use vitraux::gpu::{Budget, Gpu, TexturePicture, required_features};
 use vitraux::{Checkpoint, Device, Engine, Error, GpuInput, Picture, Tensor};
-
-/// A program with a device of its own.
-struct Host {
-    device: wgpu::Device,
-    queue: wgpu::Queue,
-    /// How many errors its own handler has heard of.
-    errors: Arc<AtomicUsize>,
-    gpu: Arc<Gpu>,
-}
-
-impl Host {
-    fn new(features: impl FnOnce(&wgpu::Adapter) -> wgpu::Features) -> Option<Host> {
-        let index = gpu::device()?.summary().index;
-        let (_, adapter) = pollster::block_on(adapters()).swap_remove(index);
-        let descriptor = wgpu::DeviceDescriptor {
-            label: Some("host"),
-            required_features: features(&adapter),
-            required_limits: wgpu::Limits::default().or_better_values_from(&required_limits(&adapter)),
-            ..Default::default()
-        };
-        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("the host opens its device");
-        let errors = Arc::new(AtomicUsize::new(0));
-        let heard = errors.clone();
-        device.on_uncaptured_error(Arc::new(move |_| {
-            heard.fetch_add(1, Ordering::Relaxed);
-        }));
-        let gpu = Arc::new(Gpu::from_wgpu(adapter.get_info(), device.clone(), queue.clone()));
-        Some(Host { device, queue, errors, gpu })
-    }
-
-    fn engine(&self) -> Engine {
-        let checkpoint = Checkpoint::digits();
-        pollster::block_on(Engine::load(checkpoint, Device::Gpu(self.gpu.clone()))).expect("an engine")
-    }
-
-    fn encoder(&self) -> wgpu::CommandEncoder {
-        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
-    }
-
-    /// Submits, and gives the number of this submission.
-    fn submit(&self, encoder: Option<wgpu::CommandEncoder>) -> u64 {
-        let index = format!("{:?}", self.queue.submit(encoder.map(wgpu::CommandEncoder::finish)));
-        index.chars().filter(char::is_ascii_digit).collect::<String>().parse().expect("a submission has a number")
-    }
-
-    fn wait(&self) {
-        self.device.poll(wgpu::PollType::wait_indefinitely()).expect("the device works");
-    }
-
-    fn buffer(&self, values: &[f32], usage: wgpu::BufferUsages) -> wgpu::Buffer {
-        let usage = usage | wgpu::BufferUsages::COPY_DST;
-        let size = values.len() as u64 * 4;
-        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
-        self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(values));
-        buffer
-    }
-}
-
-fn picture(seed: usize) -> Tensor {
-    Tensor::new([1, 1, 32, 32], (0..1024).map(|i| (i as f32 * 0.01 * seed as f32).sin()).collect()).expect("a tensor")
-}
-
-/// Polls a future once.
-fn is_pending<F: Future>(future: &mut std::pin::Pin<Box<F>>) -> bool {
-    pollster::block_on(std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())))
-}
-
-/// What an engine on a device of its own gives.
-fn alone(input: &Tensor, wanted: &[&str]) -> vitraux::Outputs {
-    let own = gpu::device().expect("there is one");
-    let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), Device::Gpu(own))).expect("an engine");
-    engine.forward_blocking(input, wanted).expect("outputs")
-}
 
 const WANTED: [&str; 3] = ["logits", "tokens", "attn.3"];
 
@@ -438,5 +365,41 @@ fn warming_up_compiles_everything_and_tells_how_far_it_is() {
     pollster::block_on(engine.warm_up(&[2, 1, 32, 32], &["logits"], &progress)).expect("other sizes have the same kernels");
     assert_eq!(told.lock().expect("no panic").len(), 0);
     assert_eq!(host.submit(None), before + 1, "nothing is submitted");
+    assert_eq!(host.errors.load(Ordering::Relaxed), 0);
+}
+
+/// Compiled pipelines are kept where the host says; what is damaged there changes nothing.
+#[test]
+fn compiled_pipelines_are_kept_in_a_folder() {
+    let Some(host) = Host::new(required_features) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = || std::fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>();
+    let logits = |folder: Option<&std::path::Path>| {
+        let gpu = Gpu::from_wgpu(host.info.clone(), host.device.clone(), host.queue.clone()).keeping_pipelines_in(folder.map(Into::into));
+        let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), Device::Gpu(Arc::new(gpu)))).expect("an engine");
+        let mut encoder = host.encoder();
+        let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&picture(10)), &["logits"]).expect("it is recorded");
+        let mut values = Box::pin(outputs["logits"].encode_read(&mut encoder).values());
+        host.submit(Some(encoder));
+        assert!(is_pending(&mut values));
+        host.wait();
+        pollster::block_on(values).expect("values").values().to_vec()
+    };
+    let expected = logits(None);
+    assert!(files().is_empty());
+    assert_eq!(logits(Some(folder.path())), expected);
+    if !host.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+        assert!(files().is_empty());
+        return;
+    }
+    let file = files().pop().expect("a file");
+    let whole = std::fs::read(&file).expect("it is there");
+    let foreign = String::from_utf8_lossy(&whole).replace("Vulkan", "Elsewhere").into_bytes();
+    for damaged in [&b"no such thing"[..], &[], &whole[..whole.len() / 2], &[&whole[..], b"more"].concat(), &foreign] {
+        std::fs::write(&file, damaged).expect("it is written");
+        assert_eq!(logits(Some(folder.path())), expected);
+        assert_eq!(files().len(), 1);
+        assert_eq!(std::fs::read(&file).expect("it is there").len(), whole.len(), "it is written anew");
+    }
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }

@@ -14,6 +14,7 @@ mod limits;
 mod maps;
 mod mutants;
 mod npz;
+mod painting;
 mod preprocessing;
 mod real_size;
 mod structure;

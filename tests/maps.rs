@@ -8,10 +8,6 @@ use vitraux::{Checkpoint, Device, Engine, Tensor};
 /// Models with a class token, with registers, without either, with rotary positions, and after a convolutional network.
 const MODELS: [&str; 5] = ["timm_vit_tiny", "hf_dinov2_registers", "timm_gap_nocls_noqkvbias", "hf_dinov3_vit", "timm_hybrid_stem_only"];
 
-fn devices() -> Vec<Device> {
-    gpu::device().map(Device::Gpu).into_iter().chain([Device::Cpu]).collect()
-}
-
 /// A model on a device, and two pictures for it.
 fn model(name: &str, device: &Device) -> (Engine, Tensor) {
     let checkpoint = Checkpoint::open(path("tests/fixtures/cases").join(name)).expect("a checkpoint");
@@ -24,7 +20,7 @@ fn model(name: &str, device: &Device) -> (Engine, Tensor) {
 
 #[test]
 fn rows_of_attention_are_those_of_the_whole() {
-    for (name, device) in MODELS.iter().flat_map(|name| devices().into_iter().map(move |device| (name, device))) {
+    for (name, device) in MODELS.iter().flat_map(|name| gpu::devices().into_iter().map(move |device| (name, device))) {
         let (mut engine, input) = model(name, &device);
         let (depth, heads) = (engine.config().depth, engine.config().heads);
         let tokens = engine.config().tokens(engine.config().native_size()).expect("a number");
@@ -43,7 +39,7 @@ fn rows_of_attention_are_those_of_the_whole() {
 
 #[test]
 fn rollout_is_the_product_of_what_the_blocks_let_pass() {
-    for (name, device) in MODELS.iter().flat_map(|name| devices().into_iter().map(move |device| (name, device))) {
+    for (name, device) in MODELS.iter().flat_map(|name| gpu::devices().into_iter().map(move |device| (name, device))) {
         let (mut engine, input) = model(name, &device);
         let (depth, heads) = (engine.config().depth, engine.config().heads);
         let taps: Vec<String> = (0..depth).map(|i| format!("attn.{i}")).collect();
@@ -75,7 +71,7 @@ fn rollout_is_the_product_of_what_the_blocks_let_pass() {
 
 #[test]
 fn principal_components_are_those_of_the_tokens() {
-    for (name, device) in MODELS.iter().flat_map(|name| devices().into_iter().map(move |device| (name, device))) {
+    for (name, device) in MODELS.iter().flat_map(|name| gpu::devices().into_iter().map(move |device| (name, device))) {
         let (mut engine, input) = model(name, &device);
         let outputs = engine.forward_blocking(&input, &["tokens", "pca"]).expect("outputs");
         let &[_, tokens, width] = outputs["tokens"].shape() else { panic!("{name}: tokens") };

@@ -6,9 +6,9 @@ use std::path::Path;
 /// Modules from the ground up; those on one line do not use each other.
 const FLOORS: &[&[&str]] = &[
     &["error"],
-    &["tensor", "config", "capabilities", "int8"],
+    &["tensor", "config", "capabilities", "int8", "storage"],
     &["panels"],
-    &["record", "filter"],
+    &["record", "filter", "painting"],
     &["cpu", "gpu", "checkpoint", "preprocess", "hub"],
     &["kernels"],
     &["model", "device"],

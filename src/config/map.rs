@@ -3,12 +3,14 @@
 use super::{Config, Input, Size};
 
 /// An output with a value, or a colour, for each patch of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Map {
     /// What its values are.
     pub kind: MapKind,
     /// Patches along the height and the width of the image.
     pub grid: [usize; 2],
+    /// How much of the image's height and width they cover: less than 1 where pixels at the edge fill no patch, more where patches are filled up.
+    pub share: [f32; 2],
 }
 
 /// What the values of a map are.
@@ -69,7 +71,9 @@ impl Config {
             None if name == "pca" => MapKind::Colours,
             _ => return None,
         };
-        Some(Map { kind, grid: patches.grid(image) })
+        let (grid, cut) = (patches.grid(image), patches.map(image));
+        let share = std::array::from_fn(|axis| (grid[axis] * patches.size[axis]) as f32 / cut[axis] as f32);
+        Some(Map { kind, grid, share })
     }
 }
 

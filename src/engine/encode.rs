@@ -1,7 +1,7 @@
 //! Forward passes inside a host's command buffers.
 
 use super::{Engine, Executor};
-use crate::config::Preprocess;
+use crate::config::{Map, Preprocess};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::{Budget, GpuOutput, Job, Sampler, Source, TexturePicture};
@@ -103,6 +103,7 @@ impl Engine {
 
     fn start_from(&mut self, source: Source<'_>, shape: &[usize], wanted: &[&str]) -> Result<GpuJob> {
         let (size, batch) = (self.size(shape)?, shape[0]);
+        let maps: BTreeMap<&str, Map> = wanted.iter().filter_map(|name| Some((*name, self.config.map(size, name)?))).collect();
         // Natively nothing in it waits: errors of a device that is not lost are known at once.
         let plan = pollster::block_on(self.plan(batch, size, false, wanted))?;
         if plan.request.batch < batch {
@@ -114,8 +115,8 @@ impl Engine {
         let Executor::Gpu(executor) = &plan.executor else {
             return Err(on_the_cpu());
         };
-        let names = plan.outputs.iter().map(|output| output.name.clone()).collect();
-        Ok(GpuJob { job: pollster::block_on(executor.start(&[source]))?, names })
+        let outputs = plan.outputs.iter().map(|output| (output.name.clone(), maps.get(output.name.as_str()).copied())).collect();
+        Ok(GpuJob { job: pollster::block_on(executor.start(&[source]))?, outputs })
     }
 }
 
@@ -141,7 +142,8 @@ impl Engine {
 #[derive(Debug)]
 pub struct GpuJob {
     job: Job,
-    names: Vec<String>,
+    /// Names, and what they show of images.
+    outputs: Vec<(String, Option<Map>)>,
 }
 
 impl GpuJob {
@@ -156,7 +158,7 @@ impl GpuJob {
     /// # Panics
     /// If not all slices were recorded.
     pub fn outputs(&self) -> GpuOutputs {
-        self.names.iter().cloned().zip(self.job.outputs()).collect()
+        self.outputs.iter().zip(self.job.outputs()).map(|((name, map), output)| (name.clone(), output.with_map(*map))).collect()
     }
 }
 

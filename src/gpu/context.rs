@@ -1,15 +1,15 @@
 //! A device: which adapters there are, what they allow, and the pipelines compiled so far.
 
-use super::shader::specialise;
+use super::compile::Pipelines;
+#[cfg(not(target_arch = "wasm32"))]
+use super::paint::Painter;
 use super::texture::Passes;
 use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
-use crate::record::{Access, Kernel, Spec};
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// What is used where the adapter has it.
-const FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY);
+const FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY).union(wgpu::Features::PIPELINE_CACHE);
 
 /// What kernels of cooperative matrices need; subgroups of one size beside it.
 const COOPERATIVE: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16);
@@ -158,12 +158,13 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     summary: AdapterSummary,
-    checks: ShaderChecks,
+    pub(super) checks: ShaderChecks,
     /// Whether a host lends the device: then it is the host who submits and polls.
     is_borrowed: bool,
     texture_passes: OnceLock<Passes>,
-    /// By entry point, shader text and spec.
-    pipelines: Mutex<HashMap<(&'static str, &'static str, Spec), wgpu::ComputePipeline>>,
+    #[cfg(not(target_arch = "wasm32"))]
+    painter: OnceLock<Painter>,
+    pub(super) pipelines: Pipelines,
     /// The first error that no call could report, since the last one that could.
     stray_error: Arc<Mutex<Option<String>>>,
 }
@@ -213,7 +214,9 @@ impl Gpu {
             checks,
             is_borrowed: false,
             texture_passes: OnceLock::new(),
-            pipelines: Mutex::default(),
+            #[cfg(not(target_arch = "wasm32"))]
+            painter: OnceLock::new(),
+            pipelines: Pipelines::default(),
             stray_error,
         })
     }
@@ -229,9 +232,17 @@ impl Gpu {
             checks: ShaderChecks::Off,
             is_borrowed: true,
             texture_passes: OnceLock::new(),
-            pipelines: Mutex::default(),
+            #[cfg(not(target_arch = "wasm32"))]
+            painter: OnceLock::new(),
+            pipelines: Pipelines::default(),
             stray_error: Arc::default(),
         }
+    }
+
+    /// The same, which keeps its compiled pipelines in a folder, or nowhere: not in the user's cache folder, as it does otherwise where the
+    /// driver gives them away (Vulkan, with [`wgpu::Features::PIPELINE_CACHE`]). What is damaged there, or of another driver, is ignored.
+    pub fn keeping_pipelines_in(self, folder: Option<std::path::PathBuf>) -> Gpu {
+        Gpu { pipelines: Pipelines::kept_in(folder), ..self }
     }
 
     /// Which adapter it is, and what it can do.
@@ -300,75 +311,10 @@ impl Gpu {
         self.texture_passes.get_or_init(|| Passes::new(self))
     }
 
-    /// The pipeline of a kernel under a spec, compiled at its first use.
-    pub(super) fn pipeline(&self, kernel: &'static Kernel, spec: &Spec) -> wgpu::ComputePipeline {
-        let mut pipelines = self.pipelines.lock().expect("no panic while it is held");
-        pipelines.entry((kernel.name, kernel.wgsl, spec.clone())).or_insert_with(|| self.compile(kernel, spec)).clone()
-    }
-
-    /// Compiles what is not compiled yet of some pipelines, on all cores; `progress` is told how many are done, and of how many.
-    ///
-    /// # Errors
-    /// [`Error::Device`] if the device rejects a shader.
+    /// What draws maps, compiled at its first use.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn compile_all<'a>(&self, all: impl Iterator<Item = (&'static Kernel, &'a Spec)>, progress: Progress<'_>) -> Result<()> {
-        use std::sync::atomic::{AtomicUsize, Ordering};
-        let key = |(kernel, spec): (&'static Kernel, &Spec)| (kernel.name, kernel.wgsl, spec.clone());
-        let mut missing: Vec<(&'static Kernel, &Spec)> = Vec::new();
-        let mut known: std::collections::HashSet<_> = self.pipelines.lock().expect("no panic while it is held").keys().cloned().collect();
-        missing.extend(all.filter(|one| known.insert(key(*one))));
-        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let work = || -> Result<()> {
-            while let Some(&(kernel, spec)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                // Each thread has error scopes of its own.
-                let pipeline = pollster::block_on(self.checked("compiling", || self.compile(kernel, spec)))?;
-                self.pipelines.lock().expect("no panic while it is held").insert(key((kernel, spec)), pipeline);
-                progress(done.fetch_add(1, Ordering::Relaxed) + 1, missing.len());
-            }
-            Ok(())
-        };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(missing.len());
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().expect("compiling does not panic"))
-        })
-    }
-
-    fn compile(&self, kernel: &Kernel, spec: &Spec) -> wgpu::ComputePipeline {
-        let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-            count: None,
-        };
-        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
-        entries.extend(kernel.bindings.iter().map(|binding| {
-            let read_only = binding.access == Access::Read;
-            entry(binding.index, wgpu::BufferBindingType::Storage { read_only })
-        }));
-        let bindings = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
-        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(kernel.name),
-            bind_group_layouts: &[Some(&bindings)],
-            ..Default::default()
-        });
-        let source = specialise(kernel.wgsl, spec);
-        let module = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(source.into()) };
-        let module = match self.checks {
-            ShaderChecks::On => self.device.create_shader_module(module),
-            // SAFETY: indices, bounds of loops and divisors of our kernels are made of sizes that the recording has checked; see
-            // ShaderChecks::Off for how that is tested. Of edited kernels whoever edits them answers for it.
-            ShaderChecks::Off => unsafe { self.device.create_shader_module_trusted(module, wgpu::ShaderRuntimeChecks::unchecked()) },
-        };
-        self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(kernel.name),
-            layout: Some(&layout),
-            module: &module,
-            entry_point: Some(kernel.name),
-            // Every kernel writes its workgroup memory before it reads it.
-            compilation_options: wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: false, ..Default::default() },
-            cache: None,
-        })
+    pub(super) fn painter(&self) -> &Painter {
+        self.painter.get_or_init(|| Painter::new(self))
     }
 }
 

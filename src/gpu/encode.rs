@@ -3,7 +3,7 @@
 use super::context::Gpu;
 use super::plan::{Plan, create, failed, map};
 use super::texture::{PreparedPicture, Sampler, TexturePicture};
-use crate::config::Preprocess;
+use crate::config::{Map, Preprocess};
 use crate::error::Result;
 use crate::tensor::Tensor;
 use std::collections::VecDeque;
@@ -27,9 +27,24 @@ pub struct GpuOutput {
     gpu: Arc<Gpu>,
     buffer: wgpu::Buffer,
     shape: Vec<usize>,
+    map: Option<Map>,
 }
 
 impl GpuOutput {
+    /// The same as a map of an image.
+    pub(crate) fn with_map(self, map: Option<Map>) -> GpuOutput {
+        GpuOutput { map, ..self }
+    }
+
+    /// What it shows of an image, if it is a map.
+    pub fn map(&self) -> Option<&Map> {
+        self.map.as_ref()
+    }
+
+    pub(super) fn gpu(&self) -> &Gpu {
+        &self.gpu
+    }
+
     /// The buffer, with usages `STORAGE` and `COPY_SRC`.
     pub fn buffer(&self) -> &wgpu::Buffer {
         &self.buffer
@@ -144,8 +159,12 @@ impl Job {
     /// If not all slices were recorded.
     pub fn outputs(&self) -> Vec<GpuOutput> {
         assert_eq!(self.next, self.plan.steps().len(), "a job's outputs are there when all slices are recorded");
-        let output =
-            |(buffer, shape): (&wgpu::Buffer, &Vec<usize>)| GpuOutput { gpu: self.plan.gpu_handle(), buffer: buffer.clone(), shape: shape.clone() };
+        let output = |(buffer, shape): (&wgpu::Buffer, &Vec<usize>)| GpuOutput {
+            gpu: self.plan.gpu_handle(),
+            buffer: buffer.clone(),
+            shape: shape.clone(),
+            map: None,
+        };
         self.plan.kept().iter().zip(self.plan.output_shapes()).map(output).collect()
     }
 }

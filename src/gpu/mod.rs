@@ -1,7 +1,11 @@
 //! The GPU through wgpu: choice of a device, compilation of a recording, replay.
 
+mod compile;
 mod context;
 mod encode;
+#[cfg(not(target_arch = "wasm32"))]
+mod paint;
+mod pipeline_cache;
 mod plan;
 mod profile;
 mod shader;
@@ -10,6 +14,8 @@ mod weight_buffers;
 
 pub use context::{AdapterKind, AdapterSummary, Gpu, Progress, ShaderChecks, adapters, required_features, required_limits};
 pub use encode::{Budget, GpuOutput, Job, Readback, Source};
+#[cfg(not(target_arch = "wasm32"))]
+pub use paint::PaintTarget;
 pub use plan::{Pending, Plan};
 pub use shader::specialise;
 pub use texture::{Encoding, Sampler, TexturePicture};

@@ -74,7 +74,7 @@ impl<'a> TexturePicture<'a> {
     }
 }
 
-fn is_float(format: wgpu::TextureFormat) -> bool {
+pub(super) fn is_float(format: wgpu::TextureFormat) -> bool {
     use wgpu::TextureFormat::{
         Bc6hRgbFloat, Bc6hRgbUfloat, R16Float, R32Float, Rg11b10Ufloat, Rg16Float, Rg32Float, Rgb9e5Ufloat, Rgba16Float, Rgba32Float,
     };
@@ -122,7 +122,7 @@ impl Passes {
                 module: &module,
                 entry_point: Some(name),
                 compilation_options: wgpu::PipelineCompilationOptions::default(),
-                cache: None,
+                cache: gpu.pipeline_cache(),
             })
         };
         Passes {
@@ -214,23 +214,12 @@ impl Sampler {
         };
         let passes = gpu.checked("compiling", || gpu.texture_passes()).await?;
         let bind = || {
-            let uniform = create(gpu, "picture", size_of::<Params>() as u64, wgpu::BufferUsages::UNIFORM, true);
-            if let Ok(mut range) = uniform.slice(..).get_mapped_range_mut() {
-                range.copy_from_slice(bytemuck::bytes_of(&params));
-            }
-            uniform.unmap();
+            let uniform = uniform(gpu, bytemuck::bytes_of(&params));
             let view = wgpu::BindingResource::TextureView(picture.view);
             let (params, levels) = ((0, uniform.as_entire_binding()), (3, self.levels.as_entire_binding()));
             let across = [params.clone(), (1, self.columns.as_entire_binding()), (2, view), levels.clone()];
             let down = [params, (1, self.rows.as_entire_binding()), levels, (4, pixel_values.as_entire_binding())];
-            [(&passes.across, across), (&passes.down, down)].map(|(pipeline, entries)| {
-                let entries = entries.map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource });
-                gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                    label: None,
-                    layout: &pipeline.get_bind_group_layout(0),
-                    entries: &entries,
-                })
-            })
+            [bind(gpu, &passes.across.get_bind_group_layout(0), across), bind(gpu, &passes.down.get_bind_group_layout(0), down)]
         };
         let [across, down] = gpu.checked("a picture", bind).await?;
         let grid = |[width, height]: [u32; 2]| [width.div_ceil(8), height.div_ceil(8)];
@@ -264,4 +253,25 @@ impl PreparedPicture {
             pass.dispatch_workgroups(*width, *height, 1);
         }
     }
+}
+
+/// A buffer of parameters.
+pub(super) fn uniform(gpu: &Gpu, bytes: &[u8]) -> wgpu::Buffer {
+    let buffer = create(gpu, "parameters", bytes.len() as u64, wgpu::BufferUsages::UNIFORM, true);
+    // If memory ran out there is no range; the scope reports why.
+    if let Ok(mut range) = buffer.slice(..).get_mapped_range_mut() {
+        range.copy_from_slice(bytes);
+    }
+    buffer.unmap();
+    buffer
+}
+
+/// Numbered resources for a pass.
+pub(super) fn bind<const COUNT: usize>(
+    gpu: &Gpu,
+    layout: &wgpu::BindGroupLayout,
+    resources: [(u32, wgpu::BindingResource<'_>); COUNT],
+) -> wgpu::BindGroup {
+    let entries = resources.map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource });
+    gpu.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
 }

@@ -8,6 +8,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::AdapterSummary;
 use crate::record::{Choices, Class};
+use crate::storage;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use table::Table;
@@ -29,7 +30,7 @@ impl Tuning {
 
     /// The table of a device in the user's cache folder, as by [`Tuning::kept_at`]; a file for each adapter and driver.
     pub fn of_user(device: &Device) -> Tuning {
-        match (device, folder()) {
+        match (device, storage::cache_folder("tuning")) {
             (Device::Gpu(gpu), Some(folder)) => Tuning::kept_at(folder.join(file_name(gpu.summary())), device),
             _ => Tuning::built_in(),
         }
@@ -130,19 +131,7 @@ impl std::fmt::Display for Tuning {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-fn folder() -> Option<PathBuf> {
-    dirs::cache_dir().map(|folder| folder.join("vitraux").join("tuning"))
-}
-
-#[cfg(target_arch = "wasm32")]
-fn folder() -> Option<PathBuf> {
-    None
-}
-
-/// A name of letters, digits and dashes for an adapter with its driver.
-fn file_name(summary: &AdapterSummary) -> String {
-    let text = format!("{} {} {}", summary.name, summary.backend, summary.driver).to_lowercase();
-    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
-    format!("{}.json", words.join("-"))
+/// A file for each adapter with its driver.
+fn file_name(AdapterSummary { name, backend, driver, .. }: &AdapterSummary) -> String {
+    storage::file_name(&format!("{name} {backend} {driver}"), "json")
 }

@@ -3,10 +3,10 @@
 use crate::error::{Error, Result};
 use crate::gpu::AdapterSummary;
 use crate::record::Class;
+use crate::storage;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of a table that are read at the most: far more than any model makes.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
@@ -51,17 +51,7 @@ impl Table {
     pub fn write(&self, file: &Path) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self).expect("names and numbers are JSON");
         text.push('\n');
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        // Of its own, for other processes and other threads.
-        static WRITTEN: AtomicUsize = AtomicUsize::new(0);
-        let partial = file.with_extension(format!("{}-{}.part", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
-        let written = std::fs::write(&partial, text).and_then(|()| std::fs::rename(&partial, file));
-        written.map_err(|error| {
-            // It is in the way of nobody, and there is nothing to do about it.
-            let _ = std::fs::remove_file(&partial);
-            Error::io(file)(error)
-        })
+        storage::write(file, text.as_bytes())
     }
 
     /// Whether it was measured on this adapter, with this driver and these kernels.

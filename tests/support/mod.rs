@@ -4,6 +4,7 @@ pub mod cases;
 pub mod cli;
 pub mod compare;
 pub mod gpu;
+pub mod host;
 pub mod reference;
 pub mod replay;
 pub mod rng;

@@ -1,0 +1,119 @@
+//! Pipelines: from a kernel under a spec to what a device runs.
+
+use super::context::{Gpu, Progress, ShaderChecks};
+use super::pipeline_cache::PipelineCache;
+use super::shader::specialise;
+use crate::error::Result;
+use crate::record::{Access, Kernel, Spec};
+use crate::storage;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock};
+
+/// The pipelines of a device.
+#[derive(Debug)]
+pub(super) struct Pipelines {
+    /// By entry point, shader text and spec.
+    compiled: Mutex<HashMap<(&'static str, &'static str, Spec), wgpu::ComputePipeline>>,
+    folder: Option<PathBuf>,
+    kept: OnceLock<Option<PipelineCache>>,
+}
+
+impl Default for Pipelines {
+    fn default() -> Pipelines {
+        Pipelines::kept_in(storage::cache_folder("pipelines"))
+    }
+}
+
+impl Pipelines {
+    pub fn kept_in(folder: Option<PathBuf>) -> Pipelines {
+        Pipelines { compiled: Mutex::default(), folder, kept: OnceLock::new() }
+    }
+}
+
+impl Gpu {
+    /// Where compiled pipelines are kept from one start to the next, if they are.
+    pub(super) fn pipeline_cache(&self) -> Option<&wgpu::PipelineCache> {
+        self.kept_pipelines().map(PipelineCache::cache)
+    }
+
+    fn kept_pipelines(&self) -> Option<&PipelineCache> {
+        let open = || PipelineCache::open(self, self.pipelines.folder.as_ref()?);
+        self.pipelines.kept.get_or_init(open).as_ref()
+    }
+
+    /// The pipeline of a kernel under a spec, compiled at its first use.
+    pub(super) fn pipeline(&self, kernel: &'static Kernel, spec: &Spec) -> wgpu::ComputePipeline {
+        let mut pipelines = self.pipelines.compiled.lock().expect("no panic while it is held");
+        pipelines.entry((kernel.name, kernel.wgsl, spec.clone())).or_insert_with(|| self.compile(kernel, spec)).clone()
+    }
+
+    /// Compiles what is not compiled yet of some pipelines, on all cores; `progress` is told how many are done, and of how many.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device rejects a shader.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn compile_all<'a>(&self, all: impl Iterator<Item = (&'static Kernel, &'a Spec)>, progress: Progress<'_>) -> Result<()> {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let key = |(kernel, spec): (&'static Kernel, &Spec)| (kernel.name, kernel.wgsl, spec.clone());
+        let mut missing: Vec<(&'static Kernel, &Spec)> = Vec::new();
+        let mut known: std::collections::HashSet<_> = self.pipelines.compiled.lock().expect("no panic while it is held").keys().cloned().collect();
+        missing.extend(all.filter(|one| known.insert(key(*one))));
+        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = || -> Result<()> {
+            while let Some(&(kernel, spec)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // Each thread has error scopes of its own.
+                let pipeline = pollster::block_on(self.checked("compiling", || self.compile(kernel, spec)))?;
+                self.pipelines.compiled.lock().expect("no panic while it is held").insert(key((kernel, spec)), pipeline);
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, missing.len());
+            }
+            Ok(())
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(missing.len());
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("compiling does not panic"))
+        })?;
+        if let (Some(kept), false) = (self.kept_pipelines(), missing.is_empty()) {
+            kept.save();
+        }
+        Ok(())
+    }
+
+    fn compile(&self, kernel: &Kernel, spec: &Spec) -> wgpu::ComputePipeline {
+        let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+            count: None,
+        };
+        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
+        entries.extend(kernel.bindings.iter().map(|binding| {
+            let read_only = binding.access == Access::Read;
+            entry(binding.index, wgpu::BufferBindingType::Storage { read_only })
+        }));
+        let bindings = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
+        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name),
+            bind_group_layouts: &[Some(&bindings)],
+            ..Default::default()
+        });
+        let source = specialise(kernel.wgsl, spec);
+        let module = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(source.into()) };
+        let module = match self.checks {
+            ShaderChecks::On => self.device.create_shader_module(module),
+            // SAFETY: indices, bounds of loops and divisors of our kernels are made of sizes that the recording has checked; see
+            // ShaderChecks::Off for how that is tested. Of edited kernels whoever edits them answers for it.
+            ShaderChecks::Off => unsafe { self.device.create_shader_module_trusted(module, wgpu::ShaderRuntimeChecks::unchecked()) },
+        };
+        self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: Some(&layout),
+            module: &module,
+            entry_point: Some(kernel.name),
+            // Every kernel writes its workgroup memory before it reads it.
+            compilation_options: wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: false, ..Default::default() },
+            cache: self.pipeline_cache(),
+        })
+    }
+}
