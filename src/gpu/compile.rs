@@ -1,45 +1,41 @@
 //! Pipelines: from a kernel under a spec to what a device runs.
 
-use super::context::{Gpu, Progress, ShaderChecks};
+#[cfg(not(target_arch = "wasm32"))]
+use super::context::Progress;
+use super::context::{Gpu, ShaderChecks};
+#[cfg(not(target_arch = "wasm32"))]
 use super::pipeline_cache::PipelineCache;
 use super::shader::specialise;
+#[cfg(not(target_arch = "wasm32"))]
 use crate::error::Result;
 use crate::record::{Access, Kernel, Spec};
-use crate::storage;
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::OnceLock;
 
 /// The pipelines of a device.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pipelines {
     /// By entry point, shader text and spec.
     compiled: Mutex<HashMap<(&'static str, &'static str, Spec), wgpu::ComputePipeline>>,
-    folder: Option<PathBuf>,
+    #[cfg(not(target_arch = "wasm32"))]
     kept: OnceLock<Option<PipelineCache>>,
-}
-
-impl Default for Pipelines {
-    fn default() -> Pipelines {
-        Pipelines::kept_in(storage::cache_folder("pipelines"))
-    }
-}
-
-impl Pipelines {
-    pub fn kept_in(folder: Option<PathBuf>) -> Pipelines {
-        Pipelines { compiled: Mutex::default(), folder, kept: OnceLock::new() }
-    }
 }
 
 impl Gpu {
     /// Where compiled pipelines are kept from one start to the next, if they are.
-    pub(super) fn pipeline_cache(&self) -> Option<&wgpu::PipelineCache> {
-        self.kept_pipelines().map(PipelineCache::cache)
+    #[cfg(not(target_arch = "wasm32"))]
+    fn kept_pipelines(&self) -> Option<&PipelineCache> {
+        self.pipelines.kept.get_or_init(|| PipelineCache::open(self, self.pipelines_folder.as_ref()?)).as_ref()
     }
 
-    fn kept_pipelines(&self) -> Option<&PipelineCache> {
-        let open = || PipelineCache::open(self, self.pipelines.folder.as_ref()?);
-        self.pipelines.kept.get_or_init(open).as_ref()
+    /// The driver's share of it.
+    pub(super) fn pipeline_cache(&self) -> Option<&wgpu::PipelineCache> {
+        #[cfg(not(target_arch = "wasm32"))]
+        return self.kept_pipelines().map(PipelineCache::cache);
+        #[cfg(target_arch = "wasm32")]
+        None
     }
 
     /// The pipeline of a kernel under a spec, compiled at its first use.

@@ -6,6 +6,8 @@ use super::paint::Painter;
 use super::texture::Passes;
 use crate::capabilities::Capabilities;
 use crate::error::{Error, Result};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::storage;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// What is used where the adapter has it.
@@ -165,6 +167,9 @@ pub struct Gpu {
     #[cfg(not(target_arch = "wasm32"))]
     painter: OnceLock<Painter>,
     pub(super) pipelines: Pipelines,
+    /// Where they are kept from one start to the next.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) pipelines_folder: Option<std::path::PathBuf>,
     /// The first error that no call could report, since the last one that could.
     stray_error: Arc<Mutex<Option<String>>>,
 }
@@ -217,6 +222,8 @@ impl Gpu {
             #[cfg(not(target_arch = "wasm32"))]
             painter: OnceLock::new(),
             pipelines: Pipelines::default(),
+            #[cfg(not(target_arch = "wasm32"))]
+            pipelines_folder: storage::cache_folder("pipelines"),
             stray_error,
         })
     }
@@ -235,14 +242,17 @@ impl Gpu {
             #[cfg(not(target_arch = "wasm32"))]
             painter: OnceLock::new(),
             pipelines: Pipelines::default(),
+            #[cfg(not(target_arch = "wasm32"))]
+            pipelines_folder: storage::cache_folder("pipelines"),
             stray_error: Arc::default(),
         }
     }
 
     /// The same, which keeps its compiled pipelines in a folder, or nowhere: not in the user's cache folder, as it does otherwise where the
     /// driver gives them away (Vulkan, with [`wgpu::Features::PIPELINE_CACHE`]). What is damaged there, or of another driver, is ignored.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn keeping_pipelines_in(self, folder: Option<std::path::PathBuf>) -> Gpu {
-        Gpu { pipelines: Pipelines::kept_in(folder), ..self }
+        Gpu { pipelines_folder: folder, ..self }
     }
 
     /// Which adapter it is, and what it can do.

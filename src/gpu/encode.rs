@@ -1,12 +1,15 @@
 //! A plan inside a host's command buffer: nothing is submitted, and outputs stay on the device.
 
 use super::context::Gpu;
-use super::plan::{Plan, create, failed, map};
+use super::plan::{Mapping, Plan, create, failed};
+use super::profile::estimate;
 use super::texture::{PreparedPicture, Sampler, TexturePicture};
 use crate::config::{Map, Preprocess};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::Tensor;
+use futures_channel::oneshot;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Where an input comes from.
@@ -32,6 +35,7 @@ pub struct GpuOutput {
 
 impl GpuOutput {
     /// The same as a map of an image.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn with_map(self, map: Option<Map>) -> GpuOutput {
         GpuOutput { map, ..self }
     }
@@ -41,6 +45,7 @@ impl GpuOutput {
         self.map.as_ref()
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn gpu(&self) -> &Gpu {
         &self.gpu
     }
@@ -60,7 +65,12 @@ impl GpuOutput {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let copy = create(&self.gpu, "readback", self.buffer.size(), usage, false);
         encoder.copy_buffer_to_buffer(&self.buffer, 0, &copy, 0, copy.size());
-        Readback { gpu: self.gpu.clone(), copy, shape: self.shape.clone() }
+        let (sender, mapped) = oneshot::channel();
+        encoder.map_buffer_on_submit(&copy, wgpu::MapMode::Read, .., move |result| {
+            // Nobody listens if the readback was dropped.
+            let _ = sender.send(result);
+        });
+        Readback { gpu: self.gpu.clone(), copy, mapped, shape: self.shape.clone() }
     }
 }
 
@@ -69,16 +79,18 @@ impl GpuOutput {
 pub struct Readback {
     gpu: Arc<Gpu>,
     copy: wgpu::Buffer,
+    mapped: Mapping,
     shape: Vec<usize>,
 }
 
 impl Readback {
-    /// The values. To be called when the commands have been submitted; it is ready once the host has polled its device until they are done.
+    /// The values: ready once the host has submitted the commands, and polled its device until they are done.
     ///
     /// # Errors
-    /// [`Error::Device`](crate::Error::Device) if the device fails or is lost.
+    /// [`Error::Device`] if the device fails or is lost, or the commands were dropped instead of being submitted.
     pub async fn values(self) -> Result<Tensor> {
-        map(&self.copy, wgpu::MapMode::Read).await.map_err(|error| failed(&self.gpu, error))?.map_err(|error| failed(&self.gpu, error))?;
+        let mapped = self.mapped.await.map_err(|_| Error::Device(format!("{}: commands were dropped, not submitted", self.gpu.summary())))?;
+        mapped.map_err(|error| failed(&self.gpu, error))?;
         let range = self.copy.slice(..).get_mapped_range().map_err(|error| failed(&self.gpu, error))?;
         Tensor::new(self.shape, bytemuck::pod_collect_to_vec(&range))
     }
@@ -111,8 +123,6 @@ pub struct Job {
     feeds: VecDeque<Feed>,
     /// The first step that is not recorded.
     next: usize,
-    /// How long each step takes.
-    seconds: Vec<f64>,
 }
 
 /// What brings an input.
@@ -123,34 +133,28 @@ enum Feed {
 }
 
 impl Job {
-    /// Records what fits in the budget, by the times that were measured last or else by an estimate, and at least one picture or dispatch; says
-    /// whether that was all. The first slices read the inputs.
+    /// Records what fits in the budget, and at least one picture or dispatch; says whether that was all. Times are those of
+    /// [`Plan::profile`], else estimated, and corrected by what slices really took, where the device can tell. The first slices read the inputs.
     pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Budget) -> bool {
         let mut used = 0.0;
-        let mut fits = |seconds: f64| {
-            let fits = used == 0.0 || used + seconds <= budget.seconds;
-            used += if fits { seconds } else { 0.0 };
-            fits
-        };
         while let Some(feed) = self.feeds.pop_front() {
             match feed {
                 Feed::Copy { from, to } => encoder.copy_buffer_to_buffer(&from, 0, &to, 0, to.size()),
-                Feed::Picture(picture) if fits(self.plan.estimate(picture.operations, 0)) => picture.encode(encoder),
-                later => {
-                    self.feeds.push_front(later);
-                    return false;
+                Feed::Picture(picture) => {
+                    let seconds = estimate(self.plan.gpu(), picture.operations, 0);
+                    if used > 0.0 && used + seconds > budget.seconds {
+                        self.feeds.push_front(Feed::Picture(picture));
+                        return false;
+                    }
+                    used += seconds;
+                    picture.encode(encoder);
                 }
             }
         }
-        let (steps, first) = (self.plan.steps(), self.next);
-        while let Some(step) = steps.get(self.next) {
-            if step.dispatch().is_some() && !fits(self.seconds[self.next]) {
-                break;
-            }
-            self.next += 1;
-        }
-        self.plan.encode(encoder, first..self.next, self.plan.kept());
-        self.next == steps.len()
+        let steps = self.plan.times.lock().expect("no panic while it is held").fitting(self.next, used, budget.seconds);
+        self.next = steps.end;
+        self.plan.encode_timed(encoder, steps);
+        self.next == self.plan.steps().len()
     }
 
     /// The outputs in the recording's order, in buffers that the plan keeps; they hold the results when all slices have run.
@@ -170,6 +174,23 @@ impl Job {
 }
 
 impl Plan {
+    /// Records steps into the buffers that outputs stay in. Where the device can tell how long they take, the times of steps are corrected
+    /// once the host has polled it; while one slice's times are on their way, others are not measured.
+    fn encode_timed(&self, encoder: &mut wgpu::CommandEncoder, steps: Range<usize>) {
+        let computes = self.steps()[steps.clone()].iter().any(|step| step.dispatch().is_some());
+        let stopwatch = self.stopwatch.get().filter(|stopwatch| computes && Arc::strong_count(stopwatch) == 1).cloned();
+        self.encode(encoder, steps.clone(), self.kept(), stopwatch.as_deref());
+        let Some(stopwatch) = stopwatch else { return };
+        stopwatch.encode_read(encoder);
+        let (times, period) = (self.times.clone(), self.gpu().queue.get_timestamp_period());
+        encoder.map_buffer_on_submit(&stopwatch.readable().clone(), wgpu::MapMode::Read, .., move |mapped| {
+            // If it fails, the next slice is cut by what was known before.
+            if let (Ok(()), Ok(seconds)) = (mapped, stopwatch.seconds(period)) {
+                times.lock().expect("no panic while it is held").learn(steps, seconds[0]);
+            }
+        });
+    }
+
     /// Begins a forward pass; nothing is recorded yet. A source's values are copied.
     ///
     /// # Errors
@@ -201,6 +222,6 @@ impl Plan {
                 }
             }
         }
-        Ok(Job { plan: self.clone(), feeds, next: 0, seconds: self.seconds() })
+        Ok(Job { plan: self.clone(), feeds, next: 0 })
     }
 }

@@ -5,11 +5,14 @@ mod context;
 mod encode;
 #[cfg(not(target_arch = "wasm32"))]
 mod paint;
+#[cfg(not(target_arch = "wasm32"))]
 mod pipeline_cache;
 mod plan;
 mod profile;
 mod shader;
 mod texture;
+mod times;
+mod timestamps;
 mod weight_buffers;
 
 pub use context::{AdapterKind, AdapterSummary, Gpu, Progress, ShaderChecks, adapters, required_features, required_limits};

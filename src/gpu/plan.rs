@@ -1,12 +1,15 @@
 //! A recording compiled for one device, and its replay.
 
 use super::context::{Gpu, Progress};
+use super::profile::estimated;
+use super::times::Times;
+use super::timestamps::Timestamps;
 use super::weight_buffers::WeightBuffers;
 use crate::error::{Error, Result};
 use crate::record::{Command, Dispatch, Output, Recording, Role};
 use futures_channel::oneshot;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// A recording with everything made that a run needs: pipelines, bind groups, one uniform buffer, scratch, and the mapped buffers
 /// through which inputs and outputs pass. A run allocates nothing on the device, unless it begins while another one is under way.
@@ -20,8 +23,10 @@ pub struct Plan {
     transfers: Pool,
     /// Outputs for those who leave them on the device, made when first asked for.
     kept: OnceLock<Vec<wgpu::Buffer>>,
-    /// Seconds of each dispatch, as measured last.
-    seconds: Mutex<Option<Vec<f64>>>,
+    /// How long its steps take, as far as is known.
+    pub(super) times: Arc<Mutex<Times>>,
+    /// For the begin and the end of a slice; whoever waits for them has a share of it. Made with `kept`, if the device can take times.
+    pub(super) stopwatch: OnceLock<Arc<Timestamps>>,
 }
 
 type Pool = Arc<Mutex<Vec<Transfer>>>;
@@ -71,7 +76,7 @@ struct Transfer {
     readable: Vec<wgpu::Buffer>,
 }
 
-type Mapping = oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>;
+pub(super) type Mapping = oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>;
 
 /// A run that was submitted, and whose outputs are not yet read.
 #[derive(Debug)]
@@ -134,22 +139,27 @@ impl Plan {
             upload.unmap();
             encoder.copy_buffer_to_buffer(upload, 0, input, 0, input.size());
         }
-        self.encode(&mut encoder, 0..self.steps.len(), &transfer.readable);
+        self.encode(&mut encoder, 0..self.steps.len(), &transfer.readable, None);
         let submission = self.gpu.queue.submit([encoder.finish()]);
         let uploads = transfer.uploads.iter().map(|upload| map(upload, wgpu::MapMode::Write));
         let mappings = uploads.chain(transfer.readable.iter().map(|output| map(output, wgpu::MapMode::Read))).collect();
         Ok(Pending { gpu: self.gpu.clone(), submission, transfer, mappings, pool: self.transfers.clone() })
     }
 
-    /// Records steps; neighbouring dispatches share a pass.
-    pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder, steps: Range<usize>, outputs: &[wgpu::Buffer]) {
-        for group in self.steps[steps].chunk_by(|a, b| a.dispatch().is_some() && b.dispatch().is_some()) {
+    /// Records steps; neighbouring dispatches share a pass. A stopwatch is told when the first of them begins and the last one ends.
+    pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder, steps: Range<usize>, outputs: &[wgpu::Buffer], stopwatch: Option<&Timestamps>) {
+        let groups: Vec<&[Step]> = self.steps[steps].chunk_by(|a, b| a.dispatch().is_some() && b.dispatch().is_some()).collect();
+        let computes = |group: &&[Step]| group[0].dispatch().is_some();
+        let (first, last) = (groups.iter().position(computes), groups.iter().rposition(computes));
+        for (number, group) in groups.into_iter().enumerate() {
             if let Step::Save { from, output } = &group[0] {
                 let to = &outputs[*output];
                 encoder.copy_buffer_to_buffer(from, 0, to, 0, to.size());
                 continue;
             }
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            let [begin, end] = [(first, 0), (last, 1)].map(|(place, moment)| (place == Some(number)).then_some(moment));
+            let timestamp_writes = stopwatch.and_then(|stopwatch| stopwatch.of_pass(begin, end));
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: None, timestamp_writes });
             group.iter().filter_map(Step::dispatch).for_each(|dispatch| dispatch.encode(&mut pass));
         }
     }
@@ -179,17 +189,15 @@ impl Plan {
             let made = self.gpu.checked("outputs", make).await?;
             // Whoever was faster has made the same.
             let _ = self.kept.set(made);
+            if self.gpu.takes_times() {
+                let _ = self.stopwatch.set(Arc::new(self.gpu.checked("a stopwatch", || Timestamps::new(&self.gpu, 2)).await?));
+            }
         }
         Ok(())
     }
 
     pub(super) fn output_shapes(&self) -> impl Iterator<Item = &Vec<usize>> {
         self.outputs.iter().map(|output| &output.shape)
-    }
-
-    /// Seconds of each dispatch, if they were measured.
-    pub(super) fn measured(&self) -> MutexGuard<'_, Option<Vec<f64>>> {
-        self.seconds.lock().expect("no panic while it is held")
     }
 
     pub(super) fn steps(&self) -> &[Step] {
@@ -227,7 +235,7 @@ pub(super) fn failed(gpu: &Gpu, error: impl std::fmt::Display) -> Error {
 }
 
 /// Asks for a mapping; the receiver hears when it is there.
-pub(super) fn map(buffer: &wgpu::Buffer, mode: wgpu::MapMode) -> Mapping {
+fn map(buffer: &wgpu::Buffer, mode: wgpu::MapMode) -> Mapping {
     let (sender, receiver) = oneshot::channel();
     buffer.map_async(mode, .., move |result| {
         // Nobody listens if the run has failed meanwhile.
@@ -280,7 +288,9 @@ fn build(gpu: &Arc<Gpu>, recording: &Recording, weights: &WeightBuffers) -> Plan
             step(gpu, dispatch, &buffers, uniforms.binding(dispatches - 1, dispatch))
         }
     });
-    Plan { steps: steps.collect(), gpu: gpu.clone(), inputs, outputs, transfers, kept: OnceLock::new(), seconds: Mutex::default() }
+    let steps: Vec<Step> = steps.collect();
+    let times = Arc::new(Mutex::new(Times::new(steps.iter().map(|step| estimated(gpu, step)).collect())));
+    Plan { steps, gpu: gpu.clone(), inputs, outputs, transfers, kept: OnceLock::new(), times, stopwatch: OnceLock::new() }
 }
 
 fn step(gpu: &Gpu, dispatch: &Dispatch, buffers: &[wgpu::Buffer], params: wgpu::BufferBinding<'_>) -> Step {

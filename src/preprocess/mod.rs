@@ -123,6 +123,19 @@ impl Preprocess {
         Ok(Sampling { picture, size: frame.size, offset: frame.offset, rows, columns })
     }
 
+    /// The part of a picture of `[height, width]` that `pixel_values` show: left, top, width and height in the picture's pixels. Where the
+    /// result is padded it reaches beyond the picture.
+    ///
+    /// # Errors
+    /// As [`Preprocess::sampling`].
+    pub fn seen(&self, picture: [usize; 2]) -> Result<[f64; 4]> {
+        let (resized, frame) = self.frame(picture)?;
+        let scale = [0, 1].map(|axis| picture[axis] as f64 / resized[axis] as f64);
+        let [top, left] = [frame.window.top as f64 - frame.offset[0] as f64, frame.window.left as f64 - frame.offset[1] as f64];
+        let [height, width] = frame.size.map(|size| size as f64);
+        Ok([left * scale[1], top * scale[0], width * scale[1], height * scale[0]])
+    }
+
     /// What a picture of a size is resized to, and where it comes to lie.
     fn frame(&self, picture: [usize; 2]) -> Result<([usize; 2], Frame)> {
         let size = resized(self.resize, picture);
@@ -219,6 +232,7 @@ fn placed(rounding: CropRounding, picture: usize, crop: usize) -> (usize, usize,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Filter;
 
     #[test]
     fn what_is_transparent_turns_white() {
@@ -231,6 +245,20 @@ mod tests {
         assert_eq!(resized(Resize::ShortestEdge(64), [300, 1]), [19200, 64]);
         assert_eq!(resized(Resize::Cover([142, 80]), [247, 331]), [142, 190]);
         assert_eq!(resized(Resize::Fit([96, 96]), [247, 331]), [72, 96]);
+    }
+
+    #[test]
+    fn what_is_seen_is_the_crop_in_the_pictures_pixels() {
+        let crop = |size, rounding| Some(Crop { size: [size; 2], rounding, fill: [0; 3] });
+        let seen = |resize, crop, picture| {
+            let (alpha, resizes, filter) = (Alpha::Dropped, Levels::Rounded, Filter::Bilinear);
+            let [mean, std] = [0.0, 1.0].map(|value| vec![value]);
+            Preprocess { channels: 1, alpha, resize, resizes, filter, crop, scale: 1.0, mean, std, assumed: false }.seen(picture).expect("a size")
+        };
+        assert_eq!(seen(Resize::ShortestEdge(256), crop(224, CropRounding::HalfEven), [512, 768]), [160.0, 32.0, 448.0, 448.0]);
+        assert_eq!(seen(Resize::Exact([64, 32]), None, [100, 100]), [0.0, 0.0, 100.0, 100.0]);
+        // 80 x 40 pixels in the middle of 80 x 80.
+        assert_eq!(seen(Resize::Keep, crop(80, CropRounding::HalfEven), [40, 80]), [0.0, -20.0, 80.0, 80.0]);
     }
 
     #[test]

@@ -1,0 +1,69 @@
+//! How long the steps of a plan take, as far as is known.
+
+use std::ops::Range;
+
+/// How much of what a slice took less than expected is believed at once: a GPU that was idle runs slower for a while.
+const TRUST: f64 = 0.25;
+
+/// The most that times grow by one slice.
+const MOST: f64 = 4.0;
+
+/// Seconds of each step; copies take none.
+#[derive(Debug)]
+pub(super) struct Times(Vec<f64>);
+
+impl Times {
+    pub fn new(seconds: Vec<f64>) -> Times {
+        Times(seconds)
+    }
+
+    /// How far steps from `first` on fit in a budget of which a part is used: one kernel call at least if nothing is.
+    pub fn fitting(&self, first: usize, mut used: f64, budget: f64) -> Range<usize> {
+        let fits = |seconds: &&f64| {
+            let fits = **seconds == 0.0 || used == 0.0 || used + **seconds <= budget;
+            used += **seconds;
+            fits
+        };
+        first..first + self.0[first..].iter().take_while(fits).count()
+    }
+
+    /// Takes note of how long some steps took together. What took longer is believed, what was faster only in part.
+    pub fn learn(&mut self, steps: Range<usize>, seconds: f64) {
+        let expected: f64 = self.0[steps.clone()].iter().sum();
+        if expected > 0.0 && seconds > 0.0 {
+            let ratio = seconds / expected;
+            let factor = if ratio > 1.0 { ratio.min(MOST) } else { 1.0 - TRUST * (1.0 - ratio) };
+            self.0[steps].iter_mut().for_each(|seconds| *seconds *= factor);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_is_as_long_as_its_budget_but_for_one_call() {
+        let times = Times::new(vec![3.0, 0.0, 4.0, 2.0, 9.0, 0.0, 1.0]);
+        assert_eq!(times.fitting(0, 0.0, 7.0), 0..3);
+        assert_eq!(times.fitting(0, 0.0, 6.9), 0..2);
+        assert_eq!(times.fitting(3, 0.0, 6.9), 3..4);
+        assert_eq!(times.fitting(4, 0.0, 6.9), 4..6, "a call that is longer than the budget comes alone");
+        assert_eq!(times.fitting(4, 1.0, 6.9), 4..4, "unless something is used already");
+        assert_eq!(times.fitting(0, 0.0, f64::INFINITY), 0..7);
+        assert_eq!(times.fitting(7, 0.0, 1.0), 7..7);
+    }
+
+    #[test]
+    fn slow_slices_are_believed_and_quick_ones_in_part() {
+        let mut times = Times::new(vec![1.0, 0.0, 3.0, 5.0]);
+        times.learn(0..3, 8.0);
+        assert_eq!(times.0, [2.0, 0.0, 6.0, 5.0]);
+        times.learn(0..3, 4.0);
+        assert_eq!(times.0, [1.75, 0.0, 5.25, 5.0]);
+        times.learn(3..4, 5000.0);
+        assert_eq!(times.0[3], 20.0);
+        times.learn(1..2, 1.0);
+        assert_eq!(times.0[1], 0.0);
+    }
+}

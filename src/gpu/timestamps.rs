@@ -1,0 +1,52 @@
+//! Moments at which the device begins and ends passes.
+
+use super::context::Gpu;
+
+/// A set of such moments, on their way to where the host reads them.
+#[derive(Debug)]
+pub(super) struct Timestamps {
+    queries: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    readable: wgpu::Buffer,
+}
+
+impl Timestamps {
+    /// Room for `count` moments.
+    pub fn new(gpu: &Gpu, count: u32) -> Timestamps {
+        let buffer = |usage| super::plan::create(gpu, "timestamps", u64::from(count) * 8, usage, false);
+        Timestamps {
+            queries: gpu.device.create_query_set(&wgpu::QuerySetDescriptor { label: Some("timestamps"), ty: wgpu::QueryType::Timestamp, count }),
+            resolved: buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),
+            readable: buffer(wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST),
+        }
+    }
+
+    /// For a pass: which moments are its begin and its end.
+    pub fn of_pass(&self, begin: Option<u32>, end: Option<u32>) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
+        (begin.is_some() || end.is_some()).then_some(wgpu::ComputePassTimestampWrites {
+            query_set: &self.queries,
+            beginning_of_pass_write_index: begin,
+            end_of_pass_write_index: end,
+        })
+    }
+
+    /// Records that the moments are copied to where the host reads them.
+    pub fn encode_read(&self, encoder: &mut wgpu::CommandEncoder) {
+        encoder.resolve_query_set(&self.queries, 0..(self.resolved.size() / 8) as u32, &self.resolved, 0);
+        encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.readable, 0, self.resolved.size());
+    }
+
+    /// The buffer that is to be mapped.
+    pub fn readable(&self) -> &wgpu::Buffer {
+        &self.readable
+    }
+
+    /// Seconds from each moment with an even number to the next one, once the buffer is mapped, which it is no longer then.
+    pub fn seconds(&self, period: f32) -> Result<Vec<f64>, wgpu::MapRangeError> {
+        let range = self.readable.slice(..).get_mapped_range()?;
+        let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&range);
+        drop(range);
+        self.readable.unmap();
+        Ok(ticks.chunks(2).map(|ticks| ticks[1].saturating_sub(ticks[0]) as f64 * f64::from(period) * 1e-9).collect())
+    }
+}
