@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Err(error) if cli::is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             cli::report(&format!("error: {}", cli::chain(&*error)));
-            ExitCode::FAILURE
+            if error.is::<cli::Interrupted>() { cli::Interrupted::CODE.into() } else { ExitCode::FAILURE }
         }
     }
 }

@@ -15,6 +15,7 @@ mod maps;
 mod mutants;
 mod npz;
 mod painting;
+mod pictures;
 mod preprocessing;
 mod real_size;
 mod structure;

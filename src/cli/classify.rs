@@ -1,11 +1,12 @@
-use super::{EngineArgs, Format, HeadArgs, ModelArgs, Result, warn_if_assumed};
-use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use super::pictures::{Lines, PictureArgs};
+use super::{EngineArgs, HeadArgs, ModelArgs, Result, warn_if_assumed};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use vitraux::{Answer, Engine, Prediction, preprocess};
+use std::path::Path;
+use std::time::Instant;
+use vitraux::config::Config;
+use vitraux::{Answer, Prediction};
 
 #[derive(Debug, Args)]
 pub struct Classify {
@@ -15,15 +16,25 @@ pub struct Classify {
     heads: HeadArgs,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    pictures: PictureArgs,
     /// How many classes to name for each picture
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// text, or json: one object for each picture and line
+    /// text; json: an object for each picture and line; or csv
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Pictures: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM
-    #[arg(required = true, value_name = "IMAGE")]
-    images: Vec<PathBuf>,
+}
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// For tables
+    Csv,
 }
 
 impl Classify {
@@ -32,58 +43,59 @@ impl Classify {
         if checkpoint.config.classifiers.is_empty() {
             return Err("the model has no classes; `vitraux forward` gives its features, --head FILE gives it a classifier".into());
         }
-        // The first picture is read before the device is opened: a wrong path is found out at once.
-        let mut first = Some(preprocess::open(&self.images[0])?);
+        let Some(preprocess) = checkpoint.preprocess.clone() else {
+            return Err(format!("{} takes no pictures", checkpoint.config.name).into());
+        };
+        let head = (self.format == Format::Csv).then(|| table_head(&checkpoint.config, self.top)).transpose()?;
+        let mut lines = match self.format {
+            Format::Text => self.pictures.lines(None, None)?,
+            Format::Json => self.pictures.lines(None, Some(picture_of_json))?,
+            Format::Csv => self.pictures.lines(head.as_deref(), Some(picture_of_row))?,
+        };
+        let mut pictures = self.pictures.open(&preprocess, &lines)?;
+        if pictures.is_empty() {
+            return Ok(());
+        }
+        pictures.check_alone()?;
         let mut engine = self.engine.load(checkpoint)?;
         warn_if_assumed(engine.preprocess());
-        let bar = progress(self.images.len() as u64);
-        for path in &self.images {
-            let picture = first.take().map_or_else(|| preprocess::open(path), Ok)?;
-            let start = Instant::now();
-            let answers = engine.classify_blocking(&picture, self.top as usize)?;
-            let elapsed = start.elapsed();
-            bar.suspend(|| match self.format {
-                Format::Text => print_text(path, &answers, elapsed),
-                Format::Json => print_json(path, &answers, elapsed, &engine),
-            })?;
-            bar.inc(1);
+        if let (Some(head), true) = (&head, lines.is_new()) {
+            writeln!(lines, "{head}")?;
         }
-        bar.finish_and_clear();
-        Ok(())
+        let device = engine.device().to_string();
+        pictures.for_each_batch(|paths, pixel_values| {
+            let start = Instant::now();
+            let answers = pollster::block_on(engine.classify_batch(pixel_values, self.top as usize))?;
+            let milliseconds = start.elapsed().as_secs_f64() * 1e3 / paths.len() as f64;
+            for (path, answers) in paths.iter().zip(&answers) {
+                match self.format {
+                    Format::Text => write_text(&mut lines, path, answers, milliseconds)?,
+                    Format::Json => writeln!(lines, "{}", json_line(path, answers, milliseconds, &device))?,
+                    Format::Csv => writeln!(lines, "{}", table_row(path, answers)?)?,
+                }
+            }
+            Ok(lines.flush()?)
+        })
     }
 }
 
-/// A bar on standard error, if that is a terminal and there is more than a moment's work.
-fn progress(images: u64) -> ProgressBar {
-    if images < 8 {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {per_sec}, {eta} left").expect("a valid template");
-    ProgressBar::new(images).with_style(style)
-}
-
-fn print_text(path: &Path, answers: &[Answer], elapsed: Duration) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{} ({:.1} ms)", path.display(), milliseconds(elapsed))?;
+fn write_text(lines: &mut Lines, path: &Path, answers: &[Answer], milliseconds: f64) -> std::io::Result<()> {
+    writeln!(lines, "{} ({milliseconds:.1} ms)", path.display())?;
     for answer in answers {
         if !answer.head.is_empty() {
-            writeln!(out, "  {}", answer.head)?;
+            writeln!(lines, "  {}", answer.head)?;
         }
         for prediction in &answer.top {
             let bar = "█".repeat((prediction.probability * 20.0).round() as usize);
             let label = prediction.label.clone().unwrap_or_else(|| format!("class {}", prediction.index));
-            writeln!(out, "  {:5.1} %  {bar:20}  {label}", prediction.probability * 100.0)?;
+            writeln!(lines, "  {:5.1} %  {bar:20}  {label}", prediction.probability * 100.0)?;
         }
     }
     Ok(())
 }
 
-fn print_json(path: &Path, answers: &[Answer], elapsed: Duration, engine: &Engine) -> std::io::Result<()> {
-    let mut line = json!({
-        "image": path.display().to_string(),
-        "device": engine.device().to_string(),
-        "milliseconds": milliseconds(elapsed),
-    });
+fn json_line(path: &Path, answers: &[Answer], milliseconds: f64, device: &str) -> Value {
+    let mut line = json!({ "image": path.display().to_string(), "device": device, "milliseconds": milliseconds });
     for answer in answers {
         let top: Vec<_> = answer.top.iter().map(prediction).collect();
         match answer.head.as_str() {
@@ -91,10 +103,10 @@ fn print_json(path: &Path, answers: &[Answer], elapsed: Duration, engine: &Engin
             head => line["heads"][head] = top.into(),
         }
     }
-    writeln!(std::io::stdout().lock(), "{line}")
+    line
 }
 
-fn prediction(prediction: &Prediction) -> serde_json::Value {
+fn prediction(prediction: &Prediction) -> Value {
     json!({
         "index": prediction.index,
         "label": prediction.label,
@@ -103,6 +115,40 @@ fn prediction(prediction: &Prediction) -> serde_json::Value {
     })
 }
 
-fn milliseconds(elapsed: Duration) -> f64 {
-    elapsed.as_secs_f64() * 1e3
+fn picture_of_json(line: &str) -> Option<String> {
+    serde_json::from_str::<Value>(line).ok()?["image"].as_str().map(str::to_owned)
+}
+
+/// A row for each picture: its path, and for each head and rank the class, its number, its probability and its score.
+fn table_head(config: &Config, top: u32) -> Result<String> {
+    let mut cells = vec!["image".to_owned()];
+    for (suffix, classifier) in config.answers() {
+        let head = suffix.trim_start_matches('_');
+        let prefix = if head.is_empty() { String::new() } else { format!("{head}_") };
+        for rank in 1..=(top as usize).min(classifier.classes) {
+            cells.extend(["label", "index", "probability", "logit"].map(|column| format!("{prefix}{column}{rank}")));
+        }
+    }
+    row(cells)
+}
+
+fn table_row(path: &Path, answers: &[Answer]) -> Result<String> {
+    let cells = answers.iter().flat_map(|answer| &answer.top).flat_map(|prediction| {
+        let label = prediction.label.clone().unwrap_or_else(|| prediction.index.to_string());
+        [label, prediction.index.to_string(), prediction.probability.to_string(), prediction.logit.to_string()]
+    });
+    row(std::iter::once(path.display().to_string()).chain(cells))
+}
+
+/// Cells as a line of CSV, without its end.
+fn row(cells: impl IntoIterator<Item = String>) -> Result<String> {
+    let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
+    writer.write_record(cells)?;
+    let line = String::from_utf8(writer.into_inner()?)?;
+    Ok(line.trim_end_matches('\n').to_owned())
+}
+
+fn picture_of_row(line: &str) -> Option<String> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_bytes());
+    reader.records().next()?.ok()?.get(0).map(str::to_owned)
 }

@@ -7,6 +7,7 @@ mod families;
 mod forward;
 mod hub;
 mod inspect;
+mod pictures;
 mod preprocess;
 mod tensors;
 mod tune;
@@ -227,6 +228,26 @@ fn warn_if_assumed(preprocess: Option<&vitraux::config::Preprocess>) {
         report("warning: the model has no preprocessor_config.json; pictures are prepared as transformers does it for such models by default");
     }
 }
+
+/// Somebody has asked to stop.
+#[derive(Debug)]
+pub struct Interrupted {
+    done: usize,
+    of: usize,
+}
+
+impl Interrupted {
+    /// The exit code that shells know it by: 128 and the signal's number.
+    pub const CODE: u8 = 130;
+}
+
+impl std::fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "interrupted after {} of {} pictures; with --output and --resume the rest can follow", self.done, self.of)
+    }
+}
+
+impl Error for Interrupted {}
 
 /// A line on standard error; nobody may be listening.
 pub fn report(line: &str) {

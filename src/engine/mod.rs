@@ -287,18 +287,28 @@ impl Engine {
             return Err(Error::Argument(format!("{} takes no pictures", self.config.name)));
         };
         let pixel_values = preprocess.apply(picture)?;
+        Ok(self.classify_batch(&pixel_values, top).await?.remove(0))
+    }
+
+    /// [`Engine::classify`] for each image of `pixel_values` `[B, channels, height, width]`.
+    ///
+    /// # Errors
+    /// As [`Engine::classify`].
+    pub async fn classify_batch(&mut self, pixel_values: &Tensor, top: usize) -> Result<Vec<Vec<Answer>>> {
         let answers = self.config.answers();
         if answers.is_empty() {
             return Err(Error::Argument(format!("{} has no classifier; give it one, or ask for its features", self.config.name)));
         }
         let suffixes: Vec<String> = answers.iter().map(|(suffix, _)| suffix.clone()).collect();
         let names: Vec<String> = suffixes.iter().flat_map(|suffix| ["logits", "probabilities"].map(|name| format!("{name}{suffix}"))).collect();
-        let outputs = self.forward(&pixel_values, &names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-        let answer = |(suffix, classifier): (String, &Classifier)| {
+        let outputs = self.forward(pixel_values, &names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        let answer = |image: usize, suffix: &str, classifier: &Classifier| {
             let [logits, probabilities] = ["logits", "probabilities"].map(|name| outputs[&format!("{name}{suffix}")].values());
-            Answer { head: suffix.trim_start_matches('_').to_owned(), top: ranked(classifier, &logits, &probabilities, top) }
+            let [logits, probabilities] = [&logits, &probabilities].map(|values| &values[image * classifier.classes..][..classifier.classes]);
+            Answer { head: suffix.trim_start_matches('_').to_owned(), top: ranked(classifier, logits, probabilities, top) }
         };
-        Ok(self.config.answers().into_iter().map(answer).collect())
+        let of_image = |image| self.config.answers().iter().map(|(suffix, classifier)| answer(image, suffix, classifier)).collect();
+        Ok((0..pixel_values.shape()[0]).map(of_image).collect())
     }
 
     /// [`Engine::classify`], waiting for the device.

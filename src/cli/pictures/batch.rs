@@ -1,0 +1,119 @@
+//! How many pictures pass the device together.
+
+use std::str::FromStr;
+
+/// The most pictures that `auto` takes at a time: far more make no pass more efficient.
+const LARGEST: usize = 64;
+
+/// How much faster twice as many must be, to be worth their memory.
+const WORTH: f64 = 1.1;
+
+/// A number of pictures, or as many as make it faster.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Batch {
+    Auto,
+    Fixed(usize),
+}
+
+impl FromStr for Batch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Batch, String> {
+        match text.parse() {
+            _ if text == "auto" => Ok(Batch::Auto),
+            Ok(count) if (1..=4096).contains(&count) => Ok(Batch::Fixed(count)),
+            _ => Err("expected auto, or a number from 1 to 4096".to_owned()),
+        }
+    }
+}
+
+/// The size of the batches to come. `auto` doubles it while that makes pictures pass faster: of each size the first batch, which also compiles,
+/// is not counted.
+#[derive(Debug)]
+pub struct BatchSize {
+    size: usize,
+    grows: bool,
+    /// Batches of this size so far.
+    seen: usize,
+    /// Pictures a second with half as many.
+    before: f64,
+}
+
+impl BatchSize {
+    pub fn new(batch: Batch) -> BatchSize {
+        let size = if let Batch::Fixed(count) = batch { count } else { 1 };
+        BatchSize { size, grows: batch == Batch::Auto, seen: 0, before: 0.0 }
+    }
+
+    pub fn get(&self) -> usize {
+        self.size
+    }
+
+    /// The most that it can become.
+    pub fn largest(&self) -> usize {
+        if self.grows { LARGEST } else { self.size }
+    }
+
+    /// Takes note of how long a batch took.
+    pub fn learn(&mut self, count: usize, seconds: f64) {
+        if !self.grows || count < self.size {
+            return;
+        }
+        self.seen += 1;
+        if self.seen < 2 {
+            return;
+        }
+        let rate = count as f64 / seconds.max(1e-9);
+        if rate < WORTH * self.before {
+            (self.size, self.grows) = (self.size / 2, false);
+        } else if self.size == LARGEST {
+            self.grows = false;
+        } else {
+            (self.size, self.seen, self.before) = (2 * self.size, 0, rate);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_grows_while_that_is_worth_it() {
+        let settled = |seconds: fn(usize) -> f64| {
+            let mut batch = BatchSize::new(Batch::Auto);
+            for _ in 0..40 {
+                let count = batch.get();
+                batch.learn(count, seconds(count));
+            }
+            batch.get()
+        };
+        // As much for one as for eight; then in proportion.
+        assert_eq!(settled(|count| count.max(8) as f64), 8);
+        assert_eq!(settled(|count| count as f64), 1);
+        assert_eq!(settled(|_| 1.0), 64);
+    }
+
+    #[test]
+    fn a_first_batch_and_a_short_one_are_not_counted() {
+        let mut batch = BatchSize::new(Batch::Auto);
+        batch.learn(1, 100.0);
+        batch.learn(1, 1.0);
+        assert_eq!(batch.get(), 2);
+        batch.learn(1, 1e-6);
+        assert_eq!(batch.get(), 2);
+        let mut fixed = BatchSize::new(Batch::Fixed(5));
+        fixed.learn(5, 1.0);
+        fixed.learn(5, 1.0);
+        assert_eq!(fixed.get(), 5);
+    }
+
+    #[test]
+    fn numbers_are_read() {
+        assert_eq!("auto".parse(), Ok(Batch::Auto));
+        assert_eq!("8".parse(), Ok(Batch::Fixed(8)));
+        for text in ["0", "-1", "many", "5000", ""] {
+            assert!(text.parse::<Batch>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Where results go, a line for each picture: standard output, or a file that a later run can go on with.
+
+use crate::cli::Result;
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// Lines on their way out. They are written batch by batch, so that a run that is cut keeps what it had.
+pub struct Lines {
+    out: BufWriter<Box<dyn Write>>,
+    /// The pictures whose lines are there already.
+    done: HashSet<String>,
+    is_new: bool,
+}
+
+impl Lines {
+    /// Standard output.
+    pub fn stdout() -> Lines {
+        Lines { out: BufWriter::new(Box::new(std::io::stdout())), done: HashSet::new(), is_new: true }
+    }
+
+    /// A new file.
+    pub fn create(file: &Path) -> Result<Lines> {
+        let out = File::create(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(Lines { out: BufWriter::new(Box::new(out)), done: HashSet::new(), is_new: true })
+    }
+
+    /// A file that may have lines already, of which `name` gives the picture's name, below a head if there is one. A last line that was cut
+    /// is taken away.
+    pub fn resume(file: &Path, head: Option<&str>, name: impl Fn(&str) -> Option<String>) -> Result<Lines> {
+        let failed = |error: std::io::Error| format!("{}: {error}", file.display());
+        let mut out = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file).map_err(failed)?;
+        let mut text = Vec::new();
+        out.read_to_end(&mut text).map_err(failed)?;
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let foreign = |line: usize| format!("{}: line {line} is none of an earlier run with these options; give another --output", file.display());
+        let text = std::str::from_utf8(&text[..whole]).map_err(|_| foreign(1))?;
+        let mut lines = text.lines().enumerate();
+        if let Some(head) = head
+            && lines.next().is_some_and(|(_, line)| line != head)
+        {
+            return Err(foreign(1).into());
+        }
+        let done = lines.map(|(number, line)| name(line).ok_or_else(|| foreign(number + 1))).collect::<std::result::Result<_, _>>()?;
+        out.set_len(whole as u64).and_then(|()| out.seek(SeekFrom::End(0))).map_err(failed)?;
+        Ok(Lines { out: BufWriter::new(Box::new(out)), done, is_new: whole == 0 })
+    }
+
+    /// Whether nothing is in it yet, and a table wants a head.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Whether a picture has its line.
+    pub fn has(&self, picture: &str) -> bool {
+        self.done.contains(picture)
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_gone_on_with_behind_its_last_whole_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("lines.txt");
+        let name = |line: &str| line.split_once(' ').map(|(name, _)| name.to_owned());
+        std::fs::write(&file, "a 1\nb 2\nc").expect("it is written");
+        let mut lines = Lines::resume(&file, None, name).expect("it is resumed");
+        assert!(lines.has("a") && lines.has("b") && !lines.has("c") && !lines.is_new());
+        writeln!(lines, "c 3").and_then(|()| lines.flush()).expect("it is written");
+        assert_eq!(std::fs::read_to_string(&file).expect("text"), "a 1\nb 2\nc 3\n");
+        let refused = |text: &str, head| {
+            std::fs::write(&file, text).expect("it is written");
+            Lines::resume(&file, head, name).err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert!(refused("a 1\nnonsense\n", None).contains("line 2"));
+        assert!(refused("nonsense\n", None).contains("line 1"));
+        assert!(refused("a 1\n", Some("picture number")).contains("line 1"));
+        assert_eq!(refused("picture number\na 1\n", Some("picture number")), "");
+        assert!(Lines::resume(&folder.path().join("new.txt"), None, name).expect("a new file").is_new());
+    }
+}

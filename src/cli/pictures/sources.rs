@@ -1,0 +1,142 @@
+//! Which pictures are meant: files, folders, patterns, and lists.
+
+use crate::cli::Result;
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use std::collections::HashSet;
+use std::io::BufRead;
+use std::path::{Component, Path, PathBuf};
+use walkdir::WalkDir;
+
+/// What files are called that folders are searched for.
+const EXTENSIONS: [&str; 13] = ["png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif", "tif", "tiff", "pnm", "pbm", "pgm", "ppm"];
+
+/// The pictures that arguments name, each once, in their order; those of a folder in the order of their names.
+pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> {
+    let filter = Filter::new(globs)?;
+    let mut found = Vec::new();
+    for argument in arguments {
+        let before = found.len();
+        if argument.as_os_str() == "-" {
+            for line in std::io::stdin().lock().lines() {
+                let line = line?;
+                found.extend((!line.is_empty()).then(|| line.into()));
+            }
+        } else if argument.is_dir() {
+            walk(argument, |path| filter.admits(path), &mut found)?;
+        } else if !argument.exists() && is_pattern(argument) {
+            let pattern = glob(&argument.to_string_lossy())?.compile_matcher();
+            let start = beginning(argument);
+            let name = |path: &Path| start.join(path);
+            walk(&start, |path| pattern.is_match(without_dot(&name(path))), &mut found)?;
+        } else {
+            // If it is not there, reading it says so.
+            found.push(argument.clone());
+            continue;
+        }
+        if found.len() == before {
+            return Err(format!("{}: expected pictures, found none", argument.display()).into());
+        }
+    }
+    let mut seen = HashSet::new();
+    found.retain(|path| seen.insert(path.clone()));
+    Ok(found)
+}
+
+/// The files below a folder that are wanted, by their paths within it; hidden files and folders are passed over.
+fn walk(folder: &Path, is_wanted: impl Fn(&Path) -> bool, found: &mut Vec<PathBuf>) -> Result<()> {
+    let is_shown = |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
+    for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter().filter_entry(is_shown) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            // A link to nowhere is no picture; what cannot be read is one that fails when its turn comes.
+            Err(error) => {
+                found.extend(error.path().filter(|path| !path.is_symlink()).map(Path::to_owned));
+                continue;
+            }
+        };
+        let within = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+        if entry.file_type().is_file() && is_wanted(within) {
+            found.push(entry.into_path());
+        }
+    }
+    Ok(())
+}
+
+/// Which files of a folder are wanted.
+struct Filter {
+    included: GlobSet,
+    excluded: GlobSet,
+    by_extension: bool,
+}
+
+impl Filter {
+    fn new(globs: &[String]) -> Result<Filter> {
+        let (excluded, included): (Vec<&String>, Vec<&String>) = globs.iter().partition(|glob| glob.starts_with('!'));
+        let set = |globs: Vec<&String>| -> Result<GlobSet> {
+            let mut builder = GlobSetBuilder::new();
+            for text in globs {
+                let text = text.trim_start_matches('!');
+                // Without a slash it is about names, wherever they are.
+                let text = if text.contains('/') { text.to_owned() } else { format!("**/{text}") };
+                builder.add(glob(&text)?);
+            }
+            Ok(builder.build()?)
+        };
+        Ok(Filter { by_extension: included.is_empty(), included: set(included)?, excluded: set(excluded)? })
+    }
+
+    fn admits(&self, path: &Path) -> bool {
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        let is_picture = || extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()));
+        (if self.by_extension { is_picture() } else { self.included.is_match(path) }) && !self.excluded.is_match(path)
+    }
+}
+
+fn glob(text: &str) -> Result<globset::Glob> {
+    let built = GlobBuilder::new(text.trim_start_matches("./")).literal_separator(true).build();
+    built.map_err(|error| format!("{text}: expected a pattern such as **/*.jpg: {error}").into())
+}
+
+fn is_pattern(path: &Path) -> bool {
+    path.to_string_lossy().contains(['*', '?', '[', '{'])
+}
+
+/// The folder that a pattern's matches are below.
+fn beginning(pattern: &Path) -> PathBuf {
+    let literal: PathBuf = pattern.components().take_while(|part| !is_pattern(Path::new(part))).collect();
+    if literal.as_os_str().is_empty() { PathBuf::from(".") } else { literal }
+}
+
+fn without_dot(path: &Path) -> PathBuf {
+    path.components().filter(|part| *part != Component::CurDir).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_patterns_and_files_are_listed_once_in_order() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in ["b.PNG", "a.jpg", "notes.txt", ".hidden.png", "deep/er/c.webp", "deep/d.png", ".cache/e.png"] {
+            let file = folder.path().join(name);
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+            std::fs::write(file, "").expect("it is written");
+        }
+        let list = |arguments: &[&str], globs: &[&str]| {
+            let arguments: Vec<PathBuf> = arguments.iter().map(|argument| folder.path().join(argument)).collect();
+            let globs: Vec<String> = globs.iter().map(|glob| (*glob).to_owned()).collect();
+            let found = sources(&arguments, &globs).map_err(|error| error.to_string())?;
+            Ok::<_, String>(found.iter().map(|path| path.strip_prefix(folder.path()).expect("below").display().to_string()).collect::<Vec<_>>())
+        };
+        assert_eq!(list(&[""], &[]).expect("pictures"), ["a.jpg", "b.PNG", "deep/d.png", "deep/er/c.webp"]);
+        assert_eq!(list(&["deep", "a.jpg", "deep/d.png"], &[]).expect("pictures"), ["deep/d.png", "deep/er/c.webp", "a.jpg"]);
+        assert_eq!(list(&[""], &["*.{png,jpg}", "!deep/**"]).expect("pictures"), ["a.jpg"]);
+        assert_eq!(list(&[""], &["*.txt"]).expect("what was asked for"), ["notes.txt"]);
+        assert_eq!(list(&["**/*.png"], &[]).expect("pictures"), ["deep/d.png"]);
+        assert_eq!(list(&["*.{jpg,PNG}"], &[]).expect("pictures"), ["a.jpg", "b.PNG"]);
+        assert_eq!(list(&["missing.png"], &[]).expect("a path"), ["missing.png"]);
+        assert!(list(&["*.gif"], &[]).expect_err("none").contains("found none"));
+        assert!(list(&[""], &["[x"]).expect_err("no pattern").contains("expected a pattern"));
+    }
+}
