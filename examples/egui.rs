@@ -187,10 +187,11 @@ impl App {
         ui.separator();
         let before = (self.patch, self.head);
         match self.patch {
+            None if self.engine.config().prefix_tokens == 0 => ui.label("no class token: click a patch; this is what the first one attends to"),
             None => ui.label("what the class token attends to"),
             Some([row, column]) => ui.label(format!("what the patch in row {row}, column {column} attends to")),
         };
-        if self.patch.is_some() && ui.button("back to the class token").clicked() {
+        if self.patch.is_some() && ui.button("back").clicked() {
             self.patch = None;
         }
         let name = |head: Option<usize>| head.map_or("mean of the heads".to_owned(), |head| format!("head {head}"));

@@ -162,7 +162,10 @@ impl Show {
         };
         if job.encode_slice(encoder, self.budget) {
             let outputs = job.outputs();
-            self.reading = Some(Box::pin(outputs[&self.wanted[0]].encode_read(encoder).values()));
+            // The last one's may still be on their way.
+            if self.reading.is_none() {
+                self.reading = Some(Box::pin(outputs[&self.wanted[0]].encode_read(encoder).values()));
+            }
             self.map = Some(outputs[&self.wanted[1]].clone());
         } else {
             self.job = Some(job);
@@ -320,11 +323,18 @@ fn pixels(show: &Show, texture: &wgpu::Texture) -> Result<Vec<u8>> {
 /// The window.
 struct App {
     arguments: Arguments,
-    shown: Option<(Arc<Window>, wgpu::Surface<'static>, Show)>,
+    shown: Option<Shown>,
+}
+
+struct Shown {
+    window: Arc<Window>,
+    surface: wgpu::Surface<'static>,
+    config: wgpu::SurfaceConfiguration,
+    show: Show,
 }
 
 impl App {
-    fn open(&self, events: &ActiveEventLoop) -> Result<(Arc<Window>, wgpu::Surface<'static>, Show)> {
+    fn open(&self, events: &ActiveEventLoop) -> Result<Shown> {
         let size = winit::dpi::PhysicalSize::new(2 * EDGE, EDGE);
         let window = Arc::new(events.create_window(Window::default_attributes().with_inner_size(size).with_resizable(false))?);
         let display = Box::new(events.owned_display_handle());
@@ -335,7 +345,7 @@ impl App {
         let config = surface.get_default_config(&adapter, 2 * EDGE, EDGE).ok_or("the adapter cannot draw into the window")?;
         let show = pollster::block_on(Show::new(&adapter, config.format, &self.arguments))?;
         surface.configure(&show.device, &config);
-        Ok((window, surface, show))
+        Ok(Shown { window, surface, config, show })
     }
 }
 
@@ -351,17 +361,23 @@ impl ApplicationHandler for App {
     }
 
     fn window_event(&mut self, events: &ActiveEventLoop, _: WindowId, event: WindowEvent) {
-        let Some((window, surface, show)) = &mut self.shown else { return };
+        let Some(Shown { window, surface, config, show }) = &mut self.shown else { return };
         match event {
             WindowEvent::CloseRequested => events.exit(),
             WindowEvent::RedrawRequested => {
-                if let wgpu::CurrentSurfaceTexture::Success(frame) | wgpu::CurrentSurfaceTexture::Suboptimal(frame) = surface.get_current_texture() {
-                    if let Err(error) = show.draw(&frame.texture.create_view(&Default::default())) {
-                        eprintln!("error: {error}");
-                        events.exit();
+                use wgpu::CurrentSurfaceTexture::{Lost, Outdated, Suboptimal, Success};
+                match surface.get_current_texture() {
+                    Success(frame) | Suboptimal(frame) => {
+                        if let Err(error) = show.draw(&frame.texture.create_view(&Default::default())) {
+                            eprintln!("error: {error}");
+                            events.exit();
+                        }
+                        show.queue.present(frame);
+                        window.set_title(&format!("vitraux: {}", show.answer));
                     }
-                    show.queue.present(frame);
-                    window.set_title(&format!("vitraux: {}", show.answer));
+                    Outdated | Lost => surface.configure(&show.device, config),
+                    // The window cannot be seen: a little later it may be.
+                    _ => std::thread::sleep(std::time::Duration::from_millis(50)),
                 }
                 window.request_redraw();
             }

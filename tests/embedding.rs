@@ -299,7 +299,8 @@ fn slices_keep_to_their_budget_and_give_what_the_whole_gives() {
         assert_eq!(values, whole, "{microseconds} microseconds a slice");
         count
     });
-    assert_eq!((counts[0], counts[3]), (calls, 1));
+    // One for each kernel call, and for the copies of the input and of the outputs.
+    assert_eq!((counts[0], counts[3]), (calls + 1 + WANTED.len(), 1));
     assert!(counts[0] > counts[1] && counts[1] > counts[2], "{counts:?}");
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }

@@ -174,16 +174,34 @@ fn what_is_painted_lies_over_what_was_there() {
         Painting::default(),
         "a rectangle of sizes above 0",
     );
-    let unusable = texture_of(&host, wgpu::TextureUsages::TEXTURE_BINDING, wgpu::TextureFormat::Rgba8Unorm);
+    let (drawn, rgba) = (wgpu::TextureUsages::RENDER_ATTACHMENT, wgpu::TextureFormat::Rgba8Unorm);
+    let view_of = |usage, format| host.device.create_texture(&described(usage, format)).create_view(&wgpu::TextureViewDescriptor::default());
+    let unusable = view_of(wgpu::TextureUsages::TEXTURE_BINDING, rgba);
     refused("attn.3.0", PaintTarget::new(&unusable), Painting::default(), "with usage RENDER_ATTACHMENT");
-    let numbers = texture_of(&host, wgpu::TextureUsages::RENDER_ATTACHMENT, wgpu::TextureFormat::Rgba8Uint);
+    let numbers = view_of(drawn, wgpu::TextureFormat::Rgba8Uint);
     refused("attn.3.0", PaintTarget::new(&numbers), Painting::default(), "Rgba8Uint");
+    // What only the device can see: a view of another format, of several levels, a viewport beyond its limits.
+    let levels = wgpu::TextureDescriptor { mip_level_count: 2, view_formats: &[wgpu::TextureFormat::Rgba8UnormSrgb], ..described(drawn, rgba) };
+    let levels = host.device.create_texture(&levels);
+    let all = levels.create_view(&wgpu::TextureViewDescriptor::default());
+    refused("attn.3.0", PaintTarget::new(&all), Painting::default(), "a painting");
+    let of_format = |format| wgpu::TextureViewDescriptor { format, mip_level_count: Some(1), ..Default::default() };
+    let encoded = levels.create_view(&of_format(Some(wgpu::TextureFormat::Rgba8UnormSrgb)));
+    refused("attn.3.0", PaintTarget::new(&encoded), Painting::default(), "a painting");
+    let largest = host.device.limits().max_texture_dimension_2d as f32;
+    refused("attn.3.0", PaintTarget { rectangle: Some([largest, 0.0, largest, 1.0]), ..PaintTarget::new(&view) }, Painting::default(), "a painting");
+    // The host's encoder is as good as before, and told the format, the view can be drawn into.
+    let mut encoder = host.encoder();
+    let target = PaintTarget { rectangle: Some([largest, 0.0, largest, 1.0]), ..PaintTarget::new(&view) };
+    assert!(outputs["attn.3.0"].paint(&mut encoder, &target, &Painting::default()).is_err());
+    let target = PaintTarget { format: Some(wgpu::TextureFormat::Rgba8UnormSrgb), ..PaintTarget::new(&encoded) };
+    outputs["attn.3.0"].paint(&mut encoder, &target, &Painting::default()).expect("it is recorded");
+    host.submit(Some(encoder));
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }
 
-fn texture_of(host: &Host, usage: wgpu::TextureUsages, format: wgpu::TextureFormat) -> wgpu::TextureView {
+fn described(usage: wgpu::TextureUsages, format: wgpu::TextureFormat) -> wgpu::TextureDescriptor<'static> {
     let size = wgpu::Extent3d { width: 8, height: 8, depth_or_array_layers: 1 };
     let dimension = wgpu::TextureDimension::D2;
-    let descriptor = wgpu::TextureDescriptor { label: None, size, mip_level_count: 1, sample_count: 1, dimension, format, usage, view_formats: &[] };
-    host.device.create_texture(&descriptor).create_view(&wgpu::TextureViewDescriptor::default())
+    wgpu::TextureDescriptor { label: None, size, mip_level_count: 1, sample_count: 1, dimension, format, usage, view_formats: &[] }
 }

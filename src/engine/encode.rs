@@ -147,8 +147,9 @@ pub struct GpuJob {
 }
 
 impl GpuJob {
-    /// Records what fits in the budget, by the times of [`Engine::profile_blocking`] or else by a careful estimate, and at least one kernel
-    /// call; says whether that was all. The first slices read the inputs.
+    /// Records what fits in the budget, by the times of [`Engine::profile_blocking`] or else by a careful estimate, corrected by what slices
+    /// took where the device can tell, and at least one kernel call, copy or picture; says whether that was all. The first slices read the inputs.
+    /// If the commands of a slice are dropped instead of being submitted, the job is void, and is to be dropped.
     pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Budget) -> bool {
         self.job.encode_slice(encoder, budget)
     }

@@ -30,6 +30,14 @@ impl Gpu {
         self.pipelines.kept.get_or_init(|| PipelineCache::open(self, self.pipelines_folder.as_ref()?)).as_ref()
     }
 
+    /// Writes what was compiled to where it is kept.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn keep_pipelines(&self) {
+        if let Some(kept) = self.kept_pipelines() {
+            kept.save();
+        }
+    }
+
     /// The driver's share of it.
     pub(super) fn pipeline_cache(&self) -> Option<&wgpu::PipelineCache> {
         #[cfg(not(target_arch = "wasm32"))]
@@ -70,8 +78,8 @@ impl Gpu {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             workers.into_iter().try_for_each(|worker| worker.join().expect("compiling does not panic"))
         })?;
-        if let (Some(kept), false) = (self.kept_pipelines(), missing.is_empty()) {
-            kept.save();
+        if !missing.is_empty() {
+            self.keep_pipelines();
         }
         Ok(())
     }

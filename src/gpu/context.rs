@@ -249,7 +249,8 @@ impl Gpu {
     }
 
     /// The same, which keeps its compiled pipelines in a folder, or nowhere: not in the user's cache folder, as it does otherwise where the
-    /// driver gives them away (Vulkan, with [`wgpu::Features::PIPELINE_CACHE`]). What is damaged there, or of another driver, is ignored.
+    /// driver gives them away (Vulkan, with [`wgpu::Features::PIPELINE_CACHE`]). What is damaged there, or of another driver, is ignored. To be
+    /// called before anything is compiled.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn keeping_pipelines_in(self, folder: Option<std::path::PathBuf>) -> Gpu {
         Gpu { pipelines_folder: folder, ..self }

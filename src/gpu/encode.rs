@@ -114,8 +114,7 @@ impl Budget {
     }
 }
 
-/// A forward pass that is recorded slice by slice, into as many command buffers as the host likes. Its plan is its own until it is
-/// finished or dropped.
+/// A forward pass that is recorded slice by slice, into as many command buffers as the host likes. Its plan is its own until it is dropped.
 #[derive(Debug)]
 pub struct Job {
     plan: Arc<Plan>,
@@ -133,22 +132,23 @@ enum Feed {
 }
 
 impl Job {
-    /// Records what fits in the budget, and at least one picture or dispatch; says whether that was all. Times are those of
-    /// [`Plan::profile`], else estimated, and corrected by what slices really took, where the device can tell. The first slices read the inputs.
+    /// Records what fits in the budget, and at least one picture, copy or dispatch; says whether that was all. Times are those of
+    /// [`Plan::profile`], else estimated, and corrected by what slices really took, where the device can tell; those of pictures are estimated.
+    /// The first slices read the inputs. If the commands of a slice are dropped instead of being submitted, the job is void, and is to be dropped.
     pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Budget) -> bool {
         let mut used = 0.0;
-        while let Some(feed) = self.feeds.pop_front() {
-            match feed {
+        while let Some(feed) = self.feeds.front() {
+            let seconds = match feed {
+                Feed::Copy { to, .. } => estimate(self.plan.gpu(), 0, 2 * to.size()),
+                Feed::Picture(picture) => estimate(self.plan.gpu(), picture.operations, 0),
+            };
+            if used > 0.0 && used + seconds > budget.seconds {
+                return false;
+            }
+            used += seconds;
+            match self.feeds.pop_front().expect("it is the front") {
                 Feed::Copy { from, to } => encoder.copy_buffer_to_buffer(&from, 0, &to, 0, to.size()),
-                Feed::Picture(picture) => {
-                    let seconds = estimate(self.plan.gpu(), picture.operations, 0);
-                    if used > 0.0 && used + seconds > budget.seconds {
-                        self.feeds.push_front(Feed::Picture(picture));
-                        return false;
-                    }
-                    used += seconds;
-                    picture.encode(encoder);
-                }
+                Feed::Picture(picture) => picture.encode(encoder),
             }
         }
         let steps = self.plan.times.lock().expect("no panic while it is held").fitting(self.next, used, budget.seconds);
@@ -177,16 +177,17 @@ impl Plan {
     /// Records steps into the buffers that outputs stay in. Where the device can tell how long they take, the times of steps are corrected
     /// once the host has polled it; while one slice's times are on their way, others are not measured.
     fn encode_timed(&self, encoder: &mut wgpu::CommandEncoder, steps: Range<usize>) {
-        let computes = self.steps()[steps.clone()].iter().any(|step| step.dispatch().is_some());
-        let stopwatch = self.stopwatch.get().filter(|stopwatch| computes && Arc::strong_count(stopwatch) == 1).cloned();
-        self.encode(encoder, steps.clone(), self.kept(), stopwatch.as_deref());
-        let Some(stopwatch) = stopwatch else { return };
+        // Copies behind the last dispatch are in no pass, which could be timed.
+        let timed = self.steps()[steps.clone()].iter().rposition(|step| step.dispatch().is_some()).map(|last| steps.start..steps.start + last + 1);
+        let stopwatch = self.stopwatch.get().filter(|stopwatch| timed.is_some() && Arc::strong_count(stopwatch) == 1).cloned();
+        self.encode(encoder, steps, self.kept(), stopwatch.as_deref());
+        let (Some(stopwatch), Some(timed)) = (stopwatch, timed) else { return };
         stopwatch.encode_read(encoder);
         let (times, period) = (self.times.clone(), self.gpu().queue.get_timestamp_period());
         encoder.map_buffer_on_submit(&stopwatch.readable().clone(), wgpu::MapMode::Read, .., move |mapped| {
             // If it fails, the next slice is cut by what was known before.
             if let (Ok(()), Ok(seconds)) = (mapped, stopwatch.seconds(period)) {
-                times.lock().expect("no panic while it is held").learn(steps, seconds[0]);
+                times.lock().expect("no panic while it is held").learn(timed, seconds[0]);
             }
         });
     }

@@ -17,8 +17,8 @@ pub struct PaintTarget<'a> {
     pub view: &'a wgpu::TextureView,
     /// The view's format; that of its texture without.
     pub format: Option<wgpu::TextureFormat>,
-    /// Left, top, width and height of the image in it, in texels; the whole of the texture without. What lies outside stays as it is, and
-    /// the rectangle may reach outside.
+    /// Left, top, width and height of the image in it, in texels; the whole of the texture's first level without, so that other levels need
+    /// one. What lies outside stays as it is, and the rectangle may reach outside.
     pub rectangle: Option<[f32; 4]>,
 }
 
@@ -85,7 +85,7 @@ struct PaintParams {
     scale: [[f32; 4]; STOPS],
 }
 
-/// The passes, compiled.
+/// What draws maps.
 #[derive(Debug)]
 pub(super) struct Painter {
     heat: wgpu::ComputePipeline,
@@ -137,14 +137,20 @@ impl Painter {
                 cache: gpu.pipeline_cache(),
             })
         };
-        self.pipelines.lock().expect("no panic while it is held").entry((format, blends)).or_insert_with(make).clone()
+        let mut pipelines = self.pipelines.lock().expect("no panic while it is held");
+        let is_new = !pipelines.contains_key(&(format, blends));
+        let pipeline = pipelines.entry((format, blends)).or_insert_with(make).clone();
+        if is_new {
+            gpu.keep_pipelines();
+        }
+        pipeline
     }
 }
 
 impl GpuOutput {
     /// Records that this output, a map of an image ([`Config::map`](crate::config::Config::map)), is drawn into a texture of the same device:
-    /// rows of attention as heat, principal components as colours, between the patches' centres linearly. A target as large as the grid of
-    /// patches is given one texel for each. Nothing is submitted.
+    /// rows of attention as heat, principal components as colours, between the patches' centres linearly. Where the patches cover the whole
+    /// image, a target as large as their grid is given one texel for each. The first painting into a format compiles. Nothing is submitted.
     ///
     /// # Errors
     /// [`Error::Argument`] if the output is no map, what is to be painted is not there, or the texture cannot be drawn into;
@@ -157,16 +163,25 @@ impl GpuOutput {
         let gpu = self.gpu();
         let selection = painting.select(map, self.shape()[0])?;
         let rectangle = target.checked(gpu, painting.opacity < 1.0)?;
-        let record = || {
-            let (values, start) = match map.kind {
-                MapKind::Attention { .. } => (gpu.painter().heat(gpu, encoder, self.buffer(), selection, map.grid), 0),
-                MapKind::Colours => (self.buffer().clone(), selection.start),
+        let prepare = || {
+            let (heat, values, start) = match map.kind {
+                MapKind::Attention { .. } => {
+                    let (pass, values) = gpu.painter().heat(gpu, self.buffer(), selection, map.grid);
+                    (Some(pass), values, 0)
+                }
+                MapKind::Colours => (None, self.buffer().clone(), selection.start),
             };
             let params = PaintParams::new(map, start, selection.channels, painting, target.format(), rectangle);
-            gpu.painter().paint(gpu, encoder, &values, &params, target, rectangle);
+            let passes = Passes { heat, paint: gpu.painter().paint(gpu, &values, &params, target.format()), view: target.view, rectangle };
+            // What the device would object to when the host's commands are finished, it says of these, which nobody submits.
+            let mut trial = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            passes.encode(&mut trial);
+            drop(trial.finish());
+            passes
         };
         // Natively nothing in it waits.
-        pollster::block_on(gpu.checked("a painting", record))
+        pollster::block_on(gpu.checked("a painting", prepare))?.encode(encoder);
+        Ok(())
     }
 }
 
@@ -196,38 +211,47 @@ impl PaintParams {
 }
 
 impl Painter {
-    /// Records that a row of attention becomes values from 0 to 1 in a buffer of their own.
-    fn heat(&self, gpu: &Gpu, encoder: &mut wgpu::CommandEncoder, weights: &wgpu::Buffer, selection: Selection, grid: [usize; 2]) -> wgpu::Buffer {
+    /// A pass that makes values from 0 to 1 of a row of attention, and the buffer that they are in.
+    fn heat(&self, gpu: &Gpu, weights: &wgpu::Buffer, selection: Selection, grid: [usize; 2]) -> (HeatPass, wgpu::Buffer) {
         let patches = grid[0] * grid[1];
         let Selection { start, stride, heads, .. } = selection;
         let params = HeatParams { start: narrow(start), stride: narrow(stride), heads: narrow(heads), patches: narrow(patches) };
         let heat = create(gpu, "heat map", patches as u64 * 4, wgpu::BufferUsages::STORAGE, false);
         let params = uniform(gpu, bytemuck::bytes_of(&params));
         let buffers = [(0, params.as_entire_binding()), (1, weights.as_entire_binding()), (2, heat.as_entire_binding())];
-        let bindings = bind(gpu, &self.heat.get_bind_group_layout(0), buffers);
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        pass.set_pipeline(&self.heat);
-        pass.set_bind_group(0, &bindings, &[]);
-        pass.dispatch_workgroups(1, 1, 1);
-        drop(pass);
-        heat
+        ((self.heat.clone(), bind(gpu, &self.heat.get_bind_group_layout(0), buffers)), heat)
     }
 
-    /// Records that values are drawn over a rectangle.
-    fn paint(
-        &self,
-        gpu: &Gpu,
-        encoder: &mut wgpu::CommandEncoder,
-        values: &wgpu::Buffer,
-        params: &PaintParams,
-        target: &PaintTarget<'_>,
-        [left, top, width, height]: [f32; 4],
-    ) {
-        let pipeline = self.pipeline(gpu, target.format(), params.opacity < 1.0);
+    /// A pass that draws values.
+    fn paint(&self, gpu: &Gpu, values: &wgpu::Buffer, params: &PaintParams, format: wgpu::TextureFormat) -> PaintPass {
+        let pipeline = self.pipeline(gpu, format, params.opacity < 1.0);
         let params = uniform(gpu, bytemuck::bytes_of(params));
         let bindings = bind(gpu, &pipeline.get_bind_group_layout(0), [(0, params.as_entire_binding()), (1, values.as_entire_binding())]);
+        (pipeline, bindings)
+    }
+}
+
+type HeatPass = (wgpu::ComputePipeline, wgpu::BindGroup);
+type PaintPass = (wgpu::RenderPipeline, wgpu::BindGroup);
+
+/// All that a painting records.
+struct Passes<'a> {
+    heat: Option<HeatPass>,
+    paint: PaintPass,
+    view: &'a wgpu::TextureView,
+    rectangle: [f32; 4],
+}
+
+impl Passes<'_> {
+    fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
+        if let Some((pipeline, bindings)) = &self.heat {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, bindings, &[]);
+            pass.dispatch_workgroups(1, 1, 1);
+        }
         let attachment = wgpu::RenderPassColorAttachment {
-            view: target.view,
+            view: self.view,
             depth_slice: None,
             resolve_target: None,
             ops: wgpu::Operations { load: wgpu::LoadOp::Load, store: wgpu::StoreOp::Store },
@@ -237,9 +261,10 @@ impl Painter {
             color_attachments: &[Some(attachment)],
             ..Default::default()
         });
+        let ([left, top, width, height], (pipeline, bindings)) = (self.rectangle, &self.paint);
         pass.set_viewport(left, top, width, height, 0.0, 1.0);
-        pass.set_pipeline(&pipeline);
-        pass.set_bind_group(0, &bindings, &[]);
+        pass.set_pipeline(pipeline);
+        pass.set_bind_group(0, bindings, &[]);
         pass.draw(0..3, 0..1);
     }
 }

@@ -4,11 +4,12 @@ use super::context::Gpu;
 use crate::error::Result;
 use crate::storage;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// What such a file begins with.
 const MAGIC: &[u8] = b"vitraux pipelines 1\n";
 
-/// Bytes of a file that are read at the most. Caches only grow, with each driver's update of our shaders: a larger one is begun anew.
+/// Bytes of a file at the most. Caches only grow, with each version of our shaders: one that is larger is not kept.
 const LARGEST_FILE: u64 = 64 * 1024 * 1024;
 
 /// A cache of the driver's, and the file that it is kept in.
@@ -18,6 +19,8 @@ pub(super) struct PipelineCache {
     file: PathBuf,
     /// Whose pipelines they are.
     key: String,
+    /// The checksum of what is in the file.
+    kept: Mutex<Option<u32>>,
 }
 
 impl PipelineCache {
@@ -28,7 +31,8 @@ impl PipelineCache {
         }
         let summary = gpu.summary();
         let key = format!("{} {summary}", env!("CARGO_PKG_VERSION"));
-        let file = folder.join(storage::file_name(&summary.to_string(), "bin"));
+        // A new driver's pipelines take the place of the old one's.
+        let file = folder.join(storage::file_name(&format!("{} {}", summary.name, summary.backend), "bin"));
         let kept = read(&file, &key);
         let make = |data: Option<&[u8]>| {
             let descriptor = wgpu::PipelineCacheDescriptor { label: Some("vitraux"), data, fallback: true };
@@ -42,16 +46,21 @@ impl PipelineCache {
             log::info!("{}: {error}; it is ignored", file.display());
             make(None)
         });
-        cache.map_err(|error| log::info!("{error}; compiled pipelines are not kept")).ok().map(|cache| PipelineCache { cache, file, key })
+        let cache = cache.map_err(|error| log::info!("{error}; compiled pipelines are not kept")).ok()?;
+        Some(PipelineCache { cache, file, key, kept: Mutex::new(kept.map(|data| crc32fast::hash(&data))) })
     }
 
     pub fn cache(&self) -> &wgpu::PipelineCache {
         &self.cache
     }
 
-    /// Writes what was compiled so far to the file.
+    /// Writes what was compiled so far to the file, unless it is there.
     pub fn save(&self) {
-        let Some(data) = self.cache.get_data() else { return };
+        let Some(data) = self.cache.get_data().filter(|data| data.len() as u64 <= LARGEST_FILE / 2) else { return };
+        let sum = crc32fast::hash(&data);
+        if self.kept.lock().expect("no panic while it is held").replace(sum) == Some(sum) {
+            return;
+        }
         if let Err(error) = write(&self.file, &self.key, &data) {
             log::info!("{error}; compiled pipelines are not kept");
         }

@@ -16,9 +16,15 @@ const SLOW_HARDWARE: [f64; 2] = [200e9, 20e9];
 /// Seconds that the shortest dispatch takes.
 const OVERHEAD: f64 = 10e-6;
 
-/// How long a step takes on a slow device of its kind; copies take nothing.
+/// Seconds that a dispatch takes at the least; a clock with long ticks may say 0.
+const SHORTEST: f64 = 1e-7;
+
+/// How long a step takes on a slow device of its kind.
 pub(super) fn estimated(gpu: &Gpu, step: &Step) -> f64 {
-    step.dispatch().map_or(0.0, |CompiledDispatch { dispatch, .. }| estimate(gpu, dispatch.flops, dispatch.bytes()))
+    match step {
+        Step::Dispatch(CompiledDispatch { dispatch, .. }) => estimate(gpu, dispatch.flops, dispatch.bytes()),
+        Step::Save { from, .. } => estimate(gpu, 0, 2 * from.size()),
+    }
 }
 
 /// How long so many operations and bytes take on a slow device of its kind.
@@ -61,7 +67,8 @@ impl Plan {
             timings.extend(group.iter().zip(seconds).map(|(compiled, seconds)| Timing::new(&compiled.dispatch, seconds)));
         }
         let mut measured = timings.iter().map(|timing| timing.seconds);
-        let seconds = |step: &Step| step.dispatch().and_then(|_| measured.next()).unwrap_or(0.0);
+        let seconds =
+            |step: &Step| step.dispatch().and_then(|_| measured.next()).map_or_else(|| estimated(gpu, step), |seconds| seconds.max(SHORTEST));
         *self.times.lock().expect("no panic while it is held") = Times::new(self.steps().iter().map(seconds).collect());
         Ok(timings)
     }

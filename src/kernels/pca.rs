@@ -82,7 +82,7 @@ pub fn pca_gather(recording: &mut Recording, label: String, bufs: [Buf; 4], firs
 pub fn pca_orthonormalise(recording: &mut Recording, label: String, v: Buf) -> Result<()> {
     let &[batch, width, _] = recording.shape(v) else { panic!("{label}: v is [B, C, 8]") };
     let sizes = Sizes { batch, tokens: 0, width, first: 0, patches: 0 };
-    step(recording, label, &PCA_ORTHONORMALISE, sizes, &[v], 0, [batch, 1])
+    step(recording, label, &PCA_ORTHONORMALISE, sizes, &[v], 4 * (batch * width * BLOCK * BLOCK) as u64, [batch, 1])
 }
 
 /// Records the colours from v `[B, C, 8]` and y `[B, P, 8]`: rgb `[B, P, 3]`.
@@ -92,7 +92,7 @@ pub fn pca_orthonormalise(recording: &mut Recording, label: String, v: Buf) -> R
 pub fn pca_colours(recording: &mut Recording, label: String, bufs: [Buf; 3]) -> Result<()> {
     let (&[batch, width, _], &[_, patches, _]) = (recording.shape(bufs[0]), recording.shape(bufs[1])) else { panic!("{label}: v and y") };
     let sizes = Sizes { batch, tokens: 0, width, first: 0, patches };
-    step(recording, label, &PCA_COLOURS, sizes, &bufs, 0, [batch, 1])
+    step(recording, label, &PCA_COLOURS, sizes, &bufs, 2 * (batch * patches * BLOCK * BLOCK) as u64, [batch, 1])
 }
 
 #[derive(Clone, Copy)]
