@@ -1,10 +1,12 @@
 //! vitraux on a device that a host lends: a host program, as somebody would write it.
 
+use crate::support::gpu;
 use crate::support::host::{Host, alone, is_pending, picture};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use vitraux::gpu::{Budget, Gpu, TexturePicture, required_features};
-use vitraux::{Checkpoint, Device, Engine, Error, GpuInput, Picture, Tensor};
+use vitraux::capabilities::Precision;
+use vitraux::gpu::{Budget, Gpu, TexturePicture, cooperative_features, required_features};
+use vitraux::{Checkpoint, Device, Engine, Error, GpuInput, Options, Picture, Tensor};
 
 const WANTED: [&str; 3] = ["logits", "tokens", "attn.3"];
 
@@ -441,5 +443,28 @@ fn compiled_pipelines_are_kept_in_a_folder() {
         assert_eq!(files().len(), 1);
         assert_eq!(std::fs::read(&file).expect("it is there").len(), whole.len(), "it is written anew");
     }
+    assert_eq!(host.errors.load(Ordering::Relaxed), 0);
+}
+
+/// A host that unlocks cooperative matrices has them used: in f16, with the answers of the others within what f16 rounds.
+#[test]
+fn a_host_may_lend_cooperative_matrices() {
+    let features = |adapter: &wgpu::Adapter| required_features(adapter) | cooperative_features(adapter);
+    // SAFETY: of the experimental features only cooperative matrices are asked for, which our kernels load and store inside workgroup memory.
+    let Some(host) = Host::opened(features, unsafe { wgpu::ExperimentalFeatures::enabled() }) else { return };
+    let own = gpu::device().expect("there is one").summary().capabilities.cooperative;
+    assert_eq!(host.gpu.summary().capabilities.cooperative, own, "as on a device that vitraux opens");
+    if own == 0 {
+        println!("SKIPPED: the device has no cooperative matrices; tests/cooperative has one that does");
+    }
+    let options = Options { precision: Precision::F16, ..Options::default() };
+    let load = |device| pollster::block_on(Engine::load_with(Checkpoint::digits(), device, options.clone())).expect("an engine");
+    let mut engine = load(Device::Gpu(host.gpu.clone()));
+    let mut encoder = host.encoder();
+    let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&picture(13)), &["logits"]).expect("it is recorded");
+    host.submit(Some(encoder));
+    let got = values(&host, &outputs, &["logits"]).remove(0);
+    let expected = load(Device::Gpu(gpu::device().expect("there is one"))).forward_blocking(&picture(13), &["logits"]).expect("outputs");
+    assert_eq!(got, *expected["logits"].values(), "the same kernels, the same answers");
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }

@@ -131,6 +131,12 @@ pub fn required_features(adapter: &wgpu::Adapter) -> wgpu::Features {
     adapter.features() & FEATURES.union(wgpu::Features::SHADER_F16)
 }
 
+/// What a host adds beside, if it has unlocked experimental features ([`wgpu::ExperimentalFeatures::enabled`], which is unsafe: what they promise is
+/// the host's to judge): cooperative matrices, where our kernels can use those of the adapter.
+pub fn cooperative_features(adapter: &wgpu::Adapter) -> wgpu::Features {
+    if AdapterSummary::new(0, adapter).capabilities.cooperative > 0 { COOPERATIVE } else { wgpu::Features::empty() }
+}
+
 /// What a host should raise its limits to ([`wgpu::Limits::or_better_values_from`]): the sizes of buffers, and the memory and the number of
 /// workgroups. A device with less runs smaller batches, and reads large weights in bands.
 pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
@@ -246,6 +252,15 @@ impl Gpu {
             pipelines_folder: storage::cache_folder("pipelines"),
             stray_error: Arc::default(),
         }
+    }
+
+    /// The same on a lent device, with cooperative matrices where the host has opened it with them: they are an experimental feature of wgpu,
+    /// which a host unlocks itself ([`cooperative_features`]), and need the adapter to tell their sizes.
+    pub fn with_cooperative_matrices(mut self, adapter: &wgpu::Adapter) -> Gpu {
+        if self.device.features().contains(COOPERATIVE) {
+            self.summary.capabilities.cooperative = cooperative(adapter, &self.summary.capabilities);
+        }
+        self
     }
 
     /// The same, which keeps its compiled pipelines in a folder, or nowhere: not in the user's cache folder, as it does otherwise where the

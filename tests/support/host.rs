@@ -18,12 +18,18 @@ pub struct Host {
 
 impl Host {
     pub fn new(features: impl FnOnce(&wgpu::Adapter) -> wgpu::Features) -> Option<Host> {
+        Host::opened(features, wgpu::ExperimentalFeatures::disabled())
+    }
+
+    /// A host that has unlocked experimental features.
+    pub fn opened(features: impl FnOnce(&wgpu::Adapter) -> wgpu::Features, experimental_features: wgpu::ExperimentalFeatures) -> Option<Host> {
         let index = gpu::device()?.summary().index;
         let (_, adapter) = pollster::block_on(adapters()).swap_remove(index);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("host"),
             required_features: features(&adapter),
             required_limits: wgpu::Limits::default().or_better_values_from(&required_limits(&adapter)),
+            experimental_features,
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(adapter.request_device(&descriptor)).expect("the host opens its device");
@@ -33,7 +39,8 @@ impl Host {
             heard.fetch_add(1, Ordering::Relaxed);
         }));
         let info = adapter.get_info();
-        let gpu = Arc::new(Gpu::from_wgpu(info.clone(), device.clone(), queue.clone()).keeping_pipelines_in(None));
+        let gpu =
+            Arc::new(Gpu::from_wgpu(info.clone(), device.clone(), queue.clone()).with_cooperative_matrices(&adapter).keeping_pipelines_in(None));
         Some(Host { device, queue, info, errors, gpu })
     }
 
