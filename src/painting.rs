@@ -91,6 +91,65 @@ impl Painting {
     }
 }
 
+/// A map as the host draws it: red, green and blue, sRGB's encoded levels from 0 to 1, anywhere in the image. What a GPU draws into textures is the
+/// same.
+#[derive(Clone, Debug)]
+pub struct Painted {
+    grid: [usize; 2],
+    share: [f32; 2],
+    /// Of each patch: a place on the scale, or colours.
+    values: Vec<f32>,
+    channels: usize,
+    stops: Option<[[f32; 3]; STOPS]>,
+}
+
+impl Painting {
+    /// Chooses and scales the values of an output, of so many images.
+    ///
+    /// # Errors
+    /// As [`Painting::select`].
+    pub fn on_host(&self, map: &Map, output: &[f32], images: usize) -> Result<Painted> {
+        let Selection { start, stride, heads, channels } = self.select(map, images)?;
+        let patches = map.grid[0] * map.grid[1];
+        let mut values = output[start..][..patches * channels].to_vec();
+        for head in 1..heads {
+            values.iter_mut().zip(&output[start + head * stride..]).for_each(|(sum, weight)| *sum += weight);
+        }
+        if channels == 1 {
+            let (least, largest) = values.iter().fold((f32::MAX, f32::MIN), |(least, largest), value| (least.min(*value), largest.max(*value)));
+            values.iter_mut().for_each(|value| *value = if largest > least { (*value - least) / (largest - least) } else { 0.0 });
+        }
+        Ok(Painted { grid: map.grid, share: map.share, values, channels, stops: self.scale.stops() })
+    }
+}
+
+impl Painted {
+    /// The colour at a place in the image, of which the upper left corner is (0, 0) and the lower right one (1, 1).
+    pub fn at(&self, [x, y]: [f32; 2]) -> [f32; 3] {
+        let [rows, columns] = self.grid;
+        let place = |at: f32, axis: usize| (at / self.share[axis] * self.grid[axis] as f32 - 0.5).clamp(0.0, (self.grid[axis] - 1) as f32);
+        let (down, across) = (place(y, 0), place(x, 1));
+        let value = |row: usize, column: usize, channel: usize| {
+            let at = (row.min(rows - 1) * columns + column.min(columns - 1)) * self.channels + channel;
+            self.values[at]
+        };
+        let mix = |low: f32, high: f32, share: f32| low + (high - low) * share;
+        let between = |channel: usize| {
+            let line = |row: usize| mix(value(row, across as usize, channel), value(row, across as usize + 1, channel), across.fract());
+            mix(line(down as usize), line(down as usize + 1), down.fract())
+        };
+        match (&self.stops, self.channels) {
+            (_, 3) => [0, 1, 2].map(between),
+            (None, _) => [between(0); 3],
+            (Some(stops), _) => {
+                let place = between(0).clamp(0.0, 1.0) * (STOPS - 1) as f32;
+                let below = (place as usize).min(STOPS - 2);
+                std::array::from_fn(|channel| mix(stops[below][channel], stops[below + 1][channel], place - below as f32))
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +173,17 @@ mod tests {
         assert!(refused(Painting { query: 11, ..Painting::default() }).contains("a token below 11"));
         assert!(refused(Painting { head: Some(3), ..Painting::default() }).contains("a head below 3"));
         assert!(refused(Painting { opacity: f32::NAN, ..Painting::default() }).contains("opacity from 0 to 1"));
+    }
+
+    #[test]
+    fn between_centres_colours_change_linearly() {
+        let map = Map { kind: MapKind::Attention { heads: 2, queries: 1, first: 1 }, grid: [1, 2], share: [1.0, 0.5] };
+        // Two heads, a token in front each: means of 1 and 3.
+        let painting = Painting { scale: Scale::Values, ..Painting::default() };
+        let painted = painting.on_host(&map, &[9.0, 1.0, 2.0, 9.0, 1.0, 4.0], 1).expect("a map");
+        // The patches cover the left half of the image.
+        let places = [0.0, 0.125, 0.25, 0.375, 0.9];
+        assert_eq!(places.map(|x| painted.at([x, 0.7])[0]), [0.0, 0.0, 0.5, 1.0, 1.0]);
     }
 
     #[test]

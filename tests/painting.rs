@@ -100,6 +100,12 @@ fn maps_are_drawn_into_textures_of_the_host() {
         host.submit(Some(encoder));
         let got = floats(&texels(&host, &texture));
         let want = between(&grid_values, grid, 1, size);
+        let map = outputs[name].map().expect("a map");
+        let painted = values.on_host(map, &expected[name].values(), 2).expect("a map");
+        let centre = |texel: u32, size: u32| (texel as f32 + 0.5) / size as f32;
+        let on_host = (0..size[0] * size[1]).map(|i| f64::from(painted.at([centre(i % size[0], size[0]), centre(i / size[0], size[1])])[0]));
+        let difference = off_by(on_host, want.iter().copied());
+        assert!(difference <= 1e-4, "{name}: the host's is off by {difference:e}");
         let difference = off_by(got.chunks(4).flat_map(|texel| texel[..3].to_vec()), want.iter().flat_map(|value| [*value; 3]));
         assert!(difference <= 1e-4, "{name}: {painting:?} is off by {difference:e}");
         assert!(got.chunks(4).all(|texel| texel[3] == 1.0), "{name}: what is painted is opaque");

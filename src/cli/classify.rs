@@ -1,4 +1,4 @@
-use super::pictures::{Lines, PictureArgs};
+use super::pictures::{LineArgs, Lines, PictureArgs};
 use super::{EngineArgs, HeadArgs, ModelArgs, Result, warn_if_assumed};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -18,6 +18,8 @@ pub struct Classify {
     engine: EngineArgs,
     #[command(flatten)]
     pictures: PictureArgs,
+    #[command(flatten)]
+    lines: LineArgs,
     /// How many classes to name for each picture
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
@@ -48,14 +50,16 @@ impl Classify {
         };
         let head = (self.format == Format::Csv).then(|| table_head(&checkpoint.config, self.top)).transpose()?;
         let mut lines = match self.format {
-            Format::Text => self.pictures.lines(None, None)?,
-            Format::Json => self.pictures.lines(None, Some(picture_of_json))?,
-            Format::Csv => self.pictures.lines(head.as_deref(), Some(picture_of_row))?,
+            Format::Text => self.lines.open(None, None)?,
+            Format::Json => self.lines.open(None, Some(picture_of_json))?,
+            Format::Csv => self.lines.open(head.as_deref(), Some(picture_of_row))?,
         };
-        let mut pictures = self.pictures.open(&preprocess, &lines)?;
-        if pictures.is_empty() {
+        let mut paths = self.pictures.sources()?;
+        paths.retain(|path| !lines.has(&path.display().to_string()));
+        if paths.is_empty() {
             return Ok(());
         }
+        let mut pictures = self.pictures.open(paths, &preprocess);
         pictures.check_alone()?;
         let mut engine = self.engine.load(checkpoint)?;
         warn_if_assumed(engine.preprocess());
@@ -74,7 +78,8 @@ impl Classify {
                     Format::Csv => writeln!(lines, "{}", table_row(path, answers)?)?,
                 }
             }
-            Ok(lines.flush()?)
+            lines.flush()?;
+            Ok(Vec::new())
         })
     }
 }

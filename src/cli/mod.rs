@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+mod attention;
 mod bench;
 mod classify;
 mod devices;
@@ -36,6 +37,8 @@ pub struct Cli {
 enum Command {
     /// Name what is in pictures
     Classify(classify::Classify),
+    /// Show where a model looks: heat maps over pictures
+    Attention(attention::Attention),
     /// Run a model on tensors and write its outputs: for people who port and verify models
     Forward(forward::Forward),
     /// Write the pixel values that a model takes for pictures
@@ -57,6 +60,7 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Classify(command) => command.run(),
+            Command::Attention(command) => command.run(),
             Command::Forward(command) => command.run(),
             Command::Preprocess(command) => command.run(),
             Command::Devices(command) => command.run(),

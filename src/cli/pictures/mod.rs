@@ -19,7 +19,7 @@ use std::time::Instant;
 use vitraux::Tensor;
 use vitraux::config::Preprocess;
 
-/// Which pictures, and what becomes of their results.
+/// Which pictures, and how they go through the model.
 #[derive(Debug, Args)]
 pub struct PictureArgs {
     /// Pictures (PNG, JPEG, WebP, BMP, GIF, TIFF or PNM), folders with all below them, patterns such as 'photos/**/*.jpg', or - for a list
@@ -35,6 +35,11 @@ pub struct PictureArgs {
     /// Stop at the first picture that fails, instead of going on and counting
     #[arg(long)]
     strict: bool,
+}
+
+/// Where a line for each picture goes.
+#[derive(Debug, Args)]
+pub struct LineArgs {
     /// Write results to a file, as they come
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -51,9 +56,9 @@ pub struct Pictures {
     strict: bool,
 }
 
-impl PictureArgs {
+impl LineArgs {
     /// Where results go. To go on with a file, `name` must give a line's picture; formats without such lines have none.
-    pub fn lines(&self, head: Option<&str>, name: Option<fn(&str) -> Option<String>>) -> Result<Lines> {
+    pub fn open(&self, head: Option<&str>, name: Option<fn(&str) -> Option<String>>) -> Result<Lines> {
         match (&self.output, name) {
             (None, _) => Ok(Lines::stdout()),
             (Some(_), None) if self.resume => Err("--resume: expected a format with a line for each picture; add --format json or csv".into()),
@@ -61,24 +66,24 @@ impl PictureArgs {
             (Some(file), _) => Lines::create(file),
         }
     }
+}
 
-    /// Begins to prepare the pictures that have no line yet.
-    pub fn open(&self, preprocess: &Preprocess, lines: &Lines) -> Result<Pictures> {
-        let mut paths = sources::sources(&self.images, &self.glob)?;
-        paths.retain(|path| !lines.has(&path.display().to_string()));
+impl PictureArgs {
+    /// The pictures that are meant.
+    pub fn sources(&self) -> Result<Vec<PathBuf>> {
+        sources::sources(&self.images, &self.glob)
+    }
+
+    /// Begins to prepare pictures.
+    pub fn open(&self, paths: Vec<PathBuf>, preprocess: &Preprocess) -> Pictures {
         let (paths, batch) = (Arc::new(paths), BatchSize::new(self.batch));
         // A batch is under way, and another one is being prepared.
         let ahead = Ahead::new(paths.clone(), preprocess.clone(), 2 * batch.largest().min(paths.len().max(1)));
-        Ok(Pictures { paths, ahead, batch, strict: self.strict })
+        Pictures { paths, ahead, batch, strict: self.strict }
     }
 }
 
 impl Pictures {
-    /// Whether all have their lines already.
-    pub fn is_empty(&self) -> bool {
-        self.paths.is_empty()
-    }
-
     /// If there is a single picture, waits for it: when it cannot be read, no device needs to be opened.
     pub fn check_alone(&mut self) -> Result<()> {
         if self.paths.len() != 1 {
@@ -87,59 +92,74 @@ impl Pictures {
         self.ahead.first_failure().map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Calls `pass` with each batch: paths, and pixel values `[B, channels, height, width]`. Pictures that fail are reported and counted.
-    pub fn for_each_batch(mut self, mut pass: impl FnMut(&[&Path], &Tensor) -> Result<()>) -> Result<()> {
+    /// Calls `pass` with each batch: paths, and pixel values `[B, channels, height, width]`; it gives an error for each picture that it could do
+    /// nothing with. Pictures that fail are reported and counted.
+    pub fn for_each_batch(mut self, mut pass: impl FnMut(&[&Path], &Tensor) -> Result<Vec<String>>) -> Result<()> {
         catch_interrupts()?;
         let bar = progress(self.paths.len() as u64);
         let paths = self.paths.clone();
+        let is_alone = paths.len() == 1;
         let (mut failed, mut done) = (0, 0);
-        let mut gathered: Vec<(&Path, Tensor)> = Vec::new();
-        let mut run = |gathered: &mut Vec<(&Path, Tensor)>, batch: &mut BatchSize, done: &mut usize| -> Result<()> {
-            if gathered.is_empty() {
-                return Ok(());
+        let mut fail = |error: String| -> Result<()> {
+            if self.strict || is_alone {
+                return Err(error.into());
             }
-            let (paths, tensors): (Vec<&Path>, Vec<Tensor>) = gathered.drain(..).unzip();
-            let stacked = stack(&tensors)?;
-            let start = Instant::now();
-            bar.suspend(|| pass(&paths, &stacked))?;
-            batch.learn(paths.len(), start.elapsed().as_secs_f64());
-            *done += paths.len();
-            bar.inc(paths.len() as u64);
+            failed += 1;
+            bar.suspend(|| report(&format!("error: {error}")));
             Ok(())
         };
+        let mut gathered: Vec<(&Path, Tensor)> = Vec::new();
         for path in paths.iter() {
             if INTERRUPTED.load(Ordering::Relaxed) {
                 break;
             }
-            match self.ahead.next().expect("one for each path") {
-                Ok(pixel_values) => {
-                    if gathered.first().is_some_and(|(_, first)| first.shape() != pixel_values.shape()) {
-                        run(&mut gathered, &mut self.batch, &mut done)?;
-                    }
-                    gathered.push((path, pixel_values));
-                    if gathered.len() >= self.batch.get() {
-                        run(&mut gathered, &mut self.batch, &mut done)?;
-                    }
-                }
-                Err(error) if self.strict || paths.len() == 1 => {
-                    run(&mut gathered, &mut self.batch, &mut done)?;
-                    return Err(error.into());
-                }
+            let prepared = self.ahead.next().expect("one for each path");
+            let is_like = |pixel_values: &Tensor| gathered.first().is_none_or(|(_, first)| first.shape() == pixel_values.shape());
+            // Others cannot join what was gathered; and before a failure ends everything, that is finished.
+            if prepared.as_ref().map_or(self.strict, |pixel_values| !is_like(pixel_values)) {
+                done += run(&mut gathered, &mut self.batch, &bar, &mut pass, &mut fail)?;
+            }
+            match prepared {
+                Ok(pixel_values) => gathered.push((path, pixel_values)),
                 Err(error) => {
-                    failed += 1;
+                    fail(error.to_string())?;
+                    done += 1;
                     bar.inc(1);
-                    bar.suspend(|| report(&format!("error: {error}")));
                 }
             }
+            if gathered.len() >= self.batch.get() {
+                done += run(&mut gathered, &mut self.batch, &bar, &mut pass, &mut fail)?;
+            }
         }
-        run(&mut gathered, &mut self.batch, &mut done)?;
+        done += run(&mut gathered, &mut self.batch, &bar, &mut pass, &mut fail)?;
         bar.finish_and_clear();
         match failed {
-            _ if done + failed < paths.len() => Err(Box::new(Interrupted { done, of: paths.len() })),
+            _ if done < paths.len() => Err(Box::new(Interrupted { done, of: paths.len() })),
             0 => Ok(()),
             _ => Err(format!("{failed} of {} pictures failed", paths.len()).into()),
         }
     }
+}
+
+/// A batch of what was gathered; gives how many pictures that were.
+fn run(
+    gathered: &mut Vec<(&Path, Tensor)>,
+    batch: &mut BatchSize,
+    bar: &ProgressBar,
+    pass: &mut impl FnMut(&[&Path], &Tensor) -> Result<Vec<String>>,
+    fail: &mut impl FnMut(String) -> Result<()>,
+) -> Result<usize> {
+    if gathered.is_empty() {
+        return Ok(0);
+    }
+    let (paths, tensors): (Vec<&Path>, Vec<Tensor>) = gathered.drain(..).unzip();
+    let stacked = stack(&tensors)?;
+    let start = Instant::now();
+    let failures = bar.suspend(|| pass(&paths, &stacked))?;
+    batch.learn(paths.len(), start.elapsed().as_secs_f64());
+    failures.into_iter().try_for_each(fail)?;
+    bar.inc(paths.len() as u64);
+    Ok(paths.len())
 }
 
 /// Whether somebody has asked to stop.

@@ -1,0 +1,197 @@
+use super::pictures::PictureArgs;
+use super::{EngineArgs, ModelArgs, Result, warn_if_assumed};
+use clap::Args;
+use image::RgbImage;
+use rayon::prelude::*;
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+use vitraux::config::{Config, Map, Preprocess, Size};
+use vitraux::painting::{Painted, Painting};
+use vitraux::{Tensor, preprocess};
+
+/// How much of a picture its heat map covers.
+const OPACITY: f32 = 0.6;
+
+#[derive(Debug, Args)]
+pub struct Attention {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
+    pictures: PictureArgs,
+    /// The folder that a PNG for each picture is written to
+    #[arg(long, value_name = "FOLDER")]
+    output: PathBuf,
+    /// Pictures that have their PNG already are skipped
+    #[arg(long)]
+    resume: bool,
+    /// The encoder block whose attention is shown, from 0 on; the last one without
+    #[arg(long, value_name = "I")]
+    block: Option<usize>,
+    /// Show one head's attention, from 0 on, instead of the mean of all
+    #[arg(long, value_name = "H", conflicts_with_all = ["rollout", "pca"])]
+    head: Option<usize>,
+    /// Show what the patch at a pixel attends to, instead of the class token
+    #[arg(long, value_name = "X,Y", value_parser = pixel, conflicts_with = "pca")]
+    query: Option<[u32; 2]>,
+    /// Show how much of each patch reaches the token through all blocks (Abnar and Zuidema 2020), instead of one block's attention
+    #[arg(long, conflicts_with_all = ["block", "pca"])]
+    rollout: bool,
+    /// Show the first three principal components of the patches after the last block as red, green and blue
+    #[arg(long, conflicts_with = "block")]
+    pca: bool,
+}
+
+fn pixel(text: &str) -> std::result::Result<[u32; 2], String> {
+    let number = |text: &str| text.trim().parse().ok();
+    let both = text.split_once(',').and_then(|(x, y)| Some([number(x)?, number(y)?]));
+    both.ok_or_else(|| "expected the column and the row of a pixel, such as 120,80".to_owned())
+}
+
+impl Attention {
+    pub fn run(self) -> Result<()> {
+        let checkpoint = self.model.open()?;
+        let config = checkpoint.config.clone();
+        let Some(preprocess) = checkpoint.preprocess.clone() else {
+            return Err(format!("{} takes no pictures", config.name).into());
+        };
+        if !self.pca && self.query.is_none() && config.prefix_tokens == 0 {
+            return Err(format!("{} has no class token; ask for a patch with --query X,Y, or for --pca", config.name).into());
+        }
+        self.check_numbers(&config)?;
+        std::fs::create_dir_all(&self.output).map_err(|error| format!("{}: {error}", self.output.display()))?;
+        let mut paths = self.pictures.sources()?;
+        let common = common_folder(&paths);
+        let painted = |path: &Path| self.painted(path.strip_prefix(&common).unwrap_or(path));
+        paths.retain(|path| !(self.resume && painted(path).exists()));
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let mut pictures = self.pictures.open(paths, &preprocess);
+        pictures.check_alone()?;
+        let mut engine = self.engine.load(checkpoint)?;
+        warn_if_assumed(engine.preprocess());
+        pictures.for_each_batch(|paths, pixel_values| {
+            let &[.., height, width] = pixel_values.shape() else { unreachable!("pixel_values have four axes") };
+            let size = Size::Image([height, width]);
+            // Whose attention depends on the picture's size, where a pixel was named.
+            let (mut shown, mut failures) = (Vec::new(), Vec::new());
+            for (image, path) in paths.iter().enumerate() {
+                match self.output_for(&config, &preprocess, size, path) {
+                    Ok(name) => shown.push((image, *path, name)),
+                    Err(error) => failures.push(format!("{}: {error}", path.display())),
+                }
+            }
+            let names: BTreeSet<&str> = shown.iter().map(|(.., name)| name.as_str()).collect();
+            let outputs = engine.forward_blocking(pixel_values, &names.into_iter().collect::<Vec<_>>())?;
+            let paint = |(image, path, name): &(usize, &Path, String)| {
+                let map = config.map(size, name).expect("it was asked for");
+                self.paint(&preprocess, &outputs[name.as_str()], &map, *image, path, &painted(path))
+                    .err()
+                    .map(|error| format!("{}: {error}", path.display()))
+            };
+            failures.extend(shown.par_iter().filter_map(paint).collect::<Vec<_>>());
+            Ok(failures)
+        })
+    }
+
+    fn check_numbers(&self, config: &Config) -> Result<()> {
+        for (what, number, count) in [("--block", self.block, config.depth), ("--head", self.head, config.heads)] {
+            if let Some(number) = number.filter(|number| *number >= count) {
+                return Err(format!("{what}: expected 0 to {}, found {number}", count - 1).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The name of the output that shows what was asked for, of a picture.
+    fn output_for(&self, config: &Config, preprocess: &Preprocess, size: Size, path: &Path) -> Result<String> {
+        if self.pca {
+            return Ok("pca".to_owned());
+        }
+        let token = match self.query {
+            None => 0,
+            Some([x, y]) => {
+                // As it is turned by its orientation.
+                let picture = preprocess::open(path)?;
+                let (width, height) = (picture.width as u32, picture.height as u32);
+                let [left, top, seen_width, seen_height] = preprocess.seen([picture.height, picture.width])?;
+                let map = config.map(size, "rollout").ok_or("the model takes no images")?;
+                let place = |pixel: u32, start: f64, seen: f64, axis: usize| {
+                    let at = (f64::from(pixel) + 0.5 - start) / seen / f64::from(map.share[axis]) * map.grid[axis] as f64;
+                    (0.0..map.grid[axis] as f64).contains(&at).then_some(at as usize)
+                };
+                let (row, column) = (place(y, top, seen_height, 0), place(x, left, seen_width, 1));
+                let (Some(row), Some(column), true) = (row, column, x < width && y < height) else {
+                    return Err(format!("--query {x},{y}: the model sees no pixel there of {width} x {height}").into());
+                };
+                config.prefix_tokens + row * map.grid[1] + column
+            }
+        };
+        Ok(if self.rollout { format!("rollout.{token}") } else { format!("attn.{}.{token}", self.block.unwrap_or(config.depth - 1)) })
+    }
+
+    /// Paints a picture's map over it, and writes the result; nobody sees half of a file.
+    fn paint(&self, preprocess: &Preprocess, output: &Tensor, map: &Map, image: usize, path: &Path, file: &Path) -> Result<()> {
+        let picture = preprocess::open(path)?;
+        let painting = Painting { image, head: self.head, ..Painting::default() };
+        let painted = painting.on_host(map, &output.values(), output.shape()[0])?;
+        let seen = preprocess.seen([picture.height, picture.width])?;
+        let opacity = if self.pca { 1.0 } else { OPACITY };
+        let levels = picture
+            .data
+            .chunks_exact(picture.channels)
+            .flat_map(|pixel| if let &[grey] = pixel { [grey; 3] } else { [pixel[0], pixel[1], pixel[2]] });
+        let mut result = RgbImage::from_raw(picture.width as u32, picture.height as u32, levels.collect()).ok_or("a picture of another size")?;
+        cover(&mut result, &painted, seen, opacity);
+        let folder = file.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let partial = file.with_extension("png.part");
+        result.save_with_format(&partial, image::ImageFormat::Png).map_err(|error| format!("{}: {error}", partial.display()))?;
+        Ok(std::fs::rename(&partial, file).map_err(|error| format!("{}: {error}", file.display()))?)
+    }
+
+    /// Where the PNG of a picture is written, by its path below the folder that all have in common: `a/cat.jpg.png` for `a/cat.jpg`.
+    fn painted(&self, below: &Path) -> PathBuf {
+        let mut file = self.output.clone();
+        file.extend(below.components().filter(|part| matches!(part, Component::Normal(_))));
+        file.as_mut_os_string().push(".png");
+        file
+    }
+}
+
+/// The deepest folder that all pictures are below.
+fn common_folder(paths: &[PathBuf]) -> PathBuf {
+    let folder = |path: &PathBuf| path.parent().map(Path::to_owned).unwrap_or_default();
+    let in_both = |a: PathBuf, b: PathBuf| a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(part, _)| part).collect();
+    paths.iter().map(folder).reduce(in_both).unwrap_or_default()
+}
+
+/// Lays a map over the part of a picture that the model sees: left, top, width and height.
+fn cover(picture: &mut RgbImage, painted: &Painted, [left, top, width, height]: [f64; 4], opacity: f32) {
+    for (x, y, pixel) in picture.enumerate_pixels_mut() {
+        let at = [(f64::from(x) + 0.5 - left) / width, (f64::from(y) + 0.5 - top) / height];
+        if at.iter().all(|place| (0.0..1.0).contains(place)) {
+            let above = painted.at(at.map(|place| place as f32));
+            pixel.0.iter_mut().zip(above).for_each(|(level, above)| {
+                let mixed = f32::from(*level) * (1.0 - opacity) + above * 255.0 * opacity;
+                *level = mixed.round() as u8;
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_pictures_have_in_common_is_left_out_of_names() {
+        let common = |paths: &[&str]| common_folder(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
+        assert_eq!(common(&["/photos/a/x.png", "/photos/a/b/y.png"]), Path::new("/photos/a"));
+        assert_eq!(common(&["a/x.png", "b/x.png"]), Path::new(""));
+        assert_eq!(common(&["a/x.png"]), Path::new("a"));
+        assert_eq!(common(&[]), Path::new(""));
+    }
+}

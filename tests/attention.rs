@@ -1,0 +1,104 @@
+//! Heat maps over pictures, as the program paints them.
+
+use crate::support::cli::{Run, vitraux};
+use crate::support::path;
+use std::ffi::OsStr;
+use std::path::Path;
+use vitraux::painting::Painting;
+use vitraux::{Checkpoint, Device, Engine, preprocess};
+
+fn attention(arguments: &[&str]) -> Run {
+    vitraux([&["attention", "--device", "cpu"], arguments].concat().into_iter().map(OsStr::new))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path is UTF-8")
+}
+
+/// Each pixel that the model sees is the picture's and the map's colour mixed; the others are the picture's.
+#[test]
+fn pictures_are_covered_by_what_the_model_looks_at() {
+    let model = path("tests/fixtures/cases/timm_vit_tiny");
+    // Not square: the model crops it.
+    let (file, folder) = (path("tests/fixtures/pillow/source.png"), tempfile::tempdir().expect("a folder"));
+    let name = format!("{}.png", file.file_name().expect("a name").to_str().expect("UTF-8"));
+    let checkpoint = Checkpoint::open(&model).expect("a checkpoint");
+    let prepare = checkpoint.preprocess.clone().expect("it takes pictures");
+    let source = preprocess::open(&file).expect("a picture");
+    let pixel_values = prepare.apply(&source).expect("pixel values");
+    let mut engine = pollster::block_on(Engine::load(checkpoint, Device::Cpu)).expect("an engine");
+    let size = vitraux::config::Size::Image([pixel_values.shape()[2], pixel_values.shape()[3]]);
+    let grid = engine.config().map(size, "pca").expect("a map").grid;
+    let [left, top, width, height] = prepare.seen([source.height, source.width]).expect("a size");
+    // The middle of the patch in row 2 and column 5.
+    let (x, y) = (left + width * 5.5 / grid[1] as f64, top + height * 2.5 / grid[0] as f64);
+    let (query, token) = (format!("{},{}", x as u32, y as u32), 1 + 2 * grid[1] + 5);
+    let depth = engine.config().depth;
+    let cases: [(&[&str], String, Painting, f32); 5] = [
+        (&[], format!("attn.{}.0", depth - 1), Painting::default(), 0.6),
+        (&["--block", "0", "--head", "1"], "attn.0.0".to_owned(), Painting { head: Some(1), ..Painting::default() }, 0.6),
+        (&["--query", &query], format!("attn.{}.{token}", depth - 1), Painting::default(), 0.6),
+        (&["--rollout"], "rollout.0".to_owned(), Painting::default(), 0.6),
+        (&["--pca"], "pca".to_owned(), Painting::default(), 1.0),
+    ];
+    for (arguments, output, painting, opacity) in cases {
+        let run = attention(&[&["--model", text(&model), "--output", text(folder.path()), text(&file)], arguments].concat());
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let got = preprocess::open(folder.path().join(&name)).expect("a PNG");
+        assert_eq!((got.width, got.height), (source.width, source.height));
+        let outputs = engine.forward_blocking(&pixel_values, &[&output]).expect("outputs");
+        let map = engine.config().map(size, &output).expect("a map");
+        let painted = painting.on_host(&map, &outputs[&output].values(), 1).expect("it is painted");
+        for (i, pixel) in got.data.chunks(3).enumerate() {
+            let at = [((i % source.width) as f64 + 0.5 - left) / width, ((i / source.width) as f64 + 0.5 - top) / height];
+            let is_seen = at.iter().all(|place| (0.0..1.0).contains(place));
+            let above = painted.at(at.map(|place| place as f32));
+            for channel in 0..3 {
+                let below = f32::from(source.data[i * source.channels + channel.min(source.channels - 1)]);
+                let want = if is_seen { below * (1.0 - opacity) + 255.0 * opacity * above[channel] } else { below };
+                assert!((f32::from(pixel[channel]) - want).abs() <= 0.51, "{output}, pixel {i}: {pixel:?}, expected {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn folders_keep_their_shape_and_what_is_there_is_skipped() {
+    let (pictures, output) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let sample = std::fs::read(path("examples/digits/samples/handwritten-3.png")).expect("a sample");
+    for name in ["a/one.png", "a/b/two.png", "c/one.png"] {
+        let file = pictures.path().join(name);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        std::fs::write(file, &sample).expect("it is written");
+    }
+    std::fs::write(pictures.path().join("c/broken.png"), &sample[..50]).expect("it is written");
+    let run = attention(&["--output", text(output.path()), text(pictures.path())]);
+    assert_eq!((run.code, run.errors().len()), (1, 2), "{}", run.stderr);
+    let written = ["a/one.png.png", "a/b/two.png.png", "c/one.png.png"].map(|name| output.path().join(name));
+    assert!(written.iter().all(|file| file.exists()));
+    std::fs::write(&written[0], "kept").expect("it is written");
+    std::fs::remove_file(&written[1]).expect("it is there");
+    let again = attention(&["--resume", "--output", text(output.path()), text(pictures.path())]);
+    assert_eq!(again.code, 1, "{}", again.stderr);
+    assert_eq!(std::fs::read(&written[0]).expect("it is there"), b"kept");
+    assert!(written[1].exists());
+}
+
+#[test]
+fn what_cannot_be_shown_is_an_error_that_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sample = path("examples/digits/samples/handwritten-3.png");
+    let refused = |arguments: &[&str], words: &str| {
+        let run = attention(&[&["--output", text(folder.path()), text(&sample)], arguments].concat());
+        assert_eq!((run.code, run.errors().len()), (1, 1), "{}", run.stderr);
+        assert!(run.errors()[0].contains(words), "{}", run.stderr);
+    };
+    refused(&["--block", "4"], "--block: expected 0 to 3, found 4");
+    refused(&["--head", "9"], "--head: expected 0 to 3");
+    refused(&["--query", "1000,2"], "--query 1000,2: the model sees no pixel there");
+    let unclassed = path("tests/fixtures/cases/timm_gap_nocls_noqkvbias");
+    refused(&["--model", text(&unclassed)], "has no class token");
+    assert_eq!(attention(&["--output", text(folder.path()), "--query", "12", text(&sample)]).code, 2);
+    assert_eq!(attention(&["--output", text(folder.path()), "--pca", "--rollout", text(&sample)]).code, 2);
+    assert_eq!(attention(&[text(&sample)]).code, 2);
+}
