@@ -1,4 +1,4 @@
-use super::pictures::{LineArgs, Lines, PictureArgs};
+use super::pictures::{LineArgs, Lines, PictureArgs, picture_of_json, picture_of_row, row};
 use super::{EngineArgs, HeadArgs, ModelArgs, Result, warn_if_assumed};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -120,10 +120,6 @@ fn prediction(prediction: &Prediction) -> Value {
     })
 }
 
-fn picture_of_json(line: &str) -> Option<String> {
-    serde_json::from_str::<Value>(line).ok()?["image"].as_str().map(str::to_owned)
-}
-
 /// A row for each picture: its path, and for each head and rank the class, its number, its probability and its score.
 fn table_head(config: &Config, top: u32) -> Result<String> {
     let mut cells = vec!["image".to_owned()];
@@ -143,17 +139,4 @@ fn table_row(path: &Path, answers: &[Answer]) -> Result<String> {
         [label, prediction.index.to_string(), prediction.probability.to_string(), prediction.logit.to_string()]
     });
     row(std::iter::once(path.display().to_string()).chain(cells))
-}
-
-/// Cells as a line of CSV, without its end.
-fn row(cells: impl IntoIterator<Item = String>) -> Result<String> {
-    let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
-    writer.write_record(cells)?;
-    let line = String::from_utf8(writer.into_inner()?)?;
-    Ok(line.trim_end_matches('\n').to_owned())
-}
-
-fn picture_of_row(line: &str) -> Option<String> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_bytes());
-    reader.records().next()?.ok()?.get(0).map(str::to_owned)
 }

@@ -4,6 +4,7 @@ mod attention;
 mod bench;
 mod classify;
 mod devices;
+mod embed;
 mod families;
 mod forward;
 mod hub;
@@ -37,6 +38,8 @@ pub struct Cli {
 enum Command {
     /// Name what is in pictures
     Classify(classify::Classify),
+    /// Turn pictures into vectors, for search and for classifiers
+    Embed(embed::Embed),
     /// Show where a model looks: heat maps over pictures
     Attention(attention::Attention),
     /// Run a model on tensors and write its outputs: for people who port and verify models
@@ -61,6 +64,7 @@ impl Cli {
         match self.command {
             Command::Classify(command) => command.run(),
             Command::Attention(command) => command.run(),
+            Command::Embed(command) => command.run(),
             Command::Forward(command) => command.run(),
             Command::Preprocess(command) => command.run(),
             Command::Devices(command) => command.run(),
@@ -232,6 +236,21 @@ fn warn_if_assumed(preprocess: Option<&vitraux::config::Preprocess>) {
         report("warning: the model has no preprocessor_config.json; pictures are prepared as transformers does it for such models by default");
     }
 }
+
+/// Some pictures failed, and the others are done.
+#[derive(Debug)]
+pub struct Failed {
+    count: usize,
+    of: usize,
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} pictures failed", self.count, self.of)
+    }
+}
+
+impl Error for Failed {}
 
 /// Somebody has asked to stop.
 #[derive(Debug)]

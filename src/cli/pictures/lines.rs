@@ -1,6 +1,7 @@
 //! Where results go, a line for each picture: standard output, or a file that a later run can go on with.
 
 use crate::cli::Result;
+use serde_json::Value;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
@@ -66,6 +67,25 @@ impl Write for Lines {
     fn flush(&mut self) -> std::io::Result<()> {
         self.out.flush()
     }
+}
+
+/// Cells as a line of CSV, without its end.
+pub fn row(cells: impl IntoIterator<Item = String>) -> Result<String> {
+    let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
+    writer.write_record(cells)?;
+    let line = String::from_utf8(writer.into_inner()?)?;
+    Ok(line.trim_end_matches('\n').to_owned())
+}
+
+/// The picture of a line of CSV: its first cell.
+pub fn picture_of_row(line: &str) -> Option<String> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_bytes());
+    reader.records().next()?.ok()?.get(0).map(str::to_owned)
+}
+
+/// The picture of a line of JSON: its `image`.
+pub fn picture_of_json(line: &str) -> Option<String> {
+    serde_json::from_str::<Value>(line).ok()?["image"].as_str().map(str::to_owned)
 }
 
 #[cfg(test)]

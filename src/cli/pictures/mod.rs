@@ -5,9 +5,9 @@ mod batch;
 mod lines;
 mod sources;
 
-pub use lines::Lines;
+pub use lines::{Lines, picture_of_json, picture_of_row, row};
 
-use super::{Interrupted, Result, report};
+use super::{Failed, Interrupted, Result, report};
 use ahead::Ahead;
 use batch::{Batch, BatchSize};
 use clap::Args;
@@ -57,6 +57,16 @@ pub struct Pictures {
 }
 
 impl LineArgs {
+    /// The file, if not standard output.
+    pub fn output(&self) -> Option<&Path> {
+        self.output.as_deref()
+    }
+
+    /// Whether an earlier run's file is gone on with.
+    pub fn resumes(&self) -> bool {
+        self.resume
+    }
+
     /// Where results go. To go on with a file, `name` must give a line's picture; formats without such lines have none.
     pub fn open(&self, head: Option<&str>, name: Option<fn(&str) -> Option<String>>) -> Result<Lines> {
         match (&self.output, name) {
@@ -136,7 +146,7 @@ impl Pictures {
         match failed {
             _ if done < paths.len() => Err(Box::new(Interrupted { done, of: paths.len() })),
             0 => Ok(()),
-            _ => Err(format!("{failed} of {} pictures failed", paths.len()).into()),
+            count => Err(Box::new(Failed { count, of: paths.len() })),
         }
     }
 }

@@ -1,0 +1,168 @@
+//! Vectors of pictures, for search and for classifiers.
+
+mod store;
+mod vectors;
+
+use super::pictures::{LineArgs, Lines, PictureArgs, Pictures, picture_of_json, picture_of_row, row};
+use super::{EngineArgs, Failed, ModelArgs, Result, warn_if_assumed};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use store::Store;
+use vectors::{Vectors, What};
+use vitraux::{Checkpoint, Tensor};
+
+#[derive(Debug, Args)]
+pub struct Embed {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
+    pictures: PictureArgs,
+    #[command(flatten)]
+    lines: LineArgs,
+    /// json: an object for each picture and line; csv; npy: an array, with the pictures' paths in FILE.txt; safetensors: `embeddings`, with the
+    /// paths in the metadata; parquet: columns `image` and `embedding`. By the name of --output if it is not given, else json
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Take the residual stream behind this block, from 0 on, instead of the pooled features: its class token, or the mean of its patches where
+    /// the model pools those
+    #[arg(long, value_name = "I")]
+    layer: Option<usize>,
+    /// Give all tokens, `[N, C]`, instead of one vector; npy, safetensors and json only
+    #[arg(long)]
+    tokens: bool,
+    /// Divide each vector by its Euclidean norm
+    #[arg(long)]
+    l2: bool,
+}
+
+/// How vectors are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Json,
+    Csv,
+    Npy,
+    Safetensors,
+    Parquet,
+}
+
+impl Format {
+    fn of_name(file: &Path) -> Option<Format> {
+        let extension = file.extension()?.to_str()?.to_lowercase();
+        if extension == "jsonl" { Some(Format::Json) } else { Format::from_str(&extension, false).ok() }
+    }
+}
+
+impl Embed {
+    pub fn run(self) -> Result<()> {
+        let format = self.format.or_else(|| Format::of_name(self.lines.output()?)).unwrap_or(Format::Json);
+        if self.tokens && matches!(format, Format::Csv | Format::Parquet) {
+            return Err("--tokens: expected --format npy, safetensors or json, which have more than one axis".into());
+        }
+        let checkpoint = self.model.open()?;
+        let vectors = Vectors::new(&checkpoint.config, self.what(), self.l2)?;
+        match format {
+            Format::Json | Format::Csv => self.run_lines(checkpoint, &vectors, format),
+            Format::Npy | Format::Safetensors | Format::Parquet => self.run_store(checkpoint, &vectors, format),
+        }
+    }
+
+    fn what(&self) -> What {
+        match (self.layer, self.tokens) {
+            (layer, true) => What::Tokens(layer),
+            (Some(layer), false) => What::Layer(layer),
+            (None, false) => What::Features,
+        }
+    }
+
+    /// A line for each picture.
+    fn run_lines(&self, checkpoint: Checkpoint, vectors: &Vectors, format: Format) -> Result<()> {
+        let head = (format == Format::Csv).then(|| {
+            let columns = (0..vectors.width()).map(|i| i.to_string());
+            std::iter::once("image".to_owned()).chain(columns).collect::<Vec<_>>().join(",")
+        });
+        let mut lines = match format {
+            Format::Csv => self.lines.open(head.as_deref(), Some(picture_of_row))?,
+            _ => self.lines.open(None, Some(picture_of_json))?,
+        };
+        let paths = self.paths(|path| lines.has(path))?;
+        let Some((pictures, mut pass)) = self.begin(checkpoint, vectors, paths)? else { return Ok(()) };
+        if let (Some(head), true) = (&head, lines.is_new()) {
+            writeln!(lines, "{head}")?;
+        }
+        pictures.for_each_batch(|paths, pixel_values| {
+            let embeddings = pass(pixel_values)?;
+            let values = embeddings.values();
+            for (path, vector) in paths.iter().zip(values.chunks(values.len() / paths.len())) {
+                write_line(&mut lines, path, vector, &embeddings.shape()[1..], format)?;
+            }
+            lines.flush()?;
+            Ok(Vec::new())
+        })
+    }
+
+    /// One array for all pictures.
+    fn run_store(&self, checkpoint: Checkpoint, vectors: &Vectors, format: Format) -> Result<()> {
+        let Some(file) = self.lines.output() else {
+            return Err("expected --output FILE for an array; json and csv can go to standard output".into());
+        };
+        let mut store = Store::open(file, self.lines.resumes())?;
+        let paths = self.paths(|path| store.has(path))?;
+        let Some((pictures, mut pass)) = self.begin(checkpoint, vectors, paths)? else { return store.finish(format) };
+        let whole = pictures.for_each_batch(|paths, pixel_values| {
+            store.append(paths, &pass(pixel_values)?)?;
+            Ok(Vec::new())
+        });
+        // Of a run that was cut the rows stay where a later one goes on with them.
+        match whole {
+            Err(error) if !error.is::<Failed>() => Err(error),
+            whole => store.finish(format).and(whole),
+        }
+    }
+
+    fn paths(&self, is_done: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+        let mut paths = self.pictures.sources()?;
+        paths.retain(|path| !is_done(&path.display().to_string()));
+        Ok(paths)
+    }
+
+    /// Pictures that are being prepared, and what makes vectors of their pixel values; nothing if there is nothing left to do.
+    fn begin<'a>(
+        &self,
+        checkpoint: Checkpoint,
+        vectors: &'a Vectors,
+        paths: Vec<PathBuf>,
+    ) -> Result<Option<(Pictures, impl FnMut(&Tensor) -> Result<Tensor> + use<'a>)>> {
+        let Some(preprocess) = checkpoint.preprocess.clone() else {
+            return Err(format!("{} takes no pictures", checkpoint.config.name).into());
+        };
+        if paths.is_empty() {
+            return Ok(None);
+        }
+        let mut pictures = self.pictures.open(paths, &preprocess);
+        pictures.check_alone()?;
+        let mut engine = self.engine.load(checkpoint)?;
+        warn_if_assumed(engine.preprocess());
+        let pass = move |pixel_values: &Tensor| {
+            let outputs = engine.forward_blocking(pixel_values, &[vectors.output()])?;
+            Ok(vectors.of(&outputs[vectors.output()])?)
+        };
+        Ok(Some((pictures, pass)))
+    }
+}
+
+fn write_line(lines: &mut Lines, path: &Path, vector: &[f32], shape: &[usize], format: Format) -> Result<()> {
+    let image = path.display().to_string();
+    if format == Format::Csv {
+        let cells = std::iter::once(image).chain(vector.iter().map(f32::to_string));
+        return Ok(writeln!(lines, "{}", row(cells)?)?);
+    }
+    let embedding: Value = match shape {
+        &[_, width] => vector.chunks(width).map(<[f32]>::to_vec).collect::<Vec<_>>().into(),
+        _ => vector.to_vec().into(),
+    };
+    Ok(writeln!(lines, "{}", json!({ "image": image, "embedding": embedding }))?)
+}

@@ -1,0 +1,204 @@
+//! Arrays of all pictures' vectors. Rows are collected in a file beside, `FILE.part`, with the pictures' paths in another one, so that memory stays
+//! flat and a run that was cut can go on; at the end they become the array.
+
+use super::Format;
+use crate::cli::Result;
+use memmap2::Mmap;
+use parquet::column::writer::ColumnWriter;
+use parquet::data_type::ByteArray;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use safetensors::tensor::TensorView;
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use vitraux::Tensor;
+
+/// Rows of a Parquet row group, and pictures whose vectors are in memory at once.
+const ROWS_OF_A_GROUP: usize = 4096;
+
+/// Vectors on their way into an array.
+pub struct Store {
+    file: PathBuf,
+    rows: BufWriter<File>,
+    /// A line of JSON first: the shape of a vector. Then each picture's path as JSON, a line each.
+    names: BufWriter<File>,
+    /// The shape of each vector, once there is one.
+    shape: Option<Vec<usize>>,
+    done: Vec<String>,
+    known: HashSet<String>,
+}
+
+/// `FILE.part`, and `FILE.part.names`.
+fn parts(file: &Path) -> [PathBuf; 2] {
+    [".part", ".part.names"].map(|extension| {
+        let mut part = file.to_owned();
+        part.as_mut_os_string().push(extension);
+        part
+    })
+}
+
+impl Store {
+    /// Begins an array, or goes on with the rows of a run that was cut.
+    pub fn open(file: &Path, resumes: bool) -> Result<Store> {
+        let [rows, names] = parts(file);
+        let open = |path: &Path| {
+            let options = OpenOptions::new().read(true).write(true).create(true).truncate(!resumes).open(path);
+            options.map_err(|error| format!("{}: {error}", path.display()))
+        };
+        if resumes && file.exists() && !rows.exists() {
+            return Err(format!("{}: it is whole; to embed more pictures, give another --output", file.display()).into());
+        }
+        let (mut rows_file, mut names_file) = (open(&rows)?, open(&names)?);
+        let (shape, mut done, mut ends) = read_names(&names_file)?;
+        // Rows and names are cut to what both have.
+        let row = shape.as_ref().map_or(0, |shape| shape.iter().product::<usize>() as u64 * 4);
+        let whole = if row > 0 { (rows_file.metadata()?.len() / row).min(done.len() as u64) } else { 0 };
+        done.truncate(whole as usize);
+        ends.truncate(whole as usize + 1);
+        rows_file.set_len(whole * row)?;
+        names_file.set_len(ends.last().copied().unwrap_or(0))?;
+        rows_file.seek(SeekFrom::End(0))?;
+        names_file.seek(SeekFrom::End(0))?;
+        let known = done.iter().cloned().collect();
+        Ok(Store { file: file.to_owned(), rows: BufWriter::new(rows_file), names: BufWriter::new(names_file), shape, done, known })
+    }
+
+    /// Whether a picture's vector is there.
+    pub fn has(&self, picture: &str) -> bool {
+        self.known.contains(picture)
+    }
+
+    /// Adds a batch: rows first, so that no name is without its row.
+    pub fn append(&mut self, paths: &[&Path], embeddings: &Tensor) -> Result<()> {
+        let shape = &embeddings.shape()[1..];
+        match &self.shape {
+            None => {
+                writeln!(self.names, "{}", serde_json::to_string(shape)?)?;
+                self.shape = Some(shape.to_vec());
+            }
+            Some(known) if known != shape => {
+                return Err(format!(
+                    "{}: vectors of {known:?} are followed by some of {shape:?}, by other options or another size; an array has one shape",
+                    self.file.display()
+                )
+                .into());
+            }
+            Some(_) => {}
+        }
+        self.rows.write_all(bytemuck::cast_slice(&embeddings.values()))?;
+        self.rows.flush()?;
+        for path in paths {
+            let name = path.display().to_string();
+            writeln!(self.names, "{}", serde_json::to_string(&name)?)?;
+            self.done.push(name);
+        }
+        Ok(self.names.flush()?)
+    }
+
+    /// Writes the array, and removes the parts.
+    pub fn finish(mut self, format: Format) -> Result<()> {
+        let Some(shape) = self.shape.take().filter(|_| !self.done.is_empty()) else {
+            self.remove_parts();
+            return Err("there are no vectors to write".into());
+        };
+        self.rows.flush()?;
+        let failed = |error: std::io::Error| format!("{}: {error}", self.file.display());
+        // SAFETY: the file is ours; who writes into another program's `.part` must expect that program to read what was written.
+        let rows = unsafe { Mmap::map(self.rows.get_ref()) }?;
+        let mut whole = self.file.clone();
+        whole.as_mut_os_string().push(".whole");
+        let written = match format {
+            Format::Npy => write_npy(&whole, &self.done, &shape, &rows),
+            Format::Safetensors => write_safetensors(&whole, &self.done, &shape, &rows),
+            _ => write_parquet(&whole, &self.done, &rows),
+        };
+        if let Err(error) = written.and_then(|()| Ok(std::fs::rename(&whole, &self.file).map_err(failed)?)) {
+            let _ = std::fs::remove_file(&whole);
+            return Err(error);
+        }
+        if format == Format::Npy {
+            let mut list = self.file.clone();
+            list.as_mut_os_string().push(".txt");
+            std::fs::write(&list, self.done.join("\n") + "\n").map_err(|error| format!("{}: {error}", list.display()))?;
+        }
+        self.remove_parts();
+        Ok(())
+    }
+
+    fn remove_parts(&self) {
+        for part in parts(&self.file) {
+            // They are in the way of nobody.
+            let _ = std::fs::remove_file(part);
+        }
+    }
+}
+
+/// The shape, the names, and where in the file each line ends; what is behind the last whole line is left out.
+fn read_names(file: &File) -> Result<(Option<Vec<usize>>, Vec<String>, Vec<u64>)> {
+    let (mut shape, mut names, mut ends) = (None, Vec::new(), Vec::new());
+    let (mut reader, mut line, mut end) = (BufReader::new(file), String::new(), 0);
+    while reader.read_line(&mut line)? > 0 && line.ends_with('\n') {
+        end += line.len() as u64;
+        match &shape {
+            None => shape = Some(serde_json::from_str(&line)?),
+            Some(_) => names.push(serde_json::from_str(&line)?),
+        }
+        ends.push(end);
+        line.clear();
+    }
+    Ok((shape, names, ends))
+}
+
+/// NumPy's format, version 1.0: a header padded to 64 bytes, and the values.
+fn write_npy(file: &Path, names: &[String], shape: &[usize], rows: &[u8]) -> Result<()> {
+    let sizes: Vec<String> = std::iter::once(names.len()).chain(shape.iter().copied()).map(|size| size.to_string()).collect();
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", sizes.join(", "));
+    let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
+    let mut out = BufWriter::new(File::create(file).map_err(|error| format!("{}: {error}", file.display()))?);
+    out.write_all(b"\x93NUMPY\x01\x00")?;
+    out.write_all(&(length as u16).to_le_bytes())?;
+    writeln!(out, "{header:<width$}", width = length - 1)?;
+    out.write_all(rows)?;
+    Ok(out.flush()?)
+}
+
+fn write_safetensors(file: &Path, names: &[String], shape: &[usize], rows: &[u8]) -> Result<()> {
+    let view = TensorView::new(safetensors::Dtype::F32, [&[names.len()], shape].concat(), rows)?;
+    let metadata = HashMap::from([("images".to_owned(), serde_json::to_string(names)?)]);
+    Ok(safetensors::serialize_to_file([("embeddings", view)], Some(metadata), file)?)
+}
+
+/// Columns `image`, a string, and `embedding`, a list of floats.
+fn write_parquet(file: &Path, names: &[String], rows: &[u8]) -> Result<()> {
+    let schema = "message pictures {
+        REQUIRED BYTE_ARRAY image (UTF8);
+        REQUIRED GROUP embedding (LIST) { REPEATED GROUP list { REQUIRED FLOAT element; } }
+    }";
+    let schema = Arc::new(parquet::schema::parser::parse_message_type(schema)?);
+    let properties = WriterProperties::builder().set_compression(parquet::basic::Compression::SNAPPY).build();
+    let out = File::create(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let mut writer = SerializedFileWriter::new(out, schema, Arc::new(properties))?;
+    let width = rows.len() / 4 / names.len();
+    for (names, rows) in names.chunks(ROWS_OF_A_GROUP).zip(rows.chunks(ROWS_OF_A_GROUP * width * 4)) {
+        let values: Vec<f32> = bytemuck::pod_collect_to_vec(rows);
+        let images: Vec<ByteArray> = names.iter().map(|name| name.as_str().into()).collect();
+        // Each value is there, and every width-th begins a list.
+        let definitions = vec![1; values.len()];
+        let repetitions: Vec<i16> = (0..values.len()).map(|i| i16::from(i % width != 0)).collect();
+        let mut group = writer.next_row_group()?;
+        while let Some(mut column) = group.next_column()? {
+            match column.untyped() {
+                ColumnWriter::ByteArrayColumnWriter(column) => column.write_batch(&images, None, None)?,
+                ColumnWriter::FloatColumnWriter(column) => column.write_batch(&values, Some(&definitions), Some(&repetitions))?,
+                _ => unreachable!("the schema has these two"),
+            };
+            column.close()?;
+        }
+        group.close()?;
+    }
+    writer.close()?;
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! Vectors of pictures, as the program writes them.
+
+use crate::support::cli::{Run, vitraux};
+use crate::support::path;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::RowAccessor;
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::path::Path;
+use vitraux::{Checkpoint, Device, Engine, Tensor, preprocess};
+
+fn embed(arguments: &[&str]) -> Run {
+    vitraux([&["embed", "--device", "cpu"], arguments].concat().into_iter().map(OsStr::new))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path is UTF-8")
+}
+
+fn samples() -> Vec<String> {
+    ["handwritten-3.png", "printed-9.png", "handwritten-5.png"].map(|name| text(&path("examples/digits/samples").join(name)).to_owned()).to_vec()
+}
+
+/// An output of the digits' model for the samples, one after the other.
+fn expected(output: &str) -> Vec<f32> {
+    let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), Device::Cpu)).expect("an engine");
+    let prepare = engine.preprocess().expect("it takes pictures").clone();
+    let mut values = Vec::new();
+    for file in samples() {
+        let pixel_values = prepare.apply(&preprocess::open(file).expect("a picture")).expect("pixel values");
+        values.extend_from_slice(&engine.forward_blocking(&pixel_values, &[output]).expect("outputs")[output].values());
+    }
+    values
+}
+
+fn is_near(got: &[f32], want: &[f32]) -> bool {
+    got.len() == want.len() && got.iter().zip(want).all(|(got, want)| (got - want).abs() <= 1e-5)
+}
+
+#[test]
+fn every_format_has_the_models_features() {
+    let (folder, files, want) = (tempfile::tempdir().expect("a folder"), samples(), expected("features"));
+    assert!(files.len() >= 2);
+    let width = want.len() / files.len();
+    let write = |name: &str| {
+        let file = folder.path().join(name);
+        let arguments: Vec<&str> = ["--output", text(&file), "--batch", "2"].into_iter().chain(files.iter().map(String::as_str)).collect();
+        let run = embed(&arguments);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        file
+    };
+    let lines = std::fs::read_to_string(write("vectors.jsonl")).expect("text");
+    let values: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let vector =
+        |value: &Value| value["embedding"].as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number") as f32).collect::<Vec<_>>();
+    assert!(is_near(&values.iter().flat_map(vector).collect::<Vec<_>>(), &want));
+    assert!(values.iter().map(|value| value["image"].as_str().expect("a path")).eq(&files));
+
+    let mut table = csv::Reader::from_path(write("vectors.csv")).expect("a table");
+    assert_eq!(table.headers().expect("a head").len(), width + 1);
+    let rows: Vec<csv::StringRecord> = table.records().map(|row| row.expect("a row")).collect();
+    let cells: Vec<f32> = rows.iter().flat_map(|row| row.iter().skip(1).map(|cell| cell.parse::<f32>().expect("a number"))).collect();
+    assert!(is_near(&cells, &want) && rows.iter().map(|row| &row[0]).eq(&files));
+
+    let array = write("vectors.npy");
+    let bytes = std::fs::read(&array).expect("it is there");
+    let header = String::from_utf8_lossy(&bytes[..128]).into_owned();
+    assert!(header.contains(&format!("'shape': ({}, {width})", files.len())), "{header}");
+    let start = bytes.len() - want.len() * 4;
+    assert_eq!(start % 64, 0);
+    assert!(is_near(&bytemuck::pod_collect_to_vec::<u8, f32>(&bytes[start..]), &want));
+    assert!(std::fs::read_to_string(folder.path().join("vectors.npy.txt")).expect("a list").lines().eq(&files));
+
+    let tensors = write("vectors.safetensors");
+    let embeddings: Tensor = vitraux::checkpoint::open_tensor(&tensors, "embeddings").expect("a tensor");
+    assert_eq!(embeddings.shape(), [files.len(), width]);
+    assert!(is_near(&embeddings.values(), &want));
+
+    let reader = SerializedFileReader::new(std::fs::File::open(write("vectors.parquet")).expect("a file")).expect("Parquet");
+    let rows: Vec<_> = reader.get_row_iter(None).expect("rows").map(|row| row.expect("a row")).collect();
+    let lists: Vec<f32> = rows
+        .iter()
+        .flat_map(|row| {
+            let list = row.get_list(1).expect("a list");
+            list.elements().iter().map(|field| field.to_string().parse::<f32>().expect("a number")).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(is_near(&lists, &want) && rows.iter().map(|row| row.get_string(0).expect("a path")).eq(&files));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 6, "nothing else is left");
+}
+
+#[test]
+fn layers_tokens_and_norms_are_what_the_taps_give() {
+    let (folder, files) = (tempfile::tempdir().expect("a folder"), samples());
+    let file = folder.path().join("vectors.safetensors");
+    let read = |arguments: &[&str]| {
+        let all: Vec<&str> = [&["--output", text(&file)], arguments].concat().into_iter().chain(files.iter().map(String::as_str)).collect();
+        let run = embed(&all);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        vitraux::checkpoint::open_tensor(&file, "embeddings").expect("a tensor")
+    };
+    let config = Checkpoint::digits().config;
+    let (tokens, width) = (config.tokens(config.native_size()).expect("a number"), config.width);
+    let all = read(&["--tokens"]);
+    assert_eq!(all.shape(), [files.len(), tokens, width]);
+    assert!(is_near(&all.values(), &expected("tokens")));
+    assert!(is_near(&read(&["--tokens", "--layer", "1"]).values(), &expected("hidden.1")));
+    let hidden = expected("hidden.2");
+    let class: Vec<f32> = hidden.chunks(tokens * width).flat_map(|image| image[..width].to_vec()).collect();
+    assert!(is_near(&read(&["--layer", "2"]).values(), &class));
+    let unit = read(&["--layer", "2", "--l2"]);
+    for (unit, class) in unit.values().chunks(width).zip(class.chunks(width)) {
+        let norm = class.iter().map(|value| value * value).sum::<f32>().sqrt();
+        assert!(is_near(unit, &class.iter().map(|value| value / norm).collect::<Vec<_>>()));
+    }
+}
+
+/// The rows of a run that was cut are gone on with; those whose name was not written yet are made again.
+#[test]
+fn arrays_of_runs_that_were_cut_are_finished() {
+    let (folder, files, want) = (tempfile::tempdir().expect("a folder"), samples(), expected("features"));
+    let file = folder.path().join("vectors.npy");
+    let width = want.len() / files.len();
+    let run = |more: &[&str]| {
+        let all: Vec<&str> = [&["--output", text(&file)], more].concat().into_iter().chain(files.iter().map(String::as_str)).collect();
+        embed(&all)
+    };
+    // A row and a half, one name and a half.
+    let part = |extension: &str| folder.path().join(format!("vectors.npy.part{extension}"));
+    std::fs::write(part(""), bytemuck::cast_slice::<f32, u8>(&vec![7.0; width + width / 2])).expect("it is written");
+    std::fs::write(part(".names"), format!("[{width}]\n{}\n\"hal", serde_json::to_string(&files[0]).expect("JSON"))).expect("it is written");
+    let resumed = run(&["--resume"]);
+    assert_eq!(resumed.code, 0, "{}", resumed.stderr);
+    let bytes = std::fs::read(&file).expect("it is there");
+    let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes[bytes.len() - want.len() * 4..]);
+    assert!(values[..width].iter().all(|value| *value == 7.0), "the first row was there already");
+    assert!(is_near(&values[width..], &want[width..]));
+    let whole = run(&["--resume"]);
+    assert!(whole.code == 1 && whole.errors()[0].contains("it is whole"), "{}", whole.stderr);
+    assert_eq!(run(&[]).code, 0, "without --resume it is made anew");
+    let refused = |arguments: &[&str], words: &str| {
+        let run = embed(arguments);
+        assert!(run.code == 1 && run.errors().len() == 1 && run.errors()[0].contains(words), "{}", run.stderr);
+    };
+    refused(&["--tokens", "--format", "csv", &files[0]], "--format npy");
+    refused(&["--format", "npy", &files[0]], "expected --output");
+    refused(&["--layer", "9", &files[0]], "--layer: expected 0 to 3");
+}
