@@ -318,3 +318,36 @@ fn mistakes_are_one_line() {
     assert_eq!(run(["classify", "--top", "0", text_of_sample()]).code, 2);
     assert_eq!(run(["--no-such-option"]).code, 2);
 }
+
+#[test]
+fn shells_and_manuals_are_told_of_every_subcommand() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(["completions", shell]);
+        assert_eq!(script.code, 0, "{}", script.stderr);
+        assert!(script.stdout.contains("classify") && script.stdout.contains("resume"), "{shell}");
+    }
+    let page = run(["man"]);
+    assert!(page.stdout.contains(".TH vitraux") && page.stdout.contains("vitraux\\-classify"), "{}", page.stdout);
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_eq!(run(["man", "--output", text(folder.path())]).code, 0);
+    let pages: Vec<_> = folder.path().read_dir().expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+    for name in ["vitraux.1", "vitraux-classify.1", "vitraux-embed.1", "vitraux-bench-model.1"] {
+        assert!(pages.iter().any(|page| page == name), "{name} of {pages:?}");
+    }
+}
+
+#[test]
+fn one_may_ask_for_silence_for_more_and_for_a_device() {
+    let said = |run: &crate::support::cli::Run| run.stderr.lines().filter(|line| !line.contains("XDG_RUNTIME_DIR")).count();
+    let picture = text_of_sample();
+    let usual = run(["classify", "--device", "cpu", picture]);
+    assert!(usual.stderr.contains("device: cpu (as asked for)"), "{}", usual.stderr);
+    let quiet = run(["classify", "--quiet", "--device", "cpu", picture]);
+    assert_eq!((quiet.code, said(&quiet)), (0, 0), "{}", quiet.stderr);
+    assert_eq!(run(["-q", "-v", "classify", picture]).code, 2);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vitraux"));
+    command.args(["classify", picture]).env("VITRAUX_DEVICE", "cpu");
+    assert!(crate::support::cli::run(command).stderr.contains("device: cpu (as asked for)"));
+    let help = run(["--help"]).stdout;
+    assert!(help.contains("Examples:") && help.contains("VITRAUX_DEVICE"), "{help}");
+}

@@ -1,4 +1,3 @@
-use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 use vitraux::hub;
 
@@ -6,7 +5,7 @@ use vitraux::hub;
 pub fn local(model: &Path) -> vitraux::Result<PathBuf> {
     match model.to_str() {
         Some(reference) if !model.exists() && hub::is_reference(reference) => {
-            let bar = progress();
+            let bar = super::bar(0, "{msg} {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left");
             let folder = hub::fetch(reference, &|file, here, size| {
                 bar.set_length(size);
                 bar.set_position(here);
@@ -18,10 +17,4 @@ pub fn local(model: &Path) -> vitraux::Result<PathBuf> {
         // A path that does not exist is an error of whoever opens it.
         _ => Ok(model.to_owned()),
     }
-}
-
-/// A bar on standard error, if that is a terminal.
-fn progress() -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left").expect("a valid template");
-    ProgressBar::new(0).with_style(style)
 }

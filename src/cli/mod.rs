@@ -3,6 +3,7 @@
 mod attention;
 mod bench;
 mod classify;
+mod completions;
 mod devices;
 mod embed;
 mod families;
@@ -15,9 +16,11 @@ mod tensors;
 mod tune;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use vitraux::capabilities::Precision;
 use vitraux::gpu::ShaderChecks;
 use vitraux::tuning::Tuning;
@@ -28,10 +31,54 @@ pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Vision Transformer inference on any GPU, with kernels written by hand in WGSL.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    talk: Talk,
+}
+
+/// What `--help` teaches by.
+const EXAMPLES: &str = "\
+Examples:
+  vitraux classify photo.jpg                             what is in a picture, by the built-in model of digits
+  vitraux classify --model google/vit-base-patch16-224 photos/
+  vitraux classify --model facebook/deit-tiny-patch16-224 --format csv --output answers.csv --resume photos/
+  vitraux embed --model facebook/dinov2-small --l2 --output photos.parquet photos/
+  vitraux attention --model facebook/dinov2-small --output maps/ photos/cat.jpg
+  vitraux bench model --architecture vit_base_patch16_224 --device gpu
+  source <(vitraux completions bash)
+
+Environment:
+  VITRAUX_DEVICE  the device, where --device is not given
+  HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE  as Hugging Face's libraries have them
+  NO_COLOR        no colours in messages";
+
+/// How much is said on standard error.
+#[derive(Debug, Args)]
+struct Talk {
+    /// Say nothing but errors: no device, no warnings, no progress
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say what is chosen and compiled; twice for the graphics library's messages too
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+/// Whether only errors are to be said.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+impl Talk {
+    fn obey(&self) {
+        QUIET.store(self.quiet, Ordering::Relaxed);
+        let filter = match self.verbose {
+            0 => "error",
+            1 => "error,vitraux=debug",
+            _ => "debug",
+        };
+        env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -56,11 +103,16 @@ enum Command {
     Tune(tune::Tune),
     /// Describe a model: family, sizes, parameters, arithmetic, memory
     Inspect(inspect::Inspect),
+    /// Print a shell's completions of this program: `source <(vitraux completions bash)`
+    Completions(completions::Completions),
+    /// Write manual pages
+    Man(completions::Man),
 }
 
 impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> Result<()> {
+        self.talk.obey();
         match self.command {
             Command::Classify(command) => command.run(),
             Command::Attention(command) => command.run(),
@@ -72,6 +124,8 @@ impl Cli {
             Command::Bench(command) => command.run(),
             Command::Tune(command) => command.run(),
             Command::Inspect(command) => command.run(),
+            Command::Completions(command) => command.run(),
+            Command::Man(command) => command.run(),
         }
     }
 }
@@ -165,7 +219,7 @@ impl HeadArgs {
 #[derive(Debug, Args)]
 struct DeviceArgs {
     /// auto (a hardware GPU, else the CPU), cpu, gpu (the best adapter, be it software), or an adapter's number or name
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "VITRAUX_DEVICE")]
     device: DeviceChoice,
     /// f32; f16: the weights of dense layers in half the memory; int8: those of the blocks in a quarter, and their inputs rounded too;
     /// auto: f16 on GPUs that compute in it, else f32. Sums stay f32
@@ -220,7 +274,7 @@ impl EngineArgs {
     /// Brings a model to the device, and says on standard error which one it is and why.
     fn load(&self, checkpoint: Checkpoint) -> vitraux::Result<Engine> {
         let (device, precision, line) = self.device.open()?;
-        report(&line);
+        note(&line);
         let tuning = match &self.tuning {
             Some(file) => Tuning::open(file)?,
             None if self.no_tune => Tuning::built_in(),
@@ -233,7 +287,7 @@ impl EngineArgs {
 /// Says on standard error if how pictures are prepared is not written down anywhere.
 fn warn_if_assumed(preprocess: Option<&vitraux::config::Preprocess>) {
     if preprocess.is_some_and(|preprocess| preprocess.assumed) {
-        report("warning: the model has no preprocessor_config.json; pictures are prepared as transformers does it for such models by default");
+        note("warning: the model has no preprocessor_config.json; pictures are prepared as transformers does it for such models by default");
     }
 }
 
@@ -271,6 +325,21 @@ impl std::fmt::Display for Interrupted {
 }
 
 impl Error for Interrupted {}
+
+/// A line on standard error for who wants to know.
+fn note(line: &str) {
+    if !QUIET.load(Ordering::Relaxed) {
+        report(line);
+    }
+}
+
+/// A progress bar on standard error, if that is a terminal, for who wants to see it.
+fn bar(length: u64, template: &str) -> ProgressBar {
+    if QUIET.load(Ordering::Relaxed) {
+        return ProgressBar::hidden();
+    }
+    ProgressBar::new(length).with_style(ProgressStyle::with_template(template).expect("a valid template"))
+}
 
 /// A line on standard error; nobody may be listening.
 pub fn report(line: &str) {

@@ -1,5 +1,5 @@
 use super::bench::BenchedModel;
-use super::{DeviceArgs, Result, report};
+use super::{DeviceArgs, Result, note};
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub struct Tune {
 impl Tune {
     pub fn run(self) -> Result<()> {
         let (device, precision, line) = self.device.open()?;
-        report(&line);
+        note(&line);
         if matches!(device, Device::Cpu) || !device.takes_times() {
             return Err(format!("{device}: expected a GPU that tells how long its kernels take; name one with --device").into());
         }
@@ -45,7 +45,7 @@ impl Tune {
             tuning.save_to(file)?;
         }
         if let Some(file) = tuning.file() {
-            report(&format!("table: {}", file.display()));
+            note(&format!("table: {}", file.display()));
         }
         write!(std::io::stdout().lock(), "{tuning}")?;
         match failed.first() {

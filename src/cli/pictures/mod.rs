@@ -7,11 +7,11 @@ mod sources;
 
 pub use lines::{Lines, picture_of_json, picture_of_row, row};
 
-use super::{Failed, Interrupted, Result, report};
+use super::{Failed, Interrupted, Result, bar, note, report};
 use ahead::Ahead;
 use batch::{Batch, BatchSize};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -181,7 +181,7 @@ fn catch_interrupts() -> Result<()> {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
             std::process::exit(Interrupted::CODE.into());
         }
-        report("interrupted: this batch is finished; again to stop at once");
+        note("interrupted: this batch is finished; again to stop at once");
     })?)
 }
 
@@ -196,9 +196,5 @@ fn stack(images: &[Tensor]) -> Result<Tensor> {
 
 /// A bar on standard error, if that is a terminal and there is more than a moment's work.
 fn progress(images: u64) -> ProgressBar {
-    if images < 8 {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {per_sec}, {eta} left").expect("a valid template");
-    ProgressBar::new(images).with_style(style)
+    if images < 8 { ProgressBar::hidden() } else { bar(images, "{bar:40} {pos}/{len} pictures, {per_sec}, {eta} left") }
 }
