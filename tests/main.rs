@@ -10,6 +10,7 @@ mod digits;
 mod embed;
 mod embedding;
 mod families;
+mod fit;
 mod golden;
 mod kernels;
 mod limits;

@@ -7,6 +7,7 @@ mod completions;
 mod devices;
 mod embed;
 mod families;
+mod fit;
 mod forward;
 mod hub;
 mod inspect;
@@ -87,6 +88,8 @@ enum Command {
     Classify(classify::Classify),
     /// Turn pictures into vectors, for search and for classifiers
     Embed(embed::Embed),
+    /// Make a classifier from a folder of folders, in seconds: closed-form least squares on a model's features
+    Fit(fit::Fit),
     /// Show where a model looks: heat maps over pictures
     Attention(attention::Attention),
     /// Run a model on tensors and write its outputs: for people who port and verify models
@@ -117,6 +120,7 @@ impl Cli {
             Command::Classify(command) => command.run(),
             Command::Attention(command) => command.run(),
             Command::Embed(command) => command.run(),
+            Command::Fit(command) => command.run(),
             Command::Forward(command) => command.run(),
             Command::Preprocess(command) => command.run(),
             Command::Devices(command) => command.run(),

@@ -1,0 +1,149 @@
+//! A classifier from examples.
+
+mod ridge;
+
+use super::pictures::PictureArgs;
+use super::{EngineArgs, Failed, Format, ModelArgs, Result, note, warn_if_assumed};
+use clap::Args;
+use ridge::{Ridge, Solution};
+use serde_json::{Value, json};
+use std::collections::{BTreeSet, HashMap};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Args)]
+pub struct Fit {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
+    pictures: PictureArgs,
+    /// The file that the head is written to, for `classify --head`
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// How many of ten pictures of each class are held out, and tell how good the head is
+    #[arg(long, value_name = "TENTHS", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=9))]
+    hold_out: u8,
+    /// What is added to the sums of the features' squares: the larger, the smoother
+    #[arg(long, value_name = "SQUARES", default_value_t = 1.0)]
+    ridge: f64,
+    /// text, or json: one object
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// A picture that was held out.
+struct HeldOut {
+    path: PathBuf,
+    class: usize,
+    features: Vec<f32>,
+}
+
+impl Fit {
+    pub fn run(self) -> Result<()> {
+        if !(self.ridge >= 0.0 && self.ridge.is_finite()) {
+            return Err(format!("--ridge: expected a number from 0 on, found {}", self.ridge).into());
+        }
+        let checkpoint = self.model.open()?;
+        let (Some(preprocess), true) = (checkpoint.preprocess.clone(), checkpoint.config.feature_width() > 0) else {
+            return Err(format!("{} has no features of pictures", checkpoint.config.name).into());
+        };
+        let paths = self.pictures.sources()?;
+        let labels: Vec<String> = paths.iter().map(|path| label(path)).collect::<BTreeSet<_>>().into_iter().collect();
+        if labels.len() < 2 {
+            return Err(format!("expected pictures in a folder for each class, two at least, found {labels:?}").into());
+        }
+        let numbers: HashMap<&str, usize> = labels.iter().enumerate().map(|(number, label)| (label.as_str(), number)).collect();
+        let pictures = self.pictures.open(paths, &preprocess);
+        let mut engine = self.engine.load(checkpoint)?;
+        warn_if_assumed(engine.preprocess());
+        let width = engine.config().feature_width();
+        let mut ridge = Ridge::new(width, labels.len());
+        let (mut seen, mut held_out) = (vec![0; labels.len()], Vec::new());
+        let whole = pictures.for_each_batch(|paths, pixel_values| {
+            let features = engine.forward_blocking(pixel_values, &["features"])?.remove("features").expect("it was asked for");
+            let (mut vectors, mut classes) = (Vec::new(), Vec::new());
+            for (path, features) in paths.iter().zip(features.values().chunks(width)) {
+                let class = numbers[label(path).as_str()];
+                // Spread over each class, always the same: with 2 the fifth, the tenth, and so on.
+                let is_held_out = (seen[class] + 1) * usize::from(self.hold_out) / 10 > seen[class] * usize::from(self.hold_out) / 10;
+                seen[class] += 1;
+                if is_held_out {
+                    held_out.push(HeldOut { path: path.to_path_buf(), class, features: features.to_vec() });
+                } else {
+                    vectors.extend_from_slice(features);
+                    classes.push(class);
+                }
+            }
+            if !classes.is_empty() {
+                ridge.add(&vectors, &classes);
+            }
+            Ok(Vec::new())
+        });
+        if let Err(error) = &whole
+            && !error.is::<Failed>()
+        {
+            return whole;
+        }
+        let solution = ridge.solve(self.ridge)?;
+        write_head(&self.output, &solution, &labels)?;
+        note(&format!("head: {}", self.output.display()));
+        self.report(&solution, &labels, &held_out, seen.iter().sum::<usize>() - held_out.len())?;
+        whole
+    }
+
+    /// How good it is on what it has not seen.
+    fn report(&self, solution: &Solution, labels: &[String], held_out: &[HeldOut], trained: usize) -> Result<()> {
+        let mut confusion = vec![vec![0; labels.len()]; labels.len()];
+        let answers: Vec<usize> = held_out.iter().map(|picture| solution.class(&picture.features)).collect();
+        for (picture, answer) in held_out.iter().zip(&answers) {
+            confusion[picture.class][*answer] += 1;
+        }
+        let right: usize = (0..labels.len()).map(|class| confusion[class][class]).sum();
+        let mut out = std::io::stdout().lock();
+        if self.format == Format::Json {
+            let pictures: Vec<Value> = held_out
+                .iter()
+                .zip(&answers)
+                .map(|(picture, answer)| json!({ "image": picture.path.display().to_string(), "label": labels[picture.class], "answer": labels[*answer] }))
+                .collect();
+            let accuracy = if held_out.is_empty() { Value::Null } else { (right as f64 / held_out.len() as f64).into() };
+            let value = json!({
+                "labels": labels, "trained": trained, "held_out": held_out.len(), "right": right, "accuracy": accuracy, "confusion": confusion, "pictures": pictures,
+            });
+            return Ok(writeln!(out, "{value}")?);
+        }
+        writeln!(out, "{trained} pictures of {} classes", labels.len())?;
+        if held_out.is_empty() {
+            return Ok(());
+        }
+        writeln!(out, "held out: {right} of {} right, {:.1} %", held_out.len(), 100.0 * right as f64 / held_out.len() as f64)?;
+        let longest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
+        let cell = held_out.len().to_string().len().max(3);
+        writeln!(out, "\n{:longest$}  said to be, by row what they are", "")?;
+        for (class, row) in confusion.iter().enumerate() {
+            let cells: String = row.iter().map(|count| format!(" {:>cell$}", if *count == 0 { "·".to_owned() } else { count.to_string() })).collect();
+            writeln!(out, "{:>longest$} {cells}", labels[class])?;
+        }
+        Ok(())
+    }
+}
+
+/// The class of a picture: the name of the folder that it is in.
+fn label(path: &Path) -> String {
+    path.parent().and_then(Path::file_name).map_or_else(|| ".".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn write_head(file: &Path, Solution { weight, bias }: &Solution, labels: &[String]) -> Result<()> {
+    use safetensors::tensor::TensorView;
+    let rows: Vec<f32> = weight.row_iter().flat_map(|row| row.iter().map(|value| *value as f32).collect::<Vec<_>>()).collect();
+    let biases: Vec<f32> = bias.iter().map(|value| *value as f32).collect();
+    let view = |shape: &[usize], values| TensorView::new(safetensors::Dtype::F32, shape.to_vec(), values);
+    let tensors = [
+        ("weight", view(&[weight.nrows(), weight.ncols()], bytemuck::cast_slice(&rows))?),
+        ("bias", view(&[biases.len()], bytemuck::cast_slice(&biases))?),
+    ];
+    let metadata = HashMap::from([("labels".to_owned(), serde_json::to_string(labels)?)]);
+    Ok(safetensors::serialize_to_file(tensors, Some(metadata), file).map_err(|error| format!("{}: {error}", file.display()))?)
+}

@@ -1,0 +1,65 @@
+//! Classifiers from folders of pictures.
+
+use crate::support::cli::{Run, vitraux};
+use crate::support::path;
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::path::Path;
+
+fn run(arguments: &[&str]) -> Run {
+    vitraux(arguments.iter().map(OsStr::new))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path is UTF-8")
+}
+
+/// Two classes, of which each has ten copies of one picture: nothing is easier.
+fn examples() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (class, sample) in [("three", "handwritten-3.png"), ("nine", "printed-9.png")] {
+        std::fs::create_dir_all(folder.path().join(class)).expect("a folder");
+        for number in 0..10 {
+            std::fs::copy(path("examples/digits/samples").join(sample), folder.path().join(class).join(format!("{number}.png"))).expect("a copy");
+        }
+    }
+    folder
+}
+
+#[test]
+fn a_head_is_fitted_and_classify_takes_it() {
+    let (examples, folder) = (examples(), tempfile::tempdir().expect("a folder"));
+    let head = folder.path().join("head.safetensors");
+    let fit = |more: &[&str]| run(&[&["fit", "--device", "cpu", "--output", text(&head), text(examples.path())], more].concat());
+    let fitted = fit(&["--format", "json"]);
+    assert_eq!(fitted.code, 0, "{}", fitted.stderr);
+    let report: Value = serde_json::from_str(&fitted.stdout).expect("JSON");
+    assert_eq!((&report["trained"], &report["held_out"], &report["right"], &report["accuracy"]), (&16.into(), &4.into(), &4.into(), &1.0.into()));
+    assert_eq!(report["labels"], serde_json::json!(["nine", "three"]));
+    assert_eq!(report["confusion"], serde_json::json!([[2, 0], [0, 2]]));
+    let picture = path("examples/digits/samples/handwritten-3.png");
+    let classified = run(&["classify", "--device", "cpu", "--top", "1", "--head", text(&head), text(&picture)]);
+    assert!(classified.stdout.trim_end().ends_with("three"), "{}", classified.stdout);
+    let said = fit(&["--hold-out", "5"]);
+    assert!(said.stdout.contains("held out: 10 of 10 right, 100.0 %") && said.stdout.contains("three"), "{}", said.stdout);
+    assert!(fit(&["--hold-out", "0"]).stdout.starts_with("20 pictures of 2 classes"));
+    // A broken picture is named and counted, and the rest is fitted.
+    std::fs::write(examples.path().join("nine/broken.png"), "no picture").expect("it is written");
+    let broken = fit(&["--format", "json"]);
+    assert_eq!((broken.code, broken.errors().len()), (1, 2), "{}", broken.stderr);
+    assert!(broken.stdout.contains("\"trained\":16"), "{}", broken.stdout);
+}
+
+#[test]
+fn what_cannot_be_fitted_is_an_error_that_says_so() {
+    let (examples, folder) = (examples(), tempfile::tempdir().expect("a folder"));
+    let head = folder.path().join("head.safetensors");
+    let refused = |arguments: &[&str], words: &str| {
+        let run = run(&[&["fit", "--device", "cpu", "--output", text(&head)], arguments].concat());
+        assert!(run.code == 1 && run.errors().len() == 1 && run.errors()[0].contains(words), "{}", run.stderr);
+        assert!(!head.exists());
+    };
+    refused(&[text(&examples.path().join("nine"))], "a folder for each class");
+    refused(&["--ridge=-1", text(examples.path())], "--ridge");
+    refused(&["--ridge", "0", text(examples.path())], "a larger --ridge");
+}
