@@ -39,6 +39,9 @@ pub struct Embed {
     l2: bool,
 }
 
+/// What makes vectors of pixel values.
+type Pass<'a> = Box<dyn FnMut(&Tensor) -> Result<Tensor> + 'a>;
+
 /// How vectors are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -130,12 +133,7 @@ impl Embed {
     }
 
     /// Pictures that are being prepared, and what makes vectors of their pixel values; nothing if there is nothing left to do.
-    fn begin<'a>(
-        &self,
-        checkpoint: Checkpoint,
-        vectors: &'a Vectors,
-        paths: Vec<PathBuf>,
-    ) -> Result<Option<(Pictures, impl FnMut(&Tensor) -> Result<Tensor> + use<'a>)>> {
+    fn begin<'a>(&self, checkpoint: Checkpoint, vectors: &'a Vectors, paths: Vec<PathBuf>) -> Result<Option<(Pictures, Pass<'a>)>> {
         let Some(preprocess) = checkpoint.preprocess.clone() else {
             return Err(format!("{} takes no pictures", checkpoint.config.name).into());
         };
@@ -150,7 +148,7 @@ impl Embed {
             let outputs = engine.forward_blocking(pixel_values, &[vectors.output()])?;
             Ok(vectors.of(&outputs[vectors.output()])?)
         };
-        Ok(Some((pictures, pass)))
+        Ok(Some((pictures, Box::new(pass))))
     }
 }
 

@@ -52,10 +52,10 @@ impl Store {
             return Err(format!("{}: it is whole; to embed more pictures, give another --output", file.display()).into());
         }
         let (mut rows_file, mut names_file) = (open(&rows)?, open(&names)?);
-        let (shape, mut done, mut ends) = read_names(&names_file)?;
+        let Names { shape, mut done, mut ends } = Names::read(&names_file)?;
         // Rows and names are cut to what both have.
         let row = shape.as_ref().map_or(0, |shape| shape.iter().product::<usize>() as u64 * 4);
-        let whole = if row > 0 { (rows_file.metadata()?.len() / row).min(done.len() as u64) } else { 0 };
+        let whole = rows_file.metadata()?.len().checked_div(row).unwrap_or(0).min(done.len() as u64);
         done.truncate(whole as usize);
         ends.truncate(whole as usize + 1);
         rows_file.set_len(whole * row)?;
@@ -136,20 +136,30 @@ impl Store {
     }
 }
 
-/// The shape, the names, and where in the file each line ends; what is behind the last whole line is left out.
-fn read_names(file: &File) -> Result<(Option<Vec<usize>>, Vec<String>, Vec<u64>)> {
-    let (mut shape, mut names, mut ends) = (None, Vec::new(), Vec::new());
-    let (mut reader, mut line, mut end) = (BufReader::new(file), String::new(), 0);
-    while reader.read_line(&mut line)? > 0 && line.ends_with('\n') {
-        end += line.len() as u64;
-        match &shape {
-            None => shape = Some(serde_json::from_str(&line)?),
-            Some(_) => names.push(serde_json::from_str(&line)?),
+/// What the file of names says; what is behind its last whole line is left out.
+#[derive(Default)]
+struct Names {
+    shape: Option<Vec<usize>>,
+    done: Vec<String>,
+    /// Where each line ends in the file.
+    ends: Vec<u64>,
+}
+
+impl Names {
+    fn read(file: &File) -> Result<Names> {
+        let mut names = Names::default();
+        let (mut reader, mut line, mut end) = (BufReader::new(file), String::new(), 0);
+        while reader.read_line(&mut line)? > 0 && line.ends_with('\n') {
+            end += line.len() as u64;
+            match &names.shape {
+                None => names.shape = Some(serde_json::from_str(&line)?),
+                Some(_) => names.done.push(serde_json::from_str(&line)?),
+            }
+            names.ends.push(end);
+            line.clear();
         }
-        ends.push(end);
-        line.clear();
+        Ok(names)
     }
-    Ok((shape, names, ends))
 }
 
 /// NumPy's format, version 1.0: a header padded to 64 bytes, and the values.
