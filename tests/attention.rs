@@ -78,6 +78,16 @@ fn folders_keep_their_shape_and_what_is_there_is_skipped() {
     assert!(written.iter().all(|file| file.exists()));
     std::fs::write(&written[0], "kept").expect("it is written");
     std::fs::remove_file(&written[1]).expect("it is there");
+    // Maps beside the pictures are no pictures, and no picture is written over.
+    let beside = attention(&["--output", text(&pictures.path().join("maps")), text(pictures.path())]);
+    let twice = attention(&["--output", text(&pictures.path().join("maps")), text(pictures.path())]);
+    assert_eq!((beside.errors().len(), twice.errors().len()), (2, 2), "{}", twice.stderr);
+    assert!(!pictures.path().join("maps/maps").exists());
+    std::fs::copy(pictures.path().join("a/one.png"), pictures.path().join("a/one.png.png")).expect("a copy");
+    let over = attention(&["--output", text(&pictures.path().join("a")), text(&pictures.path().join("a"))]);
+    assert!(over.code == 1 && over.errors()[0].contains("which another picture has"), "{}", over.stderr);
+    std::fs::remove_file(pictures.path().join("a/one.png.png")).expect("it is there");
+    std::fs::remove_dir_all(pictures.path().join("maps")).expect("it is there");
     let again = attention(&["--resume", "--output", text(output.path()), text(pictures.path())]);
     assert_eq!(again.code, 1, "{}", again.stderr);
     assert_eq!(std::fs::read(&written[0]).expect("it is there"), b"kept");

@@ -135,6 +135,18 @@ fn arrays_of_runs_that_were_cut_are_finished() {
     let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes[bytes.len() - want.len() * 4..]);
     assert!(values[..width].iter().all(|value| *value == 7.0), "the first row was there already");
     assert!(is_near(&values[width..], &want[width..]));
+    // Only a broken picture is left of a run that was cut: the array is made nevertheless, and the picture is named.
+    let rest = folder.path().join("rest.npy");
+    let broken = folder.path().join("broken.png");
+    std::fs::write(&broken, "no picture").expect("it is written");
+    std::fs::write(folder.path().join("rest.npy.part"), bytemuck::cast_slice::<f32, u8>(&want[..width])).expect("it is written");
+    let names = format!("[{width}]\n{}\n", serde_json::to_string(&files[0]).expect("JSON"));
+    std::fs::write(folder.path().join("rest.npy.part.names"), &names).expect("it is written");
+    let cut = embed(&["--output", text(&rest), &files[0]]);
+    assert!(cut.code == 1 && cut.errors()[0].contains("--resume goes on with them"), "{}", cut.stderr);
+    let left = embed(&["--resume", "--output", text(&rest), &files[0], text(&broken)]);
+    assert!(left.code == 1 && left.errors().len() == 2 && left.errors()[0].contains("broken.png"), "{}", left.stderr);
+    assert!(rest.exists() && !folder.path().join("rest.npy.part").exists());
     let whole = run(&["--resume"]);
     assert!(whole.code == 1 && whole.errors()[0].contains("it is whole"), "{}", whole.stderr);
     assert_eq!(run(&[]).code, 0, "without --resume it is made anew");

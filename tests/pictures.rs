@@ -134,6 +134,9 @@ fn a_run_that_was_killed_is_resumed() {
     let other = classify(&["--format", "json", "--output", text(&output), "--resume", text(pictures.path())]);
     assert_eq!(other.code, 1);
     assert!(other.errors()[0].contains("line 1 is none of an earlier run"), "{}", other.stderr);
+    let over = pictures.path().join("00/00000.png");
+    let own = classify(&["--output", text(&over), text(pictures.path())]);
+    assert!(own.code == 1 && own.errors()[0].contains("it is one of the pictures"), "{}", own.stderr);
     assert_eq!(classify(&["--resume", text(pictures.path())]).code, 2);
     assert!(classify(&["--output", text(&output), "--resume", text(pictures.path())]).errors()[0].contains("--format json or csv"));
 }

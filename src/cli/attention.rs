@@ -1,5 +1,5 @@
 use super::pictures::PictureArgs;
-use super::{EngineArgs, ModelArgs, Result, warn_if_assumed};
+use super::{EngineArgs, ModelArgs, Result, chain, warn_if_assumed};
 use clap::Args;
 use image::RgbImage;
 use rayon::prelude::*;
@@ -64,11 +64,20 @@ impl Attention {
         let mut paths = self.pictures.sources()?;
         let common = common_folder(&paths);
         let painted = |path: &Path| self.painted(path.strip_prefix(&common).unwrap_or(path));
-        paths.retain(|path| !(self.resume && painted(path).exists()));
-        if paths.is_empty() {
+        // Maps that lie among the pictures are none.
+        paths.retain(|path| !path.starts_with(&self.output) || common.starts_with(&self.output));
+        let mut targets = BTreeSet::new();
+        if let Some(path) = paths.iter().find(|path| paths.contains(&painted(path)) || !targets.insert(painted(path))) {
+            let target = painted(path);
+            return Err(
+                format!("{}: its map would be {}, which another picture has; expected another --output", path.display(), target.display()).into()
+            );
+        }
+        let is_done = |path: &Path| self.resume && painted(path).exists();
+        let mut pictures = self.pictures.open(paths, is_done, &preprocess, &config);
+        if pictures.is_empty() {
             return Ok(());
         }
-        let mut pictures = self.pictures.open(paths, &preprocess);
         pictures.check_alone()?;
         let mut engine = self.engine.load(checkpoint)?;
         warn_if_assumed(engine.preprocess());
@@ -80,7 +89,7 @@ impl Attention {
             for (image, path) in paths.iter().enumerate() {
                 match self.output_for(&config, &preprocess, size, path) {
                     Ok(name) => shown.push((image, *path, name)),
-                    Err(error) => failures.push(format!("{}: {error}", path.display())),
+                    Err(error) => failures.push(format!("{}: {}", path.display(), chain(&*error))),
                 }
             }
             let names: BTreeSet<&str> = shown.iter().map(|(.., name)| name.as_str()).collect();

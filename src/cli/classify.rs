@@ -1,4 +1,4 @@
-use super::pictures::{LineArgs, Lines, PictureArgs, picture_of_json, picture_of_row, row};
+use super::pictures::{Form, LineArgs, Lines, PictureArgs, picture_of_json, picture_of_row, row};
 use super::{EngineArgs, HeadArgs, ModelArgs, Result, warn_if_assumed};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -48,18 +48,18 @@ impl Classify {
         let Some(preprocess) = checkpoint.preprocess.clone() else {
             return Err(format!("{} takes no pictures", checkpoint.config.name).into());
         };
+        let paths = self.pictures.sources()?;
         let head = (self.format == Format::Csv).then(|| table_head(&checkpoint.config, self.top)).transpose()?;
         let mut lines = match self.format {
-            Format::Text => self.lines.open(None, None)?,
-            Format::Json => self.lines.open(None, Some(picture_of_json))?,
-            Format::Csv => self.lines.open(head.as_deref(), Some(picture_of_row))?,
+            Format::Text => self.lines.open(&paths, None, None)?,
+            Format::Json => self.lines.open(&paths, None, Some(&Form { begins: "{\"device\":", picture: picture_of_json }))?,
+            Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form { begins: "image,", picture: picture_of_row }))?,
         };
-        let mut paths = self.pictures.sources()?;
-        paths.retain(|path| !lines.has(&path.display().to_string()));
-        if paths.is_empty() {
+        let is_done = |path: &Path| lines.has(&path.display().to_string());
+        let mut pictures = self.pictures.open(paths, is_done, &preprocess, &checkpoint.config);
+        if pictures.is_empty() {
             return Ok(());
         }
-        let mut pictures = self.pictures.open(paths, &preprocess);
         pictures.check_alone()?;
         let mut engine = self.engine.load(checkpoint)?;
         warn_if_assumed(engine.preprocess());

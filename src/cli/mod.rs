@@ -324,7 +324,7 @@ impl Interrupted {
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "interrupted after {} of {} pictures; with --output and --resume the rest can follow", self.done, self.of)
+        write!(f, "interrupted after {} of {} pictures; what is written is whole", self.done, self.of)
     }
 }
 

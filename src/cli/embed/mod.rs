@@ -3,7 +3,7 @@
 mod store;
 mod vectors;
 
-use super::pictures::{LineArgs, Lines, PictureArgs, Pictures, picture_of_json, picture_of_row, row};
+use super::pictures::{Form, LineArgs, Lines, PictureArgs, Pictures, picture_of_json, picture_of_row, row};
 use super::{EngineArgs, Failed, ModelArgs, Result, warn_if_assumed};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -87,12 +87,12 @@ impl Embed {
             let columns = (0..vectors.width()).map(|i| i.to_string());
             std::iter::once("image".to_owned()).chain(columns).collect::<Vec<_>>().join(",")
         });
+        let paths = self.pictures.sources()?;
         let mut lines = match format {
-            Format::Csv => self.lines.open(head.as_deref(), Some(picture_of_row))?,
-            _ => self.lines.open(None, Some(picture_of_json))?,
+            Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form { begins: "image,", picture: picture_of_row }))?,
+            _ => self.lines.open(&paths, None, Some(&Form { begins: "{\"embedding\":", picture: picture_of_json }))?,
         };
-        let paths = self.paths(|path| lines.has(path))?;
-        let Some((pictures, mut pass)) = self.begin(checkpoint, vectors, paths)? else { return Ok(()) };
+        let Some((pictures, mut pass)) = self.begin(checkpoint, vectors, paths, |path| lines.has(path))? else { return Ok(()) };
         if let (Some(head), true) = (&head, lines.is_new()) {
             writeln!(lines, "{head}")?;
         }
@@ -112,9 +112,9 @@ impl Embed {
         let Some(file) = self.lines.output() else {
             return Err("expected --output FILE for an array; json and csv can go to standard output".into());
         };
+        let paths = self.pictures.sources()?;
         let mut store = Store::open(file, self.lines.resumes())?;
-        let paths = self.paths(|path| store.has(path))?;
-        let Some((pictures, mut pass)) = self.begin(checkpoint, vectors, paths)? else { return store.finish(format) };
+        let Some((pictures, mut pass)) = self.begin(checkpoint, vectors, paths, |path| store.has(path))? else { return store.finish(format) };
         let whole = pictures.for_each_batch(|paths, pixel_values| {
             store.append(paths, &pass(pixel_values)?)?;
             Ok(Vec::new())
@@ -126,21 +126,22 @@ impl Embed {
         }
     }
 
-    fn paths(&self, is_done: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
-        let mut paths = self.pictures.sources()?;
-        paths.retain(|path| !is_done(&path.display().to_string()));
-        Ok(paths)
-    }
-
     /// Pictures that are being prepared, and what makes vectors of their pixel values; nothing if there is nothing left to do.
-    fn begin<'a>(&self, checkpoint: Checkpoint, vectors: &'a Vectors, paths: Vec<PathBuf>) -> Result<Option<(Pictures, Pass<'a>)>> {
+    fn begin<'a>(
+        &self,
+        checkpoint: Checkpoint,
+        vectors: &'a Vectors,
+        paths: Vec<PathBuf>,
+        is_done: impl Fn(&str) -> bool,
+    ) -> Result<Option<(Pictures, Pass<'a>)>> {
         let Some(preprocess) = checkpoint.preprocess.clone() else {
             return Err(format!("{} takes no pictures", checkpoint.config.name).into());
         };
-        if paths.is_empty() {
+        let is_done = |path: &Path| is_done(&path.display().to_string());
+        let mut pictures = self.pictures.open(paths, is_done, &preprocess, &checkpoint.config);
+        if pictures.is_empty() {
             return Ok(None);
         }
-        let mut pictures = self.pictures.open(paths, &preprocess);
         pictures.check_alone()?;
         let mut engine = self.engine.load(checkpoint)?;
         warn_if_assumed(engine.preprocess());

@@ -40,6 +40,15 @@ fn parts(file: &Path) -> [PathBuf; 2] {
     })
 }
 
+impl Drop for Store {
+    /// Parts without a row are of no use.
+    fn drop(&mut self) {
+        if self.done.is_empty() {
+            self.remove_parts();
+        }
+    }
+}
+
 impl Store {
     /// Begins an array, or goes on with the rows of a run that was cut.
     pub fn open(file: &Path, resumes: bool) -> Result<Store> {
@@ -50,6 +59,10 @@ impl Store {
         };
         if resumes && file.exists() && !rows.exists() {
             return Err(format!("{}: it is whole; to embed more pictures, give another --output", file.display()).into());
+        }
+        if !resumes && std::fs::metadata(&rows).is_ok_and(|part| part.len() > 0) {
+            let part = rows.display();
+            return Err(format!("{part}: a run that was cut has left rows; --resume goes on with them, or remove that file").into());
         }
         let (mut rows_file, mut names_file) = (open(&rows)?, open(&names)?);
         let Names { shape, mut done, mut ends } = Names::read(&names_file)?;
@@ -148,12 +161,12 @@ struct Names {
 impl Names {
     fn read(file: &File) -> Result<Names> {
         let mut names = Names::default();
-        let (mut reader, mut line, mut end) = (BufReader::new(file), String::new(), 0);
-        while reader.read_line(&mut line)? > 0 && line.ends_with('\n') {
+        let (mut reader, mut line, mut end) = (BufReader::new(file), Vec::new(), 0);
+        while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
             end += line.len() as u64;
             match &names.shape {
-                None => names.shape = Some(serde_json::from_str(&line)?),
-                Some(_) => names.done.push(serde_json::from_str(&line)?),
+                None => names.shape = Some(serde_json::from_slice(&line)?),
+                Some(_) => names.done.push(serde_json::from_slice(&line)?),
             }
             names.ends.push(end);
             line.clear();

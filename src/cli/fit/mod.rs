@@ -55,7 +55,7 @@ impl Fit {
             return Err(format!("expected pictures in a folder for each class, two at least, found {labels:?}").into());
         }
         let numbers: HashMap<&str, usize> = labels.iter().enumerate().map(|(number, label)| (label.as_str(), number)).collect();
-        let pictures = self.pictures.open(paths, &preprocess);
+        let pictures = self.pictures.open(paths, |_| false, &preprocess, &checkpoint.config);
         let mut engine = self.engine.load(checkpoint)?;
         warn_if_assumed(engine.preprocess());
         let width = engine.config().feature_width();
@@ -85,6 +85,9 @@ impl Fit {
             && !error.is::<Failed>()
         {
             return whole;
+        }
+        if let Some(class) = seen.iter().position(|count| *count == 0) {
+            return Err(format!("{}: expected a picture of it that can be read, found none", labels[class]).into());
         }
         let solution = ridge.solve(self.ridge)?;
         write_head(&self.output, &solution, &labels)?;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use vitraux::config::Preprocess;
+use vitraux::config::{Config, Preprocess, Size};
 use vitraux::{Error, Tensor, preprocess};
 
 /// A picture's pixel values, or why there are none.
@@ -21,23 +21,25 @@ pub struct Ahead {
     early: BTreeMap<usize, Prepared>,
     asked: usize,
     given: usize,
+    /// How many are prepared ahead.
+    window: usize,
 }
 
 impl Ahead {
-    /// Begins to prepare pictures on all cores, as many ahead as `window` says.
-    pub fn new(paths: Arc<Vec<PathBuf>>, preprocess: Preprocess, window: usize) -> Ahead {
+    /// Begins to prepare pictures for a model on all cores, as many ahead as `window` says.
+    pub fn new(paths: Arc<Vec<PathBuf>>, preprocess: Preprocess, config: Config, window: usize) -> Ahead {
         let (jobs, waiting) = channel::<usize>();
         let (done, results) = channel();
-        let (waiting, preprocess) = (Arc::new(Mutex::new(waiting)), Arc::new(preprocess));
+        let (waiting, prepares) = (Arc::new(Mutex::new(waiting)), Arc::new((preprocess, config)));
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            let (paths, waiting, done, preprocess) = (paths.clone(), waiting.clone(), done.clone(), preprocess.clone());
+            let (paths, waiting, done, prepares) = (paths.clone(), waiting.clone(), done.clone(), prepares.clone());
             std::thread::spawn(move || {
                 loop {
                     let job = waiting.lock().expect("no panic while it is held").recv();
                     // Nobody asks any more, or nobody listens.
                     let Ok(number) = job else { return };
                     let path = &paths[number];
-                    let prepare = || preprocess::open(path).and_then(|picture| preprocess.apply(&picture));
+                    let prepare = || prepared(path, &prepares.0, &prepares.1);
                     // A decoder that panics must not take the other pictures with it.
                     let prepared = catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|_| {
                         Err(Error::Picture { path: path.clone(), message: "its decoder failed; the file is damaged".to_owned() })
@@ -48,8 +50,8 @@ impl Ahead {
                 }
             });
         }
-        let mut ahead = Ahead { paths, jobs, results, early: BTreeMap::new(), asked: 0, given: 0 };
-        ahead.ask(window);
+        let mut ahead = Ahead { paths, jobs, results, early: BTreeMap::new(), asked: 0, given: 0, window: 0 };
+        ahead.keep(window);
         ahead
     }
 
@@ -67,12 +69,27 @@ impl Ahead {
         }
     }
 
-    fn ask(&mut self, count: usize) {
-        for _ in 0..count.min(self.paths.len() - self.asked) {
+    /// From now on keeps so many pictures ahead.
+    pub fn keep(&mut self, window: usize) {
+        self.window = window;
+        while self.asked < self.paths.len().min(self.given + window) {
             self.jobs.send(self.asked).expect("the threads wait for it");
             self.asked += 1;
         }
     }
+}
+
+/// A picture's pixel values, of a size that the model takes; what is wrong names the picture.
+fn prepared(path: &Path, preprocess: &Preprocess, config: &Config) -> Prepared {
+    let of_picture = |error: Error| match error {
+        Error::Argument(message) => Error::Picture { path: path.to_owned(), message },
+        other => other,
+    };
+    let pixel_values = preprocess::open(path).and_then(|picture| preprocess.apply(&picture)).map_err(of_picture)?;
+    if let &[.., height, width] = pixel_values.shape() {
+        config.tokens(Size::Image([height, width])).map_err(of_picture)?;
+    }
+    Ok(pixel_values)
 }
 
 impl Iterator for Ahead {
@@ -85,7 +102,7 @@ impl Iterator for Ahead {
         self.wait_for_next();
         let prepared = self.early.remove(&self.given);
         self.given += 1;
-        self.ask(1);
+        self.keep(self.window);
         prepared
     }
 }

@@ -49,11 +49,6 @@ impl BatchSize {
         self.size
     }
 
-    /// The most that it can become.
-    pub fn largest(&self) -> usize {
-        if self.grows { LARGEST } else { self.size }
-    }
-
     /// Takes note of how long a batch took.
     pub fn learn(&mut self, count: usize, seconds: f64) {
         if !self.grows || count < self.size {

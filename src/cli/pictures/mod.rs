@@ -5,9 +5,9 @@ mod batch;
 mod lines;
 mod sources;
 
-pub use lines::{Lines, picture_of_json, picture_of_row, row};
+pub use lines::{Form, Lines, picture_of_json, picture_of_row, row};
 
-use super::{Failed, Interrupted, Result, bar, note, report};
+use super::{Failed, Interrupted, Result, bar, chain, note, report};
 use ahead::Ahead;
 use batch::{Batch, BatchSize};
 use clap::Args;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use vitraux::Tensor;
-use vitraux::config::Preprocess;
+use vitraux::config::{Config, Preprocess};
 
 /// Which pictures, and how they go through the model.
 #[derive(Debug, Args)]
@@ -54,6 +54,8 @@ pub struct Pictures {
     ahead: Ahead,
     batch: BatchSize,
     strict: bool,
+    /// Whether only one was asked for: then its error is the run's.
+    is_alone: bool,
 }
 
 impl LineArgs {
@@ -67,12 +69,15 @@ impl LineArgs {
         self.resume
     }
 
-    /// Where results go. To go on with a file, `name` must give a line's picture; formats without such lines have none.
-    pub fn open(&self, head: Option<&str>, name: Option<fn(&str) -> Option<String>>) -> Result<Lines> {
-        match (&self.output, name) {
+    /// Where results of pictures go. To go on with a file, lines must tell their picture; formats without such lines have no form.
+    pub fn open(&self, paths: &[PathBuf], head: Option<&str>, form: Option<&Form>) -> Result<Lines> {
+        match (&self.output, form) {
             (None, _) => Ok(Lines::stdout()),
+            (Some(file), _) if paths.contains(file) => {
+                Err(format!("{}: it is one of the pictures; expected another --output", file.display()).into())
+            }
             (Some(_), None) if self.resume => Err("--resume: expected a format with a line for each picture; add --format json or csv".into()),
-            (Some(file), Some(name)) if self.resume => Lines::resume(file, head, name),
+            (Some(file), Some(form)) if self.resume => Lines::resume(file, head, form),
             (Some(file), _) => Lines::create(file),
         }
     }
@@ -84,19 +89,25 @@ impl PictureArgs {
         sources::sources(&self.images, &self.glob)
     }
 
-    /// Begins to prepare pictures.
-    pub fn open(&self, paths: Vec<PathBuf>, preprocess: &Preprocess) -> Pictures {
+    /// Begins to prepare those of the pictures for a model that are not done yet.
+    pub fn open(&self, mut paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool, preprocess: &Preprocess, config: &Config) -> Pictures {
+        let is_alone = paths.len() == 1;
+        paths.retain(|path| !is_done(path));
         let (paths, batch) = (Arc::new(paths), BatchSize::new(self.batch));
-        // A batch is under way, and another one is being prepared.
-        let ahead = Ahead::new(paths.clone(), preprocess.clone(), 2 * batch.largest().min(paths.len().max(1)));
-        Pictures { paths, ahead, batch, strict: self.strict }
+        let ahead = Ahead::new(paths.clone(), preprocess.clone(), config.clone(), window(&batch));
+        Pictures { paths, ahead, batch, strict: self.strict, is_alone }
     }
 }
 
 impl Pictures {
-    /// If there is a single picture, waits for it: when it cannot be read, no device needs to be opened.
+    /// Whether all are done already.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// If a single picture was asked for, waits for it: when it cannot be read, no device needs to be opened.
     pub fn check_alone(&mut self) -> Result<()> {
-        if self.paths.len() != 1 {
+        if !self.is_alone || self.is_empty() {
             return Ok(());
         }
         self.ahead.first_failure().map_or(Ok(()), |error| Err(error.into()))
@@ -108,7 +119,7 @@ impl Pictures {
         catch_interrupts()?;
         let bar = progress(self.paths.len() as u64);
         let paths = self.paths.clone();
-        let is_alone = paths.len() == 1;
+        let is_alone = self.is_alone;
         let (mut failed, mut done) = (0, 0);
         let mut fail = |error: String| -> Result<()> {
             if self.strict || is_alone {
@@ -132,13 +143,14 @@ impl Pictures {
             match prepared {
                 Ok(pixel_values) => gathered.push((path, pixel_values)),
                 Err(error) => {
-                    fail(error.to_string())?;
+                    fail(chain(&error))?;
                     done += 1;
                     bar.inc(1);
                 }
             }
             if gathered.len() >= self.batch.get() {
                 done += run(&mut gathered, &mut self.batch, &bar, &mut pass, &mut fail)?;
+                self.ahead.keep(window(&self.batch));
             }
         }
         done += run(&mut gathered, &mut self.batch, &bar, &mut pass, &mut fail)?;
@@ -183,6 +195,11 @@ fn catch_interrupts() -> Result<()> {
         }
         note("interrupted: this batch is finished; again to stop at once");
     })?)
+}
+
+/// Pictures that are prepared ahead: a batch while another one is under way, and at least what the cores work on.
+fn window(batch: &BatchSize) -> usize {
+    (2 * batch.get()).max(2 * std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Images of the same shape as one tensor.

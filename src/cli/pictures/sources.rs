@@ -22,12 +22,19 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
                 found.extend((!line.is_empty()).then(|| line.into()));
             }
         } else if argument.is_dir() {
-            walk(argument, |path| filter.admits(path), &mut found)?;
+            walk(WalkDir::new(argument), |path| filter.admits(path), &mut found);
         } else if !argument.exists() && is_pattern(argument) {
             let pattern = glob(&argument.to_string_lossy())?.compile_matcher();
             let start = beginning(argument);
             let name = |path: &Path| start.join(path);
-            walk(&start, |path| pattern.is_match(without_dot(&name(path))), &mut found)?;
+            // Without ** it says how deep its matches are.
+            let below = argument.components().count() - without_dot(&start).components().count().min(argument.components().count());
+            let depth = if argument.to_string_lossy().contains("**") { usize::MAX } else { below };
+            let before = found.len();
+            walk(WalkDir::new(&start).max_depth(depth), |path| pattern.is_match(without_dot(&name(path))), &mut found);
+            // What cannot be searched is no match.
+            let matches = found.split_off(before);
+            found.extend(matches.into_iter().filter(|path| pattern.is_match(without_dot(path))));
         } else {
             // If it is not there, reading it says so.
             found.push(argument.clone());
@@ -37,15 +44,17 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
             return Err(format!("{}: expected pictures, found none", argument.display()).into());
         }
     }
+    found.iter_mut().for_each(|path| *path = without_dot(path));
     let mut seen = HashSet::new();
     found.retain(|path| seen.insert(path.clone()));
     Ok(found)
 }
 
 /// The files below a folder that are wanted, by their paths within it; hidden files and folders are passed over.
-fn walk(folder: &Path, is_wanted: impl Fn(&Path) -> bool, found: &mut Vec<PathBuf>) -> Result<()> {
+fn walk(walk: WalkDir, is_wanted: impl Fn(&Path) -> bool, found: &mut Vec<PathBuf>) {
+    let mut folder = PathBuf::new();
     let is_shown = |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
-    for entry in WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter().filter_entry(is_shown) {
+    for entry in walk.follow_links(true).sort_by_file_name().into_iter().filter_entry(is_shown) {
         let entry = match entry {
             Ok(entry) => entry,
             // A link to nowhere is no picture; what cannot be read is one that fails when its turn comes.
@@ -54,12 +63,14 @@ fn walk(folder: &Path, is_wanted: impl Fn(&Path) -> bool, found: &mut Vec<PathBu
                 continue;
             }
         };
-        let within = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+        if entry.depth() == 0 {
+            folder = entry.path().to_owned();
+        }
+        let within = entry.path().strip_prefix(&folder).unwrap_or(entry.path());
         if entry.file_type().is_file() && is_wanted(within) {
             found.push(entry.into_path());
         }
     }
-    Ok(())
 }
 
 /// Which files of a folder are wanted.
