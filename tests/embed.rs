@@ -132,6 +132,8 @@ fn arrays_of_runs_that_were_cut_are_finished() {
     let resumed = run(&["--resume"]);
     assert_eq!(resumed.code, 0, "{}", resumed.stderr);
     let bytes = std::fs::read(&file).expect("it is there");
+    let header = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    assert_eq!(bytes.len(), header + want.len() * 4, "the half row is gone");
     let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes[bytes.len() - want.len() * 4..]);
     assert!(values[..width].iter().all(|value| *value == 7.0), "the first row was there already");
     assert!(is_near(&values[width..], &want[width..]));

@@ -1,6 +1,8 @@
 // heat[p] = (w[p] - least w) / (largest w - least w), w[p] = the mean over heads of the weight of patch p: a row of attention as a map
-// One workgroup; each invocation goes through every 256th patch. f32.
+// One workgroup; each invocation goes through every 64th patch. f32.
 // Grid: (1, 1, 1).
+#import reduce
+
 struct Params {
     start: u32, // of the first head's weights of patches, in elements
     stride: u32, // from head to head
@@ -12,31 +14,21 @@ struct Params {
 @group(0) @binding(1) var<storage, read> weights: array<f32>; // [B, H, Q, N]
 @group(0) @binding(2) var<storage, read_write> heat: array<f32>; // [P]
 
-const WORKGROUP: u32 = 256u;
-
-var<workgroup> tile_range: array<vec2<f32>, WORKGROUP>; // largest, and largest of the negated
-
 @compute @workgroup_size(WORKGROUP)
 fn heat_map(@builtin(local_invocation_index) lane: u32) {
-    var range = vec2(-3.4028234e38);
+    var highest = -3.4028234e38;
+    var lowest = -3.4028234e38; // of the negated
     for (var p = lane; p < params.patches; p += WORKGROUP) {
         var sum = 0.0;
         for (var h = 0u; h < params.heads; h++) {
             sum += weights[params.start + h * params.stride + p];
         }
         heat[p] = sum;
-        range = max(range, vec2(sum, -sum));
+        highest = max(highest, sum);
+        lowest = max(lowest, -sum);
     }
-    tile_range[lane] = range;
-    workgroupBarrier(); // each range is written before a neighbour reads it
-    for (var half = WORKGROUP / 2u; half > 0u; half /= 2u) {
-        if lane < half {
-            tile_range[lane] = max(tile_range[lane], tile_range[lane + half]);
-        }
-        workgroupBarrier(); // this level's ranges are written before the next level reads them
-    }
-    let largest = tile_range[0].x;
-    let least = -tile_range[0].y;
+    let largest = workgroup_max(highest, lane);
+    let least = -workgroup_max(lowest, lane);
     // Each invocation scales what it has written itself.
     for (var p = lane; p < params.patches; p += WORKGROUP) {
         heat[p] = select(0.0, (heat[p] - least) / (largest - least), largest > least);

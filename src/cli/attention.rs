@@ -1,4 +1,4 @@
-use super::pictures::PictureArgs;
+use super::pictures::{PictureArgs, preprocess_of};
 use super::{EngineArgs, ModelArgs, Result, chain, warn_if_assumed};
 use clap::Args;
 use image::RgbImage;
@@ -53,9 +53,7 @@ impl Attention {
     pub fn run(self) -> Result<()> {
         let checkpoint = self.model.open()?;
         let config = checkpoint.config.clone();
-        let Some(preprocess) = checkpoint.preprocess.clone() else {
-            return Err(format!("{} takes no pictures", config.name).into());
-        };
+        let preprocess = preprocess_of(&checkpoint)?;
         if !self.pca && self.query.is_none() && config.prefix_tokens == 0 {
             return Err(format!("{} has no class token; ask for a patch with --query X,Y, or for --pca", config.name).into());
         }

@@ -1,4 +1,4 @@
-use super::pictures::{Form, LineArgs, Lines, PictureArgs, picture_of_json, picture_of_row, row};
+use super::pictures::{Form, LineArgs, Lines, PictureArgs, picture_of_json, picture_of_row, preprocess_of, row};
 use super::{EngineArgs, HeadArgs, ModelArgs, Result, warn_if_assumed};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -45,9 +45,7 @@ impl Classify {
         if checkpoint.config.classifiers.is_empty() {
             return Err("the model has no classes; `vitraux forward` gives its features, --head FILE gives it a classifier".into());
         }
-        let Some(preprocess) = checkpoint.preprocess.clone() else {
-            return Err(format!("{} takes no pictures", checkpoint.config.name).into());
-        };
+        let preprocess = preprocess_of(&checkpoint)?;
         let paths = self.pictures.sources()?;
         let head = (self.format == Format::Csv).then(|| table_head(&checkpoint.config, self.top)).transpose()?;
         let mut lines = match self.format {

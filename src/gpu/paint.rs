@@ -3,10 +3,12 @@
 use super::context::Gpu;
 use super::encode::GpuOutput;
 use super::plan::create;
+use super::shader::specialise;
 use super::texture::{bind, is_float, uniform};
 use crate::config::{Map, MapKind};
 use crate::error::{Error, Result};
 use crate::painting::{Painting, STOPS, Selection};
+use crate::record::Spec;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
@@ -97,7 +99,7 @@ pub(super) struct Painter {
 impl Painter {
     pub fn new(gpu: &Gpu) -> Painter {
         let module = |label, text: &str| {
-            let source = wgpu::ShaderSource::Wgsl(text.into());
+            let source = wgpu::ShaderSource::Wgsl(specialise(text, &Spec::default()).into());
             gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source })
         };
         let heat = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

@@ -3,7 +3,7 @@
 mod store;
 mod vectors;
 
-use super::pictures::{Form, LineArgs, Lines, PictureArgs, Pictures, picture_of_json, picture_of_row, row};
+use super::pictures::{Form, LineArgs, Lines, PictureArgs, Pictures, picture_of_json, picture_of_row, preprocess_of, row};
 use super::{EngineArgs, Failed, ModelArgs, Result, warn_if_assumed};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -134,9 +134,7 @@ impl Embed {
         paths: Vec<PathBuf>,
         is_done: impl Fn(&str) -> bool,
     ) -> Result<Option<(Pictures, Pass<'a>)>> {
-        let Some(preprocess) = checkpoint.preprocess.clone() else {
-            return Err(format!("{} takes no pictures", checkpoint.config.name).into());
-        };
+        let preprocess = preprocess_of(&checkpoint)?;
         let is_done = |path: &Path| is_done(&path.display().to_string());
         let mut pictures = self.pictures.open(paths, is_done, &preprocess, &checkpoint.config);
         if pictures.is_empty() {

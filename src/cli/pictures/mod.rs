@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use vitraux::Tensor;
 use vitraux::config::{Config, Preprocess};
+use vitraux::{Checkpoint, Tensor};
 
 /// Which pictures, and how they go through the model.
 #[derive(Debug, Args)]
@@ -46,6 +46,11 @@ pub struct LineArgs {
     /// Go on with the file of an earlier run that was cut: pictures that it has are skipped
     #[arg(long, requires = "output")]
     resume: bool,
+}
+
+/// How a model's pictures are prepared.
+pub fn preprocess_of(checkpoint: &Checkpoint) -> Result<Preprocess> {
+    checkpoint.preprocess.clone().ok_or_else(|| format!("{} takes no pictures", checkpoint.config.name).into())
 }
 
 /// Pictures that are being prepared.
