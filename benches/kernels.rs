@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::time::Duration;
 use vitraux::config::Activation;
 use vitraux::kernels::{self, Epilogue, WAYS};
-use vitraux::record::{Buf, Command, Dispatch, Recording, Role};
+use vitraux::record::{Buf, Dispatch, Recording, Role};
 use vitraux::{Device, DeviceChoice, Result};
 
 /// N, tokens of ViT-B/16 at 224 × 224, and C.
@@ -54,11 +54,7 @@ fn saved(mut recording: Recording, y: Buf) -> Recording {
 }
 
 fn dispatch(recording: &Recording) -> &Dispatch {
-    let found = recording.commands().iter().find_map(|command| match command {
-        Command::Dispatch(dispatch) => Some(dispatch),
-        Command::Save { .. } => None,
-    });
-    found.expect("one kernel is recorded")
+    recording.dispatches().next().expect("one kernel is recorded")
 }
 
 fn bench(criterion: &mut Criterion) {

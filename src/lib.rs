@@ -23,10 +23,14 @@
 #![deny(missing_docs)]
 
 pub mod capabilities;
+#[cfg(feature = "doctor")]
+pub mod cases;
 pub mod checkpoint;
 pub mod config;
 pub mod cpu;
 pub mod device;
+#[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
+pub mod doctor;
 pub mod engine;
 mod error;
 mod filter;

@@ -212,7 +212,7 @@ fn heads_are_replaced_added_and_dropped() {
         let load = |checkpoint: Checkpoint| pollster::block_on(vitraux::Engine::load(checkpoint, device.clone())).expect("an engine");
         let two = Head::open(head(folder.path(), 2, 48, None)).expect("a head");
         let all = own().with_head("pets", pets.clone()).expect("it fits").with_head("two", two).expect("it fits");
-        let pixel_values = Tensor::new([1, 3, 64, 64], crate::support::rng::Rng::new("heads").units(3 * 64 * 64)).expect("pixels");
+        let pixel_values = Tensor::new([1, 3, 64, 64], crate::support::cases::Rng::new("heads").units(3 * 64 * 64)).expect("pixels");
         let mut engine = load(all);
         let outputs =
             engine.forward_blocking(&pixel_values, &["logits", "logits_pets", "logits_two", "probabilities_two", "features"]).expect("outputs");

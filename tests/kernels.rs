@@ -143,7 +143,7 @@ fn long_sequences_run_in_linear_memory() {
     kernels::attention(&mut recording, "attention".into(), qkv, 1, None, y).expect("it fits");
     recording.save("y", y);
     assert!(recording.scratch_bytes() < 16 * (tokens * head * 4) as u64);
-    let values = crate::support::rng::Rng::new("long").units(tokens * 3 * head);
+    let values = crate::support::cases::Rng::new("long").units(tokens * 3 * head);
     let got = replay::on_gpu(&gpu, &recording, &[&values]).expect("the device runs it").remove(0);
     let twin: Vec<f64> = replay::on_cpu(&recording, &[&values]).remove(0).into_iter().map(f64::from).collect();
     assert_eq!(mismatch(&got, &twin, &[tokens, head], 2e-6), None);

@@ -7,7 +7,7 @@ use vitraux::{Checkpoint, Device, Engine, Error, Outputs, Tensor};
 
 fn forward(device: Device, batch: usize, wanted: &[&str]) -> vitraux::Result<Outputs> {
     let checkpoint = Checkpoint::open(path("tests/fixtures/cases/timm_vit_tiny"))?;
-    let values = crate::support::rng::Rng::new("pixels").units(batch * 3 * 64 * 64);
+    let values = crate::support::cases::Rng::new("pixels").units(batch * 3 * 64 * 64);
     let pixel_values = Tensor::new([batch, 3, 64, 64], values)?;
     pollster::block_on(Engine::load(checkpoint, device))?.forward_blocking(&pixel_values, wanted)
 }
@@ -47,14 +47,14 @@ fn large_weights_are_read_in_bands() {
         let w = recording.input_factor("w", [n, k]).expect("160,000 bytes fit a buffer");
         let bias = recording.input("bias", &[n]).expect("it fits");
         let y = recording.scratch("y", &[m, n]).expect("it fits");
-        crate::support::replay::poison(&mut recording, y);
+        crate::support::cases::poison(&mut recording, y);
         kernels::matmul(&mut recording, "banded".into(), x, [w, bias], Epilogue::Bias, y).expect("each band fits");
         recording.save("y", y);
         recording
     };
     let dispatches = recording.commands().iter().filter(|command| matches!(command, Command::Dispatch(_))).count();
     assert_eq!(dispatches, 1 + 4, "a poisoning, and bands of 128 rows");
-    let mut rng = crate::support::rng::Rng::new("bands");
+    let mut rng = crate::support::cases::Rng::new("bands");
     let [x, w, bias] = [m * k, n * k, n].map(|count| rng.units(count));
     let Packed::F32(w) = Packed::new(&w, [n, k], Precision::F32) else { panic!("f32") };
     let got = crate::support::replay::on_gpu(&small, &recording, &[&x, &w, &bias]).expect("the device runs it").remove(0);

@@ -1,7 +1,7 @@
 //! What a model looks at: rows of attention, rollout and principal components, against what follows from its taps.
 
 use crate::support::compare::largest_difference;
-use crate::support::{gpu, path, reference, rng::Rng};
+use crate::support::{cases::Rng, gpu, path, reference};
 use vitraux::config::{MapKind, Size};
 use vitraux::{Checkpoint, Device, Engine, Tensor};
 

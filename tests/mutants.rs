@@ -482,7 +482,7 @@ fn is_caught(gpu: &std::sync::Arc<vitraux::gpu::Gpu>, cases: &[&Case], original:
         let inputs = case.laid_out(values.clone(), true);
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let recording = case.recording(capabilities).expect("it fits");
-        let recording = replay::exchanged(&recording, |kernel| if kernel.name == original.name { mutant } else { kernel });
+        let recording = recording.exchanging(|kernel| if kernel.name == original.name { mutant } else { kernel });
         let expected = case.expected(&values);
         match replay::on_gpu(gpu, &recording, &inputs) {
             Ok(got) => mismatch(&got[0], &expected, &case.output, case.tolerance(&expected)).is_some(),

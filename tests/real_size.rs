@@ -1,6 +1,6 @@
 //! Models at their real size, with made-up weights: every device runs them, within the memory that they may take.
 
-use crate::support::{cli, compare::largest_difference, gpu, rng::Rng};
+use crate::support::{cases::Rng, cli, compare::largest_difference, gpu};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::json;
 use std::path::Path;

@@ -5,6 +5,7 @@ mod bench;
 mod classify;
 mod completions;
 mod devices;
+mod doctor;
 mod embed;
 mod families;
 mod fit;
@@ -13,6 +14,7 @@ mod hub;
 mod inspect;
 mod pictures;
 mod preprocess;
+mod shaders;
 mod tensors;
 mod tune;
 
@@ -102,6 +104,8 @@ enum Command {
     Families(families::Families),
     /// Measure how fast a model runs
     Bench(bench::Bench),
+    /// Tell whether a device computes rightly: every kernel, and a whole model, beside the CPU
+    Doctor(doctor::Doctor),
     /// Find the fastest kernels for a model on a device, and keep them
     Tune(tune::Tune),
     /// Describe a model: family, sizes, parameters, arithmetic, memory
@@ -126,6 +130,7 @@ impl Cli {
             Command::Devices(command) => command.run(),
             Command::Families(command) => command.run(),
             Command::Bench(command) => command.run(),
+            Command::Doctor(command) => command.run(),
             Command::Tune(command) => command.run(),
             Command::Inspect(command) => command.run(),
             Command::Completions(command) => command.run(),

@@ -240,6 +240,18 @@ impl Config {
         }
     }
 
+    /// The shape of `batch` inputs: `pixel_values` `[B, channels, height, width]`, or embeddings `[B, N, C]`.
+    ///
+    /// # Errors
+    /// As [`Config::tokens`].
+    pub fn input_shape(&self, batch: usize, size: Size) -> Result<Vec<usize>> {
+        let tokens = self.tokens(size)?;
+        Ok(match (self.patches(), size) {
+            (Some(patches), Size::Image([height, width])) => vec![batch, patches.channels, height, width],
+            _ => vec![batch, tokens, self.width],
+        })
+    }
+
     /// N, the number of tokens of an input.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! Replays a recording with the kernels' twins.
 
 use super::weights::{Kept, Weights};
+#[cfg(feature = "doctor")]
+use crate::capabilities::Precision;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::record::Timing;
 use crate::record::{Access, Call, Command, Dispatch, MAX_BINDINGS, Recording, Role, View};
@@ -38,11 +40,7 @@ impl Plan {
     /// # Panics
     /// If an input has another number of elements than the recording says.
     pub fn run(&mut self, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
-        for (buffer, memory) in self.recording.buffers().iter().zip(&mut self.memory) {
-            if let Role::Input(number) = buffer.role {
-                memory.copy_from_slice(inputs[number]);
-            }
-        }
+        self.fill(inputs);
         let mut outputs = vec![Vec::new(); self.recording.outputs().len()];
         for command in self.recording.commands() {
             match command {
@@ -53,14 +51,54 @@ impl Plan {
         outputs
     }
 
+    fn fill(&mut self, inputs: &[&[f32]]) {
+        for (buffer, memory) in self.recording.buffers().iter().zip(&mut self.memory) {
+            if let Role::Input(number) = buffer.role {
+                memory.copy_from_slice(inputs[number]);
+            }
+        }
+    }
+
+    /// Runs it beside another device, whose kernels have written `got`: of each dispatch in order the whole buffer, as
+    /// [`Recording::traced`] keeps it. Each twin reads what that device's kernel has read, so that errors do not add up; `tell` is told what it
+    /// gives, and what it gives where all f32 that it reads are off by one of `offs`, as a share of themselves, up or down.
+    ///
+    /// # Panics
+    /// As [`Plan::run`]; and if something was not written by a dispatch of this recording.
+    #[cfg(feature = "doctor")]
+    pub fn follow(&mut self, inputs: &[&[f32]], got: &[Vec<f32>], offs: &[f32], mut tell: impl FnMut(&Dispatch, &[f32], &[Vec<f32>])) {
+        self.fill(inputs);
+        for (dispatch, got) in self.recording.dispatches().zip(got) {
+            let View { buf, offset, len, .. } = *dispatch.written();
+            let result = |mut memory: Vec<Vec<f32>>| {
+                run(&self.recording, dispatch, &mut memory, &self.weights);
+                memory[buf.index()][offset..offset + len].to_vec()
+            };
+            let nearby: Vec<Vec<f32>> = offs.iter().map(|off| result(self.disturbed(dispatch, *off))).collect();
+            run(&self.recording, dispatch, &mut self.memory, &self.weights);
+            tell(dispatch, &self.memory[buf.index()][offset..offset + len], &nearby);
+            self.memory[buf.index()].copy_from_slice(got);
+        }
+    }
+
+    /// What a dispatch reads, but for weights, with each f32 off by a share of itself, up or down without a pattern.
+    #[cfg(feature = "doctor")]
+    fn disturbed(&self, dispatch: &Dispatch, off: f32) -> Vec<Vec<f32>> {
+        let mut memory = vec![Vec::new(); self.memory.len()];
+        for (number, view) in dispatch.views.iter().enumerate() {
+            let (buffer, values) = (&self.recording.buffers()[view.buf.index()], &self.memory[view.buf.index()]);
+            let sign = |i: usize| if mixed((i + number) as u32) % 2 == 0 { 1.0 } else { -1.0 };
+            let is_disturbed = buffer.precision == Precision::F32;
+            let disturbed = |(i, value): (usize, &f32)| if is_disturbed { value + value * off * sign(i) } else { *value };
+            memory[view.buf.index()] = values.iter().enumerate().map(disturbed).collect();
+        }
+        memory
+    }
+
     /// Runs the plan on what its inputs hold from the last run, and gives the time of each dispatch in order.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn profile(&mut self) -> Vec<Timing> {
-        let dispatches = self.recording.commands().iter().filter_map(|command| match command {
-            Command::Dispatch(dispatch) => Some(dispatch),
-            Command::Save { .. } => None,
-        });
-        let timings = dispatches.map(|dispatch| {
+        let timings = self.recording.dispatches().map(|dispatch| {
             let start = std::time::Instant::now();
             run(&self.recording, dispatch, &mut self.memory, &self.weights);
             Timing::new(dispatch, start.elapsed().as_secs_f64())
@@ -69,13 +107,22 @@ impl Plan {
     }
 }
 
+/// The bits of a number mixed, as MurmurHash3 does it at its end.
+#[cfg(feature = "doctor")]
+fn mixed(mut bits: u32) -> u32 {
+    for (shift, factor) in [(16, 0x85eb_ca6b_u32), (13, 0xc2b2_ae35)] {
+        bits = (bits ^ bits >> shift).wrapping_mul(factor);
+    }
+    bits ^ bits >> 16
+}
+
 fn run(recording: &Recording, dispatch: &Dispatch, memory: &mut [Vec<f32>], weights: &Weights) {
     let bindings = || dispatch.kernel.bindings.iter().zip(&dispatch.views);
+    let written = dispatch.written();
     let kept = |view: &View| match recording.buffers()[view.buf.index()].role {
         Role::Weight(number) => Some(weights.get(number)),
         Role::Input(_) | Role::Scratch => None,
     };
-    let (_, written) = bindings().find(|(binding, _)| binding.access == Access::Write).expect("a kernel writes a buffer");
     // The written buffer is bound once (the recording checks it), so it can be taken out while others are read.
     let mut target = std::mem::take(&mut memory[written.buf.index()]);
     let mut reads: [&[f32]; MAX_BINDINGS] = [&[]; MAX_BINDINGS];

@@ -2,9 +2,13 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 mod encode;
+#[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
+mod trace;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use encode::{GpuInput, GpuJob, GpuOutputs};
+#[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
+pub(crate) use trace::Traced;
 
 use crate::capabilities::Precision;
 use crate::checkpoint::{Checkpoint, PositionTable, WeightInfo, Weights};

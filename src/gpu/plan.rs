@@ -102,10 +102,7 @@ impl Plan {
     /// # Errors
     /// As [`Plan::compile`].
     pub async fn compile_telling(gpu: Arc<Gpu>, recording: &Recording, weights: &WeightBuffers, progress: Progress<'_>) -> Result<Plan> {
-        let pipelines = recording.commands().iter().filter_map(|command| match command {
-            Command::Dispatch(dispatch) => Some((dispatch.kernel, &dispatch.spec)),
-            Command::Save { .. } => None,
-        });
+        let pipelines = recording.dispatches().map(|dispatch| (dispatch.kernel, &dispatch.spec));
         #[cfg(not(target_arch = "wasm32"))]
         gpu.compile_all(pipelines, progress)?;
         // A browser compiles on threads of its own.
@@ -322,17 +319,11 @@ struct Uniforms {
 
 impl Uniforms {
     fn new(gpu: &Gpu, recording: &Recording) -> Uniforms {
-        let dispatches = || {
-            recording.commands().iter().filter_map(|command| match command {
-                Command::Dispatch(dispatch) => Some(dispatch),
-                Command::Save { .. } => None,
-            })
-        };
         let alignment = gpu.device.limits().min_uniform_buffer_offset_alignment as usize;
-        let longest = dispatches().map(|dispatch| dispatch.params.len()).max().unwrap_or(4);
+        let longest = recording.dispatches().map(|dispatch| dispatch.params.len()).max().unwrap_or(4);
         let stride = longest.next_multiple_of(alignment);
-        let mut contents = vec![0; stride * dispatches().count().max(1)];
-        for (slot, dispatch) in contents.chunks_mut(stride).zip(dispatches()) {
+        let mut contents = vec![0; stride * recording.dispatches().count().max(1)];
+        for (slot, dispatch) in contents.chunks_mut(stride).zip(recording.dispatches()) {
             slot[..dispatch.params.len()].copy_from_slice(&dispatch.params);
         }
         let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {

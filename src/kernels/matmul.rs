@@ -68,7 +68,7 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
         let finish = Params { m: size(m), n: size(count), k: size(k), stride: size(n), first: size(first) };
         let finish = bytemuck::bytes_of(&finish).to_vec();
         if rung.is_split {
-            let sums = recording.shared_scratch("partial sums", &[SLICES, m, count])?;
+            let sums = recording.shared_scratch("partial sums", &[SLICES, m, count], Precision::F32)?;
             let split = matmul_split::Params { m: size(m), n: size(count), k: size(k) };
             recording.dispatch(Dispatch {
                 kernel: rung.kernel,

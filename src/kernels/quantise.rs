@@ -1,5 +1,5 @@
 use super::{rows, size};
-use crate::capabilities::Needs;
+use crate::capabilities::{Needs, Precision};
 use crate::cpu::quantise::{self as twin, Params};
 use crate::error::Result;
 use crate::int8::WORD;
@@ -18,7 +18,7 @@ pub static QUANTISE: Kernel = Kernel {
 /// `[M, ceil(K / 4) + 1]` words of four, the scale in the last.
 pub fn quantise(recording: &mut Recording, label: &str, x: Buf) -> Result<Buf> {
     let (m, k) = rows(recording.shape(x));
-    let y = recording.shared_scratch("quantised", &[m, k.div_ceil(WORD) + 1])?;
+    let y = recording.shared_scratch("quantised", &[m, k.div_ceil(WORD) + 1], Precision::Int8)?;
     recording.dispatch(Dispatch {
         kernel: &QUANTISE,
         spec: Spec::default(),

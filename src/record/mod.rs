@@ -3,6 +3,7 @@
 //! The kernels write a [`Recording`]; `gpu` and `cpu` replay it. Nothing here knows a device.
 
 mod class;
+mod copy;
 mod kernel;
 
 pub use class::{Choices, Class};
@@ -33,7 +34,7 @@ pub struct BufferInfo {
     pub shape: Vec<usize>,
     /// Where its contents come from.
     pub role: Role,
-    /// What its elements are: f32 but for factors in panels.
+    /// What its elements are: f32 but for factors in panels, and for the integers that are multiplied with some.
     pub precision: Precision,
 }
 
@@ -355,11 +356,11 @@ impl Recording {
     ///
     /// # Errors
     /// See [`Recording::input`].
-    pub(crate) fn shared_scratch(&mut self, label: &str, shape: &[usize]) -> Result<Buf> {
+    pub(crate) fn shared_scratch(&mut self, label: &str, shape: &[usize], precision: Precision) -> Result<Buf> {
         let is_it = |buffer: &BufferInfo| buffer.role == Role::Scratch && buffer.label == label && buffer.shape == shape;
         match self.buffers.iter().position(is_it) {
             Some(place) => Ok(Buf(place)),
-            None => self.scratch(label, shape),
+            None => self.buffer(label, shape, Role::Scratch, precision),
         }
     }
 

@@ -19,7 +19,7 @@ const NEAR: f64 = 1.5;
 const FASTER: f64 = 0.97;
 
 /// Runs all candidates of a class; if none is right, there are no times.
-pub(super) fn fastest(device: &Device, class: Class) -> Found {
+pub(crate) fn fastest(device: &Device, class: Class) -> Found {
     let candidates = candidates(class, &device.capabilities());
     let mut found = Found { way: candidates[0].to_owned(), ..Found::default() };
     let (small, whole) = match (Samples::new(device, small(class)), Samples::new(device, class)) {

@@ -4,6 +4,9 @@
 mod measure;
 mod table;
 
+#[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
+pub(crate) use measure::fastest;
+
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::gpu::AdapterSummary;

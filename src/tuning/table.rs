@@ -23,7 +23,7 @@ pub(super) struct Table {
 
 /// What was found for a class.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// The fastest, which is taken.
     pub way: String,
     /// Milliseconds of all that are right.

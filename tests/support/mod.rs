@@ -1,13 +1,11 @@
 //! What the tests share.
 
-pub mod cases;
 pub mod cli;
-pub mod compare;
 pub mod gpu;
 pub mod host;
-pub mod reference;
 pub mod replay;
-pub mod rng;
+
+pub use vitraux::cases::{self, compare, reference};
 
 use std::path::PathBuf;
 

@@ -1,13 +1,14 @@
 use super::speed::{Ceilings, Speed, fastest};
 use super::{BenchedModel, without_block};
+use crate::cli::shaders::{check_folder, edited};
 use crate::cli::{DeviceArgs, Format, Result};
 use clap::Args;
 use serde_json::json;
 use std::collections::HashSet;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use vitraux::kernels::WAYS;
-use vitraux::record::{Access, Command, Dispatch, Kernel, Recording};
+use vitraux::record::{Access, Dispatch, Recording};
 
 #[derive(Debug, Args)]
 pub struct Kernels {
@@ -37,9 +38,7 @@ impl Kernels {
     pub fn run(self) -> Result<()> {
         let model = self.model.plan()?;
         let (device, precision, _) = self.device.open()?;
-        if let Some(folder) = self.shader_dir.as_deref().filter(|folder| !folder.is_dir()) {
-            return Err(format!("--shader-dir {}: expected a folder of WGSL files, found none", folder.display()).into());
-        }
+        self.shader_dir.as_deref().map_or(Ok(()), check_folder)?;
         let mut edited_are_run = false;
         let ceilings = Ceilings::measure(&device)?;
         let mut out = std::io::stdout().lock();
@@ -51,8 +50,7 @@ impl Kernels {
         for way in std::iter::once(None).chain(WAYS.iter().copied().map(Some)) {
             let recording = Recording::new(device.capabilities()).with_precision(precision).preferring(way);
             let recording = model.record(self.batch, recording)?;
-            for command in recording.commands() {
-                let Command::Dispatch(dispatch) = command else { continue };
+            for dispatch in recording.dispatches() {
                 let step = without_block(&dispatch.label).to_owned();
                 let kernel = name(dispatch);
                 let is_asked_for = kernel.contains(&self.filter) || step.contains(&self.filter);
@@ -131,36 +129,6 @@ fn alone(whole: &Recording, dispatch: &Dispatch) -> Result<(Recording, Vec<Vec<f
     recording.dispatch(Dispatch { views, ..dispatch.clone() })?;
     recording.save("written", written);
     Ok((recording, inputs))
-}
-
-/// A kernel with the text of its file in a folder, if it is there; so for what it imports.
-fn edited(folder: &Path, kernel: &'static Kernel) -> Result<Option<&'static Kernel>> {
-    let entry = format!("fn {}(", kernel.name);
-    let mut file = folder.join(format!("{}.wgsl", kernel.name));
-    if !file.exists() {
-        // A file may have several entry points, whose names begin with its own.
-        let stems = std::iter::successors(kernel.name.rsplit_once('_'), |(stem, _)| stem.rsplit_once('_')).map(|(stem, _)| stem);
-        let has_it = |file: &PathBuf| std::fs::read_to_string(file).is_ok_and(|text| text.contains(&entry));
-        match stems.map(|stem| folder.join(format!("{stem}.wgsl"))).find(has_it) {
-            Some(found) => file = found,
-            None => return Ok(None),
-        }
-    }
-    let mut text = String::new();
-    for line in read(&file)?.lines() {
-        let imported = line.strip_prefix("#import ").map(|name| folder.join("common").join(format!("{name}.wgsl"))).filter(|file| file.exists());
-        text.push_str(&imported.map_or(Ok(line.to_owned()), |file| read(&file))?);
-        text.push('\n');
-    }
-    if !text.contains(&entry) {
-        return Err(format!("{}: expected the entry point {}, found none of that name", file.display(), kernel.name).into());
-    }
-    // Kernels live as long as the program; so do the few that are edited.
-    Ok(Some(Box::leak(Box::new(Kernel { wgsl: text.leak(), ..*kernel }))))
-}
-
-fn read(file: &Path) -> Result<String> {
-    std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()).into())
 }
 
 /// The largest difference of two results; NaN if one of them has a NaN.

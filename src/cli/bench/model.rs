@@ -5,7 +5,7 @@ use clap::Args;
 use serde_json::json;
 use std::io::Write;
 use std::time::Instant;
-use vitraux::config::{Config, Input, Size};
+use vitraux::config::Size;
 use vitraux::record::Timing;
 use vitraux::{Checkpoint, Engine, Tensor};
 
@@ -84,7 +84,7 @@ const COMPARED: usize = 16;
 
 impl Accuracy {
     fn measure(engine: &mut Engine, checkpoint: Checkpoint, size: Size) -> Result<Accuracy> {
-        let shape = input_shape(engine.config(), COMPARED, size)?;
+        let shape = engine.config().input_shape(COMPARED, size)?;
         // Each image a wave of its own, so that they are told apart.
         let len = shape[1..].iter().product::<usize>();
         let values = (0..COMPARED * len).map(|i| (((i % len) as f32) * 0.01 * (1 + i / len) as f32).sin());
@@ -111,14 +111,6 @@ impl Accuracy {
     }
 }
 
-/// The shape of an input of so many images or sequences.
-fn input_shape(config: &Config, batch: usize, size: Size) -> Result<Vec<usize>> {
-    Ok(match (&config.input, size) {
-        (Input::Image(patches), Size::Image([height, width])) => vec![batch, patches.channels, height, width],
-        _ => vec![batch, config.tokens(size)?, config.width],
-    })
-}
-
 /// What one batch size gave.
 struct Measured {
     batch: usize,
@@ -133,7 +125,7 @@ struct Measured {
 impl Measured {
     fn new(engine: &mut Engine, batch: usize, size: Size, runs: u32) -> Result<Measured> {
         let config = engine.config();
-        let shape = input_shape(config, batch, size)?;
+        let shape = config.input_shape(batch, size)?;
         let wanted = result(config);
         let input = Tensor::zeros(shape);
         let mut timed = || -> Result<f64> {

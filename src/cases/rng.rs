@@ -1,5 +1,6 @@
-//! A small seeded generator (xorshift64*), so that every run of a test sees the same numbers.
+//! Made-up numbers.
 
+/// A small seeded generator (xorshift64*), so that every run sees the same numbers.
 pub struct Rng(u64);
 
 impl Rng {

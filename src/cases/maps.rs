@@ -2,7 +2,7 @@
 
 use super::Fill::{Graded, Within};
 use super::{Case, reference};
-use vitraux::kernels;
+use crate::kernels;
 
 /// Columns that the `pca` kernels follow.
 const BLOCK: usize = 8;

@@ -1,7 +1,8 @@
 //! What the kernels compute, by brute force in f64: no tiles, no tricks, nothing shared with `src/`.
 
-use vitraux::config::Activation;
+use crate::config::Activation;
 
+/// Numbers in f64.
 pub fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| f64::from(value)).collect()
 }
@@ -12,6 +13,7 @@ pub fn matmul(x: &[f64], w: &[f64], bias: &[f64], [m, n, k]: [usize; 3]) -> Vec<
     (0..m * n).map(|i| element(i / n, i % n)).collect()
 }
 
+/// An activation; GELU by the error function.
 pub fn activate(activation: Activation, x: f64) -> f64 {
     let tanh_inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
     match activation {
@@ -47,6 +49,7 @@ fn same(length: usize, [size, stride]: [usize; 2], place: usize, offset: usize) 
     (place * stride + offset).checked_sub(padding / 2).filter(|&pixel| pixel < length)
 }
 
+/// Windows of x `[batch, channels, height, width]`, padded as TensorFlow's SAME, times w `[outputs, channels, size, size]`.
 pub fn convolution(x: &[f64], [batch, channels, height, width]: [usize; 4], w: &[f64], outputs: usize, window: [usize; 2]) -> Vec<f64> {
     let [size, stride] = window;
     let mut y = Vec::new();
@@ -69,6 +72,7 @@ pub fn convolution(x: &[f64], [batch, channels, height, width]: [usize; 4], w: &
     y
 }
 
+/// The largest of each window of x `[batch, channels, height, width]`, padded as TensorFlow's SAME.
 pub fn max_pool(x: &[f64], [batch, channels, height, width]: [usize; 4], window: [usize; 2]) -> Vec<f64> {
     let [size, stride] = window;
     let mut y = Vec::new();
@@ -83,12 +87,14 @@ pub fn max_pool(x: &[f64], [batch, channels, height, width]: [usize; 4], window:
     y
 }
 
+/// x `[batch, channels, height, width]`, normalised over each of `groups` groups of channels, times weight and plus bias `[channels]`.
 pub fn groupnorm(x: &[f64], [_, channels, height, width]: [usize; 4], weight: &[f64], bias: &[f64], groups: usize) -> Vec<f64> {
     let size = channels / groups * height * width;
     let normal = x.chunks(size).flat_map(|group| layernorm(group, &vec![1.0; size], &vec![0.0; size], 1e-5));
     normal.enumerate().map(|(i, value)| value * weight[i / (height * width) % channels] + bias[i / (height * width) % channels]).collect()
 }
 
+/// Rows of x as wide as weight and bias, normalised.
 pub fn layernorm(x: &[f64], weight: &[f64], bias: &[f64], epsilon: f64) -> Vec<f64> {
     let width = weight.len();
     let row = |row: &[f64]| {
@@ -100,6 +106,7 @@ pub fn layernorm(x: &[f64], weight: &[f64], bias: &[f64], epsilon: f64) -> Vec<f
     x.chunks(width).flat_map(row).collect()
 }
 
+/// Softmax of each row.
 pub fn softmax(x: &[f64], width: usize) -> Vec<f64> {
     let row = |row: &[f64]| {
         let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -1,0 +1,293 @@
+//! The case table: for each kernel the shapes that it is checked on, with the brute-force result in f64 and the tolerance. The
+//! tests, their mutants and [`doctor`](crate::doctor) iterate over it.
+
+mod attention;
+mod ceilings;
+pub mod compare;
+mod maps;
+mod norms;
+mod poison;
+mod products;
+pub mod reference;
+mod rng;
+mod tokens;
+
+pub use poison::poison;
+pub use rng::Rng;
+
+use crate::capabilities::{Capabilities, Needs, Precision};
+use crate::config::Activation;
+use crate::kernels::ALL;
+use crate::panels::Packed;
+use crate::record::{Buf, Recording};
+use attention::{attention, attention_pool, masked, values};
+use ceilings::{ceiling_coop, ceilings};
+use norms::{groupnorms, layernorm, qk_norm, rotary, softmax, unit};
+use products::{convolution, matmuls, patchify};
+use reference::wide;
+use tokens::{average, embed, gate, max_pool, pool};
+
+type Record = Box<dyn Fn(&mut Recording, &[Buf], Buf) -> crate::Result<()>>;
+type Reference = Box<dyn Fn(&[Vec<f64>]) -> Vec<f64>>;
+
+/// A call of a kernel on made-up data.
+pub struct Case {
+    /// What it is: the kernel and the shape.
+    pub name: String,
+    /// The kernel that it tests.
+    pub kernel: &'static str,
+    /// The shape and the contents of each input.
+    inputs: Vec<(Vec<usize>, Fill)>,
+    /// The shape of the result.
+    pub output: Vec<usize>,
+    record: Record,
+    reference: Reference,
+    /// How many products are added up for an element of the result: rounding grows with its root.
+    terms: usize,
+    /// Floating-point operations.
+    pub flops: u64,
+}
+
+/// What an input is made of.
+#[derive(Clone, Copy)]
+enum Fill {
+    /// Values from -r to r.
+    Within(f32),
+    /// The same in the left factor `[M, K]` of a product.
+    Left(f32),
+    /// The same in the right factor `[N, K]` of a product.
+    Factor(f32),
+    /// Values from -r to r, each column of the last axis half as large as the one before.
+    Graded(f32),
+    /// A mask `[B, N]`.
+    Mask,
+}
+use Fill::{Factor, Graded, Left, Mask, Within};
+
+/// 1 for about half of the tokens, but not for all of a sequence: a token of each, every time another one, stays.
+fn mask(units: &[f32], tokens: usize) -> Vec<f32> {
+    let ignored = |(i, unit): (usize, &f32)| f32::from(u8::from(*unit > 0.0 && i % tokens != i / tokens * 5 % tokens));
+    units.iter().enumerate().map(ignored).collect()
+}
+
+fn graded(units: &[f32], range: f32, width: usize) -> Vec<f32> {
+    units.iter().enumerate().map(|(i, unit)| unit * range * 0.5f32.powi((i % width) as i32)).collect()
+}
+
+impl Case {
+    /// The recording: the result is poisoned first, then computed, then saved.
+    pub fn recording(&self, capabilities: Capabilities) -> crate::Result<Recording> {
+        let mut recording = Recording::new(capabilities).with_precision(self.precision());
+        let input = |(i, (shape, fill)): (usize, &(Vec<usize>, Fill))| match (fill, shape.as_slice()) {
+            (Factor(_), &[n, k]) => recording.input_factor(format!("input{i}"), [n, k]),
+            _ => recording.input(format!("input{i}"), shape),
+        };
+        let inputs = self.inputs.iter().enumerate().map(input);
+        let inputs = inputs.collect::<crate::Result<Vec<_>>>()?;
+        let output = recording.scratch("output", &self.output)?;
+        poison(&mut recording, output);
+        recording.prefer(self.kernel);
+        (self.record)(&mut recording, &inputs, output)?;
+        recording.save("output", output);
+        Ok(recording)
+    }
+
+    /// The precision of the factors that its kernel reads.
+    fn precision(&self) -> Precision {
+        match self.kernel {
+            kernel if kernel.contains("_f16") || kernel.contains("_coop") => Precision::F16,
+            "matmul_int8" | "quantise" => Precision::Int8,
+            _ => Precision::F32,
+        }
+    }
+
+    /// Values from -r to r that the case's precision holds as they are; of integers, because each row has one of the largest.
+    fn held(&self, units: Vec<f32>, range: f32, width: usize) -> Vec<f32> {
+        // The largest is negative in every other row, and the rows' scales differ.
+        let largest = |row: usize| if row.is_multiple_of(2) { 127.0 } else { -127.0 };
+        let integer = |(i, unit): (usize, f32)| if i % width == 0 { largest(i / width) } else { (unit * 126.0).round() };
+        let step = |i: usize| ((range / 127.0).log2().floor() - (i / width % 3) as f32).exp2();
+        match self.precision() {
+            Precision::F32 => units.iter().map(|unit| unit * range).collect(),
+            Precision::F16 => units.iter().map(|unit| half::f16::from_f32(unit * range).to_f32()).collect(),
+            // The step is a power of two, so that it is a 127th of the largest exactly.
+            Precision::Int8 => units.into_iter().enumerate().map(|unit| integer(unit) * step(unit.0)).collect(),
+        }
+    }
+
+    /// The way in which the kernel does it: of products the size of tiles, else the kernel's own name. Each case's name begins with it.
+    pub fn variant(&self) -> &str {
+        self.name.split_once(' ').map_or(&self.name, |(variant, _)| variant)
+    }
+
+    /// The inputs' values, always the same for a case.
+    pub fn values(&self) -> Vec<Vec<f32>> {
+        let mut rng = Rng::new(&self.name);
+        let mut input = |(shape, fill): &(Vec<usize>, Fill)| match (fill, rng.units(shape.iter().product())) {
+            (Mask, units) => mask(&units, shape[1]),
+            (Left(range) | Factor(range), units) => self.held(units, *range, *shape.last().expect("an axis")),
+            (Graded(range), units) => graded(&units, *range, *shape.last().expect("an axis")),
+            (Within(range), units) => units.iter().map(|value| value * range).collect(),
+        };
+        self.inputs.iter().map(&mut input).collect()
+    }
+
+    /// What its kernel needs.
+    pub fn needs(&self) -> Needs {
+        let kernel = ALL.iter().find(|kernel| kernel.name == self.kernel);
+        kernel.unwrap_or_else(|| panic!("{} is not in ALL", self.kernel)).needs
+    }
+
+    /// What a device could be that runs it.
+    pub fn able(&self) -> Capabilities {
+        let Needs { cooperative, .. } = self.needs();
+        let subgroup = if cooperative == 16 { 32 } else { 8 };
+        Capabilities { subgroup, cooperative, software: true, ..Capabilities::CPU }
+    }
+
+    /// The inputs' values as a device reads them: factors in panels, and the bits of those that are no f32 as if they were.
+    pub fn laid_out(&self, mut values: Vec<Vec<f32>>, on_gpu: bool) -> Vec<Vec<f32>> {
+        let bytes = |packed: &Packed| packed.bytes().chunks(4).map(|word| f32::from_le_bytes(word.try_into().expect("four"))).collect();
+        for ((shape, fill), values) in self.inputs.iter().zip(&mut values) {
+            if let (Factor(_), &[n, k]) = (fill, shape.as_slice()) {
+                *values = match (self.precision(), on_gpu) {
+                    // The twins take f16 panels widened.
+                    (Precision::F16, false) => bytes(&Packed::new(values, [n, k], Precision::F32)),
+                    (precision, _) => bytes(&Packed::new(values, [n, k], precision)),
+                };
+            }
+        }
+        values
+    }
+
+    /// The result in f64.
+    pub fn expected(&self, values: &[Vec<f32>]) -> Vec<f64> {
+        (self.reference)(&values.iter().map(|values| wide(values)).collect::<Vec<_>>())
+    }
+
+    /// Bytes that must be moved at least: each input and the result once.
+    pub fn bytes(&self) -> u64 {
+        let elements: usize = self.inputs.iter().map(|(shape, _)| shape).chain([&self.output]).map(|shape| shape.iter().product::<usize>()).sum();
+        elements as u64 * 4
+    }
+
+    /// The bound on each element's error. The rounding errors of a sum of t terms in f32 add up like a
+    /// random walk, to about sqrt(t) half units in the last place of the largest partial sum; 8 of those
+    /// make room for the order of the sum, and 16 units more for exp, division and the epilogue. Weights of attention in f16 are each off
+    /// by at most 2^-11 of theirs, and their sum as much, which moves a mean of values up to v by at most v / 1024.
+    pub fn tolerance(&self, expected: &[f64]) -> f64 {
+        let largest = expected.iter().fold(1.0, |largest: f64, value| largest.max(value.abs()));
+        let tolerance = f64::from(f32::EPSILON) * largest * (16.0 + 4.0 * (self.terms as f64).sqrt());
+        assert!(tolerance <= 1e-4 * largest, "{}: a tolerance of {tolerance} beside values of {largest} would hide errors", self.name);
+        match (self.kernel, self.inputs.first()) {
+            ("attention_coop8" | "attention_coop16", Some((_, Left(range)))) => tolerance + f64::from(*range) / 1024.0,
+            _ => tolerance,
+        }
+    }
+}
+
+/// The fixed cases: every kernel, tiles met exactly, missed by one, and not filled; real sizes of models.
+pub fn all() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for shape in [[1, 1, 1], [64, 64, 16], [65, 63, 17], [128, 64, 32], [5, 130, 3], [197, 192, 768], [1, 1000, 192], [33, 7, 269]] {
+        cases.extend(matmuls(shape));
+    }
+    for patches in [
+        patchify([2, 3, 32, 32], [16, 16], false, 64),
+        patchify([1, 3, 35, 35], [7, 7], false, 160),
+        patchify([3, 1, 40, 70], [8, 14], false, 65),
+        patchify([1, 5, 29, 33], [8, 8], false, 10),
+        patchify([1, 5, 29, 33], [8, 8], true, 10),
+        patchify([2, 2, 17, 9], [4, 6], true, 33),
+        patchify([1, 3, 4, 4], [4, 4], false, 1),
+    ] {
+        cases.extend(patches);
+    }
+    cases.extend([
+        embed(2, 5, 1, 0, 48),
+        embed(1, 16, 0, 0, 10),
+        embed(3, 9, 1, 1, 33),
+        embed(2, 20, 5, 4, 36),
+        embed(1, 197, 1, 0, 192),
+        embed(2, 7, 5, 7, 12),
+        embed(2, 6, 0, 6, 9),
+    ]);
+    for (rows, width, epsilon) in [(1, 1, 1e-6), (3, 64, 1e-6), (70, 65, 1e-12), (197, 768, 1e-6), (2, 30, 1e-5), (9, 36, 1e-2)] {
+        cases.extend(layernorm(rows, width, epsilon));
+    }
+    for [batch, tokens, heads, head] in
+        [[1, 2, 1, 16], [2, 65, 3, 16], [1, 64, 2, 64], [1, 33, 1, 72], [2, 26, 2, 80], [1, 130, 1, 128], [1, 17, 3, 10], [1, 1, 2, 8]]
+    {
+        cases.extend(attention([batch, tokens, heads, head], tokens, 1.0));
+        cases.push(values(batch, tokens, heads, head));
+    }
+    // Scores up to some hundreds: exp overflows unless the maximum is subtracted.
+    cases.extend(attention([1, 40, 2, 16], 40, 12.0));
+    // A single score far below 0: exp underflows unless it is the maximum that is subtracted.
+    cases.extend(attention([2, 1, 4, 16], 1, 20.0));
+    for (queries, head) in [(1, 64), (41, 32), (2, 100)] {
+        cases.extend(attention([2, 66, 2, head], queries, 1.0));
+    }
+    cases.extend([pool(2, 5, 7, 0..1, 1), pool(1, 197, 192, 1..197, 1), pool(3, 9, 65, 2..9, 1), pool(2, 9, 33, 1..9, 2)]);
+    cases.extend([convolution([2, 3, 17, 22], [10, 7, 2]), convolution([1, 65, 9, 8], [70, 3, 1]), convolution([2, 8, 7, 9], [64, 1, 2])]);
+    cases.extend([convolution([1, 64, 8, 8], [64, 3, 2]), convolution([3, 5, 6, 11], [3, 1, 1]), convolution([1, 1, 1, 1], [1, 3, 2])]);
+    for shape in [[2, 64, 5, 7], [1, 32, 1, 1], [1, 96, 9, 8], [3, 8, 2, 3]] {
+        cases.extend(groupnorms(shape, shape[1].min(32)));
+    }
+    cases.extend([max_pool([2, 3, 9, 8], 3, 2), max_pool([1, 5, 16, 17], 3, 2), max_pool([1, 1, 1, 1], 3, 2), max_pool([1, 2, 7, 7], 2, 1)]);
+    cases.extend([qk_norm(2, 5, 3, 16), qk_norm(1, 1, 1, 64), qk_norm(3, 33, 2, 10)]);
+    cases.extend([rotary(2, 9, 5, 3, 16), rotary(1, 6, 0, 1, 64), rotary(3, 20, 1, 2, 12)]);
+    cases.extend([masked(1, 2, 1, 16, 1.0), masked(2, 65, 3, 16, 1.0), masked(3, 130, 1, 72, 1.0), masked(2, 40, 2, 10, 12.0)]);
+    cases.extend([attention_pool(2, 9, 0, 3, 16, 2.0), attention_pool(1, 197, 5, 2, 72, 2.0), attention_pool(3, 130, 1, 1, 130, 2.0)]);
+    cases.extend([attention_pool(2, 65, 0, 2, 64, 2.0), attention_pool(1, 64, 0, 1, 16, 1.0)]);
+    // A single score far below 0, as for `attention`.
+    cases.push(attention_pool(2, 2, 1, 4, 16, 20.0));
+    for activation in [Activation::Silu, Activation::Gelu] {
+        cases.extend([gate(3, 8, activation), gate(65, 130, activation), gate(1, 1, activation)]);
+    }
+    cases.extend([unit(1, 1), unit(5, 24), unit(70, 130)]);
+    cases.extend([average(1), average(64), average(1000)]);
+    for len in [4, 256, 1000, 40_000] {
+        cases.extend(ceilings(len));
+    }
+    for tiles in [1, 7, 100] {
+        cases.extend([ceiling_coop("ceiling_coop8", 8, tiles), ceiling_coop("ceiling_coop16", 16, tiles)]);
+    }
+    cases.extend(maps::all());
+    cases.extend([softmax(1, 1, 1.0), softmax(3, 10, 5.0), softmax(2, 1000, 200.0), softmax(70, 65, 1.0)]);
+    cases
+}
+
+/// Cases of shapes drawn at random, `count` of each kernel.
+pub fn fuzzed(count: usize) -> Vec<Case> {
+    let mut rng = Rng::new("ragged");
+    let mut cases = Vec::new();
+    for _ in 0..count {
+        let mut size = |low, high| rng.between(low, high);
+        cases.extend(matmuls([size(1, 140), size(1, 140), size(1, 140)]));
+        cases.extend(matmuls([size(1, 140), size(1, 140), 4 * size(1, 40)]));
+        let patch = [size(1, 17), size(1, 17)];
+        let image = [patch[0] * size(1, 5) + size(0, patch[0] - 1), patch[1] * size(1, 5) + size(0, patch[1] - 1)];
+        cases.extend(patchify([size(1, 3), size(1, 5), image[0], image[1]], patch, size(0, 1) == 1, size(1, 140)));
+        let prefix = size(0, 5);
+        cases.push(embed(size(1, 3), prefix + size(1, 40), prefix, size(0, prefix), size(1, 90)));
+        cases.extend(layernorm(size(1, 90), size(2, 300), 1e-6));
+        let [batch, tokens, heads, head] = [size(1, 3), size(2, 150), size(1, 4), size(1, 130)];
+        cases.extend(attention([batch, tokens, heads, head], size(1, tokens), 1.0));
+        cases.push(values(batch, tokens, heads, head));
+        let (tokens, first) = (size(2, 50), size(0, 1)); // of the pool, and of what follows
+        cases.push(pool(size(1, 4), tokens, size(1, 200), first..size(first + 1, tokens), size(1, 3)));
+        cases.push(softmax(size(1, 90), size(1, 300), 4.0));
+        let map = [size(1, 3), size(1, 40), size(1, 20), size(1, 20)];
+        cases.extend([convolution(map, [size(1, 80), size(1, 7), size(1, 2)]), max_pool(map, size(1, 4), size(1, 3))]);
+        let groups = size(1, 8);
+        cases.extend(groupnorms([size(1, 3), groups * size(1, 5), size(1, 12), size(1, 12)], groups));
+        cases.extend([qk_norm(batch, tokens, heads, size(2, 130)), gate(size(1, 90), size(1, 200), Activation::Silu)]);
+        let prefix = size(0, tokens - 1);
+        cases.extend([rotary(batch, tokens, prefix, heads, 4 * size(1, 20)), attention_pool(batch, tokens, prefix, heads, head, 1.0)]);
+        cases.extend(maps::of_sizes([batch, tokens, heads, head], first, size(1, tokens - first)));
+        cases.extend([masked(batch, tokens, heads, head, 1.0), unit(size(1, 90), size(1, 300)), average(size(1, 5000))]);
+    }
+    cases
+}
+

@@ -1,0 +1,289 @@
+//! Whether a device computes rightly.
+
+use super::shaders::{check_folder, edited};
+use super::{Format, ModelArgs, PrecisionChoice, Result, bar, note};
+use clap::Args;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::PathBuf;
+use vitraux::capabilities::{Capabilities, Precision};
+use vitraux::doctor::{KernelReport, ModelReport, Outcome, Rival, TensorReport, check_cooperative, check_kernels, check_model};
+use vitraux::kernels::ALL;
+use vitraux::record::Kernel;
+use vitraux::tuning::Tuning;
+use vitraux::{Device, DeviceChoice, Options};
+
+/// What `--help` teaches by.
+const EXAMPLES: &str = "\
+Examples:
+  vitraux doctor                                          every kernel on the best adapter
+  vitraux doctor --device 1 --model google/vit-base-patch16-224 --precision f16
+  vitraux doctor --format json > report.json              for an issue
+  vitraux doctor --filter attention --shader-dir shaders  while you edit a shader";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Doctor {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// gpu (the best adapter, be it software), an adapter's number or name, or cpu
+    #[arg(long, value_name = "DEVICE", default_value = "gpu", env = "VITRAUX_DEVICE")]
+    device: DeviceChoice,
+    /// In which the model is run; kernels are run in all that they are made for
+    #[arg(long, value_name = "auto|f32|f16|int8", default_value = "f32")]
+    precision: PrecisionChoice,
+    /// Only kernels whose names contain this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    filter: String,
+    /// Run the shaders of a folder that is laid out as vitraux' own `shaders`, as far as they are there, instead of the built-in ones
+    #[arg(long, value_name = "DIR")]
+    shader_dir: Option<PathBuf>,
+    /// text, or json: one object
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+impl Doctor {
+    pub fn run(self) -> Result<()> {
+        let (device, _) = pollster::block_on(Device::open(&self.device))?;
+        let is_gpu = matches!(device, Device::Gpu(_));
+        let asks_for_model = self.model.path()?.is_some();
+        if asks_for_model && !is_gpu {
+            return Err("--model: a model is held against the CPU; expected a GPU as --device".into());
+        }
+        // The built-in model is part of a whole examination.
+        let checkpoint = (asks_for_model || is_gpu && self.filter.is_empty()).then(|| self.model.open()).transpose()?;
+        let edited = self.edited()?;
+        let exchange = |kernel: &'static Kernel| *edited.get(kernel.name).unwrap_or(&kernel);
+        let mut report = Report { capabilities: device.capabilities(), device: device.to_string(), kernels: Vec::new(), rivals: Vec::new(), model: None };
+        let mut out = std::io::stdout().lock();
+        let speaks = self.format == Format::Text;
+        if speaks {
+            write!(out, "{}", report.head())?;
+        }
+        let bar = bar(0, "{bar:40} {pos}/{len} kernels, {eta} left");
+        let mut failure = Ok(());
+        report.kernels = check_kernels(&device, &self.filter, &exchange, |kernel, [done, of]| {
+            bar.set_length(of as u64);
+            bar.set_position(done as u64);
+            if speaks && failure.is_ok() {
+                failure = bar.suspend(|| write!(out, "{}", kernel_line(kernel)));
+            }
+        });
+        bar.finish_and_clear();
+        failure?;
+        if report.kernels.is_empty() {
+            return Err(format!("--filter {}: no kernel is called so; expected a part of one of {}", self.filter, names().join(", ")).into());
+        }
+        if speaks {
+            writeln!(out, "{}", report.kernels_summary())?;
+        }
+        if self.filter.is_empty() {
+            report.rivals = check_cooperative(&device);
+        }
+        if speaks {
+            report.rivals.iter().try_for_each(|rival| write!(out, "{}", rival_line(rival)))?;
+        }
+        if let Some(checkpoint) = checkpoint {
+            let precision = self.precision.0.unwrap_or_else(|| Precision::auto(&device.capabilities()));
+            note(&format!("{}, {precision}: on {device} and on the CPU", checkpoint.config.name));
+            let options = Options { precision, tuning: Tuning::of_user(&device) };
+            let model = check_model(checkpoint, &device, options, &exchange)?;
+            if speaks {
+                write!(out, "{}", model_text(&model, precision))?;
+            }
+            report.model = Some((model, precision));
+        }
+        if !speaks {
+            writeln!(out, "{}", report.json())?;
+        }
+        report.verdict()
+    }
+
+    /// The kernels whose shaders are in the folder.
+    fn edited(&self) -> Result<HashMap<&'static str, &'static Kernel>> {
+        let Some(folder) = &self.shader_dir else { return Ok(HashMap::new()) };
+        check_folder(folder)?;
+        let mut found = HashMap::new();
+        for kernel in ALL {
+            found.extend(edited(folder, kernel)?.map(|edited| (kernel.name, edited)));
+        }
+        if found.is_empty() {
+            return Err(format!("--shader-dir {}: expected shaders named as those of vitraux, found none", folder.display()).into());
+        }
+        Ok(found)
+    }
+}
+
+fn names() -> Vec<&'static str> {
+    ALL.iter().map(|kernel| kernel.name).collect()
+}
+
+/// All that was found.
+struct Report {
+    device: String,
+    capabilities: Capabilities,
+    kernels: Vec<KernelReport>,
+    rivals: Vec<Rival>,
+    model: Option<(ModelReport, Precision)>,
+}
+
+impl Report {
+    fn head(&self) -> String {
+        let Capabilities { binding_bytes, buffer_bytes, workgroups, workgroup_bytes, subgroup, half, cooperative, software } = self.capabilities;
+        let mebibytes = |bytes: u64| bytes / (1 << 20);
+        let yes = |is: bool| if is { "yes" } else { "no" };
+        let or_none = |size: u32| if size == 0 { "none".to_owned() } else { size.to_string() };
+        format!(
+            "vitraux {} for {} {}\ndevice: {}\n\
+             buffers of {} MiB, bindings of {} MiB, {workgroups} workgroups a dimension, {} KiB of workgroup memory\n\
+             subgroups: {}, f16: {}, cooperative matrices: {}, software: {}\n\n\
+             {:<30} {:<30} {:>5} {:>11} {:>9}\n",
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::OS,
+            std::env::consts::ARCH,
+            self.device,
+            mebibytes(buffer_bytes),
+            mebibytes(binding_bytes),
+            workgroup_bytes / 1024,
+            or_none(subgroup),
+            yes(half),
+            or_none(cooperative),
+            yes(software),
+            "kernel",
+            "variant",
+            "cases",
+            "worst error",
+            "bound"
+        )
+    }
+
+    fn kernels_summary(&self) -> String {
+        let count = |is: fn(&Outcome) -> bool| self.kernels.iter().filter(|kernel| is(&kernel.outcome)).count();
+        format!(
+            "{} right, {} wrong, {} that this device has not what they need for",
+            count(|outcome| *outcome == Outcome::Right),
+            count(Outcome::is_bad),
+            count(|outcome| matches!(outcome, Outcome::Unsupported(_)))
+        )
+    }
+
+    /// The kernels that are at fault, each once; those that others mislead are not.
+    fn culprits(&self) -> Vec<&'static str> {
+        let is_culprit = |report: &&KernelReport| report.outcome.is_bad() && !matches!(report.outcome, Outcome::Misled(_));
+        let mut names: Vec<&str> = self.kernels.iter().filter(is_culprit).map(|report| report.kernel).collect();
+        names.dedup();
+        names
+    }
+
+    /// An error that names what is wrong, if something is.
+    fn verdict(&self) -> Result<()> {
+        let culprits = self.culprits();
+        let of_model = self.model.as_ref().and_then(|(model, _)| model.first_divergence());
+        match (culprits.is_empty(), of_model) {
+            (true, None) => Ok(()),
+            (false, None) => Err(format!("{} computes wrongly: {}", self.device, culprits.join(", ")).into()),
+            (_, Some(TensorReport { step, .. })) => {
+                let kernels = if culprits.is_empty() { String::new() } else { format!("{}; ", culprits.join(", ")) };
+                Err(format!("{} computes wrongly: {kernels}the first tensor that diverges is {}, by {}", self.device, step.label, step.kernel).into())
+            }
+        }
+    }
+
+    fn json(&self) -> Value {
+        let Capabilities { binding_bytes, buffer_bytes, workgroups, workgroup_bytes, subgroup, half, cooperative, software } = self.capabilities;
+        json!({
+            "vitraux": env!("CARGO_PKG_VERSION"),
+            "system": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            "device": self.device,
+            "capabilities": {
+                "buffer_bytes": buffer_bytes, "binding_bytes": binding_bytes, "workgroups": workgroups, "workgroup_bytes": workgroup_bytes,
+                "subgroup": subgroup, "half": half, "cooperative": cooperative, "software": software,
+            },
+            "kernels": self.kernels.iter().map(kernel_json).collect::<Vec<_>>(),
+            "cooperative_matrices": self.rivals.iter().map(rival_json).collect::<Vec<_>>(),
+            "model": self.model.as_ref().map(|(model, precision)| model_json(model, *precision)),
+            "wrong_kernels": self.culprits(),
+            "ok": self.verdict().is_ok(),
+        })
+    }
+}
+
+/// A row of the table, and below it what is wrong.
+fn kernel_line(report: &KernelReport) -> String {
+    let KernelReport { kernel, variant, cases, worst, error, bound, outcome } = report;
+    let row = format!("{kernel:<30} {variant:<30} {cases:>5} {error:>11.1e} {bound:>9.1e}");
+    match outcome {
+        Outcome::Right => format!("{row}  ok\n"),
+        Outcome::Wrong(difference) => format!("{row}  WRONG\n    {worst}: {difference}\n"),
+        Outcome::Misled(by) => format!("{row}  misled: in {worst} it reads what {by} gives, which is wrong\n"),
+        Outcome::Failed(reason) => format!("{row}  FAILED\n    {worst}: {reason}\n"),
+        Outcome::Unsupported(lack) => format!("{kernel:<30} {variant:<30}     -           -         -  {lack}\n"),
+    }
+}
+
+fn kernel_json(report: &KernelReport) -> Value {
+    let KernelReport { kernel, variant, cases, worst, error, bound, outcome } = report;
+    let (outcome, why) = match outcome {
+        Outcome::Right => ("right", None),
+        Outcome::Wrong(difference) => ("wrong", Some(difference.clone())),
+        Outcome::Misled(by) => ("misled", Some(format!("it reads what {by} gives, which is wrong"))),
+        Outcome::Failed(reason) => ("failed", Some(reason.clone())),
+        Outcome::Unsupported(lack) => ("unsupported", Some(lack.clone())),
+    };
+    json!({
+        "kernel": kernel, "variant": variant, "cases": cases, "worst_case": worst, "worst_error": finite(*error), "bound": bound, "outcome": outcome, "why": why,
+    })
+}
+
+/// JSON has no infinity; where a number was none there is null.
+fn finite(number: f64) -> Option<f64> {
+    number.is_finite().then_some(number)
+}
+
+fn rival_line(rival: &Rival) -> String {
+    let verdict = match (rival.rejection(), &rival.cooperative, &rival.other) {
+        (Some(reason), ..) => format!("rejected, {reason}"),
+        (None, Some((way, time)), Some((other, longer))) => format!("taken, {way} {time:.3} ms, {other} {longer:.3} ms"),
+        (None, ..) => "taken, there is nothing else".to_owned(),
+    };
+    format!("cooperative matrices for {}: {verdict}\n", rival.class)
+}
+
+fn rival_json(rival: &Rival) -> Value {
+    let way = |way: &Option<(String, f64)>| way.as_ref().map(|(kernel, milliseconds)| json!({ "kernel": kernel, "milliseconds": milliseconds }));
+    json!({ "class": rival.class.to_string(), "cooperative": way(&rival.cooperative), "other": way(&rival.other), "rejected": rival.rejection() })
+}
+
+fn model_text(model: &ModelReport, precision: Precision) -> String {
+    let mut text = format!(
+        "\n{} in {precision}, each tensor from what the device has computed so far\n{:<28} {:<28} {:>11} {:>9} {:>9}  \n",
+        model.model, "tensor", "kernel", "worst error", "bound", "in all"
+    );
+    for TensorReport { step, outputs, apart, .. } in &model.tensors {
+        let verdict = if step.is_right() { "ok" } else { "WRONG" };
+        let outputs = if outputs.is_empty() { String::new() } else { format!("  = {}", outputs.join(", ")) };
+        text += &format!("{:<28} {:<28} {:>11.1e} {:>9.1e} {apart:>9.1e}  {verdict}{outputs}\n", step.label, step.kernel, step.error, step.bound);
+    }
+    text += &match model.first_divergence() {
+        None => format!("{} tensors, none diverges\n", model.tensors.len()),
+        Some(TensorReport { step, .. }) => format!("the first tensor that diverges: {}, by {}\n", step.label, step.kernel),
+    };
+    text
+}
+
+fn model_json(model: &ModelReport, precision: Precision) -> Value {
+    let tensor = |TensorReport { step, outputs, apart, largest }: &TensorReport| {
+        json!({
+            "tensor": step.label, "outputs": outputs, "kernel": step.kernel, "worst_error": finite(step.error), "bound": finite(step.bound),
+            "ok": step.is_right(), "error_in_all": finite(*apart), "largest_value": finite(*largest),
+        })
+    };
+    json!({
+        "name": model.model,
+        "precision": precision.to_string(),
+        "first_divergence": model.first_divergence().map(|tensor| json!({ "tensor": tensor.step.label, "kernel": tensor.step.kernel })),
+        "tensors": model.tensors.iter().map(tensor).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,120 @@
+//! One call of a kernel beside its twin, both on what the device's kernel has read.
+
+use crate::capabilities::Precision;
+use crate::cpu;
+use crate::int8::{WORD, integers};
+use crate::record::{Dispatch, Recording};
+
+/// How far a call's result is from its twin's.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What it computes, such as `block3.mlp1`.
+    pub label: String,
+    /// The kernel.
+    pub kernel: &'static str,
+    /// The largest difference; of integers, in steps.
+    pub error: f64,
+    /// How large it may be.
+    pub bound: f64,
+}
+
+impl Step {
+    /// Whether it is right.
+    pub fn is_right(&self) -> bool {
+        self.error <= self.bound
+    }
+}
+
+/// Relative errors of one rounding: of f32, and of f16 to which cooperative matrices take their factors.
+const ROUNDINGS: [f32; 2] = [f32::EPSILON, 1.0 / 2048.0];
+
+/// Every call of a recording by its twin, beside `got`, what a device's kernels wrote ([`Recording::traced`]).
+pub(super) fn steps(recording: &Recording, mut twins: cpu::Plan, inputs: &[&[f32]], got: &[Vec<f32>]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut all = got.iter();
+    twins.follow(inputs, got, &ROUNDINGS, |dispatch, expected, nearby| {
+        let view = dispatch.written();
+        let got = &all.next().expect("one for each dispatch")[view.offset..view.offset + view.len];
+        let info = &recording.buffers()[view.buf.index()];
+        let (error, bound) = match info.precision {
+            Precision::Int8 => (integers_apart(got, expected, *info.shape.last().expect("an axis")), 1.0),
+            _ => (apart(got, expected), bound(dispatch, &info.shape, expected, nearby)),
+        };
+        steps.push(Step { label: dispatch.label.clone(), kernel: dispatch.kernel.name, error, bound });
+    });
+    steps
+}
+
+/// How far a right kernel's result may be from its twin's. Both are as good as results of what they read, off by a rounding, times the roundings
+/// that a sum of t terms takes: these add up like a random walk, to about the root of t, and 4 times that makes room for the order of the sums,
+/// 16 more for what comes before and after. How much a rounding of what is read matters is measured: with twins, on values that are off by one.
+fn bound(dispatch: &Dispatch, shape: &[usize], expected: &[f32], nearby: &[Vec<f32>]) -> f64 {
+    let written = expected.len();
+    let read = dispatch.views.iter().map(|view| view.len).sum::<usize>() - written;
+    let terms = (dispatch.flops as usize / 2 / written).max(read / written).max(*shape.last().expect("an axis"));
+    let largest = expected.iter().filter(|value| value.is_finite()).fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
+    let [rounded, halved] = [0, 1].map(|i| finite_apart(&nearby[i], expected));
+    let bound = (16.0 + 4.0 * (terms as f64).sqrt()) * (f64::from(f32::EPSILON) * largest + rounded);
+    // Weights of attention are rounded to f16 too, and their sum as much.
+    if dispatch.kernel.needs.cooperative > 0 { bound + 4.0 * halved + largest / 1024.0 } else { bound }
+}
+
+/// The largest difference; infinite where one is no number and the other is.
+pub(super) fn apart(got: &[f32], expected: &[f32]) -> f64 {
+    let apart = |(got, expected): (&f32, &f32)| {
+        if got == expected || got.is_nan() && expected.is_nan() {
+            return 0.0;
+        }
+        let difference = (f64::from(*got) - f64::from(*expected)).abs();
+        if difference.is_nan() { f64::INFINITY } else { difference }
+    };
+    got.iter().zip(expected).map(apart).fold(0.0, f64::max)
+}
+
+fn finite_apart(got: &[f32], expected: &[f32]) -> f64 {
+    let apart = |(got, expected): (&f32, &f32)| (f64::from(*got) - f64::from(*expected)).abs();
+    got.iter().zip(expected).map(apart).filter(|apart| apart.is_finite()).fold(0.0, f64::max)
+}
+
+/// The largest difference of 8-bit integers in rows of words, of which the last is the row's scale; infinite if scales differ by more than some
+/// roundings.
+fn integers_apart(got: &[f32], expected: &[f32], width: usize) -> f64 {
+    let rows = got.chunks(width).zip(expected.chunks(width));
+    let of_row = |(got, expected): (&[f32], &[f32])| {
+        let (got_scale, scale) = (got[width - 1], expected[width - 1]);
+        if (got_scale - scale).abs() > 8.0 * f32::EPSILON * scale.abs() || got_scale.is_nan() != scale.is_nan() {
+            return f64::INFINITY;
+        }
+        let words = got.iter().zip(expected).take(width - 1);
+        let apart = |(got, expected): (&f32, &f32)| {
+            let (got, expected): ([f32; WORD], [f32; WORD]) = (integers(got.to_bits()), integers(expected.to_bits()));
+            finite_apart(&got, &expected)
+        };
+        words.map(apart).fold(0.0, f64::max)
+    };
+    rows.map(of_row).fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_is_infinitely_far() {
+        assert_eq!(apart(&[1.0, 2.5], &[1.0, 2.0]), 0.5);
+        assert_eq!(apart(&[f32::NAN], &[1.0]), f64::INFINITY);
+        assert_eq!(apart(&[1.0], &[f32::NAN]), f64::INFINITY);
+        assert_eq!(apart(&[f32::NAN, f32::INFINITY], &[f32::NAN, f32::INFINITY]), 0.0);
+        assert_eq!(apart(&[f32::NEG_INFINITY], &[f32::INFINITY]), f64::INFINITY);
+    }
+
+    #[test]
+    fn integers_are_compared_in_steps_and_scales_as_numbers() {
+        let row = |bytes: [i8; 4], scale: f32| [f32::from_bits(u32::from_le_bytes(bytes.map(|byte| byte as u8))), scale];
+        assert_eq!(integers_apart(&row([1, -2, 3, 4], 0.5), &row([1, -2, 3, 4], 0.5), 2), 0.0);
+        assert_eq!(integers_apart(&row([1, -2, 3, 4], 0.5), &row([1, -3, 3, 4], 0.5), 2), 1.0);
+        assert_eq!(integers_apart(&row([1, -2, 3, 127], 0.5), &row([1, -2, 3, -127], 0.5), 2), 254.0);
+        assert_eq!(integers_apart(&row([0; 4], 0.5), &row([0; 4], 0.501), 2), f64::INFINITY);
+        assert_eq!(integers_apart(&row([0; 4], f32::NAN), &row([0; 4], 0.5), 2), f64::INFINITY);
+    }
+}

@@ -1,0 +1,159 @@
+//! Every kernel, in every way to do its work, on the cases of its table.
+
+use super::Exchange;
+use super::judge::steps;
+use crate::capabilities::{Capabilities, Needs};
+use crate::cases::{self, Case, compare::mismatch, reference};
+use crate::cpu;
+use crate::device::Device;
+use crate::error::Result;
+use crate::gpu::{self, WeightBuffers};
+use crate::kernels::ALL;
+use std::sync::Arc;
+
+/// How a kernel does on a device, in one way to do its work.
+#[derive(Clone, Debug)]
+pub struct KernelReport {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// The way: of products the size of tiles, else the kernel's own name.
+    pub variant: String,
+    /// Cases that it was run on.
+    pub cases: usize,
+    /// The one that came nearest to its bound, or went furthest beyond; empty if none was run.
+    pub worst: String,
+    /// The largest difference from brute force in f64 there.
+    pub error: f64,
+    /// How large it may be.
+    pub bound: f64,
+    /// What that means.
+    pub outcome: Outcome,
+}
+
+/// What was found of a kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// All within bounds.
+    Right,
+    /// Beyond a bound: where, and by how much.
+    Wrong(String),
+    /// Beyond a bound where another kernel, which is wrong, has prepared what it reads.
+    Misled(&'static str),
+    /// The device refuses it, or fails.
+    Failed(String),
+    /// The device does not have what it needs.
+    Unsupported(String),
+}
+
+impl Outcome {
+    /// Whether the device or its driver is at fault.
+    pub fn is_bad(&self) -> bool {
+        matches!(self, Outcome::Wrong(_) | Outcome::Misled(_) | Outcome::Failed(_))
+    }
+}
+
+/// Runs the cases of all kernels whose names contain `filter`; `tell` is told each report as it is there, with how many are done, and of how many.
+pub fn check_kernels(device: &Device, filter: &str, exchange: Exchange<'_>, mut tell: impl FnMut(&KernelReport, [usize; 2])) -> Vec<KernelReport> {
+    let mut cases = cases::all();
+    cases.retain(|case| case.kernel.contains(filter) || case.variant().contains(filter));
+    let place = |case: &Case| ALL.iter().position(|kernel| kernel.name == case.kernel);
+    // Stable, so that variants stay in the order of the table.
+    let mut variants: Vec<(&'static str, &str)> = Vec::new();
+    cases.sort_by_key(place);
+    for case in &cases {
+        if !variants.contains(&(case.kernel, case.variant())) {
+            variants.push((case.kernel, case.variant()));
+        }
+    }
+    let mut reports = Vec::new();
+    for (done, &(kernel, variant)) in variants.iter().enumerate() {
+        let own: Vec<&Case> = cases.iter().filter(|case| case.kernel == kernel && case.variant() == variant).collect();
+        let report = check(device, &own, exchange);
+        tell(&report, [done + 1, variants.len()]);
+        reports.push(report);
+    }
+    reports
+}
+
+/// All cases of a kernel in one way.
+fn check(device: &Device, cases: &[&Case], exchange: Exchange<'_>) -> KernelReport {
+    let first = cases[0];
+    let mut report = KernelReport {
+        kernel: first.kernel,
+        variant: first.variant().to_owned(),
+        cases: 0,
+        worst: String::new(),
+        error: 0.0,
+        bound: 0.0,
+        outcome: Outcome::Right,
+    };
+    if let Device::Gpu(gpu) = device
+        && let Some(lack) = lack(first.needs(), &gpu.summary().capabilities)
+    {
+        return KernelReport { outcome: Outcome::Unsupported(lack), ..report };
+    }
+    let mut furthest = -1.0;
+    for case in cases {
+        report.cases += 1;
+        let values = case.values();
+        let got = match run(device, case, &values, exchange) {
+            Ok(got) => got,
+            Err(error) => return KernelReport { worst: case.name.clone(), outcome: Outcome::Failed(error.to_string()), ..report },
+        };
+        let expected = case.expected(&values);
+        let bound = case.tolerance(&expected);
+        let error = apart(&got, &expected);
+        if error / bound > furthest {
+            furthest = error / bound;
+            (report.worst, report.error, report.bound) = (case.name.clone(), error, bound);
+            if let Some(difference) = mismatch(&got, &expected, &case.output, bound) {
+                report.outcome = blamed(device, case, &values, exchange)
+                    .filter(|kernel| *kernel != case.kernel)
+                    .map_or(Outcome::Wrong(difference), Outcome::Misled);
+            }
+        }
+    }
+    report
+}
+
+/// The largest difference; infinite if the device gave no number.
+fn apart(got: &[f32], expected: &[f64]) -> f64 {
+    let apart = |(got, expected): (f64, &f64)| if got.is_nan() { f64::INFINITY } else { (got - expected).abs() };
+    reference::wide(got).into_iter().zip(expected).map(apart).fold(0.0, f64::max)
+}
+
+/// What a device gives for a case. The CPU runs everything: all ways have the same twin.
+fn run(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>) -> Result<Vec<f32>> {
+    let (capabilities, is_gpu) = match device {
+        Device::Cpu => (case.able(), false),
+        Device::Gpu(gpu) => (gpu.summary().capabilities, true),
+    };
+    let recording = case.recording(capabilities)?.exchanging(exchange);
+    let inputs = case.laid_out(values.to_vec(), is_gpu);
+    Ok(device.time_blocking(recording, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>(), 0)?.0)
+}
+
+/// Of the kernels that a case runs the first one that is wrong on what it reads.
+fn blamed(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>) -> Option<&'static str> {
+    let Device::Gpu(gpu) = device else { return None };
+    let recording = case.recording(gpu.summary().capabilities).ok()?.exchanging(exchange);
+    let [on_gpu, on_cpu] = [true, false].map(|is_gpu| case.laid_out(values.to_vec(), is_gpu));
+    let [on_gpu, on_cpu] = [&on_gpu, &on_cpu].map(|inputs| inputs.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let got = pollster::block_on(async {
+        let none = WeightBuffers::upload(gpu, std::iter::empty(), |_| None).await?;
+        gpu::Plan::compile(gpu.clone(), &recording.traced(), &none).await?.run(&on_gpu).await
+    });
+    let twins = cpu::Plan::new(recording.clone(), Arc::default());
+    steps(&recording, twins, &on_cpu, &got.ok()?).into_iter().find(|step| !step.is_right()).map(|step| step.kernel)
+}
+
+/// What a device lacks that a kernel needs.
+fn lack(needs: Needs, capabilities: &Capabilities) -> Option<String> {
+    let lacks = match needs {
+        _ if needs.met_by(capabilities) => return None,
+        Needs { cooperative, .. } if cooperative > 0 => format!("needs cooperative matrices of {cooperative}"),
+        Needs { software: true, subgroup, .. } => format!("made for processors that act as GPUs, with subgroups of {subgroup}"),
+        Needs { subgroup, .. } => format!("needs subgroups of {subgroup}"),
+    };
+    Some(lacks)
+}

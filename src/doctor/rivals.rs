@@ -1,0 +1,76 @@
+//! Cooperative matrices beside the kernels that do without: whether a driver's are right, and worth it.
+
+use crate::capabilities::Precision;
+use crate::device::Device;
+use crate::record::Class;
+use crate::tuning::fastest;
+
+/// What was measured of one class of calls.
+#[derive(Clone, Debug)]
+pub struct Rival {
+    /// The calls.
+    pub class: Class,
+    /// The fastest kernel of cooperative matrices, with its milliseconds; nothing if none is right.
+    pub cooperative: Option<(String, f64)>,
+    /// The fastest of the others.
+    pub other: Option<(String, f64)>,
+    /// Why kernels of cooperative matrices are wrong.
+    pub wrong: Vec<String>,
+}
+
+impl Rival {
+    /// Why cooperative matrices are to be rejected for these calls, if they are.
+    pub fn rejection(&self) -> Option<String> {
+        if !self.wrong.is_empty() {
+            return Some(self.wrong.join("; "));
+        }
+        match (&self.cooperative, &self.other) {
+            (Some((way, time)), Some((other, shorter))) if time > shorter => {
+                Some(format!("slower: {way} takes {time:.3} ms, {other} {shorter:.3} ms"))
+            }
+            (None, _) => Some("no kernel of them could be measured".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// Measures products and attention of ViT-B/16 (N 197, C 768, H 12), in f16, on a device that has cooperative matrices and can take times; nothing
+/// on others.
+pub fn check_cooperative(device: &Device) -> Vec<Rival> {
+    let capabilities = device.capabilities();
+    if capabilities.cooperative == 0 || !device.takes_times() {
+        return Vec::new();
+    }
+    let product = |[n, k]: [usize; 2]| Class::product([197, n, k], Precision::F16, &capabilities);
+    let attention = Class::attention(12, [197, 197], 64, Precision::F16, &capabilities);
+    [product([2304, 768]), product([768, 3072]), attention].into_iter().map(|class| rival(device, class)).collect()
+}
+
+fn rival(device: &Device, class: Class) -> Rival {
+    let found = fastest(device, class);
+    let is_cooperative = |way: &str| way.contains("coop");
+    let best = |wants: bool| {
+        let ways = found.milliseconds.iter().filter(|(way, _)| is_cooperative(way) == wants);
+        ways.min_by(|a, b| a.1.total_cmp(b.1)).map(|(way, time)| (way.clone(), *time))
+    };
+    let wrong = found.rejected.iter().filter(|(way, _)| is_cooperative(way)).map(|(way, reason)| format!("{way}: {reason}"));
+    Rival { class, cooperative: best(true), other: best(false), wrong: wrong.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_ones_and_slow_ones_are_rejected() {
+        let class = Class::Product { m: 128, n: 64, k: 64, precision: Precision::F16 };
+        let way = |name: &str, time| Some((name.to_owned(), time));
+        let rejection = |cooperative, other, wrong: &[&str]| {
+            Rival { class, cooperative, other, wrong: wrong.iter().map(|reason| (*reason).to_owned()).collect() }.rejection()
+        };
+        assert_eq!(rejection(way("matmul_coop16", 1.0), way("matmul_f16", 3.0), &[]), None);
+        assert!(rejection(way("matmul_coop16", 3.0), way("matmul_f16", 1.0), &[]).is_some_and(|reason| reason.contains("slower")));
+        assert!(rejection(way("matmul_coop16", 1.0), None, &["matmul_split_coop16: wrong"]).is_some_and(|reason| reason.contains("split")));
+        assert!(rejection(None, way("matmul_f16", 1.0), &[]).is_some());
+    }
+}
