@@ -7,6 +7,7 @@ mod checkpoints;
 mod cli;
 mod contract;
 mod digits;
+mod doctor;
 mod embed;
 mod embedding;
 mod families;

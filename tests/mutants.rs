@@ -474,6 +474,13 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
+/// A kernel in whose shader (imports resolved) something else stands than is right.
+pub fn broken(original: &Kernel, right: &str, wrong: &str) -> &'static Kernel {
+    let source = specialise(original.wgsl, &Spec::default());
+    assert!(source.contains(right), "{}: {right:?} is not in the shader; the mistake must be brought up to date", original.name);
+    Box::leak(Box::new(Kernel { wgsl: source.replace(right, wrong).leak(), ..*original }))
+}
+
 /// Whether any case finds the kernel out.
 fn is_caught(gpu: &std::sync::Arc<vitraux::gpu::Gpu>, cases: &[&Case], original: &Kernel, mutant: &'static Kernel) -> bool {
     let capabilities = gpu.summary().capabilities;
@@ -516,19 +523,8 @@ fn every_mistake_is_caught() {
             println!("SKIPPED: the device does not have what {name} needs");
             continue;
         }
-        let source = specialise(original.wgsl, &Spec::default());
         for (right, wrong) in *mistakes {
-            assert!(source.contains(right), "{name}: {right:?} is not in the shader; the mistake must be brought up to date");
-            let wgsl: &'static str = source.replace(right, wrong).leak();
-            let mutant: &'static Kernel = Box::leak(Box::new(Kernel {
-                name: original.name,
-                wgsl,
-                params: original.params,
-                bindings: original.bindings,
-                needs: original.needs,
-                twin: original.twin,
-            }));
-            if !is_caught(&gpu, &own, original, mutant) {
+            if !is_caught(&gpu, &own, original, broken(original, right, wrong)) {
                 missed.push(format!("{name}: {right:?} as {wrong:?}"));
             }
         }

@@ -1,7 +1,7 @@
 //! Whether a device computes rightly.
 
 use super::shaders::{check_folder, edited};
-use super::{Format, ModelArgs, PrecisionChoice, Result, bar, note};
+use super::{Format, ModelArgs, PrecisionChoice, Result, bar};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -87,7 +87,6 @@ impl Doctor {
         }
         if let Some(checkpoint) = checkpoint {
             let precision = self.precision.0.unwrap_or_else(|| Precision::auto(&device.capabilities()));
-            note(&format!("{}, {precision}: on {device} and on the CPU", checkpoint.config.name));
             let options = Options { precision, tuning: Tuning::of_user(&device) };
             let model = check_model(checkpoint, &device, options, &exchange)?;
             if speaks {
@@ -162,7 +161,7 @@ impl Report {
     fn kernels_summary(&self) -> String {
         let count = |is: fn(&Outcome) -> bool| self.kernels.iter().filter(|kernel| is(&kernel.outcome)).count();
         format!(
-            "{} right, {} wrong, {} that this device has not what they need for",
+            "{} right, {} wrong, {} not supported by this device",
             count(|outcome| *outcome == Outcome::Right),
             count(Outcome::is_bad),
             count(|outcome| matches!(outcome, Outcome::Unsupported(_)))

@@ -45,16 +45,16 @@ pub(super) fn steps(recording: &Recording, mut twins: cpu::Plan, inputs: &[&[f32
     steps
 }
 
-/// How far a right kernel's result may be from its twin's. Both are as good as results of what they read, off by a rounding, times the roundings
-/// that a sum of t terms takes: these add up like a random walk, to about the root of t, and 4 times that makes room for the order of the sums,
-/// 16 more for what comes before and after. How much a rounding of what is read matters is measured: with twins, on values that are off by one.
+/// How far a right kernel's result may be from its twin's: as far as roundings of what it reads, and of what it gives, would move it. What one
+/// rounding of all that is read moves is measured, by the twin on values that are off by one. The t roundings of a sum of t terms, of half a unit
+/// each, add up like a random walk, to about half the root of t; twice that is allowed, and 8 for exp, division and what else there is.
 fn bound(dispatch: &Dispatch, shape: &[usize], expected: &[f32], nearby: &[Vec<f32>]) -> f64 {
     let written = expected.len();
     let read = dispatch.views.iter().map(|view| view.len).sum::<usize>() - written;
     let terms = (dispatch.flops as usize / 2 / written).max(read / written).max(*shape.last().expect("an axis"));
     let largest = expected.iter().filter(|value| value.is_finite()).fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
     let [rounded, halved] = [0, 1].map(|i| finite_apart(&nearby[i], expected));
-    let bound = (16.0 + 4.0 * (terms as f64).sqrt()) * (f64::from(f32::EPSILON) * largest + rounded);
+    let bound = (8.0 + (terms as f64).sqrt()) * (f64::from(f32::EPSILON) * largest + rounded);
     // Weights of attention are rounded to f16 too, and their sum as much.
     if dispatch.kernel.needs.cooperative > 0 { bound + 4.0 * halved + largest / 1024.0 } else { bound }
 }

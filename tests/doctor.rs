@@ -1,0 +1,164 @@
+//! What `doctor` says of devices that are right, and of those whose kernels are broken.
+
+use crate::mutants::broken;
+use crate::support::{cli, gpu, path};
+use std::path::PathBuf;
+use vitraux::capabilities::Precision;
+use vitraux::doctor::{ModelReport, Outcome, check_kernels, check_model};
+use vitraux::kernels::ALL;
+use vitraux::record::Kernel;
+use vitraux::{Checkpoint, Device, Options};
+
+fn of_name(name: &str) -> &'static Kernel {
+    ALL.iter().find(|kernel| kernel.name == name).expect("a kernel")
+}
+
+fn examined(checkpoint: Checkpoint, device: &Device, precision: Precision, exchange: impl Fn(&'static Kernel) -> &'static Kernel) -> ModelReport {
+    check_model(checkpoint, device, Options { precision, ..Options::default() }, &exchange).expect("it is examined")
+}
+
+/// What to open of each fixture: its folder, or the npz file in it.
+fn models() -> Vec<PathBuf> {
+    let entries = |folder: PathBuf| std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let npz = |folder: &PathBuf| entries(folder.clone()).find(|file| file.extension().is_some_and(|extension| extension == "npz"));
+    entries(path("tests/fixtures/cases")).map(|folder| npz(&folder).unwrap_or(folder)).collect()
+}
+
+fn no_tensor_of_any_model_diverges_on(device: &Device) {
+    let mut examined_models = 0;
+    for model in models() {
+        for precision in [Precision::F32, Precision::F16, Precision::Int8] {
+            let Ok(checkpoint) = Checkpoint::open(&model) else { continue };
+            let report = examined(checkpoint, device, precision, |kernel| kernel);
+            let worst = report.tensors.iter().max_by(|a, b| (a.step.error / a.step.bound).total_cmp(&(b.step.error / b.step.bound)));
+            let worst = worst.expect("it computes something");
+            // Room for drivers that round otherwise, but no more than they need.
+            assert!(worst.step.error <= worst.step.bound / 2.0 || precision == Precision::Int8, "{}: {precision}: {worst:?}", model.display());
+            assert!(report.first_divergence().is_none(), "{}: {precision}: {:?}", model.display(), report.first_divergence());
+            assert!(report.tensors.iter().any(|tensor| tensor.outputs.iter().any(|name| name.starts_with("hidden."))), "outputs are named");
+            examined_models += 1;
+        }
+    }
+    assert_eq!(examined_models, 3 * 61);
+}
+
+#[test]
+fn no_tensor_of_any_model_diverges() {
+    if let Some(gpu) = gpu::device() {
+        no_tensor_of_any_model_diverges_on(&Device::Gpu(gpu));
+    }
+}
+
+/// With cooperative matrices, if the device has them.
+#[test]
+fn no_tensor_of_any_model_diverges_by_the_kernels_for_hardware() {
+    if let Some(gpu) = gpu::smaller(|capabilities| capabilities.software = false) {
+        no_tensor_of_any_model_diverges_on(&Device::Gpu(gpu));
+    }
+}
+
+/// On a device that checks what shaders do, as a broken one may do anything.
+fn checked() -> Option<Device> {
+    gpu::checked().map(Device::Gpu)
+}
+
+/// What comes before the broken kernel is right, and what comes behind it is right of what it reads.
+#[test]
+fn the_first_tensor_that_diverges_is_that_of_the_broken_kernel() {
+    let Some(device) = checked() else { return };
+    let right = examined(Checkpoint::digits(), &device, Precision::F32, |kernel| kernel);
+    let mut broken_kernels = 0;
+    for (name, right_text, wrong_text) in [
+        ("embed", "y[i] = value;", "y[i] = value + 1e-3;"),
+        ("layernorm", "+ params.epsilon", "+ 1e-3"),
+        ("layernorm_subgroup", "+ params.epsilon", "+ 1e-3"),
+        ("attention", "params.scale", "1.01 * params.scale"),
+        ("attention_subgroup", "params.scale", "1.01 * params.scale"),
+        ("pool", "/ f32(params.count)", "/ (f32(params.count) + 0.01)"),
+        ("softmax", "/ total", "/ (total + 1e-4)"),
+    ] {
+        let Some(first) = right.tensors.iter().position(|tensor| tensor.step.kernel == name) else { continue };
+        let mutant = broken(of_name(name), right_text, wrong_text);
+        let report = examined(Checkpoint::digits(), &device, Precision::F32, |kernel| if kernel.name == name { mutant } else { kernel });
+        let found = report.first_divergence().unwrap_or_else(|| panic!("{name} with {wrong_text}: nothing diverges"));
+        assert_eq!((found.step.kernel, &found.step.label), (name, &right.tensors[first].step.label), "{wrong_text}");
+        assert!(report.tensors.iter().all(|tensor| tensor.step.is_right() || tensor.step.kernel == name), "{name}: others are blamed");
+        // Nothing before it is off by much, so that in all it is as wrong as by itself.
+        assert!(found.apart > found.step.bound, "{name}: {found:?}");
+        broken_kernels += 1;
+    }
+    // Of layernorm and attention one way each is taken.
+    assert_eq!(broken_kernels, 5);
+}
+
+#[test]
+fn a_broken_kernel_is_named_and_those_that_it_misleads_are_not_blamed() {
+    let Some(device) = checked() else { return };
+    for (name, right, wrong, others) in [
+        ("max_pool", "y[i] = largest;", "y[i] = largest + 1.0;", "groupnorm_residual_relu"),
+        ("embed", "y[i] = value;", "y[i] = 2.0 * value;", "rotary"),
+        ("matmul_split", "n] = value", "n] = 1.01 * value", "matmul_combine"),
+    ] {
+        let mutant = broken(of_name(name), right, wrong);
+        let reports = |filter| check_kernels(&device, filter, &|kernel| if kernel.name == name { mutant } else { kernel }, |_, _| ());
+        for report in reports(name).iter().filter(|report| report.kernel == name) {
+            assert!(matches!(&report.outcome, Outcome::Wrong(text) if text.contains("instead of")), "{report:?}");
+            assert!(report.error > report.bound && report.worst.starts_with(&report.variant), "{report:?}");
+        }
+        for report in reports(others).iter().filter(|report| report.kernel == others) {
+            assert_eq!(report.outcome, Outcome::Misled(name), "{report:?}");
+        }
+    }
+    let nonsense: &'static Kernel = Box::leak(Box::new(Kernel { wgsl: "fn unit( {", ..*of_name("unit") }));
+    let reports = check_kernels(&device, "unit", &|kernel| if kernel.name == "unit" { nonsense } else { kernel }, |_, _| ());
+    assert!(reports.iter().any(|report| matches!(report.outcome, Outcome::Failed(_))), "{reports:?}");
+}
+
+fn doctor(arguments: &[&str]) -> cli::Run {
+    cli::vitraux(["doctor"].iter().chain(arguments).map(|argument| argument.as_ref()))
+}
+
+#[test]
+fn the_program_reports_what_is_right_and_names_what_is_broken() {
+    if gpu::device().is_none() {
+        return;
+    }
+    let right = doctor(&["--filter", "layernorm"]);
+    assert_eq!((right.code, right.errors()), (0, Vec::new()), "{}", right.stdout);
+    for expected in ["vitraux ", "device: ", "subgroups: ", "worst error", "layernorm_subgroup", " right, 0 wrong"] {
+        assert!(right.stdout.contains(expected), "{expected}: {}", right.stdout);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = std::fs::read_to_string(path("shaders/layernorm.wgsl")).expect("a shader");
+    std::fs::write(folder.path().join("layernorm.wgsl"), text.replace("+ params.epsilon", "+ 0.01")).expect("it is written");
+    let shaders = folder.path().to_str().expect("UTF-8");
+    let broken = doctor(&["--filter", "norm", "--shader-dir", shaders, "--model", path("examples/digits").to_str().expect("UTF-8")]);
+    assert_eq!(broken.code, 1);
+    assert!(broken.errors().len() == 1 && broken.errors()[0].contains("computes wrongly: layernorm"), "{:?}", broken.errors());
+    assert!(!broken.errors()[0].contains("groupnorm") && !broken.errors()[0].contains("qk_norm"), "{:?}", broken.errors());
+    assert!(broken.stdout.contains("WRONG\n    layernorm "), "{}", broken.stdout);
+    let json = doctor(&["--filter", "norm", "--shader-dir", shaders, "--format", "json"]);
+    let value: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!((json.code, &value["wrong_kernels"], &value["ok"]), (1, &serde_json::json!(["layernorm"]), &false.into()));
+    let rows = value["kernels"].as_array().expect("kernels");
+    let wrong: Vec<_> = rows.iter().filter(|row| row["outcome"] == "wrong").map(|row| row["kernel"].as_str().expect("a name")).collect();
+    assert_eq!(wrong, ["layernorm"]);
+}
+
+#[test]
+fn the_twins_are_examined_and_nonsense_is_refused() {
+    let twins = doctor(&["--device", "cpu", "--filter", "attention"]);
+    assert_eq!((twins.code, twins.errors()), (0, Vec::new()));
+    assert!(twins.stdout.contains("attention_coop16") && !twins.stdout.contains(" - "), "the CPU runs everything: {}", twins.stdout);
+    let digits = path("examples/digits");
+    for (arguments, expected) in [
+        (vec!["--device", "cpu", "--model", digits.to_str().expect("UTF-8")], "expected a GPU"),
+        (vec!["--device", "cpu", "--filter", "nonsense"], "no kernel is called so"),
+        (vec!["--device", "cpu", "--shader-dir", "missing"], "expected a folder"),
+        (vec!["--device", "cpu", "--shader-dir", "src"], "expected shaders named as those of vitraux"),
+    ] {
+        let run = doctor(&arguments);
+        assert_eq!(run.code, 1, "{arguments:?}");
+        assert!(run.errors().iter().any(|error| error.contains(expected)), "{arguments:?}: {:?}", run.errors());
+    }
+}
