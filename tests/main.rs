@@ -22,6 +22,7 @@ mod painting;
 mod pictures;
 mod preprocessing;
 mod real_size;
+mod similar;
 mod structure;
 mod support;
 mod tuning;

@@ -1,5 +1,5 @@
-use super::pictures::{PictureArgs, preprocess_of};
-use super::{EngineArgs, ModelArgs, Result, chain, warn_if_assumed};
+use super::pictures::{PassArgs, preprocess_of};
+use super::{Result, chain};
 use clap::Args;
 use image::RgbImage;
 use rayon::prelude::*;
@@ -15,11 +15,7 @@ const OPACITY: f32 = 0.6;
 #[derive(Debug, Args)]
 pub struct Attention {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    engine: EngineArgs,
-    #[command(flatten)]
-    pictures: PictureArgs,
+    pass: PassArgs,
     /// The folder that a PNG for each picture is written to
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
@@ -51,7 +47,7 @@ fn pixel(text: &str) -> std::result::Result<[u32; 2], String> {
 
 impl Attention {
     pub fn run(self) -> Result<()> {
-        let checkpoint = self.model.open()?;
+        let checkpoint = self.pass.model.open()?;
         let config = checkpoint.config.clone();
         let preprocess = preprocess_of(&checkpoint)?;
         if !self.pca && self.query.is_none() && config.prefix_tokens == 0 {
@@ -59,7 +55,7 @@ impl Attention {
         }
         self.check_numbers(&config)?;
         std::fs::create_dir_all(&self.output).map_err(|error| format!("{}: {error}", self.output.display()))?;
-        let mut paths = self.pictures.sources()?;
+        let mut paths = self.pass.pictures.sources()?;
         let common = common_folder(&paths);
         let painted = |path: &Path| self.painted(path.strip_prefix(&common).unwrap_or(path));
         // Maps that lie among the pictures are none.
@@ -72,13 +68,7 @@ impl Attention {
             );
         }
         let is_done = |path: &Path| self.resume && painted(path).exists();
-        let mut pictures = self.pictures.open(paths, is_done, &preprocess, &config);
-        if pictures.is_empty() {
-            return Ok(());
-        }
-        pictures.check_alone()?;
-        let mut engine = self.engine.load(checkpoint)?;
-        warn_if_assumed(engine.preprocess());
+        let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
         pictures.for_each_batch(|paths, pixel_values| {
             let &[.., height, width] = pixel_values.shape() else { unreachable!("pixel_values have four axes") };
             let size = Size::Image([height, width]);

@@ -1,6 +1,6 @@
-use super::pictures::{Form, LineArgs, Lines, PictureArgs, picture_of_json, picture_of_row, preprocess_of, row};
-use super::{EngineArgs, HeadArgs, ModelArgs, Result, warn_if_assumed};
-use clap::{Args, ValueEnum};
+use super::pictures::{Form, LineArgs, Lines, PassArgs, TableFormat as Format, picture_of_json, picture_of_row, row};
+use super::{HeadArgs, Result};
+use clap::Args;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -11,13 +11,9 @@ use vitraux::{Answer, Prediction};
 #[derive(Debug, Args)]
 pub struct Classify {
     #[command(flatten)]
-    model: ModelArgs,
+    pass: PassArgs,
     #[command(flatten)]
     heads: HeadArgs,
-    #[command(flatten)]
-    engine: EngineArgs,
-    #[command(flatten)]
-    pictures: PictureArgs,
     #[command(flatten)]
     lines: LineArgs,
     /// How many classes to name for each picture
@@ -28,25 +24,13 @@ pub struct Classify {
     format: Format,
 }
 
-/// How answers are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// For programs
-    Json,
-    /// For tables
-    Csv,
-}
-
 impl Classify {
     pub fn run(self) -> Result<()> {
-        let checkpoint = self.heads.apply(self.model.open()?)?;
+        let checkpoint = self.heads.apply(self.pass.model.open()?)?;
         if checkpoint.config.classifiers.is_empty() {
             return Err("the model has no classes; `vitraux forward` gives its features, --head FILE gives it a classifier".into());
         }
-        let preprocess = preprocess_of(&checkpoint)?;
-        let paths = self.pictures.sources()?;
+        let paths = self.pass.pictures.sources()?;
         let head = (self.format == Format::Csv).then(|| table_head(&checkpoint.config, self.top)).transpose()?;
         let mut lines = match self.format {
             Format::Text => self.lines.open(&paths, None, None)?,
@@ -54,13 +38,7 @@ impl Classify {
             Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form { begins: "image,", picture: picture_of_row }))?,
         };
         let is_done = |path: &Path| lines.has(&path.display().to_string());
-        let mut pictures = self.pictures.open(paths, is_done, &preprocess, &checkpoint.config);
-        if pictures.is_empty() {
-            return Ok(());
-        }
-        pictures.check_alone()?;
-        let mut engine = self.engine.load(checkpoint)?;
-        warn_if_assumed(engine.preprocess());
+        let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
         if let (Some(head), true) = (&head, lines.is_new()) {
             writeln!(lines, "{head}")?;
         }

@@ -15,6 +15,7 @@ mod inspect;
 mod pictures;
 mod preprocess;
 mod shaders;
+mod similar;
 mod tensors;
 mod tune;
 
@@ -49,6 +50,7 @@ Examples:
   vitraux classify --model google/vit-base-patch16-224 photos/
   vitraux classify --model facebook/deit-tiny-patch16-224 --format csv --output answers.csv --resume photos/
   vitraux embed --model facebook/dinov2-small --l2 --output photos.parquet photos/
+  vitraux similar --model facebook/dinov2-small --to cat.jpg --index photos.safetensors photos/
   vitraux attention --model facebook/dinov2-small --output maps/ photos/cat.jpg
   vitraux bench model --architecture vit_base_patch16_224 --device gpu
   source <(vitraux completions bash)
@@ -90,6 +92,8 @@ enum Command {
     Classify(classify::Classify),
     /// Turn pictures into vectors, for search and for classifiers
     Embed(embed::Embed),
+    /// Rank pictures by how much they are like one, or find near-duplicates
+    Similar(similar::Similar),
     /// Make a classifier from a folder of folders, in seconds: closed-form least squares on a model's features
     Fit(fit::Fit),
     /// Show where a model looks: heat maps over pictures
@@ -124,6 +128,7 @@ impl Cli {
             Command::Classify(command) => command.run(),
             Command::Attention(command) => command.run(),
             Command::Embed(command) => command.run(),
+            Command::Similar(command) => command.run(),
             Command::Fit(command) => command.run(),
             Command::Forward(command) => command.run(),
             Command::Preprocess(command) => command.run(),

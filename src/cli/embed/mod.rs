@@ -3,24 +3,20 @@
 mod store;
 mod vectors;
 
-use super::pictures::{Form, LineArgs, Lines, PictureArgs, Pictures, picture_of_json, picture_of_row, preprocess_of, row};
-use super::{EngineArgs, Failed, ModelArgs, Result, warn_if_assumed};
+use super::pictures::{Form, LineArgs, Lines, PassArgs, picture_of_json, picture_of_row, row};
+use super::{Failed, Result};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use store::Store;
-use vectors::{Vectors, What};
-use vitraux::{Checkpoint, Tensor};
+pub use vectors::{Vectors, What};
+use vitraux::Checkpoint;
 
 #[derive(Debug, Args)]
 pub struct Embed {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    engine: EngineArgs,
-    #[command(flatten)]
-    pictures: PictureArgs,
+    pass: PassArgs,
     #[command(flatten)]
     lines: LineArgs,
     /// json: an object for each picture and line; csv; npy: an array, with the pictures' paths in FILE.txt; safetensors: `embeddings`, with the
@@ -38,9 +34,6 @@ pub struct Embed {
     #[arg(long)]
     l2: bool,
 }
-
-/// What makes vectors of pixel values.
-type Pass<'a> = Box<dyn FnMut(&Tensor) -> Result<Tensor> + 'a>;
 
 /// How vectors are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -65,7 +58,7 @@ impl Embed {
         if self.tokens && matches!(format, Format::Csv | Format::Parquet) {
             return Err("--tokens: expected --format npy, safetensors or json, which have more than one axis".into());
         }
-        let checkpoint = self.model.open()?;
+        let checkpoint = self.pass.model.open()?;
         let vectors = Vectors::new(&checkpoint.config, self.what(), self.l2)?;
         match format {
             Format::Json | Format::Csv => self.run_lines(checkpoint, &vectors, format),
@@ -87,17 +80,18 @@ impl Embed {
             let columns = (0..vectors.width()).map(|i| i.to_string());
             std::iter::once("image".to_owned()).chain(columns).collect::<Vec<_>>().join(",")
         });
-        let paths = self.pictures.sources()?;
+        let paths = self.pass.pictures.sources()?;
         let mut lines = match format {
             Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form { begins: "image,", picture: picture_of_row }))?,
             _ => self.lines.open(&paths, None, Some(&Form { begins: "{\"embedding\":", picture: picture_of_json }))?,
         };
-        let Some((pictures, mut pass)) = self.begin(checkpoint, vectors, paths, |path| lines.has(path))? else { return Ok(()) };
+        let is_done = |path: &Path| lines.has(&path.display().to_string());
+        let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
         if let (Some(head), true) = (&head, lines.is_new()) {
             writeln!(lines, "{head}")?;
         }
         pictures.for_each_batch(|paths, pixel_values| {
-            let embeddings = pass(pixel_values)?;
+            let embeddings = vectors.by(&mut engine, pixel_values)?;
             let values = embeddings.values();
             for (path, vector) in paths.iter().zip(values.chunks(values.len() / paths.len())) {
                 write_line(&mut lines, path, vector, &embeddings.shape()[1..], format)?;
@@ -112,11 +106,12 @@ impl Embed {
         let Some(file) = self.lines.output() else {
             return Err("expected --output FILE for an array; json and csv can go to standard output".into());
         };
-        let paths = self.pictures.sources()?;
+        let paths = self.pass.pictures.sources()?;
         let mut store = Store::open(file, self.lines.resumes())?;
-        let Some((pictures, mut pass)) = self.begin(checkpoint, vectors, paths, |path| store.has(path))? else { return store.finish(format) };
+        let is_done = |path: &Path| store.has(&path.display().to_string());
+        let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return store.finish(format) };
         let whole = pictures.for_each_batch(|paths, pixel_values| {
-            store.append(paths, &pass(pixel_values)?)?;
+            store.append(paths, &vectors.by(&mut engine, pixel_values)?)?;
             Ok(Vec::new())
         });
         // Of a run that was cut the rows stay where a later one goes on with them.
@@ -126,29 +121,6 @@ impl Embed {
         }
     }
 
-    /// Pictures that are being prepared, and what makes vectors of their pixel values; nothing if there is nothing left to do.
-    fn begin<'a>(
-        &self,
-        checkpoint: Checkpoint,
-        vectors: &'a Vectors,
-        paths: Vec<PathBuf>,
-        is_done: impl Fn(&str) -> bool,
-    ) -> Result<Option<(Pictures, Pass<'a>)>> {
-        let preprocess = preprocess_of(&checkpoint)?;
-        let is_done = |path: &Path| is_done(&path.display().to_string());
-        let mut pictures = self.pictures.open(paths, is_done, &preprocess, &checkpoint.config);
-        if pictures.is_empty() {
-            return Ok(None);
-        }
-        pictures.check_alone()?;
-        let mut engine = self.engine.load(checkpoint)?;
-        warn_if_assumed(engine.preprocess());
-        let pass = move |pixel_values: &Tensor| {
-            let outputs = engine.forward_blocking(pixel_values, &[vectors.output()])?;
-            Ok(vectors.of(&outputs[vectors.output()])?)
-        };
-        Ok(Some((pictures, Box::new(pass))))
-    }
 }
 
 fn write_line(lines: &mut Lines, path: &Path, vector: &[f32], shape: &[usize], format: Format) -> Result<()> {

@@ -1,7 +1,7 @@
 //! From a model's outputs to the vectors that are asked for.
 
 use crate::cli::Result;
-use vitraux::Tensor;
+use vitraux::{Engine, Tensor};
 use vitraux::config::{Config, Pooling};
 
 /// What is asked for.
@@ -50,18 +50,17 @@ impl Vectors {
         Ok(Vectors { output: format!("hidden.{layer}"), width: config.width, pools, l2 })
     }
 
-    /// The output that they are made of.
-    pub fn output(&self) -> &str {
-        &self.output
-    }
-
     /// Values of a vector.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// `[B, width]`, or of tokens `[B, N, width]`.
-    pub fn of(&self, output: &Tensor) -> vitraux::Result<Tensor> {
+    /// Those of images: `[B, width]`, or of tokens `[B, N, width]`.
+    pub fn by(&self, engine: &mut Engine, pixel_values: &Tensor) -> vitraux::Result<Tensor> {
+        self.of(&engine.forward_blocking(pixel_values, &[&self.output])?[&self.output])
+    }
+
+    fn of(&self, output: &Tensor) -> vitraux::Result<Tensor> {
         let (shape, values) = (output.shape(), output.values());
         let mut vectors = match (&self.pools, shape) {
             (Some(pool), &[_, tokens, width]) => values.chunks(tokens * width).flat_map(|image| pool.of(image, width)).collect(),

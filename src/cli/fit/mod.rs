@@ -2,8 +2,8 @@
 
 mod ridge;
 
-use super::pictures::PictureArgs;
-use super::{EngineArgs, Failed, Format, ModelArgs, Result, note, warn_if_assumed};
+use super::pictures::PassArgs;
+use super::{Failed, Format, Result, note};
 use clap::Args;
 use ridge::{Ridge, Solution};
 use serde_json::{Value, json};
@@ -14,11 +14,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 pub struct Fit {
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    engine: EngineArgs,
-    #[command(flatten)]
-    pictures: PictureArgs,
+    pass: PassArgs,
     /// The file that the head is written to, for `classify --head`
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
@@ -45,19 +41,17 @@ impl Fit {
         if !(self.ridge >= 0.0 && self.ridge.is_finite()) {
             return Err(format!("--ridge: expected a number from 0 on, found {}", self.ridge).into());
         }
-        let checkpoint = self.model.open()?;
-        let (Some(preprocess), true) = (checkpoint.preprocess.clone(), checkpoint.config.feature_width() > 0) else {
+        let checkpoint = self.pass.model.open()?;
+        if checkpoint.config.feature_width() == 0 {
             return Err(format!("{} has no features of pictures", checkpoint.config.name).into());
-        };
-        let paths = self.pictures.sources()?;
+        }
+        let paths = self.pass.pictures.sources()?;
         let labels: Vec<String> = paths.iter().map(|path| label(path)).collect::<BTreeSet<_>>().into_iter().collect();
         if labels.len() < 2 {
             return Err(format!("expected pictures in a folder for each class, two at least, found {labels:?}").into());
         }
         let numbers: HashMap<&str, usize> = labels.iter().enumerate().map(|(number, label)| (label.as_str(), number)).collect();
-        let pictures = self.pictures.open(paths, |_| false, &preprocess, &checkpoint.config);
-        let mut engine = self.engine.load(checkpoint)?;
-        warn_if_assumed(engine.preprocess());
+        let (pictures, mut engine) = self.pass.start(checkpoint, paths, |_| false)?.expect("none is done");
         let width = engine.config().feature_width();
         let mut ridge = Ridge::new(width, labels.len());
         let (mut seen, mut held_out) = (vec![0; labels.len()], Vec::new());

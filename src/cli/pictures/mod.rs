@@ -5,9 +5,10 @@ mod batch;
 mod lines;
 mod sources;
 
-pub use lines::{Form, Lines, picture_of_json, picture_of_row, row};
+pub use lines::{Form, Lines, TableFormat, picture_of_json, picture_of_row, row};
+pub use sources::without_dot;
 
-use super::{Failed, Interrupted, Result, bar, chain, note, report};
+use super::{EngineArgs, Failed, Interrupted, ModelArgs, Result, bar, chain, note, report, warn_if_assumed};
 use ahead::Ahead;
 use batch::{Batch, BatchSize};
 use clap::Args;
@@ -17,7 +18,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use vitraux::config::{Config, Preprocess};
-use vitraux::{Checkpoint, Tensor};
+use vitraux::{Checkpoint, Engine, Tensor};
+
+/// Pictures that go through a model on a device.
+#[derive(Debug, Args)]
+pub struct PassArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    #[command(flatten)]
+    pub pictures: PictureArgs,
+}
+
+impl PassArgs {
+    /// Begins to prepare those of the pictures that are not done yet, and brings the model to the device; nothing if all are done.
+    pub fn start(&self, checkpoint: Checkpoint, paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool) -> Result<Option<(Pictures, Engine)>> {
+        let preprocess = preprocess_of(&checkpoint)?;
+        let mut pictures = self.pictures.open(paths, is_done, &preprocess, &checkpoint.config);
+        if pictures.paths.is_empty() {
+            return Ok(None);
+        }
+        pictures.check_alone()?;
+        let engine = self.engine.load(checkpoint)?;
+        warn_if_assumed(engine.preprocess());
+        Ok(Some((pictures, engine)))
+    }
+}
 
 /// Which pictures, and how they go through the model.
 #[derive(Debug, Args)]
@@ -94,8 +121,7 @@ impl PictureArgs {
         sources::sources(&self.images, &self.glob)
     }
 
-    /// Begins to prepare those of the pictures for a model that are not done yet.
-    pub fn open(&self, mut paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool, preprocess: &Preprocess, config: &Config) -> Pictures {
+    fn open(&self, mut paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool, preprocess: &Preprocess, config: &Config) -> Pictures {
         let is_alone = paths.len() == 1;
         paths.retain(|path| !is_done(path));
         let (paths, batch) = (Arc::new(paths), BatchSize::new(self.batch));
@@ -105,14 +131,9 @@ impl PictureArgs {
 }
 
 impl Pictures {
-    /// Whether all are done already.
-    pub fn is_empty(&self) -> bool {
-        self.paths.is_empty()
-    }
-
     /// If a single picture was asked for, waits for it: when it cannot be read, no device needs to be opened.
-    pub fn check_alone(&mut self) -> Result<()> {
-        if !self.is_alone || self.is_empty() {
+    fn check_alone(&mut self) -> Result<()> {
+        if !self.is_alone {
             return Ok(());
         }
         self.ahead.first_failure().map_or(Ok(()), |error| Err(error.into()))

@@ -118,7 +118,8 @@ fn beginning(pattern: &Path) -> PathBuf {
     if literal.as_os_str().is_empty() { PathBuf::from(".") } else { literal }
 }
 
-fn without_dot(path: &Path) -> PathBuf {
+/// A path without components that mean nothing, as [`sources`] gives them.
+pub fn without_dot(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != Component::CurDir).collect()
 }
 

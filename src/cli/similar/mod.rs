@@ -1,0 +1,161 @@
+//! Which pictures are alike: by the angle between their features.
+
+mod index;
+mod nearest;
+
+use super::embed::{Vectors, What};
+use super::pictures::{PassArgs, TableFormat as Format, row, without_dot};
+use super::{Failed, Result, note};
+use clap::Args;
+use index::Index;
+use nearest::{Best, Match, pairs, ranking};
+use serde_json::json;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use vitraux::Checkpoint;
+
+/// What `--help` teaches by.
+const EXAMPLES: &str = "\
+Examples:
+  vitraux similar --model facebook/dinov2-small --to cat.jpg --index photos.safetensors photos/
+  vitraux similar --model facebook/dinov2-small --to dog.jpg --index photos.safetensors         without looking at photos/ again
+  vitraux similar --model facebook/dinov2-small --pairs --above 0.95 photos/                     near-duplicates";
+
+/// How much alike two pictures are at the least to be a pair, unless somebody says otherwise.
+const NEAR_DUPLICATES: f64 = 0.95;
+
+/// How often an index that grows is written, so that a run that is cut keeps what it had.
+const BETWEEN_SAVES: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = EXAMPLES,
+    mut_arg("images", |images| images.required(false)),
+    group(clap::ArgGroup::new("question").required(true).args(["to", "pairs"]))
+)]
+pub struct Similar {
+    #[command(flatten)]
+    pass: PassArgs,
+    /// Rank the pictures by how much they are like this one
+    #[arg(long, value_name = "IMAGE")]
+    to: Option<PathBuf>,
+    /// Find the pictures that are like each other
+    #[arg(long)]
+    pairs: bool,
+    /// Only what is at least so much alike: the cosine of the angle between features, 1 for the same picture; of pairs 0.95 without
+    #[arg(long, value_name = "COSINE", allow_negative_numbers = true, value_parser = cosine)]
+    above: Option<f64>,
+    /// The most that is named, the most alike first: 20 pictures without, or 1000 pairs
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    top: Option<u32>,
+    /// A file that features are kept in, made if it is not there: pictures that it has, and that have not changed, are not looked at again.
+    /// Without other pictures its own are meant. Safetensors: `embeddings`, with the paths in the metadata
+    #[arg(long, value_name = "FILE")]
+    index: Option<PathBuf>,
+    /// text; json: an object for each line; or csv
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// The picture that others are ranked by, where it is none of them: it is compared with, and not kept.
+struct Guest {
+    path: PathBuf,
+    vector: Vec<f32>,
+}
+
+fn cosine(text: &str) -> std::result::Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (-1.0..=1.0).contains(number));
+    number.ok_or_else(|| "expected a number from -1 to 1".to_owned())
+}
+
+impl Similar {
+    pub fn run(self) -> Result<()> {
+        let mut asked = self.pass.pictures.sources()?;
+        if asked.is_empty() && self.index.as_deref().is_none_or(|index| !index.exists()) {
+            return Err("expected pictures, or the --index of an earlier run".into());
+        }
+        let checkpoint = self.pass.model.open()?;
+        let vectors = Vectors::new(&checkpoint.config, What::Features, true)?;
+        let mut index = Index::open(self.index.as_deref(), &checkpoint, vectors.width())?;
+        let candidates: Vec<String> = if asked.is_empty() { index.present() } else { asked.iter().map(|path| path.display().to_string()).collect() };
+        let query = self.to.as_deref().map(without_dot);
+        let mut guest = query.clone().filter(|query| !candidates.contains(&query.display().to_string())).map(|path| Guest { path, vector: Vec::new() });
+        asked.extend(query.clone().filter(|query| !asked.contains(query)));
+        let query = query.map(|path| path.display().to_string());
+        let whole = self.look_at(asked, guest.as_mut(), checkpoint, &vectors, &mut index);
+        if whole.as_ref().is_err_and(|error| !error.is::<Failed>()) {
+            return whole;
+        }
+        let places: Vec<usize> = candidates.iter().filter(|name| Some(*name) != query.as_ref()).filter_map(|name| index.place(name)).collect();
+        let above = self.above.unwrap_or(if self.pairs { NEAR_DUPLICATES } else { -1.0 });
+        let top = self.top.unwrap_or(if self.pairs { 1000 } else { 20 }) as usize;
+        let best = match &query {
+            Some(query) => {
+                let of_guest = guest.as_ref().map(|guest| guest.vector.as_slice()).filter(|vector| !vector.is_empty());
+                // If it could not be read, that was said.
+                let Some(vector) = of_guest.or_else(|| index.place(query).map(|place| index.vector(place))) else { return whole };
+                ranking(&index, vector, &places, above, top)
+            }
+            None => pairs(&index, &places, above, top),
+        };
+        self.print(&index, &best)?;
+        whole
+    }
+
+    /// Brings the features of pictures that have none yet, or have changed since, into the index.
+    fn look_at(
+        &self,
+        paths: Vec<PathBuf>,
+        mut guest: Option<&mut Guest>,
+        checkpoint: Checkpoint,
+        vectors: &Vectors,
+        index: &mut Index,
+    ) -> Result<()> {
+        index.expect(&paths);
+        let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, |path| index.is_fresh(path))? else { return Ok(()) };
+        let mut saved = Instant::now();
+        let whole = pictures.for_each_batch(|paths, pixel_values| {
+            let embeddings = vectors.by(&mut engine, pixel_values)?;
+            for (path, vector) in paths.iter().zip(embeddings.values().chunks(vectors.width())) {
+                match guest.as_mut().filter(|guest| guest.path == *path) {
+                    Some(guest) => guest.vector = vector.to_vec(),
+                    None => index.insert(path, vector),
+                }
+            }
+            if saved.elapsed() > BETWEEN_SAVES {
+                index.save()?;
+                saved = Instant::now();
+            }
+            Ok(Vec::new())
+        });
+        index.save().and(whole)
+    }
+
+    fn print(&self, index: &Index, best: &Best) -> Result<()> {
+        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        if self.format == Format::Csv {
+            writeln!(out, "{}", if self.pairs { "image,other,similarity" } else { "image,similarity" })?;
+        }
+        for Match { similarity, pictures } in best.ordered() {
+            let names: Vec<&str> = pictures.iter().map(|place| index.name(*place)).collect();
+            match self.format {
+                Format::Text => writeln!(out, "{similarity:.4}  {}", names.join("  "))?,
+                Format::Csv => {
+                    let cells = names.iter().map(|name| (*name).to_owned()).chain([similarity.to_string()]);
+                    writeln!(out, "{}", row(cells)?)?;
+                }
+                Format::Json => match names.as_slice() {
+                    [image, other] => writeln!(out, "{}", json!({ "image": image, "other": other, "similarity": similarity }))?,
+                    _ => writeln!(out, "{}", json!({ "image": names[0], "similarity": similarity }))?,
+                },
+            }
+        }
+        out.flush()?;
+        // Who asked for so many has them.
+        if best.left_out() > 0 && self.top.is_none() {
+            note(&format!("{} more are as much alike as asked for; --top K names more of them", best.left_out()));
+        }
+        Ok(())
+    }
+}

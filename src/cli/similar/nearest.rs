@@ -1,0 +1,130 @@
+//! The most similar of many vectors.
+
+use super::index::Index;
+use nalgebra::DMatrixView;
+use rayon::prelude::*;
+
+/// Vectors whose products are computed together: two blocks of them stay in a core's cache.
+const BLOCK: usize = 256;
+
+/// How far a product in f32 may be from that in f64: vectors have length 1, so that it is some roundings.
+const ROUNDINGS: f64 = 1e-5;
+
+/// What is alike.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Match {
+    /// The cosine of the angle.
+    pub similarity: f64,
+    /// Of a ranking the picture, of a pair both.
+    pub pictures: Vec<usize>,
+}
+
+/// The best of all that were seen.
+#[derive(Clone, Debug)]
+pub struct Best {
+    most: usize,
+    kept: Vec<Match>,
+    seen: usize,
+}
+
+impl Best {
+    fn new(most: usize) -> Best {
+        Best { most, kept: Vec::new(), seen: 0 }
+    }
+
+    fn add(&mut self, found: Match) {
+        self.seen += 1;
+        self.kept.push(found);
+        if self.kept.len() >= 2 * self.most {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        // Of equals the first in the order of the pictures.
+        self.kept.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then_with(|| a.pictures.cmp(&b.pictures)));
+        self.kept.truncate(self.most);
+    }
+
+    fn joined(mut self, other: Best) -> Best {
+        self.seen += other.seen;
+        self.kept.extend(other.kept);
+        self.cut();
+        self
+    }
+
+    /// The best, the most alike first.
+    pub fn ordered(&self) -> Vec<Match> {
+        let mut best = self.clone();
+        best.cut();
+        best.kept
+    }
+
+    /// How many are left out.
+    pub fn left_out(&self) -> usize {
+        self.seen.saturating_sub(self.most)
+    }
+}
+
+/// Pictures by how much their features are like others.
+pub fn ranking(index: &Index, query: &[f32], places: &[usize], above: f64, most: usize) -> Best {
+    let mut best = Best::new(most);
+    for &place in places {
+        let similarity = cosine(query, index.vector(place));
+        if similarity >= above {
+            best.add(Match { similarity, pictures: vec![place] });
+        }
+    }
+    best
+}
+
+/// Pairs of pictures.
+pub fn pairs(index: &Index, places: &[usize], above: f64, most: usize) -> Best {
+    let gathered: Vec<f32> = places.iter().flat_map(|place| index.vector(*place)).copied().collect();
+    let width = gathered.len() / places.len().max(1);
+    let blocks: Vec<&[f32]> = gathered.chunks((BLOCK * width).max(1)).collect();
+    let below = |i: usize| {
+        let mut best = Best::new(most);
+        let left = DMatrixView::from_slice(blocks[i], width, blocks[i].len() / width).transpose();
+        for (j, block) in blocks.iter().enumerate().skip(i) {
+            let products = &left * DMatrixView::from_slice(block, width, block.len() / width);
+            for (column, row) in (0..products.ncols()).flat_map(|column| (0..products.nrows()).map(move |row| (column, row))) {
+                let (a, b) = (i * BLOCK + row, j * BLOCK + column);
+                if a < b && f64::from(products[(row, column)]) >= above - ROUNDINGS {
+                    let similarity = cosine(index.vector(places[a]), index.vector(places[b]));
+                    if similarity >= above {
+                        best.add(Match { similarity, pictures: vec![places[a], places[b]] });
+                    }
+                }
+            }
+        }
+        best
+    };
+    (0..blocks.len()).into_par_iter().map(below).reduce(|| Best::new(most), Best::joined)
+}
+
+/// The product of two vectors of length 1.
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    // Roundings may bring it beyond 1.
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>().clamp(-1.0, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_are_kept_in_order_and_the_others_counted() {
+        let mut best = Best::new(3);
+        for (place, similarity) in [0.1, 0.9, 0.5, 0.9, 0.3, 0.7, -1.0].into_iter().enumerate() {
+            best.add(Match { similarity, pictures: vec![place] });
+        }
+        let order: Vec<usize> = best.ordered().iter().map(|found| found.pictures[0]).collect();
+        assert_eq!((order, best.left_out()), (vec![1, 3, 5], 4));
+        let mut other = Best::new(3);
+        other.add(Match { similarity: 0.8, pictures: vec![9] });
+        let joined = best.joined(other);
+        let order: Vec<usize> = joined.ordered().iter().map(|found| found.pictures[0]).collect();
+        assert_eq!((order, joined.left_out()), (vec![1, 3, 9], 5));
+    }
+}
