@@ -108,3 +108,69 @@ fn a_broken_shader_is_an_error_that_says_where() {
         assert!(run.errors().iter().any(|line| line.contains(words)), "{}", run.stderr);
     }
 }
+
+/// The same file with all times multiplied.
+fn scaled(value: &Value, list: &str, factor: f64) -> Value {
+    let mut value = value.clone();
+    for row in value[list].as_array_mut().expect("a list") {
+        for key in ["p10_seconds", "median_seconds", "p90_seconds", "p99_seconds"] {
+            row[key] = (row[key].as_f64().expect("a time") * factor).into();
+        }
+    }
+    value
+}
+
+#[test]
+fn what_has_changed_beyond_noise_is_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("old.json");
+    let old = file.to_str().expect("a path in UTF-8");
+    let model = ["bench", "model", "--device", "cpu", "--runs", "5", "--batch", "1", "--batch", "2", "--format", "json"];
+    let kernels = ["bench", "kernels", "--device", "cpu", "--runs", "5", "--filter", "mlp", "--format", "json"];
+    for (list, arguments) in [("batches", &model[..]), ("kernels", &kernels[..])] {
+        let first = json(arguments);
+        // A thousandth and a thousand times of it are beyond any machine's noise.
+        for (factor, verdict) in [(0.001, "slower"), (1000.0, "faster")] {
+            std::fs::write(&file, scaled(&first, list, factor).to_string()).expect("written");
+            let second = json(&[arguments, &["--compare", old]].concat());
+            for row in second[list].as_array().expect("a list") {
+                assert_eq!(row["change"]["verdict"], verdict, "{row}");
+                let [ratio, before, median] = [&row["change"]["time_ratio"], &row["change"]["median_seconds_before"], &row["median_seconds"]]
+                    .map(|value| value.as_f64().expect("a number"));
+                assert!((ratio * before / median - 1.0).abs() < 1e-9, "{row}");
+            }
+            let text: Vec<&str> = arguments.iter().map(|argument| if *argument == "json" { "text" } else { argument }).collect();
+            let run = vitraux([&text[..], &["--compare", old]].concat().into_iter().map(OsStr::new));
+            assert!(run.stdout.contains(&format!("before: {verdict}")), "{}", run.stdout);
+        }
+    }
+    // What was not measured then has no verdict; what is of another model, or no measurement, is refused.
+    let one = json(&["bench", "model", "--device", "cpu", "--runs", "1", "--batch", "3", "--format", "json"]);
+    std::fs::write(&file, one.to_string()).expect("written");
+    assert!(json(&[&model[..], &["--compare", old]].concat())["batches"].as_array().expect("a list").iter().all(|row| row["change"].is_null()));
+    let fixture = path("tests/fixtures/cases/hf_vit_cls");
+    let other = ["bench", "model", "--device", "cpu", "--runs", "1", "--compare", old, "--model", fixture.to_str().expect("a path in UTF-8")];
+    for (contents, arguments, words) in [
+        (one.to_string(), &other[..], "it is of"),
+        (one.to_string(), &[&kernels[..], &["--compare", old]].concat()[..], "found no kernels"),
+        ("no JSON".to_owned(), &[&model[..], &["--compare", old]].concat()[..], "found no JSON"),
+        (
+            scaled(&one, "batches", -1.0).to_string(),
+            &["bench", "model", "--batch", "3", "--device", "cpu", "--compare", old][..],
+            "expected times in order",
+        ),
+    ] {
+        std::fs::write(&file, contents).expect("written");
+        let run = vitraux(arguments.iter().map(OsStr::new));
+        assert!(run.code == 1 && run.errors().iter().any(|line| line.contains(words)), "{words}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn memory_is_that_of_the_weights_and_grows_with_the_batch() {
+    let value = json(&["bench", "model", "--device", "cpu", "--runs", "1", "--batch", "1", "--batch", "8", "--format", "json"]);
+    let bytes = |batch: usize, key: &str| value["batches"][batch][key].as_u64().expect("bytes");
+    let inspected = json(&["inspect", "--batch", "8", "--format", "json"]);
+    assert_eq!([bytes(0, "weight_bytes"), bytes(1, "weight_bytes")].map(Some), [inspected["weight_bytes"].as_u64(); 2]);
+    assert!(bytes(1, "pass_bytes") > 7 * bytes(0, "pass_bytes") && bytes(1, "pass_bytes") < 8 * bytes(0, "pass_bytes") + 1);
+}

@@ -155,7 +155,9 @@ fn what_is_no_index_of_the_model_is_refused_and_kept() {
     let (folder, place) = (pictures(), tempfile::tempdir().expect("a folder"));
     let file = place.path().join("file.safetensors");
     let pairs = |more: &[&str]| similar(&[&["--pairs", "--index", text(&file), text(folder.path())], more].concat());
-    for (contents, expected) in [(b"no index".to_vec(), "no safetensors"), (std::fs::read(path("examples/digits/model.safetensors")).expect("weights"), "model")] {
+    for (contents, expected) in
+        [(b"no index".to_vec(), "no safetensors"), (std::fs::read(path("examples/digits/model.safetensors")).expect("weights"), "model")]
+    {
         std::fs::write(&file, &contents).expect("it is written");
         let run = pairs(&[]);
         assert!(run.code == 1 && run.errors()[0].contains(expected) && run.errors()[0].contains("give another --index"), "{:?}", run.errors());

@@ -290,4 +290,3 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
     }
     cases
 }
-

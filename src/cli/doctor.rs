@@ -1,7 +1,7 @@
 //! Whether a device computes rightly.
 
 use super::shaders::{check_folder, edited};
-use super::{Format, ModelArgs, PrecisionChoice, Result, bar};
+use super::{Format, ModelArgs, PrecisionChoice, Result, bar, mebibytes};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -56,7 +56,8 @@ impl Doctor {
         let checkpoint = (asks_for_model || is_gpu && self.filter.is_empty()).then(|| self.model.open()).transpose()?;
         let edited = self.edited()?;
         let exchange = |kernel: &'static Kernel| *edited.get(kernel.name).unwrap_or(&kernel);
-        let mut report = Report { capabilities: device.capabilities(), device: device.to_string(), kernels: Vec::new(), rivals: Vec::new(), model: None };
+        let mut report =
+            Report { capabilities: device.capabilities(), device: device.to_string(), kernels: Vec::new(), rivals: Vec::new(), model: None };
         let mut out = std::io::stdout().lock();
         let speaks = self.format == Format::Text;
         if speaks {
@@ -131,12 +132,11 @@ struct Report {
 impl Report {
     fn head(&self) -> String {
         let Capabilities { binding_bytes, buffer_bytes, workgroups, workgroup_bytes, subgroup, half, cooperative, software } = self.capabilities;
-        let mebibytes = |bytes: u64| bytes / (1 << 20);
         let yes = |is: bool| if is { "yes" } else { "no" };
         let or_none = |size: u32| if size == 0 { "none".to_owned() } else { size.to_string() };
         format!(
             "vitraux {} for {} {}\ndevice: {}\n\
-             buffers of {} MiB, bindings of {} MiB, {workgroups} workgroups a dimension, {} KiB of workgroup memory\n\
+             buffers of {}, bindings of {}, {workgroups} workgroups a dimension, {} KiB of workgroup memory\n\
              subgroups: {}, f16: {}, cooperative matrices: {}, software: {}\n\n\
              {:<30} {:<30} {:>5} {:>11} {:>9}\n",
             env!("CARGO_PKG_VERSION"),

@@ -1,4 +1,4 @@
-use super::{Format, ModelArgs, Result};
+use super::{Format, ModelArgs, Result, mebibytes};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
@@ -69,7 +69,6 @@ impl Inspect {
             writeln!(out, "{value}")?;
             return Ok(());
         }
-        let mebibytes = |bytes: f64| format!("{:.1} MiB", bytes / f64::from(1 << 20));
         let input = match (config.patches(), size) {
             (Some(patches), Size::Image([height, width])) => {
                 let front = if patches.backbone.is_some() { ", through a ResNet" } else { "" };
@@ -103,8 +102,8 @@ impl Inspect {
             ("result", format!("{}, {classes} classes, {labels} labels", pooling(config))),
             ("parameters", parameters.to_string()),
             ("arithmetic", format!("{gflop:.3} GFLOP an image")),
-            ("weights", mebibytes(weight_bytes as f64)),
-            ("scratch", format!("{} for a batch of {}", mebibytes(scratch_bytes as f64), self.batch)),
+            ("weights", mebibytes(weight_bytes)),
+            ("scratch", format!("{} for a batch of {}", mebibytes(scratch_bytes), self.batch)),
         ];
         for (name, value) in rows {
             writeln!(out, "{name:12}{value}")?;

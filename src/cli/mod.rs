@@ -355,6 +355,11 @@ fn bar(length: u64, template: &str) -> ProgressBar {
     ProgressBar::new(length).with_style(ProgressStyle::with_template(template).expect("a valid template"))
 }
 
+/// Bytes, for people.
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
 /// A line on standard error; nobody may be listening.
 pub fn report(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");

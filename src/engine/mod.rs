@@ -102,9 +102,19 @@ enum Resident {
     Gpu(Arc<Gpu>, WeightBuffers),
 }
 
+/// What a pass takes of a device's memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// The model's weights, which all passes share.
+    pub weights: u64,
+    /// What only this batch size has: inputs, each beside what it is uploaded from, scratch, and outputs.
+    pub pass: u64,
+}
+
 #[derive(Debug)]
 struct Plan {
     request: Request,
+    memory: Memory,
     outputs: Vec<Output>,
     executor: Executor,
 }
@@ -177,6 +187,11 @@ impl Engine {
     /// Which kernels are taken.
     pub fn tuning(&self) -> &Tuning {
         &self.options.tuning
+    }
+
+    /// What the pass that was run last takes; nothing before the first.
+    pub fn memory(&self) -> Option<Memory> {
+        self.plans.last().map(|plan| plan.memory)
     }
 
     /// Where it runs.
@@ -426,11 +441,12 @@ impl Resident {
 impl Plan {
     async fn compile(request: Request, recording: Recording, resident: &Resident, progress: Progress<'_>) -> Result<Plan> {
         let outputs = recording.outputs().to_vec();
+        let memory = Memory { weights: recording.weight_bytes(), pass: recording.scratch_bytes() };
         let executor = match resident {
             Resident::Gpu(gpu, weights) => Executor::Gpu(Arc::new(gpu::Plan::compile_telling(gpu.clone(), &recording, weights, progress).await?)),
             Resident::Cpu(weights) => Executor::Cpu(cpu::Plan::new(recording, weights.clone())),
         };
-        Ok(Plan { request, outputs, executor })
+        Ok(Plan { request, memory, outputs, executor })
     }
 }
 

@@ -1,14 +1,18 @@
-use super::speed::{Ceilings, Speed, fastest};
-use super::{BenchedModel, without_block};
+use super::before::CompareArgs;
+use super::speed::{Ceilings, Speed, timed};
+use super::times::{Change, Times};
+use super::{BenchedModel, Planned, without_block};
 use crate::cli::shaders::{check_folder, edited};
-use crate::cli::{DeviceArgs, Format, Result};
+use crate::cli::{DeviceArgs, Format, Result, bar};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
+use vitraux::Device;
+use vitraux::capabilities::Precision;
 use vitraux::kernels::WAYS;
-use vitraux::record::{Access, Dispatch, Recording};
+use vitraux::record::{Access, Dispatch, Kernel, Recording};
 
 #[derive(Debug, Args)]
 pub struct Kernels {
@@ -19,8 +23,8 @@ pub struct Kernels {
     /// Images of a batch
     #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
-    /// Times that each is run; the fastest counts
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Times that each is run at the least, after one that is not timed; the median counts
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     runs: u32,
     /// Only kernels and steps whose names contain this
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -29,6 +33,8 @@ pub struct Kernels {
     /// ones, and say how far their results are apart
     #[arg(long, value_name = "DIR")]
     shader_dir: Option<PathBuf>,
+    #[command(flatten)]
+    compare: CompareArgs,
     /// text, or json: one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -39,62 +45,145 @@ impl Kernels {
         let model = self.model.plan()?;
         let (device, precision, _) = self.device.open()?;
         self.shader_dir.as_deref().map_or(Ok(()), check_folder)?;
-        let mut edited_are_run = false;
-        let ceilings = Ceilings::measure(&device)?;
-        let mut out = std::io::stdout().lock();
-        if self.format == Format::Text {
-            writeln!(out, "{}, batch {}, on {device}\nceilings: {ceilings}", model.name(), self.batch)?;
-        }
-        let mut known = HashSet::new();
-        let mut rows = Vec::new();
-        for way in std::iter::once(None).chain(WAYS.iter().copied().map(Some)) {
-            let recording = Recording::new(device.capabilities()).with_precision(precision).preferring(way);
-            let recording = model.record(self.batch, recording)?;
-            for dispatch in recording.dispatches() {
-                let step = without_block(&dispatch.label).to_owned();
-                let kernel = name(dispatch);
-                let is_asked_for = kernel.contains(&self.filter) || step.contains(&self.filter);
-                // All blocks do the same, and most ways leave most kernels as they are.
-                if !is_asked_for || !known.insert((step.clone(), kernel.clone(), dispatch.params.clone())) {
-                    continue;
-                }
-                let mut measure = |dispatch: &Dispatch, kernel: &str, reference: Option<&[f32]>| -> Result<Vec<f32>> {
-                    let (alone, inputs) = alone(&recording, dispatch)?;
-                    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-                    let (output, timing) = fastest(&device, alone, &inputs, self.runs as usize)?;
-                    let apart = reference.map(|reference| apart(reference, &output));
-                    let speed = Speed { kernel: timing.kernel, seconds: timing.seconds, flops: timing.flops, bytes: timing.bytes };
-                    match self.format {
-                        Format::Text => {
-                            let apart = apart.map(|apart| format!(", results up to {apart:.1e} apart")).unwrap_or_default();
-                            writeln!(out, "{step:<18} {kernel:<44} {}{apart}", speed.text(&ceilings))?;
-                        }
-                        Format::Json => {
-                            rows.push(json!({ "step": step, "way": way, "kernel": kernel, "speed": speed.json(&ceilings), "apart": apart }))
-                        }
-                    }
-                    Ok(output)
-                };
-                let reference = measure(dispatch, &kernel, None)?;
-                if let Some(edited) = self.shader_dir.as_deref().map(|folder| edited(folder, dispatch.kernel)).transpose()?.flatten() {
-                    edited_are_run = true;
-                    measure(&Dispatch { kernel: edited, ..dispatch.clone() }, &format!("{kernel}, edited"), Some(&reference))?;
-                }
-            }
-        }
-        if let (Some(folder), false) = (&self.shader_dir, edited_are_run) {
+        let before = self.compare.open("kernels", model.name(), &device.to_string())?;
+        let recordings = recordings(&model, self.batch, &device, precision)?;
+        let mut rows = self.rows(&recordings)?;
+        if let (Some(folder), true) = (&self.shader_dir, rows.iter().all(|row| row.built_in.is_none())) {
             return Err(format!(
                 "--shader-dir {}: expected shaders named as those of vitraux, none of them is of a kernel that was run",
                 folder.display()
             )
             .into());
         }
-        if self.format == Format::Json {
-            let name = model.name();
-            let device = device.to_string();
-            writeln!(out, "{}", json!({ "name": name, "batch": self.batch, "device": device, "ceilings": ceilings.json(), "kernels": rows }))?;
+        let ceilings = Ceilings::measure(&device)?;
+        let bar = bar((ROUNDS * rows.len()) as u64, "{bar:40} {pos}/{len} kernels, {eta} left");
+        for round in 0..ROUNDS {
+            let mut built_in = Vec::new();
+            for row in &mut rows {
+                let output = row.measure(&device, &recordings, (self.runs as usize).div_ceil(ROUNDS))?;
+                if round == 0 {
+                    match row.built_in {
+                        Some(_) => row.apart = Some(apart(&built_in, &output)),
+                        None => built_in = output,
+                    }
+                }
+                bar.inc(1);
+            }
         }
-        Ok(())
+        bar.finish_and_clear();
+        let after = Ceilings::measure(&device)?;
+        let paces = vec![ceilings.pace(), after.pace()];
+        let ceilings = ceilings.or_higher(&after);
+        let compare =
+            |row: &Row, times: &Times| before.as_ref().map(|before| before.change(&row.keys(), times, &paces)).transpose().map(Option::flatten);
+        let mut out = std::io::stdout().lock();
+        if self.format == Format::Json {
+            let rows = rows.iter().map(|row| row.json(&ceilings, compare)).collect::<Result<Vec<_>>>()?;
+            let (name, device) = (model.name(), device.to_string());
+            writeln!(
+                out,
+                "{}",
+                json!({ "name": name, "batch": self.batch, "device": device, "ceilings": ceilings.json(), "paces": paces, "kernels": rows })
+            )?;
+            return Ok(());
+        }
+        writeln!(out, "{}, batch {}, on {device}\nceilings: {ceilings}", model.name(), self.batch)?;
+        rows.iter().try_for_each(|row| writeln!(out, "{}", row.text(&ceilings, compare)?).map_err(Into::into))
+    }
+
+    /// What is measured: each step of the model in each way, all blocks being alike; behind it the same with an edited shader.
+    fn rows(&self, recordings: &[(Option<&'static str>, Recording)]) -> Result<Vec<Row>> {
+        let (mut known, mut rows) = (HashSet::new(), Vec::new());
+        for (place, (way, recording)) in recordings.iter().enumerate() {
+            for dispatch in recording.dispatches() {
+                let (step, kernel) = (without_block(&dispatch.label).to_owned(), name(dispatch));
+                let is_asked_for = kernel.contains(&self.filter) || step.contains(&self.filter);
+                // Most ways leave most kernels as they are.
+                if !is_asked_for || !known.insert((step.clone(), kernel.clone(), dispatch.params.clone())) {
+                    continue;
+                }
+                let dispatch = dispatch.clone();
+                let row =
+                    Row { batch: self.batch, step, way: *way, kernel, recording: place, dispatch, built_in: None, seconds: Vec::new(), apart: None };
+                let edited = self.shader_dir.as_deref().map(|folder| edited(folder, row.dispatch.kernel)).transpose()?.flatten();
+                let beside = edited.map(|kernel| row.edited(kernel));
+                rows.extend(std::iter::once(row).chain(beside));
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Rounds over all kernels: what disturbs a machine for a while must not meet the runs of one kernel only.
+const ROUNDS: usize = 3;
+
+/// A model's forward passes, one for each way to compute what can be computed in several.
+fn recordings(model: &Planned, batch: u32, device: &Device, precision: Precision) -> Result<Vec<(Option<&'static str>, Recording)>> {
+    let ways = std::iter::once(None).chain(WAYS.iter().copied().map(Some));
+    let record = |way| {
+        let recording = Recording::new(device.capabilities()).with_precision(precision).preferring(way);
+        Ok((way, model.record(batch, recording)?))
+    };
+    ways.map(record).collect()
+}
+
+/// A kernel's call by itself.
+#[derive(Clone)]
+struct Row {
+    batch: u32,
+    step: String,
+    way: Option<&'static str>,
+    kernel: String,
+    /// The place of the recording that it is of.
+    recording: usize,
+    dispatch: Dispatch,
+    /// Of an edited kernel the name of the built-in one, whose row is the one before.
+    built_in: Option<String>,
+    seconds: Vec<f64>,
+    /// How far an edited kernel's results are from the built-in one's.
+    apart: Option<f32>,
+}
+
+impl Row {
+    /// The same with another shader.
+    fn edited(&self, kernel: &'static Kernel) -> Row {
+        let dispatch = Dispatch { kernel, ..self.dispatch.clone() };
+        Row { kernel: format!("{}, edited", self.kernel), dispatch, built_in: Some(self.kernel.clone()), ..self.clone() }
+    }
+
+    /// Runs it, keeps the times and gives the output.
+    fn measure(&mut self, device: &Device, recordings: &[(Option<&'static str>, Recording)], runs: usize) -> Result<Vec<f32>> {
+        let (alone, inputs) = alone(&recordings[self.recording].1, &self.dispatch)?;
+        let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        let (output, timings) = timed(device, alone, &inputs, runs)?;
+        self.seconds.extend(timings.iter().map(|timing| timing.seconds));
+        Ok(output)
+    }
+
+    /// What tells it from the others of a run.
+    fn keys(&self) -> [(&'static str, Value); 5] {
+        let Row { batch, step, way, kernel, dispatch, .. } = self;
+        [("step", json!(step)), ("way", json!(way)), ("kernel", json!(kernel)), ("batch", json!(batch)), ("bytes", json!(dispatch.bytes()))]
+    }
+
+    fn speed(&self, times: &Times) -> Speed {
+        Speed { kernel: self.dispatch.kernel.name, seconds: times.median, flops: self.dispatch.flops, bytes: self.dispatch.bytes() }
+    }
+
+    fn json(&self, ceilings: &Ceilings, compare: impl Fn(&Row, &Times) -> Result<Option<Change>>) -> Result<Value> {
+        let times = Times::of(self.seconds.clone());
+        let change = compare(self, &times)?.map(|change| change.json());
+        let mut row = json!({ "speed": self.speed(&times).json(ceilings), "apart": self.apart, "change": change });
+        self.keys().into_iter().for_each(|(key, value)| row[key] = value);
+        times.enter(&mut row);
+        Ok(row)
+    }
+
+    fn text(&self, ceilings: &Ceilings, compare: impl Fn(&Row, &Times) -> Result<Option<Change>>) -> Result<String> {
+        let times = Times::of(self.seconds.clone());
+        let apart = self.apart.map(|apart| format!(", results up to {apart:.1e} apart")).unwrap_or_default();
+        let change = compare(self, &times)?.map(|change| format!(", {change}")).unwrap_or_default();
+        Ok(format!("{:<18} {:<44} {}{apart}{change}", self.step, self.kernel, self.speed(&times).text(ceilings)))
     }
 }
 

@@ -1,8 +1,10 @@
 //! How fast: whole models, and each kernel.
 
+mod before;
 mod kernels;
 mod model;
 mod speed;
+mod times;
 
 use super::{ModelArgs, Result};
 use clap::{Args, Subcommand};

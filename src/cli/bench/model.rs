@@ -1,11 +1,14 @@
+use super::before::{Before, CompareArgs};
 use super::speed::{Ceilings, Speed, milliseconds};
+use super::times::{Change, MOST_RUNS, Paces, Times};
 use super::{BenchedModel, result, without_block};
-use crate::cli::{EngineArgs, Format, Result};
+use crate::cli::{EngineArgs, Format, Result, mebibytes};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use vitraux::config::Size;
+use vitraux::engine::Memory;
 use vitraux::record::Timing;
 use vitraux::{Checkpoint, Engine, Tensor};
 
@@ -18,13 +21,15 @@ pub struct Model {
     /// Images of a batch; may be repeated
     #[arg(long, value_name = "B", default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Vec<u32>,
-    /// Forward passes that are timed, after one that is not
+    /// Forward passes that are timed at the least, after one that is not; more until 0.6 s are over
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     runs: u32,
     /// Also compare the results with those of f32, on made-up images: worst and mean error as shares of the largest value, and how
     /// often the best class is the same
     #[arg(long)]
     accuracy: bool,
+    #[command(flatten)]
+    compare: CompareArgs,
     /// text, or json: one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -36,19 +41,27 @@ impl Model {
         let start = Instant::now();
         let mut engine = self.engine.load(checkpoint)?;
         let load = start.elapsed().as_secs_f64();
+        let before = self.compare.open("batches", &engine.config().name, &engine.device().to_string())?;
         // Without times of kernels there is nothing to hold against them.
         let ceilings = engine.device().takes_times().then(|| Ceilings::measure(engine.device())).transpose()?;
-        let measured = self.batch.iter().map(|&batch| Measured::new(&mut engine, batch as usize, size, self.runs)).collect::<Result<Vec<_>>>()?;
+        let mut measured = self.batch.iter().map(|&batch| Measured::first(&mut engine, batch as usize, size)).collect::<Result<Vec<_>>>()?;
+        for _ in 0..ROUNDS {
+            measured.iter_mut().try_for_each(|measured| measured.run(&mut engine, (self.runs as usize).div_ceil(ROUNDS)))?;
+        }
+        let after = engine.device().takes_times().then(|| Ceilings::measure(engine.device())).transpose()?;
+        let paces = ceilings.iter().chain(&after).map(Ceilings::pace).collect();
+        let ceilings = ceilings.zip(after).map(|(ceilings, after)| ceilings.or_higher(&after));
+        let changes = measured.iter().map(|measured| measured.change(before.as_ref(), &paces)).collect::<Result<Vec<_>>>()?;
         let accuracy = self.accuracy.then(|| Accuracy::measure(&mut engine, self.model.open()?.0, size)).transpose()?;
         let mut out = std::io::stdout().lock();
         let name = &engine.config().name;
         let device = engine.device().to_string();
         if self.format == Format::Json {
-            let batches: Vec<_> = measured.iter().map(|measured| measured.json(ceilings.as_ref())).collect();
+            let batches: Vec<_> = measured.iter().zip(changes).map(|(measured, change)| measured.json(ceilings.as_ref(), change)).collect();
             writeln!(
                 out,
                 "{}",
-                json!({ "name": name, "device": device, "load_seconds": load, "ceilings": ceilings.as_ref().map(Ceilings::json), "batches": batches, "accuracy": accuracy.map(Accuracy::json) })
+                json!({ "name": name, "device": device, "load_seconds": load, "ceilings": ceilings.as_ref().map(Ceilings::json), "paces": paces, "batches": batches, "accuracy": accuracy.map(Accuracy::json) })
             )?;
             return Ok(());
         }
@@ -57,8 +70,8 @@ impl Model {
             Some(ceilings) => writeln!(out, "ceilings: {ceilings}")?,
             None => writeln!(out, "the device does not tell how long its kernels take")?,
         }
-        for measured in &measured {
-            measured.text(&mut out, ceilings.as_ref())?;
+        for (measured, change) in measured.iter().zip(changes) {
+            measured.text(&mut out, ceilings.as_ref(), change)?;
         }
         if let Some(Accuracy { worst, mean, alike, images }) = accuracy {
             writeln!(
@@ -78,6 +91,12 @@ struct Accuracy {
     alike: usize,
     images: usize,
 }
+
+/// Rounds over all batch sizes: what disturbs a machine for a while must not meet the passes of one size only.
+const ROUNDS: usize = 3;
+
+/// How long passes are timed in a round at the least: what disturbs a machine comes and goes more slowly than a small model runs.
+const LEAST_TIME: Duration = Duration::from_millis(200);
 
 /// Images that results are compared on.
 const COMPARED: usize = 16;
@@ -106,7 +125,7 @@ impl Accuracy {
         })
     }
 
-    fn json(self) -> serde_json::Value {
+    fn json(self) -> Value {
         json!({ "worst_error": self.worst, "mean_error": self.mean, "best_class_alike": self.alike, "images": self.images })
     }
 }
@@ -114,68 +133,84 @@ impl Accuracy {
 /// What one batch size gave.
 struct Measured {
     batch: usize,
+    input: Tensor,
     /// The first forward, with the compilation of the kernels.
     first: f64,
-    /// Seconds of the others, sorted.
-    runs: Vec<f64>,
+    /// Seconds of others.
+    seconds: Vec<f64>,
+    memory: Memory,
     /// The longest first. Nothing where the device cannot tell.
     steps: Vec<Step>,
 }
 
 impl Measured {
-    fn new(engine: &mut Engine, batch: usize, size: Size, runs: u32) -> Result<Measured> {
-        let config = engine.config();
-        let shape = config.input_shape(batch, size)?;
-        let wanted = result(config);
-        let input = Tensor::zeros(shape);
-        let mut timed = || -> Result<f64> {
-            let start = Instant::now();
-            engine.forward_blocking(&input, &[wanted])?;
-            Ok(start.elapsed().as_secs_f64())
-        };
-        let first = timed()?;
-        let mut runs = (0..runs).map(|_| timed()).collect::<Result<Vec<_>>>()?;
-        runs.sort_by(f64::total_cmp);
+    /// The first pass, and the times of its kernels.
+    fn first(engine: &mut Engine, batch: usize, size: Size) -> Result<Measured> {
+        let input = Tensor::zeros(engine.config().input_shape(batch, size)?);
+        let first = timed(engine, &input)?;
+        let memory = engine.memory().expect("it has run");
+        let wanted = result(engine.config());
         let steps = match engine.device().takes_times() {
             true => by_step(&engine.profile_blocking(&input, &[wanted])?),
             false => Vec::new(),
         };
-        Ok(Measured { batch, first, runs, steps })
+        Ok(Measured { batch, input, first, seconds: Vec::new(), memory, steps })
     }
 
-    /// The time that a share of the runs does not exceed.
-    fn quantile(&self, share: f64) -> f64 {
-        self.runs[((self.runs.len() - 1) as f64 * share).round() as usize]
+    /// So many passes more at the least, after one that is not timed.
+    fn run(&mut self, engine: &mut Engine, runs: usize) -> Result<()> {
+        timed(engine, &self.input)?;
+        let (start, before) = (Instant::now(), self.seconds.len());
+        while self.seconds.len() < before + runs || start.elapsed() < LEAST_TIME && self.seconds.len() < before + MOST_RUNS {
+            self.seconds.push(timed(engine, &self.input)?);
+        }
+        Ok(())
     }
 
-    fn json(&self, ceilings: Option<&Ceilings>) -> serde_json::Value {
+    fn times(&self) -> Times {
+        Times::of(self.seconds.clone())
+    }
+
+    /// What has become of an earlier run's times.
+    fn change(&self, before: Option<&Before>, paces: &Paces) -> Result<Option<Change>> {
+        Ok(before.map(|before| before.change(&[("batch", json!(self.batch))], &self.times(), paces)).transpose()?.flatten())
+    }
+
+    fn json(&self, ceilings: Option<&Ceilings>, change: Option<Change>) -> Value {
         let step = |step: &Step, ceilings: &Ceilings| {
             let speed = Speed { kernel: step.kernel, seconds: step.seconds, flops: step.flops, bytes: step.bytes };
             json!({ "kernel": step.kernel, "step": step.label, "calls": step.calls, "speed": speed.json(ceilings) })
         };
-        json!({
+        let times = self.times();
+        let mut row = json!({
             "batch": self.batch,
             "first_seconds": self.first,
-            "median_seconds": self.quantile(0.5),
-            "p10_seconds": self.quantile(0.1),
-            "p90_seconds": self.quantile(0.9),
-            "images_per_second": self.batch as f64 / self.quantile(0.5),
+            "change": change.map(|change| change.json()),
+            "images_per_second": self.batch as f64 / times.median,
+            "weight_bytes": self.memory.weights,
+            "pass_bytes": self.memory.pass,
             "steps": ceilings.map(|ceilings| self.steps.iter().map(|known| step(known, ceilings)).collect::<Vec<_>>()),
-        })
+        });
+        times.enter(&mut row);
+        row
     }
 
-    fn text(&self, out: &mut impl Write, ceilings: Option<&Ceilings>) -> Result<()> {
-        let [p10, median, p90] = [0.1, 0.5, 0.9].map(|share| self.quantile(share));
+    fn text(&self, out: &mut impl Write, ceilings: Option<&Ceilings>, change: Option<Change>) -> Result<()> {
+        let Times { p10, median, p90, p99 } = self.times();
         writeln!(
             out,
-            "batch {}: median {} (p10 {}, p90 {}, first {}), {:.1} images/s",
+            "batch {}: median {} (p10 {}, p90 {}, p99 {}, first {}), {:.1} images/s, {} of buffers beside {} of weights",
             self.batch,
             milliseconds(median),
             milliseconds(p10),
             milliseconds(p90),
+            milliseconds(p99),
             milliseconds(self.first),
-            self.batch as f64 / median
+            self.batch as f64 / median,
+            mebibytes(self.memory.pass),
+            mebibytes(self.memory.weights)
         )?;
+        change.map_or(Ok(()), |change| writeln!(out, "  {change}"))?;
         let Some(ceilings) = ceilings else { return Ok(()) };
         let total: f64 = self.steps.iter().map(|step| step.seconds).sum();
         for Step { kernel, label, calls, seconds, flops, bytes } in &self.steps {
@@ -185,6 +220,14 @@ impl Measured {
         writeln!(out, "  {:<60} {:>12}", "all kernels, one after the other", milliseconds(total))?;
         Ok(())
     }
+}
+
+/// Seconds of a pass.
+fn timed(engine: &mut Engine, input: &Tensor) -> Result<f64> {
+    let wanted = result(engine.config());
+    let start = Instant::now();
+    engine.forward_blocking(input, &[wanted])?;
+    Ok(start.elapsed().as_secs_f64())
 }
 
 /// A step of the encoder over all blocks.

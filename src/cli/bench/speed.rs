@@ -1,5 +1,6 @@
 //! Times as rates, and as shares of what the device can do at the most.
 
+use super::times::MOST_RUNS;
 use crate::cli::Result;
 use serde_json::{Value, json};
 use vitraux::record::{Buf, Recording, Timing};
@@ -29,7 +30,8 @@ impl Ceilings {
             let y = recording.scratch("y", &[elements])?;
             record(&mut recording, "ceiling".to_owned(), x, y)?;
             recording.save("y", y);
-            Ok(fastest(device, recording, &[&vec![0.5; elements]], 5)?.1)
+            let timings = timed(device, recording, &[&vec![0.5; elements]], 5)?.1;
+            Ok(timings.into_iter().min_by(|a, b| a.seconds.total_cmp(&b.seconds)).expect("it was run"))
         };
         let rate = |timing: &Timing| timing.flops as f64 / timing.seconds;
         let copy = measure(COPIED, kernels::ceiling_copy)?;
@@ -39,6 +41,20 @@ impl Ceilings {
             matrix_flops_per_second: matrices.as_ref().map(rate),
             bytes_per_second: copy.bytes as f64 / copy.seconds,
         })
+    }
+
+    /// The higher of each.
+    pub fn or_higher(self, other: &Ceilings) -> Ceilings {
+        Ceilings {
+            flops_per_second: self.flops_per_second.max(other.flops_per_second),
+            matrix_flops_per_second: self.matrix_flops_per_second.zip(other.matrix_flops_per_second).map(|(a, b)| a.max(b)),
+            bytes_per_second: self.bytes_per_second.max(other.bytes_per_second),
+        }
+    }
+
+    /// The machine's pace, in arithmetic and in memory.
+    pub fn pace(&self) -> [f64; 2] {
+        [self.flops_per_second, self.bytes_per_second]
     }
 
     pub fn json(&self) -> Value {
@@ -57,11 +73,20 @@ impl std::fmt::Display for Ceilings {
     }
 }
 
-/// The output of a recording of one dispatch, and the fastest of some runs.
-pub fn fastest(device: &Device, recording: Recording, inputs: &[&[f32]], runs: usize) -> Result<(Vec<f32>, Timing)> {
-    let (output, timings) = device.time_blocking(recording, inputs, runs)?;
-    let fastest = timings.into_iter().flatten().min_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    Ok((output, fastest.expect("it was run")))
+/// Seconds for which a kernel is timed at the least.
+const LEAST_TIME: f64 = 0.01;
+
+/// The output of a recording of one dispatch, and its times behind a run that is not timed: so many at the least, and more of what is short.
+pub fn timed(device: &Device, recording: Recording, inputs: &[&[f32]], runs: usize) -> Result<(Vec<f32>, Vec<Timing>)> {
+    let (output, timings) = device.time_blocking(recording.clone(), inputs, runs)?;
+    let mut timings: Vec<Timing> = timings.into_iter().flatten().collect();
+    let taken: f64 = timings.iter().map(|timing| timing.seconds).sum();
+    // A clock with long ticks may say 0.
+    let wanted = (runs as f64 * LEAST_TIME / taken.max(1e-9)).min(MOST_RUNS as f64) as usize;
+    if wanted > runs {
+        timings.extend(device.time_blocking(recording, inputs, wanted - runs)?.1.into_iter().flatten());
+    }
+    Ok((output, timings))
 }
 
 /// A time with what was done in it.

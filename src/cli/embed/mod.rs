@@ -120,7 +120,6 @@ impl Embed {
             whole => store.finish(format).and(whole),
         }
     }
-
 }
 
 fn write_line(lines: &mut Lines, path: &Path, vector: &[f32], shape: &[usize], format: Format) -> Result<()> {

@@ -1,8 +1,8 @@
 //! From a model's outputs to the vectors that are asked for.
 
 use crate::cli::Result;
-use vitraux::{Engine, Tensor};
 use vitraux::config::{Config, Pooling};
+use vitraux::{Engine, Tensor};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]

@@ -61,7 +61,9 @@ impl Index {
         (self.names, self.stamps) = (list("images")?, list("files")?);
         let tensors = SafeTensors::deserialize(bytes)?;
         let embeddings = tensors.tensor("embeddings")?;
-        if embeddings.dtype() != safetensors::Dtype::F32 || embeddings.shape() != [self.names.len(), self.width] || self.stamps.len() != self.names.len()
+        if embeddings.dtype() != safetensors::Dtype::F32
+            || embeddings.shape() != [self.names.len(), self.width]
+            || self.stamps.len() != self.names.len()
         {
             let (count, found) = (self.names.len(), embeddings.shape());
             return Err(none(&format!("with embeddings [{count}, {}], found {found:?} {:?}", self.width, embeddings.dtype())).into());

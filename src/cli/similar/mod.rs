@@ -80,7 +80,8 @@ impl Similar {
         let mut index = Index::open(self.index.as_deref(), &checkpoint, vectors.width())?;
         let candidates: Vec<String> = if asked.is_empty() { index.present() } else { asked.iter().map(|path| path.display().to_string()).collect() };
         let query = self.to.as_deref().map(without_dot);
-        let mut guest = query.clone().filter(|query| !candidates.contains(&query.display().to_string())).map(|path| Guest { path, vector: Vec::new() });
+        let mut guest =
+            query.clone().filter(|query| !candidates.contains(&query.display().to_string())).map(|path| Guest { path, vector: Vec::new() });
         asked.extend(query.clone().filter(|query| !asked.contains(query)));
         let query = query.map(|path| path.display().to_string());
         let whole = self.look_at(asked, guest.as_mut(), checkpoint, &vectors, &mut index);

@@ -1,0 +1,131 @@
+//! Times of repeated runs, and whether those of two occasions differ by more than noise.
+
+use serde_json::{Value, json};
+
+/// What a number of runs took, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Times {
+    pub p10: f64,
+    pub median: f64,
+    pub p90: f64,
+    pub p99: f64,
+}
+
+/// Runs that make a quantile no better.
+pub const MOST_RUNS: usize = 1000;
+
+/// How much medians must differ, as a share, however little the runs of each occasion do: what is drawn between two starts of a program, such as
+/// where its memory lies, is the same for all runs of one.
+const LEAST: f64 = 0.05;
+
+/// How fast the machine was: its ceilings, in arithmetic and in memory, measured at the beginning of a run and at its end. Empty where the device
+/// takes no times.
+pub type Paces = Vec<[f64; 2]>;
+
+const KEYS: [&str; 4] = ["p10_seconds", "median_seconds", "p90_seconds", "p99_seconds"];
+
+impl Times {
+    /// Of at least one run.
+    pub fn of(mut seconds: Vec<f64>) -> Times {
+        seconds.sort_by(f64::total_cmp);
+        // The time that a share of the runs does not exceed.
+        let quantile = |share: f64| seconds[((seconds.len() - 1) as f64 * share).round() as usize];
+        Times { p10: quantile(0.1), median: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) }
+    }
+
+    /// Enters them into a row of measurements.
+    pub fn enter(&self, row: &mut Value) {
+        KEYS.into_iter().zip([self.p10, self.median, self.p90, self.p99]).for_each(|(key, seconds)| row[key] = seconds.into());
+    }
+
+    /// Those of such a row.
+    pub fn of_row(row: &Value) -> Option<Times> {
+        let [p10, median, p90, p99] = KEYS.map(|key| row[key].as_f64());
+        let times = Times { p10: p10?, median: median?, p90: p90?, p99: p99? };
+        (times.p10 > 0.0 && times.p10 <= times.median && times.median <= times.p90).then_some(times)
+    }
+
+    /// What has become of earlier times. Beyond noise is what sets the middle 80 % of the runs of both occasions apart, and what the machine's
+    /// pace, which others change who use it, does not explain.
+    pub fn since(&self, before: &Times, [paces, paces_before]: [&Paces; 2]) -> Change {
+        let ratio = self.median / before.median;
+        let pairs = paces.iter().flat_map(|now| paces_before.iter().map(move |before| (now, before)));
+        let explained = pairs.flat_map(|(now, before)| [before[0] / now[0], before[1] / now[1]]);
+        let (least, most) = explained.fold((1.0_f64, 1.0_f64), |(least, most), ratio| (least.min(ratio), most.max(ratio)));
+        let verdict = if self.p90 < least * before.p10 && ratio < least * (1.0 - LEAST) {
+            "faster"
+        } else if self.p10 > most * before.p90 && ratio > most * (1.0 + LEAST) {
+            "slower"
+        } else {
+            "within noise"
+        };
+        Change { before: before.median, ratio, verdict }
+    }
+}
+
+/// How a time compares with an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// The earlier median, in seconds.
+    pub before: f64,
+    /// The new median by the earlier one.
+    pub ratio: f64,
+    /// `faster`, `slower` or `within noise`.
+    pub verdict: &'static str,
+}
+
+impl Change {
+    pub fn json(&self) -> Value {
+        json!({ "median_seconds_before": self.before, "time_ratio": self.ratio, "verdict": self.verdict })
+    }
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.2} × the {:.3} ms before: {}", self.ratio, self.before * 1e3, self.verdict)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_beyond_the_spread_of_both_is_a_change() {
+        let around = |center: f64, spread: f64| Times::of((0..11).map(|i| center + spread * f64::from(i - 5) / 4.0).collect());
+        let steady = Paces::new();
+        let verdict = |new: Times, old: Times| new.since(&old, [&steady, &steady]).verdict;
+        assert_eq!(verdict(around(1.0, 0.1), around(1.0, 0.1)), "within noise");
+        assert_eq!(verdict(around(1.15, 0.1), around(1.0, 0.1)), "within noise");
+        assert_eq!(verdict(around(1.25, 0.1), around(1.0, 0.1)), "slower");
+        assert_eq!(verdict(around(0.75, 0.1), around(1.0, 0.1)), "faster");
+        // No spread at all, but not far enough apart.
+        assert_eq!(verdict(around(1.04, 0.0), around(1.0, 0.0)), "within noise");
+        assert_eq!(verdict(around(1.06, 0.0), around(1.0, 0.0)), "slower");
+        assert!((around(0.5, 0.0).since(&around(1.0, 0.0), [&steady, &steady]).ratio - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_the_machines_pace_explains_is_noise() {
+        let exactly = |seconds: f64| Times::of(vec![seconds; 5]);
+        let verdict =
+            |new: f64, paces: &[[f64; 2]], before: &[[f64; 2]]| exactly(new).since(&exactly(1.0), [&paces.to_vec(), &before.to_vec()]).verdict;
+        assert_eq!(verdict(1.4, &[[10.0, 5.0]], &[[10.0, 5.0]]), "slower");
+        assert_eq!(verdict(1.4, &[[10.0, 5.0], [7.0, 5.0]], &[[10.0, 5.0]]), "within noise", "a slow end");
+        assert_eq!(verdict(1.4, &[[10.0, 3.5]], &[[10.0, 5.0]]), "within noise", "a slow memory");
+        assert_eq!(verdict(1.6, &[[7.0, 5.0]], &[[10.0, 5.0]]), "slower", "more than that");
+        assert_eq!(verdict(0.7, &[[10.0, 5.0]], &[[7.0, 5.0]]), "within noise");
+        assert_eq!(verdict(0.7, &[[7.0, 5.0]], &[[10.0, 5.0]]), "faster", "though the machine was slower");
+    }
+
+    #[test]
+    fn times_are_read_back_and_nonsense_is_not() {
+        let times = Times::of(vec![3.0, 1.0, 2.0]);
+        let mut row = json!({ "batch": 1 });
+        times.enter(&mut row);
+        assert_eq!((times.median, &row["batch"], Times::of_row(&row)), (2.0, &json!(1), Some(times)));
+        row["p10_seconds"] = json!(2.5);
+        assert_eq!(Times::of_row(&row), None, "more than the median");
+        assert_eq!(Times::of_row(&json!({ "median_seconds": 1.0 })), None);
+    }
+}
