@@ -15,6 +15,31 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path is UTF-8")
 }
 
+#[test]
+fn every_head_has_its_map_in_one_call() {
+    let (model, file) = (path("tests/fixtures/cases/timm_vit_tiny"), path("tests/fixtures/pillow/source.png"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |more: &[&str]| attention(&[&["--model", text(&model), "--output", text(folder.path()), text(&file)], more].concat());
+    let all = run(&["--head", "all"]);
+    assert_eq!(all.code, 0, "{}", all.stderr);
+    let name = file.file_name().expect("a name").to_str().expect("UTF-8");
+    let heads = Checkpoint::open(&model).expect("a checkpoint").config.heads;
+    let read = |name: String| std::fs::read(folder.path().join(name)).expect("a PNG");
+    for head in 0..heads {
+        assert_eq!(run(&["--head", &head.to_string()]).code, 0);
+        assert_eq!(read(format!("{name}.png")), read(format!("{name}.head{head}.png")), "head {head}");
+    }
+    assert_ne!(read(format!("{name}.head0.png")), read(format!("{name}.head1.png")));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), heads + 1);
+    // What is there is not painted again, unless a map of it is missing.
+    assert!(!run(&["--head", "all", "--resume"]).stderr.contains("device: "));
+    std::fs::remove_file(folder.path().join(format!("{name}.head1.png"))).expect("it is removed");
+    assert!(run(&["--head", "all", "--resume"]).stderr.contains("device: "));
+    for (arguments, words) in [(["--head", "some"], "or all"), (["--head", "99"], "--head: expected 0 to")] {
+        assert!(run(&arguments).stderr.contains(words));
+    }
+}
+
 /// Each pixel that the model sees is the picture's and the map's colour mixed; the others are the picture's.
 #[test]
 fn pictures_are_covered_by_what_the_model_looks_at() {

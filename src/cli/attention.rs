@@ -3,7 +3,7 @@ use super::{Result, chain};
 use clap::Args;
 use image::RgbImage;
 use rayon::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Component, Path, PathBuf};
 use vitraux::config::{Config, Map, Preprocess, Size};
 use vitraux::painting::{Painted, Painting};
@@ -25,9 +25,9 @@ pub struct Attention {
     /// The encoder block whose attention is shown, from 0 on; the last one without
     #[arg(long, value_name = "I")]
     block: Option<usize>,
-    /// Show one head's attention, from 0 on, instead of the mean of all
-    #[arg(long, value_name = "H", conflicts_with_all = ["rollout", "pca"])]
-    head: Option<usize>,
+    /// Show one head's attention, from 0 on, instead of the mean of all; or a PNG for each head with `all`: cat.jpg.head0.png and so on
+    #[arg(long, value_name = "H|all", conflicts_with_all = ["rollout", "pca"])]
+    head: Option<Heads>,
     /// Show what the patch at a pixel attends to, instead of the class token
     #[arg(long, value_name = "X,Y", value_parser = pixel, conflicts_with = "pca")]
     query: Option<[u32; 2]>,
@@ -37,6 +37,31 @@ pub struct Attention {
     /// Show the first three principal components of the patches after the last block as red, green and blue
     #[arg(long, conflicts_with = "block")]
     pca: bool,
+}
+
+/// Whose attention is shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Heads {
+    All,
+    One(usize),
+}
+
+impl std::str::FromStr for Heads {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Heads, String> {
+        match text.parse() {
+            _ if text == "all" => Ok(Heads::All),
+            Ok(head) => Ok(Heads::One(head)),
+            Err(_) => Err("expected a head's number from 0 on, or all".to_owned()),
+        }
+    }
+}
+
+/// A PNG of a picture: which, and whose attention it shows; the mean of all heads without.
+struct Target {
+    file: PathBuf,
+    head: Option<usize>,
 }
 
 fn pixel(text: &str) -> std::result::Result<[u32; 2], String> {
@@ -57,17 +82,20 @@ impl Attention {
         std::fs::create_dir_all(&self.output).map_err(|error| format!("{}: {error}", self.output.display()))?;
         let mut paths = self.pass.pictures.sources()?;
         let common = common_folder(&paths);
-        let painted = |path: &Path| self.painted(path.strip_prefix(&common).unwrap_or(path));
+        let targets = |path: &Path| self.targets(path.strip_prefix(&common).unwrap_or(path), config.heads);
         // Maps that lie among the pictures are none.
         paths.retain(|path| !path.starts_with(&self.output) || common.starts_with(&self.output));
-        let mut targets = BTreeSet::new();
-        if let Some(path) = paths.iter().find(|path| paths.contains(&painted(path)) || !targets.insert(painted(path))) {
-            let target = painted(path);
-            return Err(
-                format!("{}: its map would be {}, which another picture has; expected another --output", path.display(), target.display()).into()
-            );
+        let (pictures, mut taken): (HashSet<&PathBuf>, _) = (paths.iter().collect(), HashSet::new());
+        for path in &paths {
+            if let Some(Target { file, .. }) =
+                targets(path).into_iter().find(|target| pictures.contains(&target.file) || !taken.insert(target.file.clone()))
+            {
+                return Err(
+                    format!("{}: its map would be {}, which another picture has; expected another --output", path.display(), file.display()).into()
+                );
+            }
         }
-        let is_done = |path: &Path| self.resume && painted(path).exists();
+        let is_done = |path: &Path| self.resume && targets(path).iter().all(|target| target.file.exists());
         let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
         pictures.for_each_batch(|paths, pixel_values| {
             let &[.., height, width] = pixel_values.shape() else { unreachable!("pixel_values have four axes") };
@@ -77,16 +105,14 @@ impl Attention {
             for (image, path) in paths.iter().enumerate() {
                 match self.output_for(&config, &preprocess, size, path) {
                     Ok(name) => shown.push((image, *path, name)),
-                    Err(error) => failures.push(format!("{}: {}", path.display(), chain(&*error))),
+                    Err(error) => failures.push(of_picture(path, &*error)),
                 }
             }
             let names: BTreeSet<&str> = shown.iter().map(|(.., name)| name.as_str()).collect();
             let outputs = engine.forward_blocking(pixel_values, &names.into_iter().collect::<Vec<_>>())?;
             let paint = |(image, path, name): &(usize, &Path, String)| {
                 let map = config.map(size, name).expect("it was asked for");
-                self.paint(&preprocess, &outputs[name.as_str()], &map, *image, path, &painted(path))
-                    .err()
-                    .map(|error| format!("{}: {error}", path.display()))
+                self.paint(&preprocess, &outputs[name.as_str()], &map, *image, path, &targets(path)).err().map(|error| of_picture(path, &*error))
             };
             failures.extend(shown.par_iter().filter_map(paint).collect::<Vec<_>>());
             Ok(failures)
@@ -94,7 +120,8 @@ impl Attention {
     }
 
     fn check_numbers(&self, config: &Config) -> Result<()> {
-        for (what, number, count) in [("--block", self.block, config.depth), ("--head", self.head, config.heads)] {
+        let head = if let Some(Heads::One(head)) = self.head { Some(head) } else { None };
+        for (what, number, count) in [("--block", self.block, config.depth), ("--head", head, config.heads)] {
             if let Some(number) = number.filter(|number| *number >= count) {
                 return Err(format!("{what}: expected 0 to {}, found {number}", count - 1).into());
             }
@@ -129,33 +156,56 @@ impl Attention {
         Ok(if self.rollout { format!("rollout.{token}") } else { format!("attn.{}.{token}", self.block.unwrap_or(config.depth - 1)) })
     }
 
-    /// Paints a picture's map over it, and writes the result; nobody sees half of a file.
-    fn paint(&self, preprocess: &Preprocess, output: &Tensor, map: &Map, image: usize, path: &Path, file: &Path) -> Result<()> {
+    /// Paints a picture's maps over it, and writes the results; nobody sees half of a file.
+    fn paint(&self, preprocess: &Preprocess, output: &Tensor, map: &Map, image: usize, path: &Path, targets: &[Target]) -> Result<()> {
         let picture = preprocess::open(path)?;
-        let painting = Painting { image, head: self.head, ..Painting::default() };
-        let painted = painting.on_host(map, &output.values(), output.shape()[0])?;
         let seen = preprocess.seen([picture.height, picture.width])?;
         let opacity = if self.pca { 1.0 } else { OPACITY };
         let levels = picture
             .data
             .chunks_exact(picture.channels)
             .flat_map(|pixel| if let &[grey] = pixel { [grey; 3] } else { [pixel[0], pixel[1], pixel[2]] });
-        let mut result = RgbImage::from_raw(picture.width as u32, picture.height as u32, levels.collect()).ok_or("a picture of another size")?;
-        cover(&mut result, &painted, seen, opacity);
-        let folder = file.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let partial = file.with_extension("png.part");
-        result.save_with_format(&partial, image::ImageFormat::Png).map_err(|error| format!("{}: {error}", partial.display()))?;
-        Ok(std::fs::rename(&partial, file).map_err(|error| format!("{}: {error}", file.display()))?)
+        let picture = RgbImage::from_raw(picture.width as u32, picture.height as u32, levels.collect()).ok_or("a picture of another size")?;
+        for Target { file, head } in targets {
+            let painting = Painting { image, head: *head, ..Painting::default() };
+            let painted = painting.on_host(map, &output.values(), output.shape()[0])?;
+            let mut result = picture.clone();
+            cover(&mut result, &painted, seen, opacity);
+            write(&result, file)?;
+        }
+        Ok(())
     }
 
-    /// Where the PNG of a picture is written, by its path below the folder that all have in common: `a/cat.jpg.png` for `a/cat.jpg`.
-    fn painted(&self, below: &Path) -> PathBuf {
+    /// Where the PNGs of a picture are written, by its path below the folder that all have in common: `a/cat.jpg.png` for `a/cat.jpg`.
+    fn targets(&self, below: &Path, heads: usize) -> Vec<Target> {
         let mut file = self.output.clone();
         file.extend(below.components().filter(|part| matches!(part, Component::Normal(_))));
-        file.as_mut_os_string().push(".png");
-        file
+        let ending = |ending: &str| {
+            let mut file = file.clone();
+            file.as_mut_os_string().push(ending);
+            file
+        };
+        match self.head {
+            None => vec![Target { file: ending(".png"), head: None }],
+            Some(Heads::One(head)) => vec![Target { file: ending(".png"), head: Some(head) }],
+            Some(Heads::All) => (0..heads).map(|head| Target { file: ending(&format!(".head{head}.png")), head: Some(head) }).collect(),
+        }
     }
+}
+
+/// What went wrong with a picture, which is named once.
+fn of_picture(path: &Path, error: &dyn std::error::Error) -> String {
+    let (name, error) = (path.display().to_string(), chain(error));
+    if error.starts_with(&name) { error } else { format!("{name}: {error}") }
+}
+
+/// Writes a PNG, and its folder if need be.
+fn write(result: &RgbImage, file: &Path) -> Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let partial = file.with_extension("png.part");
+    result.save_with_format(&partial, image::ImageFormat::Png).map_err(|error| format!("{}: {error}", partial.display()))?;
+    Ok(std::fs::rename(&partial, file).map_err(|error| format!("{}: {error}", file.display()))?)
 }
 
 /// The deepest folder that all pictures are below.

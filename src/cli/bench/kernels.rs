@@ -1,6 +1,6 @@
 use super::before::CompareArgs;
 use super::speed::{Ceilings, Speed, timed};
-use super::times::{Change, Times};
+use super::times::{Change, Plan, Times};
 use super::{BenchedModel, Planned, without_block};
 use crate::cli::shaders::{check_folder, edited};
 use crate::cli::{DeviceArgs, Format, Result, bar};
@@ -23,9 +23,9 @@ pub struct Kernels {
     /// Images of a batch
     #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
-    /// Times that each is run at the least, after one that is not timed; the median counts
-    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    runs: u32,
+    /// Times that each is run, after some that are not timed; the median counts. Without, 9, or as many as take 30 ms
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    runs: Option<u32>,
     /// Only kernels and steps whose names contain this
     #[arg(long, value_name = "TEXT", default_value = "")]
     filter: String,
@@ -56,11 +56,12 @@ impl Kernels {
             .into());
         }
         let ceilings = Ceilings::measure(&device)?;
-        let bar = bar((ROUNDS * rows.len()) as u64, "{bar:40} {pos}/{len} kernels, {eta} left");
-        for round in 0..ROUNDS {
+        let plan = Plan::new(self.runs, 9, 0.03);
+        let bar = bar((plan.rounds * rows.len()) as u64, "{bar:40} {pos}/{len} kernels, {eta} left");
+        for round in 0..plan.rounds {
             let mut built_in = Vec::new();
             for row in &mut rows {
-                let output = row.measure(&device, &recordings, (self.runs as usize).div_ceil(ROUNDS))?;
+                let output = row.measure(&device, &recordings, &plan)?;
                 if round == 0 {
                     match row.built_in {
                         Some(_) => row.apart = Some(apart(&built_in, &output)),
@@ -114,9 +115,6 @@ impl Kernels {
     }
 }
 
-/// Rounds over all kernels: what disturbs a machine for a while must not meet the runs of one kernel only.
-const ROUNDS: usize = 3;
-
 /// A model's forward passes, one for each way to compute what can be computed in several.
 fn recordings(model: &Planned, batch: u32, device: &Device, precision: Precision) -> Result<Vec<(Option<&'static str>, Recording)>> {
     let ways = std::iter::once(None).chain(WAYS.iter().copied().map(Some));
@@ -152,10 +150,10 @@ impl Row {
     }
 
     /// Runs it, keeps the times and gives the output.
-    fn measure(&mut self, device: &Device, recordings: &[(Option<&'static str>, Recording)], runs: usize) -> Result<Vec<f32>> {
+    fn measure(&mut self, device: &Device, recordings: &[(Option<&'static str>, Recording)], plan: &Plan) -> Result<Vec<f32>> {
         let (alone, inputs) = alone(&recordings[self.recording].1, &self.dispatch)?;
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        let (output, timings) = timed(device, alone, &inputs, runs)?;
+        let (output, timings) = timed(device, alone, &inputs, plan)?;
         self.seconds.extend(timings.iter().map(|timing| timing.seconds));
         Ok(output)
     }

@@ -1,12 +1,12 @@
 use super::before::{Before, CompareArgs};
 use super::speed::{Ceilings, Speed, milliseconds};
-use super::times::{Change, MOST_RUNS, Paces, Times};
+use super::times::{Change, Paces, Plan, Times};
 use super::{BenchedModel, result, without_block};
 use crate::cli::{EngineArgs, Format, Result, mebibytes};
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use vitraux::config::Size;
 use vitraux::engine::Memory;
 use vitraux::record::Timing;
@@ -21,9 +21,9 @@ pub struct Model {
     /// Images of a batch; may be repeated
     #[arg(long, value_name = "B", default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Vec<u32>,
-    /// Forward passes that are timed at the least, after one that is not; more until 0.6 s are over
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    runs: u32,
+    /// Forward passes that are timed, after some that are not. Without, 10, or as many as take 0.6 s
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    runs: Option<u32>,
     /// Also compare the results with those of f32, on made-up images: worst and mean error as shares of the largest value, and how
     /// often the best class is the same
     #[arg(long)]
@@ -45,8 +45,9 @@ impl Model {
         // Without times of kernels there is nothing to hold against them.
         let ceilings = engine.device().takes_times().then(|| Ceilings::measure(engine.device())).transpose()?;
         let mut measured = self.batch.iter().map(|&batch| Measured::first(&mut engine, batch as usize, size)).collect::<Result<Vec<_>>>()?;
-        for _ in 0..ROUNDS {
-            measured.iter_mut().try_for_each(|measured| measured.run(&mut engine, (self.runs as usize).div_ceil(ROUNDS)))?;
+        let plan = Plan::new(self.runs, 10, 0.6);
+        for _ in 0..plan.rounds {
+            measured.iter_mut().try_for_each(|measured| measured.run(&mut engine, &plan))?;
         }
         let after = engine.device().takes_times().then(|| Ceilings::measure(engine.device())).transpose()?;
         let paces = ceilings.iter().chain(&after).map(Ceilings::pace).collect();
@@ -91,12 +92,6 @@ struct Accuracy {
     alike: usize,
     images: usize,
 }
-
-/// Rounds over all batch sizes: what disturbs a machine for a while must not meet the passes of one size only.
-const ROUNDS: usize = 3;
-
-/// How long passes are timed in a round at the least: what disturbs a machine comes and goes more slowly than a small model runs.
-const LEAST_TIME: Duration = Duration::from_millis(200);
 
 /// Images that results are compared on.
 const COMPARED: usize = 16;
@@ -157,11 +152,11 @@ impl Measured {
         Ok(Measured { batch, input, first, seconds: Vec::new(), memory, steps })
     }
 
-    /// So many passes more at the least, after one that is not timed.
-    fn run(&mut self, engine: &mut Engine, runs: usize) -> Result<()> {
+    /// The passes of a round, after one that is not timed.
+    fn run(&mut self, engine: &mut Engine, plan: &Plan) -> Result<()> {
         timed(engine, &self.input)?;
         let (start, before) = (Instant::now(), self.seconds.len());
-        while self.seconds.len() < before + runs || start.elapsed() < LEAST_TIME && self.seconds.len() < before + MOST_RUNS {
+        while self.seconds.len() < before + plan.runs || start.elapsed().as_secs_f64() < plan.seconds && self.seconds.len() < before + plan.most {
             self.seconds.push(timed(engine, &self.input)?);
         }
         Ok(())

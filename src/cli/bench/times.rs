@@ -11,8 +11,35 @@ pub struct Times {
     pub p99: f64,
 }
 
-/// Runs that make a quantile no better.
-pub const MOST_RUNS: usize = 1000;
+/// Rounds over all that is measured: what disturbs a machine for a while must not meet the runs of one row only.
+const ROUNDS: usize = 3;
+
+/// How often something is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Rounds over all that is measured.
+    pub rounds: usize,
+    /// Runs in a round at the least.
+    pub runs: usize,
+    /// Seconds that they take in a round at the least: what disturbs a machine comes and goes more slowly than a small kernel runs.
+    pub seconds: f64,
+    /// The most runs in a round: more make a quantile no better.
+    pub most: usize,
+}
+
+impl Plan {
+    /// So many runs; or, if nobody says how many, some, and more while they are short.
+    pub fn new(asked: Option<u32>, at_least: usize, seconds: f64) -> Plan {
+        match asked {
+            None => Plan { rounds: ROUNDS, runs: at_least.div_ceil(ROUNDS), seconds: seconds / ROUNDS as f64, most: 1000 },
+            Some(runs) => {
+                let rounds = ROUNDS.min(runs as usize);
+                let runs = (runs as usize).div_ceil(rounds);
+                Plan { rounds, runs, seconds: 0.0, most: runs }
+            }
+        }
+    }
+}
 
 /// How much medians must differ, as a share, however little the runs of each occasion do: what is drawn between two starts of a program, such as
 /// where its memory lies, is the same for all runs of one.
