@@ -114,6 +114,15 @@ fn a_broken_kernel_is_named_and_those_that_it_misleads_are_not_blamed() {
     assert!(reports.iter().any(|report| matches!(report.outcome, Outcome::Failed(_))), "{reports:?}");
 }
 
+#[test]
+fn the_passes_between_textures_and_tensors_are_examined() {
+    let Some(gpu) = gpu::device() else { return };
+    let reports = check_kernels(&Device::Gpu(gpu), "texture/", &|kernel| kernel, |_, _| ());
+    let found: Vec<_> = reports.iter().map(|report| (report.kernel, report.cases, &report.outcome)).collect();
+    assert_eq!(found, [("texture/across, texture/down", 4, &Outcome::Right), ("texture/heat, texture/paint", 2, &Outcome::Right)]);
+    assert!(reports.iter().all(|report| report.bound > 0.0 && report.error < report.bound), "{reports:?}");
+}
+
 fn doctor(arguments: &[&str]) -> cli::Run {
     cli::vitraux(["doctor"].iter().chain(arguments).map(|argument| argument.as_ref()))
 }

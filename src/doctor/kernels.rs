@@ -1,7 +1,7 @@
 //! Every kernel, in every way to do its work, on the cases of its table.
 
-use super::Exchange;
 use super::judge::steps;
+use super::{Exchange, textures};
 use crate::capabilities::{Capabilities, Needs};
 use crate::cases::{self, Case, compare::mismatch, reference};
 use crate::cpu;
@@ -71,6 +71,12 @@ pub fn check_kernels(device: &Device, filter: &str, exchange: Exchange<'_>, mut 
         let report = check(device, &own, exchange);
         tell(&report, [done + 1, variants.len()]);
         reports.push(report);
+    }
+    if let Device::Gpu(gpu) = device {
+        for report in textures::check(gpu, filter) {
+            tell(&report, [variants.len(); 2]);
+            reports.push(report);
+        }
     }
     reports
 }

@@ -4,6 +4,7 @@ mod judge;
 mod kernels;
 mod model;
 mod rivals;
+mod textures;
 
 pub use judge::Step;
 pub use kernels::{KernelReport, Outcome, check_kernels};

@@ -163,8 +163,8 @@ pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 /// An open device with its queue.
 #[derive(Debug)]
 pub struct Gpu {
-    pub(super) device: wgpu::Device,
-    pub(super) queue: wgpu::Queue,
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
     summary: AdapterSummary,
     pub(super) checks: ShaderChecks,
     /// Whether a host lends the device: then it is the host who submits and polls.
@@ -294,7 +294,7 @@ impl Gpu {
     }
 
     /// Calls `work`; if the device objects to anything in it, that is the result.
-    pub(super) async fn checked<T>(&self, what: &str, work: impl FnOnce() -> T) -> Result<T> {
+    pub(crate) async fn checked<T>(&self, what: &str, work: impl FnOnce() -> T) -> Result<T> {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -308,7 +308,7 @@ impl Gpu {
 
     /// Waits until the device has done what was submitted. In a browser this returns at once, and
     /// the futures of mapped buffers wait.
-    pub(super) fn wait(&self) -> Result<()> {
+    pub(crate) fn wait(&self) -> Result<()> {
         self.wait_for(None)
     }
 
