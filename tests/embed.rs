@@ -125,10 +125,24 @@ fn arrays_of_runs_that_were_cut_are_finished() {
         let all: Vec<&str> = [&["--output", text(&file)], more].concat().into_iter().chain(files.iter().map(String::as_str)).collect();
         embed(&all)
     };
+    let broken = folder.path().join("broken.png");
+    std::fs::write(&broken, "no picture").expect("it is written");
+    // What is there of the first picture when the second one stops the run.
+    let cut = |file: &Path| {
+        let run = embed(&["--output", text(file), "--strict", "--batch", "1", &files[0], text(&broken)]);
+        assert!(run.code == 1 && run.errors().len() == 1 && !file.exists(), "{}", run.stderr);
+    };
+    cut(&file);
     // A row and a half, one name and a half.
     let part = |extension: &str| folder.path().join(format!("vectors.npy.part{extension}"));
     std::fs::write(part(""), bytemuck::cast_slice::<f32, u8>(&vec![7.0; width + width / 2])).expect("it is written");
-    std::fs::write(part(".names"), format!("[{width}]\n{}\n\"hal", serde_json::to_string(&files[0]).expect("JSON"))).expect("it is written");
+    let names = std::fs::read_to_string(part(".names")).expect("it is there");
+    assert_eq!(names.lines().count(), 2);
+    std::fs::write(part(".names"), names + "\"hal").expect("it is written");
+    for other in [&["--resume", "--l2"][..], &["--resume", "--layer", "3"]] {
+        let run = run(other);
+        assert!(run.code == 1 && run.errors()[0].contains("vectors of something else, features"), "{}", run.stderr);
+    }
     let resumed = run(&["--resume"]);
     assert_eq!(resumed.code, 0, "{}", resumed.stderr);
     let bytes = std::fs::read(&file).expect("it is there");
@@ -139,11 +153,7 @@ fn arrays_of_runs_that_were_cut_are_finished() {
     assert!(is_near(&values[width..], &want[width..]));
     // Only a broken picture is left of a run that was cut: the array is made nevertheless, and the picture is named.
     let rest = folder.path().join("rest.npy");
-    let broken = folder.path().join("broken.png");
-    std::fs::write(&broken, "no picture").expect("it is written");
-    std::fs::write(folder.path().join("rest.npy.part"), bytemuck::cast_slice::<f32, u8>(&want[..width])).expect("it is written");
-    let names = format!("[{width}]\n{}\n", serde_json::to_string(&files[0]).expect("JSON"));
-    std::fs::write(folder.path().join("rest.npy.part.names"), &names).expect("it is written");
+    cut(&rest);
     let cut = embed(&["--output", text(&rest), &files[0]]);
     assert!(cut.code == 1 && cut.errors()[0].contains("--resume goes on with them"), "{}", cut.stderr);
     let left = embed(&["--resume", "--output", text(&rest), &files[0], text(&broken)]);

@@ -1,4 +1,4 @@
-use super::pictures::{Form, LineArgs, Lines, PassArgs, TableFormat as Format, picture_of_json, picture_of_row, row};
+use super::pictures::{Form, LineArgs, Lines, PassArgs, TableFormat as Format, json_lines, name, row, rows};
 use super::{HeadArgs, Result};
 use clap::Args;
 use serde_json::{Value, json};
@@ -34,10 +34,10 @@ impl Classify {
         let head = (self.format == Format::Csv).then(|| table_head(&checkpoint.config, self.top)).transpose()?;
         let mut lines = match self.format {
             Format::Text => self.lines.open(&paths, None, None)?,
-            Format::Json => self.lines.open(&paths, None, Some(&Form { begins: "{\"device\":", picture: picture_of_json }))?,
-            Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form { begins: "image,", picture: picture_of_row }))?,
+            Format::Json => self.lines.open(&paths, None, Some(&Form { begins: "{\"device\":", records: json_lines }))?,
+            Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form { begins: "image,", records: rows }))?,
         };
-        let is_done = |path: &Path| lines.has(&path.display().to_string());
+        let is_done = |path: &Path| lines.has(&name(path));
         let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
         if let (Some(head), true) = (&head, lines.is_new()) {
             writeln!(lines, "{head}")?;
@@ -76,7 +76,7 @@ fn write_text(lines: &mut Lines, path: &Path, answers: &[Answer], milliseconds: 
 }
 
 fn json_line(path: &Path, answers: &[Answer], milliseconds: f64, device: &str) -> Value {
-    let mut line = json!({ "image": path.display().to_string(), "device": device, "milliseconds": milliseconds });
+    let mut line = json!({ "image": name(path), "device": device, "milliseconds": milliseconds });
     for answer in answers {
         let top: Vec<_> = answer.top.iter().map(prediction).collect();
         match answer.head.as_str() {
@@ -114,5 +114,5 @@ fn table_row(path: &Path, answers: &[Answer]) -> Result<String> {
         let label = prediction.label.clone().unwrap_or_else(|| prediction.index.to_string());
         [label, prediction.index.to_string(), prediction.probability.to_string(), prediction.logit.to_string()]
     });
-    row(std::iter::once(path.display().to_string()).chain(cells))
+    row(std::iter::once(name(path)).chain(cells))
 }

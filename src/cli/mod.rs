@@ -8,6 +8,7 @@ mod devices;
 mod doctor;
 mod embed;
 mod families;
+mod fingerprint;
 mod fit;
 mod forward;
 mod hub;

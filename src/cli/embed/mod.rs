@@ -3,7 +3,8 @@
 mod store;
 mod vectors;
 
-use super::pictures::{Form, LineArgs, Lines, PassArgs, picture_of_json, picture_of_row, row};
+use super::fingerprint::fingerprint;
+use super::pictures::{Form, LineArgs, Lines, PassArgs, json_lines, name, row, rows};
 use super::{Failed, Result};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -82,10 +83,10 @@ impl Embed {
         });
         let paths = self.pass.pictures.sources()?;
         let mut lines = match format {
-            Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form { begins: "image,", picture: picture_of_row }))?,
-            _ => self.lines.open(&paths, None, Some(&Form { begins: "{\"embedding\":", picture: picture_of_json }))?,
+            Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form { begins: "image,", records: rows }))?,
+            _ => self.lines.open(&paths, None, Some(&Form { begins: "{\"embedding\":", records: json_lines }))?,
         };
-        let is_done = |path: &Path| lines.has(&path.display().to_string());
+        let is_done = |path: &Path| lines.has(&name(path));
         let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
         if let (Some(head), true) = (&head, lines.is_new()) {
             writeln!(lines, "{head}")?;
@@ -107,8 +108,9 @@ impl Embed {
             return Err("expected --output FILE for an array; json and csv can go to standard output".into());
         };
         let paths = self.pass.pictures.sources()?;
-        let mut store = Store::open(file, self.lines.resumes())?;
-        let is_done = |path: &Path| store.has(&path.display().to_string());
+        let what = format!("{} of {}", vectors.describe(), fingerprint(&checkpoint));
+        let mut store = Store::open(file, what, self.lines.resumes())?;
+        let is_done = |path: &Path| store.has(&name(path));
         let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return store.finish(format) };
         let whole = pictures.for_each_batch(|paths, pixel_values| {
             store.append(paths, &vectors.by(&mut engine, pixel_values)?)?;
@@ -123,7 +125,7 @@ impl Embed {
 }
 
 fn write_line(lines: &mut Lines, path: &Path, vector: &[f32], shape: &[usize], format: Format) -> Result<()> {
-    let image = path.display().to_string();
+    let image = name(path);
     if format == Format::Csv {
         let cells = std::iter::once(image).chain(vector.iter().map(f32::to_string));
         return Ok(writeln!(lines, "{}", row(cells)?)?);

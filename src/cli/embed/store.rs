@@ -2,13 +2,15 @@
 //! flat and a run that was cut can go on; at the end they become the array.
 
 use super::Format;
-use crate::cli::Result;
+use crate::cli::pictures::name;
+use crate::cli::{Result, mebibytes};
 use memmap2::Mmap;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use safetensors::tensor::TensorView;
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
@@ -19,12 +21,17 @@ use vitraux::Tensor;
 /// Rows of a Parquet row group, and pictures whose vectors are in memory at once.
 const ROWS_OF_A_GROUP: usize = 4096;
 
+/// Bytes of paths in a safetensors file: its readers take headers of 100,000,000, in which quotes are escaped once more.
+const LONGEST_NAMES: usize = 60_000_000;
+
 /// Vectors on their way into an array.
 pub struct Store {
     file: PathBuf,
     rows: BufWriter<File>,
-    /// A line of JSON first: the shape of a vector. Then each picture's path as JSON, a line each.
+    /// A line of JSON first: [`Head`]. Then each picture's path as JSON, a line each.
     names: BufWriter<File>,
+    /// What the vectors are, and of which model.
+    what: String,
     /// The shape of each vector, once there is one.
     shape: Option<Vec<usize>>,
     done: Vec<String>,
@@ -51,7 +58,7 @@ impl Drop for Store {
 
 impl Store {
     /// Begins an array, or goes on with the rows of a run that was cut.
-    pub fn open(file: &Path, resumes: bool) -> Result<Store> {
+    pub fn open(file: &Path, what: String, resumes: bool) -> Result<Store> {
         let [rows, names] = parts(file);
         let open = |path: &Path| {
             let options = OpenOptions::new().read(true).write(true).create(true).truncate(!resumes).open(path);
@@ -65,7 +72,14 @@ impl Store {
             return Err(format!("{part}: a run that was cut has left rows; --resume goes on with them, or remove that file").into());
         }
         let (mut rows_file, mut names_file) = (open(&rows)?, open(&names)?);
-        let Names { shape, mut done, mut ends } = Names::read(&names_file)?;
+        let Names { head, mut done, mut ends } = Names::read(&names_file).map_err(|error| format!("{}: {error}", names.display()))?;
+        if let Some(other) = head.as_ref().filter(|head| head.what != what) {
+            let part = rows.display();
+            return Err(
+                format!("{part}: an earlier run has left vectors of something else, {}, not {what}; give another --output", other.what).into()
+            );
+        }
+        let shape = head.map(|head| head.shape);
         // Rows and names are cut to what both have.
         let row = shape.as_ref().map_or(0, |shape| shape.iter().product::<usize>() as u64 * 4);
         let whole = rows_file.metadata()?.len().checked_div(row).unwrap_or(0).min(done.len() as u64);
@@ -76,7 +90,7 @@ impl Store {
         rows_file.seek(SeekFrom::End(0))?;
         names_file.seek(SeekFrom::End(0))?;
         let known = done.iter().cloned().collect();
-        Ok(Store { file: file.to_owned(), rows: BufWriter::new(rows_file), names: BufWriter::new(names_file), shape, done, known })
+        Ok(Store { file: file.to_owned(), what, rows: BufWriter::new(rows_file), names: BufWriter::new(names_file), shape, done, known })
     }
 
     /// Whether a picture's vector is there.
@@ -89,12 +103,12 @@ impl Store {
         let shape = &embeddings.shape()[1..];
         match &self.shape {
             None => {
-                writeln!(self.names, "{}", serde_json::to_string(shape)?)?;
+                writeln!(self.names, "{}", serde_json::to_string(&Head { shape: shape.to_vec(), what: self.what.clone() })?)?;
                 self.shape = Some(shape.to_vec());
             }
             Some(known) if known != shape => {
                 return Err(format!(
-                    "{}: vectors of {known:?} are followed by some of {shape:?}, by other options or another size; an array has one shape",
+                    "{}: vectors of {known:?} are followed by some of {shape:?}, of pictures of another size; an array has one shape",
                     self.file.display()
                 )
                 .into());
@@ -104,7 +118,7 @@ impl Store {
         self.rows.write_all(bytemuck::cast_slice(&embeddings.values()))?;
         self.rows.flush()?;
         for path in paths {
-            let name = path.display().to_string();
+            let name = name(path);
             writeln!(self.names, "{}", serde_json::to_string(&name)?)?;
             self.done.push(name);
         }
@@ -149,10 +163,19 @@ impl Store {
     }
 }
 
+/// What rows are: the first line of the file of names.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    /// Of a vector.
+    shape: Vec<usize>,
+    /// Which output, and of which model.
+    what: String,
+}
+
 /// What the file of names says; what is behind its last whole line is left out.
 #[derive(Default)]
 struct Names {
-    shape: Option<Vec<usize>>,
+    head: Option<Head>,
     done: Vec<String>,
     /// Where each line ends in the file.
     ends: Vec<u64>,
@@ -164,8 +187,8 @@ impl Names {
         let (mut reader, mut line, mut end) = (BufReader::new(file), Vec::new(), 0);
         while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
             end += line.len() as u64;
-            match &names.shape {
-                None => names.shape = Some(serde_json::from_slice(&line)?),
+            match &names.head {
+                None => names.head = Some(serde_json::from_slice(&line)?),
                 Some(_) => names.done.push(serde_json::from_slice(&line)?),
             }
             names.ends.push(end);
@@ -190,7 +213,12 @@ fn write_npy(file: &Path, names: &[String], shape: &[usize], rows: &[u8]) -> Res
 
 fn write_safetensors(file: &Path, names: &[String], shape: &[usize], rows: &[u8]) -> Result<()> {
     let view = TensorView::new(safetensors::Dtype::F32, [&[names.len()], shape].concat(), rows)?;
-    let metadata = HashMap::from([("images".to_owned(), serde_json::to_string(names)?)]);
+    let names = serde_json::to_string(names)?;
+    if names.len() > LONGEST_NAMES {
+        let [found, most] = [names.len() as u64, LONGEST_NAMES as u64].map(mebibytes);
+        return Err(format!("{found} of paths: readers of safetensors take {most}; --resume --format parquet, or npy, writes what is done").into());
+    }
+    let metadata = HashMap::from([("images".to_owned(), names)]);
     Ok(safetensors::serialize_to_file([("embeddings", view)], Some(metadata), file)?)
 }
 

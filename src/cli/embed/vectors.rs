@@ -50,6 +50,16 @@ impl Vectors {
         Ok(Vectors { output: format!("hidden.{layer}"), width: config.width, pools, l2 })
     }
 
+    /// What they are, for who goes on with those of an earlier run.
+    pub fn describe(&self) -> String {
+        let pool = match self.pools {
+            None => "as it is".to_owned(),
+            Some(Pool::First) => "first token".to_owned(),
+            Some(Pool::MeanFrom(first)) => format!("mean of the tokens from {first} on"),
+        };
+        format!("{}, {pool}{}", self.output, if self.l2 { ", of length 1" } else { "" })
+    }
+
     /// Values of a vector.
     pub fn width(&self) -> usize {
         self.width

@@ -2,7 +2,7 @@
 
 mod ridge;
 
-use super::pictures::PassArgs;
+use super::pictures::{PassArgs, name};
 use super::{Failed, Format, Result, note};
 use clap::Args;
 use ridge::{Ridge, Solution};
@@ -103,7 +103,7 @@ impl Fit {
             let pictures: Vec<Value> = held_out
                 .iter()
                 .zip(&answers)
-                .map(|(picture, answer)| json!({ "image": picture.path.display().to_string(), "label": labels[picture.class], "answer": labels[*answer] }))
+                .map(|(picture, answer)| json!({ "image": name(&picture.path), "label": labels[picture.class], "answer": labels[*answer] }))
                 .collect();
             let accuracy = if held_out.is_empty() { Value::Null } else { (right as f64 / held_out.len() as f64).into() };
             let value = json!({

@@ -18,12 +18,12 @@ pub enum TableFormat {
     Csv,
 }
 
-/// What lines are like that a later run can go on behind.
+/// What records are like that a later run can go on behind.
 pub struct Form {
-    /// What each line, or the head of the table, begins with.
+    /// What each, or the head of the table, begins with.
     pub begins: &'static str,
-    /// The picture that a line is about.
-    pub picture: fn(&str) -> Option<String>,
+    /// The whole ones of a text, in order: where each ends, and the picture that it is about.
+    pub records: fn(&str) -> Vec<(usize, Option<String>)>,
 }
 
 /// Lines on their way out. They are written batch by batch, so that a run that is cut keeps what it had.
@@ -53,21 +53,28 @@ impl Lines {
         let mut out = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file).map_err(failed)?;
         let mut text = Vec::new();
         out.read_to_end(&mut text).map_err(failed)?;
-        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let foreign = |line: usize| format!("{}: line {line} is none of an earlier run with these options; give another --output", file.display());
         // Also of a first line that was cut: another program's file must not be lost.
         let begins = form.begins.as_bytes();
         if !text.starts_with(begins) && !begins.starts_with(&text) {
             return Err(foreign(1).into());
         }
-        let text = std::str::from_utf8(&text[..whole]).map_err(|_| foreign(1))?;
-        let mut lines = text.lines().enumerate();
-        if let Some(head) = head
-            && lines.next().is_some_and(|(_, line)| line != head)
+        // The last character may be cut too; elsewhere we write none that is no UTF-8.
+        let valid = match std::str::from_utf8(&text) {
+            Err(error) if error.error_len().is_some() => return Err(foreign(1).into()),
+            Err(error) => error.valid_up_to(),
+            Ok(_) => text.len(),
+        };
+        let text = std::str::from_utf8(&text[..valid]).expect("it was checked");
+        let records = (form.records)(text);
+        let whole = records.last().map_or(0, |(end, _)| *end);
+        let mut records = records.into_iter().enumerate();
+        if let (Some(head), Some((_, (end, _)))) = (head, head.and_then(|_| records.next()))
+            && text[..end].trim_end() != head
         {
             return Err(foreign(1).into());
         }
-        let done = lines.map(|(number, line)| (form.picture)(line).ok_or_else(|| foreign(number + 1))).collect::<std::result::Result<_, _>>()?;
+        let done = records.map(|(number, (_, picture))| picture.ok_or_else(|| foreign(number + 1))).collect::<std::result::Result<_, _>>()?;
         out.set_len(whole as u64).and_then(|()| out.seek(SeekFrom::End(0))).map_err(failed)?;
         Ok(Lines { out: BufWriter::new(Box::new(out)), done, is_new: whole == 0 })
     }
@@ -121,15 +128,37 @@ pub fn row(cells: impl IntoIterator<Item = String>) -> Result<String> {
     Ok(line.trim_end_matches('\n').to_owned())
 }
 
-/// The picture of a line of CSV: its first cell.
-pub fn picture_of_row(line: &str) -> Option<String> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line.as_bytes());
-    reader.records().next()?.ok()?.get(0).map(str::to_owned)
+/// Rows of CSV; the picture is the first cell. A path may have the end of a line in it, within quotes.
+pub fn rows(text: &str) -> Vec<(usize, Option<String>)> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
+    let (mut rows, mut record, mut start) = (Vec::new(), csv::StringRecord::new(), 0);
+    while matches!(reader.read_record(&mut record), Ok(true)) {
+        let end = reader.position().byte() as usize;
+        let row = &text[start..end];
+        // Of one that was cut the quotes are open, or the end is missing.
+        if !row.ends_with('\n') || row.matches('"').count() % 2 == 1 {
+            break;
+        }
+        rows.push((end, record.get(0).map(str::to_owned)));
+        start = end;
+    }
+    rows
 }
 
-/// The picture of a line of JSON: its `image`.
-pub fn picture_of_json(line: &str) -> Option<String> {
-    serde_json::from_str::<Value>(line).ok()?["image"].as_str().map(str::to_owned)
+/// Lines of JSON; the picture is `image`.
+pub fn json_lines(text: &str) -> Vec<(usize, Option<String>)> {
+    lines(text, |line| serde_json::from_str::<Value>(line).ok()?["image"].as_str().map(str::to_owned))
+}
+
+fn lines(text: &str, picture: impl Fn(&str) -> Option<String>) -> Vec<(usize, Option<String>)> {
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let mut end = 0;
+    whole
+        .map(|line| {
+            end += line.len();
+            (end, picture(line))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -140,7 +169,7 @@ mod tests {
     fn a_file_is_gone_on_with_behind_its_last_whole_line() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("lines.txt");
-        let form = Form { begins: "", picture: |line| line.split_once(' ').map(|(name, _)| name.to_owned()) };
+        let form = Form { begins: "", records: |text| lines(text, |line| line.split_once(' ').map(|(name, _)| name.to_owned())) };
         std::fs::write(&file, "a 1\nb 2\nc").expect("it is written");
         let mut lines = Lines::resume(&file, None, &form).expect("it is resumed");
         assert!(lines.has("a") && lines.has("b") && !lines.has("c") && !lines.is_new());
@@ -159,6 +188,25 @@ mod tests {
         writeln!(again, "x 1").and_then(|()| again.flush()).expect("it is written");
         assert_eq!(std::fs::read_to_string(&file).expect("text"), "x 1\n");
         assert!(Lines::resume(&folder.path().join("new.txt"), None, &form).expect("a new file").is_new());
+        let table = Form { begins: "image,", records: rows };
+        for (text, done, kept) in [
+            ("image,n\na,1\n\"b\nc\",2\nd", vec!["a", "b\nc"], "image,n\na,1\n\"b\nc\",2\n"),
+            ("image,n\n\"b\nc\",2\n\"d\n", vec!["b\nc"], "image,n\n\"b\nc\",2\n"),
+            ("image,n\n\"say \"\"b\"\"\",2\n\"d\ne\",3", vec!["say \"b\""], "image,n\n\"say \"\"b\"\"\",2\n"),
+            ("image,n\n", vec![], "image,n\n"),
+            ("image", vec![], ""),
+        ] {
+            std::fs::write(&file, text).expect("it is written");
+            let lines = Lines::resume(&file, Some("image,n"), &table).expect("it is resumed");
+            assert_eq!(lines.done, done.into_iter().map(str::to_owned).collect(), "{text:?}");
+            assert_eq!((std::fs::read_to_string(&file).expect("text").as_str(), lines.is_new()), (kept, kept.is_empty()));
+        }
+        let bytes = [b"image,n\na,1\n\xFF,2\nb,3\n".as_slice(), b"image,n\na,1\n\xC3"];
+        for (bytes, is_ours) in bytes.into_iter().zip([false, true]) {
+            std::fs::write(&file, bytes).expect("it is written");
+            assert_eq!(Lines::resume(&file, Some("image,n"), &table).is_ok(), is_ours);
+            assert_eq!(std::fs::read(&file).expect("bytes"), if is_ours { b"image,n\na,1\n" } else { bytes });
+        }
         let strict = Form { begins: "{\"image\"", ..form };
         for (text, is_ours) in [("", true), ("{\"ima", true), ("{\"image\": \"x", true), ("{\"other\": 1}", false), ("a note", false)] {
             std::fs::write(&file, text).expect("it is written");

@@ -5,8 +5,8 @@ mod batch;
 mod lines;
 mod sources;
 
-pub use lines::{Form, Lines, TableFormat, picture_of_json, picture_of_row, row};
-pub use sources::without_dot;
+pub use lines::{Form, Lines, TableFormat, json_lines, row, rows};
+pub use sources::{name, without_dot};
 
 use super::{EngineArgs, Failed, Interrupted, ModelArgs, Result, bar, chain, note, report, warn_if_assumed};
 use ahead::Ahead;

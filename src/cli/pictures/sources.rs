@@ -118,6 +118,16 @@ fn beginning(pattern: &Path) -> PathBuf {
     if literal.as_os_str().is_empty() { PathBuf::from(".") } else { literal }
 }
 
+/// A path as it stands in results: bytes that are no UTF-8 as \xFF, so that no two files have the same name.
+pub fn name(path: &Path) -> String {
+    let mut name = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        name.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| name.push_str(&format!("\\x{byte:02X}")));
+    }
+    name
+}
+
 /// A path without components that mean nothing, as [`sources`] gives them.
 pub fn without_dot(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != Component::CurDir).collect()
@@ -126,6 +136,15 @@ pub fn without_dot(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_no_utf_8_are_told_apart() {
+        use std::os::unix::ffi::OsStrExt;
+        let of = |bytes: &[u8]| name(Path::new(std::ffi::OsStr::from_bytes(bytes)));
+        assert_eq!(of("photos/ü.png".as_bytes()), "photos/ü.png");
+        assert_eq!([of(b"a\xFF.png"), of(b"a\xFE.png")], ["a\\xFF.png", "a\\xFE.png"]);
+    }
 
     #[test]
     fn folders_patterns_and_files_are_listed_once_in_order() {

@@ -1,15 +1,14 @@
 //! Features of pictures, kept in a file between runs.
 
 use crate::cli::Result;
+use crate::cli::fingerprint::fingerprint;
+use crate::cli::pictures::name;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 use vitraux::Checkpoint;
-
-/// Weights of so many values at the most tell which model it is: biases and norms, which training moves too.
-const SMALL: usize = 4096;
 
 /// Vectors of length 1 of pictures, each with what its file was like when it was read.
 pub struct Index {
@@ -80,18 +79,18 @@ impl Index {
 
     /// Says which pictures a run is about.
     pub fn expect(&mut self, pictures: &[PathBuf]) {
-        self.expected = pictures.iter().map(|path| path.display().to_string()).collect();
+        self.expected = pictures.iter().map(|path| name(path)).collect();
     }
 
     /// Whether it has a picture as its file is now.
     pub fn is_fresh(&self, picture: &Path) -> bool {
-        let place = self.places.get(&picture.display().to_string());
+        let place = self.places.get(&name(picture));
         place.is_some_and(|place| stamp(picture).is_some_and(|stamp| stamp == self.stamps[*place]))
     }
 
     /// Adds a picture, or what it has become.
     pub fn insert(&mut self, picture: &Path, vector: &[f32]) {
-        let (name, stamp) = (picture.display().to_string(), stamp(picture).unwrap_or_default());
+        let (name, stamp) = (name(picture), stamp(picture).unwrap_or_default());
         self.has_changed = true;
         match self.places.get(&name) {
             Some(&place) => {
@@ -151,15 +150,4 @@ fn stamp(file: &Path) -> Option<String> {
     let metadata = std::fs::metadata(file).ok()?;
     let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
     Some(format!("{} {}", metadata.len(), changed.as_nanos()))
-}
-
-/// What tells models apart: the name, how pictures are prepared, and the values of small weights.
-fn fingerprint(checkpoint: &Checkpoint) -> String {
-    let mut hash = crc32fast::Hasher::new();
-    hash.update(format!("{:?}", checkpoint.preprocess).as_bytes());
-    for weight in checkpoint.numbered_weights().iter().filter(|weight| weight.tensor.len() <= SMALL) {
-        hash.update(weight.name.as_bytes());
-        hash.update(bytemuck::cast_slice(&weight.tensor.values()));
-    }
-    format!("{} {:08x}", checkpoint.config.name, hash.finalize())
 }

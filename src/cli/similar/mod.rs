@@ -4,7 +4,7 @@ mod index;
 mod nearest;
 
 use super::embed::{Vectors, What};
-use super::pictures::{PassArgs, TableFormat as Format, row, without_dot};
+use super::pictures::{PassArgs, TableFormat as Format, name, row, without_dot};
 use super::{Failed, Result, note};
 use clap::Args;
 use index::Index;
@@ -78,12 +78,11 @@ impl Similar {
         let checkpoint = self.pass.model.open()?;
         let vectors = Vectors::new(&checkpoint.config, What::Features, true)?;
         let mut index = Index::open(self.index.as_deref(), &checkpoint, vectors.width())?;
-        let candidates: Vec<String> = if asked.is_empty() { index.present() } else { asked.iter().map(|path| path.display().to_string()).collect() };
+        let candidates: Vec<String> = if asked.is_empty() { index.present() } else { asked.iter().map(|path| name(path)).collect() };
         let query = self.to.as_deref().map(without_dot);
-        let mut guest =
-            query.clone().filter(|query| !candidates.contains(&query.display().to_string())).map(|path| Guest { path, vector: Vec::new() });
+        let mut guest = query.clone().filter(|query| !candidates.contains(&name(&query))).map(|path| Guest { path, vector: Vec::new() });
         asked.extend(query.clone().filter(|query| !asked.contains(query)));
-        let query = query.map(|path| path.display().to_string());
+        let query = query.as_deref().map(name);
         let whole = self.look_at(asked, guest.as_mut(), checkpoint, &vectors, &mut index);
         if whole.as_ref().is_err_and(|error| !error.is::<Failed>()) {
             return whole;
