@@ -25,13 +25,14 @@ fn models() -> Vec<PathBuf> {
 }
 
 fn no_tensor_of_any_model_diverges_on(device: &Device) {
-    let mut examined_models = 0;
+    let (mut examined_models, mut nearest) = (0, 0.0_f64);
     for model in models() {
         for precision in [Precision::F32, Precision::F16, Precision::Int8] {
             let Ok(checkpoint) = Checkpoint::open(&model) else { continue };
             let report = examined(checkpoint, device, precision, |kernel| kernel);
             let worst = report.tensors.iter().max_by(|a, b| (a.step.error / a.step.bound).total_cmp(&(b.step.error / b.step.bound)));
             let worst = worst.expect("it computes something");
+            nearest = nearest.max(if worst.step.bound == 1.0 { 0.0 } else { worst.step.error / worst.step.bound });
             // Room for drivers that round otherwise, but no more than they need.
             assert!(worst.step.error <= worst.step.bound / 2.0 || precision == Precision::Int8, "{}: {precision}: {worst:?}", model.display());
             assert!(report.first_divergence().is_none(), "{}: {precision}: {:?}", model.display(), report.first_divergence());
@@ -39,6 +40,7 @@ fn no_tensor_of_any_model_diverges_on(device: &Device) {
             examined_models += 1;
         }
     }
+    println!("{device}: {examined_models} examinations, at the most {nearest:.3} of a bound is reached");
     assert_eq!(examined_models, 3 * 61);
 }
 

@@ -11,9 +11,10 @@ const FLOORS: &[&[&str]] = &[
     &["record", "filter", "painting"],
     &["cpu", "gpu", "checkpoint", "preprocess", "hub"],
     &["kernels"],
-    &["model", "device"],
+    &["model", "device", "cases"],
     &["tuning"],
     &["engine"],
+    &["doctor"],
 ];
 
 fn floor(module: &str) -> usize {
