@@ -2,6 +2,8 @@
 
 use super::Result;
 use safetensors::tensor::TensorView;
+use std::collections::HashMap;
+use std::fs::OpenOptions;
 use std::path::Path;
 use vitraux::{Tensor, checkpoint};
 
@@ -46,4 +48,20 @@ pub fn write<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str, &'a Te
         let _ = std::fs::remove_file(&partial);
     }
     Ok(written.map_err(failed)?)
+}
+
+/// Writes tensors with metadata; who reads the file meanwhile has either the old one or the new one.
+pub fn write_tensors<'a>(tensors: impl IntoIterator<Item = (&'a str, TensorView<'a>)>, metadata: HashMap<String, String>, file: &Path) -> Result<()> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    // The library makes files that only their owner reads; this one is to be like any other.
+    let is_new = !file.exists();
+    let like_any = OpenOptions::new().write(true).create(true).truncate(false).open(file).and_then(|file| file.metadata());
+    let permissions = like_any.map_err(|error| failed(&error))?.permissions();
+    let written = safetensors::serialize_to_file(tensors, Some(metadata), file);
+    if written.is_err() && is_new {
+        // It is empty.
+        let _ = std::fs::remove_file(file);
+    }
+    written.map_err(|error| failed(&error))?;
+    Ok(std::fs::set_permissions(file, permissions).map_err(|error| failed(&error))?)
 }

@@ -2,8 +2,9 @@
 //! flat and a run that was cut can go on; at the end they become the array.
 
 use super::Format;
+use crate::cli::Result;
 use crate::cli::pictures::name;
-use crate::cli::{Result, mebibytes};
+use crate::cli::tensors::write_tensors;
 use memmap2::Mmap;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -20,9 +21,6 @@ use vitraux::Tensor;
 
 /// Rows of a Parquet row group, and pictures whose vectors are in memory at once.
 const ROWS_OF_A_GROUP: usize = 4096;
-
-/// Bytes of paths in a safetensors file: its readers take headers of 100,000,000, in which quotes are escaped once more.
-const LONGEST_NAMES: usize = 60_000_000;
 
 /// Vectors on their way into an array.
 pub struct Store {
@@ -213,13 +211,10 @@ fn write_npy(file: &Path, names: &[String], shape: &[usize], rows: &[u8]) -> Res
 
 fn write_safetensors(file: &Path, names: &[String], shape: &[usize], rows: &[u8]) -> Result<()> {
     let view = TensorView::new(safetensors::Dtype::F32, [&[names.len()], shape].concat(), rows)?;
-    let names = serde_json::to_string(names)?;
-    if names.len() > LONGEST_NAMES {
-        let [found, most] = [names.len() as u64, LONGEST_NAMES as u64].map(mebibytes);
-        return Err(format!("{found} of paths: readers of safetensors take {most}; --resume --format parquet, or npy, writes what is done").into());
-    }
-    let metadata = HashMap::from([("images".to_owned(), names)]);
-    Ok(safetensors::serialize_to_file([("embeddings", view)], Some(metadata), file)?)
+    let metadata = HashMap::from([("images".to_owned(), serde_json::to_string(names)?)]);
+    let written = write_tensors([("embeddings", view)], metadata, file);
+    // The header has an end, and the paths are in it.
+    Ok(written.map_err(|error| format!("{error}; --resume with --format parquet or npy writes what is done"))?)
 }
 
 /// Columns `image`, a string, and `embedding`, a list of floats.

@@ -3,6 +3,7 @@
 mod ridge;
 
 use super::pictures::{PassArgs, name};
+use super::tensors::{check_output, write_tensors};
 use super::{Failed, Format, Result, note};
 use clap::Args;
 use ridge::{Ridge, Solution};
@@ -41,6 +42,7 @@ impl Fit {
         if !(self.ridge >= 0.0 && self.ridge.is_finite()) {
             return Err(format!("--ridge: expected a number from 0 on, found {}", self.ridge).into());
         }
+        check_output(&self.output)?;
         let checkpoint = self.pass.model.open()?;
         if checkpoint.config.feature_width() == 0 {
             return Err(format!("{} has no features of pictures", checkpoint.config.name).into());
@@ -142,5 +144,5 @@ fn write_head(file: &Path, Solution { weight, bias }: &Solution, labels: &[Strin
         ("bias", view(&[biases.len()], bytemuck::cast_slice(&biases))?),
     ];
     let metadata = HashMap::from([("labels".to_owned(), serde_json::to_string(labels)?)]);
-    Ok(safetensors::serialize_to_file(tensors, Some(metadata), file).map_err(|error| format!("{}: {error}", file.display()))?)
+    write_tensors(tensors, metadata, file)
 }

@@ -3,6 +3,7 @@
 use crate::cli::Result;
 use crate::cli::fingerprint::fingerprint;
 use crate::cli::pictures::name;
+use crate::cli::tensors::{check_output, write_tensors};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use std::collections::{HashMap, HashSet};
@@ -28,6 +29,7 @@ pub struct Index {
 impl Index {
     /// Reads an index, or begins one. It must be of this model.
     pub fn open(file: Option<&Path>, checkpoint: &Checkpoint, width: usize) -> Result<Index> {
+        file.map_or(Ok(()), check_output)?;
         let model = fingerprint(checkpoint);
         let mut index = Index {
             file: file.map(Path::to_owned),
@@ -132,14 +134,7 @@ impl Index {
             ("images".to_owned(), serde_json::to_string(&self.names)?),
             ("files".to_owned(), serde_json::to_string(&self.stamps)?),
         ]);
-        let mut whole = file.to_owned();
-        whole.as_mut_os_string().push(".whole");
-        let written = safetensors::serialize_to_file([("embeddings", view)], Some(metadata), &whole).map_err(|error| error.to_string());
-        if let Err(error) = written.and_then(|()| std::fs::rename(&whole, file).map_err(|error| error.to_string())) {
-            // It is in the way of nobody.
-            let _ = std::fs::remove_file(&whole);
-            return Err(format!("{}: {error}", file.display()).into());
-        }
+        write_tensors([("embeddings", view)], metadata, file)?;
         self.has_changed = false;
         Ok(())
     }
