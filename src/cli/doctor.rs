@@ -14,16 +14,7 @@ use vitraux::record::Kernel;
 use vitraux::tuning::Tuning;
 use vitraux::{Device, DeviceChoice, Options};
 
-/// What `--help` teaches by.
-const EXAMPLES: &str = "\
-Examples:
-  vitraux doctor                                          every kernel on the best adapter
-  vitraux doctor --device 1 --model google/vit-base-patch16-224 --precision f16
-  vitraux doctor --format json > report.json              for an issue
-  vitraux doctor --filter attention --shader-dir shaders  while you edit a shader";
-
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
 pub struct Doctor {
     #[command(flatten)]
     model: ModelArgs,

@@ -7,6 +7,7 @@ mod completions;
 mod devices;
 mod doctor;
 mod embed;
+mod examples;
 mod families;
 mod fingerprint;
 mod fit;
@@ -36,30 +37,13 @@ pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Vision Transformer inference on any GPU, with kernels written by hand in WGSL.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(version, arg_required_else_help = true, after_help = examples::VITRAUX)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
     talk: Talk,
 }
-
-/// What `--help` teaches by.
-const EXAMPLES: &str = "\
-Examples:
-  vitraux classify photo.jpg                             what is in a picture, by the built-in model of digits
-  vitraux classify --model google/vit-base-patch16-224 photos/
-  vitraux classify --model facebook/deit-tiny-patch16-224 --format csv --output answers.csv --resume photos/
-  vitraux embed --model facebook/dinov2-small --l2 --output photos.parquet photos/
-  vitraux similar --model facebook/dinov2-small --to cat.jpg --index photos.safetensors photos/
-  vitraux attention --model facebook/dinov2-small --output maps/ photos/cat.jpg
-  vitraux bench model --architecture vit_base_patch16_224 --device gpu
-  source <(vitraux completions bash)
-
-Environment:
-  VITRAUX_DEVICE  the device, where --device is not given
-  HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE  as Hugging Face's libraries have them
-  NO_COLOR        no colours in messages";
 
 /// How much is said on standard error.
 #[derive(Debug, Args)]
@@ -90,18 +74,25 @@ impl Talk {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Name what is in pictures
+    #[command(after_help = examples::CLASSIFY)]
     Classify(classify::Classify),
     /// Turn pictures into vectors, for search and for classifiers
+    #[command(after_help = examples::EMBED)]
     Embed(embed::Embed),
     /// Rank pictures by how much they are like one, or find near-duplicates
+    #[command(after_help = examples::SIMILAR)]
     Similar(similar::Similar),
     /// Make a classifier from a folder of folders, in seconds: closed-form least squares on a model's features
+    #[command(after_help = examples::FIT)]
     Fit(fit::Fit),
     /// Show where a model looks: heat maps over pictures
+    #[command(after_help = examples::ATTENTION)]
     Attention(attention::Attention),
     /// Run a model on tensors and write its outputs: for people who port and verify models
+    #[command(after_help = examples::FORWARD)]
     Forward(forward::Forward),
     /// Write the pixel values that a model takes for pictures
+    #[command(after_help = examples::PREPROCESS)]
     Preprocess(preprocess::Preprocess),
     /// List the devices that vitraux can run on
     Devices(devices::Devices),
@@ -110,10 +101,13 @@ enum Command {
     /// Measure how fast a model runs
     Bench(bench::Bench),
     /// Tell whether a device computes rightly: every kernel, and a whole model, beside the CPU
+    #[command(after_help = examples::DOCTOR)]
     Doctor(doctor::Doctor),
     /// Find the fastest kernels for a model on a device, and keep them
+    #[command(after_help = examples::TUNE)]
     Tune(tune::Tune),
     /// Describe a model: family, sizes, parameters, arithmetic, memory
+    #[command(after_help = examples::INSPECT)]
     Inspect(inspect::Inspect),
     /// Print a shell's completions of this program: `source <(vitraux completions bash)`
     Completions(completions::Completions),

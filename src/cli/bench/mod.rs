@@ -6,7 +6,7 @@ mod model;
 mod speed;
 mod times;
 
-use super::{ModelArgs, Result};
+use super::{ModelArgs, Result, examples};
 use clap::{Args, Subcommand};
 use vitraux::Checkpoint;
 use vitraux::checkpoint::{WeightInfo, Weights};
@@ -23,8 +23,10 @@ pub struct Bench {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Forward passes of a model, and the share of each kernel
+    #[command(after_help = examples::BENCH_MODEL)]
     Model(model::Model),
     /// Each kernel of a model's forward pass by itself, in every way that the device can run it
+    #[command(after_help = examples::BENCH_KERNELS)]
     Kernels(kernels::Kernels),
 }
 

@@ -15,13 +15,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use vitraux::Checkpoint;
 
-/// What `--help` teaches by.
-const EXAMPLES: &str = "\
-Examples:
-  vitraux similar --model facebook/dinov2-small --to cat.jpg --index photos.safetensors photos/
-  vitraux similar --model facebook/dinov2-small --to dog.jpg --index photos.safetensors         without looking at photos/ again
-  vitraux similar --model facebook/dinov2-small --pairs --above 0.95 photos/                     near-duplicates";
-
 /// How much alike two pictures are at the least to be a pair, unless somebody says otherwise.
 const NEAR_DUPLICATES: f64 = 0.95;
 
@@ -30,7 +23,6 @@ const BETWEEN_SAVES: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = EXAMPLES,
     mut_arg("images", |images| images.required(false)),
     group(clap::ArgGroup::new("question").required(true).args(["to", "pairs"]))
 )]
