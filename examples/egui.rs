@@ -187,7 +187,7 @@ impl App {
         ui.separator();
         let before = (self.patch, self.head);
         match self.patch {
-            None if self.engine.config().prefix_tokens == 0 => ui.label("no class token: click a patch; this is what the first one attends to"),
+            None if !self.engine.config().class_token => ui.label("no class token: click a patch; this is what the first one attends to"),
             None => ui.label("what the class token attends to"),
             Some([row, column]) => ui.label(format!("what the patch in row {row}, column {column} attends to")),
         };

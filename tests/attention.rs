@@ -131,8 +131,10 @@ fn what_cannot_be_shown_is_an_error_that_says_so() {
     refused(&["--block", "4"], "--block: expected 0 to 3, found 4");
     refused(&["--head", "9"], "--head: expected 0 to 3");
     refused(&["--query", "1000,2"], "--query 1000,2: the model sees no pixel there");
-    let unclassed = path("tests/fixtures/cases/timm_gap_nocls_noqkvbias");
-    refused(&["--model", text(&unclassed)], "has no class token");
+    // Registers in front of the patches are no class token.
+    for unclassed in ["timm_gap_nocls_noqkvbias", "timm_map_registers"] {
+        refused(&["--model", text(&path("tests/fixtures/cases").join(unclassed))], "has no class token");
+    }
     assert_eq!(attention(&["--output", text(folder.path()), "--query", "12", text(&sample)]).code, 2);
     assert_eq!(attention(&["--output", text(folder.path()), "--pca", "--rollout", text(&sample)]).code, 2);
     assert_eq!(attention(&[text(&sample)]).code, 2);

@@ -128,6 +128,7 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
         heads,
         mlp_width,
         prefix_tokens,
+        class_token: prefix_tokens > 0,
         pooling: Some(match () {
             () if files.has(&name("MAPHead_0/probe")) => Pooling::Attention(0),
             () if prefix_tokens > 0 => Pooling::First,

@@ -26,6 +26,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         },
         norm_order: if root.bool("norm_first")?.unwrap_or(false) { NormOrder::Pre } else { NormOrder::Post },
         prefix_tokens: 0,
+        class_token: false,
         final_norm: root.bool("final_norm")?.unwrap_or(false),
         pooling: None,
         ..Config::plain("TransformerEncoder", Layout::Torch, input)

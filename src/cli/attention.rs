@@ -75,7 +75,7 @@ impl Attention {
         let checkpoint = self.pass.model.open()?;
         let config = checkpoint.config.clone();
         let preprocess = preprocess_of(&checkpoint)?;
-        if !self.pca && self.query.is_none() && config.prefix_tokens == 0 {
+        if !self.pca && self.query.is_none() && !config.class_token {
             return Err(format!("{} has no class token; ask for a patch with --query X,Y, or for --pca", config.name).into());
         }
         self.check_numbers(&config)?;

@@ -46,6 +46,8 @@ pub struct Config {
     pub norm_order: NormOrder,
     /// Tokens in front of the patches: class token, distillation token, registers.
     pub prefix_tokens: usize,
+    /// Whether the first of them is a class token.
+    pub class_token: bool,
     /// The base of rotary position embeddings, if there are any (DINOv3's, over both axes of the grid).
     pub rotary: Option<f64>,
     /// LayerNorm between the embeddings and the first block (CLIP).
@@ -210,6 +212,7 @@ impl Config {
             activation: Activation::Gelu,
             norm_order: NormOrder::Pre,
             prefix_tokens: 1,
+            class_token: true,
             rotary: None,
             pre_norm: false,
             qk_norm: false,

@@ -157,6 +157,7 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
         epsilon: epsilon(&args)?,
         activation: if gated { Activation::Silu } else { activation(&args)? },
         prefix_tokens,
+        class_token,
         pre_norm: args.bool("pre_norm")?.unwrap_or(false),
         qk_norm: args.bool("qk_norm")?.unwrap_or(false),
         layer_scale: args.number("init_values")?.is_some(),

@@ -64,6 +64,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         epsilon: vision.number("layer_norm_eps")?.unwrap_or(default_epsilon) as f32,
         activation: activation(&vision, "hidden_act")?.unwrap_or(default_activation),
         prefix_tokens,
+        class_token: is_clip,
         pre_norm: is_clip,
         final_norm: !is_clip,
         pooling: Some(match task {

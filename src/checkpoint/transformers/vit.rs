@@ -108,6 +108,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         epsilon: root.number("layer_norm_eps")?.unwrap_or(family.epsilon) as f32,
         activation: activation(root, "hidden_act")?.unwrap_or(Activation::Gelu),
         prefix_tokens: family.tokens.len(),
+        class_token: !family.tokens.is_empty(),
         pooling: Some(if is_base { Pooling::First } else { family.pooling }),
         pooler,
         classifiers,
