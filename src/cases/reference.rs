@@ -7,7 +7,7 @@ pub fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| f64::from(value)).collect()
 }
 
-/// x [m, k] times w [n, k] transposed, plus bias [n].
+/// x `[m, k]` times w `[n, k]` transposed, plus bias `[n]`.
 pub fn matmul(x: &[f64], w: &[f64], bias: &[f64], [m, n, k]: [usize; 3]) -> Vec<f64> {
     let element = |row: usize, column: usize| (0..k).map(|i| x[row * k + i] * w[column * k + i]).sum::<f64>() + bias[column];
     (0..m * n).map(|i| element(i / n, i % n)).collect()
@@ -26,7 +26,7 @@ pub fn activate(activation: Activation, x: f64) -> f64 {
     }
 }
 
-/// The patches of pixels [batch, channels, height, width] as rows, in the order of a convolution's weights; beyond the edge there are zeros.
+/// The patches of pixels `[batch, channels, height, width]` as rows, in the order of a convolution's weights; beyond the edge there are zeros.
 pub fn patches(pixels: &[f64], [batch, channels, height, width]: [usize; 4], patch: [usize; 2], grid: [usize; 2]) -> Vec<f64> {
     let mut rows = Vec::new();
     for b in 0..batch {
@@ -117,7 +117,7 @@ pub fn softmax(x: &[f64], width: usize) -> Vec<f64> {
     x.chunks(width).flat_map(row).collect()
 }
 
-/// Probabilities [batch, heads, tokens, tokens] from packed qkv [batch, tokens, 3, heads, head]; 0 for keys whose mask [batch, tokens],
+/// Probabilities `[batch, heads, tokens, tokens]` from packed qkv `[batch, tokens, 3, heads, head]`; 0 for keys whose mask `[batch, tokens]`,
 /// if there is one, is not.
 pub fn probabilities(qkv: &[f64], [batch, tokens, heads, head]: [usize; 4], mask: &[f64]) -> Vec<f64> {
     let at = |b: usize, n: usize, part: usize, h: usize| (((b * tokens + n) * 3 + part) * heads + h) * head;
@@ -137,7 +137,7 @@ pub fn probabilities(qkv: &[f64], [batch, tokens, heads, head]: [usize; 4], mask
     softmax(&scores, tokens)
 }
 
-/// Values weighted by `p`, [batch, tokens, heads, head].
+/// Values weighted by `p`, `[batch, tokens, heads, head]`.
 pub fn weighted_values(qkv: &[f64], p: &[f64], [batch, tokens, heads, head]: [usize; 4]) -> Vec<f64> {
     let mut y = Vec::with_capacity(batch * tokens * heads * head);
     for b in 0..batch {
@@ -153,7 +153,7 @@ pub fn weighted_values(qkv: &[f64], p: &[f64], [batch, tokens, heads, head]: [us
     y
 }
 
-/// One query [heads, head] for all images, keys and values packed [batch, tokens, 2, heads, head]: y [batch, heads, head].
+/// One query `[heads, head]` for all images, keys and values packed `[batch, tokens, 2, heads, head]`: y `[batch, heads, head]`.
 pub fn attention_pool(q: &[f64], kv: &[f64], [batch, tokens, heads, head]: [usize; 4], first: usize) -> Vec<f64> {
     let at = |b: usize, n: usize, part: usize, h: usize| (((b * tokens + n) * 2 + part) * heads + h) * head;
     let mut y = Vec::new();
@@ -165,7 +165,7 @@ pub fn attention_pool(q: &[f64], kv: &[f64], [batch, tokens, heads, head]: [usiz
     y
 }
 
-/// The columns of a matrix [rows, count], made orthonormal in order: by projecting on those before, in f64, three times over.
+/// The columns of a matrix `[rows, count]`, made orthonormal in order: by projecting on those before, in f64, three times over.
 pub fn orthonormalised(matrix: &[f64], count: usize) -> Vec<f64> {
     let rows = matrix.len() / count;
     let mut columns: Vec<Vec<f64>> = (0..count).map(|k| (0..rows).map(|row| matrix[row * count + k]).collect()).collect();

@@ -87,7 +87,7 @@ impl Plan {
         let mut memory = vec![Vec::new(); self.memory.len()];
         for (number, view) in dispatch.views.iter().enumerate() {
             let (buffer, values) = (&self.recording.buffers()[view.buf.index()], &self.memory[view.buf.index()]);
-            let sign = |i: usize| if mixed((i + number) as u32) % 2 == 0 { 1.0 } else { -1.0 };
+            let sign = |i: usize| if mixed((i + number) as u32).is_multiple_of(2) { 1.0 } else { -1.0 };
             let is_disturbed = buffer.precision == Precision::F32;
             let disturbed = |(i, value): (usize, &f32)| if is_disturbed { value + value * off * sign(i) } else { *value };
             memory[view.buf.index()] = values.iter().enumerate().map(disturbed).collect();

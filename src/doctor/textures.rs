@@ -14,10 +14,10 @@ use crate::tensor::Tensor;
 use std::sync::Arc;
 
 /// The shaders that pictures in textures go through.
-pub const SAMPLING: &str = "texture/across, texture/down";
+const SAMPLING: &str = "texture/across, texture/down";
 
 /// The shaders that paint maps.
-pub const PAINTING: &str = "texture/heat, texture/paint";
+const PAINTING: &str = "texture/heat, texture/paint";
 
 /// Sizes of pictures: made smaller in both directions, in one, in the other, and larger.
 const SIZES: [[usize; 2]; 4] = [[61, 47], [32, 150], [90, 32], [17, 20]];
@@ -31,11 +31,13 @@ const PAINTING_BOUND: f64 = 1e-4;
 /// Width and height of what is painted; rows of it are a multiple of 256 bytes, as copies want them.
 const CANVAS: [u32; 2] = [64, 40];
 
+type Check = fn(&mut Examined) -> Result<Found>;
+
 /// Both, beside what the host makes of the same.
 pub(super) fn check(gpu: &Arc<Gpu>, filter: &str) -> Vec<KernelReport> {
-    let checks: [(&str, fn(&mut Examined) -> Result<Found>); 2] = [(SAMPLING, sampling), (PAINTING, painting)];
+    let checks: [(&'static str, Check); 2] = [(SAMPLING, sampling), (PAINTING, painting)];
     let wanted = checks.into_iter().filter(|(kernel, _)| kernel.contains(filter));
-    let report = |(kernel, check): (&'static str, fn(&mut Examined) -> Result<Found>)| {
+    let report = |(kernel, check): (&'static str, Check)| {
         let found = Examined::new(gpu).and_then(|mut examined| check(&mut examined));
         let blank =
             KernelReport { kernel, variant: "textures".to_owned(), cases: 0, worst: String::new(), error: 0.0, bound: 0.0, outcome: Outcome::Right };

@@ -22,8 +22,16 @@ pub enum TableFormat {
 pub struct Form {
     /// What each, or the head of the table, begins with.
     pub begins: &'static str,
-    /// The whole ones of a text, in order: where each ends, and the picture that it is about.
-    pub records: fn(&str) -> Vec<(usize, Option<String>)>,
+    /// The whole ones of a text, in order.
+    pub records: fn(&str) -> Vec<Record>,
+}
+
+/// What a file has of a picture.
+pub struct Record {
+    /// Where it ends in the text.
+    end: usize,
+    /// The picture; nothing if it is no record of ours.
+    picture: Option<String>,
 }
 
 /// Lines on their way out. They are written batch by batch, so that a run that is cut keeps what it had.
@@ -67,14 +75,14 @@ impl Lines {
         };
         let text = std::str::from_utf8(&text[..valid]).expect("it was checked");
         let records = (form.records)(text);
-        let whole = records.last().map_or(0, |(end, _)| *end);
+        let whole = records.last().map_or(0, |record| record.end);
         let mut records = records.into_iter().enumerate();
-        if let (Some(head), Some((_, (end, _)))) = (head, head.and_then(|_| records.next()))
+        if let (Some(head), Some((_, Record { end, .. }))) = (head, head.and_then(|_| records.next()))
             && text[..end].trim_end() != head
         {
             return Err(foreign(1).into());
         }
-        let done = records.map(|(number, (_, picture))| picture.ok_or_else(|| foreign(number + 1))).collect::<std::result::Result<_, _>>()?;
+        let done = records.map(|(number, record)| record.picture.ok_or_else(|| foreign(number + 1))).collect::<std::result::Result<_, _>>()?;
         out.set_len(whole as u64).and_then(|()| out.seek(SeekFrom::End(0))).map_err(failed)?;
         Ok(Lines { out: BufWriter::new(Box::new(out)), done, is_new: whole == 0 })
     }
@@ -129,7 +137,7 @@ pub fn row(cells: impl IntoIterator<Item = String>) -> Result<String> {
 }
 
 /// Rows of CSV; the picture is the first cell. A path may have the end of a line in it, within quotes.
-pub fn rows(text: &str) -> Vec<(usize, Option<String>)> {
+pub fn rows(text: &str) -> Vec<Record> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let (mut rows, mut record, mut start) = (Vec::new(), csv::StringRecord::new(), 0);
     while matches!(reader.read_record(&mut record), Ok(true)) {
@@ -139,24 +147,24 @@ pub fn rows(text: &str) -> Vec<(usize, Option<String>)> {
         if !row.ends_with('\n') || row.matches('"').count() % 2 == 1 {
             break;
         }
-        rows.push((end, record.get(0).map(str::to_owned)));
+        rows.push(Record { end, picture: record.get(0).map(str::to_owned) });
         start = end;
     }
     rows
 }
 
 /// Lines of JSON; the picture is `image`.
-pub fn json_lines(text: &str) -> Vec<(usize, Option<String>)> {
+pub fn json_lines(text: &str) -> Vec<Record> {
     lines(text, |line| serde_json::from_str::<Value>(line).ok()?["image"].as_str().map(str::to_owned))
 }
 
-fn lines(text: &str, picture: impl Fn(&str) -> Option<String>) -> Vec<(usize, Option<String>)> {
+fn lines(text: &str, picture: impl Fn(&str) -> Option<String>) -> Vec<Record> {
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let mut end = 0;
     whole
         .map(|line| {
             end += line.len();
-            (end, picture(line))
+            Record { end, picture: picture(line) }
         })
         .collect()
 }

@@ -72,7 +72,7 @@ impl Similar {
         let mut index = Index::open(self.index.as_deref(), &checkpoint, vectors.width())?;
         let candidates: Vec<String> = if asked.is_empty() { index.present() } else { asked.iter().map(|path| name(path)).collect() };
         let query = self.to.as_deref().map(without_dot);
-        let mut guest = query.clone().filter(|query| !candidates.contains(&name(&query))).map(|path| Guest { path, vector: Vec::new() });
+        let mut guest = query.clone().filter(|query| !candidates.contains(&name(query))).map(|path| Guest { path, vector: Vec::new() });
         asked.extend(query.clone().filter(|query| !asked.contains(query)));
         let query = query.as_deref().map(name);
         let whole = self.look_at(asked, guest.as_mut(), checkpoint, &vectors, &mut index);
