@@ -111,6 +111,9 @@ fn a_broken_kernel_is_named_and_those_that_it_misleads_are_not_blamed() {
             assert_eq!(report.outcome, Outcome::Misled(name), "{report:?}");
         }
     }
+    let nonsense: &'static Kernel = Box::leak(Box::new(Kernel { wgsl: "fn embed( {", ..*of_name("embed") }));
+    let reports = check_kernels(&device, "rotary", &|kernel| if kernel.name == "embed" { nonsense } else { kernel }, |_, _| ());
+    assert!(reports.iter().all(|report| report.outcome == Outcome::Misled("embed")), "{reports:?}");
     let nonsense: &'static Kernel = Box::leak(Box::new(Kernel { wgsl: "fn unit( {", ..*of_name("unit") }));
     let reports = check_kernels(&device, "unit", &|kernel| if kernel.name == "unit" { nonsense } else { kernel }, |_, _| ());
     assert!(reports.iter().any(|report| matches!(report.outcome, Outcome::Failed(_))), "{reports:?}");

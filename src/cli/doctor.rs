@@ -207,7 +207,7 @@ fn kernel_line(report: &KernelReport) -> String {
     match outcome {
         Outcome::Right => format!("{row}  ok\n"),
         Outcome::Wrong(difference) => format!("{row}  WRONG\n    {worst}: {difference}\n"),
-        Outcome::Misled(by) => format!("{row}  misled: in {worst} it reads what {by} gives, which is wrong\n"),
+        Outcome::Misled(by) => format!("{row}  unclear: {worst} runs {by} before, which is at fault\n"),
         Outcome::Failed(reason) => format!("{row}  FAILED\n    {worst}: {reason}\n"),
         Outcome::Unsupported(lack) => format!("{kernel:<30} {variant:<30}     -           -         -  {lack}\n"),
     }
@@ -218,7 +218,7 @@ fn kernel_json(report: &KernelReport) -> Value {
     let (outcome, why) = match outcome {
         Outcome::Right => ("right", None),
         Outcome::Wrong(difference) => ("wrong", Some(difference.clone())),
-        Outcome::Misled(by) => ("misled", Some(format!("it reads what {by} gives, which is wrong"))),
+        Outcome::Misled(by) => ("misled", Some(format!("{worst} runs {by} before, which is at fault"))),
         Outcome::Failed(reason) => ("failed", Some(reason.clone())),
         Outcome::Unsupported(lack) => ("unsupported", Some(lack.clone())),
     };

@@ -7,8 +7,9 @@ use crate::cases::{self, Case, compare::mismatch, reference};
 use crate::cpu;
 use crate::device::Device;
 use crate::error::Result;
-use crate::gpu::{self, WeightBuffers};
+use crate::gpu::{self, Gpu, WeightBuffers};
 use crate::kernels::ALL;
+use crate::record::Recording;
 use std::sync::Arc;
 
 /// How a kernel does on a device, in one way to do its work.
@@ -37,7 +38,7 @@ pub enum Outcome {
     Right,
     /// Beyond a bound: where, and by how much.
     Wrong(String),
-    /// Beyond a bound where another kernel, which is wrong, has prepared what it reads.
+    /// Its cases run another kernel before, which is wrong, or which the device refuses.
     Misled(&'static str),
     /// The device refuses it, or fails.
     Failed(String),
@@ -104,7 +105,12 @@ fn check(device: &Device, cases: &[&Case], exchange: Exchange<'_>) -> KernelRepo
         let values = case.values();
         let got = match run(device, case, &values, exchange) {
             Ok(got) => got,
-            Err(error) => return KernelReport { worst: case.name.clone(), outcome: Outcome::Failed(error.to_string()), ..report },
+            Err(error) => {
+                let outcome = refused(device, case, &values, exchange)
+                    .filter(|kernel| *kernel != case.kernel)
+                    .map_or_else(|| Outcome::Failed(error.to_string()), Outcome::Misled);
+                return KernelReport { worst: case.name.clone(), outcome, ..report };
+            }
         };
         let expected = case.expected(&values);
         let bound = case.tolerance(&expected);
@@ -143,14 +149,28 @@ fn run(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>
 fn blamed(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>) -> Option<&'static str> {
     let Device::Gpu(gpu) = device else { return None };
     let recording = case.recording(gpu.summary().capabilities).ok()?.exchanging(exchange);
-    let [on_gpu, on_cpu] = [true, false].map(|is_gpu| case.laid_out(values.to_vec(), is_gpu));
-    let [on_gpu, on_cpu] = [&on_gpu, &on_cpu].map(|inputs| inputs.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    let got = pollster::block_on(async {
-        let none = WeightBuffers::upload(gpu, std::iter::empty(), |_| None).await?;
-        gpu::Plan::compile(gpu.clone(), &recording.traced(), &none).await?.run(&on_gpu).await
-    });
+    let got = outputs(gpu, &recording.traced(), &case.laid_out(values.to_vec(), true)).ok()?;
     let twins = cpu::Plan::new(recording.clone(), Arc::default());
-    steps(&recording, twins, &on_cpu, &got.ok()?).into_iter().find(|step| !step.is_right()).map(|step| step.kernel)
+    let inputs = case.laid_out(values.to_vec(), false);
+    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    steps(&recording, twins, &inputs, &got).into_iter().find(|step| !step.is_right()).map(|step| step.kernel)
+}
+
+/// Of the kernels that a case runs the first one that the device refuses, or fails at.
+fn refused(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>) -> Option<&'static str> {
+    let Device::Gpu(gpu) = device else { return None };
+    let recording = case.recording(gpu.summary().capabilities).ok()?.exchanging(exchange);
+    let inputs = case.laid_out(values.to_vec(), true);
+    let mut dispatches = recording.dispatches().enumerate();
+    dispatches.find(|(i, _)| outputs(gpu, &recording.beginning(i + 1), &inputs).is_err()).map(|(_, dispatch)| dispatch.kernel.name)
+}
+
+fn outputs(gpu: &Arc<Gpu>, recording: &Recording, inputs: &[Vec<f32>]) -> Result<Vec<Vec<f32>>> {
+    let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    pollster::block_on(async {
+        let none = WeightBuffers::upload(gpu, std::iter::empty(), |_| None).await?;
+        gpu::Plan::compile(gpu.clone(), recording, &none).await?.run(&inputs).await
+    })
 }
 
 /// What a device lacks that a kernel needs.

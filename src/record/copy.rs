@@ -30,6 +30,12 @@ impl Recording {
         })
     }
 
+    /// The first so many calls of kernels, without outputs.
+    pub fn beginning(&self, dispatches: usize) -> Recording {
+        let commands = self.dispatches().take(dispatches).cloned().map(Command::Dispatch).collect();
+        Recording { commands, outputs: Vec::new(), ..self.clone() }
+    }
+
     /// The same with other outputs: behind each dispatch the whole of the buffer that it writes, by the dispatch's label.
     pub fn traced(&self) -> Recording {
         let mut traced = Recording { commands: Vec::new(), outputs: Vec::new(), ..self.clone() };
