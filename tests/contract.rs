@@ -45,7 +45,7 @@ fn specialised() -> impl Iterator<Item = (&'static Kernel, Spec)> {
 }
 
 fn parsed(kernel: &Kernel, spec: &Spec) -> (naga::Module, ModuleInfo) {
-    let source = specialise(kernel.wgsl, spec);
+    let source = specialise(kernel.wgsl, spec).unwrap_or_else(|error| panic!("{}: {error}", kernel.name));
     let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(&source)));
     let info = Validator::new(ValidationFlags::all(), needed(kernel)).validate(&module);
     let info = info.unwrap_or_else(|error| panic!("{}: {error:?}", kernel.name));

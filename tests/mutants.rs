@@ -297,6 +297,8 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("/ 127.0", "/ 126.0"),
             ("abs(x[start + k])", "x[start + k]"),
             ("round(x[start + k] / scale)", "x[start + k] / scale * 0.99"),
+            ("round(x[start + k] / scale)", "x[start + k] / scale"),
+            ("round(x[start + k] / scale)", "floor(x[start + k] / scale)"),
             ("k < params.width && scale", "k + 1u < params.width && scale"),
             ("row >= params.rows", "row + 1u >= params.rows"),
             ("row * (words + 1u) + i", "row * words + i"),
@@ -476,7 +478,7 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
 
 /// A kernel in whose shader (imports resolved) something else stands than is right.
 pub fn broken(original: &Kernel, right: &str, wrong: &str) -> &'static Kernel {
-    let source = specialise(original.wgsl, &Spec::default());
+    let source = specialise(original.wgsl, &Spec::default()).expect("our own imports");
     assert!(source.contains(right), "{}: {right:?} is not in the shader; the mistake must be brought up to date", original.name);
     Box::leak(Box::new(Kernel { wgsl: source.replace(right, wrong).leak(), ..*original }))
 }

@@ -70,6 +70,12 @@ fn mask(units: &[f32], tokens: usize) -> Vec<f32> {
     units.iter().enumerate().map(ignored).collect()
 }
 
+/// Multiples of a 127th of each row's first value, which is the largest, moved by a quarter of that up or down: to be rounded, but not near the middle.
+fn between(values: Vec<f32>, width: usize) -> Vec<f32> {
+    let quarter = |i: usize| if i % width == 0 { 0.0 } else { values[i - i % width] / 127.0 * if i.is_multiple_of(2) { 0.25 } else { -0.25 } };
+    values.iter().enumerate().map(|(i, value)| value + quarter(i)).collect()
+}
+
 fn graded(units: &[f32], range: f32, width: usize) -> Vec<f32> {
     units.iter().enumerate().map(|(i, unit)| unit * range * 0.5f32.powi((i % width) as i32)).collect()
 }
@@ -125,6 +131,7 @@ impl Case {
         let mut rng = Rng::new(&self.name);
         let mut input = |(shape, fill): &(Vec<usize>, Fill)| match (fill, rng.units(shape.iter().product())) {
             (Mask, units) => mask(&units, shape[1]),
+            (Left(range), units) if self.kernel == "quantise" => between(self.held(units, *range, shape[1]), shape[1]),
             (Left(range) | Factor(range), units) => self.held(units, *range, *shape.last().expect("an axis")),
             (Graded(range), units) => graded(&units, *range, *shape.last().expect("an axis")),
             (Within(range), units) => units.iter().map(|value| value * range).collect(),

@@ -63,7 +63,8 @@ pub(super) fn matmul(
             kernels::matmul(recording, kernel.into(), inputs[0], [inputs[1], bias], epilogue(inputs), output)
         }),
         reference: Box::new(move |inputs| {
-            let sums = reference::matmul(&inputs[0], &inputs[1], &inputs[2], [m, n, k]);
+            let x = if kernel == "quantise" { reference::quantised(&inputs[0], k) } else { inputs[0].clone() };
+            let sums = reference::matmul(&x, &inputs[1], &inputs[2], [m, n, k]);
             let before = if extras > 0 { reference::matmul(&inputs[3], &inputs[4], &inputs[2], [m, n, 1]) } else { vec![0.0; m * n] };
             let scale = |i: usize| if extras > 1 { inputs[5][i % n] } else { 1.0 };
             (0..m * n).map(|i| finish(sums[i], before[i], scale(i))).collect()

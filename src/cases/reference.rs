@@ -13,6 +13,15 @@ pub fn matmul(x: &[f64], w: &[f64], bias: &[f64], [m, n, k]: [usize; 3]) -> Vec<
     (0..m * n).map(|i| element(i / n, i % n)).collect()
 }
 
+/// Rows of x `[m, k]` as multiples of a 127th of their largest magnitude.
+pub fn quantised(x: &[f64], k: usize) -> Vec<f64> {
+    let row = |row: &[f64]| {
+        let scale = row.iter().fold(0.0, |largest: f64, value| largest.max(value.abs())) / 127.0;
+        row.iter().map(|value| (value / scale).round() * scale).collect::<Vec<_>>()
+    };
+    x.chunks(k).flat_map(row).collect()
+}
+
 /// An activation; GELU by the error function.
 pub fn activate(activation: Activation, x: f64) -> f64 {
     let tanh_inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));

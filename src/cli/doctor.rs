@@ -1,15 +1,17 @@
 //! Whether a device computes rightly.
 
 use super::shaders::{check_folder, edited};
-use super::{Format, ModelArgs, PrecisionChoice, Result, bar, mebibytes};
+use super::{Format, ModelArgs, PrecisionChoice, Result, bar, chain, mebibytes};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use vitraux::capabilities::{Capabilities, Precision};
+use vitraux::config::Size;
 use vitraux::doctor::{KernelReport, ModelReport, Outcome, Rival, TensorReport, check_cooperative, check_kernels, check_model};
-use vitraux::kernels::ALL;
+use vitraux::kernels::{ALL, WAYS};
 use vitraux::record::Kernel;
 use vitraux::tuning::Tuning;
 use vitraux::{Device, DeviceChoice, Options};
@@ -24,10 +26,11 @@ pub struct Doctor {
     /// In which the model is run; kernels are run in all that they are made for
     #[arg(long, value_name = "auto|f32|f16|int8", default_value = "f32")]
     precision: PrecisionChoice,
-    /// Only kernels whose names contain this
+    /// Only kernels and variants whose names contain this
     #[arg(long, value_name = "TEXT", default_value = "")]
     filter: String,
-    /// Run the shaders of a folder that is laid out as vitraux' own `shaders`, as far as they are there, instead of the built-in ones
+    /// Run the kernels of a folder that is laid out as vitraux' own `shaders`, as far as they are there, instead of the built-in ones; the
+    /// passes over textures are built in
     #[arg(long, value_name = "DIR")]
     shader_dir: Option<PathBuf>,
     /// text, or json: one object
@@ -45,6 +48,9 @@ impl Doctor {
         }
         // The built-in model is part of a whole examination.
         let checkpoint = (asks_for_model || is_gpu && self.filter.is_empty()).then(|| self.model.open()).transpose()?;
+        if self.shader_dir.is_some() && !is_gpu {
+            return Err("--shader-dir: the CPU runs no shaders; expected a GPU as --device".into());
+        }
         let edited = self.edited()?;
         let exchange = |kernel: &'static Kernel| *edited.get(kernel.name).unwrap_or(&kernel);
         let mut report =
@@ -59,14 +65,21 @@ impl Doctor {
         report.kernels = check_kernels(&device, &self.filter, &exchange, |kernel, [done, of]| {
             bar.set_length(of as u64);
             bar.set_position(done as u64);
-            if speaks && failure.is_ok() {
+            if speaks {
                 failure = bar.suspend(|| write!(out, "{}", kernel_line(kernel)));
             }
+            if failure.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         bar.finish_and_clear();
         failure?;
         if report.kernels.is_empty() {
-            return Err(format!("--filter {}: no kernel is called so; expected a part of one of {}", self.filter, names().join(", ")).into());
+            return Err(format!(
+                "--filter {}: no kernel is called so; expected a part of the name of a kernel, such as {}, or of a way to compute, such as {}",
+                self.filter,
+                names(&ALL.iter().map(|kernel| kernel.name).collect::<Vec<_>>()),
+                names(WAYS)
+            )
+            .into());
         }
         if speaks {
             writeln!(out, "{}", report.kernels_summary())?;
@@ -80,11 +93,14 @@ impl Doctor {
         if let Some(checkpoint) = checkpoint {
             let precision = self.precision.0.unwrap_or_else(|| Precision::auto(&device.capabilities()));
             let options = Options { precision, tuning: Tuning::of_user(&device) };
-            let model = check_model(checkpoint, &device, options, &exchange)?;
+            let size = self.model.image_size().map_or(checkpoint.config.native_size(), Size::Image);
+            let name = checkpoint.config.name.clone();
+            // A device that cannot run the model is what a report is for.
+            let examined = check_model(checkpoint, size, &device, options, &exchange).map_err(|error| format!("{name}: {}", chain(&error)));
             if speaks {
-                write!(out, "{}", model_text(&model, precision))?;
+                write!(out, "{}", examined.as_ref().map_or_else(|error| format!("\n{error}\n"), |model| model_text(model, precision)))?;
             }
-            report.model = Some((model, precision));
+            report.model = Some((examined, precision));
         }
         if !speaks {
             writeln!(out, "{}", report.json())?;
@@ -107,8 +123,9 @@ impl Doctor {
     }
 }
 
-fn names() -> Vec<&'static str> {
-    ALL.iter().map(|kernel| kernel.name).collect()
+/// Names in a row.
+fn names(all: &[&str]) -> String {
+    all.join(", ")
 }
 
 /// All that was found.
@@ -117,7 +134,8 @@ struct Report {
     capabilities: Capabilities,
     kernels: Vec<KernelReport>,
     rivals: Vec<Rival>,
-    model: Option<(ModelReport, Precision)>,
+    /// Of the model, or why the device cannot run it.
+    model: Option<(std::result::Result<ModelReport, String>, Precision)>,
 }
 
 impl Report {
@@ -159,26 +177,32 @@ impl Report {
         )
     }
 
-    /// The kernels that are at fault, each once; those that others mislead are not.
+    /// The kernels that are at fault, each once: not those that others mislead, but those others.
     fn culprits(&self) -> Vec<&'static str> {
-        let is_culprit = |report: &&KernelReport| report.outcome.is_bad() && !matches!(report.outcome, Outcome::Misled(_));
-        let mut names: Vec<&str> = self.kernels.iter().filter(is_culprit).map(|report| report.kernel).collect();
-        names.dedup();
+        let culprit = |report: &KernelReport| match report.outcome {
+            Outcome::Wrong(_) | Outcome::Failed(_) => Some(report.kernel),
+            Outcome::Misled(by) => Some(by),
+            Outcome::Right | Outcome::Unsupported(_) => None,
+        };
+        let mut names = Vec::new();
+        for name in self.kernels.iter().filter_map(culprit) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
         names
     }
 
     /// An error that names what is wrong, if something is.
     fn verdict(&self) -> Result<()> {
-        let culprits = self.culprits();
-        let of_model = self.model.as_ref().and_then(|(model, _)| model.first_divergence());
-        match (culprits.is_empty(), of_model) {
-            (true, None) => Ok(()),
-            (false, None) => Err(format!("{} computes wrongly: {}", self.device, culprits.join(", ")).into()),
-            (_, Some(TensorReport { step, .. })) => {
-                let kernels = if culprits.is_empty() { String::new() } else { format!("{}; ", culprits.join(", ")) };
-                Err(format!("{} computes wrongly: {kernels}the first tensor that diverges is {}, by {}", self.device, step.label, step.kernel).into())
-            }
+        let mut wrong: Vec<String> = self.culprits().into_iter().map(str::to_owned).collect();
+        wrong.extend(self.rivals.iter().flat_map(|rival| rival.wrong.clone()));
+        match self.model.as_ref().map(|(examined, _)| examined.as_ref().map(ModelReport::first_divergence)) {
+            Some(Ok(Some(TensorReport { step, .. }))) => wrong.push(format!("the first tensor that diverges is {}, by {}", step.label, step.kernel)),
+            Some(Err(error)) => wrong.push(error.clone()),
+            Some(Ok(None)) | None => {}
         }
+        if wrong.is_empty() { Ok(()) } else { Err(format!("{} computes wrongly: {}", self.device, wrong.join("; ")).into()) }
     }
 
     fn json(&self) -> Value {
@@ -193,7 +217,9 @@ impl Report {
             },
             "kernels": self.kernels.iter().map(kernel_json).collect::<Vec<_>>(),
             "cooperative_matrices": self.rivals.iter().map(rival_json).collect::<Vec<_>>(),
-            "model": self.model.as_ref().map(|(model, precision)| model_json(model, *precision)),
+            "model": self.model.as_ref().map(|(examined, precision)| {
+                examined.as_ref().map_or_else(|error| json!({ "error": error }), |model| model_json(model, *precision))
+            }),
             "wrong_kernels": self.culprits(),
             "ok": self.verdict().is_ok(),
         })
@@ -206,7 +232,7 @@ fn kernel_line(report: &KernelReport) -> String {
     let row = format!("{kernel:<30} {variant:<30} {cases:>5} {error:>11.1e} {bound:>9.1e}");
     match outcome {
         Outcome::Right => format!("{row}  ok\n"),
-        Outcome::Wrong(difference) => format!("{row}  WRONG\n    {worst}: {difference}\n"),
+        Outcome::Wrong(difference) => format!("{row}  WRONG\n    {difference}\n"),
         Outcome::Misled(by) => format!("{row}  unclear: {worst} runs {by} before, which is at fault\n"),
         Outcome::Failed(reason) => format!("{row}  FAILED\n    {worst}: {reason}\n"),
         Outcome::Unsupported(lack) => format!("{kernel:<30} {variant:<30}     -           -         -  {lack}\n"),
@@ -251,10 +277,11 @@ fn model_text(model: &ModelReport, precision: Precision) -> String {
         "\n{} in {precision}, each tensor from what the device has computed so far\n{:<28} {:<28} {:>11} {:>9} {:>9}  \n",
         model.model, "tensor", "kernel", "worst error", "bound", "in all"
     );
-    for TensorReport { step, outputs, apart, .. } in &model.tensors {
+    for TensorReport { step, outputs, apart } in &model.tensors {
+        let apart = apart.map_or_else(|| "-".to_owned(), |apart| format!("{apart:.1e}"));
         let verdict = if step.is_right() { "ok" } else { "WRONG" };
         let outputs = if outputs.is_empty() { String::new() } else { format!("  = {}", outputs.join(", ")) };
-        text += &format!("{:<28} {:<28} {:>11.1e} {:>9.1e} {apart:>9.1e}  {verdict}{outputs}\n", step.label, step.kernel, step.error, step.bound);
+        text += &format!("{:<28} {:<28} {:>11.1e} {:>9.1e} {apart:>9}  {verdict}{outputs}\n", step.label, step.kernel, step.error, step.bound);
     }
     text += &match model.first_divergence() {
         None => format!("{} tensors, none diverges\n", model.tensors.len()),
@@ -264,10 +291,10 @@ fn model_text(model: &ModelReport, precision: Precision) -> String {
 }
 
 fn model_json(model: &ModelReport, precision: Precision) -> Value {
-    let tensor = |TensorReport { step, outputs, apart, largest }: &TensorReport| {
+    let tensor = |TensorReport { step, outputs, apart }: &TensorReport| {
         json!({
             "tensor": step.label, "outputs": outputs, "kernel": step.kernel, "worst_error": finite(step.error), "bound": finite(step.bound),
-            "ok": step.is_right(), "error_in_all": finite(*apart), "largest_value": finite(*largest),
+            "ok": step.is_right(), "error_in_all": apart.and_then(finite),
         })
     };
     json!({

@@ -12,7 +12,7 @@ pub struct Step {
     pub label: String,
     /// The kernel.
     pub kernel: &'static str,
-    /// The largest difference; of integers, in steps.
+    /// The largest difference; of 8-bit integers the share of those that are the next one, and infinite if one is further off.
     pub error: f64,
     /// How large it may be.
     pub bound: f64,
@@ -37,7 +37,7 @@ pub(super) fn steps(recording: &Recording, mut twins: cpu::Plan, inputs: &[&[f32
         let got = &all.next().expect("one for each dispatch")[view.offset..view.offset + view.len];
         let info = &recording.buffers()[view.buf.index()];
         let (error, bound) = match info.precision {
-            Precision::Int8 => (integers_apart(got, expected, *info.shape.last().expect("an axis")), 1.0),
+            Precision::Int8 => integers_apart(got, expected, *info.shape.last().expect("an axis")),
             _ => (apart(got, expected), bound(dispatch, &info.shape, expected, nearby)),
         };
         steps.push(Step { label: dispatch.label.clone(), kernel: dispatch.kernel.name, error, bound });
@@ -76,9 +76,11 @@ fn finite_apart(got: &[f32], expected: &[f32]) -> f64 {
     got.iter().zip(expected).map(apart).filter(|apart| apart.is_finite()).fold(0.0, f64::max)
 }
 
-/// The largest difference of 8-bit integers in rows of words, of which the last is the row's scale; infinite if scales differ by more than some
-/// roundings.
-fn integers_apart(got: &[f32], expected: &[f32], width: usize) -> f64 {
+/// The share of 8-bit integers that are next to what is expected, and how large it may be; they lie in rows of words, of which the last is the row's
+/// scale. Infinite if an integer is further off, or a scale by more than some roundings. What is within a rounding of the middle between
+/// two integers may become either: of 127 steps to a side that is one of ten thousand.
+fn integers_apart(got: &[f32], expected: &[f32], width: usize) -> (f64, f64) {
+    let count = (got.len() / width * (width - 1) * WORD) as f64;
     let rows = got.chunks(width).zip(expected.chunks(width));
     let of_row = |(got, expected): (&[f32], &[f32])| {
         let (got_scale, scale) = (got[width - 1], expected[width - 1]);
@@ -86,13 +88,13 @@ fn integers_apart(got: &[f32], expected: &[f32], width: usize) -> f64 {
             return f64::INFINITY;
         }
         let words = got.iter().zip(expected).take(width - 1);
-        let apart = |(got, expected): (&f32, &f32)| {
+        let steps = words.flat_map(|(got, expected)| {
             let (got, expected): ([f32; WORD], [f32; WORD]) = (integers(got.to_bits()), integers(expected.to_bits()));
-            finite_apart(&got, &expected)
-        };
-        words.map(apart).fold(0.0, f64::max)
+            (0..WORD).map(move |i| (got[i] - expected[i]).abs())
+        });
+        steps.map(|steps| if steps > 1.0 { f64::INFINITY } else { f64::from(steps) }).sum()
     };
-    rows.map(of_row).fold(0.0, f64::max)
+    (rows.map(of_row).sum::<f64>() / count, (3.0 + count / 1000.0) / count)
 }
 
 #[cfg(test)]
@@ -109,12 +111,16 @@ mod tests {
     }
 
     #[test]
-    fn integers_are_compared_in_steps_and_scales_as_numbers() {
+    fn integers_may_be_the_next_ones_rarely_and_scales_are_numbers() {
         let row = |bytes: [i8; 4], scale: f32| [f32::from_bits(u32::from_le_bytes(bytes.map(|byte| byte as u8))), scale];
-        assert_eq!(integers_apart(&row([1, -2, 3, 4], 0.5), &row([1, -2, 3, 4], 0.5), 2), 0.0);
-        assert_eq!(integers_apart(&row([1, -2, 3, 4], 0.5), &row([1, -3, 3, 4], 0.5), 2), 1.0);
-        assert_eq!(integers_apart(&row([1, -2, 3, 127], 0.5), &row([1, -2, 3, -127], 0.5), 2), 254.0);
-        assert_eq!(integers_apart(&row([0; 4], 0.5), &row([0; 4], 0.501), 2), f64::INFINITY);
-        assert_eq!(integers_apart(&row([0; 4], f32::NAN), &row([0; 4], 0.5), 2), f64::INFINITY);
+        let share = |a: [f32; 2], b: [f32; 2]| integers_apart(&a, &b, 2).0;
+        assert_eq!(share(row([1, -2, 3, 4], 0.5), row([1, -2, 3, 4], 0.5)), 0.0);
+        assert_eq!(share(row([1, -2, 3, 4], 0.5), row([1, -3, 3, 4], 0.5)), 0.25);
+        assert_eq!(share(row([1, -2, 3, 127], 0.5), row([1, -2, 3, -127], 0.5)), f64::INFINITY);
+        assert_eq!(share(row([0; 4], 0.5), row([0; 4], 0.501)), f64::INFINITY);
+        assert_eq!(share(row([0; 4], f32::NAN), row([0; 4], 0.5)), f64::INFINITY);
+        let (half, all) = (vec![f32::from_bits(0x0101_0000); 1001], vec![0.0; 1001]);
+        let (error, bound) = integers_apart(&half, &all, 1001);
+        assert!(error > 50.0 * bound, "half of them cut rather than rounded: {error} of {bound}");
     }
 }

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::gpu::{self, Gpu, WeightBuffers};
 use crate::kernels::ALL;
 use crate::record::Recording;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// How a kernel does on a device, in one way to do its work.
@@ -53,8 +54,14 @@ impl Outcome {
     }
 }
 
-/// Runs the cases of all kernels whose names contain `filter`; `tell` is told each report as it is there, with how many are done, and of how many.
-pub fn check_kernels(device: &Device, filter: &str, exchange: Exchange<'_>, mut tell: impl FnMut(&KernelReport, [usize; 2])) -> Vec<KernelReport> {
+/// Runs the cases of all kernels and variants whose names contain `filter`; `tell` is told each report as it is there, with how many are done, and
+/// of how many, and may end that.
+pub fn check_kernels(
+    device: &Device,
+    filter: &str,
+    exchange: Exchange<'_>,
+    mut tell: impl FnMut(&KernelReport, [usize; 2]) -> ControlFlow<()>,
+) -> Vec<KernelReport> {
     let mut cases = cases::all();
     cases.retain(|case| case.kernel.contains(filter) || case.variant().contains(filter));
     let place = |case: &Case| ALL.iter().position(|kernel| kernel.name == case.kernel);
@@ -66,17 +73,18 @@ pub fn check_kernels(device: &Device, filter: &str, exchange: Exchange<'_>, mut 
             variants.push((case.kernel, case.variant()));
         }
     }
+    let of_kernels = variants.iter().map(|(kernel, variant)| {
+        let own: Vec<&Case> = cases.iter().filter(|case| case.kernel == *kernel && case.variant() == *variant).collect();
+        check(device, &own, exchange)
+    });
+    let gpu = if let Device::Gpu(gpu) = device { Some(gpu) } else { None };
+    let of_textures = gpu.into_iter().flat_map(|gpu| textures::check(gpu, filter));
     let mut reports = Vec::new();
-    for (done, &(kernel, variant)) in variants.iter().enumerate() {
-        let own: Vec<&Case> = cases.iter().filter(|case| case.kernel == kernel && case.variant() == variant).collect();
-        let report = check(device, &own, exchange);
-        tell(&report, [done + 1, variants.len()]);
+    for report in of_kernels.chain(of_textures) {
+        let told = tell(&report, [(reports.len() + 1).min(variants.len()), variants.len()]);
         reports.push(report);
-    }
-    if let Device::Gpu(gpu) = device {
-        for report in textures::check(gpu, filter) {
-            tell(&report, [variants.len(); 2]);
-            reports.push(report);
+        if told.is_break() {
+            break;
         }
     }
     reports
@@ -118,11 +126,13 @@ fn check(device: &Device, cases: &[&Case], exchange: Exchange<'_>) -> KernelRepo
         if error / bound > furthest {
             furthest = error / bound;
             (report.worst, report.error, report.bound) = (case.name.clone(), error, bound);
-            if let Some(difference) = mismatch(&got, &expected, &case.output, bound) {
-                report.outcome = blamed(device, case, &values, exchange)
-                    .filter(|kernel| *kernel != case.kernel)
-                    .map_or(Outcome::Wrong(difference), Outcome::Misled);
-            }
+        }
+        // One fault of its own is enough, whatever else misleads it.
+        if !matches!(report.outcome, Outcome::Wrong(_))
+            && let Some(difference) = mismatch(&got, &expected, &case.output, bound)
+        {
+            let wrong = format!("{}: {difference}", case.name);
+            report.outcome = blamed(device, case, &values, exchange).map_or(Outcome::Wrong(wrong), Outcome::Misled);
         }
     }
     report
@@ -145,7 +155,7 @@ fn run(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>
     Ok(device.time_blocking(recording, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>(), 0)?.0)
 }
 
-/// Of the kernels that a case runs the first one that is wrong on what it reads.
+/// Of the other kernels that a case runs the first one that is wrong on what it reads; nothing if the case's own is wrong too.
 fn blamed(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>) -> Option<&'static str> {
     let Device::Gpu(gpu) = device else { return None };
     let recording = case.recording(gpu.summary().capabilities).ok()?.exchanging(exchange);
@@ -153,7 +163,8 @@ fn blamed(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<
     let twins = cpu::Plan::new(recording.clone(), Arc::default());
     let inputs = case.laid_out(values.to_vec(), false);
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    steps(&recording, twins, &inputs, &got).into_iter().find(|step| !step.is_right()).map(|step| step.kernel)
+    let wrong: Vec<&str> = steps(&recording, twins, &inputs, &got).into_iter().filter(|step| !step.is_right()).map(|step| step.kernel).collect();
+    if wrong.contains(&case.kernel) { None } else { wrong.first().copied() }
 }
 
 /// Of the kernels that a case runs the first one that the device refuses, or fails at.

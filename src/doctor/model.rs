@@ -2,8 +2,10 @@
 
 use super::Exchange;
 use super::judge::{Step, apart, steps};
+use crate::capabilities::Precision;
 use crate::cases::Rng;
 use crate::checkpoint::Checkpoint;
+use crate::config::Size;
 use crate::cpu;
 use crate::device::Device;
 use crate::engine::{Engine, Options, Traced};
@@ -28,10 +30,9 @@ pub struct TensorReport {
     pub step: Step,
     /// The names of the model's outputs that it is.
     pub outputs: Vec<String>,
-    /// The largest difference from what the CPU has there in a pass of its own, where the errors of all calls so far have added up.
-    pub apart: f64,
-    /// The largest magnitude there.
-    pub largest: f64,
+    /// The largest difference from what the CPU has there in a pass of its own, where the errors of all calls so far have added up; nothing for
+    /// integers.
+    pub apart: Option<f64>,
 }
 
 impl ModelReport {
@@ -41,14 +42,14 @@ impl ModelReport {
     }
 }
 
-/// Runs a model at its own size on made-up input.
+/// Runs a model on made-up input.
 ///
 /// # Errors
 /// As [`Engine::load`] and [`Engine::forward`]; [`Error::Argument`](crate::Error::Argument) if the device is the CPU, which others are held
 /// against.
-pub fn check_model(checkpoint: Checkpoint, device: &Device, options: Options, exchange: Exchange<'_>) -> Result<ModelReport> {
+pub fn check_model(checkpoint: Checkpoint, size: Size, device: &Device, options: Options, exchange: Exchange<'_>) -> Result<ModelReport> {
     let config = checkpoint.config.clone();
-    let shape = config.input_shape(1, config.native_size())?;
+    let shape = config.input_shape(1, size)?;
     let input = Tensor::new(shape.clone(), Rng::new("doctor").units(shape.iter().product()))?;
     // The probabilities are computed beside, by kernels that are checked by their cases, and take B × H × N × N each.
     let names: Vec<String> = output_names(&config).into_iter().filter(|name| !name.starts_with("attn.")).collect();
@@ -64,8 +65,8 @@ pub fn check_model(checkpoint: Checkpoint, device: &Device, options: Options, ex
     let tensors = steps.into_iter().zip(recording.dispatches()).enumerate().map(|(i, (step, dispatch))| {
         let view = dispatch.written();
         let [got, own] = [&got[i], &on_the_cpu[i]].map(|whole| &whole[view.offset..view.offset + view.len]);
-        let largest = own.iter().fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
-        TensorReport { step, outputs: outputs[i].clone(), apart: apart(got, own), largest }
+        let is_of_numbers = recording.precision_of(view.buf) != Precision::Int8;
+        TensorReport { step, outputs: outputs[i].clone(), apart: is_of_numbers.then(|| apart(got, own)) }
     });
     Ok(ModelReport { model: config.name, tensors: tensors.collect() })
 }

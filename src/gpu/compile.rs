@@ -49,13 +49,16 @@ impl Gpu {
     /// The pipeline of a kernel under a spec, compiled at its first use.
     pub(super) fn pipeline(&self, kernel: &'static Kernel, spec: &Spec) -> wgpu::ComputePipeline {
         let mut pipelines = self.pipelines.compiled.lock().expect("no panic while it is held");
-        pipelines.entry((kernel.name, kernel.wgsl, spec.clone())).or_insert_with(|| self.compile(kernel, spec)).clone()
+        pipelines
+            .entry((kernel.name, kernel.wgsl, spec.clone()))
+            .or_insert_with(|| self.compile(kernel, specialise(kernel.wgsl, spec).expect("it was edited by nobody, or compiled before")))
+            .clone()
     }
 
     /// Compiles what is not compiled yet of some pipelines, on all cores; `progress` is told how many are done, and of how many.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device rejects a shader.
+    /// [`Error::Device`] if the device rejects a shader; [`Error::Argument`] if an edited one lacks what is to be replaced in it.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn compile_all<'a>(&self, all: impl Iterator<Item = (&'static Kernel, &'a Spec)>, progress: Progress<'_>) -> Result<()> {
         use std::sync::atomic::{AtomicUsize, Ordering};
@@ -67,7 +70,8 @@ impl Gpu {
         let work = || -> Result<()> {
             while let Some(&(kernel, spec)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
                 // Each thread has error scopes of its own.
-                let pipeline = pollster::block_on(self.checked("compiling", || self.compile(kernel, spec)))?;
+                let source = specialise(kernel.wgsl, spec)?;
+                let pipeline = pollster::block_on(self.checked("compiling", || self.compile(kernel, source)))?;
                 self.pipelines.compiled.lock().expect("no panic while it is held").insert(key((kernel, spec)), pipeline);
                 progress(done.fetch_add(1, Ordering::Relaxed) + 1, missing.len());
             }
@@ -84,7 +88,7 @@ impl Gpu {
         Ok(())
     }
 
-    fn compile(&self, kernel: &Kernel, spec: &Spec) -> wgpu::ComputePipeline {
+    fn compile(&self, kernel: &Kernel, source: String) -> wgpu::ComputePipeline {
         let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
@@ -102,7 +106,6 @@ impl Gpu {
             bind_group_layouts: &[Some(&bindings)],
             ..Default::default()
         });
-        let source = specialise(kernel.wgsl, spec);
         let module = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(source.into()) };
         let module = match self.checks {
             ShaderChecks::On => self.device.create_shader_module(module),

@@ -99,7 +99,7 @@ pub(super) struct Painter {
 impl Painter {
     pub fn new(gpu: &Gpu) -> Painter {
         let module = |label, text: &str| {
-            let source = wgpu::ShaderSource::Wgsl(specialise(text, &Spec::default()).into());
+            let source = wgpu::ShaderSource::Wgsl(specialise(text, &Spec::default()).expect("our own imports").into());
             gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source })
         };
         let heat = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

@@ -1,5 +1,6 @@
 //! From a WGSL file to what a device compiles: imports resolved, constants specialised.
 
+use crate::error::{Error, Result};
 use crate::record::Spec;
 
 /// The pieces that `#import NAME` brings in.
@@ -32,15 +33,16 @@ const COMMON: &[(&str, &str)] = &[
 
 /// Replaces each `#import` line by the piece it names, then the value of each constant in `spec`.
 ///
-/// # Panics
-/// If a piece or a constant does not exist: a mistake in our own shaders, which the contract tests find.
-pub fn specialise(wgsl: &str, spec: &Spec) -> String {
+/// # Errors
+/// [`Error::Argument`] if a piece or a constant does not exist: a mistake of who edits shaders, as the contract tests find those in ours.
+pub fn specialise(wgsl: &str, spec: &Spec) -> Result<String> {
     let mut source = String::new();
     for line in wgsl.lines() {
         match line.strip_prefix("#import ") {
             Some(name) => {
                 let found = COMMON.iter().find(|(piece, _)| *piece == name);
-                source.push_str(found.unwrap_or_else(|| panic!("no shaders/common/{name}.wgsl")).1);
+                let missing = || Error::Argument(format!("#import {name}: expected the name of a file in shaders/common, found no {name}.wgsl"));
+                source.push_str(found.ok_or_else(missing)?.1);
             }
             None => source.push_str(line),
         }
@@ -48,11 +50,12 @@ pub fn specialise(wgsl: &str, spec: &Spec) -> String {
     }
     for (name, value) in &spec.0 {
         let declaration = format!("const {name}: u32 = ");
-        let start = source.find(&declaration).unwrap_or_else(|| panic!("no `{declaration}` in the shader")) + declaration.len();
-        let length = source[start..].find(';').expect("a declaration ends");
+        let missing = || Error::Argument(format!("expected `{declaration}...;` in the shader, which is replaced by the value that a call needs"));
+        let start = source.find(&declaration).ok_or_else(missing)? + declaration.len();
+        let length = source[start..].find(';').ok_or_else(missing)?;
         source.replace_range(start..start + length, &format!("{value}u"));
     }
-    source
+    Ok(source)
 }
 
 #[cfg(test)]
@@ -61,14 +64,16 @@ mod tests {
 
     #[test]
     fn imports_and_constants_are_replaced() {
-        let source = specialise("#import grid\nconst A: u32 = 1u;\nconst AB: u32 = 2u; // kept", &Spec(vec![("AB", 7)]));
+        let source = specialise("#import grid\nconst A: u32 = 1u;\nconst AB: u32 = 2u; // kept", &Spec(vec![("AB", 7)])).expect("both are there");
         assert!(source.contains("fn fold("));
         assert!(source.contains("const A: u32 = 1u;\nconst AB: u32 = 7u; // kept"));
     }
 
     #[test]
-    #[should_panic(expected = "const MISSING: u32")]
-    fn an_unknown_constant_is_a_mistake() {
-        specialise("const A: u32 = 1u;", &Spec(vec![("MISSING", 1)]));
+    fn what_is_missing_is_named() {
+        let error = |wgsl: &str| specialise(wgsl, &Spec(vec![("A", 1)])).expect_err("it is not there").to_string();
+        assert!(error("const B: u32 = 1u;").contains("const A: u32 = "));
+        assert!(error("#import nothing\nconst A: u32 = 1u;").contains("#import nothing"));
+        assert!(error("const A: u32 = 1u").contains("const A: u32 = "));
     }
 }
