@@ -95,6 +95,8 @@ fn a_broken_shader_is_an_error_that_says_where() {
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
     let nowhere = folder.path().join("nowhere");
+    let unknown = vitraux(["bench", "kernels", "--device", "gpu", "--filter", "nosuch"].map(OsStr::new));
+    assert!(unknown.code == 1 && unknown.errors()[0].contains("no kernel or step is called so"), "{}", unknown.stderr);
     for (folder, words) in [(nowhere.as_path(), "expected a folder"), (folder.path(), "none of them is of a kernel")] {
         let folder = folder.to_str().expect("a path in UTF-8");
         let run = vitraux(["bench", "kernels", "--device", "gpu", "--filter", "pool", "--shader-dir", folder].map(OsStr::new));
@@ -148,6 +150,10 @@ fn what_has_changed_beyond_noise_is_told() {
     let one = json(&["bench", "model", "--device", "cpu", "--runs", "1", "--batch", "3", "--format", "json"]);
     std::fs::write(&file, one.to_string()).expect("written");
     assert!(json(&[&model[..], &["--compare", old]].concat())["batches"].as_array().expect("a list").iter().all(|row| row["change"].is_null()));
+    let other_batch = vitraux([&model[..], &["--compare", old]].concat().into_iter().map(OsStr::new));
+    assert!(other_batch.stderr.contains("it has nothing to compare 2 of 2 rows with"), "{}", other_batch.stderr);
+    let narrow = vitraux([&model[..], &["--compare", old, "--precision", "f16"]].concat().into_iter().map(OsStr::new));
+    assert!(narrow.stderr.contains(r#"the precision was "f32", and is "f16" now"#), "{}", narrow.stderr);
     let fixture = path("tests/fixtures/cases/hf_vit_cls");
     let other = ["bench", "model", "--device", "cpu", "--runs", "1", "--compare", old, "--model", fixture.to_str().expect("a path in UTF-8")];
     for (contents, arguments, words) in [
@@ -157,7 +163,7 @@ fn what_has_changed_beyond_noise_is_told() {
         (
             scaled(&one, "batches", -1.0).to_string(),
             &["bench", "model", "--batch", "3", "--device", "cpu", "--compare", old][..],
-            "expected times in order",
+            "other times than p10",
         ),
     ] {
         std::fs::write(&file, contents).expect("written");

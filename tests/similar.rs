@@ -143,11 +143,59 @@ fn an_index_is_built_once_and_brought_up_to_date() {
     let embeddings = vitraux::checkpoint::open_tensor(&index, "embeddings").expect("embeddings");
     let width = embeddings.shape()[1];
     assert!(embeddings.values().chunks(width).all(|row| (row.iter().map(|value| value * value).sum::<f32>() - 1.0).abs() < 1e-5));
+    // What has changed is looked at again although nobody names it.
+    std::fs::copy(&three, folder.path().join("printed-9.png")).expect("it is copied");
+    assert!(lines(&run(&[text(&three)])).iter().any(|(names, similarity)| names[0] == "printed-9.png" && (similarity - 1.0).abs() < 1e-6));
     // A picture that can no longer be read is not ranked by what it was.
     std::fs::write(folder.path().join("new.png"), "no picture").expect("it is written");
-    let broken = run(&[text(&three), text(folder.path())]);
-    assert!(broken.code == 1 && broken.stderr.contains("new.png") && broken.stderr.contains("1 of 1 pictures failed"), "{}", broken.stderr);
-    assert!(lines(&broken).iter().all(|(names, _)| names[0] != "new.png"));
+    std::fs::write(folder.path().join("printed-6.png"), "no picture either").expect("it is written");
+    for broken in [run(&[text(&three), text(folder.path())]), run(&[text(&three)])] {
+        assert!(broken.code == 1 && broken.stderr.contains("new.png") && broken.stderr.contains("2 of 2 pictures failed"), "{}", broken.stderr);
+        assert!(!lines(&broken).is_empty() && lines(&broken).iter().all(|(names, _)| !["new.png", "printed-6.png"].contains(&names[0].as_str())));
+    }
+}
+
+#[test]
+fn pictures_are_ranked_whatever_their_files_are_like() {
+    let folder = pictures();
+    let (old, three) = (folder.path().join("printed-2.png"), folder.path().join("handwritten-3.png"));
+    let before = std::time::UNIX_EPOCH - std::time::Duration::from_secs(1 << 27);
+    std::fs::File::options().write(true).open(&old).and_then(|file| file.set_modified(before)).expect("it is made old");
+    let mut expected = 9;
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        std::fs::copy(&old, folder.path().join(OsStr::from_bytes(b"x\xFF.png"))).expect("it is copied");
+        expected += 1;
+    }
+    let run = similar(&["--to", text(&three), "--format", "json", text(folder.path())]);
+    let found = lines(&run);
+    assert_eq!((run.code, found.len()), (0, expected), "{}", run.stderr);
+    assert!(found.iter().any(|(names, _)| names[0] == "printed-2.png"));
+}
+
+/// Paths are as they were given: from another folder nothing of it is there, which is not the same as that nothing is alike.
+#[test]
+fn an_index_whose_pictures_are_not_there_says_so() {
+    let (folder, elsewhere) = (pictures(), tempfile::tempdir().expect("a folder"));
+    let run = |place: &Path, arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vitraux"));
+        command.args(["similar", "--device", "cpu"]).args(arguments).current_dir(place);
+        crate::support::cli::run(command)
+    };
+    let index = elsewhere.path().join("index.safetensors");
+    assert_eq!(run(folder.path(), &["--pairs", "--index", text(&index), "."]).code, 0);
+    let nothing = run(elsewhere.path(), &["--pairs", "--index", text(&index)]);
+    assert!(nothing.code == 1 && nothing.errors()[0].contains("none of the 10 pictures of the index is there"), "{}", nothing.stderr);
+    std::fs::remove_file(folder.path().join("printed-2.png")).expect("it is removed");
+    let some = run(folder.path(), &["--pairs", "--index", text(&index)]);
+    assert!(some.code == 0 && some.stderr.contains("1 of the 10 pictures of the index are not there"), "{}", some.stderr);
+    // A file that cannot be written is said before the work, not after it.
+    let refused = run(folder.path(), &["--pairs", "--index", "/proc/index.safetensors", "."]);
+    assert!(refused.code == 1 && !refused.stderr.contains("device: "), "{}", refused.stderr);
+    let unpooled = path("tests/fixtures/cases/torch_prenorm_encoder");
+    let refused = run(folder.path(), &["--pairs", "--model", text(&unpooled), "."]);
+    assert!(refused.code == 1 && refused.errors()[0].contains("pools no features"), "{}", refused.stderr);
 }
 
 #[test]

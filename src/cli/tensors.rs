@@ -3,8 +3,8 @@
 use super::Result;
 use safetensors::tensor::TensorView;
 use std::collections::HashMap;
-use std::fs::OpenOptions;
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use vitraux::{Tensor, checkpoint};
 
 /// One tensor of a file.
@@ -40,8 +40,7 @@ pub fn write<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str, &'a Te
     if path.exists() && !path.is_file() {
         return Ok(std::fs::write(path, bytes).map_err(failed)?);
     }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let partial = folder(path).join(format!(".{name}.{}.partial", std::process::id()));
+    let partial = partial(path);
     let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
     if written.is_err() {
         // What went wrong is the first error, not that there is nothing to remove.
@@ -52,16 +51,23 @@ pub fn write<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str, &'a Te
 
 /// Writes tensors with metadata; who reads the file meanwhile has either the old one or the new one.
 pub fn write_tensors<'a>(tensors: impl IntoIterator<Item = (&'a str, TensorView<'a>)>, metadata: HashMap<String, String>, file: &Path) -> Result<()> {
-    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-    // The library makes files that only their owner reads; this one is to be like any other.
-    let is_new = !file.exists();
-    let like_any = OpenOptions::new().write(true).create(true).truncate(false).open(file).and_then(|file| file.metadata());
-    let permissions = like_any.map_err(|error| failed(&error))?.permissions();
-    let written = safetensors::serialize_to_file(tensors, Some(metadata), file);
-    if written.is_err() && is_new {
-        // It is empty.
-        let _ = std::fs::remove_file(file);
-    }
-    written.map_err(|error| failed(&error))?;
-    Ok(std::fs::set_permissions(file, permissions).map_err(|error| failed(&error))?)
+    let partial = partial(file);
+    let write = || -> Result<()> {
+        // The library makes files that only their owner reads; this one is to be like any other.
+        let permissions = File::create(&partial)?.metadata()?.permissions();
+        safetensors::serialize_to_file(tensors, Some(metadata), &partial)?;
+        std::fs::set_permissions(&partial, permissions)?;
+        Ok(std::fs::rename(&partial, file)?)
+    };
+    write().map_err(|error| {
+        // What went wrong is that error, not that there is nothing to remove.
+        let _ = std::fs::remove_file(&partial);
+        format!("{}: {error}", file.display()).into()
+    })
+}
+
+/// Where a file is written before it has its name.
+fn partial(file: &Path) -> PathBuf {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    folder(file).join(format!(".{name}.{}.partial", std::process::id()))
 }

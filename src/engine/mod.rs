@@ -184,6 +184,11 @@ impl Engine {
         self.preprocess.as_ref()
     }
 
+    /// In what bits the factors of products are kept.
+    pub fn precision(&self) -> Precision {
+        self.options.precision
+    }
+
     /// Which kernels are taken.
     pub fn tuning(&self) -> &Tuning {
         &self.options.tuning

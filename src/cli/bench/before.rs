@@ -3,8 +3,10 @@
 use super::times::{Change, Paces, Times};
 use crate::cli::{Result, note};
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::PathBuf;
+use vitraux::capabilities::Precision;
+use vitraux::config::Size;
 
 /// What is compared with.
 #[derive(Debug, Args)]
@@ -17,34 +19,56 @@ pub struct CompareArgs {
 /// Earlier measurements.
 pub struct Before {
     file: PathBuf,
-    rows: Vec<Value>,
+    rows: Vec<(Value, Times)>,
     paces: Paces,
 }
 
+/// What a run was of, for its JSON: what is compared should be alike.
+pub fn conditions(name: &str, device: &str, precision: Precision, size: Size) -> Value {
+    let size = match size {
+        Size::Image(size) => json!(size),
+        Size::Sequence(tokens) => json!(tokens),
+    };
+    json!({ "name": name, "device": device, "precision": precision.to_string(), "size": size })
+}
+
 impl CompareArgs {
-    /// Reads them: the rows below `list`, of a run of the same model.
-    pub fn open(&self, list: &str, name: &str, device: &str) -> Result<Option<Before>> {
+    /// Reads them: the rows below `list`, of a run of the same model; says under which other conditions that was.
+    pub fn open(&self, list: &str, conditions: &Value) -> Result<Option<Before>> {
         let Some(file) = &self.compare else { return Ok(None) };
         let text = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let none = |found: &str| format!("{}: expected what this command writes with --format json, {found}", file.display());
         let value: Value = serde_json::from_slice(&text).map_err(|error| none(&format!("found no JSON: {error}")))?;
         let Some(rows) = value[list].as_array() else { return Err(none(&format!("found no {list}")).into()) };
-        if value["name"] != name {
-            return Err(format!("{}: it is of {}, not of {name}", file.display(), value["name"]).into());
+        if value["name"] != conditions["name"] {
+            return Err(format!("{}: it is of {}, not of {}", file.display(), value["name"], conditions["name"]).into());
         }
-        if value["device"] != device {
-            note(&format!("{}: measured on another device: {}", file.display(), value["device"]));
+        for condition in ["device", "precision", "size"] {
+            if value[condition] != conditions[condition] {
+                note(&format!("{}: the {condition} was {}, and is {} now", file.display(), value[condition], conditions[condition]));
+            }
         }
-        Ok(Some(Before { file: file.clone(), rows: rows.clone(), paces: serde_json::from_value(value["paces"].clone()).unwrap_or_default() }))
+        let timed = |(number, row): (usize, &Value)| {
+            let times = Times::of_row(row).ok_or_else(|| none(&format!("found other times than p10 <= median <= p90 in row {}", number + 1)));
+            times.map(|times| (row.clone(), times))
+        };
+        let rows = rows.iter().enumerate().map(timed).collect::<std::result::Result<_, _>>()?;
+        Ok(Some(Before { file: file.clone(), rows, paces: serde_json::from_value(value["paces"].clone()).unwrap_or_default() }))
     }
 }
 
 impl Before {
     /// What has become of the times of the row that has these values; nothing if that run has not measured it.
-    pub fn change(&self, keys: &[(&str, Value)], times: &Times, paces: &Paces) -> Result<Option<Change>> {
-        let is_it = |row: &&Value| keys.iter().all(|(key, value)| row[key] == *value);
-        let Some(row) = self.rows.iter().find(is_it) else { return Ok(None) };
-        let before = Times::of_row(row).ok_or_else(|| format!("{}: expected times in order, found {row}", self.file.display()))?;
-        Ok(Some(times.since(&before, [paces, &self.paces])))
+    pub fn change(&self, keys: &[(&str, Value)], times: &Times, paces: &Paces) -> Option<Change> {
+        let is_it = |(row, _): &&(Value, Times)| keys.iter().all(|(key, value)| row[key] == *value);
+        self.rows.iter().find(is_it).map(|(_, before)| times.since(before, [paces, &self.paces]))
+    }
+
+    /// Says how many rows that run has not measured.
+    pub fn note_missing(&self, changes: &[Option<Change>]) {
+        let missing = changes.iter().filter(|change| change.is_none()).count();
+        if missing > 0 {
+            note(&format!("{}: it has nothing to compare {missing} of {} rows with", self.file.display(), changes.len()));
+        }
     }
 }

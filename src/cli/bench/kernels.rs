@@ -1,4 +1,4 @@
-use super::before::CompareArgs;
+use super::before::{CompareArgs, conditions};
 use super::speed::{Ceilings, Speed, timed};
 use super::times::{Change, Plan, Times};
 use super::{BenchedModel, Planned, without_block};
@@ -6,7 +6,7 @@ use crate::cli::shaders::{check_folder, edited};
 use crate::cli::{DeviceArgs, Format, Result, bar};
 use clap::Args;
 use serde_json::{Value, json};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 use vitraux::Device;
@@ -45,9 +45,22 @@ impl Kernels {
         let model = self.model.plan()?;
         let (device, precision, _) = self.device.open()?;
         self.shader_dir.as_deref().map_or(Ok(()), check_folder)?;
-        let before = self.compare.open("kernels", model.name(), &device.to_string())?;
+        let conditions = conditions(model.name(), &device.to_string(), precision, model.size);
+        let before = self.compare.open("kernels", &conditions)?;
         let recordings = recordings(&model, self.batch, &device, precision)?;
         let mut rows = self.rows(&recordings)?;
+        if rows.is_empty() {
+            let steps: BTreeSet<&str> = recordings[0].1.dispatches().map(|dispatch| without_block(&dispatch.label)).collect();
+            let steps = steps.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(format!(
+                "--filter {}: no kernel or step is called so; expected a part of one of the steps {steps}, or of a kernel's name",
+                self.filter
+            )
+            .into());
+        }
+        if self.shader_dir.is_some() && matches!(device, Device::Cpu) {
+            return Err("--shader-dir: the CPU runs no shaders; expected a GPU as --device".into());
+        }
         if let (Some(folder), true) = (&self.shader_dir, rows.iter().all(|row| row.built_in.is_none())) {
             return Err(format!(
                 "--shader-dir {}: expected shaders named as those of vitraux, none of them is of a kernel that was run",
@@ -61,7 +74,7 @@ impl Kernels {
         for round in 0..plan.rounds {
             let mut built_in = Vec::new();
             for row in &mut rows {
-                let output = row.measure(&device, &recordings, &plan)?;
+                let output = row.measure(&device, &recordings, &plan, round)?;
                 if round == 0 {
                     match row.built_in {
                         Some(_) => row.apart = Some(apart(&built_in, &output)),
@@ -75,21 +88,20 @@ impl Kernels {
         let after = Ceilings::measure(&device)?;
         let paces = vec![ceilings.pace(), after.pace()];
         let ceilings = ceilings.or_higher(&after);
-        let compare =
-            |row: &Row, times: &Times| before.as_ref().map(|before| before.change(&row.keys(), times, &paces)).transpose().map(Option::flatten);
+        let changes: Vec<_> = rows.iter().map(|row| before.as_ref()?.change(&row.keys(), &row.times(), &paces)).collect();
+        before.iter().for_each(|before| before.note_missing(&changes));
         let mut out = std::io::stdout().lock();
         if self.format == Format::Json {
-            let rows = rows.iter().map(|row| row.json(&ceilings, compare)).collect::<Result<Vec<_>>>()?;
-            let (name, device) = (model.name(), device.to_string());
-            writeln!(
-                out,
-                "{}",
-                json!({ "name": name, "batch": self.batch, "device": device, "ceilings": ceilings.json(), "paces": paces, "kernels": rows })
-            )?;
-            return Ok(());
+            let rows: Vec<_> = rows.iter().zip(changes).map(|(row, change)| row.json(&ceilings, change)).collect();
+            let mut whole = conditions;
+            whole["batch"] = json!(self.batch);
+            whole["ceilings"] = ceilings.json();
+            whole["paces"] = json!(paces);
+            whole["kernels"] = json!(rows);
+            return Ok(writeln!(out, "{whole}")?);
         }
         writeln!(out, "{}, batch {}, on {device}\nceilings: {ceilings}", model.name(), self.batch)?;
-        rows.iter().try_for_each(|row| writeln!(out, "{}", row.text(&ceilings, compare)?).map_err(Into::into))
+        Ok(rows.iter().zip(changes).try_for_each(|(row, change)| writeln!(out, "{}", row.text(&ceilings, change)))?)
     }
 
     /// What is measured: each step of the model in each way, all blocks being alike; behind it the same with an edited shader.
@@ -150,10 +162,10 @@ impl Row {
     }
 
     /// Runs it, keeps the times and gives the output.
-    fn measure(&mut self, device: &Device, recordings: &[(Option<&'static str>, Recording)], plan: &Plan) -> Result<Vec<f32>> {
+    fn measure(&mut self, device: &Device, recordings: &[(Option<&'static str>, Recording)], plan: &Plan, round: usize) -> Result<Vec<f32>> {
         let (alone, inputs) = alone(&recordings[self.recording].1, &self.dispatch)?;
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        let (output, timings) = timed(device, alone, &inputs, plan)?;
+        let (output, timings) = timed(device, alone, &inputs, plan, round)?;
         self.seconds.extend(timings.iter().map(|timing| timing.seconds));
         Ok(output)
     }
@@ -168,20 +180,22 @@ impl Row {
         Speed { kernel: self.dispatch.kernel.name, seconds: times.median, flops: self.dispatch.flops, bytes: self.dispatch.bytes() }
     }
 
-    fn json(&self, ceilings: &Ceilings, compare: impl Fn(&Row, &Times) -> Result<Option<Change>>) -> Result<Value> {
-        let times = Times::of(self.seconds.clone());
-        let change = compare(self, &times)?.map(|change| change.json());
-        let mut row = json!({ "speed": self.speed(&times).json(ceilings), "apart": self.apart, "change": change });
-        self.keys().into_iter().for_each(|(key, value)| row[key] = value);
-        times.enter(&mut row);
-        Ok(row)
+    fn times(&self) -> Times {
+        Times::of(self.seconds.clone())
     }
 
-    fn text(&self, ceilings: &Ceilings, compare: impl Fn(&Row, &Times) -> Result<Option<Change>>) -> Result<String> {
-        let times = Times::of(self.seconds.clone());
+    fn json(&self, ceilings: &Ceilings, change: Option<Change>) -> Value {
+        let times = self.times();
+        let mut row = json!({ "speed": self.speed(&times).json(ceilings), "apart": self.apart, "change": change.map(|change| change.json()) });
+        self.keys().into_iter().for_each(|(key, value)| row[key] = value);
+        times.enter(&mut row);
+        row
+    }
+
+    fn text(&self, ceilings: &Ceilings, change: Option<Change>) -> String {
         let apart = self.apart.map(|apart| format!(", results up to {apart:.1e} apart")).unwrap_or_default();
-        let change = compare(self, &times)?.map(|change| format!(", {change}")).unwrap_or_default();
-        Ok(format!("{:<18} {:<44} {}{apart}{change}", self.step, self.kernel, self.speed(&times).text(ceilings)))
+        let change = change.map(|change| format!(", {change}")).unwrap_or_default();
+        format!("{:<18} {:<44} {}{apart}{change}", self.step, self.kernel, self.speed(&self.times()).text(ceilings))
     }
 }
 

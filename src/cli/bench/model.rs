@@ -1,4 +1,4 @@
-use super::before::{Before, CompareArgs};
+use super::before::{Before, CompareArgs, conditions};
 use super::speed::{Ceilings, Speed, milliseconds};
 use super::times::{Change, Paces, Plan, Times};
 use super::{BenchedModel, result, without_block};
@@ -41,30 +41,33 @@ impl Model {
         let start = Instant::now();
         let mut engine = self.engine.load(checkpoint)?;
         let load = start.elapsed().as_secs_f64();
-        let before = self.compare.open("batches", &engine.config().name, &engine.device().to_string())?;
+        let conditions = conditions(&engine.config().name, &engine.device().to_string(), engine.precision(), size);
+        let before = self.compare.open("batches", &conditions)?;
         // Without times of kernels there is nothing to hold against them.
         let ceilings = engine.device().takes_times().then(|| Ceilings::measure(engine.device())).transpose()?;
         let mut measured = self.batch.iter().map(|&batch| Measured::first(&mut engine, batch as usize, size)).collect::<Result<Vec<_>>>()?;
         let plan = Plan::new(self.runs, 10, 0.6);
-        for _ in 0..plan.rounds {
-            measured.iter_mut().try_for_each(|measured| measured.run(&mut engine, &plan))?;
+        for round in 0..plan.rounds {
+            measured.iter_mut().try_for_each(|measured| measured.run(&mut engine, &plan, round))?;
         }
         let after = engine.device().takes_times().then(|| Ceilings::measure(engine.device())).transpose()?;
         let paces = ceilings.iter().chain(&after).map(Ceilings::pace).collect();
         let ceilings = ceilings.zip(after).map(|(ceilings, after)| ceilings.or_higher(&after));
-        let changes = measured.iter().map(|measured| measured.change(before.as_ref(), &paces)).collect::<Result<Vec<_>>>()?;
+        let changes: Vec<_> = measured.iter().map(|measured| measured.change(before.as_ref()?, &paces)).collect();
+        before.iter().for_each(|before| before.note_missing(&changes));
         let accuracy = self.accuracy.then(|| Accuracy::measure(&mut engine, self.model.open()?.0, size)).transpose()?;
         let mut out = std::io::stdout().lock();
         let name = &engine.config().name;
         let device = engine.device().to_string();
         if self.format == Format::Json {
             let batches: Vec<_> = measured.iter().zip(changes).map(|(measured, change)| measured.json(ceilings.as_ref(), change)).collect();
-            writeln!(
-                out,
-                "{}",
-                json!({ "name": name, "device": device, "load_seconds": load, "ceilings": ceilings.as_ref().map(Ceilings::json), "paces": paces, "batches": batches, "accuracy": accuracy.map(Accuracy::json) })
-            )?;
-            return Ok(());
+            let mut whole = conditions;
+            whole["load_seconds"] = json!(load);
+            whole["ceilings"] = json!(ceilings.as_ref().map(Ceilings::json));
+            whole["paces"] = json!(paces);
+            whole["batches"] = json!(batches);
+            whole["accuracy"] = json!(accuracy.map(Accuracy::json));
+            return Ok(writeln!(out, "{whole}")?);
         }
         writeln!(out, "{name} on {device}; loaded in {}", milliseconds(load))?;
         match &ceilings {
@@ -153,10 +156,12 @@ impl Measured {
     }
 
     /// The passes of a round, after one that is not timed.
-    fn run(&mut self, engine: &mut Engine, plan: &Plan) -> Result<()> {
+    fn run(&mut self, engine: &mut Engine, plan: &Plan, round: usize) -> Result<()> {
         timed(engine, &self.input)?;
         let (start, before) = (Instant::now(), self.seconds.len());
-        while self.seconds.len() < before + plan.runs || start.elapsed().as_secs_f64() < plan.seconds && self.seconds.len() < before + plan.most {
+        while self.seconds.len() < before + plan.runs_of(round)
+            || start.elapsed().as_secs_f64() < plan.seconds && self.seconds.len() < before + plan.most
+        {
             self.seconds.push(timed(engine, &self.input)?);
         }
         Ok(())
@@ -167,8 +172,8 @@ impl Measured {
     }
 
     /// What has become of an earlier run's times.
-    fn change(&self, before: Option<&Before>, paces: &Paces) -> Result<Option<Change>> {
-        Ok(before.map(|before| before.change(&[("batch", json!(self.batch))], &self.times(), paces)).transpose()?.flatten())
+    fn change(&self, before: &Before, paces: &Paces) -> Option<Change> {
+        before.change(&[("batch", json!(self.batch))], &self.times(), paces)
     }
 
     fn json(&self, ceilings: Option<&Ceilings>, change: Option<Change>) -> Value {

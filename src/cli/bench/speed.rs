@@ -30,7 +30,7 @@ impl Ceilings {
             let y = recording.scratch("y", &[elements])?;
             record(&mut recording, "ceiling".to_owned(), x, y)?;
             recording.save("y", y);
-            let timings = timed(device, recording, &[&vec![0.5; elements]], &Plan { rounds: 1, runs: 5, seconds: 0.0, most: 5 })?.1;
+            let timings = timed(device, recording, &[&vec![0.5; elements]], &Plan { rounds: 1, runs: 5, seconds: 0.0, most: 0 }, 0)?.1;
             Ok(timings.into_iter().min_by(|a, b| a.seconds.total_cmp(&b.seconds)).expect("it was run"))
         };
         let rate = |timing: &Timing| timing.flops as f64 / timing.seconds;
@@ -74,14 +74,15 @@ impl std::fmt::Display for Ceilings {
 }
 
 /// The output of a recording of one dispatch, and its times in a round, behind a run that is not timed.
-pub fn timed(device: &Device, recording: Recording, inputs: &[&[f32]], plan: &Plan) -> Result<(Vec<f32>, Vec<Timing>)> {
-    let (output, timings) = device.time_blocking(recording.clone(), inputs, plan.runs)?;
+pub fn timed(device: &Device, recording: Recording, inputs: &[&[f32]], plan: &Plan, round: usize) -> Result<(Vec<f32>, Vec<Timing>)> {
+    let runs = plan.runs_of(round);
+    let (output, timings) = device.time_blocking(recording.clone(), inputs, runs)?;
     let mut timings: Vec<Timing> = timings.into_iter().flatten().collect();
     let taken: f64 = timings.iter().map(|timing| timing.seconds).sum();
     // A clock with long ticks may say 0.
-    let wanted = ((plan.runs as f64 * plan.seconds / taken.max(1e-9)) as usize).min(plan.most);
-    if wanted > plan.runs {
-        timings.extend(device.time_blocking(recording, inputs, wanted - plan.runs)?.1.into_iter().flatten());
+    let wanted = ((runs as f64 * plan.seconds / taken.max(1e-9)) as usize).min(plan.most);
+    if wanted > runs {
+        timings.extend(device.time_blocking(recording, inputs, wanted - runs)?.1.into_iter().flatten());
     }
     Ok((output, timings))
 }

@@ -19,7 +19,7 @@ const ROUNDS: usize = 3;
 pub struct Plan {
     /// Rounds over all that is measured.
     pub rounds: usize,
-    /// Runs in a round at the least.
+    /// Runs in all at the least.
     pub runs: usize,
     /// Seconds that they take in a round at the least: what disturbs a machine comes and goes more slowly than a small kernel runs.
     pub seconds: f64,
@@ -31,13 +31,14 @@ impl Plan {
     /// So many runs; or, if nobody says how many, some, and more while they are short.
     pub fn new(asked: Option<u32>, at_least: usize, seconds: f64) -> Plan {
         match asked {
-            None => Plan { rounds: ROUNDS, runs: at_least.div_ceil(ROUNDS), seconds: seconds / ROUNDS as f64, most: 1000 },
-            Some(runs) => {
-                let rounds = ROUNDS.min(runs as usize);
-                let runs = (runs as usize).div_ceil(rounds);
-                Plan { rounds, runs, seconds: 0.0, most: runs }
-            }
+            None => Plan { rounds: ROUNDS, runs: at_least, seconds: seconds / ROUNDS as f64, most: 1000 },
+            Some(runs) => Plan { rounds: ROUNDS.min(runs as usize), runs: runs as usize, seconds: 0.0, most: 0 },
         }
+    }
+
+    /// Runs of a round at the least.
+    pub fn runs_of(&self, round: usize) -> usize {
+        (self.runs + round) / self.rounds
     }
 }
 
@@ -69,13 +70,14 @@ impl Times {
     pub fn of_row(row: &Value) -> Option<Times> {
         let [p10, median, p90, p99] = KEYS.map(|key| row[key].as_f64());
         let times = Times { p10: p10?, median: median?, p90: p90?, p99: p99? };
-        (times.p10 > 0.0 && times.p10 <= times.median && times.median <= times.p90).then_some(times)
+        // A clock with long ticks may say 0.
+        (times.p10 >= 0.0 && times.p10 <= times.median && times.median <= times.p90).then_some(times)
     }
 
     /// What has become of earlier times. Beyond noise is what sets the middle 80 % of the runs of both occasions apart, and what the machine's
     /// pace, which others change who use it, does not explain.
     pub fn since(&self, before: &Times, [paces, paces_before]: [&Paces; 2]) -> Change {
-        let ratio = self.median / before.median;
+        let ratio = if self.median == before.median { 1.0 } else { self.median / before.median };
         let pairs = paces.iter().flat_map(|now| paces_before.iter().map(move |before| (now, before)));
         let explained = pairs.flat_map(|(now, before)| [before[0] / now[0], before[1] / now[1]]);
         let (least, most) = explained.fold((1.0_f64, 1.0_f64), |(least, most), ratio| (least.min(ratio), most.max(ratio)));
@@ -143,6 +145,17 @@ mod tests {
         assert_eq!(verdict(1.6, &[[7.0, 5.0]], &[[10.0, 5.0]]), "slower", "more than that");
         assert_eq!(verdict(0.7, &[[10.0, 5.0]], &[[7.0, 5.0]]), "within noise");
         assert_eq!(verdict(0.7, &[[7.0, 5.0]], &[[10.0, 5.0]]), "faster", "though the machine was slower");
+    }
+
+    #[test]
+    fn so_many_runs_are_made_as_were_asked_for() {
+        for asked in 1..20 {
+            let plan = Plan::new(Some(asked), 9, 1.0);
+            assert_eq!((0..plan.rounds).map(|round| plan.runs_of(round)).sum::<usize>(), asked as usize);
+            assert!((0..plan.rounds).all(|round| plan.runs_of(round) > 0) && plan.seconds == 0.0);
+        }
+        let plan = Plan::new(None, 10, 0.6);
+        assert_eq!(((0..plan.rounds).map(|round| plan.runs_of(round)).sum::<usize>(), plan.rounds), (10, 3));
     }
 
     #[test]

@@ -76,11 +76,16 @@ impl Lines {
         let text = std::str::from_utf8(&text[..valid]).expect("it was checked");
         let records = (form.records)(text);
         let whole = records.last().map_or(0, |record| record.end);
+        // Whole, but for the end of the line, it would have its picture.
+        let is_foreign = serde_json::from_str::<Value>(&text[whole..]).is_ok_and(|value| value["image"].is_null());
         let mut records = records.into_iter().enumerate();
-        if let (Some(head), Some((_, Record { end, .. }))) = (head, head.and_then(|_| records.next()))
-            && text[..end].trim_end() != head
-        {
-            return Err(foreign(1).into());
+        let is_other_table = match (head, head.and_then(|_| records.next())) {
+            (None, _) => false,
+            (Some(head), Some((_, Record { end, .. }))) => text[..end].trim_end() != head,
+            (Some(head), None) => !head.starts_with(text),
+        };
+        if is_foreign || is_other_table {
+            return Err(foreign(records.len() + 1).into());
         }
         let done = records.map(|(number, record)| record.picture.ok_or_else(|| foreign(number + 1))).collect::<std::result::Result<_, _>>()?;
         out.set_len(whole as u64).and_then(|()| out.seek(SeekFrom::End(0))).map_err(failed)?;
@@ -136,18 +141,21 @@ pub fn row(cells: impl IntoIterator<Item = String>) -> Result<String> {
     Ok(line.trim_end_matches('\n').to_owned())
 }
 
-/// Rows of CSV; the picture is the first cell. A path may have the end of a line in it, within quotes.
+/// Rows of CSV; the picture is the first cell. A path may have the end of a line in it, within quotes. All rows are as wide as the first.
 pub fn rows(text: &str) -> Vec<Record> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
-    let (mut rows, mut record, mut start) = (Vec::new(), csv::StringRecord::new(), 0);
+    let (mut rows, mut record, mut start, mut width) = (Vec::new(), csv::StringRecord::new(), 0, None);
     while matches!(reader.read_record(&mut record), Ok(true)) {
         let end = reader.position().byte() as usize;
+        // Of the two characters that end lines elsewhere the reader leaves the second one to the next row.
+        let end = if text[..end].ends_with('\r') && text[end..].starts_with('\n') { end + 1 } else { end };
         let row = &text[start..end];
-        // Of one that was cut the quotes are open, or the end is missing.
-        if !row.ends_with('\n') || row.matches('"').count() % 2 == 1 {
+        // Of one that was cut the end is missing, or is one within quotes.
+        if end == text.len() && (!row.ends_with('\n') || row.matches('"').count() % 2 == 1) {
             break;
         }
-        rows.push(Record { end, picture: record.get(0).map(str::to_owned) });
+        let is_as_wide = *width.get_or_insert(record.len()) == record.len();
+        rows.push(Record { end, picture: record.get(0).filter(|_| is_as_wide).map(str::to_owned) });
         start = end;
     }
     rows
@@ -208,6 +216,24 @@ mod tests {
             let lines = Lines::resume(&file, Some("image,n"), &table).expect("it is resumed");
             assert_eq!(lines.done, done.into_iter().map(str::to_owned).collect(), "{text:?}");
             assert_eq!((std::fs::read_to_string(&file).expect("text").as_str(), lines.is_new()), (kept, kept.is_empty()));
+        }
+        for (text, is_ours) in [
+            ("image,n\r\na,1\r\nb,2\r\n", true),
+            ("image,label\r\nprecious,1\r\n", false),
+            ("image,label", false),
+            ("image,n\na,1\nb,2,3\nc,4\n", false),
+            ("image,n\nx\"y.png,1\nc,4\n", true),
+        ] {
+            std::fs::write(&file, text).expect("it is written");
+            assert_eq!(Lines::resume(&file, Some("image,n"), &table).is_ok(), is_ours, "{text:?}");
+            assert_eq!(std::fs::read_to_string(&file).expect("text"), text, "nothing is lost");
+        }
+        let objects = Form { begins: "{\"device\":", records: json_lines };
+        for (text, is_ours) in
+            [("{\"device\":\"mine\",\"precious\":1}", false), ("{\"device\":\"cpu\",\"image\":\"a\"}", true), ("{\"device\":\"c", true)]
+        {
+            std::fs::write(&file, text).expect("it is written");
+            assert_eq!(Lines::resume(&file, None, &objects).is_ok(), is_ours, "{text}");
         }
         let bytes = [b"image,n\na,1\n\xFF,2\nb,3\n".as_slice(), b"image,n\na,1\n\xC3"];
         for (bytes, is_ours) in bytes.into_iter().zip([false, true]) {

@@ -70,7 +70,7 @@ pub struct LineArgs {
     /// Write results to a file, as they come
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Go on with the file of an earlier run that was cut: pictures that it has are skipped
+    /// Go on with the file of an earlier run of the same model and options that was cut: pictures that it has are skipped
     #[arg(long, requires = "output")]
     resume: bool,
 }

@@ -4,9 +4,10 @@ use crate::cli::Result;
 use crate::cli::fingerprint::fingerprint;
 use crate::cli::pictures::name;
 use crate::cli::tensors::{check_output, write_tensors};
-use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
-use std::collections::{HashMap, HashSet};
+use safetensors::{Dtype, SafeTensors};
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 use vitraux::Checkpoint;
@@ -17,132 +18,187 @@ pub struct Index {
     /// Which model's features they are.
     model: String,
     width: usize,
-    names: Vec<String>,
-    stamps: Vec<String>,
-    rows: Vec<f32>,
+    kept: Kept,
     places: HashMap<String, usize>,
-    /// Pictures that this run is about; what a picture of another run has become does not matter.
-    expected: HashSet<String>,
+    /// The pictures that this run is about, with what their files were like before the first of them was read.
+    asked: HashMap<String, String>,
     has_changed: bool,
 }
 
+/// What is in the file: for each picture its path, its stamp, and a row of features.
+#[derive(Default)]
+struct Kept {
+    names: Vec<String>,
+    stamps: Vec<String>,
+    rows: Vec<f32>,
+}
+
 impl Index {
-    /// Reads an index, or begins one. It must be of this model.
+    /// Reads an index, or begins one. It must be of this model, and the file one that can be written.
     pub fn open(file: Option<&Path>, checkpoint: &Checkpoint, width: usize) -> Result<Index> {
-        file.map_or(Ok(()), check_output)?;
         let model = fingerprint(checkpoint);
-        let mut index = Index {
-            file: file.map(Path::to_owned),
-            model,
-            width,
-            names: Vec::new(),
-            stamps: Vec::new(),
-            rows: Vec::new(),
-            places: HashMap::new(),
-            expected: HashSet::new(),
-            has_changed: false,
-        };
-        if let Some(file) = file.filter(|file| file.exists()) {
-            let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-            index.read(&bytes).map_err(|error| format!("{}: {error}; give another --index, or remove that file", file.display()))?;
+        let mut kept = Kept::default();
+        if let Some(file) = file {
+            check_output(file)?;
+            let is_new = !file.exists();
+            let writable = if is_new { File::create(file) } else { OpenOptions::new().write(true).open(file) };
+            writable.map_err(|error| format!("{}: {error}", file.display()))?;
+            match is_new {
+                // It was only to be seen whether that is possible.
+                true => std::fs::remove_file(file)?,
+                false => kept = Kept::read(file, &model, width)?,
+            }
         }
-        Ok(index)
+        let places = kept.names.iter().cloned().zip(0..).collect();
+        Ok(Index { file: file.map(Path::to_owned), model, width, kept, places, asked: HashMap::new(), has_changed: false })
     }
 
-    fn read(&mut self, bytes: &[u8]) -> Result<()> {
-        let none = |what: &str| format!("expected an index as `vitraux similar` writes it, {what}");
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| none(&format!("found no safetensors: {error}")))?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let entry = |key: &str| metadata.get(key).ok_or_else(|| none(&format!("found none with {key}")));
-        let model = entry("model")?;
-        if *model != self.model {
-            return Err(format!("it has features of {model}, not of {}", self.model).into());
-        }
-        let list = |key: &str| -> Result<Vec<String>> { Ok(serde_json::from_str(entry(key)?)?) };
-        (self.names, self.stamps) = (list("images")?, list("files")?);
-        let tensors = SafeTensors::deserialize(bytes)?;
-        let embeddings = tensors.tensor("embeddings")?;
-        if embeddings.dtype() != safetensors::Dtype::F32
-            || embeddings.shape() != [self.names.len(), self.width]
-            || self.stamps.len() != self.names.len()
-        {
-            let (count, found) = (self.names.len(), embeddings.shape());
-            return Err(none(&format!("with embeddings [{count}, {}], found {found:?} {:?}", self.width, embeddings.dtype())).into());
-        }
-        self.rows = bytemuck::pod_collect_to_vec(embeddings.data());
-        self.places = self.names.iter().cloned().zip(0..).collect();
-        Ok(())
+    /// How many pictures it has.
+    pub fn len(&self) -> usize {
+        self.kept.names.len()
     }
 
-    /// The pictures of the index whose files are there.
-    pub fn present(&self) -> Vec<String> {
-        self.names.iter().filter(|name| Path::new(name).exists()).cloned().collect()
+    /// Those whose files are there.
+    pub fn present(&self) -> Vec<PathBuf> {
+        self.kept.names.iter().map(PathBuf::from).filter(|path| path.exists()).collect()
     }
 
-    /// Says which pictures a run is about.
-    pub fn expect(&mut self, pictures: &[PathBuf]) {
-        self.expected = pictures.iter().map(|path| name(path)).collect();
+    /// Says which pictures a run is about, before the first of them is read: what changes meanwhile is found the next time.
+    pub fn ask(&mut self, pictures: &[PathBuf]) {
+        self.asked = pictures.iter().map(|path| (name(path), stamp(path).unwrap_or_default())).collect();
     }
 
-    /// Whether it has a picture as its file is now.
+    /// Whether it has a picture that the run is about as its file was when the run began.
     pub fn is_fresh(&self, picture: &Path) -> bool {
-        let place = self.places.get(&name(picture));
-        place.is_some_and(|place| stamp(picture).is_some_and(|stamp| stamp == self.stamps[*place]))
+        // What tells nothing of itself is read each time.
+        self.asked.get(&name(picture)).is_some_and(|stamp| !stamp.is_empty()) && self.place(&name(picture)).is_some()
     }
 
     /// Adds a picture, or what it has become.
     pub fn insert(&mut self, picture: &Path, vector: &[f32]) {
-        let (name, stamp) = (name(picture), stamp(picture).unwrap_or_default());
+        let name = name(picture);
+        let stamp = self.asked.get(&name).cloned().unwrap_or_default();
         self.has_changed = true;
         match self.places.get(&name) {
             Some(&place) => {
-                self.stamps[place] = stamp;
-                self.rows[place * self.width..][..self.width].copy_from_slice(vector);
+                self.kept.stamps[place] = stamp;
+                self.kept.rows[place * self.width..][..self.width].copy_from_slice(vector);
             }
-            None => {
-                self.places.insert(name.clone(), self.names.len());
-                self.names.push(name);
-                self.stamps.push(stamp);
-                self.rows.extend_from_slice(vector);
-            }
+            None => self.push(name, stamp, vector),
         }
+    }
+
+    fn push(&mut self, name: String, stamp: String, vector: &[f32]) {
+        self.places.insert(name.clone(), self.len());
+        self.kept.names.push(name);
+        self.kept.stamps.push(stamp);
+        self.kept.rows.extend_from_slice(vector);
     }
 
     /// Where a picture is, unless this run is about it and could not read what it has become.
     pub fn place(&self, picture: &str) -> Option<usize> {
         let place = *self.places.get(picture)?;
-        let is_current = !self.expected.contains(picture) || self.is_fresh(Path::new(picture));
+        let is_current = self.asked.get(picture).is_none_or(|stamp| *stamp == self.kept.stamps[place]);
         is_current.then_some(place)
     }
 
     /// The picture at a place.
     pub fn name(&self, place: usize) -> &str {
-        &self.names[place]
+        &self.kept.names[place]
     }
 
     /// Its features, of length 1.
     pub fn vector(&self, place: usize) -> &[f32] {
-        &self.rows[place * self.width..][..self.width]
+        &self.kept.rows[place * self.width..][..self.width]
     }
 
-    /// Writes what is new to the file, if there is one; who reads it meanwhile has either the old one or the new one.
+    /// Writes what is new to the file, if there is one, beside what another run may have added to it meanwhile.
     pub fn save(&mut self) -> Result<()> {
-        let Some(file) = self.file.as_deref().filter(|_| self.has_changed) else { return Ok(()) };
-        let view = TensorView::new(safetensors::Dtype::F32, vec![self.names.len(), self.width], bytemuck::cast_slice(&self.rows))?;
-        let metadata = HashMap::from([
-            ("model".to_owned(), self.model.clone()),
-            ("images".to_owned(), serde_json::to_string(&self.names)?),
-            ("files".to_owned(), serde_json::to_string(&self.stamps)?),
-        ]);
-        write_tensors([("embeddings", view)], metadata, file)?;
+        let Some(file) = self.file.clone().filter(|_| self.has_changed) else { return Ok(()) };
+        if file.exists() {
+            let others = Kept::read(&file, &self.model, self.width)?;
+            for ((name, stamp), row) in others.names.into_iter().zip(others.stamps).zip(others.rows.chunks(self.width)) {
+                if !self.places.contains_key(&name) {
+                    self.push(name, stamp, row);
+                }
+            }
+        }
+        // As tensors of bytes, because a header has an end.
+        let lists = [serde_json::to_vec(&self.kept.names)?, serde_json::to_vec(&self.kept.stamps)?];
+        let [images, files] = lists.each_ref().map(|list| TensorView::new(Dtype::U8, vec![list.len()], list));
+        let embeddings = TensorView::new(Dtype::F32, vec![self.len(), self.width], bytemuck::cast_slice(&self.kept.rows))?;
+        let tensors = [("embeddings", embeddings), ("images", images?), ("files", files?)];
+        write_tensors(tensors, HashMap::from([("model".to_owned(), self.model.clone())]), &file)?;
         self.has_changed = false;
         Ok(())
+    }
+}
+
+impl Kept {
+    /// What a file has, if it is an index of this model.
+    fn read(file: &Path, model: &str, width: usize) -> Result<Kept> {
+        let read = || -> Result<Kept> {
+            let none = |what: &str| format!("expected an index as `vitraux similar` writes it, {what}");
+            let bytes = std::fs::read(file)?;
+            let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| none(&format!("found no safetensors: {error}")))?;
+            match header.metadata().as_ref().and_then(|metadata| metadata.get("model")) {
+                None => return Err(none("found none with a model").into()),
+                Some(other) if other != model => return Err(format!("it has features of {other}, not of {model}").into()),
+                Some(_) => {}
+            }
+            let tensors = SafeTensors::deserialize(&bytes)?;
+            let list = |name: &str| -> Result<Vec<String>> { Ok(serde_json::from_slice(tensors.tensor(name)?.data())?) };
+            let (names, stamps, embeddings) = (list("images")?, list("files")?, tensors.tensor("embeddings")?);
+            if embeddings.dtype() != Dtype::F32 || embeddings.shape() != [names.len(), width] || stamps.len() != names.len() {
+                let (count, found) = (names.len(), embeddings.shape());
+                return Err(none(&format!("with embeddings [{count}, {width}], found {found:?} {:?}", embeddings.dtype())).into());
+            }
+            Ok(Kept { names, stamps, rows: bytemuck::pod_collect_to_vec(embeddings.data()) })
+        };
+        read().map_err(|error| format!("{}: {error}; give another --index, or remove that file", file.display()).into())
     }
 }
 
 /// The size of a file and when it was changed.
 fn stamp(file: &Path) -> Option<String> {
     let metadata = std::fs::metadata(file).ok()?;
-    let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(format!("{} {}", metadata.len(), changed.as_nanos()))
+    let changed = match metadata.modified().ok()?.duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_nanos().to_string(),
+        Err(before) => format!("-{}", before.duration().as_nanos()),
+    };
+    Some(format!("{} {changed}", metadata.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_runs_on_one_index_keep_what_both_have_seen() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, checkpoint) = (folder.path().join("index.safetensors"), Checkpoint::digits());
+        let open = || Index::open(Some(&file), &checkpoint, 2).expect("an index");
+        let picture = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, name).expect("it is written");
+            path
+        };
+        let (a, b) = (picture("a.png"), picture("b.png"));
+        let (mut first, mut second) = (open(), open());
+        first.ask(std::slice::from_ref(&a));
+        second.ask(std::slice::from_ref(&b));
+        first.insert(&a, &[1.0, 0.0]);
+        second.insert(&b, &[0.0, 1.0]);
+        first.save().and_then(|()| second.save()).expect("they are saved");
+        let mut both = open();
+        both.ask(&[a.clone(), b.clone()]);
+        assert!(both.len() == 2 && both.is_fresh(&a) && both.is_fresh(&b));
+        assert_eq!([&a, &b].map(|path| both.vector(both.place(&name(path)).expect("it is there")).to_vec()), [[1.0, 0.0], [0.0, 1.0]]);
+        // What changes after it was asked for is not taken for what was read.
+        std::fs::write(&a, "another picture").expect("it is written");
+        let mut later = open();
+        assert!(both.place(&name(&a)).is_some(), "this run has seen what it was");
+        later.ask(std::slice::from_ref(&a));
+        assert!(!later.is_fresh(&a) && later.place(&name(&a)).is_none());
+    }
 }

@@ -42,7 +42,7 @@ pub struct Similar {
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     top: Option<u32>,
     /// A file that features are kept in, made if it is not there: pictures that it has, and that have not changed, are not looked at again.
-    /// Without other pictures its own are meant. Safetensors: `embeddings`, with the paths in the metadata
+    /// Without other pictures its own are meant. Safetensors: `embeddings`, and `images`, their paths as JSON
     #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
     /// text; json: an object for each line; or csv
@@ -56,6 +56,21 @@ struct Guest {
     vector: Vec<f32>,
 }
 
+/// The pictures of an index that are where they were.
+fn of_index(index: &Index) -> Result<Vec<PathBuf>> {
+    let present = index.present();
+    let missing = index.len() - present.len();
+    if present.is_empty() {
+        return Err(
+            format!("none of the {missing} pictures of the index is there; their paths are as they were given, from the folder of that run").into()
+        );
+    }
+    if missing > 0 {
+        note(&format!("{missing} of the {} pictures of the index are not there, and are left out", index.len()));
+    }
+    Ok(present)
+}
+
 fn cosine(text: &str) -> std::result::Result<f64, String> {
     let number = text.parse().ok().filter(|number| (-1.0..=1.0).contains(number));
     number.ok_or_else(|| "expected a number from -1 to 1".to_owned())
@@ -63,36 +78,42 @@ fn cosine(text: &str) -> std::result::Result<f64, String> {
 
 impl Similar {
     pub fn run(self) -> Result<()> {
-        let mut asked = self.pass.pictures.sources()?;
-        if asked.is_empty() && self.index.as_deref().is_none_or(|index| !index.exists()) {
+        let named = self.pass.pictures.sources()?;
+        if named.is_empty() && self.index.as_deref().is_none_or(|index| !index.exists()) {
             return Err("expected pictures, or the --index of an earlier run".into());
         }
         let checkpoint = self.pass.model.open()?;
+        if checkpoint.config.pooling.is_none() {
+            return Err(format!("{} pools no features that pictures could be compared by", checkpoint.config.name).into());
+        }
         let vectors = Vectors::new(&checkpoint.config, What::Features, true)?;
         let mut index = Index::open(self.index.as_deref(), &checkpoint, vectors.width())?;
-        let candidates: Vec<String> = if asked.is_empty() { index.present() } else { asked.iter().map(|path| name(path)).collect() };
+        let candidates = if named.is_empty() { of_index(&index)? } else { named };
         let query = self.to.as_deref().map(without_dot);
-        let mut guest = query.clone().filter(|query| !candidates.contains(&name(query))).map(|path| Guest { path, vector: Vec::new() });
-        asked.extend(query.clone().filter(|query| !asked.contains(query)));
-        let query = query.as_deref().map(name);
+        let mut asked = candidates.clone();
+        asked.extend(query.clone().filter(|query| !candidates.contains(query)));
+        let guest = query.clone().filter(|query| !candidates.contains(query));
+        let mut guest = guest.map(|path| Guest { path, vector: Vec::new() });
         let whole = self.look_at(asked, guest.as_mut(), checkpoint, &vectors, &mut index);
+        let saved = index.save();
         if whole.as_ref().is_err_and(|error| !error.is::<Failed>()) {
             return whole;
         }
-        let places: Vec<usize> = candidates.iter().filter(|name| Some(*name) != query.as_ref()).filter_map(|name| index.place(name)).collect();
+        let others = candidates.iter().filter(|path| Some(*path) != query.as_ref());
+        let places: Vec<usize> = others.filter_map(|path| index.place(&name(path))).collect();
         let above = self.above.unwrap_or(if self.pairs { NEAR_DUPLICATES } else { -1.0 });
         let top = self.top.unwrap_or(if self.pairs { 1000 } else { 20 }) as usize;
         let best = match &query {
             Some(query) => {
                 let of_guest = guest.as_ref().map(|guest| guest.vector.as_slice()).filter(|vector| !vector.is_empty());
                 // If it could not be read, that was said.
-                let Some(vector) = of_guest.or_else(|| index.place(query).map(|place| index.vector(place))) else { return whole };
+                let Some(vector) = of_guest.or_else(|| index.place(&name(query)).map(|place| index.vector(place))) else { return saved.and(whole) };
                 ranking(&index, vector, &places, above, top)
             }
             None => pairs(&index, &places, above, top),
         };
         self.print(&index, &best)?;
-        whole
+        saved.and(whole)
     }
 
     /// Brings the features of pictures that have none yet, or have changed since, into the index.
@@ -104,10 +125,10 @@ impl Similar {
         vectors: &Vectors,
         index: &mut Index,
     ) -> Result<()> {
-        index.expect(&paths);
+        index.ask(&paths);
         let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, |path| index.is_fresh(path))? else { return Ok(()) };
         let mut saved = Instant::now();
-        let whole = pictures.for_each_batch(|paths, pixel_values| {
+        pictures.for_each_batch(|paths, pixel_values| {
             let embeddings = vectors.by(&mut engine, pixel_values)?;
             for (path, vector) in paths.iter().zip(embeddings.values().chunks(vectors.width())) {
                 match guest.as_mut().filter(|guest| guest.path == *path) {
@@ -120,8 +141,7 @@ impl Similar {
                 saved = Instant::now();
             }
             Ok(Vec::new())
-        });
-        index.save().and(whole)
+        })
     }
 
     fn print(&self, index: &Index, best: &Best) -> Result<()> {
