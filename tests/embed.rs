@@ -89,6 +89,24 @@ fn every_format_has_the_models_features() {
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 6, "nothing else is left");
 }
 
+/// Lines say what they are of, so that those of other options or another model are not gone on with.
+#[test]
+fn lines_of_something_else_are_not_gone_on_with() {
+    let (folder, files) = (tempfile::tempdir().expect("a folder"), samples());
+    let file = folder.path().join("vectors.json");
+    let run = |more: &[&str], picture: &str| embed(&[&["--output", text(&file), "--resume"], more, &[picture]].concat());
+    assert_eq!(run(&[], &files[0]).code, 0);
+    let before = std::fs::read(&file).expect("lines");
+    let model = path("tests/fixtures/cases/timm_vit_tiny");
+    for other in [&["--l2"][..], &["--layer", "1"], &["--tokens"], &["--model", text(&model)]] {
+        let run = run(other, &files[1]);
+        assert!(run.code == 1 && run.errors()[0].contains("line 1 is none of an earlier run with these options"), "{other:?}: {}", run.stderr);
+        assert_eq!(std::fs::read(&file).expect("lines"), before);
+    }
+    assert_eq!(run(&[], &files[1]).code, 0);
+    assert_eq!(std::fs::read_to_string(&file).expect("lines").lines().count(), 2);
+}
+
 #[test]
 fn layers_tokens_and_norms_are_what_the_taps_give() {
     let (folder, files) = (tempfile::tempdir().expect("a folder"), samples());

@@ -1,4 +1,5 @@
-use super::pictures::{Form, LineArgs, Lines, PassArgs, TableFormat as Format, json_lines, name, row, rows};
+use super::fingerprint::fingerprint;
+use super::pictures::{Form, LineArgs, Lines, PassArgs, TableFormat as Format, name, row};
 use super::{HeadArgs, Result};
 use clap::Args;
 use serde_json::{Value, json};
@@ -30,12 +31,13 @@ impl Classify {
         if checkpoint.config.classifiers.is_empty() {
             return Err("the model has no classes; `vitraux forward` gives its features, --head FILE gives it a classifier".into());
         }
+        let model = fingerprint(&checkpoint);
         let paths = self.pass.pictures.sources()?;
         let head = (self.format == Format::Csv).then(|| table_head(&checkpoint.config, self.top)).transpose()?;
         let mut lines = match self.format {
             Format::Text => self.lines.open(&paths, None, None)?,
-            Format::Json => self.lines.open(&paths, None, Some(&Form { begins: "{\"device\":", records: json_lines }))?,
-            Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form { begins: "image,", records: rows }))?,
+            Format::Json => self.lines.open(&paths, None, Some(&Form::objects("{\"device\":", "model", model.clone())))?,
+            Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form::table()))?,
         };
         let is_done = |path: &Path| lines.has(&name(path));
         let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
@@ -50,7 +52,7 @@ impl Classify {
             for (path, answers) in paths.iter().zip(&answers) {
                 match self.format {
                     Format::Text => write_text(&mut lines, path, answers, milliseconds)?,
-                    Format::Json => writeln!(lines, "{}", json_line(path, answers, milliseconds, &device))?,
+                    Format::Json => writeln!(lines, "{}", json_line(path, answers, milliseconds, [&device, &model]))?,
                     Format::Csv => writeln!(lines, "{}", table_row(path, answers)?)?,
                 }
             }
@@ -75,8 +77,8 @@ fn write_text(lines: &mut Lines, path: &Path, answers: &[Answer], milliseconds: 
     Ok(())
 }
 
-fn json_line(path: &Path, answers: &[Answer], milliseconds: f64, device: &str) -> Value {
-    let mut line = json!({ "image": name(path), "device": device, "milliseconds": milliseconds });
+fn json_line(path: &Path, answers: &[Answer], milliseconds: f64, [device, model]: [&str; 2]) -> Value {
+    let mut line = json!({ "image": name(path), "device": device, "model": model, "milliseconds": milliseconds });
     for answer in answers {
         let top: Vec<_> = answer.top.iter().map(prediction).collect();
         match answer.head.as_str() {

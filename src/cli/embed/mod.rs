@@ -3,8 +3,7 @@
 mod store;
 mod vectors;
 
-use super::fingerprint::fingerprint;
-use super::pictures::{Form, LineArgs, Lines, PassArgs, json_lines, name, row, rows};
+use super::pictures::{Form, LineArgs, Lines, PassArgs, name, row};
 use super::{Failed, Result};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -81,10 +80,11 @@ impl Embed {
             let columns = (0..vectors.width()).map(|i| i.to_string());
             std::iter::once("image".to_owned()).chain(columns).collect::<Vec<_>>().join(",")
         });
+        let what = vectors.describe(&checkpoint);
         let paths = self.pass.pictures.sources()?;
         let mut lines = match format {
-            Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form { begins: "image,", records: rows }))?,
-            _ => self.lines.open(&paths, None, Some(&Form { begins: "{\"embedding\":", records: json_lines }))?,
+            Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form::table()))?,
+            _ => self.lines.open(&paths, None, Some(&Form::objects("{\"embedding\":", "of", what.clone())))?,
         };
         let is_done = |path: &Path| lines.has(&name(path));
         let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
@@ -95,7 +95,7 @@ impl Embed {
             let embeddings = vectors.by(&mut engine, pixel_values)?;
             let values = embeddings.values();
             for (path, vector) in paths.iter().zip(values.chunks(values.len() / paths.len())) {
-                write_line(&mut lines, path, vector, &embeddings.shape()[1..], format)?;
+                write_line(&mut lines, path, vector, &embeddings.shape()[1..], &what, format)?;
             }
             lines.flush()?;
             Ok(Vec::new())
@@ -108,8 +108,7 @@ impl Embed {
             return Err("expected --output FILE for an array; json and csv can go to standard output".into());
         };
         let paths = self.pass.pictures.sources()?;
-        let what = format!("{} of {}", vectors.describe(), fingerprint(&checkpoint));
-        let mut store = Store::open(file, what, self.lines.resumes())?;
+        let mut store = Store::open(file, vectors.describe(&checkpoint), self.lines.resumes())?;
         let is_done = |path: &Path| store.has(&name(path));
         let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return store.finish(format) };
         let whole = pictures.for_each_batch(|paths, pixel_values| {
@@ -124,7 +123,7 @@ impl Embed {
     }
 }
 
-fn write_line(lines: &mut Lines, path: &Path, vector: &[f32], shape: &[usize], format: Format) -> Result<()> {
+fn write_line(lines: &mut Lines, path: &Path, vector: &[f32], shape: &[usize], what: &str, format: Format) -> Result<()> {
     let image = name(path);
     if format == Format::Csv {
         let cells = std::iter::once(image).chain(vector.iter().map(f32::to_string));
@@ -134,5 +133,5 @@ fn write_line(lines: &mut Lines, path: &Path, vector: &[f32], shape: &[usize], f
         &[_, width] => vector.chunks(width).map(<[f32]>::to_vec).collect::<Vec<_>>().into(),
         _ => vector.to_vec().into(),
     };
-    Ok(writeln!(lines, "{}", json!({ "image": image, "embedding": embedding }))?)
+    Ok(writeln!(lines, "{}", json!({ "image": image, "embedding": embedding, "of": what }))?)
 }

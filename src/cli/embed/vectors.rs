@@ -1,8 +1,9 @@
 //! From a model's outputs to the vectors that are asked for.
 
 use crate::cli::Result;
+use crate::cli::fingerprint::fingerprint;
 use vitraux::config::{Config, Pooling};
-use vitraux::{Engine, Tensor};
+use vitraux::{Checkpoint, Engine, Tensor};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -50,14 +51,14 @@ impl Vectors {
         Ok(Vectors { output: format!("hidden.{layer}"), width: config.width, pools, l2 })
     }
 
-    /// What they are, for who goes on with those of an earlier run.
-    pub fn describe(&self) -> String {
+    /// What they are, and of which model, for who goes on with those of an earlier run.
+    pub fn describe(&self, checkpoint: &Checkpoint) -> String {
         let pool = match self.pools {
             None => "as it is".to_owned(),
             Some(Pool::First) => "first token".to_owned(),
             Some(Pool::MeanFrom(first)) => format!("mean of the tokens from {first} on"),
         };
-        format!("{}, {pool}{}", self.output, if self.l2 { ", of length 1" } else { "" })
+        format!("{}, {pool}{} of {}", self.output, if self.l2 { ", of length 1," } else { "," }, fingerprint(checkpoint))
     }
 
     /// Values of a vector.

@@ -23,7 +23,24 @@ pub struct Form {
     /// What each, or the head of the table, begins with.
     pub begins: &'static str,
     /// The whole ones of a text, in order.
-    pub records: fn(&str) -> Vec<Record>,
+    pub records: Box<dyn Fn(&str) -> Vec<Record>>,
+}
+
+impl Form {
+    /// A table whose first column is `image`.
+    pub fn table() -> Form {
+        Form { begins: "image,", records: Box::new(rows) }
+    }
+
+    /// Objects, a line each, of which each says by `key` what it is of: others are none of ours.
+    pub fn objects(begins: &'static str, key: &'static str, of: String) -> Form {
+        let picture = move |line: &str| {
+            let value = serde_json::from_str::<Value>(line).ok()?;
+            let is_ours = value[key] == *of;
+            value["image"].as_str().filter(|_| is_ours).map(str::to_owned)
+        };
+        Form { begins, records: Box::new(move |text| lines(text, &picture)) }
+    }
 }
 
 /// What a file has of a picture.
@@ -142,7 +159,7 @@ pub fn row(cells: impl IntoIterator<Item = String>) -> Result<String> {
 }
 
 /// Rows of CSV; the picture is the first cell. A path may have the end of a line in it, within quotes. All rows are as wide as the first.
-pub fn rows(text: &str) -> Vec<Record> {
+fn rows(text: &str) -> Vec<Record> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let (mut rows, mut record, mut start, mut width) = (Vec::new(), csv::StringRecord::new(), 0, None);
     while matches!(reader.read_record(&mut record), Ok(true)) {
@@ -159,11 +176,6 @@ pub fn rows(text: &str) -> Vec<Record> {
         start = end;
     }
     rows
-}
-
-/// Lines of JSON; the picture is `image`.
-pub fn json_lines(text: &str) -> Vec<Record> {
-    lines(text, |line| serde_json::from_str::<Value>(line).ok()?["image"].as_str().map(str::to_owned))
 }
 
 fn lines(text: &str, picture: impl Fn(&str) -> Option<String>) -> Vec<Record> {
@@ -185,7 +197,8 @@ mod tests {
     fn a_file_is_gone_on_with_behind_its_last_whole_line() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("lines.txt");
-        let form = Form { begins: "", records: |text| lines(text, |line| line.split_once(' ').map(|(name, _)| name.to_owned())) };
+        let by_space = || Box::new(|text: &str| lines(text, |line| line.split_once(' ').map(|(name, _)| name.to_owned())));
+        let form = Form { begins: "", records: by_space() };
         std::fs::write(&file, "a 1\nb 2\nc").expect("it is written");
         let mut lines = Lines::resume(&file, None, &form).expect("it is resumed");
         assert!(lines.has("a") && lines.has("b") && !lines.has("c") && !lines.is_new());
@@ -204,7 +217,7 @@ mod tests {
         writeln!(again, "x 1").and_then(|()| again.flush()).expect("it is written");
         assert_eq!(std::fs::read_to_string(&file).expect("text"), "x 1\n");
         assert!(Lines::resume(&folder.path().join("new.txt"), None, &form).expect("a new file").is_new());
-        let table = Form { begins: "image,", records: rows };
+        let table = Form::table();
         for (text, done, kept) in [
             ("image,n\na,1\n\"b\nc\",2\nd", vec!["a", "b\nc"], "image,n\na,1\n\"b\nc\",2\n"),
             ("image,n\n\"b\nc\",2\n\"d\n", vec!["b\nc"], "image,n\n\"b\nc\",2\n"),
@@ -228,10 +241,14 @@ mod tests {
             assert_eq!(Lines::resume(&file, Some("image,n"), &table).is_ok(), is_ours, "{text:?}");
             assert_eq!(std::fs::read_to_string(&file).expect("text"), text, "nothing is lost");
         }
-        let objects = Form { begins: "{\"device\":", records: json_lines };
-        for (text, is_ours) in
-            [("{\"device\":\"mine\",\"precious\":1}", false), ("{\"device\":\"cpu\",\"image\":\"a\"}", true), ("{\"device\":\"c", true)]
-        {
+        let objects = Form::objects("{\"device\":", "model", "vit".to_owned());
+        for (text, is_ours) in [
+            ("{\"device\":\"mine\",\"precious\":1}", false),
+            ("{\"device\":\"cpu\",\"image\":\"a\",\"model\":\"vit\"}", true),
+            ("{\"device\":\"cpu\",\"image\":\"a\",\"model\":\"vit\"}\n{\"dev", true),
+            ("{\"device\":\"cpu\",\"image\":\"a\",\"model\":\"deit\"}\n", false),
+            ("{\"device\":\"c", true),
+        ] {
             std::fs::write(&file, text).expect("it is written");
             assert_eq!(Lines::resume(&file, None, &objects).is_ok(), is_ours, "{text}");
         }
@@ -241,7 +258,7 @@ mod tests {
             assert_eq!(Lines::resume(&file, Some("image,n"), &table).is_ok(), is_ours);
             assert_eq!(std::fs::read(&file).expect("bytes"), if is_ours { b"image,n\na,1\n" } else { bytes });
         }
-        let strict = Form { begins: "{\"image\"", ..form };
+        let strict = Form { begins: "{\"image\"", records: by_space() };
         for (text, is_ours) in [("", true), ("{\"ima", true), ("{\"image\": \"x", true), ("{\"other\": 1}", false), ("a note", false)] {
             std::fs::write(&file, text).expect("it is written");
             assert_eq!(Lines::resume(&file, None, &strict).is_ok(), is_ours, "{text}");

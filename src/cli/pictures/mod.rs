@@ -5,7 +5,7 @@ mod batch;
 mod lines;
 mod sources;
 
-pub use lines::{Form, Lines, TableFormat, json_lines, row, rows};
+pub use lines::{Form, Lines, TableFormat, row};
 pub use sources::{name, without_dot};
 
 use super::{EngineArgs, Failed, Interrupted, ModelArgs, Result, bar, chain, note, report, warn_if_assumed};
