@@ -72,7 +72,8 @@ fn mask(units: &[f32], tokens: usize) -> Vec<f32> {
 
 /// Multiples of a 127th of each row's first value, which is the largest, moved by a quarter of that up or down: to be rounded, but not near the middle.
 fn between(values: Vec<f32>, width: usize) -> Vec<f32> {
-    let quarter = |i: usize| if i % width == 0 { 0.0 } else { values[i - i % width] / 127.0 * if i.is_multiple_of(2) { 0.25 } else { -0.25 } };
+    let quarter =
+        |i: usize| if i.is_multiple_of(width) { 0.0 } else { values[i - i % width] / 127.0 * if i.is_multiple_of(2) { 0.25 } else { -0.25 } };
     values.iter().enumerate().map(|(i, value)| value + quarter(i)).collect()
 }
 
