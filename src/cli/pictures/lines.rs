@@ -21,10 +21,12 @@ pub enum TableFormat {
 /// What records are like that a later run can go on behind.
 pub struct Form {
     /// What each, or the head of the table, begins with.
-    pub begins: &'static str,
+    begins: &'static str,
     /// The whole ones of a text, in order.
-    pub records: Box<dyn Fn(&str) -> Vec<Record>>,
+    records: Records,
 }
+
+type Records = Box<dyn Fn(&str) -> Vec<Record>>;
 
 impl Form {
     /// A table whose first column is `image`.
@@ -44,7 +46,7 @@ impl Form {
 }
 
 /// What a file has of a picture.
-pub struct Record {
+struct Record {
     /// Where it ends in the text.
     end: usize,
     /// The picture; nothing if it is no record of ours.
