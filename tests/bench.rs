@@ -157,7 +157,7 @@ fn what_has_changed_beyond_noise_is_told() {
     let fixture = path("tests/fixtures/cases/hf_vit_cls");
     let other = ["bench", "model", "--device", "cpu", "--runs", "1", "--compare", old, "--model", fixture.to_str().expect("a path in UTF-8")];
     for (contents, arguments, words) in [
-        (one.to_string(), &other[..], "it is of"),
+        (one.to_string(), &other[..], "found one of"),
         (one.to_string(), &[&kernels[..], &["--compare", old]].concat()[..], "found no kernels"),
         ("no JSON".to_owned(), &[&model[..], &["--compare", old]].concat()[..], "found no JSON"),
         (

@@ -195,6 +195,12 @@ fn a_report_is_written_whatever_is_wrong() {
         let (code, report) = json(&edited(name, edit), kernel);
         assert_eq!((code, &report["wrong_kernels"]), (1, &serde_json::json!([kernel])), "{report}");
     }
+    // A piece that many import, without the files that import it.
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("common")).expect("a folder");
+    let text = std::fs::read_to_string(path("shaders/common/reduce.wgsl")).expect("a shader");
+    std::fs::write(folder.path().join("common/reduce.wgsl"), text.replace("half > 0u", "half > 1u")).expect("it is written");
+    assert_eq!(json(&folder, "unit").1["wrong_kernels"], serde_json::json!(["unit"]));
     // The model cannot be run then; its part of the report says so.
     let folder = edited("softmax.wgsl", |text| text.replace("fn softmax(", "fn softmax({"));
     let shaders = folder.path().to_str().expect("UTF-8");

@@ -186,5 +186,10 @@ fn arrays_of_runs_that_were_cut_are_finished() {
     };
     refused(&["--tokens", "--format", "csv", &files[0]], "--format npy");
     refused(&["--format", "npy", &files[0]], "expected --output");
+    refused(&["--format", "npy", "--output", text(folder.path()), &files[0]], "found a folder");
+    let foreign = folder.path().join("foreign.npy.part");
+    std::fs::write(&foreign, "precious").expect("it is written");
+    refused(&["--resume", "--output", text(&folder.path().join("foreign.npy")), &files[0]], "give another --output");
+    assert_eq!(std::fs::read_to_string(&foreign).expect("it is there"), "precious");
     refused(&["--layer", "9", &files[0]], "--layer: expected 0 to 3");
 }

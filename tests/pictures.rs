@@ -51,6 +51,33 @@ fn digit(number: usize) -> u64 {
     [3, 9][number % 2]
 }
 
+/// However the file is spelled.
+#[test]
+fn results_are_never_written_over_a_picture() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sample = std::fs::read(crate::support::path("examples/digits/samples/printed-2.png")).expect("a picture");
+    for class in ["a", "b"] {
+        std::fs::create_dir(folder.path().join(class)).expect("a folder");
+        std::fs::write(folder.path().join(class).join("1.png"), &sample).expect("it is written");
+    }
+    let absolute = folder.path().join("a/1.png");
+    let absolute = absolute.to_str().expect("UTF-8");
+    for arguments in [
+        vec!["classify", "--format", "csv", "--output", "./a/../a/1.png", "a"],
+        vec!["classify", "--format", "json", "--resume", "--output", absolute, "a"],
+        vec!["embed", "--format", "npy", "--output", absolute, "a"],
+        vec!["embed", "--format", "csv", "--output", "a/../a/1.png", "a"],
+        vec!["fit", "--output", absolute, "."],
+        vec!["similar", "--pairs", "--index", "a/./1.png", "a"],
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vitraux"));
+        command.args(&arguments).current_dir(folder.path()).env("VITRAUX_DEVICE", "cpu");
+        let run = crate::support::cli::run(command);
+        assert!(run.code == 1 && run.errors()[0].contains("it is one of the pictures"), "{arguments:?}: {}", run.stderr);
+        assert_eq!(std::fs::read(absolute).expect("a picture"), sample, "{arguments:?}");
+    }
+}
+
 #[test]
 fn a_folder_is_gone_through_in_order_and_what_is_broken_is_named() {
     let pictures = folder(40, 13);

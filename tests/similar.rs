@@ -220,6 +220,9 @@ fn what_is_no_index_of_the_model_is_refused_and_kept() {
         (vec!["--pairs"], "expected pictures"),
         (vec![text(folder.path())], "--to"),
         (vec!["--pairs", "--above", "2", text(folder.path())], "from -1 to 1"),
+        (vec!["--pairs", "--index", text(&file), "--glob", "*.png"], "--glob: expected folders"),
+        (vec!["--pairs", "--index", text(folder.path()), text(folder.path())], "found no file"),
+        (vec!["--pairs", "--index", text(&file), "--precision", "int8", text(folder.path())], "in f32, not of"),
     ] {
         let run = similar(&arguments);
         assert!(run.code != 0 && run.stderr.contains(expected), "{arguments:?}: {}", run.stderr);

@@ -1,4 +1,3 @@
-use super::fingerprint::fingerprint;
 use super::pictures::{Form, LineArgs, Lines, PassArgs, TableFormat as Format, name, row};
 use super::{HeadArgs, Result};
 use clap::Args;
@@ -31,7 +30,7 @@ impl Classify {
         if checkpoint.config.classifiers.is_empty() {
             return Err("the model has no classes; `vitraux forward` gives its features, --head FILE gives it a classifier".into());
         }
-        let model = fingerprint(&checkpoint);
+        let model = self.pass.fingerprint(&checkpoint);
         let paths = self.pass.pictures.sources()?;
         let head = (self.format == Format::Csv).then(|| table_head(&checkpoint.config, self.top)).transpose()?;
         let mut lines = match self.format {

@@ -23,7 +23,7 @@ pub struct Doctor {
     /// gpu (the best adapter, be it software), an adapter's number or name, or cpu
     #[arg(long, value_name = "DEVICE", default_value = "gpu", env = "VITRAUX_DEVICE")]
     device: DeviceChoice,
-    /// In which the model is run; kernels are run in all that they are made for
+    /// In which a model is run, if one is; kernels are run in all that they are made for
     #[arg(long, value_name = "auto|f32|f16|int8", default_value = "f32")]
     precision: PrecisionChoice,
     /// Only kernels and variants whose names contain this
@@ -42,16 +42,16 @@ impl Doctor {
     pub fn run(self) -> Result<()> {
         let (device, _) = pollster::block_on(Device::open(&self.device))?;
         let is_gpu = matches!(device, Device::Gpu(_));
-        let asks_for_model = self.model.path()?.is_some();
+        let asks_for_model = self.model.is_given();
         if asks_for_model && !is_gpu {
             return Err("--model: a model is held against the CPU; expected a GPU as --device".into());
         }
-        // The built-in model is part of a whole examination.
-        let checkpoint = (asks_for_model || is_gpu && self.filter.is_empty()).then(|| self.model.open()).transpose()?;
         if self.shader_dir.is_some() && !is_gpu {
             return Err("--shader-dir: the CPU runs no shaders; expected a GPU as --device".into());
         }
         let edited = self.edited()?;
+        // The built-in model is part of a whole examination.
+        let checkpoint = (asks_for_model || is_gpu && self.filter.is_empty()).then(|| self.model.open()).transpose()?;
         let exchange = |kernel: &'static Kernel| *edited.get(kernel.name).unwrap_or(&kernel);
         let mut report =
             Report { capabilities: device.capabilities(), device: device.to_string(), kernels: Vec::new(), rivals: Vec::new(), model: None };
@@ -233,7 +233,7 @@ fn kernel_line(report: &KernelReport) -> String {
     match outcome {
         Outcome::Right => format!("{row}  ok\n"),
         Outcome::Wrong(difference) => format!("{row}  WRONG\n    {difference}\n"),
-        Outcome::Misled(by) => format!("{row}  unclear: {worst} runs {by} before, which is at fault\n"),
+        Outcome::Misled(by) => format!("{row}  unclear: {worst} also runs {by}, which is at fault\n"),
         Outcome::Failed(reason) => format!("{row}  FAILED\n    {worst}: {reason}\n"),
         Outcome::Unsupported(lack) => format!("{kernel:<30} {variant:<30}     -           -         -  {lack}\n"),
     }
@@ -244,7 +244,7 @@ fn kernel_json(report: &KernelReport) -> Value {
     let (outcome, why) = match outcome {
         Outcome::Right => ("right", None),
         Outcome::Wrong(difference) => ("wrong", Some(difference.clone())),
-        Outcome::Misled(by) => ("misled", Some(format!("{worst} runs {by} before, which is at fault"))),
+        Outcome::Misled(by) => ("misled", Some(format!("{worst} also runs {by}, which is at fault"))),
         Outcome::Failed(reason) => ("failed", Some(reason.clone())),
         Outcome::Unsupported(lack) => ("unsupported", Some(lack.clone())),
     };

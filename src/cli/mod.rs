@@ -161,6 +161,11 @@ struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// Whether something else is meant than the built-in model as it is.
+    fn is_given(&self) -> bool {
+        self.model.is_some() || self.image_size.is_some()
+    }
+
     fn open(&self) -> Result<Checkpoint> {
         match self.path()? {
             Some(path) => Ok(Checkpoint::open_at(path, self.image_size())?),
@@ -267,6 +272,15 @@ struct EngineArgs {
 /// A precision, or that which suits the device.
 #[derive(Clone, Copy, Debug)]
 struct PrecisionChoice(Option<Precision>);
+
+impl std::fmt::Display for PrecisionChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            None => write!(f, "auto"),
+            Some(precision) => write!(f, "{precision}"),
+        }
+    }
+}
 
 impl std::str::FromStr for PrecisionChoice {
     type Err = String;

@@ -27,43 +27,50 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Writes tensors; an interrupted run leaves no half file under the final name.
+/// Writes tensors.
 pub fn write<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Result<()> {
     let values: Vec<_> = tensors.into_iter().map(|(name, tensor)| (name, tensor.shape().to_vec(), tensor.values())).collect();
     let views = values
         .iter()
         .map(|(name, shape, values)| Ok((*name, TensorView::new(safetensors::Dtype::F32, shape.clone(), bytemuck::cast_slice(values))?)))
         .collect::<Result<Vec<_>>>()?;
-    let bytes = safetensors::serialize(views, None)?;
-    let failed = |error: std::io::Error| format!("{}: {error}", path.display());
-    // A pipe or a device is written to; a file is replaced as a whole.
-    if path.exists() && !path.is_file() {
-        return Ok(std::fs::write(path, bytes).map_err(failed)?);
-    }
-    let partial = partial(path);
-    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
-    if written.is_err() {
-        // What went wrong is the first error, not that there is nothing to remove.
-        let _ = std::fs::remove_file(&partial);
-    }
-    Ok(written.map_err(failed)?)
+    write_tensors(views, None, path)
 }
 
-/// Writes tensors with metadata; who reads the file meanwhile has either the old one or the new one.
-pub fn write_tensors<'a>(tensors: impl IntoIterator<Item = (&'a str, TensorView<'a>)>, metadata: HashMap<String, String>, file: &Path) -> Result<()> {
-    let partial = partial(file);
+/// Writes tensors with metadata; who reads the file meanwhile has either the old one or the new one. A pipe or a device is written to.
+pub fn write_tensors<'a>(
+    tensors: impl IntoIterator<Item = (&'a str, TensorView<'a>)>,
+    metadata: Option<HashMap<String, String>>,
+    file: &Path,
+) -> Result<()> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    if file.exists() && !file.is_file() {
+        let bytes = safetensors::serialize(tensors, metadata)?;
+        return Ok(std::fs::write(file, bytes).map_err(|error| failed(&error))?);
+    }
+    // By a link its target is replaced, not the link.
+    let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let partial = partial(&target);
     let write = || -> Result<()> {
         // The library makes files that only their owner reads; this one is to be like any other.
         let permissions = File::create(&partial)?.metadata()?.permissions();
-        safetensors::serialize_to_file(tensors, Some(metadata), &partial)?;
+        safetensors::serialize_to_file(tensors, metadata, &partial)?;
         std::fs::set_permissions(&partial, permissions)?;
-        Ok(std::fs::rename(&partial, file)?)
+        Ok(std::fs::rename(&partial, &target)?)
     };
     write().map_err(|error| {
         // What went wrong is that error, not that there is nothing to remove.
         let _ = std::fs::remove_file(&partial);
-        format!("{}: {error}", file.display()).into()
+        failed(&error).into()
     })
+}
+
+/// Whether a file can be replaced: said before the work that it is for.
+pub fn check_replaceable(file: &Path) -> Result<()> {
+    check_output(file)?;
+    let partial = partial(&file.canonicalize().unwrap_or_else(|_| file.to_owned()));
+    let tried = File::create(&partial).and_then(|_| std::fs::remove_file(&partial));
+    Ok(tried.map_err(|error| format!("{}: {error}", file.display()))?)
 }
 
 /// Where a file is written before it has its name.

@@ -66,7 +66,7 @@ impl Plan {
     /// # Panics
     /// As [`Plan::run`]; and if something was not written by a dispatch of this recording.
     #[cfg(feature = "doctor")]
-    pub fn follow(&mut self, inputs: &[&[f32]], got: &[Vec<f32>], offs: &[f32], mut tell: impl FnMut(&Dispatch, &[f32], &[Vec<f32>])) {
+    pub(crate) fn follow(&mut self, inputs: &[&[f32]], got: &[Vec<f32>], offs: &[f32], mut tell: impl FnMut(&Dispatch, &[f32], &[Vec<f32>])) {
         self.fill(inputs);
         for (dispatch, got) in self.recording.dispatches().zip(got) {
             let View { buf, offset, len, .. } = *dispatch.written();

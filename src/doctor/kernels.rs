@@ -39,7 +39,7 @@ pub enum Outcome {
     Right,
     /// Beyond a bound: where, and by how much.
     Wrong(String),
-    /// Its cases run another kernel before, which is wrong, or which the device refuses.
+    /// Its cases also run another kernel, which is wrong, or which the device refuses.
     Misled(&'static str),
     /// The device refuses it, or fails.
     Failed(String),
@@ -113,11 +113,13 @@ fn check(device: &Device, cases: &[&Case], exchange: Exchange<'_>) -> KernelRepo
         let values = case.values();
         let got = match run(device, case, &values, exchange) {
             Ok(got) => got,
+            // One fault of its own is enough, whatever else there is.
+            Err(_) if matches!(report.outcome, Outcome::Wrong(_)) => return report,
             Err(error) => {
                 let outcome = refused(device, case, &values, exchange)
                     .filter(|kernel| *kernel != case.kernel)
                     .map_or_else(|| Outcome::Failed(error.to_string()), Outcome::Misled);
-                return KernelReport { worst: case.name.clone(), outcome, ..report };
+                return KernelReport { worst: case.name.clone(), error: 0.0, bound: 0.0, outcome, ..report };
             }
         };
         let expected = case.expected(&values);
@@ -127,7 +129,6 @@ fn check(device: &Device, cases: &[&Case], exchange: Exchange<'_>) -> KernelRepo
             furthest = error / bound;
             (report.worst, report.error, report.bound) = (case.name.clone(), error, bound);
         }
-        // One fault of its own is enough, whatever else misleads it.
         if !matches!(report.outcome, Outcome::Wrong(_))
             && let Some(difference) = mismatch(&got, &expected, &case.output, bound)
         {

@@ -31,7 +31,8 @@ impl Recording {
     }
 
     /// The first so many calls of kernels, without outputs.
-    pub fn beginning(&self, dispatches: usize) -> Recording {
+    #[cfg(feature = "doctor")]
+    pub(crate) fn beginning(&self, dispatches: usize) -> Recording {
         let commands = self.dispatches().take(dispatches).cloned().map(Command::Dispatch).collect();
         Recording { commands, outputs: Vec::new(), ..self.clone() }
     }

@@ -263,9 +263,9 @@ impl Recording {
         &self.outputs
     }
 
-    /// What a factor's elements are.
-    pub fn precision_of(&self, factor: Buf) -> Precision {
-        self.buffers[factor.0].precision
+    /// What a buffer's elements are.
+    pub fn precision_of(&self, buf: Buf) -> Precision {
+        self.buffers[buf.0].precision
     }
 
     /// Sizes of a buffer's axes.

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use vitraux::capabilities::Precision;
-use vitraux::config::Size;
+use vitraux::config::{Config, Size};
 
 /// What is compared with.
 #[derive(Debug, Args)]
@@ -24,12 +24,19 @@ pub struct Before {
 }
 
 /// What a run was of, for its JSON: what is compared should be alike.
-pub fn conditions(name: &str, device: &str, precision: Precision, size: Size) -> Value {
+pub fn conditions(config: &Config, device: &str, precision: Precision, size: Size) -> Value {
+    let Config { name, width, depth, heads, mlp_width, .. } = config;
     let size = match size {
         Size::Image(size) => json!(size),
         Size::Sequence(tokens) => json!(tokens),
     };
-    json!({ "name": name, "device": device, "precision": precision.to_string(), "size": size })
+    json!({
+        "name": name,
+        "encoder": format!("{depth} blocks of width {width}, {heads} heads, MLP {mlp_width}"),
+        "device": device,
+        "precision": precision.to_string(),
+        "size": size,
+    })
 }
 
 impl CompareArgs {
@@ -40,8 +47,11 @@ impl CompareArgs {
         let none = |found: &str| format!("{}: expected what this command writes with --format json, {found}", file.display());
         let value: Value = serde_json::from_slice(&text).map_err(|error| none(&format!("found no JSON: {error}")))?;
         let Some(rows) = value[list].as_array() else { return Err(none(&format!("found no {list}")).into()) };
-        if value["name"] != conditions["name"] {
-            return Err(format!("{}: it is of {}, not of {}", file.display(), value["name"], conditions["name"]).into());
+        // Of transformers' models the name is that of a class.
+        for of in ["name", "encoder"] {
+            if value[of] != conditions[of] {
+                return Err(none(&format!("of {}, found one of {}", conditions[of], value[of])).into());
+            }
         }
         for condition in ["device", "precision", "size"] {
             if value[condition] != conditions[condition] {
@@ -53,7 +63,8 @@ impl CompareArgs {
             times.map(|times| (row.clone(), times))
         };
         let rows = rows.iter().enumerate().map(timed).collect::<std::result::Result<_, _>>()?;
-        Ok(Some(Before { file: file.clone(), rows, paces: serde_json::from_value(value["paces"].clone()).unwrap_or_default() }))
+        let paces = serde_json::from_value(value["paces"].clone()).map_err(|error| none(&format!("found other paces: {error}")))?;
+        Ok(Some(Before { file: file.clone(), rows, paces }))
     }
 }
 

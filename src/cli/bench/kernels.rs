@@ -45,7 +45,7 @@ impl Kernels {
         let model = self.model.plan()?;
         let (device, precision, _) = self.device.open()?;
         self.shader_dir.as_deref().map_or(Ok(()), check_folder)?;
-        let conditions = conditions(model.name(), &device.to_string(), precision, model.size);
+        let conditions = conditions(&model.config, &device.to_string(), precision, model.size);
         let before = self.compare.open("kernels", &conditions)?;
         let recordings = recordings(&model, self.batch, &device, precision)?;
         let mut rows = self.rows(&recordings)?;

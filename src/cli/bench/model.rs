@@ -41,7 +41,7 @@ impl Model {
         let start = Instant::now();
         let mut engine = self.engine.load(checkpoint)?;
         let load = start.elapsed().as_secs_f64();
-        let conditions = conditions(&engine.config().name, &engine.device().to_string(), engine.precision(), size);
+        let conditions = conditions(engine.config(), &engine.device().to_string(), engine.precision(), size);
         let before = self.compare.open("batches", &conditions)?;
         // Without times of kernels there is nothing to hold against them.
         let ceilings = engine.device().takes_times().then(|| Ceilings::measure(engine.device())).transpose()?;

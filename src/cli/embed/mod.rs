@@ -3,7 +3,8 @@
 mod store;
 mod vectors;
 
-use super::pictures::{Form, LineArgs, Lines, PassArgs, name, row};
+use super::pictures::{Form, LineArgs, Lines, PassArgs, check_is_none_of, name, row};
+use super::tensors::check_output;
 use super::{Failed, Result};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -80,7 +81,7 @@ impl Embed {
             let columns = (0..vectors.width()).map(|i| i.to_string());
             std::iter::once("image".to_owned()).chain(columns).collect::<Vec<_>>().join(",")
         });
-        let what = vectors.describe(&checkpoint);
+        let what = vectors.describe(&self.pass.fingerprint(&checkpoint));
         let paths = self.pass.pictures.sources()?;
         let mut lines = match format {
             Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form::table()))?,
@@ -107,8 +108,10 @@ impl Embed {
         let Some(file) = self.lines.output() else {
             return Err("expected --output FILE for an array; json and csv can go to standard output".into());
         };
+        check_output(file)?;
         let paths = self.pass.pictures.sources()?;
-        let mut store = Store::open(file, vectors.describe(&checkpoint), self.lines.resumes())?;
+        check_is_none_of(file, &paths)?;
+        let mut store = Store::open(file, vectors.describe(&self.pass.fingerprint(&checkpoint)), self.lines.resumes())?;
         let is_done = |path: &Path| store.has(&name(path));
         let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return store.finish(format) };
         let whole = pictures.for_each_batch(|paths, pixel_values| {

@@ -57,6 +57,9 @@ impl Drop for Store {
 impl Store {
     /// Begins an array, or goes on with the rows of a run that was cut.
     pub fn open(file: &Path, what: String, resumes: bool) -> Result<Store> {
+        if file.exists() && !file.is_file() {
+            return Err(format!("{}: expected the name of a file, found something else; json and csv can go there", file.display()).into());
+        }
         let [rows, names] = parts(file);
         let open = |path: &Path| {
             let options = OpenOptions::new().read(true).write(true).create(true).truncate(!resumes).open(path);
@@ -71,6 +74,9 @@ impl Store {
         }
         let (mut rows_file, mut names_file) = (open(&rows)?, open(&names)?);
         let Names { head, mut done, mut ends } = Names::read(&names_file).map_err(|error| format!("{}: {error}", names.display()))?;
+        if head.is_none() && rows_file.metadata()?.len() > 0 {
+            return Err(format!("{}: it has rows, but {} does not tell of what; give another --output", rows.display(), names.display()).into());
+        }
         if let Some(other) = head.as_ref().filter(|head| head.what != what) {
             let part = rows.display();
             return Err(
@@ -212,7 +218,7 @@ fn write_npy(file: &Path, names: &[String], shape: &[usize], rows: &[u8]) -> Res
 fn write_safetensors(file: &Path, names: &[String], shape: &[usize], rows: &[u8]) -> Result<()> {
     let view = TensorView::new(safetensors::Dtype::F32, [&[names.len()], shape].concat(), rows)?;
     let metadata = HashMap::from([("images".to_owned(), serde_json::to_string(names)?)]);
-    let written = write_tensors([("embeddings", view)], metadata, file);
+    let written = write_tensors([("embeddings", view)], Some(metadata), file);
     // The header has an end, and the paths are in it.
     Ok(written.map_err(|error| format!("{error}; --resume with --format parquet or npy writes what is done"))?)
 }

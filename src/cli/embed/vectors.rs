@@ -1,9 +1,8 @@
 //! From a model's outputs to the vectors that are asked for.
 
 use crate::cli::Result;
-use crate::cli::fingerprint::fingerprint;
 use vitraux::config::{Config, Pooling};
-use vitraux::{Checkpoint, Engine, Tensor};
+use vitraux::{Engine, Tensor};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -52,13 +51,13 @@ impl Vectors {
     }
 
     /// What they are, and of which model, for who goes on with those of an earlier run.
-    pub fn describe(&self, checkpoint: &Checkpoint) -> String {
+    pub fn describe(&self, model: &str) -> String {
         let pool = match self.pools {
             None => "as it is".to_owned(),
             Some(Pool::First) => "first token".to_owned(),
             Some(Pool::MeanFrom(first)) => format!("mean of the tokens from {first} on"),
         };
-        format!("{}, {pool}{} of {}", self.output, if self.l2 { ", of length 1," } else { "," }, fingerprint(checkpoint))
+        format!("{}, {pool}{} of {model}", self.output, if self.l2 { ", of length 1," } else { "," })
     }
 
     /// Values of a vector.

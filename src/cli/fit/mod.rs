@@ -2,7 +2,7 @@
 
 mod ridge;
 
-use super::pictures::{PassArgs, name};
+use super::pictures::{PassArgs, check_is_none_of, name};
 use super::tensors::{check_output, write_tensors};
 use super::{Failed, Format, Result, note};
 use clap::Args;
@@ -48,6 +48,7 @@ impl Fit {
             return Err(format!("{} has no features of pictures", checkpoint.config.name).into());
         }
         let paths = self.pass.pictures.sources()?;
+        check_is_none_of(&self.output, &paths)?;
         let labels: Vec<String> = paths.iter().map(|path| label(path)).collect::<BTreeSet<_>>().into_iter().collect();
         if labels.len() < 2 {
             return Err(format!("expected pictures in a folder for each class, two at least, found {labels:?}").into());
@@ -144,5 +145,5 @@ fn write_head(file: &Path, Solution { weight, bias }: &Solution, labels: &[Strin
         ("bias", view(&[biases.len()], bytemuck::cast_slice(&biases))?),
     ];
     let metadata = HashMap::from([("labels".to_owned(), serde_json::to_string(labels)?)]);
-    write_tensors(tensors, metadata, file)
+    write_tensors(tensors, Some(metadata), file)
 }

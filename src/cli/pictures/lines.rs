@@ -26,6 +26,9 @@ pub struct Form {
     records: Records,
 }
 
+/// Lines that a path within quotes may have, so that a quote that nobody closes is not taken for a row that was cut.
+const LONGEST_PATH: usize = 8;
+
 type Records = Box<dyn Fn(&str) -> Vec<Record>>;
 
 impl Form {
@@ -77,36 +80,52 @@ impl Lines {
     /// A file that may have lines of a form already, below a head if there is one. A last line that was cut is taken away.
     pub fn resume(file: &Path, head: Option<&str>, form: &Form) -> Result<Lines> {
         let failed = |error: std::io::Error| format!("{}: {error}", file.display());
+        if file.exists() && !file.is_file() {
+            return Err(format!("{}: expected a file to go on with, found a pipe or a device", file.display()).into());
+        }
         let mut out = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file).map_err(failed)?;
         let mut text = Vec::new();
         out.read_to_end(&mut text).map_err(failed)?;
-        let foreign = |line: usize| format!("{}: line {line} is none of an earlier run with these options; give another --output", file.display());
+        let is_foreign_from = |place: usize| {
+            let line = text[..place].iter().filter(|byte| **byte == b'\n').count() + 1;
+            format!("{}: line {line} is none of an earlier run with these options; give another --output", file.display())
+        };
         // Also of a first line that was cut: another program's file must not be lost.
         let begins = form.begins.as_bytes();
         if !text.starts_with(begins) && !begins.starts_with(&text) {
-            return Err(foreign(1).into());
+            return Err(is_foreign_from(0).into());
         }
         // The last character may be cut too; elsewhere we write none that is no UTF-8.
         let valid = match std::str::from_utf8(&text) {
-            Err(error) if error.error_len().is_some() => return Err(foreign(1).into()),
+            Err(error) if error.error_len().is_some() => return Err(is_foreign_from(error.valid_up_to()).into()),
             Err(error) => error.valid_up_to(),
             Ok(_) => text.len(),
         };
-        let text = std::str::from_utf8(&text[..valid]).expect("it was checked");
-        let records = (form.records)(text);
+        let valid = std::str::from_utf8(&text[..valid]).expect("it was checked");
+        let mut records = (form.records)(valid);
         let whole = records.last().map_or(0, |record| record.end);
-        // Whole, but for the end of the line, it would have its picture.
-        let is_foreign = serde_json::from_str::<Value>(&text[whole..]).is_ok_and(|value| value["image"].is_null());
-        let mut records = records.into_iter().enumerate();
-        let is_other_table = match (head, head.and_then(|_| records.next())) {
-            (None, _) => false,
-            (Some(head), Some((_, Record { end, .. }))) => text[..end].trim_end() != head,
-            (Some(head), None) => !head.starts_with(text),
-        };
-        if is_foreign || is_other_table {
-            return Err(foreign(records.len() + 1).into());
+        let rest = &valid[whole..];
+        // Whole, but for the end of the line, an object would have its picture; and no path has so many lines.
+        let is_foreign = serde_json::from_str::<Value>(rest).is_ok_and(|value| value.is_object() && value["image"].is_null());
+        if is_foreign || rest.matches('\n').count() > LONGEST_PATH {
+            return Err(is_foreign_from(whole).into());
         }
-        let done = records.map(|(number, record)| record.picture.ok_or_else(|| foreign(number + 1))).collect::<std::result::Result<_, _>>()?;
+        let mut end_before = 0;
+        if let Some(head) = head {
+            let is_ours = match records.first() {
+                Some(first) => valid[..first.end].trim_end() == head,
+                None => head.starts_with(rest),
+            };
+            if !is_ours {
+                return Err(is_foreign_from(0).into());
+            }
+            end_before = records.drain(..records.len().min(1)).next().map_or(0, |first| first.end);
+        }
+        let mut done = HashSet::new();
+        for Record { end, picture } in records {
+            done.insert(picture.ok_or_else(|| is_foreign_from(end_before))?);
+            end_before = end;
+        }
         out.set_len(whole as u64).and_then(|()| out.seek(SeekFrom::End(0))).map_err(failed)?;
         Ok(Lines { out: BufWriter::new(Box::new(out)), done, is_new: whole == 0 })
     }
@@ -226,6 +245,7 @@ mod tests {
             ("image,n\n\"say \"\"b\"\"\",2\n\"d\ne\",3", vec!["say \"b\""], "image,n\n\"say \"\"b\"\"\",2\n"),
             ("image,n\n", vec![], "image,n\n"),
             ("image", vec![], ""),
+            ("image,n\na,1\n1", vec!["a"], "image,n\na,1\n"),
         ] {
             std::fs::write(&file, text).expect("it is written");
             let lines = Lines::resume(&file, Some("image,n"), &table).expect("it is resumed");
@@ -238,6 +258,7 @@ mod tests {
             ("image,label", false),
             ("image,n\na,1\nb,2,3\nc,4\n", false),
             ("image,n\nx\"y.png,1\nc,4\n", true),
+            (&format!("image,n\n\"a,1\n{}", "b,2\n".repeat(20)), false),
         ] {
             std::fs::write(&file, text).expect("it is written");
             assert_eq!(Lines::resume(&file, Some("image,n"), &table).is_ok(), is_ours, "{text:?}");

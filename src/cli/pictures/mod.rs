@@ -8,6 +8,7 @@ mod sources;
 pub use lines::{Form, Lines, TableFormat, row};
 pub use sources::{name, without_dot};
 
+use super::fingerprint::fingerprint;
 use super::{EngineArgs, Failed, Interrupted, ModelArgs, Result, bar, chain, note, report, warn_if_assumed};
 use ahead::Ahead;
 use batch::{Batch, BatchSize};
@@ -32,6 +33,11 @@ pub struct PassArgs {
 }
 
 impl PassArgs {
+    /// What results are of: the model, and how it is run.
+    pub fn fingerprint(&self, checkpoint: &Checkpoint) -> String {
+        format!("{} in {}", fingerprint(checkpoint), self.engine.device.precision)
+    }
+
     /// Begins to prepare those of the pictures that are not done yet, and brings the model to the device; nothing if all are done.
     pub fn start(&self, checkpoint: Checkpoint, paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool) -> Result<Option<(Pictures, Engine)>> {
         let preprocess = preprocess_of(&checkpoint)?;
@@ -67,10 +73,11 @@ pub struct PictureArgs {
 /// Where a line for each picture goes.
 #[derive(Debug, Args)]
 pub struct LineArgs {
-    /// Write results to a file, as they come
+    /// Write results to a file: lines as they come, arrays when all is there
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Go on with the file of an earlier run of the same model and options that was cut: pictures that it has are skipped
+    /// Go on with the file of an earlier run of the same model and options that was cut: pictures that it has are skipped. Lines of JSON and arrays
+    /// tell whether it is one; tables of CSV do not
     #[arg(long, requires = "output")]
     resume: bool,
 }
@@ -105,9 +112,7 @@ impl LineArgs {
     pub fn open(&self, paths: &[PathBuf], head: Option<&str>, form: Option<&Form>) -> Result<Lines> {
         match (&self.output, form) {
             (None, _) => Ok(Lines::stdout()),
-            (Some(file), _) if paths.contains(file) => {
-                Err(format!("{}: it is one of the pictures; expected another --output", file.display()).into())
-            }
+            (Some(file), _) if is_one_of(file, paths) => Err(taken(file)),
             (Some(_), None) if self.resume => Err("--resume: expected a format with a line for each picture; add --format json or csv".into()),
             (Some(file), Some(form)) if self.resume => Lines::resume(file, head, form),
             (Some(file), _) => Lines::create(file),
@@ -115,7 +120,26 @@ impl LineArgs {
     }
 }
 
+/// Refuses to write over one of the pictures.
+pub fn check_is_none_of(file: &Path, pictures: &[PathBuf]) -> Result<()> {
+    if is_one_of(file, pictures) { Err(taken(file)) } else { Ok(()) }
+}
+
+fn is_one_of(file: &Path, pictures: &[PathBuf]) -> bool {
+    // However it is spelled, and by whichever link.
+    file.canonicalize().is_ok_and(|file| pictures.iter().any(|picture| picture.canonicalize().is_ok_and(|picture| picture == file)))
+}
+
+fn taken(file: &Path) -> Box<dyn std::error::Error> {
+    format!("{}: it is one of the pictures; expected another --output", file.display()).into()
+}
+
 impl PictureArgs {
+    /// Whether some files of folders are wanted and others are not.
+    pub fn has_globs(&self) -> bool {
+        !self.glob.is_empty()
+    }
+
     /// The pictures that are meant.
     pub fn sources(&self) -> Result<Vec<PathBuf>> {
         sources::sources(&self.images, &self.glob)

@@ -1,16 +1,13 @@
 //! Features of pictures, kept in a file between runs.
 
 use crate::cli::Result;
-use crate::cli::fingerprint::fingerprint;
 use crate::cli::pictures::name;
-use crate::cli::tensors::{check_output, write_tensors};
+use crate::cli::tensors::{check_replaceable, write_tensors};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
-use vitraux::Checkpoint;
 
 /// Vectors of length 1 of pictures, each with what its file was like when it was read.
 pub struct Index {
@@ -34,21 +31,12 @@ struct Kept {
 }
 
 impl Index {
-    /// Reads an index, or begins one. It must be of this model, and the file one that can be written.
-    pub fn open(file: Option<&Path>, checkpoint: &Checkpoint, width: usize) -> Result<Index> {
-        let model = fingerprint(checkpoint);
-        let mut kept = Kept::default();
-        if let Some(file) = file {
-            check_output(file)?;
-            let is_new = !file.exists();
-            let writable = if is_new { File::create(file) } else { OpenOptions::new().write(true).open(file) };
-            writable.map_err(|error| format!("{}: {error}", file.display()))?;
-            match is_new {
-                // It was only to be seen whether that is possible.
-                true => std::fs::remove_file(file)?,
-                false => kept = Kept::read(file, &model, width)?,
-            }
-        }
+    /// Reads an index of a model, or begins one.
+    pub fn open(file: Option<&Path>, model: String, width: usize) -> Result<Index> {
+        let kept = match file.filter(|file| file.exists()) {
+            Some(file) => Kept::read(file, &model, width)?,
+            None => Kept::default(),
+        };
         let places = kept.names.iter().cloned().zip(0..).collect();
         Ok(Index { file: file.map(Path::to_owned), model, width, kept, places, asked: HashMap::new(), has_changed: false })
     }
@@ -66,6 +54,11 @@ impl Index {
     /// Says which pictures a run is about, before the first of them is read: what changes meanwhile is found the next time.
     pub fn ask(&mut self, pictures: &[PathBuf]) {
         self.asked = pictures.iter().map(|path| (name(path), stamp(path).unwrap_or_default())).collect();
+    }
+
+    /// Says whether what is to come can be written, before it is made.
+    pub fn check_file(&self) -> Result<()> {
+        self.file.as_deref().map_or(Ok(()), check_replaceable)
     }
 
     /// Whether it has a picture that the run is about as its file was when the run began.
@@ -128,7 +121,7 @@ impl Index {
         let [images, files] = lists.each_ref().map(|list| TensorView::new(Dtype::U8, vec![list.len()], list));
         let embeddings = TensorView::new(Dtype::F32, vec![self.len(), self.width], bytemuck::cast_slice(&self.kept.rows))?;
         let tensors = [("embeddings", embeddings), ("images", images?), ("files", files?)];
-        write_tensors(tensors, HashMap::from([("model".to_owned(), self.model.clone())]), &file)?;
+        write_tensors(tensors, Some(HashMap::from([("model".to_owned(), self.model.clone())])), &file)?;
         self.has_changed = false;
         Ok(())
     }
@@ -139,6 +132,10 @@ impl Kept {
     fn read(file: &Path, model: &str, width: usize) -> Result<Kept> {
         let read = || -> Result<Kept> {
             let none = |what: &str| format!("expected an index as `vitraux similar` writes it, {what}");
+            // A pipe has no end before somebody closes it.
+            if !file.is_file() {
+                return Err(none("found no file").into());
+            }
             let bytes = std::fs::read(file)?;
             let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| none(&format!("found no safetensors: {error}")))?;
             match header.metadata().as_ref().and_then(|metadata| metadata.get("model")) {
@@ -176,8 +173,8 @@ mod tests {
     #[test]
     fn two_runs_on_one_index_keep_what_both_have_seen() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (file, checkpoint) = (folder.path().join("index.safetensors"), Checkpoint::digits());
-        let open = || Index::open(Some(&file), &checkpoint, 2).expect("an index");
+        let file = folder.path().join("index.safetensors");
+        let open = || Index::open(Some(&file), "a model".to_owned(), 2).expect("an index");
         let picture = |name: &str| {
             let path = folder.path().join(name);
             std::fs::write(&path, name).expect("it is written");

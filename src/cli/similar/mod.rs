@@ -4,7 +4,7 @@ mod index;
 mod nearest;
 
 use super::embed::{Vectors, What};
-use super::pictures::{PassArgs, TableFormat as Format, name, row, without_dot};
+use super::pictures::{PassArgs, TableFormat as Format, check_is_none_of, name, row, without_dot};
 use super::{Failed, Result, note};
 use clap::Args;
 use index::Index;
@@ -82,12 +82,18 @@ impl Similar {
         if named.is_empty() && self.index.as_deref().is_none_or(|index| !index.exists()) {
             return Err("expected pictures, or the --index of an earlier run".into());
         }
+        if named.is_empty() && self.pass.pictures.has_globs() {
+            return Err("--glob: expected folders that it is for; without pictures all of the index are meant".into());
+        }
+        if let Some(index) = &self.index {
+            check_is_none_of(index, &named)?;
+        }
         let checkpoint = self.pass.model.open()?;
         if checkpoint.config.pooling.is_none() {
             return Err(format!("{} pools no features that pictures could be compared by", checkpoint.config.name).into());
         }
         let vectors = Vectors::new(&checkpoint.config, What::Features, true)?;
-        let mut index = Index::open(self.index.as_deref(), &checkpoint, vectors.width())?;
+        let mut index = Index::open(self.index.as_deref(), self.pass.fingerprint(&checkpoint), vectors.width())?;
         let candidates = if named.is_empty() { of_index(&index)? } else { named };
         let query = self.to.as_deref().map(without_dot);
         let mut asked = candidates.clone();
@@ -126,6 +132,9 @@ impl Similar {
         index: &mut Index,
     ) -> Result<()> {
         index.ask(&paths);
+        if paths.iter().any(|path| !index.is_fresh(path)) {
+            index.check_file()?;
+        }
         let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, |path| index.is_fresh(path))? else { return Ok(()) };
         let mut saved = Instant::now();
         pictures.for_each_batch(|paths, pixel_values| {
