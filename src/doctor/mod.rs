@@ -3,12 +3,14 @@
 mod judge;
 mod kernels;
 mod model;
+mod report;
 mod rivals;
 mod textures;
 
 pub use judge::Step;
-pub use kernels::{KernelReport, Outcome, check_kernels};
+pub use kernels::check_kernels;
 pub use model::{ModelReport, TensorReport, check_model};
+pub use report::{KernelReport, Outcome};
 pub use rivals::{Rival, check_cooperative};
 
 use crate::record::Kernel;

@@ -1,7 +1,7 @@
 //! The passes between textures and tensors: pictures that are sampled, and maps that are painted.
 
 use super::judge::apart;
-use super::kernels::{KernelReport, Outcome};
+use super::report::{KernelReport, Outcome};
 use crate::checkpoint::Checkpoint;
 use crate::config::Preprocess;
 use crate::device::Device;
