@@ -76,8 +76,8 @@ impl Doctor {
             return Err(format!(
                 "--filter {}: no kernel is called so; expected a part of the name of a kernel, such as {}, or of a way to compute, such as {}",
                 self.filter,
-                names(&ALL.iter().map(|kernel| kernel.name).collect::<Vec<_>>()),
-                names(WAYS)
+                ALL.iter().map(|kernel| kernel.name).collect::<Vec<_>>().join(", "),
+                WAYS.join(", ")
             )
             .into());
         }
@@ -121,11 +121,6 @@ impl Doctor {
         }
         Ok(found)
     }
-}
-
-/// Names in a row.
-fn names(all: &[&str]) -> String {
-    all.join(", ")
 }
 
 /// All that was found.

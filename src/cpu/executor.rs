@@ -1,7 +1,7 @@
 //! Replays a recording with the kernels' twins.
 
 use super::weights::{Kept, Weights};
-#[cfg(feature = "doctor")]
+#[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 use crate::capabilities::Precision;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::record::Timing;
@@ -65,7 +65,7 @@ impl Plan {
     ///
     /// # Panics
     /// As [`Plan::run`]; and if something was not written by a dispatch of this recording.
-    #[cfg(feature = "doctor")]
+    #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
     pub(crate) fn follow(&mut self, inputs: &[&[f32]], got: &[Vec<f32>], offs: &[f32], mut tell: impl FnMut(&Dispatch, &[f32], &[Vec<f32>])) {
         self.fill(inputs);
         for (dispatch, got) in self.recording.dispatches().zip(got) {
@@ -82,7 +82,7 @@ impl Plan {
     }
 
     /// What a dispatch reads, but for weights, with each f32 off by a share of itself, up or down without a pattern.
-    #[cfg(feature = "doctor")]
+    #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
     fn disturbed(&self, dispatch: &Dispatch, off: f32) -> Vec<Vec<f32>> {
         let mut memory = vec![Vec::new(); self.memory.len()];
         for (number, view) in dispatch.views.iter().enumerate() {
@@ -108,7 +108,7 @@ impl Plan {
 }
 
 /// The bits of a number mixed, as MurmurHash3 does it at its end.
-#[cfg(feature = "doctor")]
+#[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 fn mixed(mut bits: u32) -> u32 {
     for (shift, factor) in [(16, 0x85eb_ca6b_u32), (13, 0xc2b2_ae35)] {
         bits = (bits ^ bits >> shift).wrapping_mul(factor);

@@ -1,6 +1,6 @@
 //! Recordings made of others: with other kernels, and with all that is computed on the way as outputs.
 
-use super::{Access, Command, Dispatch, Kernel, Output, Recording, View};
+use super::{Access, Command, Dispatch, Kernel, Recording, View};
 
 impl Dispatch {
     /// What it writes.
@@ -29,20 +29,22 @@ impl Recording {
             Command::Save { .. } => None,
         })
     }
+}
 
+#[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
+impl Recording {
     /// The first so many calls of kernels, without outputs.
-    #[cfg(feature = "doctor")]
     pub(crate) fn beginning(&self, dispatches: usize) -> Recording {
         let commands = self.dispatches().take(dispatches).cloned().map(Command::Dispatch).collect();
         Recording { commands, outputs: Vec::new(), ..self.clone() }
     }
 
     /// The same with other outputs: behind each dispatch the whole of the buffer that it writes, by the dispatch's label.
-    pub fn traced(&self) -> Recording {
+    pub(crate) fn traced(&self) -> Recording {
         let mut traced = Recording { commands: Vec::new(), outputs: Vec::new(), ..self.clone() };
         for dispatch in self.dispatches() {
             let from = dispatch.written().buf;
-            traced.outputs.push(Output { name: dispatch.label.clone(), shape: self.shape(from).to_vec() });
+            traced.outputs.push(super::Output { name: dispatch.label.clone(), shape: self.shape(from).to_vec() });
             traced.commands.push(Command::Dispatch(dispatch.clone()));
             traced.commands.push(Command::Save { from, output: traced.outputs.len() - 1 });
         }
