@@ -1,5 +1,5 @@
-//! The kernels that a forward pass of ViT-B/16 spends its time in, in every way that each device can run them: time on the device by
-//! its timestamps.
+//! The kernels that a forward pass of ViT-B/16 spends its time in, by every variant that each device can run, in its precision:
+//! time on the device by its timestamps.
 //!
 //!     cargo bench --bench kernels -- mlp1
 //!

@@ -1,7 +1,7 @@
 // y[i] = (a[i] + b[i]) / 2
 // One invocation an element. f32.
 // Grid: ceil(len / 64), folded. Needs nothing. Twin: cpu/average.rs
-#import grid
+#import common/grid
 
 struct Params {
     len: u32,

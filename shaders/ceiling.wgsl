@@ -1,7 +1,7 @@
 // ceiling_copy: y[i] = x[i]; ceiling_multiply: y[i] = sum of the components of 4 vectors s after STEPS times s = s x[i] + x[i] / 2, from s = 0, 1, 2 and 3
 // One invocation four elements; what a device moves and what it multiplies at the most, to hold other kernels against. f32.
 // Grid: ceil(len / 256), folded. Needs len to be a multiple of 4. Twin: cpu/ceiling.rs
-#import grid
+#import common/grid
 
 const STEPS: u32 = 256u;
 

@@ -1,7 +1,7 @@
 // y[b, n, c] = (n < T ? prefix[n, c] : patches[b, n - T, c]) + position[n - skip, c], no position for n < skip
 // One invocation an element of y; T prefix tokens, the first `skip` of which have no position. f32.
 // Grid: ceil(B N C / 64), folded. Needs nothing. Twin: cpu/embed.rs
-#import grid
+#import common/grid
 
 struct Params {
     batch: u32,

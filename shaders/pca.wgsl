@@ -1,7 +1,7 @@
 // z = x - mean over patches; V <- orth(z^T z V), again and again (Halko et al. 2011, algorithm 4.4); rgb = z . the 3 first components, as 0..1
 // An invocation an element of V (start) or a column of z (gather), a workgroup a patch (project) or an image (orthonormalise, colours). f32.
 // Grid: x what there is one for, y images; orthonormalise and colours x images. Needs nothing. Twin: cpu/pca.rs
-#import reduce
+#import common/reduce
 
 const BLOCK: u32 = 8u; // directions that are followed, so that the first 3 settle soon
 const SWEEPS: u32 = 8u; // of Jacobi's method, which squares what is left with each one

@@ -1,7 +1,7 @@
 // y[b, column + c] = mean of x[b, n, c] over the `count` tokens from n = first on
 // One invocation an element of the mean; f32 sum in order of n. A single token is copied as it is.
 // Grid: ceil(B C / 64), folded. Needs nothing. Twin: cpu/pool.rs
-#import grid
+#import common/grid
 
 struct Params {
     batch: u32,

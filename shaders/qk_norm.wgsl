@@ -1,7 +1,8 @@
 // q[b, n, h, :] and k[b, n, h, :] become (x - mean) / sqrt(variance + epsilon) * weight + bias, each over its D values, in place
 // One invocation a vector; two passes, the variance from deviations. f32.
 // Grid: ceil(2 B N H / 64), folded. Needs nothing. Twin: cpu/qk_norm.rs
-#import grid
+#import common/grid
+#import common/y_f32
 
 struct Params {
     rows: u32, // B N
@@ -15,7 +16,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> q_bias: array<f32>; // [D]
 @group(0) @binding(3) var<storage, read> k_weight: array<f32>; // [D]
 @group(0) @binding(4) var<storage, read> k_bias: array<f32>; // [D]
-@group(0) @binding(5) var<storage, read_write> qkv: array<f32>; // [B, N, 3, H, D]
+@group(0) @binding(5) var<storage, read_write> qkv: array<Y>; // [B, N, 3, H, D]
 
 @compute @workgroup_size(64)
 fn qk_norm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -29,21 +30,21 @@ fn qk_norm(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count
     let start = ((row * 3u + part) * params.heads + h) * params.head;
     var sum = 0.0;
     for (var d = 0u; d < params.head; d++) {
-        sum += qkv[start + d];
+        sum += f32(qkv[start + d]);
     }
     let mean = sum / f32(params.head);
     var squares = 0.0;
     for (var d = 0u; d < params.head; d++) {
-        let deviation = qkv[start + d] - mean;
+        let deviation = f32(qkv[start + d]) - mean;
         squares += deviation * deviation;
     }
     let factor = 1.0 / sqrt(squares / f32(params.head) + params.epsilon); // inverseSqrt is only an estimate on some drivers
     for (var d = 0u; d < params.head; d++) {
-        let normal = (qkv[start + d] - mean) * factor;
+        let normal = (f32(qkv[start + d]) - mean) * factor;
         if part == 0u {
-            qkv[start + d] = normal * q_weight[d] + q_bias[d];
+            qkv[start + d] = narrow(normal * q_weight[d] + q_bias[d]);
         } else {
-            qkv[start + d] = normal * k_weight[d] + k_bias[d];
+            qkv[start + d] = narrow(normal * k_weight[d] + k_bias[d]);
         }
     }
 }

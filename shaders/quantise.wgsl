@@ -1,8 +1,8 @@
 // y[r, i] = the integers nearest to x[r, 4 i .. 4 i + 3] / scale[r], scale[r] = max_k |x[r, k]| / 127
 // One workgroup a row: the maximum, then the words; zeros behind the row's end, and the scale's bits in its last word.
 // Grid: rows, folded. Needs nothing. Twin: cpu/quantise.rs
-#import grid
-#import reduce
+#import common/grid
+#import common/reduce
 
 struct Params {
     rows: u32, // M

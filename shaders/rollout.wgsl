@@ -1,7 +1,7 @@
 // a[b, i, j] = ([i = j] + mean_h p[b, h, i, j]) / 2, then y[b, i, j] = sum_k a[b, i, k] x[b, k, j] (Abnar and Zuidema 2020, equation 1)
 // One invocation an element; neighbours have neighbouring j, so that they read p and x side by side and share a[b, i, k]. f32.
 // Grid: ceil(B N N / 64), folded. Needs nothing. Twin: cpu/rollout.rs
-#import grid
+#import common/grid
 
 struct Params {
     batch: u32,

@@ -1,7 +1,8 @@
 // For queries and keys of patches: (x[i], x[i + D/2]) becomes (x[i] cos - x[i + D/2] sin, x[i + D/2] cos + x[i] sin), in place (Su et al. 2021)
 // One invocation a pair; the first `skip` tokens have no position and stay. f32.
 // Grid: ceil(B (N - skip) 2 H D/2 / 64), folded. Needs nothing. Twin: cpu/rotary.rs
-#import grid
+#import common/grid
+#import common/y_f32
 
 struct Params {
     batch: u32,
@@ -13,7 +14,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> angles: array<f32>; // [N - skip, D/2, 2], cosine and sine
-@group(0) @binding(2) var<storage, read_write> qkv: array<f32>; // [B, N, 3, H, D]
+@group(0) @binding(2) var<storage, read_write> qkv: array<Y>; // [B, N, 3, H, D]
 
 @compute @workgroup_size(64)
 fn rotary(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -31,8 +32,8 @@ fn rotary(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count:
     let at = (((b * params.tokens + params.skip + p) * 3u + part) * params.heads + h) * params.head + i;
     let cosine = angles[(p * half + i) * 2u];
     let sine = angles[(p * half + i) * 2u + 1u];
-    let low = qkv[at];
-    let high = qkv[at + half];
-    qkv[at] = low * cosine - high * sine;
-    qkv[at + half] = high * cosine + low * sine;
+    let low = f32(qkv[at]);
+    let high = f32(qkv[at + half]);
+    qkv[at] = narrow(low * cosine - high * sine);
+    qkv[at + half] = narrow(high * cosine + low * sine);
 }

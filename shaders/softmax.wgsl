@@ -1,8 +1,8 @@
 // y[r, :] = exp(x[r, :] - max) / sum of the same
 // One workgroup a row; the maximum is subtracted, so that no exponential overflows. f32.
 // Grid: rows, folded. Needs nothing. Twin: cpu/softmax.rs
-#import grid
-#import reduce
+#import common/grid
+#import common/reduce
 
 struct Params {
     rows: u32,

@@ -1,8 +1,8 @@
 // y[r, :] = x[r, :] / |x[r, :]|, the Euclidean norm
 // One workgroup a row. f32.
 // Grid: rows, folded. Needs nothing. Twin: cpu/unit.rs
-#import grid
-#import reduce
+#import common/grid
+#import common/reduce
 
 struct Params {
     rows: u32,

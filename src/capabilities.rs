@@ -17,11 +17,20 @@ pub struct Capabilities {
     pub half: bool,
     /// Rows and columns of the cooperative matrices that it multiplies, of f16 with sums in f32: 8 or 16; 0 if it has none.
     pub cooperative: u32,
-    /// Whether a processor does a GPU's work: what is fast there is slow on hardware.
+    /// Whether a processor does the work: what is fast there is slow on a GPU.
     pub software: bool,
+    /// Whether its compiler is given large shaders of cooperative matrices, with loops unrolled and sizes put in; those for processors take
+    /// minutes for them.
+    pub large_shaders: bool,
 }
 
 impl Capabilities {
+    /// What activations between kernels are kept in, with factors of a precision: f16 with factors in f16 on GPUs that compute in it, else f32. On
+    /// software adapters the conversions take longer than the memory that they save.
+    pub fn activations(&self, factors: Precision) -> Precision {
+        if factors == Precision::F16 && self.half && !self.software { Precision::F16 } else { Precision::F32 }
+    }
+
     /// Those of the CPU: 4 GiB a buffer, so that a made-up size is an error and not the end of the memory.
     pub const CPU: Capabilities = Capabilities {
         binding_bytes: 1 << 32,
@@ -31,18 +40,19 @@ impl Capabilities {
         subgroup: 0,
         half: false,
         cooperative: 0,
-        software: false,
+        software: true,
+        large_shaders: true,
     };
 }
 
-/// In what bits the right factors of products are kept. Sums, activations, norms and the residual stream are f32 in any case.
+/// What numbers are kept in: the right factors of products, and with [`Precision::F16`] also activations where a device computes in f16
+/// ([`Recording::activations`](crate::record::Recording::activations)). Sums, statistics and the residual stream are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Precision {
     /// 32 bits; on the CPU 16 where the checkpoint has no more.
     #[default]
     F32,
-    /// IEEE 754's 16 bits: half the memory, and a relative error of 2^-11 in each weight; in products of cooperative matrices in
-    /// each element of the left factor too.
+    /// IEEE 754's 16 bits: half the memory, and a relative error of 2^-11 in each number that is kept so.
     F16,
     /// 8-bit integers with a scale for each output of a layer, and the inputs of the blocks' layers in such too, with a scale for each
     /// token: a quarter of the memory.
@@ -92,29 +102,45 @@ impl std::str::FromStr for Precision {
 pub struct Needs {
     /// Invocations that each subgroup must have; 0 if that does not matter.
     pub subgroup: u32,
+    /// Subgroups of a workgroup, if it is made of whole ones, so that its invocations depend on the device; else 0.
+    pub subgroups: u32,
     /// Rows and columns of the cooperative matrices that it multiplies; 0 if it multiplies none.
     pub cooperative: u32,
+    /// Bytes of workgroup memory, where they are more than every device has.
+    pub workgroup_bytes: u32,
+    /// Whether it computes in f16, or reads or writes it.
+    pub half: bool,
     /// Whether it is only for devices where a processor does a GPU's work.
     pub software: bool,
+    /// Whether it is only for devices whose compilers are given large shaders.
+    pub large_shaders: bool,
 }
+
+/// Invocations of a workgroup that every device allows.
+const INVOCATIONS: u32 = 256;
 
 impl Needs {
     /// Nothing.
-    pub const NOTHING: Needs = Needs { subgroup: 0, cooperative: 0, software: false };
+    pub const NOTHING: Needs =
+        Needs { subgroup: 0, subgroups: 0, cooperative: 0, workgroup_bytes: 0, half: false, software: false, large_shaders: false };
 
     /// Of kernels that are made for llvmpipe: an access of memory is a loop over the lanes there, and a branch is executed
     /// under masks, so they load each number once and hand it round.
-    pub const LLVMPIPE: Needs = Needs { subgroup: 8, cooperative: 0, software: true };
+    pub const LLVMPIPE: Needs = Needs { subgroup: 8, software: true, ..Needs::NOTHING };
 
-    /// Of kernels that multiply cooperative matrices with so many rows and columns.
-    pub const fn cooperative(side: u32) -> Needs {
-        Needs { cooperative: side, ..Needs::NOTHING }
+    /// Of kernels whose workgroups are so many subgroups that multiply cooperative matrices of f16 with `side` rows and columns.
+    pub const fn cooperative(side: u32, subgroups: u32, workgroup_bytes: u32) -> Needs {
+        Needs { cooperative: side, subgroups, workgroup_bytes, half: true, ..Needs::NOTHING }
     }
 
     /// Whether a device has it.
     pub fn met_by(&self, capabilities: &Capabilities) -> bool {
         (self.cooperative == 0 || self.cooperative == capabilities.cooperative)
             && (self.subgroup == 0 || self.subgroup == capabilities.subgroup)
+            && (self.subgroups == 0 || capabilities.subgroup > 0 && self.subgroups * capabilities.subgroup <= INVOCATIONS)
+            && self.workgroup_bytes <= capabilities.workgroup_bytes
+            && (!self.half || capabilities.half)
             && (!self.software || capabilities.software)
+            && (!self.large_shaders || capabilities.large_shaders)
     }
 }

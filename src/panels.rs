@@ -119,6 +119,14 @@ fn pack_int8(w: &[f32], [n, k]: [usize; 2]) -> Vec<u32> {
     panels
 }
 
+/// Numbers as a GPU reads them from a buffer in f16: whole words, zeros behind the last. What is larger than f16 can be stays finite.
+pub fn halves(values: &[f32]) -> Vec<u8> {
+    let largest = f16::MAX.to_f32();
+    let mut bytes: Vec<u8> = values.iter().flat_map(|value| f16::from_f32(value.clamp(-largest, largest)).to_le_bytes()).collect();
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
 #[cfg(not(target_arch = "wasm32"))]
 fn for_each_panel<V: Send>(panels: &mut [V], len: usize, work: impl Fn(usize, &mut [V]) + Sync) {
     use rayon::prelude::*;

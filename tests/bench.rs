@@ -5,7 +5,9 @@ use crate::support::{gpu, path};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use vitraux::kernels::{ALL, WAYS};
+use vitraux::capabilities::Precision;
+use vitraux::kernels::variants;
+use vitraux::record::Class;
 
 fn json(arguments: &[&str]) -> Value {
     let run = vitraux(arguments.iter().map(OsStr::new));
@@ -53,15 +55,15 @@ fn accuracy_is_reported_beside_f32() {
     }
 }
 
-/// Every way that the device can run is there, and an edited shader beside the built-in one.
+/// Every variant that the device can run is there, and an edited shader beside the built-in one.
 #[test]
-fn kernels_are_measured_in_every_way_and_edited_ones_beside_them() {
+fn every_variant_is_measured_and_edited_ones_beside_it() {
     let Some(gpu) = gpu::device() else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let common = folder.path().join("common");
-    std::fs::create_dir(&common).expect("a folder");
+    let [common, matmul] = ["common", "matmul"].map(|name| folder.path().join(name));
+    [&common, &matmul].into_iter().for_each(|folder| std::fs::create_dir(folder).expect("a folder"));
     let shader = |name: &str| std::fs::read_to_string(path("shaders").join(name)).expect("a shader");
-    std::fs::write(folder.path().join("matmul_naive.wgsl"), shader("matmul_naive.wgsl")).expect("written");
+    std::fs::write(matmul.join("naive.wgsl"), shader("matmul/naive.wgsl")).expect("written");
     std::fs::write(folder.path().join("layernorm.wgsl"), shader("layernorm.wgsl")).expect("written");
     std::fs::write(common.join("reduce.wgsl"), shader("common/reduce.wgsl").replace("half > 0u", "half > 1u")).expect("written");
     let folder = folder.path().to_str().expect("a path in UTF-8");
@@ -69,19 +71,19 @@ fn kernels_are_measured_in_every_way_and_edited_ones_beside_them() {
     let rows = value["kernels"].as_array().expect("a list");
     assert!(rows.iter().all(|row| seconds(row) > 0.0));
     let found = |name: &'static str| rows.iter().filter(move |row| row["kernel"] == name);
-    let mut ways: HashSet<String> = HashSet::new();
+    let mut measured: HashSet<String> = HashSet::new();
     for precision in ["f32", "f16", "int8"] {
         let value = json(&["bench", "kernels", "--device", "gpu", "--runs", "1", "--precision", precision, "--format", "json"]);
         let rows = value["kernels"].as_array().expect("a list");
         assert!(rows.iter().all(|row| seconds(row) > 0.0));
-        ways.extend(rows.iter().filter_map(|row| Some(row["way"].as_str()?.to_owned())));
-        // What is chosen unless something else is preferred.
-        ways.extend(rows.iter().filter(|row| row["way"].is_null()).map(|row| row["kernel"].as_str().expect("a name").to_owned()));
+        measured.extend(rows.iter().map(|row| row["kernel"].as_str().expect("a name").to_owned()));
     }
-    for way in WAYS {
-        let kernel = ALL.iter().filter(|kernel| way.starts_with(kernel.name)).max_by_key(|kernel| kernel.name.len()).expect("a way runs a kernel");
-        let is_there = ways.iter().any(|found| found.split(' ').next() == Some(way));
-        assert_eq!(is_there, kernel.needs.met_by(&gpu.summary().capabilities), "{way}");
+    let capabilities = gpu.summary().capabilities;
+    let (x, w) = ([Precision::F32, Precision::F16, Precision::Int8], Precision::F32);
+    let products = x.into_iter().flat_map(|precision| variants(Class::product([1, 96, 384], [w, precision], &capabilities), &capabilities));
+    let attention = variants(Class::attention(3, [65, 65], 32, Precision::F32, &capabilities), &capabilities);
+    for variant in products.chain(attention) {
+        assert!(measured.contains(variant.name), "{} of {measured:?}", variant.name);
     }
     let apart = |name| found(name).map(|row| row["apart"].as_f64().expect("a difference")).fold(0.0, f64::max);
     assert!(found("matmul_naive, edited").count() > 0 && apart("matmul_naive, edited") == 0.0);

@@ -1,68 +1,59 @@
 //! WGSL and Rust say the same: every shader is valid, is translated for every backend, and has the
 //! bindings and parameters that its descriptor lists. Its text follows the house's rules.
 
-use crate::support::path;
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use crate::support::{cases, path};
+use naga::valid::{Capabilities as ShaderCapabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, StorageAccess, TypeInner};
-use vitraux::gpu::specialise;
-use vitraux::kernels::ALL;
+use std::collections::HashSet;
+use std::sync::OnceLock;
+use vitraux::capabilities::Capabilities;
+use vitraux::gpu::{PIECES, specialise};
+use vitraux::kernels::{ALL, workgroup_bytes};
 use vitraux::record::{Access, Binding, Field, Kernel, MAX_BINDINGS, Spec};
 
-/// The specs that recordings make: each activation, and heads of each kind of tile.
-fn specs(kernel: &Kernel) -> Vec<Spec> {
-    match kernel.name {
-        name if name.starts_with("matmul") => {
-            let spec = |(epilogue, activation)| Spec(vec![("EPILOGUE", epilogue), ("ACTIVATION", activation)]);
-            let epilogues = [0, 2, 3].map(|epilogue| (epilogue, 0)).into_iter().chain((0..=5).map(|activation| (1, activation))).map(spec);
-            let tile = |rows, columns, k| Spec(vec![("ROWS", rows), ("COLUMNS", columns), ("TILE_K", k)]);
-            let coop = |lanes| [1, 2].map(|down| Spec(vec![("LANES", lanes), ("DOWN", down)])).to_vec();
-            let tiles = match name.strip_prefix("matmul").expect("it starts so") {
-                "" | "_f16" => vec![tile(128, 128, 8), tile(128, 64, 16), tile(32, 32, 32)],
-                "_coop8" | "_split_coop8" => coop(8),
-                "_coop16" | "_split_coop16" => coop(32),
-                _ => vec![Spec::default()],
-            };
-            if name.starts_with("matmul_split") { tiles } else { epilogues.chain(tiles).collect() }
-        }
-        "gate" => (0..=5).map(|number| Spec(vec![("ACTIVATION", number)])).collect(),
-        "attention_pool" => [8, 64, 72, 130].map(|head| Spec(vec![("HEAD", head)])).to_vec(),
-        "attention_subgroup" => [8, 32, 64, 72, 100, 128].map(|head| Spec(vec![("HEAD", head)])).to_vec(),
-        "attention_coop8" | "attention_coop16" => {
-            let side = kernel.needs.cooperative;
-            let spec = |(head, subgroups, keys)| Spec(vec![("HEAD", head), ("LANES", 2 * side), ("SUBGROUPS", subgroups), ("KEYS", keys)]);
-            [(16, 2, 2 * side), (64, 2, 2 * side), (128, 1, side)].map(spec).to_vec()
-        }
-        "attention" | "attention_masked" => {
-            [(8, 32), (64, 32), (72, 16), (80, 16), (128, 16), (130, 8)].map(|(head, keys)| Spec(vec![("HEAD", head), ("KEYS", keys)])).to_vec()
-        }
-        _ => vec![Spec::default()],
-    }
-}
-
-/// Each kernel under each spec.
+/// Each kernel under each spec that the cases record it with, on devices where a processor does a GPU's work and on others.
 fn specialised() -> impl Iterator<Item = (&'static Kernel, Spec)> {
-    ALL.iter().flat_map(|kernel| specs(kernel).into_iter().map(move |spec| (*kernel, spec)))
+    static FOUND: OnceLock<Vec<(&'static Kernel, Spec)>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let (mut known, mut found) = (HashSet::new(), Vec::new());
+        for case in cases::all() {
+            for software in [true, false].into_iter().filter(|software| *software || !case.needs().software) {
+                let recording = case.recording(Capabilities { software, large_shaders: !software, ..case.able() }).expect("it fits");
+                let of_kernels = recording.dispatches().filter(|dispatch| ALL.iter().any(|kernel| kernel.name == dispatch.kernel.name));
+                for dispatch in of_kernels {
+                    if known.insert((dispatch.kernel.name, dispatch.spec.clone())) {
+                        found.push((dispatch.kernel, dispatch.spec.clone()));
+                    }
+                }
+            }
+        }
+        found
+    });
+    found.iter().cloned()
 }
 
 fn parsed(kernel: &Kernel, spec: &Spec) -> (naga::Module, ModuleInfo) {
-    let source = specialise(kernel.wgsl, spec).unwrap_or_else(|error| panic!("{}: {error}", kernel.name));
+    let source = specialise(kernel, spec).unwrap_or_else(|error| panic!("{}: {error}", kernel.name));
     let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{}: {}", kernel.name, error.emit_to_string(&source)));
-    let info = Validator::new(ValidationFlags::all(), needed(kernel)).validate(&module);
+    let info = Validator::new(ValidationFlags::all(), needed(kernel, &source)).validate(&module);
     let info = info.unwrap_or_else(|error| panic!("{}: {error:?}", kernel.name));
     (module, info)
 }
 
 /// What a device that meets the kernel's needs allows; all of wgpu's but those on OpenGL unpack f16.
-fn needed(kernel: &Kernel) -> Capabilities {
-    let subgroups = if kernel.needs.subgroup == 0 { Capabilities::empty() } else { Capabilities::SUBGROUP };
-    let cooperative = Capabilities::COOPERATIVE_MATRIX | Capabilities::SHADER_FLOAT16 | Capabilities::SUBGROUP;
-    let cooperative = if kernel.needs.cooperative == 0 { Capabilities::empty() } else { cooperative };
-    Capabilities::SHADER_FLOAT16_IN_FLOAT32 | subgroups | cooperative
+fn needed(kernel: &Kernel, source: &str) -> ShaderCapabilities {
+    let of = |is_needed: bool, capabilities| if is_needed { capabilities } else { ShaderCapabilities::empty() };
+    let is_cooperative = kernel.needs.cooperative > 0;
+    ShaderCapabilities::SHADER_FLOAT16_IN_FLOAT32
+        | of(kernel.needs.subgroup > 0 || is_cooperative, ShaderCapabilities::SUBGROUP)
+        | of(is_cooperative, ShaderCapabilities::COOPERATIVE_MATRIX)
+        // Of a spec's elements, if not of the kernel.
+        | of(source.starts_with("enable f16;"), ShaderCapabilities::SHADER_FLOAT16)
 }
 
 fn entry(kernel: &Kernel, module: &naga::Module) -> usize {
-    let found = module.entry_points.iter().position(|entry| entry.name == kernel.name);
-    found.unwrap_or_else(|| panic!("no entry point {}", kernel.name))
+    let found = module.entry_points.iter().position(|entry| entry.name == kernel.entry);
+    found.unwrap_or_else(|| panic!("no entry point {}", kernel.entry))
 }
 
 #[test]
@@ -114,7 +105,7 @@ fn every_kernel_is_translated_for_every_backend() {
     use naga::back::{hlsl, msl, spv};
     for (kernel, spec) in specialised() {
         let (module, info) = parsed(kernel, &spec);
-        let entry_point = (naga::ShaderStage::Compute, kernel.name.to_owned());
+        let entry_point = (naga::ShaderStage::Compute, kernel.entry.to_owned());
         let spv_options = spv::PipelineOptions { shader_stage: entry_point.0, entry_point: entry_point.1.clone() };
         let words = spv::write_vec(&module, &info, &spv::Options::default(), Some(&spv_options));
         assert!(!words.unwrap_or_else(|error| panic!("{}: SPIR-V: {error}", kernel.name)).is_empty());
@@ -138,7 +129,8 @@ fn every_kernel_is_translated_for_every_backend() {
     }
 }
 
-/// Workgroup memory within 16 KiB and at most 256 invocations: what every WebGPU device has; those with cooperative matrices 32 KiB.
+/// Workgroup memory within 16 KiB and at most 256 invocations: what every WebGPU device has. Where more is needed the kernel says how much; and the
+/// formula that variants are chosen by gives what the text declares.
 #[test]
 fn workgroups_are_small_enough_for_every_device() {
     for (kernel, spec) in specialised() {
@@ -155,8 +147,11 @@ fn workgroups_are_small_enough_for_every_device() {
         let shared =
             module.global_variables.iter().filter(|(handle, variable)| variable.space == AddressSpace::WorkGroup && !used[*handle].is_empty());
         let bytes: u32 = shared.map(|(_, variable)| layouter[variable.ty].size).sum();
-        let most = if kernel.needs.cooperative == 0 { 16 * 1024 } else { 32 * 1024 };
-        assert!(bytes <= most, "{}: {bytes} bytes of workgroup memory", kernel.name);
+        match workgroup_bytes(kernel, &spec) {
+            Some(formula) => assert_eq!(bytes, formula, "{} {spec:?}", kernel.name),
+            None => assert!(bytes <= 16 * 1024, "{}: {bytes} bytes of workgroup memory", kernel.name),
+        }
+        assert!(kernel.needs.cooperative > 0 || bytes <= 16 * 1024, "{}: {bytes} bytes of workgroup memory", kernel.name);
     }
 }
 
@@ -168,7 +163,7 @@ fn the_passes_over_textures_are_translated_for_every_backend() {
     for name in ["across", "down"] {
         let source = read("sampling.wgsl") + &read(&format!("{name}.wgsl"));
         let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module).expect("it is valid");
+        let info = Validator::new(ValidationFlags::all(), ShaderCapabilities::empty()).validate(&module).expect("it is valid");
         assert!(!spv::write_vec(&module, &info, &spv::Options::default(), None).expect("SPIR-V").is_empty());
         let options = msl::Options { fake_missing_bindings: true, lang_version: (2, 4), ..Default::default() };
         assert!(msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).expect("MSL").0.contains("kernel void"));
@@ -179,26 +174,37 @@ fn the_passes_over_textures_are_translated_for_every_backend() {
     }
 }
 
-fn shaders(folder: &str) -> Vec<(String, String)> {
-    let entries = std::fs::read_dir(path(folder)).expect("the folder is there");
-    let files = entries.map(|entry| entry.expect("an entry").path()).filter(|file| file.extension().is_some_and(|ending| ending == "wgsl"));
-    files.map(|file| (file.display().to_string(), std::fs::read_to_string(&file).expect("text"))).collect()
+/// Every shader, by its path in `shaders/` without the ending.
+fn shaders() -> Vec<(String, String)> {
+    let root = path("shaders");
+    let folders = std::fs::read_dir(&root).expect("a folder").map(|entry| entry.expect("an entry").path()).filter(|folder| folder.is_dir());
+    let mut found = Vec::new();
+    for folder in folders.chain([root.clone()]) {
+        for file in std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path()).filter(|file| file.is_file()) {
+            let name = file.strip_prefix(&root).expect("a file in it").with_extension("").display().to_string().replace('\\', "/");
+            found.push((name, std::fs::read_to_string(&file).expect("text")));
+        }
+    }
+    found
 }
 
 #[test]
-fn every_shader_belongs_to_a_kernel() {
-    for (file, text) in shaders("shaders") {
-        let owners: Vec<_> = ALL.iter().filter(|kernel| kernel.wgsl == text).collect();
-        assert!(!owners.is_empty(), "{file} belongs to no kernel in ALL");
-        let entries = text.matches("@compute").count();
-        assert_eq!(owners.len(), entries, "{file} has {entries} entry points, ALL has {}", owners.len());
+fn every_shader_belongs_to_a_kernel_or_is_a_piece() {
+    for (file, text) in shaders().into_iter().filter(|(file, _)| !file.starts_with("texture/")) {
+        let entries: HashSet<&str> = ALL.iter().filter(|kernel| kernel.file == file).map(|kernel| kernel.entry).collect();
+        let is_piece = PIECES.iter().any(|(name, _)| *name == file);
+        assert_ne!(is_piece, !entries.is_empty(), "{file} belongs to no kernel in ALL and is no piece, or is both");
+        assert_eq!(entries.len(), text.matches("@compute").count(), "{file}: {entries:?} are in ALL");
+    }
+    for (piece, _) in PIECES {
+        assert!(ALL.iter().any(|kernel| kernel.may_import(piece)), "{piece} is imported by nobody");
     }
 }
 
 /// Every loop counts by a step of at least one up to a bound, or halves: nobody bounds them while shaders run.
 #[test]
 fn every_loop_ends() {
-    for (file, text) in shaders("shaders").into_iter().chain(shaders("shaders/common")).chain(shaders("shaders/texture")) {
+    for (file, text) in shaders() {
         let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
         assert!(!words.into_iter().any(|word| ["while", "loop"].contains(&word)), "{file}: a loop that is not counted");
         for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
@@ -222,8 +228,7 @@ fn every_loop_ends() {
 
 #[test]
 fn shaders_say_what_they_do() {
-    let kernels = shaders("shaders");
-    for (file, text) in kernels.iter().chain(&shaders("shaders/common")) {
+    for (file, text) in shaders().into_iter().filter(|(file, _)| !file.starts_with("texture/")) {
         assert!(text.starts_with("// "), "{file} begins with what it is for");
         for line in text.lines() {
             if line.contains("workgroupBarrier()") {
@@ -233,8 +238,9 @@ fn shaders_say_what_they_do() {
                 assert!(line.contains("; // ["), "{file}: a binding without its shape: {line}");
             }
         }
-    }
-    for (file, text) in kernels {
+        if PIECES.iter().any(|(name, _)| *name == file) {
+            continue;
+        }
         let header: Vec<_> = text.lines().take_while(|line| line.starts_with("// ")).collect();
         assert_eq!(header.len(), 3, "{file}: formula; mapping and numbers; grid, needs, twin");
         let twin = header[2].split("Twin: ").nth(1).unwrap_or_else(|| panic!("{file} names no twin"));

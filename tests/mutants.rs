@@ -2,11 +2,11 @@
 
 use crate::support::cases::{self, Case};
 use crate::support::{compare::mismatch, gpu, replay};
-use vitraux::gpu::specialise;
+use vitraux::gpu::PIECES;
 use vitraux::kernels::ALL;
 use vitraux::record::{Command, Kernel, Spec};
 
-/// For each kernel: what stands in its shader (imports resolved), and what a mistake would make of it.
+/// For each entry point: what stands in its shader or in what that imports, and what a mistake would make of it.
 const MISTAKES: &[(&str, &[(&str, &str)])] = &[
     (
         "patchify",
@@ -20,6 +20,18 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("|| column >= params.image_width", ""),
             ("row >= params.image_height ||", ""),
             ("k >= patch_values()", "k + 1u >= patch_values()"),
+        ],
+    ),
+    (
+        "unfold",
+        &[
+            ("v = element % params.patch_width", "v = element % params.patch_height"),
+            ("down * params.patch_height +", ""),
+            ("row < params.image_height &&", ""),
+            ("&& column < params.image_width", ""),
+            ("image * params.channels + channel", "channel"),
+            ("patch / params.grid_width % params.grid_height", "patch / params.grid_height % params.grid_width"),
+            ("image >= params.batch", "image + 1u >= params.batch"),
         ],
     ),
     (
@@ -82,18 +94,10 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         "rotary",
         &[
             ("low * cosine - high * sine", "low * cosine + high * sine"),
-            ("high * cosine + low * sine", "high * cosine + qkv[at] * sine"),
+            ("high * cosine + low * sine", "high * cosine + f32(qkv[at]) * sine"),
             ("params.tokens + params.skip + p", "params.tokens + p"),
             ("% 2u;", "% 3u;"),
             ("b >= params.batch", "b + 1u >= params.batch"),
-        ],
-    ),
-    (
-        "attention_masked",
-        &[
-            ("!= 0.0", "== 0.0"),
-            ("mask[b * params.tokens + n]", "mask[n]"),
-            ("if !ignored(b, first + j) {\n                    let weight", "{\n                    let weight"),
         ],
     ),
     (
@@ -113,10 +117,11 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
     (
         "gate",
         &[
-            ("activate(x[at])", "x[at]"),
+            ("activate(f32(x[at]))", "f32(x[at])"),
             ("x[at + params.width]", "x[at]"),
             ("x / (1.0 + exp(-x))", "x / (1.0 + exp(x))"),
             ("row >= params.rows", "row + 1u >= params.rows"),
+            ("clamp(value, -65504.0, 65504.0)", "value"),
         ],
     ),
     (
@@ -129,7 +134,7 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
     ),
     ("average", &[("/ 2.0", ""), ("a[i] + b[i]", "a[i] + a[i]"), ("i < params.len", "i + 1u < params.len")]),
     (
-        "ceiling_coop8",
+        "ceiling_cooperative",
         &[
             ("step < STEPS", "step + 1u < STEPS"),
             ("a + b + c + d", "a + b + c"),
@@ -137,7 +142,6 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("tile * SIDE * SIDE", "tile * SIDE"),
         ],
     ),
-    ("ceiling_coop16", &[("step < STEPS", "step + 1u < STEPS"), ("a + b + c + d", "a + b + c")]),
     ("ceiling_copy", &[("y[i] = x[i]", "y[i] = x[0]"), ("i < params.len / 4u", "i + 1u < params.len / 4u")]),
     (
         "ceiling_multiply",
@@ -171,13 +175,13 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "matmul",
+        "matmul_tiled",
         &[
             ("+ bias_at(at.y)", ""),
             ("(n / 64u * depth + k) * 16u", "(n / 64u + k) * 16u"),
             ("n % 64u / 4u", "n % 32u / 4u"),
             ("first < end; first += TILE_K", "first + TILE_K < end; first += TILE_K"),
-            ("k < params.k", "k <= params.k"),
+            ("k < depth()", "k <= depth()"),
             ("m >= params.m || n >= params.n", "m >= params.m || n + 1u >= params.n"),
             ("m >= params.m || n >= params.n", "m + 1u >= params.m || n >= params.n"),
             ("sum11 += outer(a1, b1)", "sum11 += outer(a1, b0)"),
@@ -191,22 +195,19 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("1.13520398", "1.135"),
             ("max(x, 0.0)", "x"),
             ("return hyperbolic_tangent(x)", "return x"),
-            ("y[at] += value", "y[at] = value"),
-            ("y[at] += scale[n] * value", "y[at] += value"),
-            ("y[at] += scale[n] * value", "y[at] = scale[n] * value"),
-        ],
-    ),
-    (
-        "matmul_f16",
-        &[
+            ("narrow(f32(y[at]) + value)", "narrow(value)"),
+            ("f32(y[at]) + scale[n] * value", "f32(y[at]) + value"),
+            ("f32(y[at]) + scale[n] * value", "scale[n] * value"),
             ("unpack2x16float(columns.y)", "unpack2x16float(columns.x)"),
-            ("(n / 64u * depth + k) * 16u", "(n / 64u + k) * 16u"),
-            ("n % 64u / 4u", "n % 32u / 4u"),
-            ("+ bias_at(at.y)", ""),
+            ("first_k(wid.z), end_k(wid.z)", "first_k(0u), end_k(0u)"),
+            ("return slice * slice_depth()", "return 0u"),
+            ("min(first_k(slice) + slice_depth(), depth())", "depth()"),
+            ("(slice * params.m + m)", "(slice * params.m + m + 1u)"),
+            ("(depth() + SLICES * TILE_K - 1u)", "depth()"),
         ],
     ),
     (
-        "matmul_subgroup",
+        "matmul_software",
         &[
             ("(*sums)[3] += subgroupBroadcast(x8, 3u)", "(*sums)[3] += subgroupBroadcast(x8, 2u)"),
             ("add(&right2, x2, right)", "add(&right2, x1, right)"),
@@ -215,15 +216,16 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("lane, rows() - 1u)", "lane, rows() - 2u)"),
             ("k < depth()", "k + 1u < depth()"),
             ("bias_at(n + 34u)", "bias_at(n + 33u)"),
-            ("finish(m, n + 3u, sums.w)", "finish(m, n + 3u, sums.z)"),
+            ("write(m, n + 3u, sums.w)", "write(m, n + 3u, sums.z)"),
             ("left = left2;", "left = left1;"),
             ("row = (*sums)[7];", ""),
             ("min(40u, rows() - m)", "min(32u, rows() - m)"),
             ("pick(&right, i) + right_bias", "pick(&right, i)"),
+            ("m * params.k", "(m + 1u) * params.k"),
         ],
     ),
     (
-        "patchify_subgroup",
+        "patchify_software",
         &[
             ("across * params.patch_width", "across * params.patch_height"),
             ("down * params.patch_height)", "down)"),
@@ -235,7 +237,7 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "layernorm_subgroup",
+        "layernorm_software",
         &[
             ("+ params.epsilon", ""),
             ("* weight[v]", ""),
@@ -246,40 +248,28 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "matmul_coop8",
+        "matmul_cooperative",
         &[
-            ("m < params.m && k < params.k", "m < params.m && k + 4u < params.k"),
-            ("n < params.n && k < params.k", "n + 8u < params.n && k < params.k"),
-            ("first + TILE_K)", "first)"),
-            ("W_STRIDE + 1u] = brought.w3", "W_STRIDE + 1u] = brought.w2"),
-            ("coopMultiplyAdd(a2, b1, sums.s21)", "coopMultiplyAdd(a2, b0, sums.s21)"),
-            ("sums.s30, m + 3u * SIDE", "sums.s31, m + 3u * SIDE"),
-            ("subgroup % ACROSS * 2u", "subgroup % ACROSS"),
-            ("let own = subgroup * SIDE * SIDE", "let own = 0u"),
-            ("+ bias_at(column)", ""),
-            ("load_x4(m + 3u * X_APART, k)", "load_x4(m + 2u * X_APART, k)"),
+            ("WHOLE == 1u || k < depth()", "WHOLE == 1u || k + 4u < depth()"),
+            ("let next = min(first + TILE_K, last)", "let next = first"),
+            ("left[i], right[j], sums", "left[i], right[0u], sums"),
+            ("first_row(subgroup, i) * X_STRIDE", "first_row(subgroup, 0u) * X_STRIDE"),
+            ("step * SIDE * W_STRIDE", "0u * W_STRIDE"),
+            ("subgroup % ACROSS * MATRICES_ACROSS", "subgroup % ACROSS"),
+            ("let own = subgroup * SIDE * SIDE / 4u", "let own = 0u"),
+            ("products + bias[n / 4u]", "products"),
+            ("params.m - 1u)", "params.m - 2u)"),
+            ("params.n - 4u)", "params.n - 8u)"),
+            ("index + i * INVOCATIONS < ROWS", "index + (i + 1u) * INVOCATIONS < ROWS"),
+            ("activate(values.w)", "activate(values.z)"),
+            ("vec4<f32>(y[at]) + values", "values"),
+            ("scale[n / 4u] * values", "values"),
+            ("m >= params.m || n >= params.n", "m + 1u >= params.m || n >= params.n"),
+            ("m >= params.m || n >= params.n", "m >= params.m || n + 4u >= params.n"),
+            ("first = first_k(wid.z); first <", "first = 0u; first <"),
+            ("finish(slice, m, n + 3u, sums.w)", "finish(slice, m, n + 3u, sums.z)"),
         ],
     ),
-    (
-        "matmul_coop16",
-        &[
-            ("m < params.m && k < params.k", "m < params.m && k + 4u < params.k"),
-            ("coopMultiplyAdd(a3, b1, sums.s31)", "coopMultiplyAdd(a3, b0, sums.s31)"),
-        ],
-    ),
-    (
-        "matmul_split",
-        &[
-            ("slice = wid.z", "slice = 0u"),
-            ("return slice * depth()", "return 0u"),
-            ("min(first_k() + depth(), params.k)", "params.k"),
-            ("(slice * params.m + m)", "(slice * params.m + m + 1u)"),
-            ("(params.k + SLICES * TILE_K - 1u)", "params.k"),
-        ],
-    ),
-    ("matmul_split_f16", &[("slice = wid.z", "slice = 0u"), ("return slice * depth()", "return 0u")]),
-    ("matmul_split_coop8", &[("slice = wid.z", "slice = 0u"), ("var brought = bring(wid, index, first_k())", "var brought = bring(wid, index, 0u)")]),
-    ("matmul_split_coop16", &[("slice = wid.z", "slice = 0u"), ("first < end_k()", "first < params.k")]),
     (
         "matmul_combine",
         &[
@@ -289,8 +279,6 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("i >= params.m * params.n", "i + 1u >= params.m * params.n"),
         ],
     ),
-    ("matmul_skinny_f16", &[("part < SLICES", "part + 1u < SLICES"), ("columns.y)", "columns.x)"), ("k += SLICES", "k += SLICES + 1u")]),
-    ("matmul_subgroup_f16", &[("columns.y)", "columns.x)"), ("m * params.k", "(m + 1u) * params.k")]),
     (
         "quantise",
         &[
@@ -315,8 +303,9 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("* scale_x", ""),
             ("scales[i] + bias_at", "scales[0] + bias_at"),
             ("+ bias_at(n + i)", ""),
-            ("first += TILE", "first += TILE + 1u"),
+            ("first += TILE_K", "first += TILE_K + 1u"),
             ("finish_row(m + 3u, n, block.row3)", "finish_row(m + 3u, n, block.row2)"),
+            ("i % COLUMN_GROUPS * 4u", "i % COLUMN_GROUPS * 8u"),
         ],
     ),
     (
@@ -332,9 +321,9 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("let m = wid.y * 4u", "let m = wid.y * 3u"),
         ],
     ),
-    ("matmul_naive", &[("+ bias_at(n)", ""), ("k < params.k", "k + 1u < params.k"), ("[n % 4u]", "[n % 2u]"), ("m * params.k + k", "m * params.k")]),
+    ("matmul_naive", &[("+ bias_at(n)", ""), ("k < depth()", "k + 1u < depth()"), ("[n % 4u]", "[n % 2u]"), ("m * depth() + k", "m * depth()")]),
     (
-        "attention",
+        "attention_tiled",
         &[
             ("* params.scale", ""),
             ("min(KEYS, params.tokens - first)", "KEYS"),
@@ -347,10 +336,13 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("/ total", ""),
             ("first < params.tokens; first += KEYS", "first + KEYS <= params.tokens; first += KEYS"),
             ("(b * params.queries + n)", "(b * params.tokens + n)"),
+            ("!= 0.0", "== 0.0"),
+            ("mask[b * params.tokens + n]", "mask[n]"),
+            ("if !ignored(b, first + j) {\n                    let weight", "{\n                    let weight"),
         ],
     ),
     (
-        "attention_subgroup",
+        "attention_software",
         &[
             ("* params.scale", ""),
             (".q[first + 5u] * subgroupBroadcast(key, 5u)", ".q[first + 5u] * subgroupBroadcast(key, 4u)"),
@@ -368,23 +360,25 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "attention_coop8",
+        "attention_cooperative",
         &[
-            ("tile_scores[row * KEYS + j] * params.scale - largest", "tile_scores[row * KEYS + j] - largest"),
-            ("min(KEYS, params.tokens - first)", "KEYS"),
+            ("params.scale * 1.4426950408889634", "params.scale"),
+            ("< vec4(params.tokens)", "< vec4(params.tokens + 1u)"),
             ("total *= shrink;", ""),
-            ("tile_factors[row] = shrink", "tile_factors[row] = 1.0"),
-            ("largest = tile_largest;", "largest = max(0.0, tile_largest);"),
-            ("load(b, first + i / (HEAD / 4u), 2u,", "load(b, first + i / (HEAD / 4u), 1u,"),
-            ("let at_v = key * STRIDE + d / 4u", "let at_v = d / 4u"),
-            ("d < HEAD; d += SIDE) {\n                let at_q", "d + SIDE < HEAD; d += SIDE) {\n                let at_q"),
-            ("1.0 / total", "1.0"),
+            ("tile_scores[row * SCORES_STRIDE + i] *= shrink", "tile_scores[row * SCORES_STRIDE + i] *= 1.0"),
+            ("largest = select(largest, tile_largest, first == 0u)", "largest = select(largest, 0.0, first == 0u)"),
+            ("tile_grown[turn] = 1u", "tile_grown[turn] = 0u"),
+            ("first + key, 2u, h, v", "first + key, 1u, h, v"),
+            ("let at_p = own * P_STRIDE + j * SIDE / 4u", "let at_p = own * P_STRIDE"),
+            ("/ whole", ""),
+            ("row_sum(total)", "total * f32(SHARERS)"),
             ("let own = subgroup * SIDE", "let own = 0u"),
             ("let b = wid.z", "let b = 0u"),
             ("(b * params.queries + n)", "(b * params.tokens + n)"),
+            ("d * SIDE / 4u + i % (SIDE / 4u)", "i % (SIDE / 4u)"),
+            ("|| v < HEAD / 4u) {\n                y", "|| v <= HEAD / 4u) {\n                y"),
         ],
     ),
-    ("attention_coop16", &[("1.0 / total", "1.0"), ("total *= shrink;", "")]),
     (
         "attention_naive_probabilities",
         &[
@@ -476,35 +470,38 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
-/// A kernel in whose shader (imports resolved) something else stands than is right.
-pub fn broken(original: &Kernel, right: &str, wrong: &str) -> &'static Kernel {
-    let source = specialise(original.wgsl, &Spec::default()).expect("our own imports");
-    assert!(source.contains(right), "{}: {right:?} is not in the shader; the mistake must be brought up to date", original.name);
-    Box::leak(Box::new(Kernel { wgsl: source.replace(right, wrong).leak(), ..*original }))
+/// A kernel in whose shader, or in what that imports, something else stands than is right; nothing if it does not stand there.
+pub fn broken(original: &Kernel, right: &str, wrong: &str) -> Option<&'static Kernel> {
+    let has_it = |(name, text): &&(&'static str, &'static str)| original.may_import(name) && text.contains(right);
+    let pieces: Vec<(&str, &str)> = PIECES.iter().filter(has_it).map(|(name, text)| (*name, &*text.replace(right, wrong).leak())).collect();
+    if pieces.is_empty() && !original.wgsl.contains(right) {
+        return None;
+    }
+    Some(Box::leak(Box::new(original.edited(original.wgsl.replace(right, wrong).leak(), pieces.leak()))))
 }
 
-/// Whether any case finds the kernel out.
-fn is_caught(gpu: &std::sync::Arc<vitraux::gpu::Gpu>, cases: &[&Case], original: &Kernel, mutant: &'static Kernel) -> bool {
+/// Whether any case finds a mistake out that is put into all kernels of an entry point.
+fn is_caught(gpu: &std::sync::Arc<vitraux::gpu::Gpu>, cases: &[&Case], entry: &str, right: &str, wrong: &str) -> bool {
     let capabilities = gpu.summary().capabilities;
     cases.iter().any(|case| {
         let values = case.values();
         let inputs = case.laid_out(values.clone(), true);
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let recording = case.recording(capabilities).expect("it fits");
-        let recording = recording.exchanging(|kernel| if kernel.name == original.name { mutant } else { kernel });
+        let mutant = |kernel: &'static Kernel| if kernel.entry == entry { broken(kernel, right, wrong).unwrap_or(kernel) } else { kernel };
         let expected = case.expected(&values);
-        match replay::on_gpu(gpu, &recording, &inputs) {
+        match replay::on_gpu(gpu, &recording.exchanging(mutant), &inputs) {
             Ok(got) => mismatch(&got[0], &expected, &case.output, case.tolerance(&expected)).is_some(),
-            Err(error) => panic!("{}: a mistake that the device finds is no test of ours: {error}", original.name),
+            Err(error) => panic!("{entry}: a mistake that the device finds is no test of ours: {error}"),
         }
     })
 }
 
-/// The constants that a case's kernel runs under.
-fn spec(case: &Case) -> Vec<(&'static str, u32)> {
+/// What a case's kernel runs under.
+fn spec(case: &Case) -> Spec {
     let recording = case.recording(case.able()).expect("it fits");
     let of_kernel = |command: &Command| match command {
-        Command::Dispatch(dispatch) if dispatch.kernel.name == case.kernel => Some(dispatch.spec.0.clone()),
+        Command::Dispatch(dispatch) if dispatch.kernel.name == case.kernel => Some(dispatch.spec.clone()),
         _ => None,
     };
     recording.commands().iter().rev().find_map(of_kernel).expect("a case runs its kernel")
@@ -516,18 +513,22 @@ fn every_mistake_is_caught() {
     let Some(gpu) = gpu::checked() else { return };
     let all = cases::all();
     let mut missed = Vec::new();
-    for (name, mistakes) in MISTAKES {
-        let original = *ALL.iter().find(|kernel| kernel.name == *name).unwrap_or_else(|| panic!("{name} is not a kernel"));
-        let mut own: Vec<&Case> = all.iter().filter(|case| case.kernel == *name).collect();
+    for (entry, mistakes) in MISTAKES {
+        let kernels: Vec<&'static Kernel> = ALL.iter().copied().filter(|kernel| kernel.entry == *entry).collect();
+        assert!(!kernels.is_empty(), "{entry} is no entry point of a kernel");
+        let of_kernels = all.iter().filter(|case| kernels.iter().any(|kernel| kernel.name == case.kernel));
+        let mut own: Vec<&Case> = of_kernels.filter(|case| case.needs().met_by(&gpu.summary().capabilities)).collect();
         // Under one spec the mutant is compiled once, which takes longer than to run it.
-        own.sort_by_cached_key(|case| (spec(case), case.flops));
-        if !original.needs.met_by(&gpu.summary().capabilities) {
-            println!("SKIPPED: the device does not have what {name} needs");
+        own.sort_by_cached_key(|case| (spec(case).constants, case.flops));
+        if own.is_empty() {
+            println!("SKIPPED: the device does not have what {entry} needs");
             continue;
         }
         for (right, wrong) in *mistakes {
-            if !is_caught(&gpu, &own, original, broken(original, right, wrong)) {
-                missed.push(format!("{name}: {right:?} as {wrong:?}"));
+            let is_there = kernels.iter().any(|kernel| broken(kernel, right, wrong).is_some());
+            assert!(is_there, "{entry}: {right:?} is not in the shader; the mistake must be brought up to date");
+            if !is_caught(&gpu, &own, entry, right, wrong) {
+                missed.push(format!("{entry}: {right:?} as {wrong:?}"));
             }
         }
     }
@@ -536,7 +537,7 @@ fn every_mistake_is_caught() {
 
 #[test]
 fn every_kernel_has_mistakes() {
-    for kernel in ALL {
-        assert!(MISTAKES.iter().any(|(name, mistakes)| *name == kernel.name && mistakes.len() >= 2), "{}", kernel.name);
+    for kernel in ALL.iter() {
+        assert!(MISTAKES.iter().any(|(entry, mistakes)| *entry == kernel.entry && mistakes.len() >= 2), "{}", kernel.name);
     }
 }

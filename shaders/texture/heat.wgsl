@@ -1,7 +1,7 @@
 // heat[p] = (w[p] - least w) / (largest w - least w), w[p] = the mean over heads of the weight of patch p: a row of attention as a map
 // One workgroup; each invocation goes through every 64th patch. f32.
 // Grid: (1, 1, 1).
-#import reduce
+#import common/reduce
 
 struct Params {
     start: u32, // of the first head's weights of patches, in elements

@@ -1,58 +1,69 @@
 //! Cases of attention: of all tokens, of some, masked, and of one query that pools.
 
 use super::Fill::{Left, Mask, Within};
-use super::{Case, reference};
-use crate::kernels;
+use super::{Case, of_all_devices, reference};
+use crate::capabilities::Precision;
+use crate::kernels::attention::variants::{Shape, Sizes, suitable};
+use crate::kernels::{self, variant::Variant};
 
-/// Attention of the first `queries` tokens of each image, in every way that takes such heads.
-pub(super) fn attention([batch, tokens, heads, head]: [usize; 4], queries: usize, range: f32) -> Vec<Case> {
-    let sizes = [batch, tokens, heads, head];
-    let case = |kernel| Case {
-        name: format!("{kernel} {sizes:?}, {queries} queries, within {range}"),
-        kernel,
-        inputs: vec![(vec![batch, tokens, 3 * heads * head], Left(range))],
+/// Attention of the first `queries` tokens of each image, by every variant that takes such heads.
+pub(super) fn attention(sizes: [usize; 4], queries: usize, range: f32) -> Vec<Case> {
+    of_variants(sizes, queries, range, false)
+}
+
+/// The same of all tokens, some of which are no keys.
+pub(super) fn masked(sizes: [usize; 4], range: f32) -> Vec<Case> {
+    of_variants(sizes, sizes[1], range, true)
+}
+
+fn of_variants(sizes: [usize; 4], queries: usize, range: f32, is_masked: bool) -> Vec<Case> {
+    let [batch, tokens, heads, head] = sizes;
+    let case = |Variant { kernel, shape }: &'static Variant<Shape>, precision| Case {
+        name: format!("{} {sizes:?}, {queries} queries, within {range}", kernel.name),
+        kernel: kernel.name,
+        inputs: vec![(vec![batch, tokens, 3 * heads * head], Left(range)), (vec![batch, tokens], Mask)],
         output: vec![batch, queries, heads * head],
-        record: Box::new(move |recording, inputs, output| kernels::attention(recording, kernel.into(), inputs[0], heads, None, output)),
+        record: Box::new(move |recording, inputs, output| {
+            kernels::attention(recording, kernel.name.into(), inputs[0], heads, is_masked.then_some(inputs[1]), output)
+        }),
         reference: Box::new(move |inputs| {
-            let all = reference::weighted_values(&inputs[0], &reference::probabilities(&inputs[0], sizes, &[]), sizes);
+            let mask = if is_masked { &inputs[1][..] } else { &[] };
+            let all = reference::weighted_values(&inputs[0], &reference::probabilities(&inputs[0], sizes, mask), sizes);
             all.chunks(tokens * heads * head).flat_map(|image| &image[..queries * heads * head]).copied().collect()
         }),
+        precision,
+        activations: precision,
+        is_large: shape.is_large(head),
+        // Weights in f16 are each off by at most 2^-11 of theirs, and their sum as much, which moves a mean of values up to v by at most v / 1024.
+        slack: if kernel.needs.cooperative > 0 { f64::from(range) / 1024.0 } else { 0.0 },
         // An error of the score is an error of its exponential as many times as large as the scores are.
         terms: (head as f32 * range.powi(2)) as usize + tokens,
         flops: 4 * (batch * heads * queries * tokens * head) as u64,
+        ..Case::plain()
     };
-    let taken = [("attention", 1, usize::MAX), ("attention_subgroup", 4, 128), ("attention_coop8", 8, 128), ("attention_coop16", 16, 128)];
-    taken.into_iter().filter(|(_, unit, most)| head.is_multiple_of(*unit) && head <= *most).map(|(kernel, ..)| case(kernel)).collect()
+    let mut cases = Vec::new();
+    for qkv in [Precision::F32, Precision::F16] {
+        for variant in of_all_devices(|device| suitable(&Sizes { queries, head, is_masked, qkv }, device)) {
+            cases.push(if qkv == Precision::F16 { case(variant, qkv).in_f16() } else { case(variant, qkv) });
+        }
+    }
+    cases
 }
 
-pub(super) fn values(batch: usize, tokens: usize, heads: usize, head: usize) -> Case {
+pub(super) fn values(batch: usize, tokens: usize, heads: usize, head: usize) -> [Case; 2] {
     let sizes = [batch, tokens, heads, head];
-    Case {
+    let case = || Case {
         name: format!("attention_naive_values {sizes:?}"),
         kernel: "attention_naive_values",
-        inputs: vec![(vec![batch, tokens, 3 * heads * head], Within(1.0)), (vec![batch, heads, tokens, tokens], Within(1.0))],
+        inputs: vec![(vec![batch, tokens, 3 * heads * head], Left(1.0)), (vec![batch, heads, tokens, tokens], Within(1.0))],
         output: vec![batch, tokens, heads * head],
         record: Box::new(|recording, inputs, output| kernels::attention_naive_values(recording, "values".into(), inputs[0], inputs[1], output)),
         reference: Box::new(move |inputs| reference::weighted_values(&inputs[0], &inputs[1], sizes)),
         terms: tokens,
         flops: 2 * (batch * heads * tokens * tokens * head) as u64,
-    }
-}
-
-pub(super) fn masked(batch: usize, tokens: usize, heads: usize, head: usize, range: f32) -> Case {
-    let sizes = [batch, tokens, heads, head];
-    Case {
-        name: format!("attention_masked {sizes:?} within {range}"),
-        kernel: "attention_masked",
-        inputs: vec![(vec![batch, tokens, 3 * heads * head], Within(range)), (vec![batch, tokens], Mask)],
-        output: vec![batch, tokens, heads * head],
-        record: Box::new(move |recording, inputs, output| {
-            kernels::attention(recording, "attention".into(), inputs[0], heads, Some(inputs[1]), output)
-        }),
-        reference: Box::new(move |inputs| reference::weighted_values(&inputs[0], &reference::probabilities(&inputs[0], sizes, &inputs[1]), sizes)),
-        terms: (head as f32 * range.powi(2)) as usize + tokens,
-        flops: 4 * (batch * heads * tokens * tokens * head) as u64,
-    }
+        ..Case::plain()
+    };
+    [case(), Case { written: Precision::F32, ..case().in_f16() }]
 }
 
 pub(super) fn attention_pool(batch: usize, tokens: usize, first: usize, heads: usize, head: usize, range: f32) -> Case {
@@ -68,5 +79,6 @@ pub(super) fn attention_pool(batch: usize, tokens: usize, first: usize, heads: u
         reference: Box::new(move |inputs| reference::attention_pool(&inputs[0], &inputs[1], [batch, tokens, heads, head], first)),
         terms: (head as f32 * range.powi(2)) as usize + tokens,
         flops: 4 * (batch * tokens * width) as u64,
+        ..Case::plain()
     }
 }

@@ -1,7 +1,7 @@
 //! Cases of the kernels that measure what a device does at the most.
 
 use super::Case;
-use super::Fill::{Left, Within};
+use super::Fill::{Halves, Within};
 use crate::kernels;
 
 pub(super) fn ceilings(len: usize) -> [Case; 2] {
@@ -20,6 +20,7 @@ pub(super) fn ceilings(len: usize) -> [Case; 2] {
         }),
         terms,
         flops: (flops * len) as u64,
+        ..Case::plain()
     };
     // The chain forgets what is further back than about ten steps.
     [case("ceiling_copy", 1, 1), case("ceiling_multiply", 40, 2048)]
@@ -29,7 +30,7 @@ pub(super) fn ceiling_coop(kernel: &'static str, side: usize, tiles: usize) -> C
     Case {
         name: format!("{kernel} {tiles}"),
         kernel,
-        inputs: vec![(vec![tiles, side * side], Left(0.9))],
+        inputs: vec![(vec![tiles, side * side], Halves(0.9))],
         output: vec![tiles, side * side],
         record: Box::new(move |recording, inputs, output| kernels::ceiling_coop(recording, kernel.into(), inputs[0], output)),
         reference: Box::new(move |inputs| {
@@ -41,5 +42,6 @@ pub(super) fn ceiling_coop(kernel: &'static str, side: usize, tiles: usize) -> C
         }),
         terms: 256 * side,
         flops: (2048 * tiles * side.pow(3)) as u64,
+        ..Case::plain()
     }
 }

@@ -1,7 +1,8 @@
 //! Cases of the kernels for maps: attention probabilities, rollout, principal components.
 
-use super::Fill::{Graded, Within};
+use super::Fill::{Graded, Left, Within};
 use super::{Case, reference};
+use crate::capabilities::Precision;
 use crate::kernels;
 
 /// Columns that the `pca` kernels follow.
@@ -22,7 +23,8 @@ pub fn all() -> Vec<Case> {
 /// The cases of an image's sizes B, N, H and D; the patches, or the queries, begin at `first`.
 pub fn of_sizes(sizes: [usize; 4], first: usize, queries: usize) -> Vec<Case> {
     let [batch, tokens, heads, head] = sizes;
-    let mut cases = vec![probabilities(sizes, first, queries), mix(batch, tokens, heads), product(batch, tokens)];
+    let of_f16 = Case { written: Precision::F32, ..probabilities(sizes, first, queries).in_f16() };
+    let mut cases = vec![probabilities(sizes, first, queries), of_f16, mix(batch, tokens, heads), product(batch, tokens)];
     cases.extend(components([batch, tokens, heads * head], first));
     cases
 }
@@ -32,7 +34,7 @@ fn probabilities(sizes: [usize; 4], first: usize, queries: usize) -> Case {
     Case {
         name: format!("attention_naive_probabilities {sizes:?}, {queries} queries from {first} on"),
         kernel: "attention_naive_probabilities",
-        inputs: vec![(vec![batch, tokens, 3 * heads * head], Within(1.5))],
+        inputs: vec![(vec![batch, tokens, 3 * heads * head], Left(1.5))],
         output: vec![batch, heads, queries, tokens],
         record: Box::new(move |recording, inputs, output| {
             kernels::attention_naive_probabilities(recording, "probabilities".into(), inputs[0], first, output)
@@ -43,6 +45,7 @@ fn probabilities(sizes: [usize; 4], first: usize, queries: usize) -> Case {
         }),
         terms: head + tokens,
         flops: 2 * (batch * heads * queries * tokens * head) as u64,
+        ..Case::plain()
     }
 }
 
@@ -64,6 +67,7 @@ fn mix(batch: usize, tokens: usize, heads: usize) -> Case {
         }),
         terms: heads,
         flops: (batch * heads * tokens * tokens) as u64,
+        ..Case::plain()
     }
 }
 
@@ -84,6 +88,7 @@ fn product(batch: usize, tokens: usize) -> Case {
         }),
         terms: tokens,
         flops: 2 * (batch * tokens.pow(3)) as u64,
+        ..Case::plain()
     }
 }
 
@@ -107,6 +112,7 @@ fn components(shape: [usize; 3], first: usize) -> Vec<Case> {
         }),
         terms: 1,
         flops: (batch * width * BLOCK) as u64,
+        ..Case::plain()
     };
     let project = Case {
         name: name("pca_project"),
@@ -125,6 +131,7 @@ fn components(shape: [usize; 3], first: usize) -> Vec<Case> {
         }),
         terms: width,
         flops,
+        ..Case::plain()
     };
     let gather = Case {
         name: name("pca_gather"),
@@ -143,6 +150,7 @@ fn components(shape: [usize; 3], first: usize) -> Vec<Case> {
         }),
         terms: patches,
         flops,
+        ..Case::plain()
     };
     // The columns are written over: they are copied from an input first, by the sum of one token.
     let orthonormalise = Case {
@@ -158,6 +166,7 @@ fn components(shape: [usize; 3], first: usize) -> Vec<Case> {
         // Eight columns of few rows are nearly dependent, which enlarges errors.
         terms: 4 * width + 64 * BLOCK,
         flops: 2 * (batch * width * BLOCK * BLOCK) as u64,
+        ..Case::plain()
     };
     let colours = Case {
         name: name("pca_colours"),
@@ -171,6 +180,7 @@ fn components(shape: [usize; 3], first: usize) -> Vec<Case> {
         }),
         terms: 64 * BLOCK + patches,
         flops,
+        ..Case::plain()
     };
     // Fewer tokens than columns have no eight directions, and the last ones are made of rounding.
     let wide_enough = |case: &Case| case.kernel != "pca_orthonormalise" || width > 2 * BLOCK;

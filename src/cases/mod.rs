@@ -17,13 +17,13 @@ pub use rng::Rng;
 
 use crate::capabilities::{Capabilities, Needs, Precision};
 use crate::config::Activation;
-use crate::kernels::ALL;
-use crate::panels::Packed;
+use crate::kernels::{ALL, variant::Variant};
+use crate::panels::{Packed, halves};
 use crate::record::{Buf, Recording};
 use attention::{attention, attention_pool, masked, values};
 use ceilings::{ceiling_coop, ceilings};
 use norms::{groupnorms, layernorm, qk_norm, rotary, softmax, unit};
-use products::{convolution, matmuls, patchify};
+use products::{convolution, matmuls, patchify, unfold};
 use reference::wide;
 use tokens::{average, embed, gate, max_pool, pool};
 
@@ -36,6 +36,16 @@ pub struct Case {
     pub name: String,
     /// The kernel that it tests.
     pub kernel: &'static str,
+    /// What factors are kept in.
+    precision: Precision,
+    /// What inputs that are [`Left`] are kept in.
+    activations: Precision,
+    /// What the result is kept in.
+    written: Precision,
+    /// How far a result may be off beside the rounding of sums.
+    slack: f64,
+    /// Whether its sizes make a large shader.
+    is_large: bool,
     /// The shape and the contents of each input.
     inputs: Vec<(Vec<usize>, Fill)>,
     /// The shape of the result.
@@ -53,16 +63,34 @@ pub struct Case {
 enum Fill {
     /// Values from -r to r.
     Within(f32),
-    /// The same in the left factor `[M, K]` of a product.
+    /// The same in what may be an activation: the left factor `[M, K]` of a product, packed queries, keys and values.
     Left(f32),
     /// The same in the right factor `[N, K]` of a product.
     Factor(f32),
+    /// The same, of numbers that f16 holds, in f32.
+    Halves(f32),
     /// Values from -r to r, each column of the last axis half as large as the one before.
     Graded(f32),
     /// A mask `[B, N]`.
     Mask,
 }
-use Fill::{Factor, Graded, Left, Mask, Within};
+use Fill::{Factor, Graded, Halves, Left, Mask, Within};
+
+/// What devices could be that between them run every variant: with cooperative matrices of 8 and of 16 rows.
+fn devices() -> [Capabilities; 2] {
+    [(8, 8), (32, 16)].map(|(subgroup, cooperative)| Capabilities { subgroup, cooperative, half: true, software: true, ..Capabilities::CPU })
+}
+
+/// The variants that some device computes something by, as `suitable` gives them for one.
+fn of_all_devices<S: PartialEq>(suitable: impl Fn(&Capabilities) -> Vec<&'static Variant<S>>) -> Vec<&'static Variant<S>> {
+    let mut found: Vec<&Variant<S>> = Vec::new();
+    for variant in devices().iter().flat_map(suitable) {
+        if !found.iter().any(|known| known.shape == variant.shape) {
+            found.push(variant);
+        }
+    }
+    found
+}
 
 /// 1 for about half of the tokens, but not for all of a sequence: a token of each, every time another one, stays.
 fn mask(units: &[f32], tokens: usize) -> Vec<f32> {
@@ -82,16 +110,46 @@ fn graded(units: &[f32], range: f32, width: usize) -> Vec<f32> {
 }
 
 impl Case {
+    /// What most cases have: f32, and nothing to allow for but the rounding of sums.
+    fn plain() -> Case {
+        Case {
+            name: String::new(),
+            kernel: "",
+            precision: Precision::F32,
+            activations: Precision::F32,
+            written: Precision::F32,
+            slack: 0.0,
+            is_large: false,
+            inputs: Vec::new(),
+            output: Vec::new(),
+            record: Box::new(|_, _, _| Ok(())),
+            reference: Box::new(|_| Vec::new()),
+            terms: 0,
+            flops: 0,
+        }
+    }
+
+    /// The same with activations in f16, of those that are read if it has such, and that are written.
+    fn in_f16(self) -> Case {
+        Case { name: format!("{}, in f16", self.name), activations: Precision::F16, written: Precision::F16, ..self }
+    }
+
+    /// The same with a result of a precision.
+    fn written_as(self, written: Precision) -> Case {
+        Case { written, ..self }
+    }
+
     /// The recording: the result is poisoned first, then computed, then saved.
     pub fn recording(&self, capabilities: Capabilities) -> crate::Result<Recording> {
-        let mut recording = Recording::new(capabilities).with_precision(self.precision());
+        let mut recording = Recording::new(capabilities).with_precision(self.precision);
         let input = |(i, (shape, fill)): (usize, &(Vec<usize>, Fill))| match (fill, shape.as_slice()) {
             (Factor(_), &[n, k]) => recording.input_factor(format!("input{i}"), [n, k]),
-            _ => recording.input(format!("input{i}"), shape),
+            (Left(_), shape) => recording.input_in(format!("input{i}"), shape, self.activations),
+            (_, shape) => recording.input(format!("input{i}"), shape),
         };
         let inputs = self.inputs.iter().enumerate().map(input);
         let inputs = inputs.collect::<crate::Result<Vec<_>>>()?;
-        let output = recording.scratch("output", &self.output)?;
+        let output = recording.scratch_in("output", &self.output, self.written)?;
         poison(&mut recording, output);
         recording.prefer(self.kernel);
         (self.record)(&mut recording, &inputs, output)?;
@@ -99,22 +157,13 @@ impl Case {
         Ok(recording)
     }
 
-    /// The precision of the factors that its kernel reads.
-    fn precision(&self) -> Precision {
-        match self.kernel {
-            kernel if kernel.contains("_f16") || kernel.contains("_coop") => Precision::F16,
-            "matmul_int8" | "quantise" => Precision::Int8,
-            _ => Precision::F32,
-        }
-    }
-
-    /// Values from -r to r that the case's precision holds as they are; of integers, because each row has one of the largest.
-    fn held(&self, units: Vec<f32>, range: f32, width: usize) -> Vec<f32> {
+    /// Values from -r to r that a precision holds as they are; of integers, because each row has one of the largest.
+    fn held(precision: Precision, units: Vec<f32>, range: f32, width: usize) -> Vec<f32> {
         // The largest is negative in every other row, and the rows' scales differ.
         let largest = |row: usize| if row.is_multiple_of(2) { 127.0 } else { -127.0 };
         let integer = |(i, unit): (usize, f32)| if i % width == 0 { largest(i / width) } else { (unit * 126.0).round() };
         let step = |i: usize| ((range / 127.0).log2().floor() - (i / width % 3) as f32).exp2();
-        match self.precision() {
+        match precision {
             Precision::F32 => units.iter().map(|unit| unit * range).collect(),
             Precision::F16 => units.iter().map(|unit| half::f16::from_f32(unit * range).to_f32()).collect(),
             // The step is a power of two, so that it is a 127th of the largest exactly.
@@ -122,55 +171,57 @@ impl Case {
         }
     }
 
-    /// The way in which the kernel does it: of products the size of tiles, else the kernel's own name. Each case's name begins with it.
-    pub fn variant(&self) -> &str {
-        self.name.split_once(' ').map_or(&self.name, |(variant, _)| variant)
-    }
-
     /// The inputs' values, always the same for a case.
     pub fn values(&self) -> Vec<Vec<f32>> {
         let mut rng = Rng::new(&self.name);
         let mut input = |(shape, fill): &(Vec<usize>, Fill)| match (fill, rng.units(shape.iter().product())) {
             (Mask, units) => mask(&units, shape[1]),
-            (Left(range), units) if self.kernel == "quantise" => between(self.held(units, *range, shape[1]), shape[1]),
-            (Left(range) | Factor(range), units) => self.held(units, *range, *shape.last().expect("an axis")),
+            (Left(range), units) if self.kernel == "quantise" => between(Self::held(self.precision, units, *range, shape[1]), shape[1]),
+            // The left factor of integers is rounded to some too.
+            (Left(range), units) if self.precision == Precision::Int8 => Self::held(self.precision, units, *range, shape[1]),
+            (Left(range), units) => Self::held(self.activations, units, *range, 1),
+            (Factor(range), units) => Self::held(self.precision, units, *range, *shape.last().expect("an axis")),
+            (Halves(range), units) => Self::held(Precision::F16, units, *range, 1),
             (Graded(range), units) => graded(&units, *range, *shape.last().expect("an axis")),
             (Within(range), units) => units.iter().map(|value| value * range).collect(),
         };
         self.inputs.iter().map(&mut input).collect()
     }
 
-    /// What its kernel needs.
+    /// What its kernel needs, and its elements.
     pub fn needs(&self) -> Needs {
         let kernel = ALL.iter().find(|kernel| kernel.name == self.kernel);
-        kernel.unwrap_or_else(|| panic!("{} is not in ALL", self.kernel)).needs
+        let needs = kernel.unwrap_or_else(|| panic!("{} is not in ALL", self.kernel)).needs;
+        let is_half = [self.activations, self.written].contains(&Precision::F16);
+        Needs { half: needs.half || is_half, large_shaders: self.is_large, ..needs }
     }
 
     /// What a device could be that runs it.
     pub fn able(&self) -> Capabilities {
-        let Needs { cooperative, .. } = self.needs();
-        let subgroup = if cooperative == 16 { 32 } else { 8 };
-        Capabilities { subgroup, cooperative, software: true, ..Capabilities::CPU }
+        let able = devices().into_iter().find(|device| self.needs().met_by(device));
+        able.unwrap_or_else(|| panic!("{} runs on no device", self.kernel))
     }
 
     /// The inputs' values as a device reads them: factors in panels, and the bits of those that are no f32 as if they were.
     pub fn laid_out(&self, mut values: Vec<Vec<f32>>, on_gpu: bool) -> Vec<Vec<f32>> {
-        let bytes = |packed: &Packed| packed.bytes().chunks(4).map(|word| f32::from_le_bytes(word.try_into().expect("four"))).collect();
+        let words = |bytes: &[u8]| bytes.chunks(4).map(|word| f32::from_le_bytes(word.try_into().expect("four"))).collect();
         for ((shape, fill), values) in self.inputs.iter().zip(&mut values) {
-            if let (Factor(_), &[n, k]) = (fill, shape.as_slice()) {
-                *values = match (self.precision(), on_gpu) {
-                    // The twins take f16 panels widened.
-                    (Precision::F16, false) => bytes(&Packed::new(values, [n, k], Precision::F32)),
-                    (precision, _) => bytes(&Packed::new(values, [n, k], precision)),
-                };
+            match (fill, shape.as_slice(), on_gpu) {
+                // The twins take f16 widened.
+                (Factor(_), &[n, k], false) if self.precision == Precision::F16 => *values = words(Packed::new(values, [n, k], Precision::F32).bytes()),
+                (Factor(_), &[n, k], _) => *values = words(Packed::new(values, [n, k], self.precision).bytes()),
+                (Left(_), _, true) if self.activations == Precision::F16 => *values = words(&halves(values)),
+                _ => {}
             }
         }
         values
     }
 
-    /// The result in f64.
+    /// The result in f64, as far as it can be written.
     pub fn expected(&self, values: &[Vec<f32>]) -> Vec<f64> {
-        (self.reference)(&values.iter().map(|values| wide(values)).collect::<Vec<_>>())
+        let largest = if self.written == Precision::F16 { half::f16::MAX.to_f64() } else { f64::INFINITY };
+        let expected = (self.reference)(&values.iter().map(|values| wide(values)).collect::<Vec<_>>());
+        expected.into_iter().map(|value| value.clamp(-largest, largest)).collect()
     }
 
     /// Bytes that must be moved at least: each input and the result once.
@@ -181,16 +232,13 @@ impl Case {
 
     /// The bound on each element's error. The rounding errors of a sum of t terms in f32 add up like a
     /// random walk, to about sqrt(t) half units in the last place of the largest partial sum; 8 of those
-    /// make room for the order of the sum, and 16 units more for exp, division and the epilogue. Weights of attention in f16 are each off
-    /// by at most 2^-11 of theirs, and their sum as much, which moves a mean of values up to v by at most v / 1024.
+    /// make room for the order of the sum, and 16 units more for exp, division and the epilogue. A result in f16 is off by at most 2^-11 of itself.
     pub fn tolerance(&self, expected: &[f64]) -> f64 {
         let largest = expected.iter().fold(1.0, |largest: f64, value| largest.max(value.abs()));
         let tolerance = f64::from(f32::EPSILON) * largest * (16.0 + 4.0 * (self.terms as f64).sqrt());
         assert!(tolerance <= 1e-4 * largest, "{}: a tolerance of {tolerance} beside values of {largest} would hide errors", self.name);
-        match (self.kernel, self.inputs.first()) {
-            ("attention_coop8" | "attention_coop16", Some((_, Left(range)))) => tolerance + f64::from(*range) / 1024.0,
-            _ => tolerance,
-        }
+        let rounded = if self.written == Precision::F16 { largest / 2048.0 } else { 0.0 };
+        tolerance + rounded + self.slack
     }
 }
 
@@ -211,6 +259,15 @@ pub fn all() -> Vec<Case> {
     ] {
         cases.extend(patches);
     }
+    for (image, patch, grid) in [
+        ([2, 3, 32, 32], [16, 16], [2, 2]),
+        ([3, 1, 40, 70], [8, 14], [5, 5]),
+        ([1, 5, 29, 33], [8, 8], [3, 4]),
+        ([2, 2, 17, 9], [4, 6], [5, 2]),
+        ([1, 1, 3, 3], [1, 3], [3, 1]),
+    ] {
+        cases.extend([unfold(image, patch, grid), unfold(image, patch, grid).in_f16()]);
+    }
     cases.extend([
         embed(2, 5, 1, 0, 48),
         embed(1, 16, 0, 0, 10),
@@ -227,7 +284,7 @@ pub fn all() -> Vec<Case> {
         [[1, 2, 1, 16], [2, 65, 3, 16], [1, 64, 2, 64], [1, 33, 1, 72], [2, 26, 2, 80], [1, 130, 1, 128], [1, 17, 3, 10], [1, 1, 2, 8]]
     {
         cases.extend(attention([batch, tokens, heads, head], tokens, 1.0));
-        cases.push(values(batch, tokens, heads, head));
+        cases.extend(values(batch, tokens, heads, head));
     }
     // Scores up to some hundreds: exp overflows unless the maximum is subtracted.
     cases.extend(attention([1, 40, 2, 16], 40, 12.0));
@@ -243,15 +300,19 @@ pub fn all() -> Vec<Case> {
         cases.extend(groupnorms(shape, shape[1].min(32)));
     }
     cases.extend([max_pool([2, 3, 9, 8], 3, 2), max_pool([1, 5, 16, 17], 3, 2), max_pool([1, 1, 1, 1], 3, 2), max_pool([1, 2, 7, 7], 2, 1)]);
-    cases.extend([qk_norm(2, 5, 3, 16), qk_norm(1, 1, 1, 64), qk_norm(3, 33, 2, 10)]);
-    cases.extend([rotary(2, 9, 5, 3, 16), rotary(1, 6, 0, 1, 64), rotary(3, 20, 1, 2, 12)]);
-    cases.extend([masked(1, 2, 1, 16, 1.0), masked(2, 65, 3, 16, 1.0), masked(3, 130, 1, 72, 1.0), masked(2, 40, 2, 10, 12.0)]);
+    cases.extend([qk_norm(2, 5, 3, 16), qk_norm(1, 1, 1, 64), qk_norm(3, 33, 2, 10), qk_norm(2, 5, 3, 16).in_f16(), qk_norm(1, 3, 1, 9).in_f16()]);
+    cases.extend([rotary(2, 9, 5, 3, 16), rotary(1, 6, 0, 1, 64), rotary(3, 20, 1, 2, 12), rotary(2, 9, 5, 3, 16).in_f16()]);
+    for (sizes, range) in [([1, 2, 1, 16], 1.0), ([2, 65, 3, 16], 1.0), ([3, 130, 1, 72], 1.0), ([2, 40, 2, 10], 12.0)] {
+        cases.extend(masked(sizes, range));
+    }
     cases.extend([attention_pool(2, 9, 0, 3, 16, 2.0), attention_pool(1, 197, 5, 2, 72, 2.0), attention_pool(3, 130, 1, 1, 130, 2.0)]);
     cases.extend([attention_pool(2, 65, 0, 2, 64, 2.0), attention_pool(1, 64, 0, 1, 16, 1.0)]);
     // A single score far below 0, as for `attention`.
     cases.push(attention_pool(2, 2, 1, 4, 16, 20.0));
     for activation in [Activation::Silu, Activation::Gelu] {
-        cases.extend([gate(3, 8, activation), gate(65, 130, activation), gate(1, 1, activation)]);
+        cases.extend([gate(3, 8, activation, 3.0), gate(65, 130, activation, 3.0), gate(1, 1, activation, 3.0)]);
+        // Products up to 160,000, which f16 cannot hold.
+        cases.extend([gate(7, 33, activation, 3.0).in_f16(), gate(9, 8, activation, 400.0).in_f16()]);
     }
     cases.extend([unit(1, 1), unit(5, 24), unit(70, 130)]);
     cases.extend([average(1), average(64), average(1000)]);
@@ -282,7 +343,7 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         cases.extend(layernorm(size(1, 90), size(2, 300), 1e-6));
         let [batch, tokens, heads, head] = [size(1, 3), size(2, 150), size(1, 4), size(1, 130)];
         cases.extend(attention([batch, tokens, heads, head], size(1, tokens), 1.0));
-        cases.push(values(batch, tokens, heads, head));
+        cases.extend(values(batch, tokens, heads, head));
         let (tokens, first) = (size(2, 50), size(0, 1)); // of the pool, and of what follows
         cases.push(pool(size(1, 4), tokens, size(1, 200), first..size(first + 1, tokens), size(1, 3)));
         cases.push(softmax(size(1, 90), size(1, 300), 4.0));
@@ -290,11 +351,12 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         cases.extend([convolution(map, [size(1, 80), size(1, 7), size(1, 2)]), max_pool(map, size(1, 4), size(1, 3))]);
         let groups = size(1, 8);
         cases.extend(groupnorms([size(1, 3), groups * size(1, 5), size(1, 12), size(1, 12)], groups));
-        cases.extend([qk_norm(batch, tokens, heads, size(2, 130)), gate(size(1, 90), size(1, 200), Activation::Silu)]);
+        cases.extend([qk_norm(batch, tokens, heads, size(2, 130)), gate(size(1, 90), size(1, 200), Activation::Silu, 3.0)]);
         let prefix = size(0, tokens - 1);
         cases.extend([rotary(batch, tokens, prefix, heads, 4 * size(1, 20)), attention_pool(batch, tokens, prefix, heads, head, 1.0)]);
         cases.extend(maps::of_sizes([batch, tokens, heads, head], first, size(1, tokens - first)));
-        cases.extend([masked(batch, tokens, heads, head, 1.0), unit(size(1, 90), size(1, 300)), average(size(1, 5000))]);
+        cases.extend(masked([batch, tokens, heads, head], 1.0));
+        cases.extend([unit(size(1, 90), size(1, 300)), average(size(1, 5000))]);
     }
     cases
 }

@@ -1,6 +1,7 @@
 //! Cases of what normalises rows, maps and heads, and of rotary embeddings.
 
-use super::Fill::{self, Within};
+use super::Fill::{self, Left, Within};
+use super::poison::copy;
 use super::{Case, reference};
 use crate::kernels::{self, After};
 use crate::record::{Buf, Recording};
@@ -17,8 +18,10 @@ pub(super) fn layernorm(rows: usize, width: usize, epsilon: f32) -> Vec<Case> {
         reference: Box::new(move |inputs| reference::layernorm(&inputs[0], &inputs[1], &inputs[2], f64::from(epsilon))),
         terms: width,
         flops: 7 * (rows * width) as u64,
+        ..Case::plain()
     };
-    std::iter::once("layernorm").chain(width.is_multiple_of(4).then_some("layernorm_subgroup")).map(case).collect()
+    let of_software = width.is_multiple_of(4).then_some("layernorm_software");
+    std::iter::once("layernorm").chain(of_software).map(case).chain([case("layernorm").in_f16()]).collect()
 }
 
 /// One case for each epilogue; for the residual one the result begins as the fourth input, by way of a maximum of single pixels.
@@ -39,6 +42,7 @@ pub(super) fn groupnorms(map: [usize; 4], groups: usize) -> Vec<Case> {
         }),
         terms: channels / groups * height * width,
         flops: 8 * map.iter().product::<usize>() as u64,
+        ..Case::plain()
     };
     vec![
         of("groupnorm", After::Nothing, |value, _| value),
@@ -47,7 +51,7 @@ pub(super) fn groupnorms(map: [usize; 4], groups: usize) -> Vec<Case> {
     ]
 }
 
-/// A kernel that works in place, on packed qkv that begins as the first input, by way of `embed`.
+/// A kernel that works in place, on packed qkv that begins as the first input.
 pub(super) fn in_place(
     kernel: &'static str,
     [batch, tokens, heads, head]: [usize; 4],
@@ -60,15 +64,16 @@ pub(super) fn in_place(
     Case {
         name: format!("{kernel} [{batch}, {tokens}, {heads}, {head}]{what}"),
         kernel,
-        inputs: [vec![(shape.clone(), Within(1.0))], more].concat(),
+        inputs: [vec![(shape.clone(), Left(1.0))], more].concat(),
         output: shape.clone(),
         record: Box::new(move |recording, inputs, output| {
-            kernels::embed(recording, "before".into(), inputs[0], None, None, output)?;
+            copy(recording, inputs[0], output);
             record(recording, &inputs[1..], output)
         }),
         reference: Box::new(reference),
         terms: head,
         flops: 8 * shape.iter().product::<usize>() as u64,
+        ..Case::plain()
     }
 }
 
@@ -132,6 +137,7 @@ pub(super) fn unit(rows: usize, width: usize) -> Case {
         }),
         terms: width,
         flops: 3 * (rows * width) as u64,
+        ..Case::plain()
     }
 }
 
@@ -145,5 +151,6 @@ pub(super) fn softmax(rows: usize, width: usize, range: f32) -> Case {
         reference: Box::new(move |inputs| reference::softmax(&inputs[0], width)),
         terms: width + range as usize,
         flops: 4 * (rows * width) as u64,
+        ..Case::plain()
     }
 }

@@ -1,40 +1,72 @@
-//! NaN in what a kernel is to write.
+//! What the results of cases hold before their kernels run: NaN, or a copy of an input.
 
-use crate::capabilities::Needs;
 use crate::record::{Access, Binding, Buf, Call, Dispatch, Field, Kernel, Recording, Spec};
 
-/// Fills a buffer with NaN: what a kernel then leaves unwritten, no comparison accepts.
-static POISON: Kernel = Kernel {
-    name: "poison",
-    wgsl: "struct Params { count: u32 }\n\
-           @group(0) @binding(0) var<uniform> params: Params;\n\
-           @group(0) @binding(1) var<storage, read_write> y: array<u32>;\n\
-           @compute @workgroup_size(64)\n\
-           fn poison(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {\n\
-               let i = (wid.y * count.x + wid.x) * 64u + lane;\n\
-               if i < params.count { y[i] = 0x7fc00000u; }\n\
-           }\n",
-    params: &[Field { name: "count", kind: "u32" }],
-    bindings: &[Binding { index: 1, name: "y", access: Access::Write }],
-    needs: Needs::NOTHING,
-    twin: poison_twin,
-};
+const PARAMS: &[Field] = &[Field { name: "count", kind: "u32" }];
 
-fn poison_twin(call: Call<'_>) {
-    call.write.fill(f32::NAN);
+/// Fills a buffer with NaN, of f16 too: what a kernel then leaves unwritten, no comparison accepts.
+static POISON: Kernel = Kernel::new(
+    "poison",
+    (
+        "poison",
+        "struct Params { count: u32 }\n\
+         @group(0) @binding(0) var<uniform> params: Params;\n\
+         @group(0) @binding(1) var<storage, read_write> y: array<u32>;\n\
+         @compute @workgroup_size(64)\n\
+         fn poison(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {\n\
+             let i = (wid.y * count.x + wid.x) * 64u + lane;\n\
+             if i < params.count { y[i] = 0x7fc07fc0u; }\n\
+         }\n",
+    ),
+    PARAMS,
+    &[Binding { index: 1, name: "y", access: Access::Write }],
+    |call: Call<'_>| call.write.fill(f32::NAN),
+);
+
+/// Copies an input to where a kernel then works in place.
+static COPY: Kernel = Kernel::new(
+    "copy",
+    (
+        "copy",
+        "#import common/x_f32\n\
+         #import common/y_f32\n\
+         struct Params { count: u32 }\n\
+         @group(0) @binding(0) var<uniform> params: Params;\n\
+         @group(0) @binding(1) var<storage, read> x: array<X>;\n\
+         @group(0) @binding(2) var<storage, read_write> y: array<Y>;\n\
+         @compute @workgroup_size(64)\n\
+         fn copy(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {\n\
+             let i = (wid.y * count.x + wid.x) * 64u + lane;\n\
+             if i < params.count { y[i] = narrow(f32(x[i])); }\n\
+         }\n",
+    ),
+    PARAMS,
+    &[Binding { index: 1, name: "x", access: Access::Read }, Binding { index: 2, name: "y", access: Access::Write }],
+    |call: Call<'_>| call.write.copy_from_slice(call.reads[0]),
+);
+
+fn record(recording: &mut Recording, kernel: &'static Kernel, spec: Spec, bufs: &[Buf], count: usize) {
+    let dispatch = Dispatch {
+        kernel,
+        spec,
+        label: kernel.name.to_owned(),
+        params: (count as u32).to_ne_bytes().to_vec(),
+        flops: 0,
+        views: bufs.iter().map(|buf| recording.all(*buf)).collect(),
+        grid: recording.folded(count.div_ceil(64)),
+    };
+    recording.dispatch(dispatch).expect("a buffer that fits can be written");
 }
 
 /// Records the poisoning of a buffer.
 pub fn poison(recording: &mut Recording, buf: Buf) {
-    let view = recording.all(buf);
-    let dispatch = Dispatch {
-        kernel: &POISON,
-        spec: Spec::default(),
-        label: "poison".to_owned(),
-        params: (view.len as u32).to_ne_bytes().to_vec(),
-        flops: 0,
-        views: vec![view],
-        grid: recording.folded(view.len.div_ceil(64)),
-    };
-    recording.dispatch(dispatch).expect("a buffer that fits can be poisoned");
+    let words = recording.all(buf).bytes() / 4;
+    record(recording, &POISON, Spec::NONE, &[buf], words as usize);
+}
+
+/// Records a copy of x in y.
+pub(super) fn copy(recording: &mut Recording, x: Buf, y: Buf) {
+    let spec = Spec::NONE.reading(recording.precision_of(x)).writing(recording.precision_of(y));
+    let count = recording.all(x).len;
+    record(recording, &COPY, spec, &[x, y], count);
 }

@@ -1,76 +1,117 @@
-//! Cases of products: matmul in all its ways, patches, convolutions.
+//! Cases of products: by every variant, of patches, of convolutions.
 
 use super::Fill::{Factor, Left, Within};
-use super::{Case, reference};
+use super::{Case, of_all_devices, reference};
+use crate::capabilities::{Needs, Precision};
 use crate::config::Activation;
+use crate::kernels::matmul::variants::{MATMUL_COMBINE, Shape, Sizes, suitable};
+use crate::kernels::variant::Variant;
 use crate::kernels::{self, Epilogue};
 use crate::record::Buf;
 
-/// One case for each way to compute products and each epilogue.
+/// Cases for each variant: of the first one of each shader with each epilogue, of the others with two.
 pub(super) fn matmuls(shape: [usize; 3]) -> Vec<Case> {
+    let [m, n, k] = shape;
+    let (f32, f16, int8) = (Precision::F32, Precision::F16, Precision::Int8);
     let mut cases = Vec::new();
-    let tiles = ["matmul", "matmul_128x128", "matmul_128x64", "matmul_32x32"].map(|rung| ("matmul", rung));
-    let of_f16 = [("matmul_f16", "matmul_f16_128x128"), ("matmul_combine", "matmul_split")];
-    let others = ["matmul_subgroup", "matmul_skinny", "matmul_split", "matmul_naive", "matmul_int8", "quantise"].map(|kernel| (kernel, kernel));
-    let others_f16 = ["matmul_f16", "matmul_subgroup_f16", "matmul_skinny_f16", "matmul_split_f16"].map(|kernel| (kernel, kernel));
-    let coop = ["matmul_coop16", "matmul_split_coop16", "matmul_coop8", "matmul_split_coop8"].map(|kernel| (kernel, kernel));
-    let coop = [&coop[..], &[("matmul_coop16", "matmul_coop16_64x64"), ("matmul_coop8", "matmul_coop8_32x32")]].concat();
-    // They read x four values at a time.
-    let coop = if shape[2].is_multiple_of(4) { coop } else { Vec::new() };
-    for kernel in [&tiles[..], &of_f16, &coop, &others, &others_f16].concat() {
-        cases.push(matmul(kernel, shape, "bias", 0, |_| Epilogue::Bias, |sum, _, _| sum));
-        for activation in Activation::ALL {
-            let finish = move |sum, _, _| reference::activate(activation, sum);
-            cases.push(matmul(kernel, shape, &format!("{activation:?}"), 0, move |_| Epilogue::Activation(activation), finish));
+    for [x, w] in [[f32, f32], [f32, f16], [f16, f16], [f32, int8]] {
+        let mut known = Vec::new();
+        for variant in of_all_devices(|device| suitable(&Sizes { m, n, k, x, w }, device)) {
+            let Variant { kernel, shape: Shape { slices, .. } } = variant;
+            let product = Product { variant, kernel: kernel.name, sizes: shape, x, w };
+            // Of 8 x 8 and of 16 x 16 matrices there is a case each.
+            let is_first = !known.contains(&(kernel.entry, kernel.needs.cooperative, *slices));
+            known.push((kernel.entry, kernel.needs.cooperative, *slices));
+            cases.extend(if is_first && *slices == 1 { product.of_all_epilogues() } else { product.of_some_epilogues() });
+            if is_first && *slices > 1 && kernel.needs == Needs::NOTHING {
+                cases.extend(Product { kernel: MATMUL_COMBINE.name, ..product }.of_all_epilogues());
+            }
+            if is_first && w == int8 {
+                cases.extend(Product { kernel: "quantise", ..product }.of_some_epilogues());
+            }
         }
-        cases.push(matmul(kernel, shape, "residual", 1, |_| Epilogue::Residual, |sum, before, _| before + sum));
-        let scaled = |inputs: &[Buf]| Epilogue::ScaledResidual(inputs[5]);
-        cases.push(matmul(kernel, shape, "scaled residual", 2, scaled, |sum, before, scale| before + scale * sum));
     }
     cases
 }
 
-/// A product whose result, for the residual epilogues, begins as another product: inputs 3 and 4 are its
-/// factors of depth 1, and input 5 the scale. `extras` says how much of that the epilogue needs.
-pub(super) fn matmul(
-    (kernel, rung): (&'static str, &'static str),
-    [m, n, k]: [usize; 3],
-    what: &str,
-    extras: usize,
-    epilogue: impl Fn(&[Buf]) -> Epilogue + 'static,
-    finish: impl Fn(f64, f64, f64) -> f64 + 'static,
-) -> Case {
-    // Values that keep sums near 1, so that activations are tested where they bend.
-    let range = (3.0 / (k as f32).sqrt()).min(1.0).sqrt() * 1.5;
-    let mut inputs = vec![(vec![m, k], Left(range)), (vec![n, k], Factor(range)), (vec![n], Within(1.0))];
-    if extras > 0 {
-        inputs.extend([(vec![m, 1], Left(1.0)), (vec![n, 1], Factor(1.0))]);
+/// A product by a variant.
+#[derive(Clone, Copy)]
+struct Product {
+    variant: &'static Variant<Shape>,
+    /// The kernel that is tested.
+    kernel: &'static str,
+    sizes: [usize; 3],
+    x: Precision,
+    w: Precision,
+}
+
+impl Product {
+    fn of_some_epilogues(self) -> Vec<Case> {
+        vec![self.case("bias", 0, |_| Epilogue::Bias, |sum, _, _| sum).written_as(self.x), self.of_scaled_residual()]
     }
-    if extras > 1 {
-        inputs.push((vec![n], Within(1.0)));
+
+    fn of_all_epilogues(self) -> Vec<Case> {
+        let of_activation = |activation| {
+            let finish = move |sum, _, _| reference::activate(activation, sum);
+            self.case(&format!("{activation:?}"), 0, move |_| Epilogue::Activation(activation), finish).written_as(self.x)
+        };
+        let mut cases = self.of_some_epilogues();
+        cases.extend(Activation::ALL.map(of_activation));
+        cases.push(self.case("bias in f32", 0, |_| Epilogue::Bias, |sum, _, _| sum));
+        cases.push(self.case("residual", 1, |_| Epilogue::Residual, |sum, before, _| before + sum));
+        cases
     }
-    Case {
-        name: format!("{rung} {what} {m}x{n}x{k}"),
-        kernel,
-        inputs,
-        output: vec![m, n],
-        record: Box::new(move |recording, inputs, output| {
-            let bias = inputs[2];
-            recording.prefer(rung);
-            if extras > 0 {
-                kernels::matmul(recording, "before".into(), inputs[3], [inputs[4], bias], Epilogue::Bias, output)?;
-            }
-            kernels::matmul(recording, kernel.into(), inputs[0], [inputs[1], bias], epilogue(inputs), output)
-        }),
-        reference: Box::new(move |inputs| {
-            let x = if kernel == "quantise" { reference::quantised(&inputs[0], k) } else { inputs[0].clone() };
-            let sums = reference::matmul(&x, &inputs[1], &inputs[2], [m, n, k]);
-            let before = if extras > 0 { reference::matmul(&inputs[3], &inputs[4], &inputs[2], [m, n, 1]) } else { vec![0.0; m * n] };
-            let scale = |i: usize| if extras > 1 { inputs[5][i % n] } else { 1.0 };
-            (0..m * n).map(|i| finish(sums[i], before[i], scale(i))).collect()
-        }),
-        terms: k,
-        flops: 2 * (m * n * k) as u64,
+
+    fn of_scaled_residual(self) -> Case {
+        let scaled = |inputs: &[Buf]| Epilogue::ScaledResidual(inputs[5]);
+        self.case("scaled residual", 2, scaled, |sum, before, scale| before + scale * sum)
+    }
+
+    /// A product whose result, for the residual epilogues, begins as another product: inputs 3 and 4 are its
+    /// factors of depth 1, and input 5 the scale. `extras` says how much of that the epilogue needs.
+    fn case(
+        self,
+        what: &str,
+        extras: usize,
+        epilogue: impl Fn(&[Buf]) -> Epilogue + 'static,
+        finish: impl Fn(f64, f64, f64) -> f64 + 'static,
+    ) -> Case {
+        let Product { variant, kernel, sizes: [m, n, k], x, w } = self;
+        // Values that keep sums near 1, so that activations are tested where they bend.
+        let range = (3.0 / (k as f32).sqrt()).min(1.0).sqrt() * 1.5;
+        let mut inputs = vec![(vec![m, k], Left(range)), (vec![n, k], Factor(range)), (vec![n], Within(1.0))];
+        if extras > 0 {
+            inputs.extend([(vec![m, 1], Left(1.0)), (vec![n, 1], Factor(1.0))]);
+        }
+        if extras > 1 {
+            inputs.push((vec![n], Within(1.0)));
+        }
+        Case {
+            name: format!("{kernel} by {} of {x} x {w}, {what} {m}x{n}x{k}", variant.kernel.name),
+            kernel,
+            precision: w,
+            activations: x,
+            inputs,
+            output: vec![m, n],
+            record: Box::new(move |recording, inputs, output| {
+                let bias = inputs[2];
+                recording.prefer(variant.kernel.name);
+                if extras > 0 {
+                    kernels::matmul(recording, "before".into(), inputs[3], [inputs[4], bias], Epilogue::Bias, output)?;
+                }
+                kernels::matmul(recording, kernel.into(), inputs[0], [inputs[1], bias], epilogue(inputs), output)
+            }),
+            reference: Box::new(move |inputs| {
+                let x = if kernel == "quantise" { reference::quantised(&inputs[0], k) } else { inputs[0].clone() };
+                let sums = reference::matmul(&x, &inputs[1], &inputs[2], [m, n, k]);
+                let before = if extras > 0 { reference::matmul(&inputs[3], &inputs[4], &inputs[2], [m, n, 1]) } else { vec![0.0; m * n] };
+                let scale = |i: usize| if extras > 1 { inputs[5][i % n] } else { 1.0 };
+                (0..m * n).map(|i| finish(sums[i], before[i], scale(i))).collect()
+            }),
+            terms: k,
+            flops: 2 * (m * n * k) as u64,
+            ..Case::plain()
+        }
     }
 }
 
@@ -93,9 +134,27 @@ pub(super) fn patchify(image: [usize; 4], patch: [usize; 2], pad: bool, width: u
         }),
         terms: values,
         flops: 2 * (batch * count * width * values) as u64,
+        ..Case::plain()
     };
     let is_inside = grid[0] * patch[0] <= height && grid[1] * patch[1] <= image_width;
-    std::iter::once("patchify").chain(is_inside.then_some("patchify_subgroup")).map(case).collect()
+    std::iter::once("patchify").chain(is_inside.then_some("patchify_software")).map(case).collect()
+}
+
+/// The patches by themselves.
+pub(super) fn unfold(image: [usize; 4], patch: [usize; 2], grid: [usize; 2]) -> Case {
+    let values = image[1] * patch[0] * patch[1];
+    let output = vec![image[0], grid[0] * grid[1], values];
+    Case {
+        name: format!("unfold {image:?} by {patch:?}, {grid:?} patches"),
+        kernel: "unfold",
+        inputs: vec![(image.to_vec(), Within(1.0))],
+        output: output.clone(),
+        record: Box::new(move |recording, inputs, output| kernels::unfold(recording, "unfold".into(), inputs[0], patch, grid, output)),
+        reference: Box::new(move |inputs| reference::patches(&inputs[0], image, patch, grid)),
+        terms: 1,
+        flops: output.iter().product::<usize>() as u64,
+        ..Case::plain()
+    }
 }
 
 pub(super) fn convolution(map: [usize; 4], [outputs, size, stride]: [usize; 3]) -> Case {
@@ -113,5 +172,6 @@ pub(super) fn convolution(map: [usize; 4], [outputs, size, stride]: [usize; 3]) 
         reference: Box::new(move |inputs| reference::convolution(&inputs[0], map, &inputs[1], outputs, [size, stride])),
         terms: values,
         flops: 2 * (output.iter().product::<usize>() * values) as u64,
+        ..Case::plain()
     }
 }

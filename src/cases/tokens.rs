@@ -1,6 +1,6 @@
 //! Cases of what makes, joins and pools tokens and maps element by element.
 
-use super::Fill::Within;
+use super::Fill::{Left, Within};
 use super::{Case, reference};
 use crate::config::Activation;
 use crate::kernels;
@@ -29,6 +29,7 @@ pub(super) fn embed(batch: usize, tokens: usize, prefix: usize, skip: usize, wid
         }),
         terms: 1,
         flops: (batch * tokens * width) as u64,
+        ..Case::plain()
     }
 }
 
@@ -53,6 +54,7 @@ pub(super) fn pool(batch: usize, tokens: usize, width: usize, range: std::ops::R
         }),
         terms: tokens,
         flops: (batch * tokens * width) as u64,
+        ..Case::plain()
     }
 }
 
@@ -67,14 +69,15 @@ pub(super) fn max_pool(map: [usize; 4], size: usize, stride: usize) -> Case {
         reference: Box::new(move |inputs| reference::max_pool(&inputs[0], map, [size, stride])),
         terms: 1,
         flops: (output.iter().product::<usize>() * size * size) as u64,
+        ..Case::plain()
     }
 }
 
-pub(super) fn gate(rows: usize, width: usize, activation: Activation) -> Case {
+pub(super) fn gate(rows: usize, width: usize, activation: Activation, range: f32) -> Case {
     Case {
-        name: format!("gate {activation:?} {rows}x{width}"),
+        name: format!("gate {activation:?} {rows}x{width} within {range}"),
         kernel: "gate",
-        inputs: vec![(vec![rows, 2 * width], Within(3.0))],
+        inputs: vec![(vec![rows, 2 * width], Left(range))],
         output: vec![rows, width],
         record: Box::new(move |recording, inputs, output| kernels::gate(recording, "gate".into(), inputs[0], activation, output)),
         reference: Box::new(move |inputs| {
@@ -83,6 +86,7 @@ pub(super) fn gate(rows: usize, width: usize, activation: Activation) -> Case {
         }),
         terms: 1,
         flops: 6 * (rows * width) as u64,
+        ..Case::plain()
     }
 }
 
@@ -96,5 +100,6 @@ pub(super) fn average(len: usize) -> Case {
         reference: Box::new(|inputs| inputs[0].iter().zip(&inputs[1]).map(|(a, b)| (a + b) / 2.0).collect()),
         terms: 1,
         flops: 2 * len as u64,
+        ..Case::plain()
     }
 }

@@ -1,7 +1,7 @@
 //! The weights of an encoder, as a structure over whatever stands for a tensor: where to find it, its
 //! values, its shape, or its handle in a recording.
 
-use crate::capabilities::Precision;
+use crate::capabilities::{Capabilities, Precision};
 use crate::tensor::Tensor;
 use std::collections::HashMap;
 
@@ -229,10 +229,11 @@ impl Weight {
 
 impl Weights<WeightInfo> {
     /// The weights that are right factors of products, all `[out, in]`, by their names, and in what precision they are kept if
-    /// `precision` is asked for: that of the patches, which reads pixels, stays f32, and only the blocks' become integers.
-    pub fn factors(&self, precision: Precision) -> HashMap<String, Precision> {
+    /// `precision` is asked for: that of the patches is what activations are, and only the blocks' become integers.
+    pub fn factors(&self, precision: Precision, capabilities: &Capabilities) -> HashMap<String, Precision> {
         let named = |linear: &Linear<WeightInfo>, precision| (linear.weight.name.clone(), precision);
-        let patch = self.patch.iter().map(|linear| named(linear, Precision::F32));
+        // Patches are projected in what activations are kept in.
+        let patch = self.patch.iter().map(|linear| named(linear, capabilities.activations(precision)));
         let outside = if precision == Precision::Int8 { Precision::F32 } else { precision };
         let all = self.linears().map(|linear| named(linear, outside)).chain(patch);
         let blocks = self.blocks.iter().flat_map(|block| [&block.qkv, &block.projection, &block.mlp1, &block.mlp2]);

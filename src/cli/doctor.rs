@@ -1,6 +1,6 @@
 //! Whether a device computes rightly.
 
-use super::shaders::{check_folder, edited};
+use super::shaders::EditedShaders;
 use super::{Format, ModelArgs, PrecisionChoice, Result, bar, chain, mebibytes};
 use clap::Args;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use vitraux::capabilities::{Capabilities, Precision};
 use vitraux::config::Size;
 use vitraux::doctor::{KernelReport, ModelReport, Outcome, Rival, TensorReport, check_cooperative, check_kernels, check_model};
-use vitraux::kernels::{ALL, WAYS};
+use vitraux::kernels::ALL;
 use vitraux::record::Kernel;
 use vitraux::tuning::Tuning;
 use vitraux::{Device, DeviceChoice, Options};
@@ -26,7 +26,7 @@ pub struct Doctor {
     /// In which a model is run, if one is; kernels are run in all that they are made for
     #[arg(long, value_name = "auto|f32|f16|int8", default_value = "f32")]
     precision: PrecisionChoice,
-    /// Only kernels and variants whose names contain this
+    /// Only kernels whose names contain this
     #[arg(long, value_name = "TEXT", default_value = "")]
     filter: String,
     /// Run the kernels of a folder that is laid out as vitraux' own `shaders`, as far as they are there, instead of the built-in ones; the
@@ -74,10 +74,9 @@ impl Doctor {
         failure?;
         if report.kernels.is_empty() {
             return Err(format!(
-                "--filter {}: no kernel is called so; expected a part of the name of a kernel, such as {}, or of a way to compute, such as {}",
+                "--filter {}: no kernel is called so; expected a part of the name of one, such as {}",
                 self.filter,
-                ALL.iter().map(|kernel| kernel.name).collect::<Vec<_>>().join(", "),
-                WAYS.join(", ")
+                ALL.iter().map(|kernel| kernel.name).collect::<Vec<_>>().join(", ")
             )
             .into());
         }
@@ -111,10 +110,10 @@ impl Doctor {
     /// The kernels whose shaders are in the folder.
     fn edited(&self) -> Result<HashMap<&'static str, &'static Kernel>> {
         let Some(folder) = &self.shader_dir else { return Ok(HashMap::new()) };
-        check_folder(folder)?;
+        let shaders = EditedShaders::open(folder)?;
         let mut found = HashMap::new();
-        for kernel in ALL {
-            found.extend(edited(folder, kernel)?.map(|edited| (kernel.name, edited)));
+        for kernel in ALL.iter() {
+            found.extend(shaders.edited(kernel)?.map(|edited| (kernel.name, edited)));
         }
         if found.is_empty() {
             return Err(format!("--shader-dir {}: expected shaders named as those of vitraux, found none", folder.display()).into());
@@ -135,14 +134,14 @@ struct Report {
 
 impl Report {
     fn head(&self) -> String {
-        let Capabilities { binding_bytes, buffer_bytes, workgroups, workgroup_bytes, subgroup, half, cooperative, software } = self.capabilities;
+        let Capabilities { binding_bytes, buffer_bytes, workgroups, workgroup_bytes, subgroup, half, cooperative, software, .. } = self.capabilities;
         let yes = |is: bool| if is { "yes" } else { "no" };
         let or_none = |size: u32| if size == 0 { "none".to_owned() } else { size.to_string() };
         format!(
             "vitraux {} for {} {}\ndevice: {}\n\
              buffers of {}, bindings of {}, {workgroups} workgroups a dimension, {} KiB of workgroup memory\n\
              subgroups: {}, f16: {}, cooperative matrices: {}, software: {}\n\n\
-             {:<30} {:<30} {:>5} {:>11} {:>9}\n",
+             {:<40} {:>5} {:>11} {:>9}\n",
             env!("CARGO_PKG_VERSION"),
             std::env::consts::OS,
             std::env::consts::ARCH,
@@ -155,7 +154,6 @@ impl Report {
             or_none(cooperative),
             yes(software),
             "kernel",
-            "variant",
             "cases",
             "worst error",
             "bound"
@@ -201,7 +199,7 @@ impl Report {
     }
 
     fn json(&self) -> Value {
-        let Capabilities { binding_bytes, buffer_bytes, workgroups, workgroup_bytes, subgroup, half, cooperative, software } = self.capabilities;
+        let Capabilities { binding_bytes, buffer_bytes, workgroups, workgroup_bytes, subgroup, half, cooperative, software, .. } = self.capabilities;
         json!({
             "vitraux": env!("CARGO_PKG_VERSION"),
             "system": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
@@ -223,19 +221,19 @@ impl Report {
 
 /// A row of the table, and below it what is wrong.
 fn kernel_line(report: &KernelReport) -> String {
-    let KernelReport { kernel, variant, cases, worst, error, bound, outcome } = report;
-    let row = format!("{kernel:<30} {variant:<30} {cases:>5} {error:>11.1e} {bound:>9.1e}");
+    let KernelReport { kernel, cases, worst, error, bound, outcome } = report;
+    let row = format!("{kernel:<40} {cases:>5} {error:>11.1e} {bound:>9.1e}");
     match outcome {
         Outcome::Right => format!("{row}  ok\n"),
         Outcome::Wrong(difference) => format!("{row}  WRONG\n    {difference}\n"),
         Outcome::Misled(by) => format!("{row}  unclear: {worst} also runs {by}, which is at fault\n"),
         Outcome::Failed(reason) => format!("{row}  FAILED\n    {worst}: {reason}\n"),
-        Outcome::Unsupported(lack) => format!("{kernel:<30} {variant:<30}     -           -         -  {lack}\n"),
+        Outcome::Unsupported(lack) => format!("{kernel:<40}     -           -         -  {lack}\n"),
     }
 }
 
 fn kernel_json(report: &KernelReport) -> Value {
-    let KernelReport { kernel, variant, cases, worst, error, bound, outcome } = report;
+    let KernelReport { kernel, cases, worst, error, bound, outcome } = report;
     let (outcome, why) = match outcome {
         Outcome::Right => ("right", None),
         Outcome::Wrong(difference) => ("wrong", Some(difference.clone())),
@@ -244,7 +242,7 @@ fn kernel_json(report: &KernelReport) -> Value {
         Outcome::Unsupported(lack) => ("unsupported", Some(lack.clone())),
     };
     json!({
-        "kernel": kernel, "variant": variant, "cases": cases, "worst_case": worst, "worst_error": finite(*error), "bound": bound, "outcome": outcome, "why": why,
+        "kernel": kernel, "cases": cases, "worst_case": worst, "worst_error": finite(*error), "bound": bound, "outcome": outcome, "why": why,
     })
 }
 
@@ -256,15 +254,15 @@ fn finite(number: f64) -> Option<f64> {
 fn rival_line(rival: &Rival) -> String {
     let verdict = match (rival.rejection(), &rival.cooperative, &rival.other) {
         (Some(reason), ..) => format!("rejected, {reason}"),
-        (None, Some((way, time)), Some((other, longer))) => format!("taken, {way} {time:.3} ms, {other} {longer:.3} ms"),
+        (None, Some((variant, time)), Some((other, longer))) => format!("taken, {variant} {time:.3} ms, {other} {longer:.3} ms"),
         (None, ..) => "taken, there is nothing else".to_owned(),
     };
     format!("cooperative matrices for {}: {verdict}\n", rival.class)
 }
 
 fn rival_json(rival: &Rival) -> Value {
-    let way = |way: &Option<(String, f64)>| way.as_ref().map(|(kernel, milliseconds)| json!({ "kernel": kernel, "milliseconds": milliseconds }));
-    json!({ "class": rival.class.to_string(), "cooperative": way(&rival.cooperative), "other": way(&rival.other), "rejected": rival.rejection() })
+    let timed = |timed: &Option<(String, f64)>| timed.as_ref().map(|(kernel, milliseconds)| json!({ "kernel": kernel, "milliseconds": milliseconds }));
+    json!({ "class": rival.class.to_string(), "cooperative": timed(&rival.cooperative), "other": timed(&rival.other), "rejected": rival.rejection() })
 }
 
 fn model_text(model: &ModelReport, precision: Precision) -> String {

@@ -2,39 +2,46 @@
 
 use super::Result;
 use std::path::{Path, PathBuf};
+use vitraux::gpu::PIECES;
 use vitraux::record::Kernel;
 
-/// Whether it is a folder at all.
-pub fn check_folder(folder: &Path) -> Result<()> {
-    if folder.is_dir() { Ok(()) } else { Err(format!("--shader-dir {}: expected a folder of WGSL files, found none", folder.display()).into()) }
+/// A folder of shaders.
+pub struct EditedShaders {
+    folder: PathBuf,
+    /// The pieces that are in it.
+    pieces: &'static [(&'static str, &'static str)],
 }
 
-/// A kernel with the text of its file in a folder, as far as it is there, and of what it imports; nothing if neither is.
-pub fn edited(folder: &Path, kernel: &'static Kernel) -> Result<Option<&'static Kernel>> {
-    let entry = format!("fn {}(", kernel.name);
-    // A file may have several entry points, whose names begin with its own.
-    let stems = std::iter::successors(Some(kernel.name), |stem| stem.rsplit_once('_').map(|(stem, _)| stem));
-    let has_it = |file: &PathBuf| std::fs::read_to_string(file).is_ok_and(|text| text.contains(&entry));
-    let own = folder.join(format!("{}.wgsl", kernel.name));
-    let file = if own.exists() { Some(own) } else { stems.map(|stem| folder.join(format!("{stem}.wgsl"))).find(has_it) };
-    let (mut text, mut is_edited) = (String::new(), file.is_some());
-    for line in file.as_deref().map_or(Ok(kernel.wgsl.to_owned()), read)?.lines() {
-        let imported = line.strip_prefix("#import ").map(|name| folder.join("common").join(format!("{name}.wgsl"))).filter(|file| file.exists());
-        is_edited |= imported.is_some();
-        text.push_str(&imported.map_or(Ok(line.to_owned()), |file| read(&file))?);
-        text.push('\n');
+impl EditedShaders {
+    pub fn open(folder: &Path) -> Result<EditedShaders> {
+        if !folder.is_dir() {
+            return Err(format!("--shader-dir {}: expected a folder of WGSL files, found none", folder.display()).into());
+        }
+        let found = PIECES.iter().map(|(name, _)| (*name, file(folder, name))).filter(|(_, file)| file.exists());
+        let pieces: Vec<(&str, &str)> = found.map(|(name, file)| Ok((name, &*read(&file)?))).collect::<Result<_>>()?;
+        Ok(EditedShaders { folder: folder.to_owned(), pieces: pieces.leak() })
     }
-    if !is_edited {
-        return Ok(None);
+
+    /// A kernel with the text of its file, as far as it is there, and of what it imports; nothing if neither is.
+    pub fn edited(&self, kernel: &'static Kernel) -> Result<Option<&'static Kernel>> {
+        let file = file(&self.folder, kernel.file);
+        let (wgsl, is_there) = if file.exists() { (read(&file)?, true) } else { (kernel.wgsl, false) };
+        let edited = kernel.edited(wgsl, self.pieces);
+        if !is_there && !self.pieces.iter().any(|(piece, _)| edited.may_import(piece)) {
+            return Ok(None);
+        }
+        if !wgsl.contains(&format!("fn {}(", kernel.entry)) {
+            return Err(format!("{}: expected the entry point {}, found none of that name", file.display(), kernel.entry).into());
+        }
+        Ok(Some(Box::leak(Box::new(edited))))
     }
-    if !text.contains(&entry) {
-        let file = file.unwrap_or_else(|| folder.to_owned());
-        return Err(format!("{}: expected the entry point {}, found none of that name", file.display(), kernel.name).into());
-    }
-    // Kernels live as long as the program; so do the few that are edited.
-    Ok(Some(Box::leak(Box::new(Kernel { wgsl: text.leak(), ..*kernel }))))
 }
 
-fn read(file: &Path) -> Result<String> {
-    std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()).into())
+fn file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.wgsl"))
+}
+
+/// A file's text, which lives as long as kernels do: as the program.
+fn read(file: &Path) -> Result<&'static str> {
+    Ok(std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?.leak())
 }

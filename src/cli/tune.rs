@@ -1,5 +1,5 @@
 use super::bench::BenchedModel;
-use super::{DeviceArgs, Result, note};
+use super::{DeviceArgs, Result, bar, note};
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
@@ -37,7 +37,9 @@ impl Tune {
             let model = self.model.plan()?;
             for &batch in &self.batch {
                 let recording = model.record(batch, Recording::new(device.capabilities()).with_precision(precision))?;
-                failed.extend(tuning.measure(&device, recording.asked()));
+                let bar = bar(recording.asked().len() as u64, "{bar:40} {pos}/{len} classes of calls, {eta} left");
+                failed.extend(tuning.measure(&device, recording.asked(), &|done, _| bar.set_position(done as u64)));
+                bar.finish_and_clear();
             }
             tuning.save()?;
         }
@@ -50,7 +52,7 @@ impl Tune {
         write!(std::io::stdout().lock(), "{tuning}")?;
         match failed.first() {
             None => Ok(()),
-            Some(class) => Err(format!("{class}: no kernel could be measured, or none was right; the rule counts there").into()),
+            Some(class) => Err(format!("{class}: no variant could be measured, or none was right; the rule counts there").into()),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Replays a recording with the kernels' twins.
 
 use super::weights::{Kept, Weights};
-#[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 use crate::capabilities::Precision;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::record::Timing;
 use crate::record::{Access, Call, Command, Dispatch, MAX_BINDINGS, Recording, Role, View};
+use half::f16;
 use std::sync::Arc;
 
 /// A recording with its buffers in host memory.
@@ -88,7 +88,7 @@ impl Plan {
         for (number, view) in dispatch.views.iter().enumerate() {
             let (buffer, values) = (&self.recording.buffers()[view.buf.index()], &self.memory[view.buf.index()]);
             let sign = |i: usize| if mixed((i + number) as u32).is_multiple_of(2) { 1.0 } else { -1.0 };
-            let is_disturbed = buffer.precision == Precision::F32;
+            let is_disturbed = buffer.precision != Precision::Int8;
             let disturbed = |(i, value): (usize, &f32)| if is_disturbed { value + value * off * sign(i) } else { *value };
             memory[view.buf.index()] = values.iter().enumerate().map(disturbed).collect();
         }
@@ -114,6 +114,12 @@ fn mixed(mut bits: u32) -> u32 {
         bits = (bits ^ bits >> shift).wrapping_mul(factor);
     }
     bits ^ bits >> 16
+}
+
+/// What a buffer in f16 keeps of a number; what is larger than f16 can be stays finite.
+fn rounded(value: f32) -> f32 {
+    let largest = f16::MAX.to_f32();
+    f16::from_f32(value.clamp(-largest, largest)).to_f32()
 }
 
 fn run(recording: &Recording, dispatch: &Dispatch, memory: &mut [Vec<f32>], weights: &Weights) {
@@ -148,5 +154,8 @@ fn run(recording: &Recording, dispatch: &Dispatch, memory: &mut [Vec<f32>], weig
         panels,
         write: &mut target[written.offset..written.offset + written.len],
     });
+    if recording.precision_of(written.buf) == Precision::F16 {
+        target[written.offset..written.offset + written.len].iter_mut().for_each(|value| *value = rounded(*value));
+    }
     memory[written.buf.index()] = target;
 }

@@ -18,9 +18,6 @@ params! {
     }
 }
 
-/// Slices of K.
-pub const SLICES: usize = 4;
-
 /// Values of k that a slice is made of; which product is in which slice is no matter to their sum.
 const UNIT: usize = 16;
 
@@ -30,7 +27,8 @@ pub fn matmul_split(call: Call<'_>) {
     let [m, n, k] = [params.m, params.n, params.k].map(|size| size as usize);
     let w = call.factor(1);
     let x = call.reads[0];
-    let depth = k.div_ceil(SLICES * UNIT) * UNIT;
+    let slices = call.write.len() / (m * n);
+    let depth = k.div_ceil(slices * UNIT) * UNIT;
     call.write.fill(0.0);
     for first in (0..n).step_by(PANEL) {
         with_panel(w.part(first * k, PANEL * k), k, |panel| {

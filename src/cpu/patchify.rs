@@ -1,4 +1,4 @@
-//! Twin of `patchify`: patches of the image times the projection's weights.
+//! Twins of `unfold`, the patches of the image, and `patchify`, the patches times the projection's weights.
 
 use super::matmul::set;
 use super::parallel::{for_each_chunk, with_workspace};
@@ -29,31 +29,66 @@ params! {
     }
 }
 
+params! {
+    /// Parameters of `unfold`; as those of `patchify`.
+    UnfoldParams {
+        /// B, images.
+        batch: u32,
+        /// Channels of an image.
+        channels: u32,
+        /// Pixels of the image along the height.
+        image_height: u32,
+        /// Pixels of the image along the width.
+        image_width: u32,
+        /// Patches along the height.
+        grid_height: u32,
+        /// Patches along the width.
+        grid_width: u32,
+        /// Pixels of a patch along the height.
+        patch_height: u32,
+        /// Pixels of a patch along the width.
+        patch_width: u32,
+    }
+}
+
+/// Twin of `unfold`.
+pub fn unfold(call: Call<'_>) {
+    flatten(bytemuck::from_bytes(call.params), call.reads[0], call.write);
+}
+
 /// Twin of `patchify`.
 pub fn patchify(call: Call<'_>) {
-    let params: Params = *bytemuck::from_bytes(call.params);
+    let Params { batch, channels, image_height, image_width, grid_height, grid_width, patch_height, patch_width, width } =
+        *bytemuck::from_bytes(call.params);
+    let patches = UnfoldParams { batch, channels, image_height, image_width, grid_height, grid_width, patch_height, patch_width };
     let w = call.factor(1);
     let [pixels, _, bias] = call.reads else { panic!("pixels, w and bias") };
-    let [batch, channels, width] = [params.batch, params.channels, params.width].map(|size| size as usize);
+    let (rows, values) = ((batch * grid_height * grid_width) as usize, (channels * patch_height * patch_width) as usize);
+    let width = width as usize;
+    with_workspace(rows * values, |flat| {
+        flatten(&patches, pixels, flat);
+        let y = Target { data: call.write, row_stride: width };
+        product_in_panels([rows, width, values], flat, w, y, |_, columns, sums, y| set(y, sums, &bias[columns]));
+    });
+}
+
+/// Fills the rows of `flat` with the patches of the images.
+fn flatten(params: &UnfoldParams, pixels: &[f32], flat: &mut [f32]) {
+    let channels = params.channels as usize;
     let [image_height, image_width] = [params.image_height, params.image_width].map(|size| size as usize);
     let [patch_height, patch_width] = [params.patch_height, params.patch_width].map(|size| size as usize);
     let [grid_height, grid_width] = [params.grid_height, params.grid_width].map(|size| size as usize);
-    let (rows, values) = (batch * grid_height * grid_width, channels * patch_height * patch_width);
-    with_workspace(rows * values, |patches| {
-        for_each_chunk(patches, values, |row, patch| {
-            let (across, down, image) = (row % grid_width, row / grid_width % grid_height, row / (grid_width * grid_height));
-            for (line, run) in patch.chunks_mut(patch_width).enumerate() {
-                let (u, channel) = (line % patch_height, line / patch_height);
-                let (row, column) = (down * patch_height + u, across * patch_width);
-                let inside = if row < image_height { image_width.saturating_sub(column).min(patch_width) } else { 0 };
-                let plane = image * channels + channel;
-                run.fill(0.0);
-                if inside > 0 {
-                    run[..inside].copy_from_slice(&pixels[(plane * image_height + row) * image_width + column..][..inside]);
-                }
+    for_each_chunk(flat, channels * patch_height * patch_width, |row, patch| {
+        let (across, down, image) = (row % grid_width, row / grid_width % grid_height, row / (grid_width * grid_height));
+        for (line, run) in patch.chunks_mut(patch_width).enumerate() {
+            let (u, channel) = (line % patch_height, line / patch_height);
+            let (row, column) = (down * patch_height + u, across * patch_width);
+            let inside = if row < image_height { image_width.saturating_sub(column).min(patch_width) } else { 0 };
+            let plane = image * channels + channel;
+            run.fill(0.0);
+            if inside > 0 {
+                run[..inside].copy_from_slice(&pixels[(plane * image_height + row) * image_width + column..][..inside]);
             }
-        });
-        let y = Target { data: call.write, row_stride: width };
-        product_in_panels([rows, width, values], patches, w, y, |_, columns, sums, y| set(y, sums, &bias[columns]));
+        }
     });
 }

@@ -3,7 +3,7 @@
 use crate::capabilities::Precision;
 use crate::cpu;
 use crate::int8::{WORD, integers};
-use crate::record::{Dispatch, Recording};
+use crate::record::{BufferInfo, Dispatch, Recording};
 
 /// How far a call's result is from its twin's.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ pub(super) fn steps(recording: &Recording, mut twins: cpu::Plan, inputs: &[&[f32
         let info = &recording.buffers()[view.buf.index()];
         let (error, bound) = match info.precision {
             Precision::Int8 => integers_apart(got, expected, *info.shape.last().expect("an axis")),
-            _ => (apart(got, expected), bound(dispatch, &info.shape, expected, nearby)),
+            _ => (apart(got, expected), bound(dispatch, info, expected, nearby)),
         };
         steps.push(Step { label: dispatch.label.clone(), kernel: dispatch.kernel.name, error, bound });
     });
@@ -48,7 +48,7 @@ pub(super) fn steps(recording: &Recording, mut twins: cpu::Plan, inputs: &[&[f32
 /// How far a right kernel's result may be from its twin's: as far as roundings of what it reads, and of what it gives, would move it. What one
 /// rounding of all that is read moves is measured, by the twin on values that are off by one. The t roundings of a sum of t terms, of half a unit
 /// each, add up like a random walk, to about half the root of t; twice that is allowed, and 8 for exp, division and what else there is.
-fn bound(dispatch: &Dispatch, shape: &[usize], expected: &[f32], nearby: &[Vec<f32>]) -> f64 {
+fn bound(dispatch: &Dispatch, BufferInfo { shape, precision: written_in, .. }: &BufferInfo, expected: &[f32], nearby: &[Vec<f32>]) -> f64 {
     let written = expected.len();
     let read = dispatch.views.iter().map(|view| view.len).sum::<usize>() - written;
     let terms = (dispatch.flops as usize / 2 / written).max(read / written).max(*shape.last().expect("an axis"));
@@ -56,7 +56,9 @@ fn bound(dispatch: &Dispatch, shape: &[usize], expected: &[f32], nearby: &[Vec<f
     let [rounded, halved] = [0, 1].map(|i| finite_apart(&nearby[i], expected));
     let bound = (8.0 + (terms as f64).sqrt()) * (f64::from(f32::EPSILON) * largest + rounded);
     // Weights of attention are rounded to f16 too, and their sum as much.
-    if dispatch.kernel.needs.cooperative > 0 { bound + 4.0 * halved + largest / 1024.0 } else { bound }
+    let bound = if dispatch.kernel.needs.cooperative > 0 { bound + 4.0 * halved + largest / 1024.0 } else { bound };
+    // Of two results that are close together one may be rounded up and the other down, by half a unit each.
+    if *written_in == Precision::F16 { bound + largest / 1024.0 } else { bound }
 }
 
 /// The largest difference; infinite where one is no number and the other is.

@@ -1,4 +1,4 @@
-//! Every kernel, in every way to do its work, on the cases of its table.
+//! Every kernel on the cases of its table.
 
 use super::judge::steps;
 use super::report::{KernelReport, Outcome};
@@ -10,11 +10,11 @@ use crate::device::Device;
 use crate::error::Result;
 use crate::gpu::{self, Gpu, WeightBuffers};
 use crate::kernels::ALL;
-use crate::record::Recording;
+use crate::record::{Kernel, Recording};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Runs the cases of all kernels and variants whose names contain `filter`; `tell` is told each report as it is there, with how many are done, and
+/// Runs the cases of all kernels whose names contain `filter`; `tell` is told each report as it is there, with how many are done, and
 /// of how many, and may end that.
 pub fn check_kernels(
     device: &Device,
@@ -22,26 +22,15 @@ pub fn check_kernels(
     exchange: Exchange<'_>,
     mut tell: impl FnMut(&KernelReport, [usize; 2]) -> ControlFlow<()>,
 ) -> Vec<KernelReport> {
-    let mut cases = cases::all();
-    cases.retain(|case| case.kernel.contains(filter) || case.variant().contains(filter));
-    let place = |case: &Case| ALL.iter().position(|kernel| kernel.name == case.kernel);
-    // Stable, so that variants stay in the order of the table.
-    let mut variants: Vec<(&'static str, &str)> = Vec::new();
-    cases.sort_by_key(place);
-    for case in &cases {
-        if !variants.contains(&(case.kernel, case.variant())) {
-            variants.push((case.kernel, case.variant()));
-        }
-    }
-    let of_kernels = variants.iter().map(|(kernel, variant)| {
-        let own: Vec<&Case> = cases.iter().filter(|case| case.kernel == *kernel && case.variant() == *variant).collect();
-        check(device, &own, exchange)
-    });
+    let cases = cases::all();
+    let of_kernel = |kernel: &&Kernel| cases.iter().filter(|case| case.kernel == kernel.name).collect::<Vec<_>>();
+    let kernels: Vec<Vec<&Case>> = ALL.iter().filter(|kernel| kernel.name.contains(filter)).map(of_kernel).collect();
+    let of_kernels = kernels.iter().map(|own| check(device, own, exchange));
     let gpu = if let Device::Gpu(gpu) = device { Some(gpu) } else { None };
     let of_textures = gpu.into_iter().flat_map(|gpu| textures::check(gpu, filter));
     let mut reports = Vec::new();
     for report in of_kernels.chain(of_textures) {
-        let told = tell(&report, [(reports.len() + 1).min(variants.len()), variants.len()]);
+        let told = tell(&report, [(reports.len() + 1).min(kernels.len()), kernels.len()]);
         reports.push(report);
         if told.is_break() {
             break;
@@ -50,12 +39,11 @@ pub fn check_kernels(
     reports
 }
 
-/// All cases of a kernel in one way.
+/// All cases of a kernel.
 fn check(device: &Device, cases: &[&Case], exchange: Exchange<'_>) -> KernelReport {
     let first = cases[0];
     let mut report = KernelReport {
         kernel: first.kernel,
-        variant: first.variant().to_owned(),
         cases: 0,
         worst: String::new(),
         error: 0.0,
@@ -105,7 +93,7 @@ fn apart(got: &[f32], expected: &[f64]) -> f64 {
     reference::wide(got).into_iter().zip(expected).map(apart).fold(0.0, f64::max)
 }
 
-/// What a device gives for a case. The CPU runs everything: all ways have the same twin.
+/// What a device gives for a case. The CPU runs everything: all variants have the same twin.
 fn run(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>) -> Result<Vec<f32>> {
     let (capabilities, is_gpu) = match device {
         Device::Cpu => (case.able(), false),
@@ -149,7 +137,10 @@ fn outputs(gpu: &Arc<Gpu>, recording: &Recording, inputs: &[Vec<f32>]) -> Result
 fn lack(needs: Needs, capabilities: &Capabilities) -> Option<String> {
     let lacks = match needs {
         _ if needs.met_by(capabilities) => return None,
-        Needs { cooperative, .. } if cooperative > 0 => format!("needs cooperative matrices of {cooperative}"),
+        Needs { cooperative, .. } if cooperative > 0 && cooperative != capabilities.cooperative => format!("needs cooperative matrices of {cooperative}"),
+        Needs { workgroup_bytes, .. } if workgroup_bytes > capabilities.workgroup_bytes => format!("needs {workgroup_bytes} bytes of workgroup memory"),
+        Needs { subgroups, .. } if subgroups > 0 => format!("needs workgroups of {subgroups} subgroups, of one size and within 256 invocations"),
+        Needs { half: true, .. } if !capabilities.half => "needs f16".to_owned(),
         Needs { software: true, subgroup, .. } => format!("made for processors that act as GPUs, with subgroups of {subgroup}"),
         Needs { subgroup, .. } => format!("needs subgroups of {subgroup}"),
     };

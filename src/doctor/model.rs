@@ -55,7 +55,7 @@ pub fn check_model(checkpoint: Checkpoint, size: Size, device: &Device, options:
     let names: Vec<String> = output_names(&config).into_iter().filter(|name| !name.starts_with("attn.")).collect();
     let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
     let twin_options = Options { precision: options.precision, ..Options::default() };
-    let mut twin = pollster::block_on(Engine::load_with(checkpoint.clone(), Device::Cpu, twin_options))?;
+    let mut twin = pollster::block_on(Engine::load_as_for(checkpoint.clone(), Device::Cpu, twin_options, &device.capabilities()))?;
     let mut engine = pollster::block_on(Engine::load_with(checkpoint, device.clone(), options))?;
     let Traced { recording, got, weights } = engine.trace_beside(&mut twin, &input, &wanted, exchange)?;
     let values = input.values();

@@ -1,12 +1,10 @@
 //! What was found of a kernel.
 
-/// How a kernel does on a device, in one way to do its work.
+/// How a kernel does on a device.
 #[derive(Clone, Debug)]
 pub struct KernelReport {
     /// The kernel.
     pub kernel: &'static str,
-    /// The way: of products the size of tiles, else the kernel's own name.
-    pub variant: String,
     /// Cases that it was run on.
     pub cases: usize,
     /// The one that came nearest to its bound, or went furthest beyond; empty if none was run.

@@ -2,6 +2,7 @@
 
 use crate::capabilities::Precision;
 use crate::device::Device;
+use crate::kernels::variants;
 use crate::record::Class;
 use crate::tuning::fastest;
 
@@ -25,8 +26,8 @@ impl Rival {
             return Some(self.wrong.join("; "));
         }
         match (&self.cooperative, &self.other) {
-            (Some((way, time)), Some((other, shorter))) if time > shorter => {
-                Some(format!("slower: {way} takes {time:.3} ms, {other} {shorter:.3} ms"))
+            (Some((variant, time)), Some((other, shorter))) if time > shorter => {
+                Some(format!("slower: {variant} takes {time:.3} ms, {other} {shorter:.3} ms"))
             }
             (None, _) => Some("no kernel of them could be measured".to_owned()),
             _ => None,
@@ -41,19 +42,20 @@ pub fn check_cooperative(device: &Device) -> Vec<Rival> {
     if capabilities.cooperative == 0 || !device.takes_times() {
         return Vec::new();
     }
-    let product = |[n, k]: [usize; 2]| Class::product([197, n, k], Precision::F16, &capabilities);
+    let product = |[n, k]: [usize; 2]| Class::product([197, n, k], [Precision::F16; 2], &capabilities);
     let attention = Class::attention(12, [197, 197], 64, Precision::F16, &capabilities);
     [product([2304, 768]), product([768, 3072]), attention].into_iter().map(|class| rival(device, class)).collect()
 }
 
 fn rival(device: &Device, class: Class) -> Rival {
-    let found = fastest(device, class);
-    let is_cooperative = |way: &str| way.contains("coop");
+    let found = fastest(device, class, usize::MAX);
+    let kernels = variants(class, &device.capabilities());
+    let is_cooperative = |variant: &str| kernels.iter().any(|kernel| kernel.name == variant && kernel.needs.cooperative > 0);
     let best = |wants: bool| {
-        let ways = found.milliseconds.iter().filter(|(way, _)| is_cooperative(way) == wants);
-        ways.min_by(|a, b| a.1.total_cmp(b.1)).map(|(way, time)| (way.clone(), *time))
+        let variants = found.milliseconds.iter().filter(|(variant, _)| is_cooperative(variant) == wants);
+        variants.min_by(|a, b| a.1.total_cmp(b.1)).map(|(variant, time)| (variant.clone(), *time))
     };
-    let wrong = found.rejected.iter().filter(|(way, _)| is_cooperative(way)).map(|(way, reason)| format!("{way}: {reason}"));
+    let wrong = found.rejected.iter().filter(|(variant, _)| is_cooperative(variant)).map(|(variant, reason)| format!("{variant}: {reason}"));
     Rival { class, cooperative: best(true), other: best(false), wrong: wrong.collect() }
 }
 
@@ -63,14 +65,14 @@ mod tests {
 
     #[test]
     fn wrong_ones_and_slow_ones_are_rejected() {
-        let class = Class::Product { m: 128, n: 64, k: 64, precision: Precision::F16 };
-        let way = |name: &str, time| Some((name.to_owned(), time));
+        let class = Class::Product { m: 128, n: 64, k: 64, x: Precision::F16, w: Precision::F16 };
+        let timed = |name: &str, time| Some((name.to_owned(), time));
         let rejection = |cooperative, other, wrong: &[&str]| {
             Rival { class, cooperative, other, wrong: wrong.iter().map(|reason| (*reason).to_owned()).collect() }.rejection()
         };
-        assert_eq!(rejection(way("matmul_coop16", 1.0), way("matmul_f16", 3.0), &[]), None);
-        assert!(rejection(way("matmul_coop16", 3.0), way("matmul_f16", 1.0), &[]).is_some_and(|reason| reason.contains("slower")));
-        assert!(rejection(way("matmul_coop16", 1.0), None, &["matmul_split_coop16: wrong"]).is_some_and(|reason| reason.contains("split")));
-        assert!(rejection(None, way("matmul_f16", 1.0), &[]).is_some());
+        assert_eq!(rejection(timed("matmul_coop16", 1.0), timed("matmul_f16", 3.0), &[]), None);
+        assert!(rejection(timed("matmul_coop16", 3.0), timed("matmul_f16", 1.0), &[]).is_some_and(|reason| reason.contains("slower")));
+        assert!(rejection(timed("matmul_coop16", 1.0), None, &["matmul_split_coop16: wrong"]).is_some_and(|reason| reason.contains("split")));
+        assert!(rejection(None, timed("matmul_f16", 1.0), &[]).is_some());
     }
 }

@@ -19,9 +19,6 @@ const SAMPLING: &str = "texture/across, texture/down";
 /// The shaders that paint maps.
 const PAINTING: &str = "texture/heat, texture/paint";
 
-/// What stands in the place of a variant.
-const VARIANT: &str = "textures";
-
 /// Sizes of pictures: made smaller in both directions, in one, in the other, and larger.
 const SIZES: [[usize; 2]; 4] = [[61, 47], [32, 150], [90, 32], [17, 20]];
 
@@ -39,11 +36,11 @@ type Check = fn(&mut Examined) -> Result<Found>;
 /// Both, beside what the host makes of the same.
 pub(super) fn check(gpu: &Arc<Gpu>, filter: &str) -> Vec<KernelReport> {
     let checks: [(&'static str, Check); 2] = [(SAMPLING, sampling), (PAINTING, painting)];
-    let wanted = checks.into_iter().filter(|(kernel, _)| kernel.contains(filter) || VARIANT.contains(filter));
+    let wanted = checks.into_iter().filter(|(kernel, _)| kernel.contains(filter));
     let report = |(kernel, check): (&'static str, Check)| {
         let found = Examined::new(gpu).and_then(|mut examined| check(&mut examined));
         let blank =
-            KernelReport { kernel, variant: VARIANT.to_owned(), cases: 0, worst: String::new(), error: 0.0, bound: 0.0, outcome: Outcome::Right };
+            KernelReport { kernel, cases: 0, worst: String::new(), error: 0.0, bound: 0.0, outcome: Outcome::Right };
         match found {
             Err(error) => KernelReport { outcome: Outcome::Failed(error.to_string()), ..blank },
             Ok(Found { cases, worst, error, bound }) => {

@@ -10,7 +10,7 @@ pub use encode::{GpuInput, GpuJob, GpuOutputs};
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 pub(crate) use trace::Traced;
 
-use crate::capabilities::Precision;
+use crate::capabilities::{Capabilities, Precision};
 use crate::checkpoint::{Checkpoint, PositionTable, WeightInfo, Weights};
 use crate::config::{Classifier, Config, Input, Preprocess, Size};
 use crate::device::Device;
@@ -140,6 +140,12 @@ impl Engine {
     /// # Errors
     /// As [`Engine::load`].
     pub async fn load_with(checkpoint: Checkpoint, device: Device, options: Options) -> Result<Engine> {
+        let capabilities = device.capabilities();
+        Engine::load_as_for(checkpoint, device, options, &capabilities).await
+    }
+
+    /// [`Engine::load_with`] with weights as they are on a device that can do this: for who compares both.
+    pub(crate) async fn load_as_for(checkpoint: Checkpoint, device: Device, options: Options, capabilities: &Capabilities) -> Result<Engine> {
         let Checkpoint { config, preprocess, weights, positions, .. } = checkpoint;
         // Each tensor is let go as soon as the device has it.
         let mut tensors = Vec::new();
@@ -148,7 +154,7 @@ impl Engine {
             tensors.push((weight.name, weight.tensor));
             Ok::<WeightInfo, std::convert::Infallible>(info)
         });
-        let factors = weights.factors(options.precision);
+        let factors = weights.factors(options.precision, capabilities);
         let resident = Resident::load(&device, tensors.into_iter(), |name| factors.get(name).copied()).await?;
         Ok(Engine {
             config,

@@ -14,11 +14,17 @@ use std::sync::Mutex;
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::OnceLock;
 
+/// What a pipeline is made of: the kernel's entry point, its text and its edited pieces, and the spec.
+type Key = (&'static str, &'static str, &'static [(&'static str, &'static str)], Spec);
+
+fn key(kernel: &'static Kernel, spec: &Spec) -> Key {
+    (kernel.entry, kernel.wgsl, kernel.edited, spec.clone())
+}
+
 /// The pipelines of a device.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines {
-    /// By entry point, shader text and spec.
-    compiled: Mutex<HashMap<(&'static str, &'static str, Spec), wgpu::ComputePipeline>>,
+    compiled: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
     #[cfg(not(target_arch = "wasm32"))]
     kept: OnceLock<Option<PipelineCache>>,
 }
@@ -50,8 +56,8 @@ impl Gpu {
     pub(super) fn pipeline(&self, kernel: &'static Kernel, spec: &Spec) -> wgpu::ComputePipeline {
         let mut pipelines = self.pipelines.compiled.lock().expect("no panic while it is held");
         pipelines
-            .entry((kernel.name, kernel.wgsl, spec.clone()))
-            .or_insert_with(|| self.compile(kernel, specialise(kernel.wgsl, spec).expect("it was edited by nobody, or compiled before")))
+            .entry(key(kernel, spec))
+            .or_insert_with(|| self.compile(kernel, specialise(kernel, spec).expect("it was edited by nobody, or compiled before")))
             .clone()
     }
 
@@ -62,17 +68,16 @@ impl Gpu {
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn compile_all<'a>(&self, all: impl Iterator<Item = (&'static Kernel, &'a Spec)>, progress: Progress<'_>) -> Result<()> {
         use std::sync::atomic::{AtomicUsize, Ordering};
-        let key = |(kernel, spec): (&'static Kernel, &Spec)| (kernel.name, kernel.wgsl, spec.clone());
         let mut missing: Vec<(&'static Kernel, &Spec)> = Vec::new();
         let mut known: std::collections::HashSet<_> = self.pipelines.compiled.lock().expect("no panic while it is held").keys().cloned().collect();
-        missing.extend(all.filter(|one| known.insert(key(*one))));
+        missing.extend(all.filter(|(kernel, spec)| known.insert(key(kernel, spec))));
         let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let work = || -> Result<()> {
             while let Some(&(kernel, spec)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
                 // Each thread has error scopes of its own.
-                let source = specialise(kernel.wgsl, spec)?;
+                let source = specialise(kernel, spec)?;
                 let pipeline = pollster::block_on(self.checked("compiling", || self.compile(kernel, source)))?;
-                self.pipelines.compiled.lock().expect("no panic while it is held").insert(key((kernel, spec)), pipeline);
+                self.pipelines.compiled.lock().expect("no panic while it is held").insert(key(kernel, spec), pipeline);
                 progress(done.fetch_add(1, Ordering::Relaxed) + 1, missing.len());
             }
             Ok(())
@@ -117,7 +122,7 @@ impl Gpu {
             label: Some(kernel.name),
             layout: Some(&layout),
             module: &module,
-            entry_point: Some(kernel.name),
+            entry_point: Some(kernel.entry),
             // Every kernel writes its workgroup memory before it reads it.
             compilation_options: wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: false, ..Default::default() },
             cache: self.pipeline_cache(),

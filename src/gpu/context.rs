@@ -109,6 +109,7 @@ fn capabilities(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgp
         half: features.contains(wgpu::Features::SHADER_F16),
         cooperative: 0,
         software: kind == AdapterKind::Software,
+        large_shaders: kind != AdapterKind::Software,
     }
 }
 
@@ -195,6 +196,9 @@ impl Gpu {
     /// [`Error::Device`] if the driver refuses.
     pub async fn open_within(capabilities: Capabilities, summary: AdapterSummary, adapter: &wgpu::Adapter, checks: ShaderChecks) -> Result<Gpu> {
         let mut features = adapter.features() & FEATURES;
+        if capabilities.half {
+            features |= wgpu::Features::SHADER_F16;
+        }
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if capabilities.cooperative > 0 {
             features |= COOPERATIVE;

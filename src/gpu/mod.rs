@@ -20,6 +20,6 @@ pub use encode::{Budget, GpuOutput, Job, Readback, Source};
 #[cfg(not(target_arch = "wasm32"))]
 pub use paint::PaintTarget;
 pub use plan::{Pending, Plan};
-pub use shader::specialise;
+pub use shader::{PIECES, specialise};
 pub use texture::{Encoding, Sampler, TexturePicture};
 pub use weight_buffers::WeightBuffers;

@@ -3,7 +3,7 @@
 use super::context::Gpu;
 use super::encode::GpuOutput;
 use super::plan::create;
-use super::shader::specialise;
+use super::shader::assemble;
 use super::texture::{bind, is_float, uniform};
 use crate::config::{Map, MapKind};
 use crate::error::{Error, Result};
@@ -99,7 +99,7 @@ pub(super) struct Painter {
 impl Painter {
     pub fn new(gpu: &Gpu) -> Painter {
         let module = |label, text: &str| {
-            let source = wgpu::ShaderSource::Wgsl(specialise(text, &Spec::default()).expect("our own imports").into());
+            let source = wgpu::ShaderSource::Wgsl(assemble(text, &[], &Spec::NONE).expect("our own imports").into());
             gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source })
         };
         let heat = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

@@ -5,9 +5,11 @@ use super::profile::estimated;
 use super::times::Times;
 use super::timestamps::Timestamps;
 use super::weight_buffers::WeightBuffers;
+use crate::capabilities::Precision;
 use crate::error::{Error, Result};
 use crate::record::{Command, Dispatch, Output, Recording, Role};
 use futures_channel::oneshot;
+use half::f16;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -85,6 +87,7 @@ pub struct Pending {
     submission: wgpu::SubmissionIndex,
     transfer: Transfer,
     mappings: Vec<Mapping>,
+    outputs: Vec<Output>,
     pool: Pool,
 }
 
@@ -140,7 +143,7 @@ impl Plan {
         let submission = self.gpu.queue.submit([encoder.finish()]);
         let uploads = transfer.uploads.iter().map(|upload| map(upload, wgpu::MapMode::Write));
         let mappings = uploads.chain(transfer.readable.iter().map(|output| map(output, wgpu::MapMode::Read))).collect();
-        Ok(Pending { gpu: self.gpu.clone(), submission, transfer, mappings, pool: self.transfers.clone() })
+        Ok(Pending { gpu: self.gpu.clone(), submission, transfer, mappings, outputs: self.outputs.clone(), pool: self.transfers.clone() })
     }
 
     /// Records steps; neighbouring dispatches share a pass. A stopwatch is told when the first of them begins and the last one ends.
@@ -182,7 +185,7 @@ impl Plan {
     pub(super) async fn keep_outputs(&self) -> Result<()> {
         if self.kept.get().is_none() {
             let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-            let make = || self.outputs.iter().map(|output| create(&self.gpu, &output.name, bytes(output), usage, false)).collect();
+            let make = || self.outputs.iter().map(|output| create(&self.gpu, &output.name, output.bytes(), usage, false)).collect();
             let made = self.gpu.checked("outputs", make).await?;
             // Whoever was faster has made the same.
             let _ = self.kept.set(made);
@@ -214,16 +217,19 @@ impl Pending {
         for mapping in self.mappings {
             mapping.await.map_err(|error| failed(&self.gpu, error))?.map_err(|error| failed(&self.gpu, error))?;
         }
-        let outputs = self.transfer.readable.iter().map(|output| read(&self.gpu, output)).collect();
+        let outputs = self.transfer.readable.iter().zip(&self.outputs).map(|(output, info)| read(&self.gpu, output, info)).collect();
         // After an error its buffers are in no known state, and are let go.
         self.pool.lock().expect("no panic while it is held").push(self.transfer);
         outputs
     }
 }
 
-fn read(gpu: &Gpu, output: &wgpu::Buffer) -> Result<Vec<f32>> {
+fn read(gpu: &Gpu, output: &wgpu::Buffer, info: &Output) -> Result<Vec<f32>> {
     let range = output.slice(..).get_mapped_range().map_err(|error| failed(gpu, error))?;
-    let values = bytemuck::pod_collect_to_vec(&range);
+    let values = match info.precision {
+        Precision::F16 => range.chunks_exact(2).take(info.shape.iter().product()).map(|two| f16::from_le_bytes([two[0], two[1]]).to_f32()).collect(),
+        Precision::F32 | Precision::Int8 => bytemuck::pod_collect_to_vec(&range),
+    };
     drop(range);
     output.unmap();
     Ok(values)
@@ -250,12 +256,8 @@ pub(super) fn create(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsage
 fn transfer(gpu: &Gpu, inputs: &[wgpu::Buffer], outputs: &[Output]) -> Transfer {
     let upload = |input: &wgpu::Buffer| create(gpu, "upload", input.size(), wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC, true);
     let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-    let readable = |output: &Output| create(gpu, &output.name, bytes(output), usage, false);
+    let readable = |output: &Output| create(gpu, &output.name, output.bytes(), usage, false);
     Transfer { uploads: inputs.iter().map(upload).collect(), readable: outputs.iter().map(readable).collect() }
-}
-
-fn bytes(output: &Output) -> u64 {
-    output.shape.iter().product::<usize>() as u64 * 4
 }
 
 fn build(gpu: &Arc<Gpu>, recording: &Recording, weights: &WeightBuffers) -> Plan {

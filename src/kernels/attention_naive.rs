@@ -1,28 +1,15 @@
 use super::size;
-use crate::capabilities::Needs;
 use crate::cpu::attention_naive::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-const WGSL: &str = include_str!("../../shaders/attention_naive.wgsl");
+const SHADER: (&str, &str) = shader!("attention/naive");
 
-pub static ATTENTION_NAIVE_PROBABILITIES: Kernel = Kernel {
-    name: "attention_naive_probabilities",
-    wgsl: WGSL,
-    params: Params::FIELDS,
-    bindings: &[read(1, "qkv"), write(2, "p")],
-    needs: Needs::NOTHING,
-    twin: twin::attention_naive_probabilities,
-};
+pub static ATTENTION_NAIVE_PROBABILITIES: Kernel =
+    Kernel::new("attention_naive_probabilities", SHADER, Params::FIELDS, &[read(1, "qkv"), write(2, "p")], twin::attention_naive_probabilities);
 
-pub static ATTENTION_NAIVE_VALUES: Kernel = Kernel {
-    name: "attention_naive_values",
-    wgsl: WGSL,
-    params: Params::FIELDS,
-    bindings: &[read(1, "qkv"), read(3, "weights"), write(4, "y")],
-    needs: Needs::NOTHING,
-    twin: twin::attention_naive_values,
-};
+pub static ATTENTION_NAIVE_VALUES: Kernel =
+    Kernel::new("attention_naive_values", SHADER, Params::FIELDS, &[read(1, "qkv"), read(3, "weights"), write(4, "y")], twin::attention_naive_values);
 
 /// Records the attention probabilities of some queries: qkv `[B, N, 3·C]`, p `[B, H, Q, N]` for the Q tokens from `first` on, each row a
 /// distribution over keys.
@@ -36,7 +23,7 @@ pub fn attention_naive_probabilities(recording: &mut Recording, label: String, q
     assert!(first + queries <= tokens, "{label}: {queries} queries from {first} on, of {tokens} tokens");
     recording.dispatch(Dispatch {
         kernel: &ATTENTION_NAIVE_PROBABILITIES,
-        spec: Spec::default(),
+        spec: Spec::NONE.reading(recording.precision_of(qkv)),
         params: params([batch, tokens, heads, head], first, queries),
         flops: 2 * (batch * heads * queries * tokens * head) as u64,
         views: [qkv, p].map(|buf| recording.all(buf)).to_vec(),
@@ -57,7 +44,7 @@ pub fn attention_naive_values(recording: &mut Recording, label: String, qkv: Buf
     assert_eq!(recording.shape(qkv), [batch, tokens, 3 * width], "{label}: qkv");
     recording.dispatch(Dispatch {
         kernel: &ATTENTION_NAIVE_VALUES,
-        spec: Spec::default(),
+        spec: Spec::NONE.reading(recording.precision_of(qkv)),
         params: params([batch, tokens, heads, width / heads], 0, tokens),
         flops: 2 * (batch * tokens * tokens * width) as u64,
         views: [qkv, p, y].map(|buf| recording.all(buf)).to_vec(),

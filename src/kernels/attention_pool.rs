@@ -1,17 +1,10 @@
 use super::size;
-use crate::capabilities::Needs;
 use crate::cpu::attention_pool::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-pub static ATTENTION_POOL: Kernel = Kernel {
-    name: "attention_pool",
-    wgsl: include_str!("../../shaders/attention_pool.wgsl"),
-    params: Params::FIELDS,
-    bindings: &[read(1, "q"), read(2, "kv"), write(3, "y")],
-    needs: Needs::NOTHING,
-    twin: twin::attention_pool,
-};
+pub static ATTENTION_POOL: Kernel =
+    Kernel::new("attention_pool", shader!("attention/pool"), Params::FIELDS, &[read(1, "q"), read(2, "kv"), write(3, "y")], twin::attention_pool);
 
 /// Records attention of one query `[1, C]` to the tokens from `first` on, of packed keys and values kv `[B, N, 2·C]`
 /// (Lee et al. 2019, pooling by multi-head attention): y `[B, C]`, C = heads · D.
@@ -29,7 +22,7 @@ pub fn attention_pool(recording: &mut Recording, label: String, q: Buf, kv: Buf,
     let params = Params { tokens: size(tokens), heads: size(heads), first: size(first), scale: (head as f32).sqrt().recip() };
     recording.dispatch(Dispatch {
         kernel: &ATTENTION_POOL,
-        spec: Spec(vec![("HEAD", size(head))]),
+        spec: Spec::NONE.with([("HEAD", size(head))]),
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 4 * (batch * (tokens - first) * width) as u64,
         views: [q, kv, y].map(|buf| recording.all(buf)).to_vec(),

@@ -1,17 +1,10 @@
 use super::size;
-use crate::capabilities::Needs;
 use crate::cpu::average::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-pub static AVERAGE: Kernel = Kernel {
-    name: "average",
-    wgsl: include_str!("../../shaders/average.wgsl"),
-    params: Params::FIELDS,
-    bindings: &[read(1, "a"), read(2, "b"), write(3, "y")],
-    needs: Needs::NOTHING,
-    twin: twin::average,
-};
+pub static AVERAGE: Kernel =
+    Kernel::new("average", shader!("average"), Params::FIELDS, &[read(1, "a"), read(2, "b"), write(3, "y")], twin::average);
 
 /// Records y = (a + b) / 2, all of the same shape.
 ///
@@ -22,7 +15,7 @@ pub fn average(recording: &mut Recording, label: String, [a, b]: [Buf; 2], y: Bu
     let len = recording.all(y).len;
     recording.dispatch(Dispatch {
         kernel: &AVERAGE,
-        spec: Spec::default(),
+        spec: Spec::NONE,
         params: bytemuck::bytes_of(&Params { len: size(len) }).to_vec(),
         flops: 0,
         views: [a, b, y].map(|buf| recording.all(buf)).to_vec(),

@@ -2,34 +2,28 @@ use super::size;
 use crate::capabilities::Needs;
 use crate::cpu::ceiling::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use std::sync::LazyLock;
+use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-pub static CEILING_COPY: Kernel = Kernel {
-    name: "ceiling_copy",
-    wgsl: include_str!("../../shaders/ceiling.wgsl"),
-    params: Params::FIELDS,
-    bindings: &[read(1, "x"), write(2, "y")],
-    needs: Needs::NOTHING,
-    twin: twin::ceiling_copy,
-};
+const BINDINGS: &[Binding] = &[read(1, "x"), write(2, "y")];
 
-pub static CEILING_MULTIPLY: Kernel = Kernel { name: "ceiling_multiply", twin: twin::ceiling_multiply, ..CEILING_COPY };
+pub static CEILING_COPY: Kernel =
+    Kernel::new("ceiling_copy", shader!("ceiling"), Params::FIELDS, BINDINGS, twin::ceiling_copy);
 
-pub static CEILING_COOP8: Kernel = Kernel {
-    name: "ceiling_coop8",
-    wgsl: include_str!("../../shaders/ceiling_coop8.wgsl"),
-    needs: Needs::cooperative(8),
-    twin: twin::ceiling_coop::<8>,
-    ..CEILING_COPY
-};
+pub static CEILING_MULTIPLY: Kernel =
+    Kernel::new("ceiling_multiply", shader!("ceiling"), Params::FIELDS, BINDINGS, twin::ceiling_multiply);
 
-pub static CEILING_COOP16: Kernel = Kernel {
-    name: "ceiling_coop16",
-    wgsl: include_str!("../../shaders/ceiling_coop16.wgsl"),
-    needs: Needs::cooperative(16),
-    twin: twin::ceiling_coop::<16>,
-    ..CEILING_COPY
-};
+/// By cooperative matrices of 16 and of 8 rows and columns.
+pub static COOPERATIVE: LazyLock<[Kernel; 2]> = LazyLock::new(|| {
+    let kernel = |name, side: u32, spec, twin| Kernel {
+        entry: "ceiling_cooperative",
+        spec,
+        needs: Needs::cooperative(side, 1, 6 * side * side),
+        ..Kernel::new(name, shader!("ceiling_cooperative"), Params::FIELDS, BINDINGS, twin)
+    };
+    let of_8 = Spec::NONE.with_piece("common/coop_16", "common/coop_8");
+    [kernel("ceiling_coop16", 16, Spec::NONE, twin::ceiling_coop::<16>), kernel("ceiling_coop8", 8, of_8, twin::ceiling_coop::<8>)]
+});
 
 /// Records y = x, both of one shape with a multiple of 4 elements: how many bytes a second the device moves.
 ///
@@ -57,8 +51,9 @@ pub fn ceiling_multiply(recording: &mut Recording, label: String, x: Buf, y: Buf
 /// # Panics
 /// If the device has no cooperative matrices.
 pub fn ceiling_coop(recording: &mut Recording, label: String, x: Buf, y: Buf) -> Result<()> {
-    let side = recording.capabilities().cooperative as usize;
-    let kernel = if side == 16 { &CEILING_COOP16 } else { &CEILING_COOP8 };
+    let capabilities = *recording.capabilities();
+    let side = capabilities.cooperative as usize;
+    let kernel = COOPERATIVE.iter().find(|kernel| kernel.needs.met_by(&capabilities)).expect("the device has cooperative matrices");
     record(kernel, recording, label, x, y, side * side, 2 * 4 * twin::STEPS * side)
 }
 
@@ -69,7 +64,7 @@ fn record(kernel: &'static Kernel, recording: &mut Recording, label: String, x: 
     let is_cooperative = kernel.needs.cooperative > 0;
     recording.dispatch(Dispatch {
         kernel,
-        spec: Spec(is_cooperative.then_some(("LANES", recording.capabilities().subgroup)).into_iter().collect()),
+        spec: kernel.spec.clone().with(is_cooperative.then_some(("LANES", recording.capabilities().subgroup))),
         params: bytemuck::bytes_of(&Params { len: size(len) }).to_vec(),
         flops: (flops * len) as u64,
         views: [x, y].map(|buf| recording.all(buf)).to_vec(),

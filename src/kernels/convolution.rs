@@ -1,18 +1,11 @@
 use super::size;
 use super::window::Window;
-use crate::capabilities::Needs;
 use crate::cpu::convolution::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-pub static CONVOLUTION: Kernel = Kernel {
-    name: "convolution",
-    wgsl: include_str!("../../shaders/convolution.wgsl"),
-    params: Params::FIELDS,
-    bindings: &[read(1, "x"), read(2, "w"), write(3, "y")],
-    needs: Needs::NOTHING,
-    twin: twin::convolution,
-};
+pub static CONVOLUTION: Kernel =
+    Kernel::new("convolution", shader!("image/convolution"), Params::FIELDS, &[read(1, "x"), read(2, "w"), write(3, "y")], twin::convolution);
 
 /// Records a convolution without bias, padded as TensorFlow's `SAME`: x `[B, channels, height, width]`, w
 /// `[O, channels, size, size]`, y `[B, O, ceil(height / stride), ceil(width / stride)]`.
@@ -41,7 +34,7 @@ pub fn convolution(recording: &mut Recording, label: String, x: Buf, w: Buf, str
     };
     recording.dispatch(Dispatch {
         kernel: &CONVOLUTION,
-        spec: Spec::default(),
+        spec: Spec::NONE,
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 2 * (batch * outputs * rows.count * columns.count * channels * window * window) as u64,
         views: [x, w, y].map(|buf| recording.all(buf)).to_vec(),

@@ -1,17 +1,10 @@
 use super::size;
-use crate::capabilities::Needs;
 use crate::cpu::embed::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-pub static EMBED: Kernel = Kernel {
-    name: "embed",
-    wgsl: include_str!("../../shaders/embed.wgsl"),
-    params: Params::FIELDS,
-    bindings: &[read(1, "patches"), read(2, "prefix"), read(3, "position"), write(4, "y")],
-    needs: Needs::NOTHING,
-    twin: twin::embed,
-};
+pub static EMBED: Kernel =
+    Kernel::new("embed", shader!("embed"), Params::FIELDS, &[read(1, "patches"), read(2, "prefix"), read(3, "position"), write(4, "y")], twin::embed);
 
 /// Records the token sequence (Dosovitskiy et al. 2021, equation 1): prefix tokens `[T, C]` in front of patches
 /// `[B, P, C]`, plus positions for the last rows `[N - skip, C]`; y `[B, N, C]`.
@@ -33,7 +26,7 @@ pub fn embed(recording: &mut Recording, label: String, patches: Buf, prefix: Opt
     let (prefix, position) = (prefix.unwrap_or(patches), position.unwrap_or(patches));
     recording.dispatch(Dispatch {
         kernel: &EMBED,
-        spec: Spec::default(),
+        spec: Spec::NONE,
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 0,
         views: [patches, prefix, position, y].map(|buf| recording.all(buf)).to_vec(),

@@ -1,18 +1,11 @@
 use super::{rows, size};
-use crate::capabilities::Needs;
 use crate::config::Activation;
 use crate::cpu::gate::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-pub static GATE: Kernel = Kernel {
-    name: "gate",
-    wgsl: include_str!("../../shaders/gate.wgsl"),
-    params: Params::FIELDS,
-    bindings: &[read(1, "x"), write(2, "y")],
-    needs: Needs::NOTHING,
-    twin: twin::gate,
-};
+pub static GATE: Kernel =
+    Kernel::new("gate", shader!("gate"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::gate);
 
 /// Records y = activation(first half of x) · second half of x: x `[.., 2·F]`, y `[.., F]` (Shazeer 2020).
 ///
@@ -23,7 +16,7 @@ pub fn gate(recording: &mut Recording, label: String, x: Buf, activation: Activa
     assert_eq!(rows(recording.shape(x)), (count, 2 * width), "{label}: x");
     recording.dispatch(Dispatch {
         kernel: &GATE,
-        spec: Spec(vec![("ACTIVATION", activation as u32)]),
+        spec: Spec::NONE.with([("ACTIVATION", activation as u32)]).reading(recording.precision_of(x)).writing(recording.precision_of(y)),
         params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width) }).to_vec(),
         flops: 0,
         views: [x, y].map(|buf| recording.all(buf)).to_vec(),

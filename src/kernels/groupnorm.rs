@@ -1,8 +1,7 @@
 use super::size;
-use crate::capabilities::Needs;
 use crate::cpu::groupnorm::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, Twin, read, write};
+use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, Twin, read, write, shader};
 
 pub static GROUPNORM: Kernel = kernel("groupnorm", twin::groupnorm);
 pub static GROUPNORM_RELU: Kernel = kernel("groupnorm_relu", twin::groupnorm_relu);
@@ -11,7 +10,7 @@ pub static GROUPNORM_RESIDUAL_RELU: Kernel = kernel("groupnorm_residual_relu", t
 const BINDINGS: &[Binding] = &[read(1, "x"), read(2, "weight"), read(3, "bias"), write(4, "y")];
 
 const fn kernel(name: &'static str, twin: Twin) -> Kernel {
-    Kernel { name, wgsl: include_str!("../../shaders/groupnorm.wgsl"), params: Params::FIELDS, bindings: BINDINGS, needs: Needs::NOTHING, twin }
+    Kernel::new(name, shader!("image/groupnorm"), Params::FIELDS, BINDINGS, twin)
 }
 
 /// What becomes of the normalised values.
@@ -50,7 +49,7 @@ pub fn groupnorm(recording: &mut Recording, label: String, x: Buf, [weight, bias
             After::Relu => &GROUPNORM_RELU,
             After::ResidualRelu => &GROUPNORM_RESIDUAL_RELU,
         },
-        spec: Spec::default(),
+        spec: Spec::NONE,
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 0,
         views: [x, weight, bias, y].map(|buf| recording.all(buf)).to_vec(),

@@ -1,20 +1,16 @@
 use super::{rows, size};
-use crate::capabilities::Needs;
+use crate::capabilities::{Needs, Precision};
 use crate::cpu::layernorm::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-pub static LAYERNORM: Kernel = Kernel {
-    name: "layernorm",
-    wgsl: include_str!("../../shaders/layernorm.wgsl"),
-    params: Params::FIELDS,
-    bindings: &[read(1, "x"), read(2, "weight"), read(3, "bias"), write(4, "y")],
-    needs: Needs::NOTHING,
-    twin: twin::layernorm,
-};
+pub static LAYERNORM: Kernel =
+    Kernel::new("layernorm", shader!("layernorm"), Params::FIELDS, BINDINGS, twin::layernorm);
 
-pub static LAYERNORM_SUBGROUP: Kernel =
-    Kernel { name: "layernorm_subgroup", wgsl: include_str!("../../shaders/layernorm_subgroup.wgsl"), needs: Needs::LLVMPIPE, ..LAYERNORM };
+pub static LAYERNORM_SOFTWARE: Kernel =
+    Kernel::new("layernorm_software", shader!("software/layernorm"), Params::FIELDS, BINDINGS, twin::layernorm).needing(Needs::LLVMPIPE);
+
+const BINDINGS: &[Binding] = &[read(1, "x"), read(2, "weight"), read(3, "bias"), write(4, "y")];
 
 /// Records LayerNorm over the last axis: x and y `[.., C]`, weight and bias `[C]` (Ba, Kiros and Hinton 2016).
 ///
@@ -24,11 +20,13 @@ pub fn layernorm(recording: &mut Recording, label: String, x: Buf, [weight, bias
     let (count, width) = rows(recording.shape(x));
     assert_eq!(recording.shape(x), recording.shape(y), "{label}: x and y");
     assert_eq!([recording.shape(weight), recording.shape(bias)], [[width]; 2], "{label}: weight and bias");
-    let ladder = if width.is_multiple_of(4) { &[&LAYERNORM_SUBGROUP, &LAYERNORM][..] } else { &[&LAYERNORM] };
-    let kernel = recording.choose_kernel(None, ladder);
+    let written = recording.precision_of(y);
+    let is_for_software = width.is_multiple_of(4) && written == Precision::F32;
+    let variants = if is_for_software { &[&LAYERNORM_SOFTWARE, &LAYERNORM][..] } else { &[&LAYERNORM] };
+    let kernel = variants[recording.choose(None, variants.iter().copied())];
     recording.dispatch(Dispatch {
         kernel,
-        spec: Spec::default(),
+        spec: Spec::NONE.writing(written),
         params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width), epsilon }).to_vec(),
         flops: 0,
         views: [x, weight, bias, y].map(|buf| recording.all(buf)).to_vec(),

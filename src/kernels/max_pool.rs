@@ -1,18 +1,11 @@
 use super::size;
 use super::window::Window;
-use crate::capabilities::Needs;
 use crate::cpu::max_pool::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-pub static MAX_POOL: Kernel = Kernel {
-    name: "max_pool",
-    wgsl: include_str!("../../shaders/max_pool.wgsl"),
-    params: Params::FIELDS,
-    bindings: &[read(1, "x"), write(2, "y")],
-    needs: Needs::NOTHING,
-    twin: twin::max_pool,
-};
+pub static MAX_POOL: Kernel =
+    Kernel::new("max_pool", shader!("image/max_pool"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::max_pool);
 
 /// Records the maximum over square windows, which lie as TensorFlow's `SAME` has them: x `[B, channels, height, width]`,
 /// y `[B, channels, ceil(height / stride), ceil(width / stride)]`.
@@ -37,7 +30,7 @@ pub fn max_pool(recording: &mut Recording, label: String, x: Buf, [window, strid
     };
     recording.dispatch(Dispatch {
         kernel: &MAX_POOL,
-        spec: Spec::default(),
+        spec: Spec::NONE,
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 0,
         views: [x, y].map(|buf| recording.all(buf)).to_vec(),

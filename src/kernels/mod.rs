@@ -2,7 +2,7 @@
 //!
 //! [`ALL`] is the list that the tests and benches iterate over.
 
-mod attention;
+pub(crate) mod attention;
 mod attention_naive;
 mod attention_pool;
 mod average;
@@ -12,8 +12,7 @@ mod embed;
 mod gate;
 mod groupnorm;
 mod layernorm;
-mod matmul;
-mod matmul_rungs;
+pub(crate) mod matmul;
 mod max_pool;
 mod patchify;
 mod pca;
@@ -25,6 +24,7 @@ mod rotary;
 mod sample;
 mod softmax;
 mod unit;
+pub(crate) mod variant;
 mod window;
 
 pub use attention::attention;
@@ -39,53 +39,44 @@ pub use groupnorm::{After, groupnorm};
 pub use layernorm::layernorm;
 pub use matmul::{Epilogue, matmul};
 pub use max_pool::max_pool;
-pub use patchify::patchify;
+pub use patchify::{patchify, unfold};
 pub use pca::{pca, pca_colours, pca_gather, pca_orthonormalise, pca_project, pca_start};
 pub use pool::pool;
 pub use qk_norm::qk_norm;
 pub use rollout::{rollout_mix, rollout_product};
 pub use rotary::rotary;
-pub use sample::{candidates, sample};
+pub use sample::{sample, variants};
 pub use softmax::softmax;
 pub use unit::unit;
 
-use crate::record::Kernel;
+use crate::record::{Kernel, Spec};
+use std::sync::LazyLock;
+use variant::Variant;
 
-/// Every kernel.
-pub static ALL: &[&Kernel] = &[
+/// Every kernel; of what can be computed in several variants, those of all of them.
+pub static ALL: LazyLock<Vec<&'static Kernel>> = LazyLock::new(|| {
+    let products = matmul::variants::VARIANTS.iter().map(|variant| &variant.kernel);
+    let attention = attention::variants::VARIANTS.iter().map(|variant| &variant.kernel);
+    SINGLE.iter().copied().chain(&*ceiling::COOPERATIVE).chain(products).chain(attention).collect()
+});
+
+/// The kernels that are no values of a list of variants.
+static SINGLE: &[&Kernel] = &[
     &convolution::CONVOLUTION,
     &groupnorm::GROUPNORM,
     &groupnorm::GROUPNORM_RELU,
     &groupnorm::GROUPNORM_RESIDUAL_RELU,
     &max_pool::MAX_POOL,
+    &patchify::UNFOLD,
     &patchify::PATCHIFY,
-    &patchify::PATCHIFY_SUBGROUP,
+    &patchify::PATCHIFY_SOFTWARE,
     &embed::EMBED,
     &layernorm::LAYERNORM,
-    &layernorm::LAYERNORM_SUBGROUP,
-    &matmul_rungs::MATMUL,
-    &matmul_rungs::MATMUL_SUBGROUP,
-    &matmul_rungs::MATMUL_SKINNY,
-    &matmul_rungs::MATMUL_SPLIT,
-    &matmul_rungs::MATMUL_NAIVE,
-    &matmul_rungs::MATMUL_F16,
-    &matmul_rungs::MATMUL_SUBGROUP_F16,
-    &matmul_rungs::MATMUL_SKINNY_F16,
-    &matmul_rungs::MATMUL_SPLIT_F16,
-    &matmul_rungs::MATMUL_COOP16,
-    &matmul_rungs::MATMUL_SPLIT_COOP16,
-    &matmul_rungs::MATMUL_COOP8,
-    &matmul_rungs::MATMUL_SPLIT_COOP8,
-    &matmul_rungs::MATMUL_COMBINE,
+    &layernorm::LAYERNORM_SOFTWARE,
+    &matmul::variants::MATMUL_COMBINE,
     &quantise::QUANTISE,
-    &matmul_rungs::MATMUL_INT8,
     &qk_norm::QK_NORM,
     &rotary::ROTARY,
-    &attention::ATTENTION,
-    &attention::ATTENTION_SUBGROUP,
-    &attention::ATTENTION_COOP16,
-    &attention::ATTENTION_COOP8,
-    &attention::ATTENTION_MASKED,
     &attention_naive::ATTENTION_NAIVE_PROBABILITIES,
     &attention_naive::ATTENTION_NAIVE_VALUES,
     &rollout::ROLLOUT_MIX,
@@ -103,41 +94,18 @@ pub static ALL: &[&Kernel] = &[
     &pca::PCA_COLOURS,
     &ceiling::CEILING_COPY,
     &ceiling::CEILING_MULTIPLY,
-    &ceiling::CEILING_COOP16,
-    &ceiling::CEILING_COOP8,
 ];
 
-/// Ways to compute what can be computed in several, as [`Recording::prefer`](crate::record::Recording::prefer) calls them.
-pub static WAYS: &[&str] = &[
-    "matmul_subgroup",
-    "matmul_skinny",
-    "matmul",
-    "matmul_128x128",
-    "matmul_128x64",
-    "matmul_32x32",
-    "matmul_split",
-    "matmul_naive",
-    "matmul_subgroup_f16",
-    "matmul_skinny_f16",
-    "matmul_f16",
-    "matmul_f16_128x128",
-    "matmul_split_f16",
-    "matmul_coop16",
-    "matmul_coop16_64x64",
-    "matmul_split_coop16",
-    "matmul_coop8",
-    "matmul_coop8_32x32",
-    "matmul_split_coop8",
-    "matmul_int8",
-    "attention_subgroup",
-    "attention",
-    "attention_coop16",
-    "attention_coop8",
-    "patchify_subgroup",
-    "patchify",
-    "layernorm_subgroup",
-    "layernorm",
-];
+/// Bytes of workgroup memory of a variant under a spec, by the formula that it is chosen by; nothing for kernels that are no variants.
+pub fn workgroup_bytes(kernel: &Kernel, spec: &Spec) -> Option<u32> {
+    let product = || matmul::variants::VARIANTS.iter().find(|variant| variant.kernel.name == kernel.name).map(|variant| variant.shape.workgroup_bytes());
+    let attention = attention::variants::VARIANTS.iter().find(|variant| variant.kernel.name == kernel.name);
+    let of_attention = |variant: &Variant<attention::variants::Shape>| match variant.shape {
+        attention::variants::Shape::Software => 0,
+        shape => shape.workgroup_bytes(spec.get("HEAD") as usize, spec.get("KEYS")),
+    };
+    attention.map(of_attention).or_else(product)
+}
 
 /// A size as a kernel's parameter. A buffer has at most 2^30 elements (4 GiB) on any device, so this
 /// holds for every size that could be recorded.

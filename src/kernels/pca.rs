@@ -1,8 +1,7 @@
 use super::{pool, size};
-use crate::capabilities::Needs;
 use crate::cpu::pca::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, Twin, read, write};
+use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, Twin, read, write, shader};
 
 /// Directions that are followed, as in `shaders/pca.wgsl`.
 const BLOCK: usize = 8;
@@ -12,7 +11,7 @@ const BLOCK: usize = 8;
 const ROUNDS: usize = 8;
 
 const fn kernel(name: &'static str, bindings: &'static [Binding], twin: Twin) -> Kernel {
-    Kernel { name, wgsl: include_str!("../../shaders/pca.wgsl"), params: Params::FIELDS, bindings, needs: Needs::NOTHING, twin }
+    Kernel::new(name, shader!("pca"), Params::FIELDS, bindings, twin)
 }
 
 pub static PCA_START: Kernel = kernel("pca_start", &[read(1, "x"), read(2, "mean"), write(5, "v")], twin::pca_start);
@@ -140,7 +139,7 @@ fn step(
     let params = Params { tokens: size(tokens), width: size(width), first: size(first), patches: size(patches) };
     recording.dispatch(Dispatch {
         kernel,
-        spec: Spec::default(),
+        spec: Spec::NONE,
         params: bytemuck::bytes_of(&params).to_vec(),
         flops,
         views: bufs.iter().map(|buf| recording.all(*buf)).collect(),

@@ -1,18 +1,11 @@
 use super::size;
-use crate::capabilities::Needs;
 use crate::cpu::pool::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 use std::ops::Range;
 
-pub static POOL: Kernel = Kernel {
-    name: "pool",
-    wgsl: include_str!("../../shaders/pool.wgsl"),
-    params: Params::FIELDS,
-    bindings: &[read(1, "x"), write(2, "y")],
-    needs: Needs::NOTHING,
-    twin: twin::pool,
-};
+pub static POOL: Kernel =
+    Kernel::new("pool", shader!("pool"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::pool);
 
 /// Records the mean over a range of tokens: x `[B, N, C]`, y `[B, ..]`, of whose rows the C values from
 /// `column` on are written. A range of one token selects it.
@@ -36,7 +29,7 @@ pub fn pool(recording: &mut Recording, label: String, x: Buf, tokens: Range<usiz
     };
     recording.dispatch(Dispatch {
         kernel: &POOL,
-        spec: Spec::default(),
+        spec: Spec::NONE,
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 0,
         views: [x, y].map(|buf| recording.all(buf)).to_vec(),

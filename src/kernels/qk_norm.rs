@@ -1,17 +1,10 @@
 use super::size;
-use crate::capabilities::Needs;
 use crate::cpu::qk_norm::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-pub static QK_NORM: Kernel = Kernel {
-    name: "qk_norm",
-    wgsl: include_str!("../../shaders/qk_norm.wgsl"),
-    params: Params::FIELDS,
-    bindings: &[read(1, "q_weight"), read(2, "q_bias"), read(3, "k_weight"), read(4, "k_bias"), write(5, "qkv")],
-    needs: Needs::NOTHING,
-    twin: twin::qk_norm,
-};
+pub static QK_NORM: Kernel =
+    Kernel::new("qk_norm", shader!("qk_norm"), Params::FIELDS, &[read(1, "q_weight"), read(2, "q_bias"), read(3, "k_weight"), read(4, "k_bias"), write(5, "qkv")], twin::qk_norm);
 
 /// Records LayerNorm on each head's queries and keys, in place (Dehghani et al. 2023, section 2.2): qkv `[B, N, 3·C]`, weights and biases `[D]`.
 ///
@@ -27,7 +20,7 @@ pub fn qk_norm(recording: &mut Recording, label: String, qkv: Buf, query: [Buf; 
     let params = Params { rows: size(batch * tokens), heads: size(heads), head: size(head), epsilon };
     recording.dispatch(Dispatch {
         kernel: &QK_NORM,
-        spec: Spec::default(),
+        spec: Spec::NONE.writing(recording.precision_of(qkv)),
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 0,
         views: factors.into_iter().chain([qkv]).map(|buf| recording.all(buf)).collect(),

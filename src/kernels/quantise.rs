@@ -1,18 +1,12 @@
 use super::{rows, size};
-use crate::capabilities::{Needs, Precision};
+use crate::capabilities::Precision;
 use crate::cpu::quantise::{self as twin, Params};
 use crate::error::Result;
 use crate::int8::WORD;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-pub static QUANTISE: Kernel = Kernel {
-    name: "quantise",
-    wgsl: include_str!("../../shaders/quantise.wgsl"),
-    params: Params::FIELDS,
-    bindings: &[read(1, "x"), write(2, "y")],
-    needs: Needs::NOTHING,
-    twin: twin::quantise,
-};
+pub static QUANTISE: Kernel =
+    Kernel::new("quantise", shader!("quantise"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::quantise);
 
 /// Records the rounding of x `[.., K]` to 8-bit integers, each row by a scale of its own, and gives where they are:
 /// `[M, ceil(K / 4) + 1]` words of four, the scale in the last.
@@ -21,7 +15,7 @@ pub fn quantise(recording: &mut Recording, label: &str, x: Buf) -> Result<Buf> {
     let y = recording.shared_scratch("quantised", &[m, k.div_ceil(WORD) + 1], Precision::Int8)?;
     recording.dispatch(Dispatch {
         kernel: &QUANTISE,
-        spec: Spec::default(),
+        spec: Spec::NONE,
         params: bytemuck::bytes_of(&Params { rows: size(m), width: size(k) }).to_vec(),
         flops: 0,
         views: vec![recording.all(x), recording.all(y)],

@@ -1,28 +1,15 @@
 use super::size;
-use crate::capabilities::Needs;
 use crate::cpu::rollout::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-const WGSL: &str = include_str!("../../shaders/rollout.wgsl");
+const SHADER: (&str, &str) = shader!("rollout");
 
-pub static ROLLOUT_MIX: Kernel = Kernel {
-    name: "rollout_mix",
-    wgsl: WGSL,
-    params: Params::FIELDS,
-    bindings: &[read(1, "p"), write(2, "a")],
-    needs: Needs::NOTHING,
-    twin: twin::rollout_mix,
-};
+pub static ROLLOUT_MIX: Kernel =
+    Kernel::new("rollout_mix", SHADER, Params::FIELDS, &[read(1, "p"), write(2, "a")], twin::rollout_mix);
 
-pub static ROLLOUT_PRODUCT: Kernel = Kernel {
-    name: "rollout_product",
-    wgsl: WGSL,
-    params: Params::FIELDS,
-    bindings: &[read(3, "mixed"), read(4, "x"), write(5, "y")],
-    needs: Needs::NOTHING,
-    twin: twin::rollout_product,
-};
+pub static ROLLOUT_PRODUCT: Kernel =
+    Kernel::new("rollout_product", SHADER, Params::FIELDS, &[read(3, "mixed"), read(4, "x"), write(5, "y")], twin::rollout_product);
 
 /// Records what a block lets pass from token to token (Abnar and Zuidema 2020, section 3): half of its attention, averaged over the heads,
 /// and half of the residual stream: p `[B, H, N, N]`, a `[B, N, N]`.
@@ -50,7 +37,7 @@ fn record(recording: &mut Recording, label: String, kernel: &'static Kernel, hea
     assert_eq!(tokens, columns, "{label}: the result is square");
     recording.dispatch(Dispatch {
         kernel,
-        spec: Spec::default(),
+        spec: Spec::NONE,
         params: bytemuck::bytes_of(&Params { batch: size(batch), tokens: size(tokens), heads: size(heads) }).to_vec(),
         flops,
         views: bufs.iter().map(|buf| recording.all(*buf)).collect(),

@@ -1,17 +1,10 @@
 use super::size;
-use crate::capabilities::Needs;
 use crate::cpu::rotary::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-pub static ROTARY: Kernel = Kernel {
-    name: "rotary",
-    wgsl: include_str!("../../shaders/rotary.wgsl"),
-    params: Params::FIELDS,
-    bindings: &[read(1, "angles"), write(2, "qkv")],
-    needs: Needs::NOTHING,
-    twin: twin::rotary,
-};
+pub static ROTARY: Kernel =
+    Kernel::new("rotary", shader!("rotary"), Params::FIELDS, &[read(1, "angles"), write(2, "qkv")], twin::rotary);
 
 /// Records rotary positions on queries and keys, in place (Su et al. 2021, halves rotated against each other): qkv
 /// `[B, N, 3·C]`, angles `[P, D / 2, 2]`, cosine and sine; the first N - P tokens have no position.
@@ -26,7 +19,7 @@ pub fn rotary(recording: &mut Recording, label: String, qkv: Buf, angles: Buf, h
     let params = Params { batch: size(batch), tokens: size(tokens), heads: size(heads), head: size(2 * half), skip: size(tokens - patches) };
     recording.dispatch(Dispatch {
         kernel: &ROTARY,
-        spec: Spec::default(),
+        spec: Spec::NONE.writing(recording.precision_of(qkv)),
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 0,
         views: [angles, qkv].map(|buf| recording.all(buf)).to_vec(),

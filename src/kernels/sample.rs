@@ -1,25 +1,24 @@
-//! Calls of a class, for those who measure which kernel suits it.
+//! Calls of a class, for those who measure which variant suits it.
 
-use super::attention::{self, attention};
+use super::attention::attention;
 use super::matmul::{Epilogue, matmul};
-use super::matmul_rungs;
-use crate::capabilities::{Capabilities, Needs};
+use super::{attention as of_attention, matmul as of_matmul};
+use crate::capabilities::Capabilities;
 use crate::error::Result;
-use crate::record::{Class, Recording};
+use crate::record::{Class, Kernel, Recording};
 
-/// The ways that a device can compute what is of a class, the one that is taken by rule first. The kernel as one reads it is not
-/// among them.
-pub fn candidates(class: Class, capabilities: &Capabilities) -> Vec<&'static str> {
-    let ways: Vec<(&str, Needs)> = match class {
-        Class::Product { m, k, precision, .. } => {
-            let ladder = matmul_rungs::ladder([m, k], precision, capabilities);
-            ladder.iter().map(|rung| (rung.name, rung.kernel.needs)).collect()
+/// The variants that a device can compute what is of a class by, the one that is taken by rule first.
+pub fn variants(class: Class, capabilities: &Capabilities) -> Vec<&'static Kernel> {
+    match class {
+        Class::Product { m, n, k, x, w } => {
+            let sizes = of_matmul::variants::Sizes { m, n, k, x, w };
+            of_matmul::variants::suitable(&sizes, capabilities).into_iter().map(|variant| &variant.kernel).collect()
         }
-        Class::Attention { head, precision, .. } => {
-            attention::ladder(head, false, precision, capabilities).iter().map(|kernel| (kernel.name, kernel.needs)).collect()
+        Class::Attention { queries, head, qkv, .. } => {
+            let sizes = of_attention::variants::Sizes { queries, head, is_masked: false, qkv };
+            of_attention::variants::suitable(&sizes, capabilities).into_iter().map(|variant| &variant.kernel).collect()
         }
-    };
-    ways.into_iter().filter(|(name, needs)| needs.met_by(capabilities) && *name != "matmul_naive").map(|(name, _)| name).collect()
+    }
 }
 
 /// Records a call of a class on inputs, and saves its result.
@@ -28,16 +27,16 @@ pub fn candidates(class: Class, capabilities: &Capabilities) -> Vec<&'static str
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
 pub fn sample(recording: &mut Recording, class: Class) -> Result<()> {
     let y = match class {
-        Class::Product { m, n, k, .. } => {
-            let x = recording.input("x", &[m, k])?;
+        Class::Product { m, n, k, x, .. } => {
+            let x = recording.input_in("x", &[m, k], x)?;
             let w = recording.input_factor("w", [n, k])?;
             let bias = recording.input("bias", &[n])?;
             let y = recording.scratch("y", &[m, n])?;
             matmul(recording, "sample".to_owned(), x, [w, bias], Epilogue::Bias, y)?;
             y
         }
-        Class::Attention { heads, tokens, queries, head, .. } => {
-            let qkv = recording.input("qkv", &[1, tokens, 3 * heads * head])?;
+        Class::Attention { heads, tokens, queries, head, qkv } => {
+            let qkv = recording.input_in("qkv", &[1, tokens, 3 * heads * head], qkv)?;
             let y = recording.scratch("y", &[1, queries, heads * head])?;
             attention(recording, "sample".to_owned(), qkv, heads, None, y)?;
             y

@@ -1,17 +1,10 @@
 use super::{rows, size};
-use crate::capabilities::Needs;
 use crate::cpu::softmax::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-pub static SOFTMAX: Kernel = Kernel {
-    name: "softmax",
-    wgsl: include_str!("../../shaders/softmax.wgsl"),
-    params: Params::FIELDS,
-    bindings: &[read(1, "x"), write(2, "y")],
-    needs: Needs::NOTHING,
-    twin: twin::softmax,
-};
+pub static SOFTMAX: Kernel =
+    Kernel::new("softmax", shader!("softmax"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::softmax);
 
 /// Records softmax over the last axis: x and y `[.., width]`.
 ///
@@ -22,7 +15,7 @@ pub fn softmax(recording: &mut Recording, label: String, x: Buf, y: Buf) -> Resu
     assert_eq!(recording.shape(x), recording.shape(y), "{label}: x and y");
     recording.dispatch(Dispatch {
         kernel: &SOFTMAX,
-        spec: Spec::default(),
+        spec: Spec::NONE,
         params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width) }).to_vec(),
         flops: 0,
         views: [x, y].map(|buf| recording.all(buf)).to_vec(),

@@ -1,17 +1,10 @@
 use super::{rows, size};
-use crate::capabilities::Needs;
 use crate::cpu::unit::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
-pub static UNIT: Kernel = Kernel {
-    name: "unit",
-    wgsl: include_str!("../../shaders/unit.wgsl"),
-    params: Params::FIELDS,
-    bindings: &[read(1, "x"), write(2, "y")],
-    needs: Needs::NOTHING,
-    twin: twin::unit,
-};
+pub static UNIT: Kernel =
+    Kernel::new("unit", shader!("unit"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::unit);
 
 /// Records rows divided by their Euclidean norms: x and y `[.., C]`.
 ///
@@ -22,7 +15,7 @@ pub fn unit(recording: &mut Recording, label: String, x: Buf, y: Buf) -> Result<
     assert_eq!(recording.shape(x), recording.shape(y), "{label}: x and y");
     recording.dispatch(Dispatch {
         kernel: &UNIT,
-        spec: Spec::default(),
+        spec: Spec::NONE,
         params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width) }).to_vec(),
         flops: 0,
         views: [x, y].map(|buf| recording.all(buf)).to_vec(),

@@ -15,6 +15,7 @@ impl Forward<'_> {
         let tokens = match &weights.norm {
             None => stream,
             Some(norm) => {
+                let normed = super::wide(&mut self.recording, "tokens", normed)?;
                 kernels::layernorm(&mut self.recording, "norm".to_owned(), stream, norm.pair(), normed, config.epsilon)?;
                 normed
             }

@@ -7,6 +7,7 @@ mod tables;
 
 pub use tables::Tables;
 
+use crate::capabilities::Precision;
 use crate::checkpoint::{Block, Linear, WeightInfo, Weights};
 use crate::config::{Config, Input, NormOrder, Patches, Pooling, Reads, Size};
 use crate::error::{Error, Result};
@@ -77,14 +78,14 @@ pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, r
         return Err(Error::Argument(format!("no output {unknown:?}; this model has {}", summary(config, &known))));
     }
     let tokens = config.tokens(request.size)?;
-    let factors = weights.factors(recording.precision());
+    let factors = weights.factors(recording.precision(), recording.capabilities());
     let weights = weights.clone().try_map_all(|weight| match (weight.shape.as_slice(), factors.get(&weight.name)) {
         (&[n, k], Some(precision)) => recording.factor(weight.name, [n, k], *precision),
         (shape, _) => recording.weight(weight.name, shape),
     })?;
     let tables = tables.record(&mut recording)?;
     let scratch = Scratch::new(&mut recording, config, request.batch, tokens)?;
-    let qkv = recording.scratch("qkv", &[request.batch, tokens, 3 * config.width])?;
+    let qkv = recording.scratch_in("qkv", &[request.batch, tokens, 3 * config.width], activations(&recording, config))?;
     let rows = rows_read(config, request, tokens);
     let mut forward =
         Forward { recording, config, scratch, qkv, tables, request, tokens, rows, mask: None, probabilities: Vec::new(), rollout: None };
@@ -124,6 +125,14 @@ fn summary(config: &Config, known: &[String]) -> String {
     others.chain(ranges).chain(maps).collect::<Vec<_>>().join(", ")
 }
 
+/// What is kept between the kernels of a block but for the stream. Where norms follow the sums, what they give is the stream.
+fn activations(recording: &Recording, config: &Config) -> Precision {
+    match config.norm_order {
+        NormOrder::Pre => recording.activations(),
+        NormOrder::Post => Precision::F32,
+    }
+}
+
 /// The buffers that the blocks take turns with. N is [`Forward::rows`] behind the attention of the last block.
 struct Scratch {
     /// The residual stream, `[B, N, C]`.
@@ -140,13 +149,14 @@ struct Scratch {
 
 impl Scratch {
     fn new(recording: &mut Recording, config: &Config, batch: usize, count: usize) -> Result<Scratch> {
-        let mut tokens = |label: &str, width| recording.scratch(label, &[batch, count, width]);
+        let activations = activations(recording, config);
+        let mut tokens = |label: &str, width, precision| recording.scratch_in(label, &[batch, count, width], precision);
         Ok(Scratch {
-            stream: tokens("stream", config.width)?,
-            normed: tokens("normed", config.width)?,
-            attended: tokens("attended", config.width)?,
-            gated: config.gated.then(|| tokens("gated", config.mlp_outputs())).transpose()?,
-            hidden: tokens("hidden", config.mlp_width)?,
+            stream: tokens("stream", config.width, Precision::F32)?,
+            normed: tokens("normed", config.width, activations)?,
+            attended: tokens("attended", config.width, activations)?,
+            gated: config.gated.then(|| tokens("gated", config.mlp_outputs(), activations)).transpose()?,
+            hidden: tokens("hidden", config.mlp_width, activations)?,
         })
     }
 }
@@ -213,7 +223,7 @@ impl Forward<'_> {
         let grid = patches.grid(image);
         let projected = recording.scratch("patches", &[self.request.batch, grid[0] * grid[1], config.width])?;
         kernels::patchify(recording, "patchify".to_owned(), map, projection.pair(), patches.size, grid, projected)?;
-        let embedded = if config.pre_norm { normed } else { stream };
+        let embedded = if config.pre_norm { wide(recording, "embedded", normed)? } else { stream };
         kernels::embed(recording, "embed".to_owned(), projected, weights.prefix, self.tables.position, embedded)?;
         if let Some(norm) = &weights.pre_norm {
             kernels::layernorm(recording, "pre_norm".to_owned(), embedded, norm.pair(), stream, config.epsilon)?;
@@ -291,6 +301,14 @@ impl Forward<'_> {
             }
         }
         kernels::matmul(recording, label("mlp2"), hidden, weights.mlp2.pair(), residual(weights.scale2), onto)
+    }
+}
+
+/// A buffer itself if it is in f32, else another one of its shape that is: for what is no activation inside a block.
+fn wide(recording: &mut Recording, label: &str, buf: Buf) -> Result<Buf> {
+    match recording.precision_of(buf) {
+        Precision::F32 => Ok(buf),
+        _ => recording.scratch(label, &recording.shape(buf).to_vec()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Classes of calls that the same kernel suits, and which one is chosen for each.
+//! Classes of calls that the same variant suits, and which one is chosen for each.
 
 use crate::capabilities::{Capabilities, Precision};
 use std::collections::BTreeMap;
@@ -15,8 +15,10 @@ pub enum Class {
         n: usize,
         /// K.
         k: usize,
+        /// What x is kept in.
+        x: Precision,
         /// What w is kept in.
-        precision: Precision,
+        w: Precision,
     },
     /// Attention over `[B, N, 3, H, D]`.
     Attention {
@@ -28,8 +30,8 @@ pub enum Class {
         queries: usize,
         /// D.
         head: usize,
-        /// That of the model.
-        precision: Precision,
+        /// What queries, keys and values are kept in.
+        qkv: Precision,
     },
 }
 
@@ -40,28 +42,26 @@ fn most_rows(capabilities: &Capabilities) -> usize {
 
 impl Class {
     /// That of products.
-    pub fn product([m, n, k]: [usize; 3], precision: Precision, capabilities: &Capabilities) -> Class {
-        Class::Product { m: m.next_power_of_two().min(most_rows(capabilities)), n, k, precision }
+    pub fn product([m, n, k]: [usize; 3], [x, w]: [Precision; 2], capabilities: &Capabilities) -> Class {
+        Class::Product { m: m.next_power_of_two().min(most_rows(capabilities)), n, k, x, w }
     }
 
     /// That of attention of `heads` heads, B · H, of width `head`.
-    pub fn attention(heads: usize, [tokens, queries]: [usize; 2], head: usize, precision: Precision, capabilities: &Capabilities) -> Class {
+    pub fn attention(heads: usize, [tokens, queries]: [usize; 2], head: usize, qkv: Precision, capabilities: &Capabilities) -> Class {
         let tokens = tokens.next_power_of_two().min(most_rows(capabilities));
         let heads = heads.next_power_of_two().min((16 * most_rows(capabilities) / tokens).max(1));
-        Class::Attention { heads, tokens, queries: if queries == 1 { 1 } else { tokens }, head, precision }
+        Class::Attention { heads, tokens, queries: if queries == 1 { 1 } else { tokens }, head, qkv }
     }
 }
 
 impl std::fmt::Display for Class {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Class::Product { m, n, k, precision } => write!(f, "product {precision} M={m} N={n} K={k}"),
-            Class::Attention { heads, tokens, queries, head, precision } => {
-                write!(f, "attention {precision} BH={heads} N={tokens} queries={queries} D={head}")
-            }
+            Class::Product { m, n, k, x, w } => write!(f, "product {x}x{w} M={m} N={n} K={k}"),
+            Class::Attention { heads, tokens, queries, head, qkv } => write!(f, "attention {qkv} BH={heads} N={tokens} queries={queries} D={head}"),
         }
     }
 }
 
-/// Which kernel to take for which class, both by name; what is not in it is chosen by rule.
+/// Which variant to take for which class, both by name; what is not in it is chosen by rule.
 pub type Choices = Arc<BTreeMap<String, String>>;

@@ -44,9 +44,8 @@ impl Recording {
         let mut traced = Recording { commands: Vec::new(), outputs: Vec::new(), ..self.clone() };
         for dispatch in self.dispatches() {
             let from = dispatch.written().buf;
-            traced.outputs.push(super::Output { name: dispatch.label.clone(), shape: self.shape(from).to_vec() });
             traced.commands.push(Command::Dispatch(dispatch.clone()));
-            traced.commands.push(Command::Save { from, output: traced.outputs.len() - 1 });
+            traced.save(dispatch.label.clone(), from);
         }
         traced
     }

@@ -8,9 +8,9 @@ mod kernel;
 
 pub use class::{Choices, Class};
 pub use kernel::{Access, Binding, Call, Field, Kernel, MAX_BINDINGS, Spec, Twin};
-pub(crate) use kernel::{params, read, write};
+pub(crate) use kernel::{params, read, shader, write};
 
-use crate::capabilities::{Capabilities, Needs, Precision};
+use crate::capabilities::{Capabilities, Precision};
 use crate::error::{Error, Result};
 use crate::panels;
 
@@ -34,7 +34,7 @@ pub struct BufferInfo {
     pub shape: Vec<usize>,
     /// Where its contents come from.
     pub role: Role,
-    /// What its elements are: f32 but for factors in panels, and for the integers that are multiplied with some.
+    /// What its elements are: f32 but for factors in panels, for activations in f16, and for the integers that are multiplied with some.
     pub precision: Precision,
 }
 
@@ -49,9 +49,9 @@ impl BufferInfo {
         self.len() == 0
     }
 
-    /// Size in bytes.
+    /// Size in bytes, in whole words.
     pub fn bytes(&self) -> u64 {
-        self.len() as u64 * u64::from(self.precision.bits()) / 8
+        bytes(self.len(), self.precision.bits())
     }
 }
 
@@ -85,10 +85,14 @@ impl View {
         self.offset as u64 * u64::from(self.bits) / 8
     }
 
-    /// Its size in bytes.
+    /// Its size in bytes, in whole words.
     pub fn bytes(&self) -> u64 {
-        self.len as u64 * u64::from(self.bits) / 8
+        bytes(self.len, self.bits)
     }
+}
+
+fn bytes(elements: usize, bits: u32) -> u64 {
+    (elements as u64 * u64::from(bits) / 8).next_multiple_of(4)
 }
 
 /// One kernel call.
@@ -138,6 +142,15 @@ pub struct Output {
     pub name: String,
     /// Sizes of its axes, outermost first.
     pub shape: Vec<usize>,
+    /// What its elements are on the device; those who read them get f32.
+    pub precision: Precision,
+}
+
+impl Output {
+    /// Size in bytes on the device, in whole words.
+    pub fn bytes(&self) -> u64 {
+        bytes(self.shape.iter().product(), self.precision.bits())
+    }
 }
 
 /// How long a dispatch took.
@@ -212,25 +225,19 @@ impl Recording {
         &self.asked
     }
 
-    /// Which to take of several ways to compute the same, given by name and needs: the preferred one, else that of the table, else the
-    /// first, of those that the device can run.
+    /// Which to take of several variants that compute the same: the preferred one, else that of the table, else the first, of those that the
+    /// device can run.
     ///
     /// # Panics
     /// If it can run none.
-    pub(crate) fn choose(&mut self, class: Option<Class>, ways: impl Iterator<Item = (&'static str, Needs)>) -> usize {
-        let able: Vec<_> =
-            ways.enumerate().filter(|(_, (_, needs))| needs.met_by(&self.capabilities)).map(|(place, (name, _))| (place, name)).collect();
+    pub(crate) fn choose<'a>(&mut self, class: Option<Class>, variants: impl Iterator<Item = &'a Kernel>) -> usize {
+        let able: Vec<_> = variants.enumerate().filter(|(_, kernel)| kernel.needs.met_by(&self.capabilities)).collect();
         if let Some(class) = class.filter(|class| able.len() > 1 && !self.asked.contains(class)) {
             self.asked.push(class);
         }
-        let named = |name: &str| able.iter().find(|(_, way)| *way == name);
+        let named = |name: &str| able.iter().find(|(_, kernel)| kernel.name == name);
         let of_table = || self.choices.get(&class?.to_string()).and_then(|name| named(name));
         self.preferred.and_then(named).or_else(of_table).unwrap_or(&able[0]).0
-    }
-
-    /// [`Recording::choose`] among kernels.
-    pub(crate) fn choose_kernel(&mut self, class: Option<Class>, kernels: &[&'static Kernel]) -> &'static Kernel {
-        kernels[self.choose(class, kernels.iter().map(|kernel| (kernel.name, kernel.needs)))]
     }
 
     /// The same with factors in this precision from now on.
@@ -241,6 +248,11 @@ impl Recording {
     /// The precision of factors.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// What activations between kernels are kept in ([`Capabilities::activations`]).
+    pub fn activations(&self) -> Precision {
+        self.capabilities.activations(self.precision)
     }
 
     /// What the device can do.
@@ -295,8 +307,7 @@ impl Recording {
             Role::Scratch => buffer.bytes(),
             Role::Input(_) => 2 * buffer.bytes(),
         });
-        let outputs = self.outputs.iter().map(|output| output.shape.iter().product::<usize>() as u64 * 4);
-        buffers.chain(outputs).sum()
+        buffers.chain(self.outputs.iter().map(Output::bytes)).sum()
     }
 
     /// A buffer that the caller fills before each run.
@@ -304,8 +315,16 @@ impl Recording {
     /// # Errors
     /// [`Error::Limit`] if the device cannot hold it; so for every kind of buffer.
     pub fn input(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
+        self.input_in(label, shape, Precision::F32)
+    }
+
+    /// [`Recording::input`] with elements of a precision: for tests and measurements.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn input_in(&mut self, label: impl Into<String>, shape: &[usize], precision: Precision) -> Result<Buf> {
         let count = self.count(|role| matches!(role, Role::Input(_)));
-        self.buffer(label, shape, Role::Input(count), Precision::F32)
+        self.buffer(label, shape, Role::Input(count), precision)
     }
 
     /// A factor w `[N, K]` in panels that the caller fills: for tests and measurements.
@@ -322,8 +341,7 @@ impl Recording {
     /// # Errors
     /// See [`Recording::input`].
     pub fn input_like(&mut self, info: &BufferInfo) -> Result<Buf> {
-        let count = self.count(|role| matches!(role, Role::Input(_)));
-        self.buffer(&info.label, &info.shape, Role::Input(count), info.precision)
+        self.input_in(&info.label, &info.shape, info.precision)
     }
 
     /// A buffer that the checkpoint fills, once.
@@ -349,7 +367,15 @@ impl Recording {
     /// # Errors
     /// See [`Recording::input`].
     pub fn scratch(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
-        self.buffer(label, shape, Role::Scratch, Precision::F32)
+        self.scratch_in(label, shape, Precision::F32)
+    }
+
+    /// [`Recording::scratch`] with elements of a precision.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn scratch_in(&mut self, label: impl Into<String>, shape: &[usize], precision: Precision) -> Result<Buf> {
+        self.buffer(label, shape, Role::Scratch, precision)
     }
 
     /// A buffer that dispatches fill for the next one, the same each time for a label and a shape.
@@ -428,7 +454,7 @@ impl Recording {
 
     /// Keeps what `from` holds at this point under `name`.
     pub fn save(&mut self, name: impl Into<String>, from: Buf) {
-        self.outputs.push(Output { name: name.into(), shape: self.shape(from).to_vec() });
+        self.outputs.push(Output { name: name.into(), shape: self.shape(from).to_vec(), precision: self.precision_of(from) });
         self.commands.push(Command::Save { from, output: self.outputs.len() - 1 });
     }
 

@@ -1,48 +1,48 @@
-//! Which kernel is the fastest for a class on a device, of those that are right.
+//! Which variant is the fastest for a class on a device, of those that are right.
 
 use super::table::Found;
 use crate::capabilities::{Capabilities, Precision};
 use crate::device::Device;
 use crate::error::Result;
-use crate::kernels::{candidates, sample};
-use crate::panels::Packed;
-
+use crate::kernels::{sample, variants};
+use crate::panels::{Packed, halves};
 use crate::record::{BufferInfo, Class, Recording, Role};
 
-/// Runs of a candidate that is not out of the question after the first.
+/// Runs of a variant that is not out of the question after the first.
 const RUNS: usize = 3;
 
-/// How much longer than the best so far a candidate may take in its first run to be given more of them.
+/// How much longer than the best so far a variant may take in its first run to be given more of them.
 const NEAR: f64 = 1.5;
 
-/// How much faster than an earlier one a candidate must be, so that noise does not choose.
+/// How much faster than an earlier one a variant must be, so that noise does not choose.
 const FASTER: f64 = 0.97;
 
-/// Runs all candidates of a class; if none is right, there are no times.
-pub(crate) fn fastest(device: &Device, class: Class) -> Found {
-    let candidates = candidates(class, &device.capabilities());
-    let mut found = Found { way: candidates[0].to_owned(), ..Found::default() };
+/// Runs the variants of a class, the `most` that are taken first by rule; if none is right, there are no times.
+pub(crate) fn fastest(device: &Device, class: Class, most: usize) -> Found {
+    let mut variants = variants(class, &device.capabilities());
+    variants.truncate(most);
+    let mut found = Found { variant: variants[0].name.to_owned(), ..Found::default() };
     let (small, whole) = match (Samples::new(device, small(class)), Samples::new(device, class)) {
         (Ok(small), Ok(whole)) => (small, whole),
         (Err(error), _) | (_, Err(error)) => {
-            found.rejected.extend(candidates.iter().map(|way| ((*way).to_owned(), error.to_string())));
+            found.rejected.extend(variants.iter().map(|variant| (variant.name.to_owned(), error.to_string())));
             return found;
         }
     };
     let expected = small.on_the_cpu();
     let mut best = f64::INFINITY;
-    for way in candidates {
+    for variant in variants.iter().map(|kernel| kernel.name) {
         let is_right =
-            small.run(device, way, 0).map_err(|error| error.to_string()).and_then(|(got, _)| judge(&got, &expected, bound(class, &expected)));
-        match is_right.and_then(|()| seconds(device, &whole, way, best).map_err(|error| error.to_string())) {
+            small.run(device, variant, 0).map_err(|error| error.to_string()).and_then(|(got, _)| judge(&got, &expected, bound(class, &expected)));
+        match is_right.and_then(|()| seconds(device, &whole, variant, best).map_err(|error| error.to_string())) {
             Ok(seconds) => {
-                found.milliseconds.insert(way.to_owned(), seconds * 1e3);
+                found.milliseconds.insert(variant.to_owned(), seconds * 1e3);
                 if seconds < FASTER * best {
-                    (best, found.way) = (seconds, way.to_owned());
+                    (best, found.variant) = (seconds, variant.to_owned());
                 }
             }
             Err(reason) => {
-                found.rejected.insert(way.to_owned(), reason);
+                found.rejected.insert(variant.to_owned(), reason);
             }
         }
     }
@@ -50,22 +50,22 @@ pub(crate) fn fastest(device: &Device, class: Class) -> Found {
 }
 
 /// Seconds of the fastest run.
-fn seconds(device: &Device, samples: &Samples, way: &'static str, best: f64) -> Result<f64> {
-    let first = samples.run(device, way, 1)?.1;
-    Ok(if first > NEAR * best { first } else { first.min(samples.run(device, way, RUNS)?.1) })
+fn seconds(device: &Device, samples: &Samples, variant: &'static str, best: f64) -> Result<f64> {
+    let first = samples.run(device, variant, 1)?.1;
+    Ok(if first > NEAR * best { first } else { first.min(samples.run(device, variant, RUNS)?.1) })
 }
 
 /// A call of the class that is no larger than it takes to fill some tiles.
 fn small(class: Class) -> Class {
     match class {
-        Class::Product { m, n, k, precision } => Class::Product { m: m.min(128), n: n.min(192), k, precision },
-        Class::Attention { heads, tokens, queries, head, precision } => {
-            Class::Attention { heads: heads.min(2), tokens: tokens.min(256), queries: queries.min(256), head, precision }
+        Class::Product { m, n, k, x, w } => Class::Product { m: m.min(128), n: n.min(192), k, x, w },
+        Class::Attention { heads, tokens, queries, head, qkv } => {
+            Class::Attention { heads: heads.min(2), tokens: tokens.min(256), queries: queries.min(256), head, qkv }
         }
     }
 }
 
-/// A call with what it reads, made once for all candidates.
+/// A call with what it reads, made once for all variants.
 struct Samples {
     class: Class,
     capabilities: Capabilities,
@@ -75,13 +75,13 @@ struct Samples {
 impl Samples {
     fn new(device: &Device, class: Class) -> Result<Samples> {
         let capabilities = device.capabilities();
-        let inputs = inputs(&recording(class, None, capabilities, precision(class))?, class);
+        let inputs = inputs(&recording(class, None, capabilities)?, class);
         Ok(Samples { class, capabilities, inputs })
     }
 
-    /// What a way gives, and the seconds of the fastest of some runs behind that.
-    fn run(&self, device: &Device, way: &'static str, runs: usize) -> Result<(Vec<f32>, f64)> {
-        let recording = recording(self.class, Some(way), self.capabilities, precision(self.class))?;
+    /// What a variant gives, and the seconds of the fastest of some runs behind that.
+    fn run(&self, device: &Device, variant: &'static str, runs: usize) -> Result<(Vec<f32>, f64)> {
+        let recording = recording(self.class, Some(variant), self.capabilities)?;
         let inputs: Vec<&[f32]> = self.inputs.iter().map(Vec::as_slice).collect();
         let (output, timings) = device.time_blocking(recording, &inputs, runs)?;
         let totals = timings.iter().map(|timings| timings.iter().map(|timing| timing.seconds).sum::<f64>());
@@ -91,8 +91,12 @@ impl Samples {
     /// What the twins give in f32; the samples' values are the same in f16.
     fn on_the_cpu(&self) -> Vec<f32> {
         let run = || -> Result<Vec<f32>> {
-            let recording = recording(self.class, None, Capabilities::CPU, Precision::F32)?;
-            let inputs = inputs(&recording, self.class);
+            let class = match self.class {
+                Class::Product { m, n, k, .. } => Class::Product { m, n, k, x: Precision::F32, w: Precision::F32 },
+                Class::Attention { heads, tokens, queries, head, .. } => Class::Attention { heads, tokens, queries, head, qkv: Precision::F32 },
+            };
+            let recording = recording(class, None, Capabilities::CPU)?;
+            let inputs = inputs(&recording, class);
             Ok(Device::Cpu.time_blocking(recording, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>(), 0)?.0)
         };
         run().expect("a small call fits the CPU, which does not fail")
@@ -114,20 +118,18 @@ fn bound(class: Class, expected: &[f32]) -> f32 {
     let largest = expected.iter().fold(1.0, |largest: f32, value| largest.max(value.abs()));
     let (terms, weights) = match class {
         Class::Product { k, .. } => (k, 0.0),
-        Class::Attention { tokens, precision: Precision::F16, .. } => (tokens, 0.5 / 1024.0),
+        Class::Attention { tokens, qkv: Precision::F16, .. } => (tokens, 0.5 / 1024.0),
         Class::Attention { tokens, .. } => (tokens, 0.0),
     };
     f32::EPSILON * largest * (16.0 + 4.0 * (terms as f32).sqrt()) + weights
 }
 
-fn precision(class: Class) -> Precision {
-    match class {
-        Class::Product { precision, .. } | Class::Attention { precision, .. } => precision,
-    }
-}
-
-fn recording(class: Class, way: Option<&'static str>, capabilities: Capabilities, precision: Precision) -> Result<Recording> {
-    let mut recording = Recording::new(capabilities).with_precision(precision).preferring(way);
+fn recording(class: Class, variant: Option<&'static str>, capabilities: Capabilities) -> Result<Recording> {
+    let precision = match class {
+        Class::Product { w, .. } => w,
+        Class::Attention { qkv, .. } => qkv,
+    };
+    let mut recording = Recording::new(capabilities).with_precision(precision).preferring(variant);
     sample(&mut recording, class)?;
     Ok(recording)
 }
@@ -135,11 +137,10 @@ fn recording(class: Class, way: Option<&'static str>, capabilities: Capabilities
 /// Values from -1/2 to 1/2 without a pattern that f16 holds, as the recording's device reads them.
 fn inputs(recording: &Recording, class: Class) -> Vec<Vec<f32>> {
     let values = |count: usize, salt: usize| (0..count).map(|i| (((i + salt) * 7919 % 1009) as f32 - 504.0) / 1024.0).collect::<Vec<f32>>();
+    let words = |bytes: &[u8]| bytes.chunks(4).map(|word| f32::from_le_bytes(word.try_into().expect("whole words"))).collect();
     let input = |(salt, info): (usize, &BufferInfo)| match (info.label.as_str(), class) {
-        ("w", Class::Product { n, k, .. }) => {
-            let packed = Packed::new(&values(n * k, salt), [n, k], info.precision);
-            packed.bytes().chunks(4).map(|word| f32::from_le_bytes(word.try_into().expect("panels are whole words"))).collect()
-        }
+        ("w", Class::Product { n, k, .. }) => words(Packed::new(&values(n * k, salt), [n, k], info.precision).bytes()),
+        _ if info.precision == Precision::F16 => words(&halves(&values(info.len(), salt))),
         _ => values(info.len(), salt),
     };
     recording.buffers().iter().filter(|info| matches!(info.role, Role::Input(_))).enumerate().map(input).collect()
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_not_taken() {
-        let class = Class::Product { m: 8, n: 8, k: 64, precision: Precision::F16 };
+        let class = Class::Product { m: 8, n: 8, k: 64, x: Precision::F16, w: Precision::F16 };
         let expected = vec![2.0; 64];
         let bound = bound(class, &expected);
         assert!(bound < 2e-5);

@@ -1,4 +1,4 @@
-//! Which kernel is the fastest for what on a device, measured there once and kept.
+//! Which variant is the fastest for what on a device, measured there once and kept.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod measure;
@@ -9,11 +9,12 @@ pub(crate) use measure::fastest;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::gpu::AdapterSummary;
+use crate::gpu::{AdapterSummary, Progress};
 use crate::record::{Choices, Class};
 use crate::storage;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use table::Table;
 
 /// A table of choices, where it is kept, and whether it grows.
@@ -23,7 +24,15 @@ pub struct Tuning {
     file: Option<PathBuf>,
     /// Whether classes that are not in the table are measured when a model needs them.
     grows: bool,
+    /// How long that has taken.
+    spent: Duration,
 }
+
+/// Variants of a class that are measured unasked: those that should be the fastest.
+const UNASKED: usize = 4;
+
+/// How long may be measured unasked. What is missing then is chosen by rule, until the next start.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Tuning {
     /// Without a table: kernels are chosen by rule.
@@ -52,7 +61,7 @@ impl Tuning {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => log::warn!("{error}; it is ignored"),
         }
-        Tuning { table, file: Some(file), grows: !summary.capabilities.software && device.takes_times() && !gpu.is_borrowed() }
+        Tuning { table, file: Some(file), spent: Duration::ZERO, grows: !summary.capabilities.software && device.takes_times() && !gpu.is_borrowed() }
     }
 
     /// A table from a file, such as [`Tuning::save_to`] has written, maybe on another machine. It does not grow.
@@ -60,7 +69,7 @@ impl Tuning {
     /// # Errors
     /// [`Error::Io`] or [`Error::File`] if it is none.
     pub fn open(file: impl AsRef<Path>) -> Result<Tuning> {
-        Ok(Tuning { table: Table::read(file.as_ref())?, file: None, grows: false })
+        Ok(Tuning { table: Table::read(file.as_ref())?, ..Tuning::default() })
     }
 
     /// Where the table is kept.
@@ -73,40 +82,62 @@ impl Tuning {
         Arc::new(self.table.choices())
     }
 
-    /// Measures those of some classes that are missing, if the table grows, and keeps what was found; says whether there were any.
+    /// Measures those of some classes that are missing, if the table grows and there is time, and keeps what was found; says whether there were any.
     pub(crate) fn grow(&mut self, device: &Device, asked: &[Class]) -> bool {
         let is_own = matches!(device, Device::Gpu(gpu) if self.table.is_of(gpu.summary()) && !gpu.is_borrowed());
         let missing: Vec<Class> = asked.iter().filter(|class| !self.table.has(**class)).copied().collect();
-        if !self.grows || !is_own || missing.is_empty() {
+        if !self.grows || !is_own || missing.is_empty() || self.spent >= PATIENCE {
             return false;
         }
-        self.measure(device, &missing);
+        for class in &missing {
+            self.measure_some(device, *class);
+            if self.spent >= PATIENCE {
+                log::info!("{device}: variants of what was not measured are chosen by rule; `vitraux tune` measures all of them");
+                break;
+            }
+        }
         if let Err(error) = self.save() {
             log::warn!("{error}; what was measured is lost with this program");
         }
         missing.iter().any(|class| self.table.has(*class))
     }
 
-    /// Measures classes anew; gives those of which no kernel could be measured, or none was right: for them the rule counts.
+    /// Measures the variants of a class that should be the fastest.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn measure(&mut self, device: &Device, classes: &[Class]) -> Vec<Class> {
-        let mut failed = Vec::new();
-        for &class in classes {
-            log::info!("{device}: measuring {class}");
-            let found = measure::fastest(device, class);
-            if found.milliseconds.is_empty() {
-                log::warn!("{device}: {class}: no kernel could be measured: {:?}", found.rejected);
-                failed.push(class);
-            } else {
-                self.table.insert(class, found);
-            }
-        }
-        failed
+    fn measure_some(&mut self, device: &Device, class: Class) {
+        let start = std::time::Instant::now();
+        self.measure_class(device, class, UNASKED);
+        self.spent += start.elapsed();
     }
 
     /// A browser's device cannot be waited for.
     #[cfg(target_arch = "wasm32")]
-    fn measure(&mut self, _: &Device, _: &[Class]) {}
+    fn measure_some(&mut self, _: &Device, _: Class) {}
+
+    /// Measures all variants of classes anew; gives those of which none could be measured, or none was right: for them the rule counts. `progress` is
+    /// told how many classes are done, and of how many.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn measure(&mut self, device: &Device, classes: &[Class], progress: Progress<'_>) -> Vec<Class> {
+        let measured = |(i, class): (usize, &Class)| {
+            let is_found = self.measure_class(device, *class, usize::MAX);
+            progress(i + 1, classes.len());
+            (!is_found).then_some(*class)
+        };
+        classes.iter().enumerate().filter_map(measured).collect()
+    }
+
+    /// Measures the first `most` variants of a class; says whether one was right.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn measure_class(&mut self, device: &Device, class: Class, most: usize) -> bool {
+        log::info!("{device}: measuring {class}");
+        let found = measure::fastest(device, class, most);
+        if found.milliseconds.is_empty() {
+            log::warn!("{device}: {class}: no variant could be measured: {:?}", found.rejected);
+            return false;
+        }
+        self.table.insert(class, found);
+        true
+    }
 
     /// Writes the table to where it is kept.
     ///

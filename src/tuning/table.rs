@@ -14,7 +14,7 @@ const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 /// What was measured on a device, by class.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Table {
-    /// The version that measured it: others may have other kernels.
+    /// The version that measured it: others may have other variants.
     vitraux: String,
     /// The adapter and its driver.
     adapter: String,
@@ -25,7 +25,7 @@ pub(super) struct Table {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Found {
     /// The fastest, which is taken.
-    pub way: String,
+    pub variant: String,
     /// Milliseconds of all that are right.
     pub milliseconds: BTreeMap<String, f64>,
     /// Why the others are not taken.
@@ -69,24 +69,24 @@ impl Table {
         self.classes.insert(class.to_string(), found);
     }
 
-    /// The way of each class.
+    /// The variant of each class.
     pub fn choices(&self) -> BTreeMap<String, String> {
-        self.classes.iter().map(|(class, found)| (class.clone(), found.way.clone())).collect()
+        self.classes.iter().map(|(class, found)| (class.clone(), found.variant.clone())).collect()
     }
 }
 
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{}", self.adapter)?;
-        for (class, Found { way, milliseconds, rejected }) in &self.classes {
+        for (class, Found { variant, milliseconds, rejected }) in &self.classes {
             writeln!(f, "{class}")?;
             let mut order: Vec<_> = milliseconds.iter().collect();
             order.sort_by(|a, b| a.1.total_cmp(b.1));
             for (name, milliseconds) in order {
-                writeln!(f, "  {} {name:<24} {milliseconds:>12.4} ms", if name == way { '*' } else { ' ' })?;
+                writeln!(f, "  {} {name:<40} {milliseconds:>12.4} ms", if name == variant { '*' } else { ' ' })?;
             }
             for (name, reason) in rejected {
-                writeln!(f, "    {name:<24} rejected: {reason}")?;
+                writeln!(f, "    {name:<40} rejected: {reason}")?;
             }
         }
         Ok(())

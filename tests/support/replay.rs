@@ -30,7 +30,7 @@ pub fn padded(recording: &Recording) -> Recording {
         let made = match info.role {
             Role::Input(_) => copy.input_like(&longer),
             Role::Weight(_) => copy.weight(&longer.label, &longer.shape),
-            Role::Scratch => copy.scratch(&longer.label, &longer.shape),
+            Role::Scratch => copy.scratch_in(&longer.label, &longer.shape, longer.precision),
         };
         handles.push(made.expect("it fits"));
     }

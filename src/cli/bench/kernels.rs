@@ -2,7 +2,7 @@ use super::before::{CompareArgs, conditions};
 use super::speed::{Ceilings, Speed, timed};
 use super::times::{Change, Plan, Times};
 use super::{BenchedModel, Planned, without_block};
-use crate::cli::shaders::{check_folder, edited};
+use crate::cli::shaders::EditedShaders;
 use crate::cli::{DeviceArgs, Format, Result, bar};
 use clap::Args;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use vitraux::Device;
 use vitraux::capabilities::Precision;
-use vitraux::kernels::WAYS;
+use vitraux::kernels::ALL;
 use vitraux::record::{Access, Dispatch, Kernel, Recording};
 
 #[derive(Debug, Args)]
@@ -44,13 +44,13 @@ impl Kernels {
     pub fn run(self) -> Result<()> {
         let model = self.model.plan()?;
         let (device, precision, _) = self.device.open()?;
-        self.shader_dir.as_deref().map_or(Ok(()), check_folder)?;
+        let shaders = self.shader_dir.as_deref().map(EditedShaders::open).transpose()?;
         let conditions = conditions(&model.config, &device.to_string(), precision, model.size);
         let before = self.compare.open("kernels", &conditions)?;
         let recordings = recordings(&model, self.batch, &device, precision)?;
-        let mut rows = self.rows(&recordings)?;
+        let mut rows = self.rows(&recordings, shaders.as_ref())?;
         if rows.is_empty() {
-            let steps: BTreeSet<&str> = recordings[0].1.dispatches().map(|dispatch| without_block(&dispatch.label)).collect();
+            let steps: BTreeSet<&str> = recordings[0].dispatches().map(|dispatch| without_block(&dispatch.label)).collect();
             let steps = steps.into_iter().collect::<Vec<_>>().join(", ");
             return Err(format!(
                 "--filter {}: no kernel or step is called so; expected a part of one of the steps {steps}, or of a kernel's name",
@@ -104,21 +104,21 @@ impl Kernels {
         Ok(rows.iter().zip(changes).try_for_each(|(row, change)| writeln!(out, "{}", row.text(&ceilings, change)))?)
     }
 
-    /// What is measured: each step of the model in each way, all blocks being alike; behind it the same with an edited shader.
-    fn rows(&self, recordings: &[(Option<&'static str>, Recording)]) -> Result<Vec<Row>> {
+    /// What is measured: each step of the model by each variant, all blocks being alike; behind it the same with an edited shader.
+    fn rows(&self, recordings: &[Recording], shaders: Option<&EditedShaders>) -> Result<Vec<Row>> {
         let (mut known, mut rows) = (HashSet::new(), Vec::new());
-        for (place, (way, recording)) in recordings.iter().enumerate() {
+        for (place, recording) in recordings.iter().enumerate() {
             for dispatch in recording.dispatches() {
-                let (step, kernel) = (without_block(&dispatch.label).to_owned(), name(dispatch));
+                let (step, kernel) = (without_block(&dispatch.label).to_owned(), dispatch.kernel.name.to_owned());
                 let is_asked_for = kernel.contains(&self.filter) || step.contains(&self.filter);
-                // Most ways leave most kernels as they are.
+                // Most preferences leave most kernels as they are.
                 if !is_asked_for || !known.insert((step.clone(), kernel.clone(), dispatch.params.clone())) {
                     continue;
                 }
                 let dispatch = dispatch.clone();
                 let row =
-                    Row { batch: self.batch, step, way: *way, kernel, recording: place, dispatch, built_in: None, seconds: Vec::new(), apart: None };
-                let edited = self.shader_dir.as_deref().map(|folder| edited(folder, row.dispatch.kernel)).transpose()?.flatten();
+                    Row { batch: self.batch, step, kernel, recording: place, dispatch, built_in: None, seconds: Vec::new(), apart: None };
+                let edited = shaders.map(|shaders| shaders.edited(row.dispatch.kernel)).transpose()?.flatten();
                 let beside = edited.map(|kernel| row.edited(kernel));
                 rows.extend(std::iter::once(row).chain(beside));
             }
@@ -127,14 +127,12 @@ impl Kernels {
     }
 }
 
-/// A model's forward passes, one for each way to compute what can be computed in several.
-fn recordings(model: &Planned, batch: u32, device: &Device, precision: Precision) -> Result<Vec<(Option<&'static str>, Recording)>> {
-    let ways = std::iter::once(None).chain(WAYS.iter().copied().map(Some));
-    let record = |way| {
-        let recording = Recording::new(device.capabilities()).with_precision(precision).preferring(way);
-        Ok((way, model.record(batch, recording)?))
-    };
-    ways.map(record).collect()
+/// A model's forward passes: as it is run, and with a preference for each kernel that the device can run.
+fn recordings(model: &Planned, batch: u32, device: &Device, precision: Precision) -> Result<Vec<Recording>> {
+    let capabilities = device.capabilities();
+    let able = ALL.iter().filter(|kernel| kernel.needs.met_by(&capabilities)).map(|kernel| Some(kernel.name));
+    let record = |preferred| Ok(model.record(batch, Recording::new(capabilities).with_precision(precision).preferring(preferred))?);
+    std::iter::once(None).chain(able).map(record).collect()
 }
 
 /// A kernel's call by itself.
@@ -142,7 +140,6 @@ fn recordings(model: &Planned, batch: u32, device: &Device, precision: Precision
 struct Row {
     batch: u32,
     step: String,
-    way: Option<&'static str>,
     kernel: String,
     /// The place of the recording that it is of.
     recording: usize,
@@ -162,8 +159,8 @@ impl Row {
     }
 
     /// Runs it, keeps the times and gives the output.
-    fn measure(&mut self, device: &Device, recordings: &[(Option<&'static str>, Recording)], plan: &Plan, round: usize) -> Result<Vec<f32>> {
-        let (alone, inputs) = alone(&recordings[self.recording].1, &self.dispatch)?;
+    fn measure(&mut self, device: &Device, recordings: &[Recording], plan: &Plan, round: usize) -> Result<Vec<f32>> {
+        let (alone, inputs) = alone(&recordings[self.recording], &self.dispatch)?;
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
         let (output, timings) = timed(device, alone, &inputs, plan, round)?;
         self.seconds.extend(timings.iter().map(|timing| timing.seconds));
@@ -171,9 +168,9 @@ impl Row {
     }
 
     /// What tells it from the others of a run.
-    fn keys(&self) -> [(&'static str, Value); 5] {
-        let Row { batch, step, way, kernel, dispatch, .. } = self;
-        [("step", json!(step)), ("way", json!(way)), ("kernel", json!(kernel)), ("batch", json!(batch)), ("bytes", json!(dispatch.bytes()))]
+    fn keys(&self) -> [(&'static str, Value); 4] {
+        let Row { batch, step, kernel, dispatch, .. } = self;
+        [("step", json!(step)), ("kernel", json!(kernel)), ("batch", json!(batch)), ("bytes", json!(dispatch.bytes()))]
     }
 
     fn speed(&self, times: &Times) -> Speed {
@@ -199,12 +196,6 @@ impl Row {
     }
 }
 
-/// The kernel with the constants that make it another way to do the same.
-fn name(dispatch: &Dispatch) -> String {
-    let constants = dispatch.spec.0.iter().filter(|(name, _)| !["EPILOGUE", "ACTIVATION", "HEAD"].contains(name));
-    std::iter::once(dispatch.kernel.name.to_owned()).chain(constants.map(|(name, value)| format!("{name}={value}"))).collect::<Vec<_>>().join(" ")
-}
-
 /// A recording of one dispatch of another, what it reads being inputs, and values for them.
 fn alone(whole: &Recording, dispatch: &Dispatch) -> Result<(Recording, Vec<Vec<f32>>)> {
     let mut recording = Recording::new(*whole.capabilities());
@@ -215,7 +206,7 @@ fn alone(whole: &Recording, dispatch: &Dispatch) -> Result<(Recording, Vec<Vec<f
         let buffer = &whole.buffers()[view.buf.index()];
         let copy = match (copies.get(&view.buf), binding.access) {
             (Some(copy), _) => *copy,
-            (None, Access::Write) => recording.scratch(&buffer.label, &buffer.shape)?,
+            (None, Access::Write) => recording.scratch_in(&buffer.label, &buffer.shape, buffer.precision)?,
             (None, Access::Read) => {
                 // Small and without a pattern; as f16, two in each word, they are small too.
                 inputs.push((0..buffer.bytes() / 4).map(|i| ((i * 7919) % 997) as f32 / 997.0 - 0.5).collect());

@@ -25,7 +25,7 @@ enum What {
     /// Forward passes of a model, and the share of each kernel
     #[command(after_help = examples::BENCH_MODEL)]
     Model(model::Model),
-    /// Each kernel of a model's forward pass by itself, in every way that the device can run it
+    /// Each kernel of a model's forward pass by itself, by every variant that the device can run
     #[command(after_help = examples::BENCH_KERNELS)]
     Kernels(kernels::Kernels),
 }

@@ -14,23 +14,28 @@ pub struct Ceilings {
     bytes_per_second: f64,
 }
 
-/// Elements that are copied: 64 MiB, more than any cache but the largest.
-const COPIED: usize = 1 << 24;
+/// Elements that are copied: 64 MiB, more than a processor's caches, and 512 MiB, many times those of the largest GPUs.
+const COPIED: [usize; 2] = [1 << 24, 1 << 27];
 
-/// Elements that are multiplied.
-const MULTIPLIED: usize = 1 << 20;
+/// Elements that are multiplied, by a processor and by a GPU: some milliseconds of work.
+const MULTIPLIED: [usize; 2] = [1 << 20, 1 << 24];
+
+/// How long a GPU is kept at it, so that its clocks are as high as in a long run; the fastest run counts.
+const WARM: f64 = 0.05;
 
 impl Ceilings {
     pub fn measure(device: &Device) -> Result<Ceilings> {
         type Record = fn(&mut Recording, String, Buf, Buf) -> vitraux::Result<()>;
-        let measure = |elements: usize, record: Record| -> Result<Timing> {
+        let is_gpu = !device.capabilities().software;
+        let seconds = if is_gpu { WARM } else { 0.0 };
+        let measure = |elements: [usize; 2], record: Record| -> Result<Timing> {
             let mut recording = Recording::new(device.capabilities());
-            let elements = elements.min(recording.capabilities().binding_bytes as usize / 4);
+            let elements = elements[usize::from(is_gpu)].min(recording.capabilities().binding_bytes as usize / 4);
             let x = recording.input("x", &[elements])?;
             let y = recording.scratch("y", &[elements])?;
             record(&mut recording, "ceiling".to_owned(), x, y)?;
             recording.save("y", y);
-            let timings = timed(device, recording, &[&vec![0.5; elements]], &Plan { rounds: 1, runs: 5, seconds: 0.0, most: 0 }, 0)?.1;
+            let timings = timed(device, recording, &[&vec![0.5; elements]], &Plan { rounds: 1, runs: 5, seconds, most: 1000 }, 0)?.1;
             Ok(timings.into_iter().min_by(|a, b| a.seconds.total_cmp(&b.seconds)).expect("it was run"))
         };
         let rate = |timing: &Timing| timing.flops as f64 / timing.seconds;

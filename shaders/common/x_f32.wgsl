@@ -1,0 +1,2 @@
+// Elements of what is read.
+alias X = f32;

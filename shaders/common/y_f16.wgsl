@@ -1,0 +1,11 @@
+// Elements of what is written, in f16; what is larger than f16 can be stays finite.
+enable f16;
+alias Y = f16;
+
+fn narrow(value: f32) -> Y {
+    return Y(clamp(value, -65504.0, 65504.0));
+}
+
+fn narrow4(values: vec4<f32>) -> vec4<Y> {
+    return vec4<Y>(clamp(values, vec4(-65504.0), vec4(65504.0)));
+}

@@ -1,0 +1,51 @@
+// What a product reads and writes, and its epilogue: y = x . w^T + bias, then activated, or added to what y holds. Needs activation.wgsl and y_f32.wgsl.
+const EPILOGUE: u32 = 0u; // 0 none, 1 activation, 2 residual, 3 residual with LayerScale's factor for each column
+const K: u32 = 0u; // if it is known when the pipeline is made; else 0
+
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    stride: u32, // columns of y's matrix
+    first: u32, // y's first column in it
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> bias: array<f32>; // [N]
+@group(0) @binding(4) var<storage, read> scale: array<f32>; // [N]; not read but for LayerScale
+@group(0) @binding(5) var<storage, read_write> y: array<Y>; // [M, stride]
+
+fn depth() -> u32 {
+    if K > 0u {
+        return K;
+    }
+    return params.k;
+}
+
+// The products that are added up: k from first_k() to end_k() - 1, all of them.
+fn first_k(slice: u32) -> u32 {
+    return 0u;
+}
+
+fn end_k(slice: u32) -> u32 {
+    return depth();
+}
+
+// The bias of column n, whatever it is behind the last column.
+fn bias_at(n: u32) -> f32 {
+    return bias[min(n, params.n - 1u)];
+}
+
+// Writes element (m, n), if there is one, from the product with the bias added.
+fn finish(slice: u32, m: u32, n: u32, value: f32) {
+    if m >= params.m || n >= params.n {
+        return;
+    }
+    let at = m * params.stride + params.first + n;
+    switch EPILOGUE {
+        case 1u: { y[at] = narrow(activate(value)); }
+        case 2u: { y[at] = narrow(f32(y[at]) + value); }
+        case 3u: { y[at] = narrow(f32(y[at]) + scale[n] * value); }
+        default: { y[at] = narrow(value); }
+    }
+}

@@ -1,0 +1,98 @@
+// How a tile of a product is shared out: DOWN x ACROSS subgroups a workgroup, MATRICES_DOWN x MATRICES_ACROSS cooperative matrices a subgroup, STEPS of
+// them deep. Invocations bring x and w in chunks of four values, neighbours side by side. Needs call_vec4.wgsl or split.wgsl, and coop_8.wgsl or coop_16.wgsl.
+const LANES: u32 = 32u; // of a subgroup
+const DOWN: u32 = 2u;
+const ACROSS: u32 = 2u;
+const MATRICES_DOWN: u32 = 4u;
+const MATRICES_ACROSS: u32 = 4u;
+const STEPS: u32 = 2u;
+const WHOLE: u32 = 0u; // 1 if K is known to be a multiple of TILE_K, so that no load tests for its end
+const INVOCATIONS: u32 = LANES * DOWN * ACROSS;
+const ROWS: u32 = DOWN * MATRICES_DOWN * SIDE;
+const COLUMNS: u32 = ACROSS * MATRICES_ACROSS * SIDE;
+const TILE_K: u32 = STEPS * SIDE;
+// Rows in workgroup memory, in vec4, with 16 bytes behind each so that neighbours lie in other banks.
+const X_STRIDE: u32 = TILE_K / 4u + 2u;
+const W_STRIDE: u32 = COLUMNS / 4u + 2u;
+// Chunks of an invocation.
+const X_CHUNKS: u32 = (ROWS * TILE_K / 4u + INVOCATIONS - 1u) / INVOCATIONS;
+const W_CHUNKS: u32 = (COLUMNS * TILE_K / 4u + INVOCATIONS - 1u) / INVOCATIONS;
+
+var<workgroup> tile_sums: array<vec4<f32>, DOWN * ACROSS * SIDE * SIDE / 4u>; // [DOWN * ACROSS][SIDE][SIDE / 4]
+
+// Where the rows of x, and those of w^T, begin of which an invocation brings chunks, in vec4.
+struct Starts {
+    x: array<u32, X_CHUNKS>,
+    w: array<u32, W_CHUNKS>,
+}
+
+// Rows and columns behind the last repeat it, so that no load tests for them; what becomes of them is not written.
+fn starts(wid: vec3<u32>, index: u32) -> Starts {
+    var starts: Starts;
+    for (var i = 0u; i < X_CHUNKS; i++) {
+        let row = min(wid.y * ROWS + (index + i * INVOCATIONS) / (TILE_K / 4u), params.m - 1u);
+        starts.x[i] = (row * depth() + column_of_x(index, i)) / 4u;
+    }
+    for (var i = 0u; i < W_CHUNKS; i++) {
+        let column = min(wid.x * COLUMNS + (index + i * INVOCATIONS) % (COLUMNS / 4u) * 4u, params.n - 4u);
+        starts.w[i] = (column / 64u * depth() + row_of_w(index, i)) * 16u + column % 64u / 4u;
+    }
+    return starts;
+}
+
+fn column_of_x(index: u32, i: u32) -> u32 {
+    return (index + i * INVOCATIONS) % (TILE_K / 4u) * 4u;
+}
+
+fn row_of_w(index: u32, i: u32) -> u32 {
+    return (index + i * INVOCATIONS) / (COLUMNS / 4u) % TILE_K;
+}
+
+// Whether there is chunk i of x: not if the invocations do not divide the tile.
+fn is_of_x(index: u32, i: u32) -> bool {
+    return X_CHUNKS * INVOCATIONS * 4u == ROWS * TILE_K || index + i * INVOCATIONS < ROWS * TILE_K / 4u;
+}
+
+fn is_of_w(index: u32, i: u32) -> bool {
+    return W_CHUNKS * INVOCATIONS * 4u == COLUMNS * TILE_K || index + i * INVOCATIONS < COLUMNS * TILE_K / 4u;
+}
+
+fn place_of_x(index: u32, i: u32) -> u32 {
+    return (index + i * INVOCATIONS) / (TILE_K / 4u) * X_STRIDE + (index + i * INVOCATIONS) % (TILE_K / 4u);
+}
+
+fn place_of_w(index: u32, i: u32) -> u32 {
+    return (index + i * INVOCATIONS) / (COLUMNS / 4u) * W_STRIDE + (index + i * INVOCATIONS) % (COLUMNS / 4u);
+}
+
+// Whether k lies in front of the end of K; the values behind it are zeros.
+fn is_inside(k: u32) -> bool {
+    return WHOLE == 1u || k < depth();
+}
+
+// The k of a slice's last tile, beyond which nothing is loaded.
+fn last_tile(slice: u32) -> u32 {
+    return (end_k(slice) - 1u) / TILE_K * TILE_K;
+}
+
+// Where matrix i of a subgroup begins in the tile.
+fn first_row(subgroup: u32, i: u32) -> u32 {
+    return (subgroup / ACROSS * MATRICES_DOWN + i) * SIDE;
+}
+
+fn first_column(subgroup: u32, j: u32) -> u32 {
+    return (subgroup % ACROSS * MATRICES_ACROSS + j) * SIDE;
+}
+
+// Brings a matrix of sums through workgroup memory to where the epilogue writes it.
+fn finish_matrix(wid: vec3<u32>, sums: Sum, row: u32, column: u32, subgroup: u32, lane: u32) {
+    let own = subgroup * SIDE * SIDE / 4u;
+    workgroupBarrier(); // the matrix before is read
+    coopStoreT(sums, &tile_sums[own], SIDE / 4u);
+    workgroupBarrier(); // this one is whole
+    for (var i = lane; i < SIDE * SIDE / 4u; i += LANES) {
+        let m = wid.y * ROWS + row + i / (SIDE / 4u);
+        let n = wid.x * COLUMNS + column + i % (SIDE / 4u) * 4u;
+        finish4(wid.z, m, n, tile_sums[own + i]);
+    }
+}

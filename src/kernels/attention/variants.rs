@@ -1,0 +1,215 @@
+//! The variants of attention. Each is a value of [`shapes`], from which all else about it follows.
+
+use crate::capabilities::{Capabilities, Needs, Precision};
+use crate::cpu::attention::{self as twin, Params};
+use crate::kernels::{size, variant::Variant};
+use crate::record::{Binding, Kernel, Spec, read, shader, write};
+use std::sync::LazyLock;
+
+/// A variant of attention as a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A query an invocation, keys and values in tiles through workgroup memory; some tokens may be masked.
+    Tiled { is_masked: bool },
+    /// 40 queries a subgroup of 8, in registers: for llvmpipe.
+    Software,
+    /// By cooperative matrices of `side` rows and columns: so many queries for each of `subgroups`, `keys` at a time.
+    Cooperative { side: u32, subgroups: u32, keys: u32 },
+}
+use Shape::{Cooperative, Software, Tiled};
+
+const fn cooperative(side: u32, subgroups: u32, keys: u32) -> Shape {
+    Cooperative { side, subgroups, keys }
+}
+
+/// 64 queries and 32 keys are what an H200 likes for heads of 64, 16 keys where heads are wide.
+const COOPERATIVE: &[Shape] = &[
+    cooperative(16, 4, 32),
+    cooperative(16, 4, 16),
+    cooperative(16, 2, 32),
+    cooperative(16, 2, 16),
+    cooperative(16, 1, 16),
+    cooperative(8, 4, 32),
+    cooperative(8, 4, 16),
+    cooperative(8, 2, 16),
+];
+
+fn shapes() -> impl Iterator<Item = Shape> {
+    let others = [Software, Tiled { is_masked: false }, Tiled { is_masked: true }];
+    others.into_iter().chain(COOPERATIVE.iter().copied())
+}
+
+/// Every variant.
+pub static VARIANTS: LazyLock<Vec<Variant<Shape>>> = LazyLock::new(|| shapes().map(|shape| Variant { kernel: shape.kernel(), shape }).collect());
+
+/// What attention is asked for with.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// How many tokens are queries.
+    pub queries: usize,
+    /// D.
+    pub head: usize,
+    /// Whether some tokens are no keys.
+    pub is_masked: bool,
+    /// What queries, keys and values are kept in.
+    pub qkv: Precision,
+}
+
+/// Products of scores in a small shader.
+const SMALL: u32 = 8;
+
+impl Shape {
+    /// Queries of a workgroup.
+    pub fn queries(&self) -> u32 {
+        match *self {
+            Tiled { .. } => 64,
+            Software => 40,
+            Cooperative { side, subgroups, .. } => side * subgroups,
+        }
+    }
+
+    /// Keys of a tile for heads of a width, nothing if not even one fits: as many as fit in 16 KiB, which every device has, but no more than 32, whose
+    /// scores an invocation keeps in registers.
+    fn keys(&self, head: usize, capabilities: &Capabilities) -> Option<u32> {
+        match *self {
+            Tiled { .. } => {
+                let memory = capabilities.workgroup_bytes.min(16 * 1024);
+                (0..=5).rev().map(|power| 1 << power).find(|&keys| self.workgroup_bytes(head, keys) <= memory)
+            }
+            Software => Some(2),
+            Cooperative { keys, .. } => Some(keys),
+        }
+    }
+
+    /// Bytes of workgroup memory for heads of a width and so many keys, as the shader declares it.
+    pub fn workgroup_bytes(&self, head: usize, keys: u32) -> u32 {
+        match *self {
+            Tiled { .. } => 2 * keys * size(head).div_ceil(4) * 16,
+            Software => 0,
+            Cooperative { side, .. } => {
+                let (padded, queries) = (size(head).next_multiple_of(side), self.queries());
+                2 * keys * (2 * padded + 16) + queries * (4 * keys + 16) + queries * (2 * keys + 16) + 8
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        match *self {
+            Tiled { is_masked: false } => "attention_tiled".to_owned(),
+            Tiled { is_masked: true } => "attention_masked".to_owned(),
+            Software => "attention_software".to_owned(),
+            Cooperative { side, keys, .. } => format!("attention_coop{side}_{}x{keys}", self.queries()),
+        }
+    }
+
+    fn kernel(&self) -> Kernel {
+        let (entry, (file, wgsl), spec, needs) = match *self {
+            Tiled { is_masked } => {
+                let spec = if is_masked { Spec::NONE.with_piece("attention/unmasked", "attention/masked") } else { Spec::NONE };
+                ("attention_tiled", shader!("attention/tiled"), spec, Needs::NOTHING)
+            }
+            Software => ("attention_software", shader!("software/attention"), Spec::NONE, Needs::LLVMPIPE),
+            Cooperative { side, subgroups, keys } => {
+                let spec = Spec::NONE.with([("SUBGROUPS", subgroups)]);
+                let spec = if side == 16 { spec } else { spec.with_piece("common/coop_16", "common/coop_8") };
+                let needs = Needs::cooperative(side, subgroups, self.workgroup_bytes(side as usize, keys));
+                ("attention_cooperative", shader!("attention/cooperative"), spec, needs)
+            }
+        };
+        let is_masked = matches!(self, Tiled { is_masked: true });
+        const BINDINGS: &[Binding] = &[read(1, "qkv"), write(2, "y"), read(3, "mask")];
+        let bindings = if is_masked { BINDINGS } else { &BINDINGS[..2] };
+        let twin = if is_masked { twin::attention_masked } else { twin::attention };
+        Kernel { name: self.name().leak(), entry, file, wgsl, edited: &[], spec, params: Params::FIELDS, bindings, needs, twin }
+    }
+
+    /// What depends on the call and the device.
+    pub fn specialised(&self, spec: Spec, head: usize, capabilities: &Capabilities) -> Spec {
+        let spec = spec.with([("HEAD", size(head))]);
+        let keys = self.keys(head, capabilities).map(|keys| ("KEYS", keys));
+        match self {
+            Tiled { .. } => spec.with(keys),
+            Software => spec,
+            Cooperative { .. } => spec.with(keys).with([("LANES", capabilities.subgroup)]).unrolled(capabilities.large_shaders),
+        }
+    }
+
+    /// Whether its shader for heads of a width is large.
+    pub fn is_large(&self, head: usize) -> bool {
+        match *self {
+            Tiled { .. } | Software => false,
+            Cooperative { side, keys, .. } => size(head).div_ceil(side) * keys / side > SMALL,
+        }
+    }
+
+    /// Whether it computes what is asked for, on a device that has what it needs.
+    fn suits(&self, sizes: &Sizes, capabilities: &Capabilities) -> bool {
+        let Sizes { head, is_masked, qkv, .. } = *sizes;
+        match *self {
+            Tiled { is_masked: masks } => masks == is_masked && self.keys(head, capabilities).is_some(),
+            Software => !is_masked && qkv == Precision::F32 && head.is_multiple_of(4) && head <= 128,
+            Cooperative { side, keys, .. } => {
+                let lanes = capabilities.subgroup;
+                let shares_rows = lanes >= side && lanes <= 4 * side && (keys / 4).is_multiple_of(lanes / side);
+                let is_compiled = capabilities.large_shaders || !self.is_large(head);
+                !is_masked && qkv == Precision::F16 && head.is_multiple_of(4) && shares_rows && is_compiled && self.workgroup_bytes(head, keys) <= capabilities.workgroup_bytes
+            }
+        }
+    }
+}
+
+/// A workgroup with more memory has no second one beside it on an H200.
+const SHARED_BYTES: u32 = 24 * 1024;
+
+/// The variants that compute what is asked for on a device, the best first; none if heads are too wide for it.
+pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Variant<Shape>> {
+    let suits = |variant: &&Variant<Shape>| variant.shape.suits(sizes, capabilities) && variant.kernel.needs.met_by(capabilities);
+    let mut found: Vec<&Variant<Shape>> = VARIANTS.iter().filter(suits).collect();
+    found.sort_by_key(|variant| match variant.shape {
+        Software => 0,
+        Tiled { .. } => 2,
+        // Where a processor imitates cooperative matrices, they are slower than what they are made of; for few queries most of a matrix is idle.
+        Cooperative { side, .. } if capabilities.software || sizes.queries < side as usize => 4,
+        Cooperative { keys, .. } if variant.shape.workgroup_bytes(sizes.head, keys) > SHARED_BYTES => 3,
+        Cooperative { .. } => 1,
+    });
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(head: usize, queries: usize, is_masked: bool, qkv: Precision, capabilities: &Capabilities) -> Option<&'static str> {
+        suitable(&Sizes { queries, head, is_masked, qkv }, capabilities).first().map(|variant| variant.kernel.name)
+    }
+
+    #[test]
+    fn tiles_of_keys_fit_in_workgroup_memory() {
+        let keys = |head, workgroup_bytes| Tiled { is_masked: false }.keys(head, &Capabilities { workgroup_bytes, ..Capabilities::CPU });
+        assert_eq!(keys(16, 32768), Some(32));
+        assert_eq!(keys(64, 32768), Some(32));
+        assert_eq!(keys(72, 32768), Some(16));
+        assert_eq!(keys(128, 32768), Some(16));
+        assert_eq!(keys(64, 4096), Some(8));
+        assert_eq!(keys(2048, 16384), Some(1));
+        assert_eq!(keys(4096, 32768), None);
+        assert_eq!(first(4096, 100, false, Precision::F32, &Capabilities::CPU), None);
+    }
+
+    #[test]
+    fn matrices_are_for_queries_in_f16_on_devices_that_have_them() {
+        let device = Capabilities { software: false, subgroup: 32, cooperative: 16, half: true, workgroup_bytes: 48 * 1024, ..Capabilities::CPU };
+        let name = |head, queries, device| first(head, queries, false, Precision::F16, &device);
+        assert_eq!(name(64, 197, device), Some("attention_coop16_64x32"));
+        assert_eq!(name(72, 197, device), Some("attention_coop16_64x16"));
+        assert_eq!(name(128, 197, device), Some("attention_coop16_64x16"));
+        assert_eq!(name(64, 1, device), Some("attention_tiled"));
+        assert_eq!(name(66, 197, device), Some("attention_tiled"));
+        assert_eq!(name(64, 197, Capabilities { cooperative: 0, ..device }), Some("attention_tiled"));
+        assert_eq!(name(64, 197, Capabilities { software: true, cooperative: 8, subgroup: 8, ..device }), Some("attention_tiled"));
+        assert_eq!(name(64, 197, Capabilities { workgroup_bytes: 16 * 1024, ..device }), Some("attention_coop16_64x16"));
+        assert_eq!(first(64, 197, false, Precision::F32, &device), Some("attention_tiled"));
+        assert_eq!(first(64, 197, true, Precision::F16, &device), Some("attention_masked"));
+    }
+}
