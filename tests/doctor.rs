@@ -100,7 +100,6 @@ fn a_broken_kernel_is_named_and_those_that_it_misleads_are_not_blamed() {
     let Some(device) = checked() else { return };
     for (name, right, wrong, others) in [
         ("max_pool", "y[i] = largest;", "y[i] = largest + 1.0;", "groupnorm_residual_relu"),
-        ("embed", "y[i] = value;", "y[i] = 2.0 * value;", "rotary"),
         ("matmul_64x64x16_split4", "n] = sum", "n] = 1.01 * sum", "matmul_combine"),
     ] {
         let mutant = broken(of_name(name), right, wrong).expect("it stands there");
@@ -114,10 +113,11 @@ fn a_broken_kernel_is_named_and_those_that_it_misleads_are_not_blamed() {
             assert_eq!(report.outcome, Outcome::Misled(name), "{report:?}");
         }
     }
-    let nonsense: &'static Kernel = Box::leak(Box::new(of_name("embed").edited("fn embed( {", &[])));
-    let reports =
-        check_kernels(&device, "rotary", &|kernel| if kernel.name == "embed" { nonsense } else { kernel }, |_, _| ControlFlow::Continue(()));
-    assert!(reports.iter().all(|report| report.outcome == Outcome::Misled("embed")), "{reports:?}");
+    let nonsense: &'static Kernel = Box::leak(Box::new(of_name("max_pool").edited("fn max_pool( {", &[])));
+    let reports = check_kernels(&device, "groupnorm_residual", &|kernel| if kernel.name == "max_pool" { nonsense } else { kernel }, |_, _| {
+        ControlFlow::Continue(())
+    });
+    assert!(reports.iter().all(|report| report.outcome == Outcome::Misled("max_pool")), "{reports:?}");
     let nonsense: &'static Kernel = Box::leak(Box::new(of_name("unit").edited("fn unit( {", &[])));
     let reports = check_kernels(&device, "unit", &|kernel| if kernel.name == "unit" { nonsense } else { kernel }, |_, _| ControlFlow::Continue(()));
     assert!(reports.iter().any(|report| matches!(report.outcome, Outcome::Failed(_))), "{reports:?}");
@@ -185,8 +185,8 @@ fn a_report_is_written_whatever_is_wrong() {
         (run.code, serde_json::from_str::<serde_json::Value>(&run.stdout).unwrap_or_else(|error| panic!("{error}: {} {}", run.stdout, run.stderr)))
     };
     // Who is misled names the one who misleads, whether that one was asked for or not.
-    let (code, report) = json(&edited("embed.wgsl", |text| text.replace("y[i] = value;", "y[i] = 2.0 * value;")), "rotary");
-    assert_eq!((code, &report["ok"], &report["wrong_kernels"]), (1, &false.into(), &serde_json::json!(["embed"])));
+    let (code, report) = json(&edited("image/max_pool.wgsl", |text| text.replace("y[i] = largest;", "y[i] = largest + 1.0;")), "groupnorm_residual");
+    assert_eq!((code, &report["ok"], &report["wrong_kernels"]), (1, &false.into(), &serde_json::json!(["max_pool"])));
     // What lacks what is replaced in it, and what is no WGSL, is a kernel that fails.
     let attention = |text: &str| text.replace("#import attention/call", "#import nothing");
     for (kernel, name, edit) in [
@@ -214,10 +214,10 @@ fn a_report_is_written_whatever_is_wrong() {
     assert!(report["model"]["error"].as_str().is_some_and(|error| error.contains("softmax")), "{report}");
     assert!(run.errors()[0].contains("computes wrongly: softmax;"), "{:?}", run.errors());
     // Both are at fault: neither hides behind the other.
-    let folder = edited("embed.wgsl", |text| text.replace("y[i] = value;", "y[i] = 2.0 * value;"));
-    let text = std::fs::read_to_string(path("shaders/rotary.wgsl")).expect("a shader");
-    std::fs::write(folder.path().join("rotary.wgsl"), text.replace("low * cosine - high * sine", "low * cosine + high * sine")).expect("written");
-    assert_eq!(json(&folder, "rotary").1["wrong_kernels"], serde_json::json!(["rotary"]));
+    let folder = edited("image/max_pool.wgsl", |text| text.replace("y[i] = largest;", "y[i] = largest + 1.0;"));
+    let text = std::fs::read_to_string(path("shaders/image/groupnorm.wgsl")).expect("a shader");
+    std::fs::write(folder.path().join("image/groupnorm.wgsl"), text.replace("+ params.epsilon", "+ 0.5")).expect("written");
+    assert_eq!(json(&folder, "groupnorm_residual").1["wrong_kernels"], serde_json::json!(["groupnorm_residual_relu"]));
 }
 
 #[test]

@@ -25,4 +25,5 @@ mod real_size;
 mod similar;
 mod structure;
 mod support;
+mod trained;
 mod tuning;

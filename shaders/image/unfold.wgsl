@@ -25,10 +25,10 @@ fn unfold(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count:
     let v = element % params.patch_width;
     let u = element / params.patch_width % params.patch_height;
     let channel = element / (params.patch_width * params.patch_height) % params.channels;
-    let patch = element / (params.patch_width * params.patch_height * params.channels);
-    let across = patch % params.grid_width;
-    let down = patch / params.grid_width % params.grid_height;
-    let image = patch / (params.grid_width * params.grid_height);
+    let p = element / (params.patch_width * params.patch_height * params.channels);
+    let across = p % params.grid_width;
+    let down = p / params.grid_width % params.grid_height;
+    let image = p / (params.grid_width * params.grid_height);
     if image >= params.batch {
         return;
     }

@@ -2,20 +2,21 @@
 
 use crate::record::{Access, Binding, Buf, Call, Dispatch, Field, Kernel, Recording, Spec};
 
-const PARAMS: &[Field] = &[Field { name: "count", kind: "u32" }];
+const PARAMS: &[Field] = &[Field { name: "count", kind: "u32" }, Field { name: "value", kind: "f32" }];
 
-/// Fills a buffer with NaN, of f16 too: what a kernel then leaves unwritten, no comparison accepts.
+/// Fills a buffer with NaN: what a kernel then leaves unwritten, no comparison accepts.
 static POISON: Kernel = Kernel::new(
     "poison",
     (
         "poison",
-        "struct Params { count: u32 }\n\
+        "#import common/y_f32\n\
+         struct Params { count: u32, value: f32 }\n\
          @group(0) @binding(0) var<uniform> params: Params;\n\
-         @group(0) @binding(1) var<storage, read_write> y: array<u32>;\n\
+         @group(0) @binding(1) var<storage, read_write> y: array<Y>;\n\
          @compute @workgroup_size(64)\n\
          fn poison(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {\n\
              let i = (wid.y * count.x + wid.x) * 64u + lane;\n\
-             if i < params.count { y[i] = 0x7fc07fc0u; }\n\
+             if i < params.count { y[i] = Y(params.value); }\n\
          }\n",
     ),
     PARAMS,
@@ -30,7 +31,7 @@ static COPY: Kernel = Kernel::new(
         "copy",
         "#import common/x_f32\n\
          #import common/y_f32\n\
-         struct Params { count: u32 }\n\
+         struct Params { count: u32, value: f32 }\n\
          @group(0) @binding(0) var<uniform> params: Params;\n\
          @group(0) @binding(1) var<storage, read> x: array<X>;\n\
          @group(0) @binding(2) var<storage, read_write> y: array<Y>;\n\
@@ -50,7 +51,7 @@ fn record(recording: &mut Recording, kernel: &'static Kernel, spec: Spec, bufs: 
         kernel,
         spec,
         label: kernel.name.to_owned(),
-        params: (count as u32).to_ne_bytes().to_vec(),
+        params: [(count as u32).to_ne_bytes(), f32::NAN.to_ne_bytes()].concat(),
         flops: 0,
         views: bufs.iter().map(|buf| recording.all(*buf)).collect(),
         grid: recording.folded(count.div_ceil(64)),
@@ -60,8 +61,9 @@ fn record(recording: &mut Recording, kernel: &'static Kernel, spec: Spec, bufs: 
 
 /// Records the poisoning of a buffer.
 pub fn poison(recording: &mut Recording, buf: Buf) {
-    let words = recording.all(buf).bytes() / 4;
-    record(recording, &POISON, Spec::NONE, &[buf], words as usize);
+    let spec = Spec::NONE.writing(recording.precision_of(buf));
+    let count = recording.all(buf).len;
+    record(recording, &POISON, spec, &[buf], count);
 }
 
 /// Records a copy of x in y.

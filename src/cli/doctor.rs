@@ -261,7 +261,8 @@ fn rival_line(rival: &Rival) -> String {
 }
 
 fn rival_json(rival: &Rival) -> Value {
-    let timed = |timed: &Option<(String, f64)>| timed.as_ref().map(|(kernel, milliseconds)| json!({ "kernel": kernel, "milliseconds": milliseconds }));
+    let timed =
+        |timed: &Option<(String, f64)>| timed.as_ref().map(|(kernel, milliseconds)| json!({ "kernel": kernel, "milliseconds": milliseconds }));
     json!({ "class": rival.class.to_string(), "cooperative": timed(&rival.cooperative), "other": timed(&rival.other), "rejected": rival.rejection() })
 }
 

@@ -18,7 +18,7 @@ impl EditedShaders {
             return Err(format!("--shader-dir {}: expected a folder of WGSL files, found none", folder.display()).into());
         }
         let found = PIECES.iter().map(|(name, _)| (*name, file(folder, name))).filter(|(_, file)| file.exists());
-        let pieces: Vec<(&str, &str)> = found.map(|(name, file)| Ok((name, &*read(&file)?))).collect::<Result<_>>()?;
+        let pieces: Vec<(&str, &str)> = found.map(|(name, file)| Ok((name, read(&file)?))).collect::<Result<_>>()?;
         Ok(EditedShaders { folder: folder.to_owned(), pieces: pieces.leak() })
     }
 

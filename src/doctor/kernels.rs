@@ -42,14 +42,7 @@ pub fn check_kernels(
 /// All cases of a kernel.
 fn check(device: &Device, cases: &[&Case], exchange: Exchange<'_>) -> KernelReport {
     let first = cases[0];
-    let mut report = KernelReport {
-        kernel: first.kernel,
-        cases: 0,
-        worst: String::new(),
-        error: 0.0,
-        bound: 0.0,
-        outcome: Outcome::Right,
-    };
+    let mut report = KernelReport { kernel: first.kernel, cases: 0, worst: String::new(), error: 0.0, bound: 0.0, outcome: Outcome::Right };
     if let Device::Gpu(gpu) = device
         && let Some(lack) = lack(first.needs(), &gpu.summary().capabilities)
     {
@@ -137,8 +130,12 @@ fn outputs(gpu: &Arc<Gpu>, recording: &Recording, inputs: &[Vec<f32>]) -> Result
 fn lack(needs: Needs, capabilities: &Capabilities) -> Option<String> {
     let lacks = match needs {
         _ if needs.met_by(capabilities) => return None,
-        Needs { cooperative, .. } if cooperative > 0 && cooperative != capabilities.cooperative => format!("needs cooperative matrices of {cooperative}"),
-        Needs { workgroup_bytes, .. } if workgroup_bytes > capabilities.workgroup_bytes => format!("needs {workgroup_bytes} bytes of workgroup memory"),
+        Needs { cooperative, .. } if cooperative > 0 && cooperative != capabilities.cooperative => {
+            format!("needs cooperative matrices of {cooperative}")
+        }
+        Needs { workgroup_bytes, .. } if workgroup_bytes > capabilities.workgroup_bytes => {
+            format!("needs {workgroup_bytes} bytes of workgroup memory")
+        }
         Needs { subgroups, .. } if subgroups > 0 => format!("needs workgroups of {subgroups} subgroups, of one size and within 256 invocations"),
         Needs { half: true, .. } if !capabilities.half => "needs f16".to_owned(),
         Needs { software: true, subgroup, .. } => format!("made for processors that act as GPUs, with subgroups of {subgroup}"),

@@ -39,8 +39,7 @@ pub(super) fn check(gpu: &Arc<Gpu>, filter: &str) -> Vec<KernelReport> {
     let wanted = checks.into_iter().filter(|(kernel, _)| kernel.contains(filter));
     let report = |(kernel, check): (&'static str, Check)| {
         let found = Examined::new(gpu).and_then(|mut examined| check(&mut examined));
-        let blank =
-            KernelReport { kernel, cases: 0, worst: String::new(), error: 0.0, bound: 0.0, outcome: Outcome::Right };
+        let blank = KernelReport { kernel, cases: 0, worst: String::new(), error: 0.0, bound: 0.0, outcome: Outcome::Right };
         match found {
             Err(error) => KernelReport { outcome: Outcome::Failed(error.to_string()), ..blank },
             Ok(Found { cases, worst, error, bound }) => {

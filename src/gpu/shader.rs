@@ -110,7 +110,14 @@ fn unrolled(mut source: String) -> Result<String> {
         let closing = format!("\n{}}}\n", &head[..indent]);
         let length = source[body - 1..].find(&closing).ok_or_else(|| wrong("and a line that closes it, found none"))?;
         let repeated: String = (0..times)
-            .map(|i| format!("{}{{\n{}\n{}}}\n", &head[..indent], with_number(source.get(body..body - 1 + length).unwrap_or_default(), name, i), &head[..indent]))
+            .map(|i| {
+                format!(
+                    "{}{{\n{}\n{}}}\n",
+                    &head[..indent],
+                    with_number(source.get(body..body - 1 + length).unwrap_or_default(), name, i),
+                    &head[..indent]
+                )
+            })
             .collect();
         let start = source[..directive].rfind('\n').map_or(0, |end| end + 1);
         source.replace_range(start..body - 1 + length + closing.len(), &repeated);

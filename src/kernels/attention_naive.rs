@@ -1,7 +1,7 @@
 use super::size;
 use crate::cpu::attention_naive::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
 const SHADER: (&str, &str) = shader!("attention/naive");
 

@@ -1,7 +1,7 @@
 use super::size;
 use crate::cpu::attention_pool::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
 pub static ATTENTION_POOL: Kernel =
     Kernel::new("attention_pool", shader!("attention/pool"), Params::FIELDS, &[read(1, "q"), read(2, "kv"), write(3, "y")], twin::attention_pool);

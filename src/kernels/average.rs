@@ -1,10 +1,9 @@
 use super::size;
 use crate::cpu::average::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
-pub static AVERAGE: Kernel =
-    Kernel::new("average", shader!("average"), Params::FIELDS, &[read(1, "a"), read(2, "b"), write(3, "y")], twin::average);
+pub static AVERAGE: Kernel = Kernel::new("average", shader!("average"), Params::FIELDS, &[read(1, "a"), read(2, "b"), write(3, "y")], twin::average);
 
 /// Records y = (a + b) / 2, all of the same shape.
 ///

@@ -2,16 +2,14 @@ use super::size;
 use crate::capabilities::Needs;
 use crate::cpu::ceiling::{self as twin, Params};
 use crate::error::Result;
+use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 use std::sync::LazyLock;
-use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
 
 const BINDINGS: &[Binding] = &[read(1, "x"), write(2, "y")];
 
-pub static CEILING_COPY: Kernel =
-    Kernel::new("ceiling_copy", shader!("ceiling"), Params::FIELDS, BINDINGS, twin::ceiling_copy);
+pub static CEILING_COPY: Kernel = Kernel::new("ceiling_copy", shader!("ceiling"), Params::FIELDS, BINDINGS, twin::ceiling_copy);
 
-pub static CEILING_MULTIPLY: Kernel =
-    Kernel::new("ceiling_multiply", shader!("ceiling"), Params::FIELDS, BINDINGS, twin::ceiling_multiply);
+pub static CEILING_MULTIPLY: Kernel = Kernel::new("ceiling_multiply", shader!("ceiling"), Params::FIELDS, BINDINGS, twin::ceiling_multiply);
 
 /// By cooperative matrices of 16 and of 8 rows and columns.
 pub static COOPERATIVE: LazyLock<[Kernel; 2]> = LazyLock::new(|| {

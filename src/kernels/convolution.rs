@@ -2,7 +2,7 @@ use super::size;
 use super::window::Window;
 use crate::cpu::convolution::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
 pub static CONVOLUTION: Kernel =
     Kernel::new("convolution", shader!("image/convolution"), Params::FIELDS, &[read(1, "x"), read(2, "w"), write(3, "y")], twin::convolution);

@@ -1,7 +1,7 @@
 use super::size;
 use crate::cpu::embed::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
 pub static EMBED: Kernel =
     Kernel::new("embed", shader!("embed"), Params::FIELDS, &[read(1, "patches"), read(2, "prefix"), read(3, "position"), write(4, "y")], twin::embed);

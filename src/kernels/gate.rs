@@ -2,10 +2,9 @@ use super::{rows, size};
 use crate::config::Activation;
 use crate::cpu::gate::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
-pub static GATE: Kernel =
-    Kernel::new("gate", shader!("gate"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::gate);
+pub static GATE: Kernel = Kernel::new("gate", shader!("gate"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::gate);
 
 /// Records y = activation(first half of x) · second half of x: x `[.., 2·F]`, y `[.., F]` (Shazeer 2020).
 ///

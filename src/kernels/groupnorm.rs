@@ -1,7 +1,7 @@
 use super::size;
 use crate::cpu::groupnorm::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, Twin, read, write, shader};
+use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, Twin, read, shader, write};
 
 pub static GROUPNORM: Kernel = kernel("groupnorm", twin::groupnorm);
 pub static GROUPNORM_RELU: Kernel = kernel("groupnorm_relu", twin::groupnorm_relu);

@@ -2,10 +2,9 @@ use super::{rows, size};
 use crate::capabilities::{Needs, Precision};
 use crate::cpu::layernorm::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
-pub static LAYERNORM: Kernel =
-    Kernel::new("layernorm", shader!("layernorm"), Params::FIELDS, BINDINGS, twin::layernorm);
+pub static LAYERNORM: Kernel = Kernel::new("layernorm", shader!("layernorm"), Params::FIELDS, BINDINGS, twin::layernorm);
 
 pub static LAYERNORM_SOFTWARE: Kernel =
     Kernel::new("layernorm_software", shader!("software/layernorm"), Params::FIELDS, BINDINGS, twin::layernorm).needing(Needs::LLVMPIPE);

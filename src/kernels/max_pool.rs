@@ -2,10 +2,9 @@ use super::size;
 use super::window::Window;
 use crate::cpu::max_pool::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
-pub static MAX_POOL: Kernel =
-    Kernel::new("max_pool", shader!("image/max_pool"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::max_pool);
+pub static MAX_POOL: Kernel = Kernel::new("max_pool", shader!("image/max_pool"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::max_pool);
 
 /// Records the maximum over square windows, which lie as TensorFlow's `SAME` has them: x `[B, channels, height, width]`,
 /// y `[B, channels, ceil(height / stride), ceil(width / stride)]`.

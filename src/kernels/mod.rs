@@ -98,7 +98,8 @@ static SINGLE: &[&Kernel] = &[
 
 /// Bytes of workgroup memory of a variant under a spec, by the formula that it is chosen by; nothing for kernels that are no variants.
 pub fn workgroup_bytes(kernel: &Kernel, spec: &Spec) -> Option<u32> {
-    let product = || matmul::variants::VARIANTS.iter().find(|variant| variant.kernel.name == kernel.name).map(|variant| variant.shape.workgroup_bytes());
+    let product =
+        || matmul::variants::VARIANTS.iter().find(|variant| variant.kernel.name == kernel.name).map(|variant| variant.shape.workgroup_bytes());
     let attention = attention::variants::VARIANTS.iter().find(|variant| variant.kernel.name == kernel.name);
     let of_attention = |variant: &Variant<attention::variants::Shape>| match variant.shape {
         attention::variants::Shape::Software => 0,

@@ -4,10 +4,9 @@ use crate::capabilities::{Needs, Precision};
 use crate::cpu::patchify::{self as twin, Params, UnfoldParams};
 use crate::error::Result;
 use crate::panels;
-use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
-pub static PATCHIFY: Kernel =
-    Kernel::new("patchify", shader!("image/patchify"), Params::FIELDS, BINDINGS, twin::patchify);
+pub static PATCHIFY: Kernel = Kernel::new("patchify", shader!("image/patchify"), Params::FIELDS, BINDINGS, twin::patchify);
 
 pub static PATCHIFY_SOFTWARE: Kernel =
     Kernel::new("patchify_software", shader!("software/patchify"), Params::FIELDS, BINDINGS, twin::patchify).needing(Needs::LLVMPIPE);
@@ -15,8 +14,7 @@ pub static PATCHIFY_SOFTWARE: Kernel =
 const BINDINGS: &[Binding] = &[read(1, "pixels"), read(2, "w"), read(3, "bias"), write(4, "y")];
 
 /// The patches by themselves, for devices on which a product of its own projects them.
-pub static UNFOLD: Kernel =
-    Kernel::new("unfold", shader!("image/unfold"), UnfoldParams::FIELDS, &[read(1, "pixels"), write(2, "y")], twin::unfold);
+pub static UNFOLD: Kernel = Kernel::new("unfold", shader!("image/unfold"), UnfoldParams::FIELDS, &[read(1, "pixels"), write(2, "y")], twin::unfold);
 
 /// Records the projection of the flattened patches (Dosovitskiy et al. 2021, equation 1): pixels
 /// `[B, channels, height, width]`, w

@@ -1,7 +1,7 @@
 use super::{pool, size};
 use crate::cpu::pca::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, Twin, read, write, shader};
+use crate::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, Twin, read, shader, write};
 
 /// Directions that are followed, as in `shaders/pca.wgsl`.
 const BLOCK: usize = 8;

@@ -1,11 +1,10 @@
 use super::size;
 use crate::cpu::pool::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 use std::ops::Range;
 
-pub static POOL: Kernel =
-    Kernel::new("pool", shader!("pool"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::pool);
+pub static POOL: Kernel = Kernel::new("pool", shader!("pool"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::pool);
 
 /// Records the mean over a range of tokens: x `[B, N, C]`, y `[B, ..]`, of whose rows the C values from
 /// `column` on are written. A range of one token selects it.

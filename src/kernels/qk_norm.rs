@@ -1,10 +1,15 @@
 use super::size;
 use crate::cpu::qk_norm::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
-pub static QK_NORM: Kernel =
-    Kernel::new("qk_norm", shader!("qk_norm"), Params::FIELDS, &[read(1, "q_weight"), read(2, "q_bias"), read(3, "k_weight"), read(4, "k_bias"), write(5, "qkv")], twin::qk_norm);
+pub static QK_NORM: Kernel = Kernel::new(
+    "qk_norm",
+    shader!("qk_norm"),
+    Params::FIELDS,
+    &[read(1, "q_weight"), read(2, "q_bias"), read(3, "k_weight"), read(4, "k_bias"), write(5, "qkv")],
+    twin::qk_norm,
+);
 
 /// Records LayerNorm on each head's queries and keys, in place (Dehghani et al. 2023, section 2.2): qkv `[B, N, 3·C]`, weights and biases `[D]`.
 ///

@@ -3,10 +3,9 @@ use crate::capabilities::Precision;
 use crate::cpu::quantise::{self as twin, Params};
 use crate::error::Result;
 use crate::int8::WORD;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
-pub static QUANTISE: Kernel =
-    Kernel::new("quantise", shader!("quantise"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::quantise);
+pub static QUANTISE: Kernel = Kernel::new("quantise", shader!("quantise"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::quantise);
 
 /// Records the rounding of x `[.., K]` to 8-bit integers, each row by a scale of its own, and gives where they are:
 /// `[M, ceil(K / 4) + 1]` words of four, the scale in the last.

@@ -1,12 +1,11 @@
 use super::size;
 use crate::cpu::rollout::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
 const SHADER: (&str, &str) = shader!("rollout");
 
-pub static ROLLOUT_MIX: Kernel =
-    Kernel::new("rollout_mix", SHADER, Params::FIELDS, &[read(1, "p"), write(2, "a")], twin::rollout_mix);
+pub static ROLLOUT_MIX: Kernel = Kernel::new("rollout_mix", SHADER, Params::FIELDS, &[read(1, "p"), write(2, "a")], twin::rollout_mix);
 
 pub static ROLLOUT_PRODUCT: Kernel =
     Kernel::new("rollout_product", SHADER, Params::FIELDS, &[read(3, "mixed"), read(4, "x"), write(5, "y")], twin::rollout_product);

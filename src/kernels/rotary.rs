@@ -1,10 +1,9 @@
 use super::size;
 use crate::cpu::rotary::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
-pub static ROTARY: Kernel =
-    Kernel::new("rotary", shader!("rotary"), Params::FIELDS, &[read(1, "angles"), write(2, "qkv")], twin::rotary);
+pub static ROTARY: Kernel = Kernel::new("rotary", shader!("rotary"), Params::FIELDS, &[read(1, "angles"), write(2, "qkv")], twin::rotary);
 
 /// Records rotary positions on queries and keys, in place (Su et al. 2021, halves rotated against each other): qkv
 /// `[B, N, 3·C]`, angles `[P, D / 2, 2]`, cosine and sine; the first N - P tokens have no position.

@@ -1,10 +1,9 @@
 use super::{rows, size};
 use crate::cpu::softmax::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
-pub static SOFTMAX: Kernel =
-    Kernel::new("softmax", shader!("softmax"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::softmax);
+pub static SOFTMAX: Kernel = Kernel::new("softmax", shader!("softmax"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::softmax);
 
 /// Records softmax over the last axis: x and y `[.., width]`.
 ///

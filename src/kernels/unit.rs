@@ -1,10 +1,9 @@
 use super::{rows, size};
 use crate::cpu::unit::{self as twin, Params};
 use crate::error::Result;
-use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, write, shader};
+use crate::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 
-pub static UNIT: Kernel =
-    Kernel::new("unit", shader!("unit"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::unit);
+pub static UNIT: Kernel = Kernel::new("unit", shader!("unit"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::unit);
 
 /// Records rows divided by their Euclidean norms: x and y `[.., C]`.
 ///

@@ -306,10 +306,11 @@ impl Forward<'_> {
 
 /// A buffer itself if it is in f32, else another one of its shape that is: for what is no activation inside a block.
 fn wide(recording: &mut Recording, label: &str, buf: Buf) -> Result<Buf> {
-    match recording.precision_of(buf) {
-        Precision::F32 => Ok(buf),
-        _ => recording.scratch(label, &recording.shape(buf).to_vec()),
+    if recording.precision_of(buf) == Precision::F32 {
+        return Ok(buf);
     }
+    let shape = recording.shape(buf).to_vec();
+    recording.scratch(label, &shape)
 }
 
 fn residual(scale: Option<Buf>) -> Epilogue {

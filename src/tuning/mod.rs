@@ -9,7 +9,9 @@ pub(crate) use measure::fastest;
 
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterSummary, Progress};
+use crate::gpu::AdapterSummary;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::gpu::Progress;
 use crate::record::{Choices, Class};
 use crate::storage;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,7 @@ pub struct Tuning {
 }
 
 /// Variants of a class that are measured unasked: those that should be the fastest.
+#[cfg(not(target_arch = "wasm32"))]
 const UNASKED: usize = 4;
 
 /// How long may be measured unasked. What is missing then is chosen by rule, until the next start.

@@ -116,8 +116,7 @@ impl Kernels {
                     continue;
                 }
                 let dispatch = dispatch.clone();
-                let row =
-                    Row { batch: self.batch, step, kernel, recording: place, dispatch, built_in: None, seconds: Vec::new(), apart: None };
+                let row = Row { batch: self.batch, step, kernel, recording: place, dispatch, built_in: None, seconds: Vec::new(), apart: None };
                 let edited = shaders.map(|shaders| shaders.edited(row.dispatch.kernel)).transpose()?.flatten();
                 let beside = edited.map(|kernel| row.edited(kernel));
                 rows.extend(std::iter::once(row).chain(beside));

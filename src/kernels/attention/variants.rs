@@ -152,7 +152,12 @@ impl Shape {
                 let lanes = capabilities.subgroup;
                 let shares_rows = lanes >= side && lanes <= 4 * side && (keys / 4).is_multiple_of(lanes / side);
                 let is_compiled = capabilities.large_shaders || !self.is_large(head);
-                !is_masked && qkv == Precision::F16 && head.is_multiple_of(4) && shares_rows && is_compiled && self.workgroup_bytes(head, keys) <= capabilities.workgroup_bytes
+                !is_masked
+                    && qkv == Precision::F16
+                    && head.is_multiple_of(4)
+                    && shares_rows
+                    && is_compiled
+                    && self.workgroup_bytes(head, keys) <= capabilities.workgroup_bytes
             }
         }
     }

@@ -93,8 +93,7 @@ fn shapes() -> impl Iterator<Item = Shape> {
 }
 
 /// Every variant.
-pub static VARIANTS: LazyLock<Vec<Variant<Shape>>> =
-    LazyLock::new(|| shapes().map(|shape| Variant { kernel: shape.kernel(), shape }).collect());
+pub static VARIANTS: LazyLock<Vec<Variant<Shape>>> = LazyLock::new(|| shapes().map(|shape| Variant { kernel: shape.kernel(), shape }).collect());
 
 /// What a product is asked for with.
 #[derive(Clone, Copy, Debug)]
@@ -126,10 +125,12 @@ impl Shape {
         }
     }
 
-    /// Values of K, or words of four integers, that are staged at a time.
+    /// Values of K, or words of four integers, that are loaded at a time.
     fn depth(&self) -> u32 {
         match self.algorithm {
-            Naive | Skinny | Software => 1,
+            Naive | Software => 1,
+            // Four loads of each slice are on their way at a time.
+            Skinny => 32,
             Tiled { depth, .. } => depth,
             Cooperative { side, steps, .. } => side * steps,
         }
@@ -142,9 +143,7 @@ impl Shape {
             Naive | Software => 0,
             Skinny => 8 * 64 * 16,
             Tiled { .. } => 4 * depth * (rows + columns),
-            Cooperative { side, subgroups: [down, across], .. } => {
-                2 * (rows * (depth + 8) + depth * (columns + 8)) + 4 * down * across * side * side
-            }
+            Cooperative { side, subgroups: [down, across], .. } => 2 * (rows * (depth + 8) + depth * (columns + 8)) + 4 * down * across * side * side,
         }
     }
 
@@ -177,7 +176,11 @@ impl Shape {
                 let constants =
                     [("DOWN", down), ("ACROSS", across), ("MATRICES_DOWN", matrices[0]), ("MATRICES_ACROSS", matrices[1]), ("STEPS", steps)];
                 let spec = Spec::NONE.with(constants);
-                ("matmul_cooperative", shader!("matmul/cooperative"), if side == 16 { spec } else { spec.with_piece("common/coop_16", "common/coop_8") })
+                (
+                    "matmul_cooperative",
+                    shader!("matmul/cooperative"),
+                    if side == 16 { spec } else { spec.with_piece("common/coop_16", "common/coop_8") },
+                )
             }
         };
         let is_cooperative = matches!(self.algorithm, Cooperative { .. });
@@ -228,25 +231,26 @@ impl Shape {
     /// registers and its memories, all kinds of access together; a workgroup below 24 KiB has a second one beside it.
     fn cost(&self, sizes: &Sizes) -> f64 {
         const UNITS: f64 = 132.0;
+        // What another dispatch takes.
+        const DISPATCH: f64 = 12_000.0;
         let [rows, columns] = self.tile().map(f64::from);
         let (x, w) = (f64::from(sizes.x.bits()) / 8.0, if sizes.w == Precision::F32 { 4.0 } else { 2.0 });
         let loaded = rows * x + columns * w;
         let (rate, moved) = match self.algorithm {
             Naive => (128.0, rows * columns * (x + w)),
-            Skinny => (128.0, 4.0 * loaded),
+            Skinny => (128.0, loaded),
             Software => (128.0, rows * columns),
             Tiled { .. } => (if self.precision == Precision::Int8 { 512.0 } else { 128.0 }, loaded + 4.0 * (rows + columns) + rows * columns / 8.0),
-            Cooperative { subgroups: [down, across], .. } => {
-                (1024.0, 2.0 * loaded + 2.0 * (f64::from(across) * rows + f64::from(down) * columns))
-            }
+            Cooperative { subgroups: [down, across], .. } => (1024.0, 2.0 * loaded + 2.0 * (f64::from(across) * rows + f64::from(down) * columns)),
         };
         let workgroups = (sizes.m as f64 / rows).ceil() * (sizes.n as f64 / columns).ceil() * f64::from(self.slices);
         let together = if self.workgroup_bytes() < 24 * 1024 { 2.0 } else { 1.0 };
         let shared = if workgroups <= UNITS { 1.0 } else { (workgroups / (UNITS * together)).ceil() * together };
         let depth = sizes.k as f64 / f64::from(self.slices);
-        // Barriers and latency of each step.
-        let waiting = depth / f64::from(self.depth()) * 40.0;
-        let combining = if self.slices > 1 { 8000.0 + f64::from(self.slices) * sizes.m as f64 * sizes.n as f64 * 8.0 / (128.0 * UNITS) } else { 0.0 };
+        // Barriers, and the latency of each step where no other workgroup hides it.
+        let waiting = depth / f64::from(self.depth()) * if workgroups <= UNITS { 500.0 } else { 40.0 };
+        let combining =
+            if self.slices > 1 { DISPATCH + f64::from(self.slices) * sizes.m as f64 * sizes.n as f64 * 8.0 / (128.0 * UNITS) } else { 0.0 };
         shared * (depth * (rows * columns / rate).max(moved / 128.0) + waiting) + combining
     }
 }
