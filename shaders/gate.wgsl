@@ -1,5 +1,5 @@
 // y[r, f] = activation(x[r, f]) * x[r, F + f]: the gate and its values, side by side in x (Shazeer 2020, SwiGLU with SiLU)
-// One invocation an element of y. f32.
+// One invocation an element of y. f32 inside.
 // Grid: ceil(rows F / 64), folded. Needs nothing. Twin: cpu/gate.rs
 #import common/grid
 #import common/activation

@@ -1,5 +1,5 @@
 // y[r, c] = (x[r, c] - mean) / sqrt(variance + epsilon) * weight[c] + bias[c] (Ba, Kiros and Hinton 2016, equation 4)
-// One workgroup a row; two passes, the variance from deviations, because E[x^2] - E[x]^2 cancels when the mean is large. f32.
+// One workgroup a row; two passes, the variance from deviations, because E[x^2] - E[x]^2 cancels when the mean is large. f32 inside.
 // Grid: rows, folded. Needs nothing. Twin: cpu/layernorm.rs
 #import common/grid
 #import common/reduce

@@ -1,5 +1,5 @@
 // q[b, n, h, :] and k[b, n, h, :] become (x - mean) / sqrt(variance + epsilon) * weight + bias, each over its D values, in place
-// One invocation a vector; two passes, the variance from deviations. f32.
+// One invocation a vector; two passes, the variance from deviations. f32 inside.
 // Grid: ceil(2 B N H / 64), folded. Needs nothing. Twin: cpu/qk_norm.rs
 #import common/grid
 #import common/y_f32

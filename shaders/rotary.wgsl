@@ -1,5 +1,5 @@
 // For queries and keys of patches: (x[i], x[i + D/2]) becomes (x[i] cos - x[i + D/2] sin, x[i + D/2] cos + x[i] sin), in place (Su et al. 2021)
-// One invocation a pair; the first `skip` tokens have no position and stay. f32.
+// One invocation a pair; the first `skip` tokens have no position and stay. f32 inside.
 // Grid: ceil(B (N - skip) 2 H D/2 / 64), folded. Needs nothing. Twin: cpu/rotary.rs
 #import common/grid
 #import common/y_f32

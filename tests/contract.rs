@@ -121,7 +121,7 @@ fn every_kernel_is_translated_for_every_backend() {
 
         let mut text = String::new();
         let pipeline = hlsl::PipelineOptions { entry_point: Some(entry_point) };
-        let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_0, ..Default::default() };
+        let options = hlsl::Options { shader_model: hlsl::ShaderModel::V6_2, ..Default::default() };
         hlsl::Writer::new(&mut text, &options, &pipeline)
             .write(&module, &info, None)
             .unwrap_or_else(|error| panic!("{}: HLSL: {error}", kernel.name));

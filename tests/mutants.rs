@@ -200,10 +200,9 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("f32(y[at]) + scale[n] * value", "scale[n] * value"),
             ("unpack2x16float(columns.y)", "unpack2x16float(columns.x)"),
             ("first_k(wid.z), end_k(wid.z)", "first_k(0u), end_k(0u)"),
-            ("return slice * slice_depth()", "return 0u"),
-            ("min(first_k(slice) + slice_depth(), depth())", "depth()"),
+            ("return slice * params.slice_depth", "return 0u"),
+            ("min(first_k(slice) + params.slice_depth, depth())", "depth()"),
             ("(slice * params.m + m)", "(slice * params.m + m + 1u)"),
-            ("(depth() + SLICES * TILE_K - 1u)", "depth()"),
         ],
     ),
     (

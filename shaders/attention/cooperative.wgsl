@@ -11,13 +11,13 @@ const SUBGROUPS: u32 = 4u;
 const KEYS: u32 = 32u; // in a tile, a multiple of SIDE
 const INVOCATIONS: u32 = LANES * SUBGROUPS;
 const QUERIES: u32 = SIDE * SUBGROUPS;
-const SLICES: u32 = (HEAD + SIDE - 1u) / SIDE; // matrices that a head's vectors are cut into, zeros behind their end
+const HEAD_MATRICES: u32 = (HEAD + SIDE - 1u) / SIDE; // matrices that a head's vectors are cut into, zeros behind their end
 const KEY_MATRICES: u32 = KEYS / SIDE;
 // A row of scores is shared by so many lanes, each of which has VECTORS of them.
 const SHARERS: u32 = LANES / SIDE;
 const VECTORS: u32 = KEYS / 4u / SHARERS;
 // Rows in workgroup memory, in vec4, with 16 bytes behind each so that neighbours lie in other banks.
-const STRIDE: u32 = SLICES * SIDE / 4u + 2u;
+const STRIDE: u32 = HEAD_MATRICES * SIDE / 4u + 2u;
 const SCORES_STRIDE: u32 = KEYS / 4u + 1u;
 const P_STRIDE: u32 = KEYS / 4u + 2u;
 const LOWEST: f32 = -1e30;
@@ -76,10 +76,10 @@ fn attention_cooperative(
     let share = lane % SHARERS;
     let first_score = row * SCORES_STRIDE + share * VECTORS;
     let scores_place = own * SCORES_STRIDE;
-    var query: array<Left, SLICES>;
-    var sums: array<Sum, SLICES>;
+    var query: array<Left, HEAD_MATRICES>;
+    var sums: array<Sum, HEAD_MATRICES>;
     #unroll
-    for (var d = 0u; d < SLICES; d++) {
+    for (var d = 0u; d < HEAD_MATRICES; d++) {
         workgroupBarrier(); // the slice before is read
         for (var i = lane; i < SIDE * SIDE / 4u; i += LANES) {
             let n = wid.x * QUERIES + own + i / (SIDE / 4u);
@@ -100,9 +100,9 @@ fn attention_cooperative(
     var scores: array<vec4<f32>, VECTORS>;
     for (var first = 0u; first < params.tokens; first += KEYS) {
         workgroupBarrier(); // the tiles are read before the next ones overwrite them
-        for (var i = index; i < KEYS * SLICES * SIDE / 4u; i += INVOCATIONS) {
-            let key = i / (SLICES * SIDE / 4u);
-            let v = i % (SLICES * SIDE / 4u);
+        for (var i = index; i < KEYS * HEAD_MATRICES * SIDE / 4u; i += INVOCATIONS) {
+            let key = i / (HEAD_MATRICES * SIDE / 4u);
+            let v = i % (HEAD_MATRICES * SIDE / 4u);
             tile_k[key * STRIDE + v] = load(b, first + key, 1u, h, v);
             tile_v[key * STRIDE + v] = load(b, first + key, 2u, h, v);
         }
@@ -111,7 +111,7 @@ fn attention_cooperative(
         for (var j = 0u; j < KEY_MATRICES; j++) {
             var products = Sum();
             #unroll
-            for (var d = 0u; d < SLICES; d++) {
+            for (var d = 0u; d < HEAD_MATRICES; d++) {
                 // Keys lie in rows, and are the columns of the right factor.
                 let at = j * SIDE * STRIDE + d * SIDE / 4u;
                 products = coopMultiplyAdd(query[d], coopLoad<Right>(&tile_k[at], STRIDE), products);
@@ -143,7 +143,7 @@ fn attention_cooperative(
             largest = max(largest, tile_largest);
             total *= shrink;
             #unroll
-            for (var d = 0u; d < SLICES; d++) {
+            for (var d = 0u; d < HEAD_MATRICES; d++) {
                 coopStoreT(sums[d], &tile_scores[scores_place], SCORES_STRIDE);
                 workgroupBarrier(); // the sums are whole
                 for (var i = share; i < SIDE / 4u; i += SHARERS) {
@@ -166,7 +166,7 @@ fn attention_cooperative(
             let at_p = own * P_STRIDE + j * SIDE / 4u;
             let powers = coopLoadT<Left>(&tile_p[at_p], P_STRIDE);
             #unroll
-            for (var d = 0u; d < SLICES; d++) {
+            for (var d = 0u; d < HEAD_MATRICES; d++) {
                 let at = j * SIDE * STRIDE + d * SIDE / 4u;
                 sums[d] = coopMultiplyAdd(powers, coopLoadT<Right>(&tile_v[at], STRIDE), sums[d]);
             }
@@ -175,7 +175,7 @@ fn attention_cooperative(
     let whole = row_sum(total);
     let n = wid.x * QUERIES + row;
     #unroll
-    for (var d = 0u; d < SLICES; d++) {
+    for (var d = 0u; d < HEAD_MATRICES; d++) {
         workgroupBarrier(); // the slice before is read
         coopStoreT(sums[d], &tile_scores[scores_place], SCORES_STRIDE);
         workgroupBarrier(); // this one is whole

@@ -1,5 +1,5 @@
 // y[b, i, h, :] = sum_j softmax_j(q[b, i, h] . k[b, j, h] / sqrt(D)) v[b, j, h], q, k and v packed in qkv (Vaswani et al. 2017, equation 1)
-// One query an invocation, keys and values in tiles through workgroup memory, online softmax (Milakov and Gimelshein 2018): no N x N matrix. f32.
+// One query an invocation, keys and values in tiles through workgroup memory, online softmax (Milakov and Gimelshein 2018): no N x N matrix. f32 inside.
 // Grid: (ceil(queries / 64), H, B). Needs 32 KEYS ceil(D / 4) bytes of workgroup memory. Twin: cpu/attention.rs
 #import common/x_f32
 #import common/y_f32
@@ -9,7 +9,6 @@
 const HEAD: u32 = 64u; // D
 const KEYS: u32 = 32u; // in a tile
 const VECTORS: u32 = (HEAD + 3u) / 4u; // of a head's vector, zeros behind its end
-
 
 @group(0) @binding(1) var<storage, read> qkv: array<X>; // [B, N, 3, H, D]
 @group(0) @binding(2) var<storage, read_write> y: array<Y>; // [B, queries, H, D]

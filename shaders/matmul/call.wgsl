@@ -1,26 +1,9 @@
-// What a product reads and writes, and its epilogue: y = x . w^T + bias, then activated, or added to what y holds. Needs activation.wgsl and y_f32.wgsl.
+// What else a product reads and writes, and its epilogue: y = x . w^T + bias, then activated, or added to what y holds. Needs activation.wgsl, y_f32.wgsl and sizes.wgsl.
 const EPILOGUE: u32 = 0u; // 0 none, 1 activation, 2 residual, 3 residual with LayerScale's factor for each column
-const K: u32 = 0u; // if it is known when the pipeline is made; else 0
 
-struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-    stride: u32, // columns of y's matrix
-    first: u32, // y's first column in it
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(3) var<storage, read> bias: array<f32>; // [N]
 @group(0) @binding(4) var<storage, read> scale: array<f32>; // [N]; not read but for LayerScale
 @group(0) @binding(5) var<storage, read_write> y: array<Y>; // [M, stride]
-
-fn depth() -> u32 {
-    if K > 0u {
-        return K;
-    }
-    return params.k;
-}
 
 // The products that are added up: k from first_k() to end_k() - 1, all of them.
 fn first_k(slice: u32) -> u32 {

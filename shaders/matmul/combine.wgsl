@@ -4,6 +4,7 @@
 #import common/activation
 #import common/grid
 #import common/y_f32
+#import matmul/sizes
 #import matmul/call
 
 const SLICES: u32 = 4u;

@@ -3,6 +3,7 @@
 // Grid: (ceil(N / COLUMNS), ceil(M / ROWS), slices). Needs cooperative matrices, and subgroups of LANES. Twin: cpu/matmul.rs
 #import common/activation
 #import common/y_f32
+#import matmul/sizes
 #import matmul/call_vec4
 #import common/coop_16
 #import matmul/cooperative_tile

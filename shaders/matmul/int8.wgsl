@@ -3,6 +3,7 @@
 // Grid: (ceil(N / COLUMNS), ceil(M / ROWS), 1). Needs 4 TILE_K (ROWS + COLUMNS) bytes of workgroup memory. Twin: cpu/matmul_int8.rs
 #import common/activation
 #import common/y_f32
+#import matmul/sizes
 #import matmul/call
 
 const ROWS: u32 = 64u; // of a tile, and

@@ -5,6 +5,7 @@
 #import common/x_f32
 #import common/y_f32
 #import matmul/w_f32
+#import matmul/sizes
 #import matmul/call
 
 @group(0) @binding(1) var<storage, read> x: array<X>; // [M, K]

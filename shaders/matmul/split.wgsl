@@ -1,35 +1,14 @@
-// What a product whose K is split over workgroups reads and writes: sums over a SLICES-th of K, which combine.wgsl adds up.
-// The file that imports this defines TILE_K, of which slices are made.
-const SLICES: u32 = 4u;
-const K: u32 = 0u; // if it is known when the pipeline is made; else 0
-
-struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>; // [SLICES, M, N]
-
-fn depth() -> u32 {
-    if K > 0u {
-        return K;
-    }
-    return params.k;
-}
-
-fn slice_depth() -> u32 {
-    return (depth() + SLICES * TILE_K - 1u) / (SLICES * TILE_K) * TILE_K;
-}
+// What a product whose K is split over workgroups writes: sums over each slice of K, which combine.wgsl adds up. Slices are made of whole tiles.
+// Needs sizes.wgsl.
+@group(0) @binding(3) var<storage, read_write> y: array<f32>; // [slices, M, N]
 
 // The products that are added up: k from first_k() to end_k() - 1, none where K is short.
 fn first_k(slice: u32) -> u32 {
-    return slice * slice_depth();
+    return slice * params.slice_depth;
 }
 
 fn end_k(slice: u32) -> u32 {
-    return min(first_k(slice) + slice_depth(), depth());
+    return min(first_k(slice) + params.slice_depth, depth());
 }
 
 // It is added once, by combine.wgsl.

@@ -5,6 +5,7 @@
 #import common/x_f32
 #import common/y_f32
 #import matmul/w_f32
+#import matmul/sizes
 #import matmul/call
 #import matmul/tile
 

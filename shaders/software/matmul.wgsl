@@ -4,6 +4,7 @@
 #import common/activation
 #import common/y_f32
 #import matmul/w_f32
+#import matmul/sizes
 #import matmul/call
 #import software/tile
 

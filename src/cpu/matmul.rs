@@ -18,6 +18,8 @@ params! {
         stride: u32,
         /// The band's first column.
         first: u32,
+        /// Values of K in a slice, if it is split over workgroups.
+        slice_depth: u32,
     }
 }
 

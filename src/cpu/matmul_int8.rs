@@ -1,4 +1,4 @@
-//! Twin of matmul_int8.wgsl: products of 8-bit integers, each row of both factors with a scale.
+//! Twin of matmul/int8.wgsl: products of 8-bit integers, each row of both factors with a scale.
 
 use super::matmul::{Params, finished};
 use super::parallel::for_each_chunk;

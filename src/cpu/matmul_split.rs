@@ -1,25 +1,10 @@
 //! Twins of products whose K is split over workgroups: sums over each slice of K, and what adds them up.
 
-use super::matmul::{self, finished};
+use super::matmul::{Params, finished};
 use super::parallel::for_each_chunk;
 use super::product::{Cores, Matrix, Target, product, with_panel};
 use crate::panels::PANEL;
-use crate::record::{Call, params};
-
-params! {
-    /// Parameters of the kernels that multiply.
-    Params {
-        /// M, rows of x and y.
-        m: u32,
-        /// N, rows of w.
-        n: u32,
-        /// K, columns of x and w.
-        k: u32,
-    }
-}
-
-/// Values of k that a slice is made of; which product is in which slice is no matter to their sum.
-const UNIT: usize = 16;
+use crate::record::Call;
 
 /// Twin of the kernels that multiply.
 pub fn matmul_split(call: Call<'_>) {
@@ -27,8 +12,7 @@ pub fn matmul_split(call: Call<'_>) {
     let [m, n, k] = [params.m, params.n, params.k].map(|size| size as usize);
     let w = call.factor(1);
     let x = call.reads[0];
-    let slices = call.write.len() / (m * n);
-    let depth = k.div_ceil(slices * UNIT) * UNIT;
+    let depth = params.slice_depth as usize;
     call.write.fill(0.0);
     for first in (0..n).step_by(PANEL) {
         with_panel(w.part(first * k, PANEL * k), k, |panel| {
@@ -46,7 +30,7 @@ pub fn matmul_split(call: Call<'_>) {
 
 /// Twin of matmul_combine.
 pub fn matmul_combine(call: Call<'_>) {
-    let params: matmul::Params = *bytemuck::from_bytes(call.params);
+    let params: Params = *bytemuck::from_bytes(call.params);
     let [m, n, stride, first] = [params.m, params.n, params.stride, params.first].map(|size| size as usize);
     let [parts, bias, scale] = call.reads else { panic!("x, bias and scale") };
     let finish = finished(call.spec, bias, scale);

@@ -29,6 +29,7 @@ pub const PIECES: &[(&str, &str)] = pieces![
     "matmul/call",
     "matmul/call_vec4",
     "matmul/cooperative_tile",
+    "matmul/sizes",
     "matmul/split",
     "matmul/tile",
     "matmul/w_f16",
@@ -39,7 +40,7 @@ pub const PIECES: &[(&str, &str)] = pieces![
 /// What a device compiles of a kernel under a spec.
 ///
 /// # Errors
-/// [`Error::Argument`] if something does not exist that is to be imported or replaced: a mistake of who edits shaders, as the contract tests
+/// [`Error::Argument`] if something does not exist that is to be imported or replaced: a mistake of whoever edits shaders, as the contract tests
 /// find those in ours.
 pub fn specialise(kernel: &Kernel, spec: &Spec) -> Result<String> {
     assemble(kernel.wgsl, kernel.edited, spec)

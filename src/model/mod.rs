@@ -189,6 +189,7 @@ impl Forward<'_> {
 
     fn save(&mut self, name: &str, from: Buf) {
         if self.wants(name) {
+            assert_eq!(self.recording.precision_of(from), Precision::F32, "{name}: hosts read outputs in f32");
             self.recording.save(name, from);
         }
     }

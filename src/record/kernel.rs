@@ -190,6 +190,14 @@ impl Spec {
         self
     }
 
+    /// Whether what is read, or what is written, may be in f16.
+    pub(crate) fn is_of_f16(&self, access: Access) -> bool {
+        self.pieces.contains(match access {
+            Access::Read => &READ_PIECES,
+            Access::Write => &WRITTEN_PIECES,
+        })
+    }
+
     /// The same, in which loops are unrolled or not.
     pub fn unrolled(self, unrolls: bool) -> Spec {
         Spec { unrolls, ..self }

@@ -34,7 +34,7 @@ pub struct BufferInfo {
     pub shape: Vec<usize>,
     /// Where its contents come from.
     pub role: Role,
-    /// What its elements are: f32 but for factors in panels, for activations in f16, and for the integers that are multiplied with some.
+    /// What its elements are: f32 but for factors in panels, for activations in f16, and for words of 8-bit integers.
     pub precision: Precision,
 }
 
@@ -383,7 +383,8 @@ impl Recording {
     /// # Errors
     /// See [`Recording::input`].
     pub(crate) fn shared_scratch(&mut self, label: &str, shape: &[usize], precision: Precision) -> Result<Buf> {
-        let is_it = |buffer: &BufferInfo| buffer.role == Role::Scratch && buffer.label == label && buffer.shape == shape;
+        let is_it =
+            |buffer: &BufferInfo| buffer.role == Role::Scratch && buffer.label == label && buffer.shape == shape && buffer.precision == precision;
         match self.buffers.iter().position(is_it) {
             Some(place) => Ok(Buf(place)),
             None => self.buffer(label, shape, Role::Scratch, precision),
@@ -420,13 +421,17 @@ impl Recording {
     /// # Panics
     /// If the call contradicts the kernel's descriptor, or binds a written buffer twice.
     pub fn dispatch(&mut self, dispatch: Dispatch) -> Result<()> {
-        let Dispatch { kernel, label, params, views, grid, .. } = &dispatch;
+        let Dispatch { kernel, spec, label, params, views, grid, .. } = &dispatch;
         assert_eq!(views.len(), kernel.bindings.len(), "{label}: bindings of {}", kernel.name);
         assert_eq!(params.len(), kernel.params.len() * 4, "{label}: parameters of {}", kernel.name);
         assert!(grid.iter().all(|&count| count > 0), "{label}: empty grid {grid:?}");
         for (binding, view) in kernel.bindings.iter().zip(views) {
             let buffer = &self.buffers[view.buf.0];
             assert!(view.len > 0 && view.offset + view.len <= buffer.len(), "{label}: {} reaches outside {}", binding.name, buffer.label);
+            // Factors have pieces of their own, and cooperative matrices are read in f16 only.
+            let takes_f16 =
+                spec.is_of_f16(binding.access) || binding.access == Access::Read && (kernel.needs.half || view.bits == 16 && binding.name == "w");
+            assert!(buffer.precision != Precision::F16 || takes_f16, "{label}: {} is in f16", binding.name);
             if binding.access == Access::Write {
                 let users = views.iter().filter(|other| other.buf == view.buf).count();
                 assert_eq!(users, 1, "{label}: {} is written and bound twice", buffer.label);

@@ -55,12 +55,12 @@ fn seconds(device: &Device, samples: &Samples, variant: &'static str, best: f64)
     Ok(if first > NEAR * best { first } else { first.min(samples.run(device, variant, RUNS)?.1) })
 }
 
-/// A call of the class that is no larger than it takes to fill some tiles.
+/// A call of the class that is no larger than it takes to fill some tiles, and to leave others partly empty.
 fn small(class: Class) -> Class {
     match class {
-        Class::Product { m, n, k, x, w } => Class::Product { m: m.min(128), n: n.min(192), k, x, w },
+        Class::Product { m, n, k, x, w } => Class::Product { m: m.min(101), n: n.min(180), k, x, w },
         Class::Attention { heads, tokens, queries, head, qkv } => {
-            Class::Attention { heads: heads.min(2), tokens: tokens.min(256), queries: queries.min(256), head, qkv }
+            Class::Attention { heads: heads.min(2), tokens: tokens.min(197), queries: queries.min(197), head, qkv }
         }
     }
 }
@@ -113,7 +113,7 @@ fn judge(got: &[f32], expected: &[f32], bound: f32) -> std::result::Result<(), S
 }
 
 /// How far results may be from the CPU's: rounding errors of a sum of t terms in f32 grow with its root; attention in f16 rounds its weights
-/// to 2^-11 of each, and values are up to 1/2.
+/// to 2^-11 of each, and values are up to 1/2; results in f16 are off by at most 2^-11 of themselves.
 fn bound(class: Class, expected: &[f32]) -> f32 {
     let largest = expected.iter().fold(1.0, |largest: f32, value| largest.max(value.abs()));
     let (terms, weights) = match class {
@@ -121,7 +121,11 @@ fn bound(class: Class, expected: &[f32]) -> f32 {
         Class::Attention { tokens, qkv: Precision::F16, .. } => (tokens, 0.5 / 1024.0),
         Class::Attention { tokens, .. } => (tokens, 0.0),
     };
-    f32::EPSILON * largest * (16.0 + 4.0 * (terms as f32).sqrt()) + weights
+    let written = match class {
+        Class::Product { x: Precision::F16, .. } | Class::Attention { qkv: Precision::F16, .. } => largest / 2048.0,
+        Class::Product { .. } | Class::Attention { .. } => 0.0,
+    };
+    f32::EPSILON * largest * (16.0 + 4.0 * (terms as f32).sqrt()) + weights + written
 }
 
 fn recording(class: Class, variant: Option<&'static str>, capabilities: Capabilities) -> Result<Recording> {
@@ -155,12 +159,12 @@ mod tests {
         let class = Class::Product { m: 8, n: 8, k: 64, x: Precision::F16, w: Precision::F16 };
         let expected = vec![2.0; 64];
         let bound = bound(class, &expected);
-        assert!(bound < 2e-5);
+        assert!(bound < 1.1e-3);
         let verdict = |value: f32| {
             let mut got = expected.clone();
             got[63] = value;
             judge(&got, &expected, bound).is_ok()
         };
-        assert_eq!([2.0, 2.000001, 2.001, 0.0, f32::NAN, f32::INFINITY].map(verdict), [true, true, false, false, false, false]);
+        assert_eq!([2.0, 2.0009, 2.002, 0.0, f32::NAN, f32::INFINITY].map(verdict), [true, true, false, false, false, false]);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::gpu::AdapterSummary;
+use crate::kernels::ALL;
 use crate::record::Class;
 use crate::storage;
 use serde::{Deserialize, Serialize};
@@ -60,8 +61,9 @@ impl Table {
         (&self.vitraux, &self.adapter) == (&own.vitraux, &own.adapter)
     }
 
+    /// Whether it has a variant for a class, of those that there are.
     pub fn has(&self, class: Class) -> bool {
-        self.classes.contains_key(&class.to_string())
+        self.classes.get(&class.to_string()).is_some_and(|found| ALL.iter().any(|kernel| kernel.name == found.variant))
     }
 
     #[cfg(not(target_arch = "wasm32"))]

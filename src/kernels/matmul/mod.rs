@@ -5,7 +5,6 @@ use super::{rows, size};
 use crate::capabilities::Precision;
 use crate::config::Activation;
 use crate::cpu::matmul::Params;
-use crate::cpu::matmul_split;
 use crate::error::Result;
 use crate::panels::{self, PANEL};
 use crate::record::{Buf, Class, Dispatch, Recording};
@@ -71,15 +70,16 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
         let grid = [size(count.div_ceil(tile_columns)), size(m.div_ceil(tile_rows)), slices];
         let flops = 2 * (m * count * k) as u64;
         let [bias, scale] = [bias, scale].map(|buf| recording.part(buf, first, count));
-        let finish = Params { m: size(m), n: size(count), k: size(k), stride: size(n), first: size(first) };
-        let finish = bytemuck::bytes_of(&finish).to_vec();
+        let unit = (slices * variant.shape.depth()) as usize;
+        let slice_depth = size(k.div_ceil(unit)) * variant.shape.depth();
+        let params = Params { m: size(m), n: size(count), k: size(k), stride: size(n), first: size(first), slice_depth };
+        let params = bytemuck::bytes_of(&params).to_vec();
         if slices > 1 {
             let sums = recording.shared_scratch("partial sums", &[slices as usize, m, count], Precision::F32)?;
-            let split = matmul_split::Params { m: size(m), n: size(count), k: size(k) };
             recording.dispatch(Dispatch {
                 kernel,
                 spec: spec.clone(),
-                params: bytemuck::bytes_of(&split).to_vec(),
+                params: params.clone(),
                 flops,
                 views: vec![recording.all(x), part, recording.all(sums)],
                 grid,
@@ -88,7 +88,7 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
             recording.dispatch(Dispatch {
                 kernel: &MATMUL_COMBINE,
                 spec: MATMUL_COMBINE.spec.clone().with(epilogue.constants()).with([("SLICES", slices)]).writing(written),
-                params: finish,
+                params,
                 flops: 0,
                 views: vec![recording.all(sums), bias, scale, recording.all(y)],
                 grid: recording.folded((m * count).div_ceil(64)),
@@ -98,7 +98,7 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
             recording.dispatch(Dispatch {
                 kernel,
                 spec: spec.clone().with(epilogue.constants()).writing(written),
-                params: finish,
+                params,
                 flops,
                 views: vec![recording.all(x), part, bias, scale, recording.all(y)],
                 grid,
