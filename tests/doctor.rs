@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use vitraux::capabilities::Precision;
 use vitraux::doctor::{ModelReport, Outcome, check_kernels, check_model};
 use vitraux::kernels::ALL;
-use vitraux::record::Kernel;
+use vitraux::record::{Class, Kernel};
+use vitraux::tuning::Tuning;
 use vitraux::{Checkpoint, Device, Options};
 
 fn of_name(name: &str) -> &'static Kernel {
@@ -248,4 +249,24 @@ fn the_twins_are_examined_and_nonsense_is_refused() {
         assert_eq!(run.code, 1, "{arguments:?}");
         assert!(run.errors().iter().any(|error| error.contains(expected)), "{arguments:?}: {:?}", run.errors());
     }
+}
+
+/// K of 192 is cut into slices of whole tiles of 32: the twin has the same slices, or each partial sum would be wrong.
+#[test]
+fn partial_sums_are_those_of_the_twin() {
+    let Some(gpu) = gpu::device() else { return };
+    let variant = "matmul_32x32x32_split4";
+    let capabilities = gpu.summary().capabilities;
+    let class = |[n, k]: [usize; 2]| Class::product([65, n, k], [Precision::F32; 2], &capabilities).to_string();
+    let found = serde_json::json!({ "variant": variant, "milliseconds": { variant: 1.0 } });
+    let classes: serde_json::Map<_, _> = [[192, 48], [48, 192]].map(|sizes| (class(sizes), found.clone())).into_iter().collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("table.json");
+    std::fs::write(&file, serde_json::json!({ "vitraux": "", "adapter": "", "classes": classes }).to_string()).expect("it is written");
+    let checkpoint = Checkpoint::open(path("tests/fixtures/cases/timm_vit_tiny")).expect("a checkpoint");
+    let size = checkpoint.config.native_size();
+    let options = Options { tuning: Tuning::open(&file).expect("a table"), ..Options::default() };
+    let report = check_model(checkpoint, size, &Device::Gpu(gpu), options, &|kernel| kernel).expect("it is examined");
+    assert!(report.tensors.iter().filter(|tensor| tensor.step.kernel == variant).count() >= 4, "{report:?}");
+    assert!(report.first_divergence().is_none(), "{:?}", report.first_divergence());
 }
