@@ -20,7 +20,7 @@ const WIDTH: usize = 768;
 const PRODUCTS: [(&str, [usize; 2]); 4] =
     [("qkv", [3 * WIDTH, WIDTH]), ("projection", [WIDTH, WIDTH]), ("mlp1", [4 * WIDTH, WIDTH]), ("mlp2", [WIDTH, 4 * WIDTH])];
 
-/// What is measured of a precision, and its name.
+/// The classes of calls that are measured in a precision, by name.
 fn classes(precision: Precision, capabilities: &Capabilities) -> Vec<(String, Class)> {
     let activations = capabilities.activations(precision);
     let product = |(name, [n, k]): (&str, [usize; 2])| (name.to_owned(), Class::product([TOKENS, n, k], [activations, precision], capabilities));

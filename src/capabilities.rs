@@ -25,7 +25,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// What activations between kernels are kept in, with factors of a precision: f16 with factors in f16 on GPUs that compute in it, else f32. On
+    /// The precision of activations between kernels, given that of the factors: f16 with factors in f16 on GPUs that compute in it, else f32. On
     /// software adapters the conversions take longer than the memory that they save.
     pub fn activations(&self, factors: Precision) -> Precision {
         if factors == Precision::F16 && self.half && !self.software { Precision::F16 } else { Precision::F32 }
@@ -45,7 +45,7 @@ impl Capabilities {
     };
 }
 
-/// What numbers are kept in: the right factors of products, and with [`Precision::F16`] also activations where a device computes in f16
+/// The format of the right factors of products, and with [`Precision::F16`] also of activations where a device computes in f16
 /// ([`Recording::activations`](crate::record::Recording::activations)). Sums, statistics and the residual stream are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Precision {

@@ -2,6 +2,7 @@
 // The tiles of matmul/tile.wgsl; x's rows are patches, gathered from the image as they are loaded. f32.
 // Grid: (ceil(C / 64), ceil(B P / 64), 1). Needs 8 KiB of workgroup memory. Twin: cpu/patchify.rs
 #import matmul/w_f32
+#import image/patches
 #import image/patchify_call
 #import matmul/tile
 

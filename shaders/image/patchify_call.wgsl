@@ -1,18 +1,4 @@
-// What the patch projection reads and writes, and how a patch and a pixel of it are found.
-struct Params {
-    batch: u32,
-    channels: u32,
-    image_height: u32, // pixels; what the grid does not cover at the lower and right edge is ignored
-    image_width: u32,
-    grid_height: u32, // patches
-    grid_width: u32,
-    patch_height: u32,
-    patch_width: u32,
-    width: u32, // C
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> pixels: array<f32>; // [B, channels, image_height, image_width]
+// What else the patch projection reads and writes. Needs patches.wgsl.
 @group(0) @binding(3) var<storage, read> bias: array<f32>; // [C]
 @group(0) @binding(4) var<storage, read_write> y: array<f32>; // [B, P, C]
 

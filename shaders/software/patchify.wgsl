@@ -2,6 +2,7 @@
 // The tiles of tile.wgsl, 40 x 64 a subgroup; x's rows are patches, gathered from the image as they are loaded; no patch reaches beyond the image. f32.
 // Grid: (ceil(C / 64), ceil(B P / 40), 1). Needs subgroups of 8. Twin: cpu/patchify.rs
 #import matmul/w_f32
+#import image/patches
 #import image/patchify_call
 #import software/tile
 

@@ -36,11 +36,11 @@ pub struct Case {
     pub name: String,
     /// The kernel that it tests.
     pub kernel: &'static str,
-    /// What factors are kept in.
+    /// Precision of the factors.
     precision: Precision,
-    /// What inputs that are [`Left`] are kept in.
+    /// Precision of the inputs that are [`Left`].
     activations: Precision,
-    /// What the result is kept in.
+    /// Precision of the result.
     written: Precision,
     /// How far a result may be off beside the rounding of sums.
     slack: f64,
@@ -76,7 +76,7 @@ enum Fill {
 }
 use Fill::{Factor, Graded, Halves, Left, Mask, Within};
 
-/// What devices could be that between them run every variant: with cooperative matrices of 8 and of 16 rows.
+/// Two devices that between them run every variant: with cooperative matrices of 8 and of 16 rows.
 fn devices() -> [Capabilities; 2] {
     [(8, 8), (32, 16)].map(|(subgroup, cooperative)| Capabilities { subgroup, cooperative, half: true, software: true, ..Capabilities::CPU })
 }
@@ -110,7 +110,7 @@ fn graded(units: &[f32], range: f32, width: usize) -> Vec<f32> {
 }
 
 impl Case {
-    /// What most cases have: f32, and nothing to allow for but the rounding of sums.
+    /// The defaults of a case: f32, and a tolerance for the rounding of sums only.
     fn plain() -> Case {
         Case {
             name: String::new(),
@@ -188,7 +188,7 @@ impl Case {
         self.inputs.iter().map(&mut input).collect()
     }
 
-    /// What its kernel needs, and its elements.
+    /// Requirements of its kernel and of its elements.
     pub fn needs(&self) -> Needs {
         let kernel = ALL.iter().find(|kernel| kernel.name == self.kernel);
         let needs = kernel.unwrap_or_else(|| panic!("{} is not in ALL", self.kernel)).needs;

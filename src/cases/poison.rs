@@ -1,4 +1,4 @@
-//! What the results of cases hold before their kernels run: NaN, or a copy of an input.
+//! Contents of a case's result before its kernel runs: NaN, or a copy of an input.
 
 use crate::record::{Access, Binding, Buf, Call, Dispatch, Field, Kernel, Recording, Spec};
 

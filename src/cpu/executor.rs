@@ -116,7 +116,7 @@ fn mixed(mut bits: u32) -> u32 {
     bits ^ bits >> 16
 }
 
-/// What a buffer in f16 keeps of a number; what is larger than f16 can be stays finite.
+/// Rounds a number to f16; what is too large stays finite.
 fn rounded(value: f32) -> f32 {
     let largest = f16::MAX.to_f32();
     f16::from_f32(value.clamp(-largest, largest)).to_f32()

@@ -6,7 +6,7 @@ use super::product::{Target, product_in_panels};
 use crate::record::{Call, params};
 
 params! {
-    /// Parameters of `patchify`.
+    /// Parameters of both; `unfold` does not read the width.
     Params {
         /// B, images.
         batch: u32,
@@ -29,28 +29,6 @@ params! {
     }
 }
 
-params! {
-    /// Parameters of `unfold`; as those of `patchify`.
-    UnfoldParams {
-        /// B, images.
-        batch: u32,
-        /// Channels of an image.
-        channels: u32,
-        /// Pixels of the image along the height.
-        image_height: u32,
-        /// Pixels of the image along the width.
-        image_width: u32,
-        /// Patches along the height.
-        grid_height: u32,
-        /// Patches along the width.
-        grid_width: u32,
-        /// Pixels of a patch along the height.
-        patch_height: u32,
-        /// Pixels of a patch along the width.
-        patch_width: u32,
-    }
-}
-
 /// Twin of `unfold`.
 pub fn unfold(call: Call<'_>) {
     flatten(bytemuck::from_bytes(call.params), call.reads[0], call.write);
@@ -58,22 +36,21 @@ pub fn unfold(call: Call<'_>) {
 
 /// Twin of `patchify`.
 pub fn patchify(call: Call<'_>) {
-    let Params { batch, channels, image_height, image_width, grid_height, grid_width, patch_height, patch_width, width } =
-        *bytemuck::from_bytes(call.params);
-    let patches = UnfoldParams { batch, channels, image_height, image_width, grid_height, grid_width, patch_height, patch_width };
+    let params: Params = *bytemuck::from_bytes(call.params);
     let w = call.factor(1);
     let [pixels, _, bias] = call.reads else { panic!("pixels, w and bias") };
-    let (rows, values) = ((batch * grid_height * grid_width) as usize, (channels * patch_height * patch_width) as usize);
-    let width = width as usize;
+    let rows = (params.batch * params.grid_height * params.grid_width) as usize;
+    let values = (params.channels * params.patch_height * params.patch_width) as usize;
+    let width = params.width as usize;
     with_workspace(rows * values, |flat| {
-        flatten(&patches, pixels, flat);
+        flatten(&params, pixels, flat);
         let y = Target { data: call.write, row_stride: width };
         product_in_panels([rows, width, values], flat, w, y, |_, columns, sums, y| set(y, sums, &bias[columns]));
     });
 }
 
 /// Fills the rows of `flat` with the patches of the images.
-fn flatten(params: &UnfoldParams, pixels: &[f32], flat: &mut [f32]) {
+fn flatten(params: &Params, pixels: &[f32], flat: &mut [f32]) {
     let channels = params.channels as usize;
     let [image_height, image_width] = [params.image_height, params.image_width].map(|size| size as usize);
     let [patch_height, patch_width] = [params.patch_height, params.patch_width].map(|size| size as usize);

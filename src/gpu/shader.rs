@@ -25,6 +25,7 @@ pub const PIECES: &[(&str, &str)] = pieces![
     "common/x_f32",
     "common/y_f16",
     "common/y_f32",
+    "image/patches",
     "image/patchify_call",
     "matmul/call",
     "matmul/call_vec4",

@@ -250,7 +250,7 @@ impl Recording {
         self.precision
     }
 
-    /// What activations between kernels are kept in ([`Capabilities::activations`]).
+    /// The precision of activations between kernels ([`Capabilities::activations`]).
     pub fn activations(&self) -> Precision {
         self.capabilities.activations(self.precision)
     }

@@ -104,7 +104,7 @@ impl Kernels {
         Ok(rows.iter().zip(changes).try_for_each(|(row, change)| writeln!(out, "{}", row.text(&ceilings, change)))?)
     }
 
-    /// What is measured: each step of the model by each variant, all blocks being alike; behind it the same with an edited shader.
+    /// A row for each step of the model and each variant, all blocks being alike; after it one for the edited shader.
     fn rows(&self, recordings: &[Recording], shaders: Option<&EditedShaders>) -> Result<Vec<Row>> {
         let (mut known, mut rows) = (HashSet::new(), Vec::new());
         for (place, recording) in recordings.iter().enumerate() {
