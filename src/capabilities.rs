@@ -1,5 +1,16 @@
 //! What a device can do: its limits, and what kernels are chosen by.
 
+/// Which variants are taken by rule, without a tuning table in which they are right: each level includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trust {
+    /// What needs nothing of a device but what WebGPU promises.
+    Portable,
+    /// Cooperative matrices too, where they behave as on the hardware that they were tried on: the size of subgroups is fixed, on Vulkan.
+    Cooperative,
+    /// What has not yet been seen on hardware too.
+    Everything,
+}
+
 /// What a device can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
@@ -11,7 +22,7 @@ pub struct Capabilities {
     pub workgroups: u32,
     /// Bytes of workgroup memory.
     pub workgroup_bytes: u32,
-    /// Invocations of a subgroup, if all have the same number; else 0.
+    /// Invocations of a subgroup: of all, or, where they differ, of those of a pipeline that was tried; 0 if that is not known.
     pub subgroup: u32,
     /// Whether it computes in f16.
     pub half: bool,
@@ -22,6 +33,10 @@ pub struct Capabilities {
     /// Whether its compiler is given large shaders of cooperative matrices, with loops unrolled and sizes put in; those for processors take
     /// minutes for them.
     pub large_shaders: bool,
+    /// Whether it loads cooperative matrices from arrays of scalars only, as Metal does.
+    pub scalar_tiles: bool,
+    /// Which variants are taken before they were measured.
+    pub trust: Trust,
 }
 
 impl Capabilities {
@@ -42,6 +57,8 @@ impl Capabilities {
         cooperative: 0,
         software: true,
         large_shaders: true,
+        scalar_tiles: false,
+        trust: Trust::Cooperative,
     };
 }
 
@@ -114,6 +131,8 @@ pub struct Needs {
     pub software: bool,
     /// Whether it is only for devices whose compilers are given large shaders.
     pub large_shaders: bool,
+    /// Which devices take it by rule.
+    pub trust: Trust,
 }
 
 /// Invocations of a workgroup that every device allows.
@@ -121,8 +140,16 @@ const INVOCATIONS: u32 = 256;
 
 impl Needs {
     /// Nothing.
-    pub const NOTHING: Needs =
-        Needs { subgroup: 0, subgroups: 0, cooperative: 0, workgroup_bytes: 0, half: false, software: false, large_shaders: false };
+    pub const NOTHING: Needs = Needs {
+        subgroup: 0,
+        subgroups: 0,
+        cooperative: 0,
+        workgroup_bytes: 0,
+        half: false,
+        software: false,
+        large_shaders: false,
+        trust: Trust::Portable,
+    };
 
     /// Of kernels that are made for llvmpipe: an access of memory is a loop over the lanes there, and a branch is executed
     /// under masks, so they load each number once and hand it round.
@@ -130,7 +157,7 @@ impl Needs {
 
     /// Of kernels whose workgroups are so many subgroups that multiply cooperative matrices of f16 with `side` rows and columns.
     pub const fn cooperative(side: u32, subgroups: u32, workgroup_bytes: u32) -> Needs {
-        Needs { cooperative: side, subgroups, workgroup_bytes, half: true, ..Needs::NOTHING }
+        Needs { cooperative: side, subgroups, workgroup_bytes, half: true, trust: Trust::Cooperative, ..Needs::NOTHING }
     }
 
     /// Whether a device has it.

@@ -82,20 +82,51 @@ fn the_gpu_agrees_with_brute_force_on_ragged_shapes() {
     check_gpu(&cases::fuzzed(6));
 }
 
-/// Variants of cooperative matrices as hardware is given them, with loops unrolled and K put in, on the two smallest cases of each.
+/// The two smallest cases of each variant of cooperative matrices that a device has.
+fn of_matrices(device: &Capabilities) -> Vec<Case> {
+    let mut of_kernels: BTreeMap<&str, Vec<Case>> = BTreeMap::new();
+    for case in cases::all().into_iter().filter(|case| case.needs().cooperative > 0 && case.needs().met_by(device)) {
+        of_kernels.entry(case.kernel).or_default().push(case);
+    }
+    let smallest = |mut cases: Vec<Case>| {
+        cases.sort_by_key(|case| case.flops);
+        cases.truncate(2);
+        cases
+    };
+    of_kernels.into_values().flat_map(smallest).collect()
+}
+
+/// Variants of cooperative matrices as hardware is given them, with loops unrolled and K put in.
 #[test]
 fn large_shaders_agree_with_brute_force() {
     let Some(gpu) = gpu::smaller(|capabilities| capabilities.large_shaders = true) else { return };
-    let mut of_kernels: BTreeMap<&str, Vec<Case>> = BTreeMap::new();
-    for case in cases::all().into_iter().filter(|case| case.needs().cooperative > 0) {
-        of_kernels.entry(case.kernel).or_default().push(case);
+    check(&of_matrices(&gpu.summary().capabilities), |case| on_gpu(case, &gpu));
+}
+
+/// Products of cooperative matrices as Metal is given them, from arrays of scalars.
+#[test]
+fn tiles_of_scalars_agree_with_brute_force() {
+    let Some(gpu) = gpu::smaller(|capabilities| capabilities.scalar_tiles = true) else { return };
+    let has_scalars = |case: &Case| {
+        let kernel = ALL.iter().find(|kernel| kernel.name == case.kernel).expect("a case has a kernel");
+        kernel.entry == "matmul_cooperative"
+    };
+    let cases: Vec<Case> = of_matrices(&gpu.summary().capabilities).into_iter().filter(has_scalars).collect();
+    assert_eq!(cases.is_empty(), gpu.summary().capabilities.cooperative == 0);
+    check(&cases, |case| on_gpu(case, &gpu));
+}
+
+/// Where subgroups may be of several sizes, a pipeline that is run says which it is.
+#[test]
+fn subgroups_of_unknown_size_are_found_by_a_probe() {
+    let Some(gpu) = gpu::device() else { return };
+    let Capabilities { subgroup, cooperative, .. } = gpu.summary().capabilities;
+    if cooperative == 0 {
+        println!("SKIPPED: the device has no cooperative matrices");
+        return;
     }
-    for (kernel, mut cases) in of_kernels {
-        cases.sort_by_key(|case| case.flops);
-        cases.truncate(2);
-        println!("{kernel}: {}", cases[0].name);
-        check(&cases, |case| on_gpu(case, &gpu));
-    }
+    let probed = gpu::smaller(|capabilities| capabilities.subgroup = 0).expect("the adapter opens again");
+    assert_eq!(probed.summary().capabilities.subgroup, subgroup);
 }
 
 /// Real outputs differ by rounding only, so GPU and twin may be twice a tolerance apart at most.

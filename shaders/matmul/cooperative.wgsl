@@ -7,12 +7,17 @@
 #import matmul/call_vec4
 #import common/coop_16
 #import matmul/cooperative_tile
+#import matmul/memory_vec4
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<f16>>; // [M, K / 4]
 @group(0) @binding(2) var<storage, read> w: array<vec4<f16>>; // [ceil(N / 64), K, 64]
 
-var<workgroup> tile_x: array<vec4<f16>, ROWS * X_STRIDE>; // [ROWS][X_STRIDE]
-var<workgroup> tile_w: array<vec4<f16>, TILE_K * W_STRIDE>; // [TILE_K][W_STRIDE]
+alias Chunk = vec4<f16>;
+const PARTS: u32 = 1u;
+
+fn unscaled(m: u32, n: u32, sums: vec4<f32>) -> vec4<f32> {
+    return sums;
+}
 
 @compute @workgroup_size(INVOCATIONS)
 fn matmul_cooperative(
@@ -22,66 +27,39 @@ fn matmul_cooperative(
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
     var starts = starts(wid, index);
-    var next_x: array<vec4<f16>, X_CHUNKS>;
-    var next_w: array<vec4<f16>, W_CHUNKS>;
+    var next: Chunks;
     var left: array<Left, MATRICES_DOWN>;
     var right: array<Right, MATRICES_ACROSS>;
     var sums: array<Sum, MATRICES_DOWN * MATRICES_ACROSS>;
     let last = last_tile(wid.z);
-    let begin = min(first_k(wid.z), last);
-    #unroll
-    for (var i = 0u; i < X_CHUNKS; i++) {
-        if is_inside(begin + column_of_x(index, i)) {
-            next_x[i] = x[starts.x[i] + begin / 4u];
-        }
-    }
-    #unroll
-    for (var i = 0u; i < W_CHUNKS; i++) {
-        if is_inside(begin + row_of_w(index, i)) {
-            next_w[i] = w[starts.w[i] + begin * 16u];
-        }
-    }
+    fetch(&next, &starts, min(first_k(wid.z), last), index);
     for (var first = first_k(wid.z); first < end_k(wid.z); first += TILE_K) {
         workgroupBarrier(); // the tiles are read before the next ones overwrite them
         #unroll
         for (var i = 0u; i < X_CHUNKS; i++) {
             if is_of_x(index, i) {
-                tile_x[place_of_x(index, i)] = next_x[i];
+                put_x(place_of_x(index, i), next.x[i]);
             }
         }
         #unroll
         for (var i = 0u; i < W_CHUNKS; i++) {
             if is_of_w(index, i) {
-                tile_w[place_of_w(index, i)] = next_w[i];
+                put_w(place_of_w(index, i), next.w[i]);
             }
         }
         workgroupBarrier(); // the tiles are whole before they are read
-        let next = min(first + TILE_K, last);
-        #unroll
-        for (var i = 0u; i < X_CHUNKS; i++) {
-            next_x[i] = vec4<f16>();
-            if is_inside(next + column_of_x(index, i)) {
-                next_x[i] = x[starts.x[i] + next / 4u];
-            }
-        }
-        #unroll
-        for (var i = 0u; i < W_CHUNKS; i++) {
-            next_w[i] = vec4<f16>();
-            if is_inside(next + row_of_w(index, i)) {
-                next_w[i] = w[starts.w[i] + next * 16u];
-            }
-        }
+        fetch(&next, &starts, min(first + TILE_K, last), index);
         #unroll
         for (var step = 0u; step < STEPS; step++) {
             #unroll
             for (var i = 0u; i < MATRICES_DOWN; i++) {
                 let at = first_row(subgroup, i) * X_STRIDE + step * SIDE / 4u;
-                left[i] = coopLoadT<Left>(&tile_x[at], X_STRIDE);
+                left[i] = coopLoadT<Left>(&tile_x[at * ELEMENTS], X_STRIDE * ELEMENTS);
             }
             #unroll
             for (var j = 0u; j < MATRICES_ACROSS; j++) {
                 let at = step * SIDE * W_STRIDE + first_column(subgroup, j) / 4u;
-                right[j] = coopLoadT<Right>(&tile_w[at], W_STRIDE);
+                right[j] = coopLoadT<Right>(&tile_w[at * ELEMENTS], W_STRIDE * ELEMENTS);
             }
             #unroll
             for (var i = 0u; i < MATRICES_DOWN; i++) {

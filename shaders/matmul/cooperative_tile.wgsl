@@ -1,5 +1,6 @@
 // How a tile of a product is shared out: DOWN x ACROSS subgroups a workgroup, MATRICES_DOWN x MATRICES_ACROSS cooperative matrices a subgroup, STEPS of
-// them deep. Invocations bring x and w in chunks of four values, neighbours side by side. Needs call_vec4.wgsl or split.wgsl, and coop_8.wgsl or coop_16.wgsl.
+// them deep. Invocations bring x and w in chunks of four values, neighbours side by side. Needs call_vec4.wgsl or split.wgsl, coop_8.wgsl or coop_16.wgsl, and memory_vec4.wgsl or memory_scalar.wgsl.
+// The file that imports this defines x, w, Chunk, PARTS of which f16 each value is made, and unscaled(m, n, sums), the products (m, n) to (m, n + 3) of their sums.
 const LANES: u32 = 32u; // of a subgroup
 const DOWN: u32 = 2u;
 const ACROSS: u32 = 2u;
@@ -18,12 +19,16 @@ const W_STRIDE: u32 = COLUMNS / 4u + 2u;
 const X_CHUNKS: u32 = (ROWS * TILE_K / 4u + INVOCATIONS - 1u) / INVOCATIONS;
 const W_CHUNKS: u32 = (COLUMNS * TILE_K / 4u + INVOCATIONS - 1u) / INVOCATIONS;
 
-var<workgroup> tile_sums: array<vec4<f32>, DOWN * ACROSS * SIDE * SIDE / 4u>; // [DOWN * ACROSS][SIDE][SIDE / 4]
-
 // Where the rows of x, and those of w^T, begin of which an invocation brings chunks, in vec4.
 struct Starts {
     x: array<u32, X_CHUNKS>,
     w: array<u32, W_CHUNKS>,
+}
+
+// What an invocation brings of a tile.
+struct Chunks {
+    x: array<Chunk, X_CHUNKS>,
+    w: array<Chunk, W_CHUNKS>,
 }
 
 // Rows and columns behind the last repeat it, so that no load tests for them; what becomes of them is not written.
@@ -38,6 +43,24 @@ fn starts(wid: vec3<u32>, index: u32) -> Starts {
         starts.w[i] = (column / 64u * depth() + row_of_w(index, i)) * 16u + column % 64u / 4u;
     }
     return starts;
+}
+
+// Loads an invocation's chunks of the tile that begins at k, zeros behind the end of K.
+fn fetch(chunks: ptr<function, Chunks>, starts: ptr<function, Starts>, k: u32, index: u32) {
+    #unroll
+    for (var i = 0u; i < X_CHUNKS; i++) {
+        (*chunks).x[i] = Chunk();
+        if is_inside(k + column_of_x(index, i)) {
+            (*chunks).x[i] = x[(*starts).x[i] + k / 4u];
+        }
+    }
+    #unroll
+    for (var i = 0u; i < W_CHUNKS; i++) {
+        (*chunks).w[i] = Chunk();
+        if is_inside(k + row_of_w(index, i)) {
+            (*chunks).w[i] = w[(*starts).w[i] + k * 16u];
+        }
+    }
 }
 
 fn column_of_x(index: u32, i: u32) -> u32 {
@@ -88,11 +111,11 @@ fn first_column(subgroup: u32, j: u32) -> u32 {
 fn finish_matrix(wid: vec3<u32>, sums: Sum, row: u32, column: u32, subgroup: u32, lane: u32) {
     let own = subgroup * SIDE * SIDE / 4u;
     workgroupBarrier(); // the matrix before is read
-    coopStoreT(sums, &tile_sums[own], SIDE / 4u);
+    coopStoreT(sums, &tile_sums[own * ELEMENTS], SIDE / 4u * ELEMENTS);
     workgroupBarrier(); // this one is whole
     for (var i = lane; i < SIDE * SIDE / 4u; i += LANES) {
         let m = wid.y * ROWS + row + i / (SIDE / 4u);
         let n = wid.x * COLUMNS + column + i % (SIDE / 4u) * 4u;
-        finish4(wid.z, m, n, tile_sums[own + i]);
+        finish4(wid.z, m, n, unscaled(m, n, sums_at(own + i)));
     }
 }

@@ -23,7 +23,7 @@ use crate::record::{Buf, Recording};
 use attention::{attention, attention_pool, masked, values};
 use ceilings::{ceiling_coop, ceilings};
 use norms::{groupnorms, layernorm, qk_norm, rotary, softmax, unit};
-use products::{convolution, matmuls, patchify, unfold};
+use products::{convolution, matmuls, patchify, powers, unfold};
 use reference::wide;
 use tokens::{average, embed, gate, max_pool, pool};
 
@@ -46,6 +46,8 @@ pub struct Case {
     slack: f64,
     /// Whether its sizes make a large shader.
     is_large: bool,
+    /// Whether rows of the factors differ in magnitude, and one value of each row by far from the others.
+    is_peaked: bool,
     /// The shape and the contents of each input.
     inputs: Vec<(Vec<usize>, Fill)>,
     /// The shape of the result.
@@ -105,6 +107,14 @@ fn between(values: Vec<f32>, width: usize) -> Vec<f32> {
     values.iter().enumerate().map(|(i, value)| value + quarter(i)).collect()
 }
 
+/// Rows of three magnitudes; one value of each, which lies elsewhere in each, is at least 4 times as large as the others.
+fn peaked(units: &[f32], range: f32, width: usize) -> Vec<f32> {
+    let is_peak = |i: usize| i % width == i / width * 7 % width;
+    let magnitude = |i: usize| range * 0.5f32.powi((i / width % 3) as i32);
+    let value = |(i, unit): (usize, &f32)| magnitude(i) * if is_peak(i) { unit.signum() * (0.5 + 0.5 * unit.abs()) } else { unit / 8.0 };
+    units.iter().enumerate().map(value).collect()
+}
+
 fn graded(units: &[f32], range: f32, width: usize) -> Vec<f32> {
     units.iter().enumerate().map(|(i, unit)| unit * range * 0.5f32.powi((i % width) as i32)).collect()
 }
@@ -120,6 +130,7 @@ impl Case {
             written: Precision::F32,
             slack: 0.0,
             is_large: false,
+            is_peaked: false,
             inputs: Vec::new(),
             output: Vec::new(),
             record: Box::new(|_, _, _| Ok(())),
@@ -179,6 +190,7 @@ impl Case {
             (Left(range), units) if self.kernel == "quantise" => between(Self::held(self.precision, units, *range, shape[1]), shape[1]),
             // The left factor of integers is rounded to some too.
             (Left(range), units) if self.precision == Precision::Int8 => Self::held(self.precision, units, *range, shape[1]),
+            (Left(range) | Factor(range), units) if self.is_peaked => peaked(&units, *range, shape[1]),
             (Left(range), units) => Self::held(self.activations, units, *range, 1),
             (Factor(range), units) => Self::held(self.precision, units, *range, *shape.last().expect("an axis")),
             (Halves(range), units) => Self::held(Precision::F16, units, *range, 1),
@@ -250,6 +262,7 @@ pub fn all() -> Vec<Case> {
     for shape in [[1, 1, 1], [64, 64, 16], [65, 63, 17], [128, 64, 32], [5, 130, 3], [197, 192, 768], [1, 1000, 192], [33, 7, 269], [33, 36, 28]] {
         cases.extend(matmuls(shape));
     }
+    cases.extend([[1, 1, 1], [5, 130, 3], [64, 64, 64], [33, 36, 28], [3, 60, 269]].map(powers));
     for patches in [
         patchify([2, 3, 32, 32], [16, 16], false, 64),
         patchify([1, 3, 35, 35], [7, 7], false, 160),
@@ -345,6 +358,7 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         let mut size = |low, high| rng.between(low, high);
         cases.extend(matmuls([size(1, 140), size(1, 140), size(1, 140)]));
         cases.extend(matmuls([size(1, 140), size(1, 140), 4 * size(1, 40)]));
+        cases.push(powers([size(1, 40), size(1, 140), size(1, 200)]));
         let patch = [size(1, 17), size(1, 17)];
         let image = [patch[0] * size(1, 5) + size(0, patch[0] - 1), patch[1] * size(1, 5) + size(0, patch[1] - 1)];
         cases.extend(patchify([size(1, 3), size(1, 5), image[0], image[1]], patch, size(0, 1) == 1, size(1, 140)));

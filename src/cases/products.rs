@@ -4,7 +4,7 @@ use super::Fill::{Factor, Left, Within};
 use super::{Case, of_all_devices, reference};
 use crate::capabilities::{Needs, Precision};
 use crate::config::Activation;
-use crate::kernels::matmul::variants::{MATMUL_COMBINE, Shape, Sizes, suitable};
+use crate::kernels::matmul::variants::{MATMUL_COMBINE, MATMUL_POWERS, Shape, Sizes, suitable};
 use crate::kernels::variant::Variant;
 use crate::kernels::{self, Epilogue};
 use crate::record::Buf;
@@ -25,6 +25,9 @@ pub(super) fn matmuls(shape: [usize; 3]) -> Vec<Case> {
             cases.extend(if is_first && *slices == 1 { product.of_all_epilogues() } else { product.of_some_epilogues() });
             if is_first && *slices > 1 && kernel.needs == Needs::NOTHING {
                 cases.extend(Product { kernel: MATMUL_COMBINE.name, ..product }.of_all_epilogues());
+            }
+            if is_first && variant.shape.reads_powers() {
+                cases.extend([80, -80].map(|exponent| product.of_magnitudes(exponent)));
             }
             if is_first && w == int8 {
                 cases.extend(Product { kernel: "quantise", ..product }.of_some_epilogues());
@@ -60,6 +63,14 @@ impl Product {
         cases.push(self.case("bias in f32", 0, |_| Epilogue::Bias, |sum, _, _| sum));
         cases.push(self.case("residual", 1, |_| Epilogue::Residual, |sum, before, _| before + sum));
         cases
+    }
+
+    /// x is so large, and w so small, or the other way round, that f16 holds neither.
+    fn of_magnitudes(self, exponent: i32) -> Case {
+        let case = self.case(&format!("magnitudes 2^{exponent} and 2^-{exponent}"), 0, |_| Epilogue::Bias, |sum, _, _| sum);
+        let [m, n, k] = self.sizes;
+        let [large, small] = [exponent, -exponent].map(|exponent| 2f32.powi(exponent));
+        Case { inputs: vec![(vec![m, k], Left(large)), (vec![n, k], Factor(small)), (vec![n], Within(1.0))], is_peaked: true, ..case }
     }
 
     fn of_scaled_residual(self) -> Case {
@@ -112,6 +123,24 @@ impl Product {
             flops: 2 * (m * n * k) as u64,
             ..Case::plain()
         }
+    }
+}
+
+/// The powers of two that scale a product's factors; of each row and column one value is the largest by far.
+pub(super) fn powers([m, n, k]: [usize; 3]) -> Case {
+    Case {
+        name: format!("{} {m}x{n}x{k}", MATMUL_POWERS.name),
+        kernel: MATMUL_POWERS.name,
+        inputs: vec![(vec![m, k], Left(1.0)), (vec![n, k], Factor(1.0))],
+        is_peaked: true,
+        output: vec![m + n],
+        flops: ((m + n) * k) as u64,
+        record: Box::new(|recording, inputs, output| kernels::powers(recording, "powers".into(), [inputs[0], inputs[1]], output)),
+        reference: Box::new(move |inputs| {
+            let power = |row: &[f64]| 2f64.powf(12.0 - row.iter().fold(0.0, |most: f64, value| most.max(value.abs())).log2().floor());
+            inputs.iter().flat_map(|values| values.chunks(k)).map(power).collect()
+        }),
+        ..Case::plain()
     }
 }
 

@@ -18,6 +18,7 @@ pub mod groupnorm;
 pub mod layernorm;
 pub mod matmul;
 pub mod matmul_int8;
+pub mod matmul_powers;
 pub mod matmul_split;
 pub mod max_pool;
 mod parallel;

@@ -56,7 +56,8 @@ fn bound(dispatch: &Dispatch, BufferInfo { shape, precision: written_in, .. }: &
     let [rounded, halved] = [0, 1].map(|i| finite_apart(&nearby[i], expected));
     let bound = (8.0 + (terms as f64).sqrt()) * (f64::from(f32::EPSILON) * largest + rounded);
     // Weights of attention are rounded to f16 too, and their sum as much.
-    let bound = if dispatch.kernel.needs.cooperative > 0 { bound + 4.0 * halved + largest / 1024.0 } else { bound };
+    let is_of_f16 = dispatch.kernel.needs.cooperative > 0 && dispatch.views.iter().any(|view| view.bits == 16);
+    let bound = if is_of_f16 { bound + 4.0 * halved + largest / 1024.0 } else { bound };
     // Of two results that are close together one may be rounded up and the other down, by half a unit each.
     if *written_in == Precision::F16 { bound + largest / 1024.0 } else { bound }
 }

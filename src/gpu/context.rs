@@ -4,7 +4,7 @@ use super::compile::Pipelines;
 #[cfg(not(target_arch = "wasm32"))]
 use super::paint::Painter;
 use super::texture::Passes;
-use crate::capabilities::Capabilities;
+use crate::capabilities::{Capabilities, Trust};
 use crate::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::storage;
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// What is used where the adapter has it.
 const FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY).union(wgpu::Features::PIPELINE_CACHE);
 
-/// What kernels of cooperative matrices need; subgroups of one size beside it.
+/// What kernels of cooperative matrices need; a known size of subgroups beside it.
 const COOPERATIVE: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16);
 
 /// What an adapter is, the better for inference first.
@@ -74,7 +74,7 @@ pub struct AdapterSummary {
 impl AdapterSummary {
     fn new(index: usize, adapter: &wgpu::Adapter) -> AdapterSummary {
         let mut summary = AdapterSummary::of(index, adapter.get_info(), adapter.features(), &adapter.limits());
-        summary.capabilities.cooperative = cooperative(adapter, &summary.capabilities);
+        summary.capabilities.cooperative = cooperative(adapter);
         summary
     }
 
@@ -110,13 +110,14 @@ fn capabilities(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgp
         cooperative: 0,
         software: kind == AdapterKind::Software,
         large_shaders: kind != AdapterKind::Software,
+        scalar_tiles: info.backend == wgpu::Backend::Metal,
+        trust: if fixed && info.backend == wgpu::Backend::Vulkan { Trust::Cooperative } else { Trust::Portable },
     }
 }
 
-/// The side of the largest cooperative matrices of f16 with sums in f32 that WGSL can express; 0 if there are none. On Metal naga
-/// wants pointers to single elements where our kernels have vectors.
-fn cooperative(adapter: &wgpu::Adapter, capabilities: &Capabilities) -> u32 {
-    if adapter.get_info().backend != wgpu::Backend::Vulkan || !adapter.features().contains(COOPERATIVE) || capabilities.subgroup == 0 {
+/// The side of the largest cooperative matrices of f16 with sums in f32 that WGSL can express; 0 if there are none.
+fn cooperative(adapter: &wgpu::Adapter) -> u32 {
+    if !adapter.features().contains(COOPERATIVE) {
         return 0;
     }
     let side = |kind: &wgpu::CooperativeMatrixProperties| {
@@ -222,7 +223,8 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             stray.lock().expect("no panic while it is held").get_or_insert(error.to_string());
         }));
-        Ok(Gpu {
+        #[allow(unused_mut)]
+        let mut gpu = Gpu {
             device,
             queue,
             summary: AdapterSummary { capabilities, ..summary },
@@ -235,7 +237,16 @@ impl Gpu {
             #[cfg(not(target_arch = "wasm32"))]
             pipelines_folder: storage::cache_folder("pipelines"),
             stray_error,
-        })
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        if capabilities.cooperative > 0 && capabilities.subgroup == 0 {
+            match super::probe::subgroup(&gpu, capabilities.cooperative).await {
+                Ok(Some(found)) => gpu.summary.capabilities.subgroup = found,
+                Ok(None) => log::info!("{}: cooperative matrices are not used: subgroups are not as expected", gpu.summary),
+                Err(error) => log::warn!("{error}; cooperative matrices are not used"),
+            }
+        }
+        Ok(gpu)
     }
 
     /// A device that a host lends. Its handlers for errors and for loss stay as they are, and nothing is submitted or polled but by the
@@ -262,7 +273,7 @@ impl Gpu {
     /// which a host unlocks itself ([`cooperative_features`]), and need the adapter to tell their sizes.
     pub fn with_cooperative_matrices(mut self, adapter: &wgpu::Adapter) -> Gpu {
         if self.device.features().contains(COOPERATIVE) {
-            self.summary.capabilities.cooperative = cooperative(adapter, &self.summary.capabilities);
+            self.summary.capabilities.cooperative = cooperative(adapter);
         }
         self
     }

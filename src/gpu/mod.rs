@@ -8,6 +8,8 @@ mod paint;
 #[cfg(not(target_arch = "wasm32"))]
 mod pipeline_cache;
 mod plan;
+#[cfg(not(target_arch = "wasm32"))]
+mod probe;
 mod profile;
 mod shader;
 mod texture;

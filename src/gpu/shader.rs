@@ -30,6 +30,8 @@ pub const PIECES: &[(&str, &str)] = pieces![
     "matmul/call",
     "matmul/call_vec4",
     "matmul/cooperative_tile",
+    "matmul/memory_scalar",
+    "matmul/memory_vec4",
     "matmul/sizes",
     "matmul/split",
     "matmul/tile",

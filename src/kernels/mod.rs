@@ -37,7 +37,7 @@ pub use embed::embed;
 pub use gate::gate;
 pub use groupnorm::{After, groupnorm};
 pub use layernorm::layernorm;
-pub use matmul::{Epilogue, matmul};
+pub use matmul::{Epilogue, matmul, powers};
 pub use max_pool::max_pool;
 pub use patchify::{patchify, unfold};
 pub use pca::{pca, pca_colours, pca_gather, pca_orthonormalise, pca_project, pca_start};
@@ -74,6 +74,7 @@ static SINGLE: &[&Kernel] = &[
     &layernorm::LAYERNORM,
     &layernorm::LAYERNORM_SOFTWARE,
     &matmul::variants::MATMUL_COMBINE,
+    &matmul::variants::MATMUL_POWERS,
     &quantise::QUANTISE,
     &qk_norm::QK_NORM,
     &rotary::ROTARY,

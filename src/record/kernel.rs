@@ -51,7 +51,7 @@ impl Kernel {
 
     /// Whether some call of it imports a piece, be it instead of another.
     pub fn may_import(&self, piece: &str) -> bool {
-        let instead = self.spec.pieces.iter().chain(&[READ_PIECES, WRITTEN_PIECES]);
+        let instead = self.spec.pieces.iter().chain(&[READ_PIECES, WRITTEN_PIECES, TILE_PIECES]);
         self.imports(piece) || instead.into_iter().any(|(default, instead)| *instead == piece && self.imports(default))
     }
 
@@ -163,6 +163,9 @@ const READ_PIECES: (&str, &str) = ("common/x_f32", "common/x_f16");
 /// The same of what is written.
 const WRITTEN_PIECES: (&str, &str) = ("common/y_f32", "common/y_f16");
 
+/// The piece that says how tiles of cooperative matrices lie in workgroup memory, and what is imported instead of it for Metal.
+const TILE_PIECES: (&str, &str) = ("matmul/memory_vec4", "matmul/memory_scalar");
+
 /// What stands in a shader instead of its defaults. With the kernel it is the key of a pipeline.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Spec {
@@ -207,6 +210,11 @@ impl Spec {
     pub fn with_piece(mut self, piece: &'static str, instead: &'static str) -> Spec {
         self.pieces.push((piece, instead));
         self
+    }
+
+    /// The same with tiles of cooperative matrices made of scalars.
+    pub fn with_scalar_tiles(self) -> Spec {
+        self.with_piece(TILE_PIECES.0, TILE_PIECES.1)
     }
 
     /// The same for a buffer of such elements that is read by the piece `common/x_f32`, or by that of f16.

@@ -225,8 +225,8 @@ impl Recording {
         &self.asked
     }
 
-    /// Which to take of several variants that compute the same: the preferred one, else that of the table, else the first, of those that the
-    /// device can run.
+    /// Which to take of several variants that compute the same: the preferred one, else that of the table, else the first that is
+    /// taken by rule, of those that the device can run.
     ///
     /// # Panics
     /// If it can run none.
@@ -237,7 +237,8 @@ impl Recording {
         }
         let named = |name: &str| able.iter().find(|(_, kernel)| kernel.name == name);
         let of_table = || self.choices.get(&class?.to_string()).and_then(|name| named(name));
-        self.preferred.and_then(named).or_else(of_table).unwrap_or(&able[0]).0
+        let by_rule = || able.iter().find(|(_, kernel)| kernel.needs.trust <= self.capabilities.trust);
+        self.preferred.and_then(named).or_else(of_table).or_else(by_rule).unwrap_or(&able[0]).0
     }
 
     /// The same with factors in this precision from now on.
@@ -428,7 +429,7 @@ impl Recording {
         for (binding, view) in kernel.bindings.iter().zip(views) {
             let buffer = &self.buffers[view.buf.0];
             assert!(view.len > 0 && view.offset + view.len <= buffer.len(), "{label}: {} reaches outside {}", binding.name, buffer.label);
-            // Factors have pieces of their own, and cooperative matrices are read in f16 only.
+            // Factors have pieces of their own, and what computes in f16 reads it.
             let takes_f16 =
                 spec.is_of_f16(binding.access) || binding.access == Access::Read && (kernel.needs.half || view.bits == 16 && binding.name == "w");
             assert!(buffer.precision != Precision::F16 || takes_f16, "{label}: {} is in f16", binding.name);

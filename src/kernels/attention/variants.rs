@@ -153,6 +153,7 @@ impl Shape {
                 let shares_rows = lanes >= side && lanes <= 4 * side && (keys / 4).is_multiple_of(lanes / side);
                 let is_compiled = capabilities.large_shaders || !self.is_large(head);
                 !is_masked
+                    && !capabilities.scalar_tiles
                     && qkv == Precision::F16
                     && head.is_multiple_of(4)
                     && shares_rows

@@ -7,8 +7,8 @@ use crate::config::Activation;
 use crate::cpu::matmul::Params;
 use crate::error::Result;
 use crate::panels::{self, PANEL};
-use crate::record::{Buf, Class, Dispatch, Recording};
-use variants::{MATMUL_COMBINE, Sizes, suitable};
+use crate::record::{Buf, Class, Dispatch, Recording, Spec, View};
+use variants::{MATMUL_COMBINE, MATMUL_POWERS, Sizes, suitable};
 
 /// What becomes of a product.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +73,14 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
         let unit = (slices * variant.shape.depth()) as usize;
         let slice_depth = size(k.div_ceil(unit)) * variant.shape.depth();
         let params = Params { m: size(m), n: size(count), k: size(k), stride: size(n), first: size(first), slice_depth };
+        let powers = match variant.shape.reads_powers() {
+            true => {
+                let powers = recording.shared_scratch("powers of two", &[m + count], Precision::F32)?;
+                record_powers(recording, format!("{label}.powers"), [recording.all(x), part, recording.all(powers)], params)?;
+                Some(recording.all(powers))
+            }
+            false => None,
+        };
         let params = bytemuck::bytes_of(&params).to_vec();
         if slices > 1 {
             let sums = recording.shared_scratch("partial sums", &[slices as usize, m, count], Precision::F32)?;
@@ -81,7 +89,7 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
                 spec: spec.clone(),
                 params: params.clone(),
                 flops,
-                views: vec![recording.all(x), part, recording.all(sums)],
+                views: [recording.all(x), part, recording.all(sums)].into_iter().chain(powers).collect(),
                 grid,
                 label: label.clone(),
             })?;
@@ -100,13 +108,36 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
                 spec: spec.clone().with(epilogue.constants()).writing(written),
                 params,
                 flops,
-                views: vec![recording.all(x), part, bias, scale, recording.all(y)],
+                views: [recording.all(x), part, bias, scale, recording.all(y)].into_iter().chain(powers).collect(),
                 grid,
                 label: label.clone(),
             })?;
         }
     }
     Ok(())
+}
+
+/// Records the powers of two that scale the rows of x `[M, K]` and the columns of wᵀ, w `[N, K]` in panels: y `[M + N]`.
+///
+/// # Errors
+/// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
+pub fn powers(recording: &mut Recording, label: String, [x, w]: [Buf; 2], y: Buf) -> Result<()> {
+    let (m, k) = rows(recording.shape(x));
+    let n = recording.all(y).len - m;
+    let views = [x, w, y].map(|buf| recording.all(buf));
+    record_powers(recording, label, views, Params { m: size(m), n: size(n), k: size(k), stride: size(n), first: 0, slice_depth: size(k) })
+}
+
+fn record_powers(recording: &mut Recording, label: String, views: [View; 3], params: Params) -> Result<()> {
+    recording.dispatch(Dispatch {
+        kernel: &MATMUL_POWERS,
+        spec: Spec::NONE,
+        params: bytemuck::bytes_of(&params).to_vec(),
+        flops: 0,
+        views: views.to_vec(),
+        grid: recording.folded((params.m + params.n.div_ceil(16)) as usize),
+        label,
+    })
 }
 
 /// Rows of w in a band, of panels with `depth` rows: all of them, or so many whole panels that each band begins at a multiple of 256

@@ -1,14 +1,12 @@
 //! The variants of products. Each is a value of [`shapes`]; its name, constants, grid, memory and needs follow from that, and so do the cases of
 //! tests and doctor, the rows of benches and what the tuner tries.
 
-use crate::capabilities::{Capabilities, Needs, Precision};
+use crate::capabilities::{Capabilities, Needs, Precision, Trust};
 use crate::cpu::matmul::{self as twin, Params};
-use crate::cpu::{matmul_int8, matmul_split};
+use crate::cpu::{matmul_int8, matmul_powers, matmul_split};
 use crate::kernels::{size, variant::Variant};
-use crate::record::{Binding, Kernel, Spec, Twin, read, shader, write};
+use crate::record::{Kernel, Spec, Twin, read, shader, write};
 use std::sync::LazyLock;
-
-const BINDINGS: &[Binding] = &[read(1, "x"), read(2, "w"), read(3, "bias"), read(4, "scale"), write(5, "y")];
 
 /// What ends a product whose K was split.
 pub static MATMUL_COMBINE: Kernel = Kernel::new(
@@ -17,6 +15,15 @@ pub static MATMUL_COMBINE: Kernel = Kernel::new(
     Params::FIELDS,
     &[read(1, "x"), read(3, "bias"), read(4, "scale"), write(5, "y")],
     matmul_split::matmul_combine,
+);
+
+/// What goes before f32 products by cooperative matrices of f16.
+pub static MATMUL_POWERS: Kernel = Kernel::new(
+    "matmul_powers",
+    shader!("matmul/powers"),
+    Params::FIELDS,
+    &[read(1, "x"), read(2, "w"), write(3, "y")],
+    matmul_powers::matmul_powers,
 );
 
 /// How a product is computed.
@@ -30,7 +37,7 @@ pub enum Algorithm {
     Software,
     /// `tile` rows and columns a workgroup, `depth` of K at a time (of integers words of four), through workgroup memory, 8 × 8 an invocation.
     Tiled { tile: [u32; 2], depth: u32 },
-    /// By cooperative matrices of `side` rows and columns: `subgroups` down and across a workgroup, each with `matrices` down and across, `steps` of
+    /// By cooperative matrices of f16 with `side` rows and columns, of f32 by three of them for each product: `subgroups` down and across a workgroup, each with `matrices` down and across, `steps` of
     /// them deep.
     Cooperative { side: u32, subgroups: [u32; 2], matrices: [u32; 2], steps: u32 },
 }
@@ -69,7 +76,7 @@ const SCALAR: &[(Algorithm, u32)] = &[
 ];
 
 /// Of cooperative matrices, with w and x in f16. 64 × 64 a subgroup and less than 24 KiB a workgroup are what an H200 likes; of 8 × 8 matrices
-/// there are those that the tests run on a software adapter.
+/// there are one for Metal, and those that the tests run on a software adapter.
 const COOPERATIVE: &[(Algorithm, u32)] = &[
     (cooperative(16, [2, 2], [4, 4], 2), 1),
     (cooperative(16, [2, 2], [3, 4], 2), 1),
@@ -79,8 +86,22 @@ const COOPERATIVE: &[(Algorithm, u32)] = &[
     (cooperative(16, [1, 2], [2, 2], 4), 1),
     (cooperative(16, [2, 2], [4, 4], 2), 3),
     (cooperative(16, [2, 2], [2, 2], 4), 4),
+    (cooperative(8, [2, 2], [4, 4], 2), 1),
     (cooperative(8, [2, 2], [2, 2], 2), 1),
     (cooperative(8, [1, 3], [2, 2], 2), 1),
+    (cooperative(8, [2, 2], [2, 2], 2), 4),
+];
+
+/// Of cooperative matrices, with w and x in f32: twice the sums and the factors of an f16 product in registers and memory.
+const COOPERATIVE_F32: &[(Algorithm, u32)] = &[
+    (cooperative(16, [2, 2], [4, 2], 1), 1),
+    (cooperative(16, [2, 2], [2, 4], 1), 1),
+    (cooperative(16, [4, 2], [2, 2], 1), 1),
+    (cooperative(16, [2, 2], [2, 2], 2), 1),
+    (cooperative(16, [1, 2], [2, 2], 2), 1),
+    (cooperative(16, [2, 2], [2, 2], 2), 4),
+    (cooperative(8, [2, 2], [2, 2], 2), 1),
+    (cooperative(8, [1, 3], [2, 1], 2), 1),
     (cooperative(8, [2, 2], [2, 2], 2), 4),
 ];
 
@@ -88,7 +109,13 @@ const COOPERATIVE: &[(Algorithm, u32)] = &[
 const INTEGERS: &[(Algorithm, u32)] = &[(tiled(64, 64, 16), 1), (tiled(128, 64, 16), 1), (tiled(32, 32, 32), 1)];
 
 fn shapes() -> impl Iterator<Item = Shape> {
-    let lists = [(Precision::F32, SCALAR), (Precision::F16, SCALAR), (Precision::F16, COOPERATIVE), (Precision::Int8, INTEGERS)];
+    let lists = [
+        (Precision::F32, SCALAR),
+        (Precision::F32, COOPERATIVE_F32),
+        (Precision::F16, SCALAR),
+        (Precision::F16, COOPERATIVE),
+        (Precision::Int8, INTEGERS),
+    ];
     lists.into_iter().flat_map(|(precision, list)| list.iter().map(move |&(algorithm, slices)| Shape { algorithm, precision, slices }))
 }
 
@@ -143,7 +170,10 @@ impl Shape {
             Naive | Software => 0,
             Skinny => 8 * 64 * 16,
             Tiled { .. } => 4 * depth * (rows + columns),
-            Cooperative { side, subgroups: [down, across], .. } => 2 * (rows * (depth + 8) + depth * (columns + 8)) + 4 * down * across * side * side,
+            Cooperative { side, subgroups: [down, across], .. } => {
+                let tiles = 2 * (rows * (depth + 8) + depth * (columns + 8));
+                tiles * if self.precision == Precision::F32 { 2 } else { 1 } + 4 * down * across * side * side
+            }
         }
     }
 
@@ -159,7 +189,10 @@ impl Shape {
             Skinny => format!("matmul_skinny{precision}"),
             Software => format!("matmul_software{precision}"),
             Tiled { .. } => format!("matmul{precision}_{rows}x{columns}x{depth}"),
-            Cooperative { side, subgroups: [down, across], .. } => format!("matmul_coop{side}_{rows}x{columns}x{depth}_by_{down}x{across}"),
+            Cooperative { side, subgroups: [down, across], .. } => {
+                let precision = if self.precision == Precision::F32 { "_f32" } else { "" };
+                format!("matmul_coop{side}{precision}_{rows}x{columns}x{depth}_by_{down}x{across}")
+            }
         };
         if self.slices > 1 { format!("{name}_split{}", self.slices) } else { name }
     }
@@ -176,29 +209,45 @@ impl Shape {
                 let constants =
                     [("DOWN", down), ("ACROSS", across), ("MATRICES_DOWN", matrices[0]), ("MATRICES_ACROSS", matrices[1]), ("STEPS", steps)];
                 let spec = Spec::NONE.with(constants);
-                (
-                    "matmul_cooperative",
-                    shader!("matmul/cooperative"),
-                    if side == 16 { spec } else { spec.with_piece("common/coop_16", "common/coop_8") },
-                )
+                let spec = if side == 16 { spec } else { spec.with_piece("common/coop_16", "common/coop_8") };
+                match self.precision {
+                    Precision::F32 => ("matmul_cooperative_f32", shader!("matmul/cooperative_f32"), spec),
+                    _ => ("matmul_cooperative", shader!("matmul/cooperative"), spec),
+                }
             }
         };
         let is_cooperative = matches!(self.algorithm, Cooperative { .. });
         let spec = if self.precision == Precision::F16 && !is_cooperative { spec.with_piece("matmul/w_f32", "matmul/w_f16") } else { spec };
         let needs = match self.algorithm {
             Software => Needs::LLVMPIPE,
-            Cooperative { side, subgroups: [down, across], .. } => Needs::cooperative(side, down * across, self.workgroup_bytes()),
+            Cooperative { side, subgroups: [down, across], .. } => {
+                let needs = Needs::cooperative(side, down * across, self.workgroup_bytes());
+                Needs { trust: if self.reads_powers() { Trust::Everything } else { needs.trust }, ..needs }
+            }
             _ => Needs::NOTHING,
         };
-        let (spec, bindings, twin) = match self.slices {
-            1 => (spec, BINDINGS, if self.precision == Precision::Int8 { matmul_int8::matmul_int8 } else { twin::matmul }),
-            _ => {
-                const SPLIT: &[Binding] = &[read(1, "x"), read(2, "w"), write(3, "y")];
-                let call = if is_cooperative { "matmul/call_vec4" } else { "matmul/call" };
-                (spec.with_piece(call, "matmul/split"), SPLIT, matmul_split::matmul_split as Twin)
-            }
+        let call = if is_cooperative { "matmul/call_vec4" } else { "matmul/call" };
+        let spec = if self.slices > 1 { spec.with_piece(call, "matmul/split") } else { spec };
+        let mut bindings = vec![read(1, "x"), read(2, "w")];
+        if self.slices == 1 {
+            bindings.extend([read(3, "bias"), read(4, "scale")]);
+        }
+        bindings.push(write(if self.slices == 1 { 5 } else { 3 }, "y"));
+        if self.reads_powers() {
+            bindings.push(read(6, "powers"));
+        }
+        let twin: Twin = match self.precision {
+            _ if self.slices > 1 => matmul_split::matmul_split,
+            Precision::Int8 => matmul_int8::matmul_int8,
+            Precision::F32 if self.reads_powers() => matmul_powers::matmul_by_three,
+            _ => twin::matmul,
         };
-        Kernel { name: self.name().leak(), entry, file, wgsl, edited: &[], spec, params: Params::FIELDS, bindings, needs, twin }
+        Kernel { name: self.name().leak(), entry, file, wgsl, edited: &[], spec, params: Params::FIELDS, bindings: bindings.leak(), needs, twin }
+    }
+
+    /// Whether it needs what [`MATMUL_POWERS`] finds.
+    pub fn reads_powers(&self) -> bool {
+        matches!(self.algorithm, Cooperative { .. }) && self.precision == Precision::F32
     }
 
     /// What depends on the device, and on K, which is known when the pipeline is made: loads need not test for its end.
@@ -209,16 +258,19 @@ impl Shape {
                 let is_whole = k.is_multiple_of(self.depth());
                 let known = if capabilities.large_shaders { k } else { 0 };
                 let constants = [("LANES", capabilities.subgroup), ("WHOLE", u32::from(is_whole)), ("K", known)];
-                spec.with(constants).unrolled(capabilities.large_shaders)
+                let spec = spec.with(constants).unrolled(capabilities.large_shaders);
+                if capabilities.scalar_tiles { spec.with_scalar_tiles() } else { spec }
             }
             _ => spec,
         }
     }
 
     /// Whether it computes what is asked for, on a device that has what it needs.
-    fn suits(&self, sizes: &Sizes) -> bool {
+    fn suits(&self, sizes: &Sizes, capabilities: &Capabilities) -> bool {
         let takes_x = match self.algorithm {
-            Cooperative { .. } => sizes.x == Precision::F16 && sizes.k.is_multiple_of(4) && sizes.n.is_multiple_of(4),
+            // Metal adds no matrices.
+            Cooperative { .. } if capabilities.scalar_tiles && self.reads_powers() => false,
+            Cooperative { .. } => sizes.x == sizes.w && sizes.k.is_multiple_of(4) && sizes.n.is_multiple_of(4),
             Software => sizes.x == Precision::F32,
             _ => true,
         };
@@ -240,7 +292,11 @@ impl Shape {
             Skinny => (128.0, loaded),
             Software => (128.0, rows * columns),
             Tiled { .. } => (if self.precision == Precision::Int8 { 512.0 } else { 128.0 }, loaded + 4.0 * (rows + columns) + rows * columns / 8.0),
-            Cooperative { subgroups: [down, across], .. } => (1024.0, 2.0 * loaded + 2.0 * (f64::from(across) * rows + f64::from(down) * columns)),
+            Cooperative { subgroups: [down, across], .. } => {
+                let parts = if self.precision == Precision::F32 { 2.0 } else { 1.0 };
+                let read = 2.0 * parts * (f64::from(across) * rows + f64::from(down) * columns);
+                (if self.precision == Precision::F32 { 1024.0 / 3.0 } else { 1024.0 }, 2.0 * loaded + read)
+            }
         };
         let workgroups = (sizes.m as f64 / rows).ceil() * (sizes.n as f64 / columns).ceil() * f64::from(self.slices);
         let together = if self.workgroup_bytes() < 24 * 1024 { 2.0 } else { 1.0 };
@@ -257,7 +313,8 @@ impl Shape {
         let waiting = depth / f64::from(self.depth()) * each;
         let combining =
             if self.slices > 1 { DISPATCH + f64::from(self.slices) * sizes.m as f64 * sizes.n as f64 * 8.0 / (128.0 * UNITS) } else { 0.0 };
-        shared * (depth * (rows * columns / rate).max(moved / 128.0) + waiting) + combining
+        let scaling = if self.reads_powers() { DISPATCH } else { 0.0 };
+        shared * (depth * (rows * columns / rate).max(moved / 128.0) + waiting) + combining + scaling
     }
 }
 
@@ -267,7 +324,7 @@ pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Vari
         let partial_sums = u64::from(variant.shape.slices) * (sizes.m * sizes.n * 4) as u64;
         variant.shape.slices == 1 || partial_sums <= capabilities.binding_bytes.min(capabilities.buffer_bytes)
     };
-    let able = VARIANTS.iter().filter(|variant| variant.shape.suits(sizes) && variant.kernel.needs.met_by(capabilities));
+    let able = VARIANTS.iter().filter(|variant| variant.shape.suits(sizes, capabilities) && variant.kernel.needs.met_by(capabilities));
     let mut found: Vec<&Variant<Shape>> = able.filter(fits).collect();
     if capabilities.software {
         // In the order of the lists, which was measured there; where a processor imitates cooperative matrices, they are slower than the rest.
@@ -311,6 +368,10 @@ mod tests {
         assert!(!chosen(matrices, mixed, large, None).contains("coop"));
         assert!(!chosen(hardware, half, large, None).contains("coop"));
         assert!(!chosen(matrices, half, [12608, 2304, 770], None).contains("coop"));
+        // What has not been seen on hardware waits for the tuner.
+        assert!(!chosen(matrices, single, large, None).contains("coop"));
+        assert!(chosen(Capabilities { trust: Trust::Everything, ..matrices }, single, large, None).starts_with("matmul_coop16_f32"));
+        assert!(!chosen(Capabilities { trust: Trust::Portable, ..matrices }, half, large, None).contains("coop"));
         // 24 KiB and more do not fit 16 KiB; subgroups of 128 would make workgroups of 512.
         assert!(!chosen(Capabilities { workgroup_bytes: 8 * 1024, ..matrices }, half, large, None).contains("coop"));
         assert!(!chosen(Capabilities { subgroup: 256, ..matrices }, half, large, None).contains("coop"));

@@ -1,0 +1,28 @@
+// What a driver makes of a workgroup of a pipeline with cooperative matrices: for each invocation how many share its subgroup, the subgroup's number,
+// its own number in that, and an element of a product of matrices of ones, which is SIDE. Run once by src/gpu/probe.rs.
+#import common/coop_16
+
+const INVOCATIONS: u32 = 128u;
+
+@group(0) @binding(0) var<storage, read_write> found: array<vec4<u32>>; // [INVOCATIONS]
+
+var<workgroup> ones: array<f16, SIDE * SIDE>; // [SIDE][SIDE]
+var<workgroup> products: array<f32, SIDE * SIDE>; // [SIDE][SIDE]
+
+@compute @workgroup_size(INVOCATIONS)
+fn probe(
+    @builtin(local_invocation_index) index: u32,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    for (var i = index; i < SIDE * SIDE; i += INVOCATIONS) {
+        ones[i] = 1.0h;
+    }
+    workgroupBarrier(); // all ones are there
+    let left = coopLoadT<Left>(&ones[0], SIDE);
+    let right = coopLoadT<Right>(&ones[0], SIDE);
+    // Each subgroup writes the same.
+    coopStoreT(coopMultiplyAdd(left, right, Sum()), &products[0], SIDE);
+    workgroupBarrier(); // all products are there
+    found[index] = vec4(subgroupAdd(1u), subgroup, lane, u32(products[index % (SIDE * SIDE)]));
+}
