@@ -39,6 +39,7 @@ pub mod gpu;
 pub mod hub;
 mod int8;
 pub mod kernels;
+mod levels;
 pub mod model;
 pub mod painting;
 pub mod panels;

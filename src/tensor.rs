@@ -1,6 +1,7 @@
 //! A named block of numbers on the host: a shape and bytes that may lie in a memory-mapped file.
 
 use crate::error::{Error, Result};
+use crate::levels::Meaning;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -43,9 +44,9 @@ pub trait Bytes: Send + Sync {
     fn release(&self, range: Range<usize>);
 }
 
-struct OwnedF32(Vec<f32>);
+struct Owned<V>(Vec<V>);
 
-impl Bytes for OwnedF32 {
+impl<V: bytemuck::Pod + Send + Sync> Bytes for Owned<V> {
     fn bytes(&self) -> &[u8] {
         bytemuck::cast_slice(&self.0)
     }
@@ -60,6 +61,8 @@ struct Part {
     range: Range<usize>,
     /// How its axes are exchanged when it is read.
     order: Option<Order>,
+    /// What its bytes stand for, if they are the levels of an image.
+    meaning: Option<Meaning>,
 }
 
 /// The shape that is stored, and for each axis of the tensor the stored one.
@@ -106,6 +109,9 @@ impl Part {
 
     fn extend_as_stored(&self, out: &mut Vec<f32>) {
         let bytes = self.bytes();
+        if let Some(meaning) = &self.meaning {
+            return meaning.extend(bytes, out);
+        }
         let halves = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
         match self.dtype {
             Dtype::F32 => out.extend(bytes.chunks_exact(4).map(|quad| f32::from_le_bytes([quad[0], quad[1], quad[2], quad[3]]))),
@@ -144,8 +150,43 @@ impl Tensor {
             return Err(Error::Argument(format!("a tensor of shape {shape:?} cannot be made of {} values", values.len())));
         }
         let range = 0..size_of_val(values.as_slice());
-        let part = Part { dtype: Dtype::F32, memory: Arc::new(OwnedF32(values)), range, order: None };
+        let part = Part { dtype: Dtype::F32, memory: Arc::new(Owned(values)), range, order: None, meaning: None };
         Ok(Tensor { shape, parts: vec![part] })
+    }
+
+    /// An image `[1, channels, height, width]` that is kept as its 8-bit levels.
+    pub(crate) fn of_levels(shape: [usize; 4], levels: Vec<u8>, meaning: Meaning) -> Tensor {
+        assert_eq!((shape[0], shape.iter().product::<usize>()), (1, levels.len()), "levels of an image {shape:?}");
+        let range = 0..levels.len();
+        let part = Part { dtype: Dtype::U8, memory: Arc::new(Owned(levels)), range, order: None, meaning: Some(meaning) };
+        Tensor { shape: shape.to_vec(), parts: vec![part] }
+    }
+
+    /// The levels of each image, and what they stand for, if the tensor is made of such.
+    pub(crate) fn levels(&self) -> Option<(Vec<&[u8]>, &Meaning)> {
+        let meaning = self.parts.first()?.meaning.as_ref()?;
+        let is_alike = self.parts.iter().all(|part| part.meaning.as_ref() == Some(meaning));
+        (is_alike && self.parts.len() == self.shape[0]).then(|| (self.parts.iter().map(Part::bytes).collect(), meaning))
+    }
+
+    /// Tensors of one shape behind one another, along the first axis. Nothing is copied: images that
+    /// [`Preprocess::apply`](crate::config::Preprocess::apply) has prepared stay 8-bit levels until a device reads them.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there are none, or their shapes differ.
+    pub fn stack(tensors: Vec<Tensor>) -> Result<Tensor> {
+        let Some(first) = tensors.first() else {
+            return Err(Error::Argument("expected tensors to stack, found none".to_owned()));
+        };
+        let mut shape = first.shape.clone();
+        if let Some(other) = tensors.iter().find(|tensor| tensor.shape != shape) {
+            return Err(Error::Argument(format!("expected tensors of one shape, found {shape:?} and {:?}", other.shape)));
+        }
+        let Some(rows) = shape.first_mut() else {
+            return Err(Error::Argument("expected tensors with an axis to stack along, found numbers".to_owned()));
+        };
+        *rows *= tensors.len();
+        Ok(Tensor::concatenated(shape, tensors))
     }
 
     /// A tensor of zeros.
@@ -158,7 +199,7 @@ impl Tensor {
     /// A view of stored bytes; `range` must hold exactly the elements of `shape`.
     pub(crate) fn view(shape: Vec<usize>, dtype: Dtype, memory: Arc<dyn Bytes>, range: Range<usize>) -> Tensor {
         assert_eq!(shape.iter().product::<usize>() * dtype.size(), range.len(), "stored bytes of a tensor {shape:?}");
-        Tensor { shape, parts: vec![Part { dtype, memory, range, order: None }] }
+        Tensor { shape, parts: vec![Part { dtype, memory, range, order: None, meaning: None }] }
     }
 
     /// The same elements under another shape of as many.
@@ -275,6 +316,27 @@ impl Tensor {
     pub(crate) fn release(&self) {
         for part in &self.parts {
             part.memory.release(part.range.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_hold_one_tensor_behind_the_other() {
+        let meaning = Meaning::new(2, |channel, level| f32::from(level) - 1000.0 * channel as f32);
+        let image = |first: u8| Tensor::of_levels([1, 2, 1, 3], (first..first + 6).collect(), meaning.clone());
+        let stack = Tensor::stack(vec![image(1), image(101)]).expect("tensors of one shape");
+        assert_eq!(stack.shape(), [2, 2, 1, 3]);
+        assert_eq!(*stack.values(), [1.0, 2.0, 3.0, -996.0, -995.0, -994.0, 101.0, 102.0, 103.0, -896.0, -895.0, -894.0]);
+        assert_eq!(stack.levels().expect("it is made of levels").0.concat(), [1, 2, 3, 4, 5, 6, 101, 102, 103, 104, 105, 106]);
+        let numbers = Tensor::zeros([1, 2, 1, 3]);
+        assert!(Tensor::stack(vec![image(1), numbers.clone()]).expect("tensors of one shape").levels().is_none());
+        assert!(numbers.levels().is_none());
+        for wrong in [vec![], vec![numbers, Tensor::zeros([1, 6])]] {
+            assert!(Tensor::stack(wrong).is_err());
         }
     }
 }

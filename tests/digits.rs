@@ -69,11 +69,16 @@ fn digits_are_read_alike_in_fewer_bits() {
     }
 }
 
+fn samples() -> Vec<std::path::PathBuf> {
+    let files = std::fs::read_dir(path("examples/digits/samples")).expect("samples");
+    let mut files: Vec<_> = files.map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    files
+}
+
 #[test]
 fn sample_pictures_are_read_right() {
-    let mut files: Vec<_> =
-        std::fs::read_dir(path("examples/digits/samples")).expect("samples").map(|entry| entry.expect("an entry").path()).collect();
-    files.sort();
+    let files = samples();
     let expected = |name| open_tensor(path("examples/digits/expected.safetensors"), name).expect("an expected tensor").values().into_owned();
     let (pixel_values, expected_logits) = (expected("pixel_values"), expected("samples"));
     let mut engine = Engine::load_blocking(Checkpoint::digits(), &DeviceChoice::Cpu).expect("an engine");
@@ -87,6 +92,24 @@ fn sample_pictures_are_read_right() {
         let best = engine.classify_blocking(&picture, 1).expect("a prediction").remove(0).top.remove(0);
         assert!(name.ends_with(best.label.as_deref().expect("a label")), "{name}: {best:?}");
         assert!((best.logit - expected_logits[i * 10 + best.index]).abs() <= 4e-5, "{name}: {best:?}");
+    }
+}
+
+/// Prepared pictures reach a GPU as 8-bit levels, and are widened there by the preprocessor's own values: the results are equal to the bit.
+#[test]
+fn levels_give_what_their_values_give() {
+    for device in gpu::devices() {
+        let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), device)).expect("an engine");
+        let preprocess = engine.preprocess().expect("it takes pictures").clone();
+        let image = |file| preprocess.apply(&preprocess::open(file).expect("a picture")).expect("pixels");
+        let images: Vec<Tensor> = samples().into_iter().map(image).collect();
+        // More than one pass takes.
+        let levels = Tensor::stack(images.iter().cycle().take(37).cloned().collect()).expect("images of one size");
+        let values = Tensor::new(levels.shape(), levels.values().into_owned()).expect("as many");
+        let [of_levels, of_values] = [levels, values].map(|input| engine.forward_blocking(&input, &["logits"]).expect("logits").remove("logits"));
+        let [of_levels, of_values] = [of_levels, of_values].map(|logits| logits.expect("it was asked for").values().into_owned());
+        assert_eq!(of_levels.len(), 370);
+        assert_eq!(of_levels, of_values);
     }
 }
 

@@ -121,7 +121,7 @@ fn the_gpu_takes_the_memory_that_was_said() {
         let Size::Image(side) = checkpoint.config.native_size() else { panic!("it takes images") };
         let Ok(weights) = checkpoint.weights.clone().try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
         let tables = Tables::at(&checkpoint.config, checkpoint.positions.as_ref(), Size::Image(side)).expect("tables");
-        let request = Request { batch, size: Size::Image(side), masked: false, wanted: vec!["logits".to_owned()] };
+        let request = Request { batch, size: Size::Image(side), masked: false, levels: false, wanted: vec!["logits".to_owned()] };
         let recording =
             record(&checkpoint.config, &weights, &tables, &request, vitraux::record::Recording::new(own.summary().capabilities)).expect("it fits");
         let said = recording.weight_bytes() + recording.scratch_bytes();

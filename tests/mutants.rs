@@ -23,6 +23,17 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "normalise",
+        &[
+            ("i % 4u * 8u", "i % 3u * 8u"),
+            ("i / params.pixels * 256u", "0u"),
+            ("(params.image + 3u) / 4u", "params.image / 4u"),
+            ("word / words * params.image", "word / words * words * 4u"),
+            ("min(first + 4u, params.image)", "min(first + 3u, params.image)"),
+            ("word >= params.batch * words", "word + 1u >= params.batch * words"),
+        ],
+    ),
+    (
         "unfold",
         &[
             ("v = element % params.patch_width", "v = element % params.patch_height"),

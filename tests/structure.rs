@@ -6,7 +6,8 @@ use std::path::Path;
 /// Modules from the ground up; those on one line do not use each other.
 const FLOORS: &[&[&str]] = &[
     &["error"],
-    &["tensor", "config", "capabilities", "int8", "storage"],
+    &["config", "capabilities", "int8", "levels", "storage"],
+    &["tensor"],
     &["panels"],
     &["record", "filter", "painting"],
     &["cpu", "gpu", "checkpoint", "preprocess", "hub"],

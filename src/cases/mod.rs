@@ -18,12 +18,13 @@ pub use rng::Rng;
 use crate::capabilities::{Capabilities, Needs, Precision};
 use crate::config::Activation;
 use crate::kernels::{ALL, variant::Variant};
+use crate::levels::WORD;
 use crate::panels::{Packed, halves};
 use crate::record::{Buf, Recording};
 use attention::{attention, attention_pool, masked, values};
 use ceilings::{ceiling_coop, ceilings};
 use norms::{groupnorms, layernorm, qk_norm, rotary, softmax, unit};
-use products::{convolution, matmuls, patchify, powers, unfold};
+use products::{convolution, matmuls, normalise, patchify, powers, unfold};
 use reference::wide;
 use tokens::{average, embed, gate, max_pool, pool};
 
@@ -75,8 +76,10 @@ enum Fill {
     Graded(f32),
     /// A mask `[B, N]`.
     Mask,
+    /// 8-bit levels `[B, ..]`, which a device reads in words of four.
+    Levels,
 }
-use Fill::{Factor, Graded, Halves, Left, Mask, Within};
+use Fill::{Factor, Graded, Halves, Left, Levels, Mask, Within};
 
 /// Two devices that between them run every variant: with cooperative matrices of 8 and of 16 rows.
 fn devices() -> [Capabilities; 2] {
@@ -113,6 +116,12 @@ fn peaked(units: &[f32], range: f32, width: usize) -> Vec<f32> {
     let magnitude = |i: usize| range * 0.5f32.powi((i / width % 3) as i32);
     let value = |(i, unit): (usize, &f32)| magnitude(i) * if is_peak(i) { unit.signum() * (0.5 + 0.5 * unit.abs()) } else { unit / 8.0 };
     units.iter().enumerate().map(value).collect()
+}
+
+/// Words of four levels, each image beginning with one of its own.
+fn packed_levels(levels: &[f32], image: usize) -> Vec<f32> {
+    let word = |four: &[f32]| four.iter().rev().fold(0, |word, &level| word << 8 | level as u32);
+    levels.chunks(image).flat_map(|levels| levels.chunks(WORD).map(word)).map(f32::from_bits).collect()
 }
 
 fn graded(units: &[f32], range: f32, width: usize) -> Vec<f32> {
@@ -156,6 +165,10 @@ impl Case {
         let input = |(i, (shape, fill)): (usize, &(Vec<usize>, Fill))| match (fill, shape.as_slice()) {
             (Factor(_), &[n, k]) => recording.input_factor(format!("input{i}"), [n, k]),
             (Left(_), shape) => recording.input_in(format!("input{i}"), shape, self.activations),
+            (Levels, shape) => {
+                let words = shape[1..].iter().product::<usize>().div_ceil(WORD);
+                recording.input_in(format!("input{i}"), &[shape[0], words], Precision::Int8)
+            }
             (_, shape) => recording.input(format!("input{i}"), shape),
         };
         let inputs = self.inputs.iter().enumerate().map(input);
@@ -187,6 +200,7 @@ impl Case {
         let mut rng = Rng::new(&self.name);
         let mut input = |(shape, fill): &(Vec<usize>, Fill)| match (fill, rng.units(shape.iter().product())) {
             (Mask, units) => mask(&units, shape[1]),
+            (Levels, units) => units.iter().map(|unit| (127.5 + 127.5 * unit).round()).collect(),
             (Left(range), units) if self.kernel == "quantise" => between(Self::held(self.precision, units, *range, shape[1]), shape[1]),
             // The left factor of integers is rounded to some too.
             (Left(range), units) if self.precision == Precision::Int8 => Self::held(self.precision, units, *range, shape[1]),
@@ -224,6 +238,7 @@ impl Case {
                     *values = words(Packed::new(values, [n, k], Precision::F32).bytes())
                 }
                 (Factor(_), &[n, k], _) => *values = words(Packed::new(values, [n, k], self.precision).bytes()),
+                (Levels, shape, _) => *values = packed_levels(values, shape[1..].iter().product()),
                 (Left(_), _, true) if self.activations == Precision::F16 => *values = words(&halves(values)),
                 _ => {}
             }
@@ -283,6 +298,7 @@ pub fn all() -> Vec<Case> {
     ] {
         cases.extend([unfold(image, patch, grid), unfold(image, patch, grid).in_f16()]);
     }
+    cases.extend([[2, 3, 8, 8], [3, 1, 5, 7], [1, 3, 3, 3], [5, 3, 1, 1]].map(normalise));
     cases.extend([
         embed(2, 5, 1, 0, 48),
         embed(1, 16, 0, 0, 10),
@@ -362,6 +378,7 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         let patch = [size(1, 17), size(1, 17)];
         let image = [patch[0] * size(1, 5) + size(0, patch[0] - 1), patch[1] * size(1, 5) + size(0, patch[1] - 1)];
         cases.extend(patchify([size(1, 3), size(1, 5), image[0], image[1]], patch, size(0, 1) == 1, size(1, 140)));
+        cases.push(normalise([size(1, 4), size(1, 4), size(1, 30), size(1, 30)]));
         let prefix = size(0, 5);
         cases.push(embed(size(1, 3), prefix + size(1, 40), prefix, size(0, prefix), size(1, 90)));
         cases.extend(layernorm(size(1, 90), size(2, 300), 1e-6));

@@ -1,6 +1,6 @@
 //! Cases of products: by every variant, of patches, of convolutions.
 
-use super::Fill::{Factor, Left, Within};
+use super::Fill::{Factor, Left, Levels, Within};
 use super::{Case, of_all_devices, reference};
 use crate::capabilities::{Needs, Precision};
 use crate::config::Activation;
@@ -167,6 +167,24 @@ pub(super) fn patchify(image: [usize; 4], patch: [usize; 2], pad: bool, width: u
     };
     let is_inside = grid[0] * patch[0] <= height && grid[1] * patch[1] <= image_width;
     std::iter::once("patchify").chain(is_inside.then_some("patchify_software")).map(case).collect()
+}
+
+/// What 8-bit levels stand for.
+pub(super) fn normalise(image: [usize; 4]) -> Case {
+    let [_, channels, height, width] = image;
+    Case {
+        name: format!("normalise {image:?}"),
+        kernel: "normalise",
+        inputs: vec![(image.to_vec(), Levels), (vec![channels, 256], Within(2.0))],
+        output: image.to_vec(),
+        record: Box::new(|recording, inputs, output| kernels::normalise(recording, "normalise".into(), inputs[0], inputs[1], output)),
+        reference: Box::new(move |inputs| {
+            let value = |(i, level): (usize, &f64)| inputs[1][i / (height * width) % channels * 256 + *level as usize];
+            inputs[0].iter().enumerate().map(value).collect()
+        }),
+        flops: image.iter().product::<usize>() as u64,
+        ..Case::plain()
+    }
 }
 
 /// The patches by themselves.

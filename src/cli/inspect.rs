@@ -30,7 +30,7 @@ impl Inspect {
         let size = self.model.image_size().map_or(config.native_size(), Size::Image);
         let is_result = |name: &String| ["output", "features"].contains(&name.as_str()) || name.starts_with("logits");
         let wanted = output_names(config).into_iter().filter(is_result).collect();
-        let request = Request { batch: self.batch as usize, size, masked: false, wanted };
+        let request = Request { batch: self.batch as usize, size, masked: false, levels: false, wanted };
         let Ok(weights) = checkpoint.weights.clone().try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
         let recording = record(
             config,

@@ -21,6 +21,7 @@ pub mod matmul_int8;
 pub mod matmul_powers;
 pub mod matmul_split;
 pub mod max_pool;
+pub mod normalise;
 mod parallel;
 pub mod patchify;
 pub mod pca;

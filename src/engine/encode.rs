@@ -105,7 +105,7 @@ impl Engine {
         let (size, batch) = (self.size(shape)?, shape[0]);
         let maps: BTreeMap<&str, Map> = wanted.iter().filter_map(|name| Some((*name, self.config.map(size, name)?))).collect();
         // Natively nothing in it waits: errors of a device that is not lost are known at once.
-        let plan = pollster::block_on(self.plan(batch, size, false, wanted))?;
+        let plan = pollster::block_on(self.plan(batch, size, [false; 2], wanted))?;
         if plan.request.batch < batch {
             return Err(Error::Limit(format!(
                 "input: {batch} images do not fit the device in one pass, {} do; encode so many at a time",

@@ -17,7 +17,8 @@ use crate::device::Device;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Progress, WeightBuffers};
+use crate::gpu::{Gpu, Pieces, Progress, WeightBuffers};
+use crate::levels::Meaning;
 use crate::model::{Request, Tables};
 use crate::preprocess::Picture;
 #[cfg(not(target_arch = "wasm32"))]
@@ -26,12 +27,14 @@ use crate::record::{Output, Recording};
 use crate::tensor::Tensor;
 use crate::tuning::Tuning;
 use crate::{cpu, gpu, model};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
-/// The most images of one pass over the device. Larger batches are cut: the matrix products are large
-/// enough long before this, and scratch memory grows with it.
-const LARGEST_PASS: usize = 64;
+/// The most images of one pass over the device. Larger batches are cut: the matrix products are large enough long before this, the images of
+/// one pass are copied while the device computes another one, and scratch memory grows with it.
+const LARGEST_PASS: usize = 32;
 
 /// Passes that are begun before the first of them is waited for: the inputs of the next are copied while the device computes.
 const UNDER_WAY: usize = 2;
@@ -105,6 +108,8 @@ enum Resident {
 /// What a pass takes of a device's memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
+    /// Images of a pass: a larger batch is cut into several.
+    pub images: usize,
     /// The model's weights, which all passes share.
     pub weights: u64,
     /// What only this batch size has: inputs, each beside what it is uploaded from, scratch, and outputs.
@@ -261,19 +266,16 @@ impl Engine {
     /// Runs the model on inputs whose first axis is the batch.
     async fn run(&mut self, inputs: &[&Tensor], size: Size, wanted: &[&str]) -> Result<Outputs> {
         let batch = inputs[0].shape()[0];
-        let name = if matches!(size, Size::Image(_)) { "pixel_values" } else { "input" };
-        let values = inputs.iter().map(|input| input.finite_values(name)).collect::<Result<Vec<_>>>()?;
+        let contents = Contents::of(inputs, size, &self.device)?;
         let mut outputs: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
         let mut under_way = VecDeque::new();
         let mut begun = 0;
         while begun < batch || !under_way.is_empty() {
             if begun < batch && under_way.len() < UNDER_WAY {
-                let plan = self.plan(batch - begun, size, inputs.len() > 1, wanted).await?;
-                let count = plan.request.batch;
-                let stretches: Vec<&[f32]> =
-                    values.iter().map(|values| &values[begun * (values.len() / batch)..][..count * (values.len() / batch)]).collect();
-                begun += count;
-                under_way.push_back((count, plan.outputs.clone(), plan.executor.begin(&stretches).await?));
+                let plan = self.plan(batch - begun, size, [inputs.len() > 1, contents.are_levels()], wanted).await?;
+                let images = begun..begun + plan.request.batch;
+                begun = images.end;
+                under_way.push_back((images.len(), plan.outputs.clone(), plan.executor.begin(&contents, images, batch).await?));
                 continue;
             }
             let (count, names, pass) = under_way.pop_front().expect("one is under way");
@@ -375,18 +377,25 @@ impl Engine {
         if let (Some(_), Device::Gpu(gpu)) = (&self.preprocess, &self.device) {
             gpu.warm_up_textures().await?;
         }
-        self.plan_telling(shape[0], size, false, wanted, progress).await.map(drop)
+        self.plan_telling(shape[0], size, [false; 2], wanted, progress).await.map(drop)
     }
 
-    /// A plan for as many of `images` as fit the device in one pass.
-    async fn plan(&mut self, images: usize, size: Size, masked: bool, wanted: &[&str]) -> Result<&mut Plan> {
-        self.plan_telling(images, size, masked, wanted, &|_, _| ()).await
+    /// A plan for as many of `images` as fit the device in one pass; whether there is a mask, and whether images come as levels.
+    async fn plan(&mut self, images: usize, size: Size, inputs: [bool; 2], wanted: &[&str]) -> Result<&mut Plan> {
+        self.plan_telling(images, size, inputs, wanted, &|_, _| ()).await
     }
 
     /// [`Engine::plan`], with news of how many pipelines are done.
-    async fn plan_telling(&mut self, images: usize, size: Size, masked: bool, wanted: &[&str], progress: Progress<'_>) -> Result<&mut Plan> {
+    async fn plan_telling(
+        &mut self,
+        images: usize,
+        size: Size,
+        [masked, levels]: [bool; 2],
+        wanted: &[&str],
+        progress: Progress<'_>,
+    ) -> Result<&mut Plan> {
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
-        let mut request = Request { batch: images.min(LARGEST_PASS), size, masked, wanted };
+        let mut request = Request { batch: images.min(LARGEST_PASS), size, masked, levels, wanted };
         let plan = loop {
             if let Some(place) = self.plans.iter().rposition(|plan| plan.request == request && plan.executor.is_free()) {
                 break self.plans.remove(place);
@@ -452,12 +461,34 @@ impl Resident {
 impl Plan {
     async fn compile(request: Request, recording: Recording, resident: &Resident, progress: Progress<'_>) -> Result<Plan> {
         let outputs = recording.outputs().to_vec();
-        let memory = Memory { weights: recording.weight_bytes(), pass: recording.scratch_bytes() };
+        let memory = Memory { images: request.batch, weights: recording.weight_bytes(), pass: recording.scratch_bytes() };
         let executor = match resident {
             Resident::Gpu(gpu, weights) => Executor::Gpu(Arc::new(gpu::Plan::compile_telling(gpu.clone(), &recording, weights, progress).await?)),
             Resident::Cpu(weights) => Executor::Cpu(cpu::Plan::new(recording, weights.clone())),
         };
         Ok(Plan { request, memory, outputs, executor })
+    }
+}
+
+/// What the inputs of a batch hold.
+enum Contents<'a> {
+    /// Numbers, of each input those of all images.
+    Values(Vec<Cow<'a, [f32]>>),
+    /// The 8-bit levels of each image, and what they stand for: a quarter of the bytes, which a GPU widens itself.
+    Levels(Vec<&'a [u8]>, &'a Meaning),
+}
+
+impl<'a> Contents<'a> {
+    fn of(inputs: &[&'a Tensor], size: Size, device: &Device) -> Result<Contents<'a>> {
+        let name = if matches!(size, Size::Image(_)) { "pixel_values" } else { "input" };
+        match (device, inputs[0].levels()) {
+            (Device::Gpu(_), Some((levels, meaning))) => Ok(Contents::Levels(levels, meaning)),
+            _ => Ok(Contents::Values(inputs.iter().map(|input| input.finite_values(name)).collect::<Result<_>>()?)),
+        }
+    }
+
+    fn are_levels(&self) -> bool {
+        matches!(self, Contents::Levels(..))
     }
 }
 
@@ -477,10 +508,22 @@ impl Executor {
         }
     }
 
-    async fn begin(&mut self, inputs: &[&[f32]]) -> Result<Pass> {
-        Ok(match self {
-            Executor::Cpu(plan) => Pass::Done(plan.run(inputs)),
-            Executor::Gpu(plan) => Pass::Gpu(plan.submit(inputs).await?),
+    /// Begins a pass over some images of a batch.
+    async fn begin(&mut self, contents: &Contents<'_>, images: Range<usize>, batch: usize) -> Result<Pass> {
+        let part = |values: &Cow<'_, [f32]>| images.start * (values.len() / batch)..images.end * (values.len() / batch);
+        Ok(match (self, contents) {
+            (Executor::Cpu(plan), Contents::Values(inputs)) => {
+                Pass::Done(plan.run(&inputs.iter().map(|values| &values[part(values)]).collect::<Vec<_>>()))
+            }
+            (Executor::Gpu(plan), Contents::Values(inputs)) => {
+                let pieces: Vec<_> = inputs.iter().map(|values| Pieces::of(&values[part(values)])).collect();
+                Pass::Gpu(plan.submit(&pieces).await?)
+            }
+            (Executor::Gpu(plan), Contents::Levels(levels, meaning)) => {
+                let pieces = [Pieces::new(levels[images].to_vec()), Pieces::of(meaning.values())];
+                Pass::Gpu(plan.submit(&pieces).await?)
+            }
+            (Executor::Cpu(_), Contents::Levels(..)) => unreachable!("on the CPU levels are widened first"),
         })
     }
 }

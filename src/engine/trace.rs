@@ -33,7 +33,7 @@ impl Engine {
     ) -> Result<Traced> {
         let size = self.size(input.shape())?;
         let wanted = wanted.iter().map(|name| (*name).to_owned()).collect();
-        let request = Request { batch: input.shape()[0], size, masked: false, wanted };
+        let request = Request { batch: input.shape()[0], size, masked: false, levels: false, wanted };
         let place = pollster::block_on(self.tables_for(size))?;
         let recording = loop {
             let recording = self.record(place, &request)?;

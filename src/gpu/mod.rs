@@ -15,6 +15,7 @@ mod shader;
 mod texture;
 mod times;
 mod timestamps;
+mod upload;
 mod weight_buffers;
 
 pub use context::{AdapterKind, AdapterSummary, Gpu, Progress, ShaderChecks, adapters, cooperative_features, required_features, required_limits};
@@ -24,4 +25,5 @@ pub use paint::PaintTarget;
 pub use plan::{Pending, Plan};
 pub use shader::{PIECES, specialise};
 pub use texture::{Encoding, Sampler, TexturePicture};
+pub use upload::Pieces;
 pub use weight_buffers::WeightBuffers;

@@ -4,6 +4,7 @@ use super::context::{Gpu, Progress};
 use super::profile::estimated;
 use super::times::Times;
 use super::timestamps::Timestamps;
+use super::upload::Pieces;
 use super::weight_buffers::WeightBuffers;
 use crate::capabilities::Precision;
 use crate::error::{Error, Result};
@@ -120,22 +121,22 @@ impl Plan {
     /// # Errors
     /// [`Error::Device`] if the device fails or is lost.
     pub async fn run(&self, inputs: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
-        self.submit(inputs).await?.outputs().await
+        self.submit(&inputs.iter().map(|values| Pieces::of(values)).collect::<Vec<_>>()).await?.outputs().await
     }
 
     /// Begins a run and does not wait for it: while the device computes, the next one's inputs can be copied and submitted.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails or is lost.
-    pub async fn submit(&self, inputs: &[&[f32]]) -> Result<Pending> {
+    pub async fn submit(&self, inputs: &[Pieces<'_>]) -> Result<Pending> {
         let free = self.transfers.lock().expect("no panic while it is held").pop();
         let transfer = match free {
             Some(transfer) => transfer,
             None => self.gpu.checked("a run beside another", || transfer(&self.gpu, &self.inputs, &self.outputs)).await?,
         };
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("vitraux.forward") });
-        for ((upload, input), values) in transfer.uploads.iter().zip(&self.inputs).zip(inputs) {
-            upload.slice(..).get_mapped_range_mut().map_err(|error| failed(&self.gpu, error))?.copy_from_slice(bytemuck::cast_slice(values));
+        for ((upload, input), pieces) in transfer.uploads.iter().zip(&self.inputs).zip(inputs) {
+            pieces.copy_to(upload.slice(..).get_mapped_range_mut().map_err(|error| failed(&self.gpu, error))?.slice(..));
             upload.unmap();
             encoder.copy_buffer_to_buffer(upload, 0, input, 0, input.size());
         }

@@ -14,6 +14,7 @@ mod groupnorm;
 mod layernorm;
 pub(crate) mod matmul;
 mod max_pool;
+mod normalise;
 mod patchify;
 mod pca;
 mod pool;
@@ -39,6 +40,7 @@ pub use groupnorm::{After, groupnorm};
 pub use layernorm::layernorm;
 pub use matmul::{Epilogue, matmul, powers};
 pub use max_pool::max_pool;
+pub use normalise::normalise;
 pub use patchify::{patchify, unfold};
 pub use pca::{pca, pca_colours, pca_gather, pca_orthonormalise, pca_project, pca_start};
 pub use pool::pool;
@@ -67,6 +69,7 @@ static SINGLE: &[&Kernel] = &[
     &groupnorm::GROUPNORM_RELU,
     &groupnorm::GROUPNORM_RESIDUAL_RELU,
     &max_pool::MAX_POOL,
+    &normalise::NORMALISE,
     &patchify::UNFOLD,
     &patchify::PATCHIFY,
     &patchify::PATCHIFY_SOFTWARE,

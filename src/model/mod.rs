@@ -12,6 +12,7 @@ use crate::checkpoint::{Block, Linear, WeightInfo, Weights};
 use crate::config::{Config, Input, NormOrder, Patches, Pooling, Reads, Size};
 use crate::error::{Error, Result};
 use crate::kernels::{self, Epilogue};
+use crate::levels;
 use crate::record::{Buf, Recording};
 
 /// What a recording is for.
@@ -23,6 +24,8 @@ pub struct Request {
     pub size: Size,
     /// Whether a second input `[B, N]` says which tokens of a sequence are no keys.
     pub masked: bool,
+    /// Whether images come as 8-bit levels, and a second input `[channels, 256]` says what each stands for.
+    pub levels: bool,
     /// The names of the outputs, of those of [`output_names`].
     pub wanted: Vec<String>,
 }
@@ -209,9 +212,24 @@ impl Forward<'_> {
         }
     }
 
+    /// The images `[B, channels, height, width]` that the caller gives.
+    fn pixels(&mut self, shape: [usize; 4]) -> Result<Buf> {
+        let recording = &mut self.recording;
+        if !self.request.levels {
+            return recording.input("pixel_values", &shape);
+        }
+        let [batch, channels, height, width] = shape;
+        let words = (channels * height * width).div_ceil(levels::WORD);
+        let packed = recording.input_in("levels", &[batch, words], Precision::Int8)?;
+        let values = recording.input("values of levels", &[channels, levels::LEVELS])?;
+        let pixels = recording.scratch("pixel_values", &shape)?;
+        kernels::normalise(recording, "normalise".to_owned(), packed, values, pixels)?;
+        Ok(pixels)
+    }
+
     /// Patches, prefix tokens and positions (Dosovitskiy et al. 2021, equation 1).
     fn embeddings(&mut self, patches: &Patches, projection: &Linear<Buf>, weights: &Weights<Buf>, image: [usize; 2]) -> Result<()> {
-        let pixels = self.recording.input("pixel_values", &[self.request.batch, patches.channels, image[0], image[1]])?;
+        let pixels = self.pixels([self.request.batch, patches.channels, image[0], image[1]])?;
         let map = match &weights.backbone {
             None => pixels,
             Some(backbone) => backbone::record(&mut self.recording, backbone, pixels)?,

@@ -12,6 +12,7 @@ pub use decode::{decode, open};
 
 use crate::config::{Alpha, Crop, CropRounding, Levels, Preprocess, Resize, Sampling};
 use crate::error::{Error, Result};
+use crate::levels::Meaning;
 use crate::tensor::Tensor;
 use resample::{Level, Raster, Window, resample, tables};
 use std::borrow::Cow;
@@ -98,15 +99,27 @@ impl Preprocess {
         let picture = picture.prepared(self.alpha, self.channels)?;
         match self.resizes {
             Levels::Rounded => {
-                let table: Vec<f32> = (0..=255).map(|level| (f64::from(level) * self.scale) as f32).collect();
-                self.framed(&picture, |level: u8| table[usize::from(level)])
+                let meaning = Meaning::new(self.channels, |channel, level| self.normalised(channel, self.scaled(level)));
+                let (shape, levels) = self.framed(&picture, |_, fill| fill, |_, level: u8| level)?;
+                Ok(Tensor::of_levels(shape, levels, meaning))
             }
             Levels::Scaled => {
-                let scaled = |level: &u8| (f64::from(*level) * self.scale) as f32;
-                let data = picture.data.iter().map(scaled).collect();
-                self.framed(&Raster { data, width: picture.width, height: picture.height, channels: picture.channels }, |value: f32| value)
+                let data = picture.data.iter().map(|level| self.scaled(*level)).collect();
+                let picture = Raster { data, width: picture.width, height: picture.height, channels: picture.channels };
+                let fill = |channel, fill| self.normalised(channel, self.scaled(fill));
+                let (shape, values) = self.framed(&picture, fill, |channel, value: f32| self.normalised(channel, value))?;
+                Tensor::new(shape, values)
             }
         }
+    }
+
+    fn scaled(&self, level: u8) -> f32 {
+        (f64::from(level) * self.scale) as f32
+    }
+
+    /// Each step is rounded to f32, as in the references.
+    fn normalised(&self, channel: usize, scaled: f32) -> f32 {
+        (scaled - self.mean[channel]) / self.std[channel]
     }
 
     /// How pictures of `[height, width]` become pixel values, for those who have them elsewhere, such as in a texture.
@@ -147,28 +160,32 @@ impl Preprocess {
         }
     }
 
-    /// Resizes, crops and normalises; `scaled` is what becomes of a level before it is normalised.
-    fn framed<L: Level>(&self, picture: &Raster<L>, scaled: impl Fn(L) -> f32) -> Result<Tensor> {
+    /// Resizes and crops, channel by channel; `fill` is what lies outside the picture, by channel and level, and `value` what becomes of what lies
+    /// inside.
+    fn framed<L: Level, V: Copy>(
+        &self,
+        picture: &Raster<L>,
+        fill: impl Fn(usize, u8) -> V,
+        value: impl Fn(usize, L) -> V,
+    ) -> Result<([usize; 4], Vec<V>)> {
         let source = [picture.height, picture.width];
         let (size, framed) = self.frame(source)?;
         let [height, width] = framed.size;
         let window =
             resample(picture, size, framed.window, self.filter).ok_or_else(|| too_large(source, "an intermediate picture that is too long"))?;
-        let fill = self.crop.as_ref().map_or([0; 3], |crop| crop.fill);
+        let fills = self.crop.as_ref().map_or([0; 3], |crop| crop.fill);
         let mut values = Vec::with_capacity(self.channels * height * width);
         for channel in 0..self.channels {
-            // Each step is rounded to f32, as in the references.
-            let normalised = |value: f32| (value - self.mean[channel]) / self.std[channel];
             let plane = values.len();
-            values.resize(plane + height * width, normalised((f64::from(fill[channel.min(2)]) * self.scale) as f32));
+            values.resize(plane + height * width, fill(channel, fills[channel.min(2)]));
             for (y, row) in window.data.chunks_exact(window.width * self.channels).enumerate() {
                 let line = &mut values[plane + (framed.offset[0] + y) * width + framed.offset[1]..];
-                for (value, pixel) in line.iter_mut().zip(row.chunks_exact(self.channels)) {
-                    *value = normalised(scaled(pixel[channel]));
+                for (place, pixel) in line.iter_mut().zip(row.chunks_exact(self.channels)) {
+                    *place = value(channel, pixel[channel]);
                 }
             }
         }
-        Tensor::new([1, self.channels, height, width], values)
+        Ok(([1, self.channels, height, width], values))
     }
 }
 

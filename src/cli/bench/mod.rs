@@ -84,7 +84,7 @@ impl Planned {
 
     /// Records a forward pass of so many images.
     pub fn record(&self, batch: u32, recording: Recording) -> vitraux::Result<Recording> {
-        let request = Request { batch: batch as usize, size: self.size, masked: false, wanted: vec![result(&self.config).to_owned()] };
+        let request = Request { batch: batch as usize, size: self.size, masked: false, levels: false, wanted: vec![result(&self.config).to_owned()] };
         record(&self.config, &self.weights, &self.tables, &request, recording)
     }
 }

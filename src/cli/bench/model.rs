@@ -9,6 +9,7 @@ use std::io::Write;
 use std::time::Instant;
 use vitraux::config::Size;
 use vitraux::engine::Memory;
+use vitraux::preprocess::Picture;
 use vitraux::record::Timing;
 use vitraux::{Checkpoint, Engine, Tensor};
 
@@ -144,7 +145,7 @@ struct Measured {
 impl Measured {
     /// The first pass, and the times of its kernels.
     fn first(engine: &mut Engine, batch: usize, size: Size) -> Result<Measured> {
-        let input = Tensor::zeros(engine.config().input_shape(batch, size)?);
+        let input = input(engine, batch, size)?;
         let first = timed(engine, &input)?;
         let memory = engine.memory().expect("it has run");
         let wanted = result(engine.config());
@@ -189,6 +190,8 @@ impl Measured {
             "images_per_second": self.batch as f64 / times.median,
             "weight_bytes": self.memory.weights,
             "pass_bytes": self.memory.pass,
+            "pass_images": self.memory.images,
+            "kernel_seconds": (!self.steps.is_empty()).then(|| self.kernels()),
             "steps": ceilings.map(|ceilings| self.steps.iter().map(|known| step(known, ceilings)).collect::<Vec<_>>()),
         });
         times.enter(&mut row);
@@ -213,13 +216,35 @@ impl Measured {
         change.map_or(Ok(()), |change| writeln!(out, "  {change}"))?;
         let Some(ceilings) = ceilings else { return Ok(()) };
         let total: f64 = self.steps.iter().map(|step| step.seconds).sum();
+        if self.memory.images < self.batch {
+            writeln!(out, "  of one pass over {} images:", self.memory.images)?;
+        }
         for Step { kernel, label, calls, seconds, flops, bytes } in &self.steps {
             let speed = Speed { kernel, seconds: *seconds, flops: *flops, bytes: *bytes };
             writeln!(out, "  {kernel:<22} {label:<18} {calls:>3} calls {:>5.1} %  {}", 100.0 * seconds / total, speed.text(ceilings))?;
         }
-        writeln!(out, "  {:<60} {:>12}", "all kernels, one after the other", milliseconds(total))?;
+        let share = 100.0 * self.kernels() / median;
+        writeln!(out, "  {:<60} {:>12} of the batch, {share:.1} % of the median", "all kernels, one after the other", milliseconds(self.kernels()))?;
         Ok(())
     }
+
+    /// Seconds of the kernels of all passes.
+    fn kernels(&self) -> f64 {
+        self.steps.iter().map(|step| step.seconds).sum::<f64>() * self.batch as f64 / self.memory.images as f64
+    }
+}
+
+/// Images as they come from files, as 8-bit levels; zeros where a model has another input, or another size.
+fn input(engine: &Engine, batch: usize, size: Size) -> Result<Tensor> {
+    let shape = engine.config().input_shape(batch, size)?;
+    if let (Some(preprocess), Size::Image([height, width])) = (engine.preprocess(), size) {
+        let picture = Picture::new([height, width], preprocess.channels, vec![99; height * width * preprocess.channels])?;
+        let image = preprocess.apply(&picture)?;
+        if image.shape()[1..] == shape[1..] {
+            return Ok(Tensor::stack(vec![image; batch])?);
+        }
+    }
+    Ok(Tensor::zeros(shape))
 }
 
 /// Seconds of a pass.

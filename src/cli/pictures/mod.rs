@@ -225,7 +225,7 @@ fn run(
         return Ok(0);
     }
     let (paths, tensors): (Vec<&Path>, Vec<Tensor>) = gathered.drain(..).unzip();
-    let stacked = stack(&tensors)?;
+    let stacked = Tensor::stack(tensors)?;
     let start = Instant::now();
     let failures = bar.suspend(|| pass(&paths, &stacked))?;
     batch.learn(paths.len(), start.elapsed().as_secs_f64());
@@ -250,15 +250,6 @@ fn catch_interrupts() -> Result<()> {
 /// Pictures that are prepared ahead: a batch while another one is under way, and at least what the cores work on.
 fn window(batch: &BatchSize) -> usize {
     (2 * batch.get()).max(2 * std::thread::available_parallelism().map_or(1, usize::from))
-}
-
-/// Images of the same shape as one tensor.
-fn stack(images: &[Tensor]) -> Result<Tensor> {
-    let mut shape = images[0].shape().to_vec();
-    shape[0] = images.len();
-    let mut values = Vec::with_capacity(shape.iter().product());
-    images.iter().for_each(|image| values.extend_from_slice(&image.values()));
-    Ok(Tensor::new(shape, values)?)
 }
 
 /// A bar on standard error, if that is a terminal and there is more than a moment's work.
