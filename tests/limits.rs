@@ -31,7 +31,7 @@ fn large_batches_are_cut_to_the_binding_limit() {
 fn what_cannot_be_cut_is_an_error_that_names_it() {
     let Some(small) = gpu::smaller(|limits| limits.binding_bytes = 32 * 1024) else { return };
     let error = forward(Device::Gpu(small), 1, &["logits"]).unwrap_err();
-    assert!(matches!(&error, Error::Limit(message) if message.contains("patchify needs") && message.contains("--device cpu")), "{error}");
+    assert!(matches!(&error, Error::Limit(message) if message.contains("patchify.unfold needs") && message.contains("--device cpu")), "{error}");
 }
 
 /// A product whose weight does not fit one binding gives the same as one whose weight does.

@@ -1,6 +1,7 @@
 // y[b, o, p] = sum over channel i and offset (u, v): x[b, i, stride * row(p) + u - top, stride * column(p) + v - left] * w[o, i, u, v], 0 outside of x
 // The tiles of matmul/tile.wgsl; rows are output channels, columns are pixels of the batch, gathered as they are loaded. f32.
 // Grid: (ceil(B P / 64), ceil(O / 64), 1). Needs 8 KiB of workgroup memory. Twin: cpu/convolution.rs
+#import matmul/block_f32
 #import matmul/tile
 
 struct Params {
@@ -60,11 +61,11 @@ fn load_w4(n: u32, k: u32) -> vec4<f32> {
 
 @compute @workgroup_size(64)
 fn convolution(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    var sums = multiply(wid, lane, 0u, values());
+    var blocks = multiply(wid, lane, 0u, values());
     for (var i = 0u; i < 64u; i++) {
-        let at = cell(wid, lane, i);
+        let at = place(wid, lane, i / 16u) + vec2(i / 4u % 4u, i % 4u);
         if at.x < params.outputs && at.y < params.batch * pixels() {
-            y[(at.y / pixels() * params.outputs + at.x) * pixels() + at.y % pixels()] = element(&sums, i);
+            y[(at.y / pixels() * params.outputs + at.x) * pixels() + at.y % pixels()] = blocks[i / 16u][i / 4u % 4u][i % 4u];
         }
     }
 }

@@ -1,10 +1,22 @@
 // y[b, p, (i, u, v)] = pixels[b, i, u, v] of patch p, 0 for pixels outside of the image: the flattened patches (Dosovitskiy et al. 2021, equation 1)
 // One invocation an element of y. Pixels in f32.
-// Grid: ceil(B P values / 64), folded. Needs nothing. Twin: cpu/patchify.rs
+// Grid: ceil(B P values / 64), folded. Needs nothing. Twin: cpu/unfold.rs
 #import common/grid
 #import common/y_f32
-#import image/patches
 
+struct Params {
+    batch: u32,
+    channels: u32,
+    image_height: u32, // pixels; what the grid does not cover at the lower and right edge is ignored
+    image_width: u32,
+    grid_height: u32, // patches
+    grid_width: u32,
+    patch_height: u32,
+    patch_width: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> pixels: array<f32>; // [B, channels, image_height, image_width]
 @group(0) @binding(2) var<storage, read_write> y: array<Y>; // [B, P, channels, patch_height, patch_width]
 
 @compute @workgroup_size(64)

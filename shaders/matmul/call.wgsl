@@ -32,3 +32,11 @@ fn finish(slice: u32, m: u32, n: u32, value: f32) {
         default: { y[at] = narrow(value); }
     }
 }
+
+// Writes elements (m, n) to (m, n + 3), those of them that there are, from their products.
+fn finish4(slice: u32, m: u32, n: u32, products: vec4<f32>) {
+    finish(slice, m, n, products.x + bias_at(n));
+    finish(slice, m, n + 1u, products.y + bias_at(n + 1u));
+    finish(slice, m, n + 2u, products.z + bias_at(n + 2u));
+    finish(slice, m, n + 3u, products.w + bias_at(n + 3u));
+}

@@ -7,29 +7,41 @@
 #import matmul/w_f32
 #import matmul/sizes
 #import matmul/call
+#import matmul/block_f32
 #import matmul/tile
 
 @group(0) @binding(1) var<storage, read> x: array<X>; // [M, K]
 
+const WHOLE: u32 = 0u; // 1 if K is known to be a multiple of TILE_K, so that no load tests for its end
+
+fn is_inside(k: u32) -> bool {
+    return WHOLE == 1u || k < depth();
+}
+
+// Rows and columns behind the last repeat it, so that no load tests for them; what becomes of them is not written.
 fn load_x(m: u32, k: u32) -> f32 {
-    if m < params.m && k < depth() {
-        return f32(x[m * depth() + k]);
+    if is_inside(k) {
+        return f32(x[min(m, params.m - 1u) * depth() + k]);
     }
     return 0.0;
 }
 
 fn load_w4(n: u32, k: u32) -> vec4<f32> {
-    if n < params.n && k < depth() {
-        return panel(n, k, depth());
+    if is_inside(k) {
+        return panel(min(n, (params.n - 1u) / 4u * 4u), k, depth());
     }
     return vec4<f32>();
 }
 
 @compute @workgroup_size(INVOCATIONS)
 fn matmul_tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    var sums = multiply(wid, lane, first_k(wid.z), end_k(wid.z));
-    for (var i = 0u; i < 64u; i++) {
-        let at = cell(wid, lane, i);
-        finish(wid.z, at.x, at.y, element(&sums, i) + bias_at(at.y));
+    var blocks = multiply(wid, lane, first_k(wid.z), end_k(wid.z));
+    #unroll
+    for (var block = 0u; block < 4u; block++) {
+        let at = place(wid, lane, block);
+        #unroll
+        for (var i = 0u; i < 4u; i++) {
+            finish4(wid.z, at.x + i, at.y, blocks[block][i]);
+        }
     }
 }

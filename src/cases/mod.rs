@@ -24,7 +24,7 @@ use crate::record::{Buf, Recording};
 use attention::{attention, attention_pool, masked, values};
 use ceilings::{ceiling_coop, ceilings};
 use norms::{groupnorms, layernorm, qk_norm, rotary, softmax, unit};
-use products::{convolution, matmuls, normalise, patchify, powers, unfold};
+use products::{convolution, matmuls, normalise, powers, unfold};
 use reference::wide;
 use tokens::{average, embed, gate, max_pool, pool};
 
@@ -278,17 +278,6 @@ pub fn all() -> Vec<Case> {
         cases.extend(matmuls(shape));
     }
     cases.extend([[1, 1, 1], [5, 130, 3], [64, 64, 64], [33, 36, 28], [3, 60, 269]].map(powers));
-    for patches in [
-        patchify([2, 3, 32, 32], [16, 16], false, 64),
-        patchify([1, 3, 35, 35], [7, 7], false, 160),
-        patchify([3, 1, 40, 70], [8, 14], false, 65),
-        patchify([1, 5, 29, 33], [8, 8], false, 10),
-        patchify([1, 5, 29, 33], [8, 8], true, 10),
-        patchify([2, 2, 17, 9], [4, 6], true, 33),
-        patchify([1, 3, 4, 4], [4, 4], false, 1),
-    ] {
-        cases.extend(patches);
-    }
     for (image, patch, grid) in [
         ([2, 3, 32, 32], [16, 16], [2, 2]),
         ([3, 1, 40, 70], [8, 14], [5, 5]),
@@ -377,7 +366,8 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         cases.push(powers([size(1, 40), size(1, 140), size(1, 200)]));
         let patch = [size(1, 17), size(1, 17)];
         let image = [patch[0] * size(1, 5) + size(0, patch[0] - 1), patch[1] * size(1, 5) + size(0, patch[1] - 1)];
-        cases.extend(patchify([size(1, 3), size(1, 5), image[0], image[1]], patch, size(0, 1) == 1, size(1, 140)));
+        let grid = [0, 1].map(|axis| image[axis].div_ceil(patch[axis]) - size(0, 1)).map(|count| count.max(1));
+        cases.push(unfold([size(1, 3), size(1, 5), image[0], image[1]], patch, grid));
         cases.push(normalise([size(1, 4), size(1, 4), size(1, 30), size(1, 30)]));
         let prefix = size(0, 5);
         cases.push(embed(size(1, 3), prefix + size(1, 40), prefix, size(0, prefix), size(1, 90)));

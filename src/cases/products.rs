@@ -144,31 +144,6 @@ pub(super) fn powers([m, n, k]: [usize; 3]) -> Case {
     }
 }
 
-pub(super) fn patchify(image: [usize; 4], patch: [usize; 2], pad: bool, width: usize) -> Vec<Case> {
-    let [batch, channels, height, image_width] = image;
-    let grid = [(height, patch[0]), (image_width, patch[1])].map(|(size, patch)| if pad { size.div_ceil(patch) } else { size / patch });
-    let count = grid[0] * grid[1];
-    let values = channels * patch[0] * patch[1];
-    let case = |kernel| Case {
-        name: format!("{kernel} {image:?} by {patch:?} to {width}, {grid:?} patches"),
-        kernel,
-        inputs: vec![(image.to_vec(), Within(1.0)), (vec![width, values], Factor(1.0)), (vec![width], Within(1.0))],
-        output: vec![batch, count, width],
-        record: Box::new(move |recording, inputs, output| {
-            kernels::patchify(recording, "patchify".into(), inputs[0], [inputs[1], inputs[2]], patch, grid, output)
-        }),
-        reference: Box::new(move |inputs| {
-            let rows = reference::patches(&inputs[0], image, patch, grid);
-            reference::matmul(&rows, &inputs[1], &inputs[2], [batch * count, width, values])
-        }),
-        terms: values,
-        flops: 2 * (batch * count * width * values) as u64,
-        ..Case::plain()
-    };
-    let is_inside = grid[0] * patch[0] <= height && grid[1] * patch[1] <= image_width;
-    std::iter::once("patchify").chain(is_inside.then_some("patchify_software")).map(case).collect()
-}
-
 /// What 8-bit levels stand for.
 pub(super) fn normalise(image: [usize; 4]) -> Case {
     let [_, channels, height, width] = image;
@@ -187,7 +162,7 @@ pub(super) fn normalise(image: [usize; 4]) -> Case {
     }
 }
 
-/// The patches by themselves.
+/// Patches of images.
 pub(super) fn unfold(image: [usize; 4], patch: [usize; 2], grid: [usize; 2]) -> Case {
     let values = image[1] * patch[0] * patch[1];
     let output = vec![image[0], grid[0] * grid[1], values];

@@ -51,6 +51,6 @@ pub(super) fn finished(spec: &Spec, bias: &[f32], scale: &[f32]) -> impl Fn(usiz
     }
 }
 
-pub(super) fn set(y: &mut [f32], sums: &[f32], bias: &[f32]) {
+fn set(y: &mut [f32], sums: &[f32], bias: &[f32]) {
     y.iter_mut().zip(sums).zip(bias).for_each(|((y, sum), bias)| *y = sum + bias);
 }

@@ -25,8 +25,7 @@ pub const PIECES: &[(&str, &str)] = pieces![
     "common/x_f32",
     "common/y_f16",
     "common/y_f32",
-    "image/patches",
-    "image/patchify_call",
+    "matmul/block_f32",
     "matmul/call",
     "matmul/call_vec4",
     "matmul/cooperative_tile",
@@ -37,7 +36,6 @@ pub const PIECES: &[(&str, &str)] = pieces![
     "matmul/tile",
     "matmul/w_f16",
     "matmul/w_f32",
-    "software/tile",
 ];
 
 /// What a device compiles of a kernel under a spec.

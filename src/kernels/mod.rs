@@ -15,7 +15,6 @@ mod layernorm;
 pub(crate) mod matmul;
 mod max_pool;
 mod normalise;
-mod patchify;
 mod pca;
 mod pool;
 mod qk_norm;
@@ -24,6 +23,7 @@ mod rollout;
 mod rotary;
 mod sample;
 mod softmax;
+mod unfold;
 mod unit;
 pub(crate) mod variant;
 mod window;
@@ -41,7 +41,6 @@ pub use layernorm::layernorm;
 pub use matmul::{Epilogue, matmul, powers};
 pub use max_pool::max_pool;
 pub use normalise::normalise;
-pub use patchify::{patchify, unfold};
 pub use pca::{pca, pca_colours, pca_gather, pca_orthonormalise, pca_project, pca_start};
 pub use pool::pool;
 pub use qk_norm::qk_norm;
@@ -49,6 +48,7 @@ pub use rollout::{rollout_mix, rollout_product};
 pub use rotary::rotary;
 pub use sample::{sample, variants};
 pub use softmax::softmax;
+pub use unfold::{patchify, unfold};
 pub use unit::unit;
 
 use crate::record::{Kernel, Spec};
@@ -70,9 +70,7 @@ static SINGLE: &[&Kernel] = &[
     &groupnorm::GROUPNORM_RESIDUAL_RELU,
     &max_pool::MAX_POOL,
     &normalise::NORMALISE,
-    &patchify::UNFOLD,
-    &patchify::PATCHIFY,
-    &patchify::PATCHIFY_SOFTWARE,
+    &unfold::UNFOLD,
     &embed::EMBED,
     &layernorm::LAYERNORM,
     &layernorm::LAYERNORM_SOFTWARE,

@@ -250,19 +250,22 @@ impl Shape {
         matches!(self.algorithm, Cooperative { .. }) && self.precision == Precision::F32
     }
 
-    /// What depends on the device, and on K, which is known when the pipeline is made: loads need not test for its end.
-    pub fn specialised(&self, spec: Spec, k: usize, capabilities: &Capabilities) -> Spec {
-        match self.algorithm {
-            Cooperative { .. } => {
-                let k = size(k);
-                let is_whole = k.is_multiple_of(self.depth());
-                let known = if capabilities.large_shaders { k } else { 0 };
-                let constants = [("LANES", capabilities.subgroup), ("WHOLE", u32::from(is_whole)), ("K", known)];
-                let spec = spec.with(constants).unrolled(capabilities.large_shaders);
-                if capabilities.scalar_tiles { spec.with_scalar_tiles() } else { spec }
-            }
+    /// What depends on the device, and on sizes that are known when the pipeline is made: loads need not test for the end of K, and columns are
+    /// written four at a time where N is a multiple of that.
+    pub fn specialised(&self, spec: Spec, [n, k]: [usize; 2], capabilities: &Capabilities) -> Spec {
+        let known = [("WHOLE", u32::from(k.is_multiple_of(self.depth() as usize))), ("K", if capabilities.large_shaders { size(k) } else { 0 })];
+        let spec = match self.algorithm {
+            Tiled { .. } if self.slices == 1 && n.is_multiple_of(4) => spec.with_piece("matmul/call", "matmul/call_vec4"),
+            Cooperative { .. } if capabilities.scalar_tiles => spec.with_scalar_tiles(),
             _ => spec,
-        }
+        };
+        let spec = match self.algorithm {
+            Tiled { .. } if self.precision == Precision::Int8 => spec,
+            Tiled { .. } => spec.with(known),
+            Cooperative { .. } => spec.with(known).with([("LANES", capabilities.subgroup)]),
+            Naive | Skinny | Software => return spec,
+        };
+        spec.unrolled(capabilities.large_shaders)
     }
 
     /// Whether it computes what is asked for, on a device that has what it needs.
