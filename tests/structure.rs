@@ -5,9 +5,8 @@ use std::path::Path;
 
 /// Modules from the ground up; those on one line do not use each other.
 const FLOORS: &[&[&str]] = &[
-    &["error"],
-    &["config", "capabilities", "int8", "levels", "storage"],
-    &["tensor"],
+    &["error", "levels"],
+    &["tensor", "config", "capabilities", "int8", "storage"],
     &["panels"],
     &["record", "filter", "painting"],
     &["cpu", "gpu", "checkpoint", "preprocess", "hub"],

@@ -1,9 +1,12 @@
-// y[b, i, h, :] = sum_j softmax_j(q[b, i, h] . k[b, j, h] / sqrt(D)) v[b, j, h]: what tiled.wgsl computes, by cooperative matrices; qkv and probabilities in f16, D a multiple of 4.
+// y[b, i, h, :] = sum_j softmax_j(q[b, i, h] . k[b, j, h] / sqrt(D)) v[b, j, h]: what tiled.wgsl computes, by cooperative matrices, D a multiple of 4; qkv and probabilities in f16, or, with PARTS 2, in f32 as two f16 each, scaled by powers.wgsl.
 // SIDE queries a subgroup, keys and values in tiles through workgroup memory; sums of the result stay in matrices, and shrink, through workgroup memory, only when the maximum of a row has grown by more than 2^8 (online softmax, Milakov and Gimelshein 2018, with the maximum that is subtracted lagging); f32 sums.
 // Grid: (ceil(queries / QUERIES), H, B). Needs cooperative matrices, and subgroups of LANES, SIDE or a multiple up to 4 SIDE. Twin: cpu/attention.rs
+#import common/x_f32
 #import common/y_f32
 #import common/coop_16
+#import common/parts
 #import attention/call
+#import attention/no_powers
 
 const HEAD: u32 = 64u; // D
 const LANES: u32 = 32u; // of a subgroup
@@ -20,23 +23,27 @@ const VECTORS: u32 = KEYS / 4u / SHARERS;
 const STRIDE: u32 = HEAD_MATRICES * SIDE / 4u + 2u;
 const SCORES_STRIDE: u32 = KEYS / 4u + 1u;
 const P_STRIDE: u32 = KEYS / 4u + 2u;
+// Where lower parts begin.
+const LOW_TILE: u32 = KEYS * STRIDE;
+const LOW_P: u32 = QUERIES * P_STRIDE;
+const LIFT: f32 = 7.0 * f32(PARTS - 1u); // what powers are raised by, so that small ones keep their digits in f16
 const LOWEST: f32 = -1e30;
 
-@group(0) @binding(1) var<storage, read> qkv: array<vec4<f16>>; // [B, N, 3, H, D / 4]
+@group(0) @binding(1) var<storage, read> qkv: array<vec4<X>>; // [B, N, 3, H, D / 4]
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<Y>>; // [B, queries, H, D / 4]
 
-var<workgroup> tile_k: array<vec4<f16>, KEYS * STRIDE>; // [KEYS][STRIDE]
-var<workgroup> tile_v: array<vec4<f16>, KEYS * STRIDE>; // [KEYS][STRIDE]
+var<workgroup> tile_k: array<vec4<f16>, PARTS * KEYS * STRIDE>; // [PARTS][KEYS][STRIDE]
+var<workgroup> tile_v: array<vec4<f16>, PARTS * KEYS * STRIDE>; // [PARTS][KEYS][STRIDE]
 var<workgroup> tile_scores: array<vec4<f32>, QUERIES * SCORES_STRIDE>; // [QUERIES][SCORES_STRIDE]; also what sums pass through
-var<workgroup> tile_p: array<vec4<f16>, QUERIES * P_STRIDE>; // [QUERIES][P_STRIDE]; also what queries pass through
+var<workgroup> tile_p: array<vec4<f16>, PARTS * QUERIES * P_STRIDE>; // [PARTS][QUERIES][P_STRIDE]; also what queries pass through
 var<workgroup> tile_grown: array<u32, 2>; // whether a maximum has grown, in this turn and the next
 
 // Elements 4 v to 4 v + 3 of vector `part` (0 query, 1 key, 2 value) of token n, or of the last token; zeros behind the vector's end.
-fn load(b: u32, n: u32, part: u32, h: u32, v: u32) -> vec4<f16> {
+fn load(b: u32, n: u32, part: u32, h: u32, v: u32) -> vec4<X> {
     if HEAD % SIDE == 0u || v < HEAD / 4u {
         return qkv[(((b * params.tokens + min(n, params.tokens - 1u)) * 3u + part) * params.heads + h) * (HEAD / 4u) + v];
     }
-    return vec4<f16>();
+    return vec4<X>();
 }
 
 // The largest value, and the sum, of those that the sharers of a row have.
@@ -76,24 +83,35 @@ fn attention_cooperative(
     let share = lane % SHARERS;
     let first_score = row * SCORES_STRIDE + share * VECTORS;
     let scores_place = own * SCORES_STRIDE;
-    var query: array<Left, HEAD_MATRICES>;
-    var sums: array<Sum, HEAD_MATRICES>;
+    var query: array<Left, PARTS * HEAD_MATRICES>;
+    var sums: array<Sum, PARTS * HEAD_MATRICES>; // of upper parts, and of upper with lower ones
     #unroll
     for (var d = 0u; d < HEAD_MATRICES; d++) {
         workgroupBarrier(); // the slice before is read
         for (var i = lane; i < SIDE * SIDE / 4u; i += LANES) {
             let n = wid.x * QUERIES + own + i / (SIDE / 4u);
-            tile_p[(own + i / (SIDE / 4u)) * P_STRIDE + i % (SIDE / 4u)] = load(b, n, 0u, h, d * SIDE / 4u + i % (SIDE / 4u));
+            let at = (own + i / (SIDE / 4u)) * P_STRIDE + i % (SIDE / 4u);
+            let values = load(b, n, 0u, h, d * SIDE / 4u + i % (SIDE / 4u));
+            if PARTS == 1u {
+                tile_p[at] = vec4<f16>(values);
+            } else {
+                let scaled = vec4<f32>(values) * power_of(b, h, 0u);
+                tile_p[at] = vec4<f16>(upper(scaled));
+                tile_p[LOW_P + at] = lower(scaled);
+            }
         }
         workgroupBarrier(); // this one is whole
-        let at = own * P_STRIDE;
-        query[d] = coopLoadT<Left>(&tile_p[at], P_STRIDE);
+        #unroll
+        for (var part = 0u; part < PARTS; part++) {
+            let at = part * LOW_P + own * P_STRIDE;
+            query[part * HEAD_MATRICES + d] = coopLoadT<Left>(&tile_p[at], P_STRIDE);
+        }
     }
     if index < 2u {
         tile_grown[index] = 0u;
     }
     // Of the row, scores in units of log2: what is subtracted, and the sum of the powers so far that this lane has seen.
-    let scale = params.scale * 1.4426950408889634;
+    let scale = params.scale * 1.4426950408889634 / power_of(b, h, 0u) / power_of(b, h, 1u);
     var largest = LOWEST;
     var total = 0.0;
     var turn = 0u;
@@ -103,18 +121,43 @@ fn attention_cooperative(
         for (var i = index; i < KEYS * HEAD_MATRICES * SIDE / 4u; i += INVOCATIONS) {
             let key = i / (HEAD_MATRICES * SIDE / 4u);
             let v = i % (HEAD_MATRICES * SIDE / 4u);
-            tile_k[key * STRIDE + v] = load(b, first + key, 1u, h, v);
-            tile_v[key * STRIDE + v] = load(b, first + key, 2u, h, v);
+            let at = key * STRIDE + v;
+            let k4 = load(b, first + key, 1u, h, v);
+            let v4 = load(b, first + key, 2u, h, v);
+            if PARTS == 1u {
+                tile_k[at] = vec4<f16>(k4);
+                tile_v[at] = vec4<f16>(v4);
+            } else {
+                let scaled_k = vec4<f32>(k4) * power_of(b, h, 1u);
+                let scaled_v = vec4<f32>(v4) * power_of(b, h, 2u);
+                tile_k[at] = vec4<f16>(upper(scaled_k));
+                tile_v[at] = vec4<f16>(upper(scaled_v));
+                tile_k[LOW_TILE + at] = lower(scaled_k);
+                tile_v[LOW_TILE + at] = lower(scaled_v);
+            }
         }
         workgroupBarrier(); // the tiles are whole before they are read
         #unroll
         for (var j = 0u; j < KEY_MATRICES; j++) {
             var products = Sum();
+            var cross = Sum();
             #unroll
             for (var d = 0u; d < HEAD_MATRICES; d++) {
                 // Keys lie in rows, and are the columns of the right factor.
                 let at = j * SIDE * STRIDE + d * SIDE / 4u;
-                products = coopMultiplyAdd(query[d], coopLoad<Right>(&tile_k[at], STRIDE), products);
+                let keys = coopLoad<Right>(&tile_k[at], STRIDE);
+                if PARTS == 1u {
+                    products = coopMultiplyAdd(query[d], keys, products);
+                } else {
+                    // Matrix units round sums towards zero; these are added by what rounds to the nearest.
+                    products = products + coopMultiplyAdd(query[d], keys, Sum());
+                    let low_at = LOW_TILE + at;
+                    cross = coopMultiplyAdd(query[d], coopLoad<Right>(&tile_k[low_at], STRIDE), cross);
+                    cross = coopMultiplyAdd(query[(PARTS - 1u) * HEAD_MATRICES + d], keys, cross);
+                }
+            }
+            if PARTS == 2u {
+                products = products + cross * (1.0 / LOW);
             }
             let at = scores_place + j * SIDE / 4u;
             coopStoreT(products, &tile_scores[at], SCORES_STRIDE);
@@ -143,7 +186,7 @@ fn attention_cooperative(
             largest = max(largest, tile_largest);
             total *= shrink;
             #unroll
-            for (var d = 0u; d < HEAD_MATRICES; d++) {
+            for (var d = 0u; d < PARTS * HEAD_MATRICES; d++) {
                 coopStoreT(sums[d], &tile_scores[scores_place], SCORES_STRIDE);
                 workgroupBarrier(); // the sums are whole
                 for (var i = share; i < SIDE / 4u; i += SHARERS) {
@@ -156,9 +199,17 @@ fn attention_cooperative(
         }
         #unroll
         for (var i = 0u; i < VECTORS; i++) {
-            let powers = vec4<f16>(exp2(scores[i] - largest));
-            total += dot(vec4<f32>(powers), vec4(1.0));
-            tile_p[row * P_STRIDE + share * VECTORS + i] = powers;
+            let powers = exp2(scores[i] - largest + LIFT);
+            let at = row * P_STRIDE + share * VECTORS + i;
+            if PARTS == 1u {
+                let rounded = vec4<f16>(powers);
+                tile_p[at] = rounded;
+                total += dot(vec4<f32>(rounded), vec4(1.0));
+            } else {
+                tile_p[at] = vec4<f16>(upper(powers));
+                tile_p[LOW_P + at] = lower(powers);
+                total += dot(powers, vec4(1.0));
+            }
         }
         workgroupBarrier(); // the powers are whole
         #unroll
@@ -168,14 +219,27 @@ fn attention_cooperative(
             #unroll
             for (var d = 0u; d < HEAD_MATRICES; d++) {
                 let at = j * SIDE * STRIDE + d * SIDE / 4u;
-                sums[d] = coopMultiplyAdd(powers, coopLoadT<Right>(&tile_v[at], STRIDE), sums[d]);
+                let values = coopLoadT<Right>(&tile_v[at], STRIDE);
+                if PARTS == 1u {
+                    sums[d] = coopMultiplyAdd(powers, values, sums[d]);
+                } else {
+                    let low_at = LOW_TILE + at;
+                    let low_p = LOW_P + at_p;
+                    let low_d = (PARTS - 1u) * HEAD_MATRICES + d;
+                    sums[d] = sums[d] + coopMultiplyAdd(powers, values, Sum());
+                    sums[low_d] = coopMultiplyAdd(powers, coopLoadT<Right>(&tile_v[low_at], STRIDE), sums[low_d]);
+                    sums[low_d] = coopMultiplyAdd(coopLoadT<Left>(&tile_p[low_p], P_STRIDE), values, sums[low_d]);
+                }
             }
         }
     }
-    let whole = row_sum(total);
+    let whole = row_sum(total) * power_of(b, h, 2u);
     let n = wid.x * QUERIES + row;
     #unroll
     for (var d = 0u; d < HEAD_MATRICES; d++) {
+        if PARTS == 2u {
+            sums[d] = sums[d] + sums[(PARTS - 1u) * HEAD_MATRICES + d] * (1.0 / LOW);
+        }
         workgroupBarrier(); // the slice before is read
         coopStoreT(sums[d], &tile_scores[scores_place], SCORES_STRIDE);
         workgroupBarrier(); // this one is whole

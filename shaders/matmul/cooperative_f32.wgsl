@@ -6,14 +6,13 @@
 #import matmul/sizes
 #import matmul/call_vec4
 #import common/coop_16
+#import common/parts
 #import matmul/cooperative_tile
 #import matmul/memory_vec4
 
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>; // [M, K / 4]
 @group(0) @binding(2) var<storage, read> w: array<vec4<f32>>; // [ceil(N / 64), K, 64]
 @group(0) @binding(6) var<storage, read> powers: array<f32>; // [M + N], of two
-
-const LOW: f32 = 2048.0; // what lower parts are multiplied by
 
 alias Chunk = vec4<f32>;
 const PARTS: u32 = 2u; // upper ones, then lower ones
@@ -46,15 +45,6 @@ fn powers_of(wid: vec3<u32>, index: u32) -> Powers {
         powers.w[i] = powers_of_w(wid.x * COLUMNS + (index + i * INVOCATIONS) % (COLUMNS / 4u) * 4u);
     }
     return powers;
-}
-
-// The upper 11 bits by a mask: a compiler may take x - f32(f16(x)) for 0.
-fn upper(values: vec4<f32>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(values) & vec4(0xffffe000u));
-}
-
-fn lower(values: vec4<f32>) -> vec4<f16> {
-    return vec4<f16>((values - upper(values)) * LOW);
 }
 
 // One division for both powers: what either of them makes of the sums by itself may be too large for f32.

@@ -1,7 +1,8 @@
 // y[m] = the power of two that brings the largest magnitude of row m of x to between 2^12 and 2^13; y[M + n] that of column n of w^T.
 // A workgroup a row, or 16 columns, the depth K shared out among its invocations.
-// Grid: M + ceil(N / 16), folded. Needs nothing. Twin: cpu/matmul_powers.rs
+// Grid: M + ceil(N / 16), folded. Needs nothing. Twin: cpu/powers.rs
 #import common/grid
+#import common/power
 #import common/reduce
 #import matmul/sizes
 
@@ -12,12 +13,6 @@
 const GROUPS: u32 = 4u; // of four columns
 
 var<workgroup> tile_largest: array<vec4<f32>, WORKGROUP>; // [WORKGROUP / GROUPS][GROUPS]
-
-// By its exponent; neither it nor its inverse is subnormal.
-fn power(largest: f32) -> f32 {
-    let exponent = bitcast<u32>(largest) >> 23u;
-    return bitcast<f32>(min(127u + 127u + 12u - exponent, 253u) << 23u);
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn matmul_powers(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {

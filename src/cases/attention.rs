@@ -35,7 +35,7 @@ fn of_variants(sizes: [usize; 4], queries: usize, range: f32, is_masked: bool) -
         activations: precision,
         is_large: shape.is_large(head),
         // Weights in f16 are each off by at most 2^-11 of theirs, and their sum as much, which moves a mean of values up to v by at most v / 1024.
-        slack: if kernel.needs.cooperative > 0 { f64::from(range) / 1024.0 } else { 0.0 },
+        slack: if kernel.needs.cooperative > 0 && precision == Precision::F16 { f64::from(range) / 1024.0 } else { 0.0 },
         // An error of the score is an error of its exponential as many times as large as the scores are.
         terms: (head as f32 * range.powi(2)) as usize + tokens,
         flops: 4 * (batch * heads * queries * tokens * head) as u64,
@@ -48,6 +48,31 @@ fn of_variants(sizes: [usize; 4], queries: usize, range: f32, is_masked: bool) -
         }
     }
     cases
+}
+
+/// The powers of two that scale queries, keys and values; in each row one value is the largest by far.
+pub(super) fn powers([batch, tokens, heads, head]: [usize; 4]) -> Case {
+    Case {
+        name: format!("attention_powers {:?}", [batch, tokens, heads, head]),
+        kernel: "attention_powers",
+        inputs: vec![(vec![batch * tokens, 3 * heads * head], Left(1.0))],
+        is_peaked: true,
+        output: vec![batch, heads, 3],
+        record: Box::new(move |recording, inputs, output| {
+            kernels::attention_powers(recording, "powers".into(), inputs[0], [batch, tokens], head, output)
+        }),
+        reference: Box::new(move |inputs| {
+            let largest = |(b, h, part): (usize, usize, usize)| {
+                let start = |n| (((b * tokens + n) * 3 + part) * heads + h) * head;
+                let values = (0..tokens).flat_map(|n| &inputs[0][start(n)..][..head]);
+                values.fold(0.0, |most: f64, value| most.max(value.abs()))
+            };
+            let places = (0..batch * heads * 3).map(|i| (i / (3 * heads), i / 3 % heads, i % 3));
+            places.map(|place| 2f64.powf(12.0 - largest(place).log2().floor())).collect()
+        }),
+        flops: (batch * tokens * 3 * heads * head) as u64,
+        ..Case::plain()
+    }
 }
 
 pub(super) fn values(batch: usize, tokens: usize, heads: usize, head: usize) -> [Case; 2] {

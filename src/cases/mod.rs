@@ -21,7 +21,7 @@ use crate::kernels::{ALL, variant::Variant};
 use crate::levels::WORD;
 use crate::panels::{Packed, halves};
 use crate::record::{Buf, Recording};
-use attention::{attention, attention_pool, masked, values};
+use attention::{attention, attention_pool, masked, powers as attention_powers, values};
 use ceilings::{ceiling_coop, ceilings};
 use norms::{groupnorms, layernorm, qk_norm, rotary, softmax, unit};
 use products::{convolution, matmuls, normalise, powers, unfold};
@@ -314,6 +314,7 @@ pub fn all() -> Vec<Case> {
         cases.extend(attention([batch, tokens, heads, head], tokens, 1.0));
         cases.extend(values(batch, tokens, heads, head));
     }
+    cases.extend([[1, 1, 1, 4], [2, 65, 3, 16], [1, 9, 2, 64], [3, 20, 1, 12]].map(attention_powers));
     // Scores up to some hundreds: exp overflows unless the maximum is subtracted.
     cases.extend(attention([1, 40, 2, 16], 40, 12.0));
     // A single score far below 0: exp underflows unless it is the maximum that is subtracted.
@@ -375,6 +376,7 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         let [batch, tokens, heads, head] = [size(1, 3), size(2, 150), size(1, 4), size(1, 130)];
         cases.extend(attention([batch, tokens, heads, head], size(1, tokens), 1.0));
         cases.extend(values(batch, tokens, heads, head));
+        cases.push(attention_powers([batch, tokens, heads, 4 * size(1, 20)]));
         let (tokens, first) = (size(2, 50), size(0, 1)); // of the pool, and of what follows
         cases.push(pool(size(1, 4), tokens, size(1, 200), first..size(first + 1, tokens), size(1, 3)));
         cases.push(softmax(size(1, 90), size(1, 300), 4.0));

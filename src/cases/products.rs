@@ -135,7 +135,7 @@ pub(super) fn powers([m, n, k]: [usize; 3]) -> Case {
         is_peaked: true,
         output: vec![m + n],
         flops: ((m + n) * k) as u64,
-        record: Box::new(|recording, inputs, output| kernels::powers(recording, "powers".into(), [inputs[0], inputs[1]], output)),
+        record: Box::new(|recording, inputs, output| kernels::matmul_powers(recording, "powers".into(), [inputs[0], inputs[1]], output)),
         reference: Box::new(move |inputs| {
             let power = |row: &[f64]| 2f64.powf(12.0 - row.iter().fold(0.0, |most: f64, value| most.max(value.abs())).log2().floor());
             inputs.iter().flat_map(|values| values.chunks(k)).map(power).collect()

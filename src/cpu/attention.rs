@@ -18,6 +18,8 @@ params! {
         heads: u32,
         /// Factor on the scores, 1 / sqrt(D).
         scale: f32,
+        /// B, images.
+        batch: u32,
     }
 }
 

@@ -28,7 +28,7 @@ mod unit;
 pub(crate) mod variant;
 mod window;
 
-pub use attention::attention;
+pub use attention::{attention, powers as attention_powers};
 pub use attention_naive::{attention_naive_probabilities, attention_naive_values};
 pub use attention_pool::attention_pool;
 pub use average::average;
@@ -38,7 +38,7 @@ pub use embed::embed;
 pub use gate::gate;
 pub use groupnorm::{After, groupnorm};
 pub use layernorm::layernorm;
-pub use matmul::{Epilogue, matmul, powers};
+pub use matmul::{Epilogue, matmul, powers as matmul_powers};
 pub use max_pool::max_pool;
 pub use normalise::normalise;
 pub use pca::{pca, pca_colours, pca_gather, pca_orthonormalise, pca_project, pca_start};
@@ -76,6 +76,7 @@ static SINGLE: &[&Kernel] = &[
     &layernorm::LAYERNORM_SOFTWARE,
     &matmul::variants::MATMUL_COMBINE,
     &matmul::variants::MATMUL_POWERS,
+    &attention::variants::ATTENTION_POWERS,
     &quantise::QUANTISE,
     &qk_norm::QK_NORM,
     &rotary::ROTARY,

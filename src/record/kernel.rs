@@ -51,7 +51,7 @@ impl Kernel {
 
     /// Whether some call of it imports a piece, be it instead of another.
     pub fn may_import(&self, piece: &str) -> bool {
-        let instead = self.spec.pieces.iter().chain(&[READ_PIECES, WRITTEN_PIECES, TILE_PIECES]);
+        let instead = self.spec.pieces.iter().chain(&[READ_PIECES, WRITTEN_PIECES, TILE_PIECES, CALL_PIECES]);
         self.imports(piece) || instead.into_iter().any(|(default, instead)| *instead == piece && self.imports(default))
     }
 
@@ -166,6 +166,9 @@ const WRITTEN_PIECES: (&str, &str) = ("common/y_f32", "common/y_f16");
 /// The piece that says how tiles of cooperative matrices lie in workgroup memory, and what is imported instead of it for Metal.
 const TILE_PIECES: (&str, &str) = ("matmul/memory_vec4", "matmul/memory_scalar");
 
+/// The piece that says how a product is written, and what is imported instead of it where columns are written four at a time.
+const CALL_PIECES: (&str, &str) = ("matmul/call", "matmul/call_vec4");
+
 /// What stands in a shader instead of its defaults. With the kernel it is the key of a pipeline.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Spec {
@@ -215,6 +218,11 @@ impl Spec {
     /// The same with tiles of cooperative matrices made of scalars.
     pub fn with_scalar_tiles(self) -> Spec {
         self.with_piece(TILE_PIECES.0, TILE_PIECES.1)
+    }
+
+    /// The same for products whose columns are written four at a time: N is a multiple of 4.
+    pub fn in_fours(self) -> Spec {
+        self.with_piece(CALL_PIECES.0, CALL_PIECES.1)
     }
 
     /// The same for a buffer of such elements that is read by the piece `common/x_f32`, or by that of f16.

@@ -1,10 +1,15 @@
 //! The variants of attention. Each is a value of [`shapes`], from which all else about it follows.
 
-use crate::capabilities::{Capabilities, Needs, Precision};
+use crate::capabilities::{Capabilities, Needs, Precision, Trust};
 use crate::cpu::attention::{self as twin, Params};
+use crate::cpu::powers;
 use crate::kernels::{size, variant::Variant};
-use crate::record::{Binding, Kernel, Spec, read, shader, write};
+use crate::record::{Binding, Kernel, Spec, Twin, read, shader, write};
 use std::sync::LazyLock;
+
+/// What goes before attention in f32 by cooperative matrices of f16.
+pub static ATTENTION_POWERS: Kernel =
+    Kernel::new("attention_powers", shader!("attention/powers"), Params::FIELDS, &[read(1, "qkv"), write(2, "y")], powers::attention_powers);
 
 /// A variant of attention as a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,13 +18,18 @@ pub enum Shape {
     Tiled { is_masked: bool },
     /// 40 queries a subgroup of 8, in registers: for llvmpipe.
     Software,
-    /// By cooperative matrices of `side` rows and columns: so many queries for each of `subgroups`, `keys` at a time.
-    Cooperative { side: u32, subgroups: u32, keys: u32 },
+    /// By cooperative matrices of f16 with `side` rows and columns: so many queries for each of `subgroups`, `keys` at a time; a number of f32 is
+    /// two `parts` of f16.
+    Cooperative { side: u32, subgroups: u32, keys: u32, parts: u32 },
 }
 use Shape::{Cooperative, Software, Tiled};
 
 const fn cooperative(side: u32, subgroups: u32, keys: u32) -> Shape {
-    Cooperative { side, subgroups, keys }
+    Cooperative { side, subgroups, keys, parts: 1 }
+}
+
+const fn cooperative_f32(side: u32, subgroups: u32, keys: u32) -> Shape {
+    Cooperative { side, subgroups, keys, parts: 2 }
 }
 
 /// 64 queries and 32 keys are what an H200 likes for heads of 64, 16 keys where heads are wide.
@@ -32,6 +42,9 @@ const COOPERATIVE: &[Shape] = &[
     cooperative(8, 4, 32),
     cooperative(8, 4, 16),
     cooperative(8, 2, 16),
+    cooperative_f32(16, 4, 16),
+    cooperative_f32(16, 2, 16),
+    cooperative_f32(8, 2, 16),
 ];
 
 fn shapes() -> impl Iterator<Item = Shape> {
@@ -86,9 +99,9 @@ impl Shape {
         match *self {
             Tiled { .. } => 2 * keys * size(head).div_ceil(4) * 16,
             Software => 0,
-            Cooperative { side, .. } => {
+            Cooperative { side, parts, .. } => {
                 let (padded, queries) = (size(head).next_multiple_of(side), self.queries());
-                2 * keys * (2 * padded + 16) + queries * (4 * keys + 16) + queries * (2 * keys + 16) + 8
+                parts * (2 * keys * (2 * padded + 16) + queries * (2 * keys + 16)) + queries * (4 * keys + 16) + 8
             }
         }
     }
@@ -98,7 +111,9 @@ impl Shape {
             Tiled { is_masked: false } => "attention_tiled".to_owned(),
             Tiled { is_masked: true } => "attention_masked".to_owned(),
             Software => "attention_software".to_owned(),
-            Cooperative { side, keys, .. } => format!("attention_coop{side}_{}x{keys}", self.queries()),
+            Cooperative { side, keys, parts, .. } => {
+                format!("attention_coop{side}{}_{}x{keys}", if parts == 2 { "_f32" } else { "" }, self.queries())
+            }
         }
     }
 
@@ -109,18 +124,28 @@ impl Shape {
                 ("attention_tiled", shader!("attention/tiled"), spec, Needs::NOTHING)
             }
             Software => ("attention_software", shader!("software/attention"), Spec::NONE, Needs::LLVMPIPE),
-            Cooperative { side, subgroups, keys } => {
+            Cooperative { side, subgroups, keys, parts } => {
                 let spec = Spec::NONE.with([("SUBGROUPS", subgroups)]);
                 let spec = if side == 16 { spec } else { spec.with_piece("common/coop_16", "common/coop_8") };
+                let spec = if parts == 1 { spec } else { spec.with_piece("attention/no_powers", "attention/with_powers") };
                 let needs = Needs::cooperative(side, subgroups, self.workgroup_bytes(side as usize, keys));
-                ("attention_cooperative", shader!("attention/cooperative"), spec, needs)
+                let trust = if parts == 1 { needs.trust } else { Trust::Everything };
+                ("attention_cooperative", shader!("attention/cooperative"), spec, Needs { trust, ..needs })
             }
         };
-        let is_masked = matches!(self, Tiled { is_masked: true });
-        const BINDINGS: &[Binding] = &[read(1, "qkv"), write(2, "y"), read(3, "mask")];
-        let bindings = if is_masked { BINDINGS } else { &BINDINGS[..2] };
-        let twin = if is_masked { twin::attention_masked } else { twin::attention };
+        const MASKED: &[Binding] = &[read(1, "qkv"), write(2, "y"), read(3, "mask")];
+        const SCALED: &[Binding] = &[read(1, "qkv"), write(2, "y"), read(3, "powers")];
+        let (bindings, twin): (_, Twin) = match self {
+            Tiled { is_masked: true } => (MASKED, twin::attention_masked),
+            _ if self.reads_powers() => (SCALED, powers::attention_by_three),
+            _ => (&MASKED[..2], twin::attention),
+        };
         Kernel { name: self.name().leak(), entry, file, wgsl, edited: &[], spec, params: Params::FIELDS, bindings, needs, twin }
+    }
+
+    /// Whether it needs what [`ATTENTION_POWERS`] finds.
+    pub fn reads_powers(&self) -> bool {
+        matches!(self, Cooperative { parts: 2, .. })
     }
 
     /// What depends on the call and the device.
@@ -148,13 +173,13 @@ impl Shape {
         match *self {
             Tiled { is_masked: masks } => masks == is_masked && self.keys(head, capabilities).is_some(),
             Software => !is_masked && qkv == Precision::F32 && head.is_multiple_of(4) && head <= 128,
-            Cooperative { side, keys, .. } => {
+            Cooperative { side, keys, parts, .. } => {
                 let lanes = capabilities.subgroup;
                 let shares_rows = lanes >= side && lanes <= 4 * side && (keys / 4).is_multiple_of(lanes / side);
                 let is_compiled = capabilities.large_shaders || !self.is_large(head);
                 !is_masked
                     && !capabilities.scalar_tiles
-                    && qkv == Precision::F16
+                    && qkv == if parts == 1 { Precision::F16 } else { Precision::F32 }
                     && head.is_multiple_of(4)
                     && shares_rows
                     && is_compiled

@@ -3,7 +3,7 @@
 
 use crate::capabilities::{Capabilities, Needs, Precision, Trust};
 use crate::cpu::matmul::{self as twin, Params};
-use crate::cpu::{matmul_int8, matmul_powers, matmul_split};
+use crate::cpu::{matmul_int8, matmul_split, powers};
 use crate::kernels::{size, variant::Variant};
 use crate::record::{Kernel, Spec, Twin, read, shader, write};
 use std::sync::LazyLock;
@@ -18,13 +18,8 @@ pub static MATMUL_COMBINE: Kernel = Kernel::new(
 );
 
 /// What goes before f32 products by cooperative matrices of f16.
-pub static MATMUL_POWERS: Kernel = Kernel::new(
-    "matmul_powers",
-    shader!("matmul/powers"),
-    Params::FIELDS,
-    &[read(1, "x"), read(2, "w"), write(3, "y")],
-    matmul_powers::matmul_powers,
-);
+pub static MATMUL_POWERS: Kernel =
+    Kernel::new("matmul_powers", shader!("matmul/powers"), Params::FIELDS, &[read(1, "x"), read(2, "w"), write(3, "y")], powers::matmul_powers);
 
 /// How a product is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +96,6 @@ const COOPERATIVE_F32: &[(Algorithm, u32)] = &[
     (cooperative(16, [1, 2], [2, 2], 2), 1),
     (cooperative(16, [2, 2], [2, 2], 2), 4),
     (cooperative(8, [2, 2], [2, 2], 2), 1),
-    (cooperative(8, [1, 3], [2, 1], 2), 1),
     (cooperative(8, [2, 2], [2, 2], 2), 4),
 ];
 
@@ -239,7 +233,7 @@ impl Shape {
         let twin: Twin = match self.precision {
             _ if self.slices > 1 => matmul_split::matmul_split,
             Precision::Int8 => matmul_int8::matmul_int8,
-            Precision::F32 if self.reads_powers() => matmul_powers::matmul_by_three,
+            Precision::F32 if self.reads_powers() => powers::matmul_by_three,
             _ => twin::matmul,
         };
         Kernel { name: self.name().leak(), entry, file, wgsl, edited: &[], spec, params: Params::FIELDS, bindings: bindings.leak(), needs, twin }
@@ -255,7 +249,7 @@ impl Shape {
     pub fn specialised(&self, spec: Spec, [n, k]: [usize; 2], capabilities: &Capabilities) -> Spec {
         let known = [("WHOLE", u32::from(k.is_multiple_of(self.depth() as usize))), ("K", if capabilities.large_shaders { size(k) } else { 0 })];
         let spec = match self.algorithm {
-            Tiled { .. } if self.slices == 1 && n.is_multiple_of(4) => spec.with_piece("matmul/call", "matmul/call_vec4"),
+            Tiled { .. } if self.slices == 1 && n.is_multiple_of(4) => spec.in_fours(),
             Cooperative { .. } if capabilities.scalar_tiles => spec.with_scalar_tiles(),
             _ => spec,
         };

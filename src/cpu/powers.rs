@@ -1,5 +1,6 @@
-//! Twins of f32 products by three products of f16: the powers of two that scale their factors, and the product, which they leave as it is.
+//! Twins of f32 by three products of f16: the powers of two that scale the factors, and what is computed by them, which they leave as it is.
 
+use super::attention::{self, attention};
 use super::matmul::{Params, matmul};
 use super::product::with_panel;
 use crate::panels::PANEL;
@@ -24,6 +25,24 @@ pub fn matmul_powers(call: Call<'_>) {
             }
         });
     }
+}
+
+/// Twin of attention_powers.
+pub fn attention_powers(call: Call<'_>) {
+    let params: attention::Params = *bytemuck::from_bytes(call.params);
+    let [tokens, heads] = [params.tokens, params.heads].map(|size| size as usize);
+    let head = call.spec.get("HEAD") as usize;
+    for (number, power) in call.write.iter_mut().enumerate() {
+        let (image, h, part) = (number / (3 * heads), number / 3 % heads, number % 3);
+        let vectors = (image * tokens..(image + 1) * tokens).map(|n| &call.reads[0][((n * 3 + part) * heads + h) * head..][..head]);
+        *power = power_for(vectors.flatten());
+    }
+}
+
+/// Twin of attention_cooperative with powers.
+pub fn attention_by_three(call: Call<'_>) {
+    let Call { params, spec, reads, panels, write } = call;
+    attention(Call { params, spec, reads: &reads[..1], panels, write });
 }
 
 /// The power of two that brings the largest magnitude to between 2^12 and 2^13; neither it nor its inverse is subnormal.
