@@ -50,12 +50,12 @@ fn of_variants(sizes: [usize; 4], queries: usize, range: f32, is_masked: bool) -
     cases
 }
 
-/// The powers of two that scale queries, keys and values; in each row one value is the largest by far.
+/// The powers of two that scale queries, keys and values; of each vector one value is the largest by far.
 pub(super) fn powers([batch, tokens, heads, head]: [usize; 4]) -> Case {
     Case {
         name: format!("attention_powers {:?}", [batch, tokens, heads, head]),
         kernel: "attention_powers",
-        inputs: vec![(vec![batch * tokens, 3 * heads * head], Left(1.0))],
+        inputs: vec![(vec![batch * tokens * 3 * heads, head], Left(1.0))],
         is_peaked: true,
         output: vec![batch, heads, 3],
         record: Box::new(move |recording, inputs, output| {
