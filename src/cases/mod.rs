@@ -110,11 +110,11 @@ fn between(values: Vec<f32>, width: usize) -> Vec<f32> {
     values.iter().enumerate().map(|(i, value)| value + quarter(i)).collect()
 }
 
-/// Rows of five magnitudes; one value of each, which lies elsewhere in each, is at least 4 times as large as the others.
+/// Rows of several magnitudes; one value of each, which lies elsewhere in each, is at least 4 times as large as the others.
 fn peaked(units: &[f32], range: f32, width: usize) -> Vec<f32> {
     let is_peak = |i: usize| i % width == i / width * 7 % width;
-    let magnitude = |i: usize| range * 0.5f32.powi((i / width % 5) as i32);
-    let value = |(i, unit): (usize, &f32)| magnitude(i) * if is_peak(i) { unit.signum() * (0.5 + 0.5 * unit.abs()) } else { unit / 8.0 };
+    let magnitude = |row: usize| range * 0.5f32.powi((row % 3 + row % 5) as i32);
+    let value = |(i, unit): (usize, &f32)| magnitude(i / width) * if is_peak(i) { unit.signum() * (0.5 + 0.5 * unit.abs()) } else { unit / 8.0 };
     units.iter().enumerate().map(value).collect()
 }
 
