@@ -122,7 +122,7 @@ fn f16_stays_near_the_libraries_outputs() {
 /// With the kernels that a GPU is given which is no processor in disguise; of cooperative matrices, if the device has them.
 #[test]
 fn kernels_for_hardware_give_the_libraries_outputs() {
-    if let Some(gpu) = gpu::smaller(|capabilities| capabilities.software = false) {
+    if let Some(gpu) = gpu::like_hardware() {
         for precision in [Precision::F32, Precision::F16] {
             check(&Device::Gpu(gpu.clone()), precision);
         }

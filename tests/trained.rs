@@ -33,7 +33,7 @@ fn trained_weights_keep_their_digits() {
     if layouts.is_empty() {
         return;
     }
-    let hardware = gpu::smaller(|capabilities| capabilities.software = false);
+    let hardware = gpu::like_hardware();
     let devices = gpu::devices().into_iter().chain(hardware.map(Device::Gpu));
     let devices: Vec<Device> = devices.collect();
     for folder in &layouts {

@@ -17,11 +17,13 @@ const NEAR: f64 = 1.5;
 /// How much faster than an earlier one a variant must be, so that noise does not choose.
 const FASTER: f64 = 0.97;
 
-/// Runs the variants of a class, the `most` that are taken first by rule; if none is right, there are no times.
+/// Runs the variants of a class, the `most` that should be the fastest and the one that is taken by rule; if none is right, there are no times.
 pub(crate) fn fastest(device: &Device, class: Class, most: usize) -> Found {
-    let mut variants = variants(class, &device.capabilities());
-    variants.truncate(most);
-    let mut found = Found { variant: variants[0].name.to_owned(), ..Found::default() };
+    let capabilities = device.capabilities();
+    let all = variants(class, &capabilities);
+    let by_rule = all.iter().position(|kernel| kernel.needs.trust <= capabilities.trust);
+    let variants: Vec<_> = (0..).zip(all).filter(|(i, _)| *i < most || Some(*i) == by_rule).map(|(_, kernel)| kernel).collect();
+    let mut found = Found::default();
     let (small, whole) = match (Samples::new(device, small(class)), Samples::new(device, class)) {
         (Ok(small), Ok(whole)) => (small, whole),
         (Err(error), _) | (_, Err(error)) => {

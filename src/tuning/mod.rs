@@ -134,12 +134,12 @@ impl Tuning {
     fn measure_class(&mut self, device: &Device, class: Class, most: usize) -> bool {
         log::info!("{device}: measuring {class}");
         let found = measure::fastest(device, class, most);
-        if found.milliseconds.is_empty() {
+        let is_found = !found.variant.is_empty();
+        if !is_found {
             log::warn!("{device}: {class}: no variant could be measured: {:?}", found.rejected);
-            return false;
         }
         self.table.insert(class, found);
-        true
+        is_found
     }
 
     /// Writes the table to where it is kept.

@@ -25,7 +25,7 @@ pub(super) struct Table {
 /// What was found for a class.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Found {
-    /// The fastest, which is taken.
+    /// The fastest, which is taken; empty if none is right, so that the rule counts.
     pub variant: String,
     /// Milliseconds of all that are right.
     pub milliseconds: BTreeMap<String, f64>,
@@ -61,9 +61,10 @@ impl Table {
         (&self.vitraux, &self.adapter) == (&own.vitraux, &own.adapter)
     }
 
-    /// Whether it has a variant for a class, of those that there are.
+    /// Whether a class was measured, with a result that still counts: a variant that there is, or that none is right.
     pub fn has(&self, class: Class) -> bool {
-        self.classes.get(&class.to_string()).is_some_and(|found| ALL.iter().any(|kernel| kernel.name == found.variant))
+        let counts = |found: &Found| found.variant.is_empty() || ALL.iter().any(|kernel| kernel.name == found.variant);
+        self.classes.get(&class.to_string()).is_some_and(counts)
     }
 
     #[cfg(not(target_arch = "wasm32"))]
@@ -73,7 +74,8 @@ impl Table {
 
     /// The variant of each class.
     pub fn choices(&self) -> BTreeMap<String, String> {
-        self.classes.iter().map(|(class, found)| (class.clone(), found.variant.clone())).collect()
+        let found = self.classes.iter().filter(|(_, found)| !found.variant.is_empty());
+        found.map(|(class, found)| (class.clone(), found.variant.clone())).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 //! unless `VITRAUX_REQUIRE_GPU=1` makes that a failure.
 
 use std::sync::{Arc, OnceLock};
-use vitraux::capabilities::Capabilities;
+use vitraux::capabilities::{Capabilities, Trust};
 use vitraux::gpu::{Gpu, ShaderChecks, adapters};
 use vitraux::{Device, DeviceChoice};
 
@@ -29,6 +29,11 @@ pub fn device() -> Option<Arc<Gpu>> {
 /// A device of its own, with limits that a smaller GPU could have.
 pub fn smaller(shrink: impl FnOnce(&mut Capabilities)) -> Option<Arc<Gpu>> {
     opened_again(shrink, ShaderChecks::Off)
+}
+
+/// A device of its own that is given the kernels for hardware, those too that wait there to be measured.
+pub fn like_hardware() -> Option<Arc<Gpu>> {
+    smaller(|capabilities| (capabilities.software, capabilities.trust) = (false, Trust::Everything))
 }
 
 /// A device of its own that checks what shaders do while they run.
