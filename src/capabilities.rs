@@ -33,7 +33,7 @@ pub struct Capabilities {
     /// Whether its compiler is given large shaders of cooperative matrices, with loops unrolled and sizes put in; those for processors take
     /// minutes for them.
     pub large_shaders: bool,
-    /// Whether it loads cooperative matrices from arrays of scalars only, as Metal does.
+    /// Whether it loads cooperative matrices from arrays of scalars only, and adds none, as Metal does.
     pub scalar_tiles: bool,
     /// Which variants are taken before they were measured.
     pub trust: Trust,
@@ -131,6 +131,8 @@ pub struct Needs {
     pub software: bool,
     /// Whether it is only for devices whose compilers are given large shaders.
     pub large_shaders: bool,
+    /// Whether it loads cooperative matrices from arrays of vectors, or adds them.
+    pub vector_tiles: bool,
     /// Which devices take it by rule.
     pub trust: Trust,
 }
@@ -148,6 +150,7 @@ impl Needs {
         half: false,
         software: false,
         large_shaders: false,
+        vector_tiles: false,
         trust: Trust::Portable,
     };
 
@@ -169,5 +172,6 @@ impl Needs {
             && (!self.half || capabilities.half)
             && (!self.software || capabilities.software)
             && (!self.large_shaders || capabilities.large_shaders)
+            && !(self.vector_tiles && capabilities.scalar_tiles)
     }
 }

@@ -28,6 +28,11 @@ impl Meaning {
         &self.0
     }
 
+    /// Whether no level stands for NaN or infinity.
+    pub fn is_finite(&self) -> bool {
+        self.0.iter().all(|value| value.is_finite())
+    }
+
     /// Adds the values of an image's levels `[channels, height, width]`.
     pub fn extend(&self, levels: &[u8], out: &mut Vec<f32>) {
         let pixels = (levels.len() / (self.0.len() / LEVELS)).max(1);

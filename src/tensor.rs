@@ -165,7 +165,7 @@ impl Tensor {
     /// The levels of each image, and what they stand for, if the tensor is made of such.
     pub(crate) fn levels(&self) -> Option<(Vec<&[u8]>, &Meaning)> {
         let meaning = self.parts.first()?.meaning.as_ref()?;
-        let is_alike = self.parts.iter().all(|part| part.meaning.as_ref() == Some(meaning));
+        let is_alike = self.parts.iter().all(|part| part.order.is_none() && part.meaning.as_ref() == Some(meaning));
         (is_alike && self.parts.len() == self.shape[0]).then(|| (self.parts.iter().map(Part::bytes).collect(), meaning))
     }
 
@@ -185,7 +185,7 @@ impl Tensor {
         let Some(rows) = shape.first_mut() else {
             return Err(Error::Argument("expected tensors with an axis to stack along, found numbers".to_owned()));
         };
-        *rows *= tensors.len();
+        *rows = rows.checked_mul(tensors.len()).ok_or_else(|| Error::Argument("expected fewer rows: their number exceeds 64 bits".to_owned()))?;
         Ok(Tensor::concatenated(shape, tensors))
     }
 
@@ -259,7 +259,7 @@ impl Tensor {
     }
 
     /// The elements in row-major order: borrowed where they are stored as one aligned block of f32,
-    /// converted otherwise.
+    /// converted otherwise, as those of prepared pictures are.
     pub fn values(&self) -> Cow<'_, [f32]> {
         if let [part] = self.parts.as_slice()
             && let Some(values) = part.in_place()

@@ -292,7 +292,8 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         "matmul_powers",
         &[
             ("12u - exponent", "13u - exponent"),
-            ("abs(x[number * depth() + k])", "x[number * depth() + k]"),
+            ("abs(x[number * (depth() / 4u) + k])", "x[number * (depth() / 4u) + k]"),
+            ("max(four.z, four.w)", "four.z"),
             ("abs(w[(n / 64u", "(w[(n / 64u"),
             ("part < WORKGROUP / GROUPS", "part + 1u < WORKGROUP / GROUPS"),
             ("lane / GROUPS; k <", "lane / GROUPS; k + 1u <"),
@@ -413,7 +414,7 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
     ),
     // What only f32 passes through.
     (
-        "attention_coop8_f32_16x16",
+        "attention_coop8_f32_16x8",
         &[
             ("tile_p[LOW_P + at] = lower(scaled)", "tile_p[LOW_P + at] = vec4<f16>()"),
             ("tile_k[LOW_TILE + at] = lower(scaled_k)", "tile_k[LOW_TILE + at] = vec4<f16>()"),

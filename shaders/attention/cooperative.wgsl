@@ -233,7 +233,7 @@ fn attention_cooperative(
             }
         }
     }
-    let whole = row_sum(total) * power_of(b, h, 2u);
+    let whole = row_sum(total);
     let n = wid.x * QUERIES + row;
     #unroll
     for (var d = 0u; d < HEAD_MATRICES; d++) {
@@ -246,7 +246,7 @@ fn attention_cooperative(
         for (var i = share; i < SIDE / 4u; i += SHARERS) {
             let v = d * SIDE / 4u + i;
             if n < params.queries && (HEAD % SIDE == 0u || v < HEAD / 4u) {
-                y[((b * params.queries + n) * params.heads + h) * (HEAD / 4u) + v] = narrow4(tile_scores[row * SCORES_STRIDE + i] / whole);
+                y[((b * params.queries + n) * params.heads + h) * (HEAD / 4u) + v] = narrow4(tile_scores[row * SCORES_STRIDE + i] / whole / power_of(b, h, 2u));
             }
         }
     }

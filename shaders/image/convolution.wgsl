@@ -1,6 +1,6 @@
 // y[b, o, p] = sum over channel i and offset (u, v): x[b, i, stride * row(p) + u - top, stride * column(p) + v - left] * w[o, i, u, v], 0 outside of x
 // The tiles of matmul/tile.wgsl; rows are output channels, columns are pixels of the batch, gathered as they are loaded. f32.
-// Grid: (ceil(B P / 64), ceil(O / 64), 1). Needs 8 KiB of workgroup memory. Twin: cpu/convolution.rs
+// Grid: (ceil(B P / 64), ceil(O / 64), 1). Needs 8.3 KiB of workgroup memory. Twin: cpu/convolution.rs
 #import matmul/block_f32
 #import matmul/tile
 

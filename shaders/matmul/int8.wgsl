@@ -1,6 +1,6 @@
 // y[m, n] = epilogue(sum_k x[m, k] * w[n, k] + bias[n]): what tiled.wgsl computes, with x and w in 8-bit integers and a scale for each row of both.
 // A tile of ROWS x COLUMNS of y a workgroup, 8 x 8 an invocation, through workgroup memory; exact sums in i32, scaled in f32.
-// Grid: (ceil(N / COLUMNS), ceil(M / ROWS), 1). Needs 4 TILE_K (ROWS + COLUMNS) bytes of workgroup memory. Twin: cpu/matmul_int8.rs
+// Grid: (ceil(N / COLUMNS), ceil(M / ROWS), 1). Needs 4 TILE_K (ROWS + 4 + COLUMNS) bytes of workgroup memory. Twin: cpu/matmul_int8.rs
 #import common/activation
 #import common/y_f32
 #import matmul/sizes

@@ -1,4 +1,4 @@
-// y[m] = the power of two that brings the largest magnitude of row m of x to between 2^12 and 2^13; y[M + n] that of column n of w^T.
+// y[m] = the power of two that brings the largest magnitude of row m of x to between 2^12 and 2^13; y[M + n] that of column n of w^T; K and N multiples of 4.
 // A workgroup a row, or 16 columns, the depth K shared out among its invocations.
 // Grid: M + ceil(N / 16), folded. Needs nothing. Twin: cpu/powers.rs
 #import common/grid
@@ -6,7 +6,7 @@
 #import common/reduce
 #import matmul/sizes
 
-@group(0) @binding(1) var<storage, read> x: array<f32>; // [M, K]
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>; // [M, K / 4]
 @group(0) @binding(2) var<storage, read> w: array<vec4<f32>>; // [ceil(N / 64), K, 64]
 @group(0) @binding(3) var<storage, read_write> y: array<f32>; // [M + N]
 
@@ -17,12 +17,12 @@ var<workgroup> tile_largest: array<vec4<f32>, WORKGROUP>; // [WORKGROUP / GROUPS
 @compute @workgroup_size(WORKGROUP)
 fn matmul_powers(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let number = fold(wid, count);
-    var largest = 0.0;
     if number < params.m {
-        for (var k = lane; k < depth(); k += WORKGROUP) {
-            largest = max(largest, abs(x[number * depth() + k]));
+        var four = vec4<f32>();
+        for (var k = lane; k < depth() / 4u; k += WORKGROUP) {
+            four = max(four, abs(x[number * (depth() / 4u) + k]));
         }
-        largest = workgroup_max(largest, lane);
+        let largest = workgroup_max(max(max(four.x, four.y), max(four.z, four.w)), lane);
         if lane == 0u {
             y[number] = power(largest);
         }

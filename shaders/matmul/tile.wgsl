@@ -8,7 +8,10 @@ const INVOCATIONS: u32 = ROWS * COLUMNS / 64u;
 const ROW_GROUPS: u32 = ROWS / 4u;
 const COLUMN_GROUPS: u32 = COLUMNS / 4u;
 
-var<workgroup> tile_x: array<Four, TILE_K * ROW_GROUPS>; // [TILE_K][ROW_GROUPS], four rows each
+// With one more in each row, so that neighbours, which write one below the other, write to other banks.
+const X_STRIDE: u32 = ROW_GROUPS + 1u;
+
+var<workgroup> tile_x: array<Four, TILE_K * X_STRIDE>; // [TILE_K][X_STRIDE], four rows each
 var<workgroup> tile_w: array<Four, TILE_K * COLUMN_GROUPS>; // [TILE_K][COLUMN_GROUPS], four columns each
 
 // Where invocation `lane` has its blocks: one in each quarter of the tile, so that neighbours read neighbouring columns, each from a bank of its own.
@@ -38,15 +41,15 @@ fn multiply(wid: vec3<u32>, lane: u32, start: u32, end: u32) -> array<Block, 4> 
         for (var i = lane; i < TILE_K * ROW_GROUPS; i += INVOCATIONS) {
             let k = first + i % TILE_K;
             let m = wid.y * ROWS + i / TILE_K * 4u;
-            tile_x[i % TILE_K * ROW_GROUPS + i / TILE_K] = Four(load_x(m, k), load_x(m + 1u, k), load_x(m + 2u, k), load_x(m + 3u, k));
+            tile_x[i % TILE_K * X_STRIDE + i / TILE_K] = Four(load_x(m, k), load_x(m + 1u, k), load_x(m + 2u, k), load_x(m + 3u, k));
         }
         for (var i = lane; i < TILE_K * COLUMN_GROUPS; i += INVOCATIONS) {
             tile_w[i] = load_w4(wid.x * COLUMNS + i % COLUMN_GROUPS * 4u, first + i / COLUMN_GROUPS);
         }
         workgroupBarrier(); // the tiles are whole before they are read
         for (var i = 0u; i < TILE_K; i++) {
-            let a0 = tile_x[i * ROW_GROUPS + row_group(lane)];
-            let a1 = tile_x[i * ROW_GROUPS + row_group(lane) + ROW_GROUPS / 2u];
+            let a0 = tile_x[i * X_STRIDE + row_group(lane)];
+            let a1 = tile_x[i * X_STRIDE + row_group(lane) + ROW_GROUPS / 2u];
             let b0 = tile_w[i * COLUMN_GROUPS + column_group(lane)];
             let b1 = tile_w[i * COLUMN_GROUPS + column_group(lane) + COLUMN_GROUPS / 2u];
             block0 = add(block0, a0, b0);

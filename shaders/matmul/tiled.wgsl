@@ -1,6 +1,6 @@
 // y[m, n] = epilogue(sum_k x[m, k] * w[n, k] + bias[n]), y a band of columns of a wider matrix.
 // A tile of ROWS x COLUMNS of y a workgroup, 8 x 8 an invocation, through workgroup memory; f32 sums in order of k.
-// Grid: (ceil(N / COLUMNS), ceil(M / ROWS), slices). Needs 4 TILE_K (ROWS + COLUMNS) bytes of workgroup memory. Twin: cpu/matmul.rs
+// Grid: (ceil(N / COLUMNS), ceil(M / ROWS), slices). Needs 4 TILE_K (ROWS + 4 + COLUMNS) bytes of workgroup memory. Twin: cpu/matmul.rs
 #import common/activation
 #import common/x_f32
 #import common/y_f32

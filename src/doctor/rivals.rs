@@ -44,7 +44,8 @@ pub fn check_cooperative(device: &Device) -> Vec<Rival> {
     }
     let product = |[n, k]: [usize; 2]| Class::product([197, n, k], [Precision::F16; 2], &capabilities);
     let attention = Class::attention(12, [197, 197], 64, Precision::F16, &capabilities);
-    [product([2304, 768]), product([768, 3072]), attention].into_iter().map(|class| rival(device, class)).collect()
+    let has_matrices = |class: &Class| variants(*class, &capabilities).iter().any(|kernel| kernel.needs.cooperative > 0);
+    [product([2304, 768]), product([768, 3072]), attention].into_iter().filter(has_matrices).map(|class| rival(device, class)).collect()
 }
 
 fn rival(device: &Device, class: Class) -> Rival {

@@ -353,7 +353,7 @@ impl Engine {
     }
 
     /// Runs the model as [`Engine::forward`] does, and then again to give the device's time for each kernel call of the last pass; by these
-    /// times a [`Job`](crate::gpu::Job) of the same shape and outputs is cut from then on.
+    /// times a [`Job`](crate::gpu::Job) of the same shape and outputs is cut from then on, if the input is a tensor of numbers.
     ///
     /// # Errors
     /// As [`Engine::forward`]; [`Error::Device`] if the device cannot take times.
@@ -367,7 +367,8 @@ impl Engine {
     }
 
     /// Compiles what a forward pass over inputs of a shape needs, on all cores, and makes its buffers; `progress` is told how many pipelines
-    /// are done, and of how many. Of a batch of several passes the first one is made ready; of pictures in textures what every size needs.
+    /// are done, and of how many. Of a batch of several passes the first one is made ready; of pictures in textures what every size needs. It is for
+    /// [`Engine::encode`] and for tensors of numbers: pictures that [`Preprocess::apply`] has prepared have plans of their own.
     ///
     /// # Errors
     /// As [`Engine::forward`].
@@ -395,7 +396,8 @@ impl Engine {
         progress: Progress<'_>,
     ) -> Result<&mut Plan> {
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
-        let mut request = Request { batch: images.min(LARGEST_PASS), size, masked, levels, wanted };
+        // Passes of one size, as far as that goes.
+        let mut request = Request { batch: images.div_ceil(images.div_ceil(LARGEST_PASS)), size, masked, levels, wanted };
         let plan = loop {
             if let Some(place) = self.plans.iter().rposition(|plan| plan.request == request && plan.executor.is_free()) {
                 break self.plans.remove(place);
@@ -482,7 +484,7 @@ impl<'a> Contents<'a> {
     fn of(inputs: &[&'a Tensor], size: Size, device: &Device) -> Result<Contents<'a>> {
         let name = if matches!(size, Size::Image(_)) { "pixel_values" } else { "input" };
         match (device, inputs[0].levels()) {
-            (Device::Gpu(_), Some((levels, meaning))) => Ok(Contents::Levels(levels, meaning)),
+            (Device::Gpu(_), Some((levels, meaning))) if meaning.is_finite() => Ok(Contents::Levels(levels, meaning)),
             _ => Ok(Contents::Values(inputs.iter().map(|input| input.finite_values(name)).collect::<Result<_>>()?)),
         }
     }

@@ -136,7 +136,8 @@ pub fn required_features(adapter: &wgpu::Adapter) -> wgpu::Features {
 /// What a host adds beside, if it has unlocked experimental features ([`wgpu::ExperimentalFeatures::enabled`], which is unsafe: what they promise is
 /// the host's to judge): cooperative matrices, where our kernels can use those of the adapter.
 pub fn cooperative_features(adapter: &wgpu::Adapter) -> wgpu::Features {
-    if AdapterSummary::new(0, adapter).capabilities.cooperative > 0 { COOPERATIVE } else { wgpu::Features::empty() }
+    let Capabilities { cooperative, subgroup, .. } = AdapterSummary::new(0, adapter).capabilities;
+    if cooperative > 0 && subgroup > 0 { COOPERATIVE } else { wgpu::Features::empty() }
 }
 
 /// What a host should raise its limits to ([`wgpu::Limits::or_better_values_from`]): the sizes of buffers, and the memory and the number of
@@ -240,10 +241,14 @@ impl Gpu {
         };
         #[cfg(not(target_arch = "wasm32"))]
         if capabilities.cooperative > 0 && capabilities.subgroup == 0 {
-            match super::probe::subgroup(&gpu, capabilities.cooperative).await {
+            let found = super::probe::subgroup(&gpu, capabilities.cooperative).await;
+            match found {
                 Ok(Some(found)) => gpu.summary.capabilities.subgroup = found,
                 Ok(None) => log::info!("{}: cooperative matrices are not used: subgroups are not as expected", gpu.summary),
                 Err(error) => log::warn!("{error}; cooperative matrices are not used"),
+            }
+            if gpu.summary.capabilities.subgroup == 0 {
+                gpu.summary.capabilities.cooperative = 0;
             }
         }
         Ok(gpu)
@@ -272,7 +277,8 @@ impl Gpu {
     /// The same on a lent device, with cooperative matrices where the host has opened it with them: they are an experimental feature of wgpu,
     /// which a host unlocks itself ([`cooperative_features`]), and need the adapter to tell their sizes.
     pub fn with_cooperative_matrices(mut self, adapter: &wgpu::Adapter) -> Gpu {
-        if self.device.features().contains(COOPERATIVE) {
+        // Without a submission of its own nothing is found out about subgroups of several sizes.
+        if self.device.features().contains(COOPERATIVE) && self.summary.capabilities.subgroup > 0 {
             self.summary.capabilities.cooperative = cooperative(adapter);
         }
         self

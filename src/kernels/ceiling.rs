@@ -16,7 +16,7 @@ pub static COOPERATIVE: LazyLock<[Kernel; 2]> = LazyLock::new(|| {
     let kernel = |name, side: u32, spec, twin| Kernel {
         entry: "ceiling_cooperative",
         spec,
-        needs: Needs::cooperative(side, 1, 6 * side * side),
+        needs: Needs { vector_tiles: true, ..Needs::cooperative(side, 1, 6 * side * side) },
         ..Kernel::new(name, shader!("ceiling_cooperative"), Params::FIELDS, BINDINGS, twin)
     };
     let of_8 = Spec::NONE.with_piece("common/coop_16", "common/coop_8");

@@ -3,11 +3,12 @@
 use super::attention::attention;
 use super::matmul::{Epilogue, matmul};
 use super::{attention as of_attention, matmul as of_matmul};
-use crate::capabilities::Capabilities;
+use crate::capabilities::{Capabilities, Precision};
+use crate::config::Activation;
 use crate::error::Result;
 use crate::record::{Class, Kernel, Recording};
 
-/// The variants by which a device can compute calls of a class, the one that is taken by rule first.
+/// The variants by which a device can compute calls of a class, those that should be the fastest first.
 pub fn variants(class: Class, capabilities: &Capabilities) -> Vec<&'static Kernel> {
     match class {
         Class::Product { m, n, k, x, w } => {
@@ -21,18 +22,58 @@ pub fn variants(class: Class, capabilities: &Capabilities) -> Vec<&'static Kerne
     }
 }
 
+/// What a sample of a product ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// y = x · wᵀ + bias, in what x is kept in.
+    Bias,
+    /// The same in f32.
+    WideBias,
+    /// y = activation(x · wᵀ + bias).
+    Activation(Activation),
+    /// y = 2 (x · wᵀ + bias), in f32.
+    Residual,
+    /// y = (1 + bias) (x · wᵀ + bias), in f32.
+    ScaledResidual,
+}
+
+impl End {
+    /// All that pipelines of a variant differ by.
+    pub fn all() -> impl Iterator<Item = End> {
+        [End::Bias, End::WideBias, End::Residual, End::ScaledResidual].into_iter().chain(Activation::ALL.map(End::Activation))
+    }
+}
+
 /// Records a call of a class on inputs, and saves its result, which is kept in what the left factor is.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
 pub fn sample(recording: &mut Recording, class: Class) -> Result<()> {
+    sample_with(recording, class, End::Bias)
+}
+
+/// [`sample`] with another end, if it is a product.
+///
+/// # Errors
+/// As [`sample`].
+pub(crate) fn sample_with(recording: &mut Recording, class: Class, end: End) -> Result<()> {
     let y = match class {
         Class::Product { m, n, k, x: x_precision, .. } => {
             let x = recording.input_in("x", &[m, k], x_precision)?;
             let w = recording.input_factor("w", [n, k])?;
             let bias = recording.input("bias", &[n])?;
-            let y = recording.scratch_in("y", &[m, n], x_precision)?;
-            matmul(recording, "sample".to_owned(), x, [w, bias], Epilogue::Bias, y)?;
+            let (epilogue, is_residual, written) = match end {
+                End::Bias => (Epilogue::Bias, false, x_precision),
+                End::WideBias => (Epilogue::Bias, false, Precision::F32),
+                End::Activation(activation) => (Epilogue::Activation(activation), false, x_precision),
+                End::Residual => (Epilogue::Residual, true, Precision::F32),
+                End::ScaledResidual => (Epilogue::ScaledResidual(bias), true, Precision::F32),
+            };
+            let y = recording.scratch_in("y", &[m, n], written)?;
+            if is_residual {
+                matmul(recording, "before".to_owned(), x, [w, bias], Epilogue::Bias, y)?;
+            }
+            matmul(recording, "sample".to_owned(), x, [w, bias], epilogue, y)?;
             y
         }
         Class::Attention { heads, tokens, queries, head, qkv } => {

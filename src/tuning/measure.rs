@@ -1,10 +1,10 @@
 //! Which variant is the fastest for a class on a device, of those that are right.
 
 use super::table::Found;
-use crate::capabilities::{Capabilities, Precision};
+use crate::capabilities::{Capabilities, Precision, Trust};
 use crate::device::Device;
 use crate::error::Result;
-use crate::kernels::{sample, variants};
+use crate::kernels::{End, sample_with, variants};
 use crate::panels::{Packed, halves};
 use crate::record::{BufferInfo, Class, Recording, Role};
 
@@ -21,40 +21,61 @@ const FASTER: f64 = 0.97;
 pub(crate) fn fastest(device: &Device, class: Class, most: usize) -> Found {
     let capabilities = device.capabilities();
     let all = variants(class, &capabilities);
-    let by_rule = all.iter().position(|kernel| kernel.needs.trust <= capabilities.trust);
-    let variants: Vec<_> = (0..).zip(all).filter(|(i, _)| *i < most || Some(*i) == by_rule).map(|(_, kernel)| kernel).collect();
+    // Where drivers choose the size of subgroups for each pipeline, all pipelines of a variant are to be tried, which takes too long unasked.
+    let is_steady = capabilities.trust > Trust::Portable;
+    let offered: Vec<_> = all.into_iter().filter(|kernel| most == usize::MAX || is_steady || kernel.needs.trust == Trust::Portable).collect();
+    let by_rule = offered.iter().position(|kernel| kernel.needs.trust <= capabilities.trust);
+    let variants: Vec<_> = (0..).zip(offered).filter(|(i, _)| *i < most || Some(*i) == by_rule).map(|(_, kernel)| kernel).collect();
     let mut found = Found::default();
     let (small, whole) = match (Samples::new(device, small(class)), Samples::new(device, class)) {
         (Ok(small), Ok(whole)) => (small, whole),
         (Err(error), _) | (_, Err(error)) => {
+            found.has_failed = true;
             found.rejected.extend(variants.iter().map(|variant| (variant.name.to_owned(), error.to_string())));
             return found;
         }
     };
-    let expected = small.on_the_cpu();
+    let ends: Vec<End> = if is_steady { vec![End::Bias] } else { End::all().collect() };
+    let expected: Vec<(End, Vec<f32>)> = ends.into_iter().map(|end| (end, small.on_the_cpu(end))).collect();
     let mut best = f64::INFINITY;
-    for variant in variants.iter().map(|kernel| kernel.name) {
-        let is_right =
-            small.run(device, variant, 0).map_err(|error| error.to_string()).and_then(|(got, _)| judge(&got, &expected, bound(class, &expected)));
-        match is_right.and_then(|()| seconds(device, &whole, variant, best).map_err(|error| error.to_string())) {
-            Ok(seconds) => {
+    for kernel in variants {
+        let variant = kernel.name;
+        // Of variants that do not depend on subgroups one pipeline is as good as another.
+        let count = if kernel.needs.subgroups > 0 { expected.len() } else { 1 };
+        let verdict = expected[..count].iter().try_fold(Ok(()), |verdict: Verdict, (end, expected)| {
+            let (got, _) = small.run(device, variant, *end, 0)?;
+            Ok(verdict.and_then(|()| judge(&got, expected, bound(class, expected))))
+        });
+        let timed = verdict.and_then(|verdict| match verdict {
+            Ok(()) => seconds(device, &whole, variant, best).map(Ok),
+            Err(reason) => Ok(Err(reason)),
+        });
+        match timed {
+            Ok(Ok(seconds)) => {
                 found.milliseconds.insert(variant.to_owned(), seconds * 1e3);
                 if seconds < FASTER * best {
                     (best, found.variant) = (seconds, variant.to_owned());
                 }
             }
-            Err(reason) => {
+            Ok(Err(reason)) => {
                 found.rejected.insert(variant.to_owned(), reason);
+            }
+            Err(error) => {
+                found.has_failed = true;
+                found.rejected.insert(variant.to_owned(), error.to_string());
             }
         }
     }
     found
 }
 
+/// What is wrong with a result, if anything.
+type Verdict = std::result::Result<(), String>;
+
 /// Seconds of the fastest run.
 fn seconds(device: &Device, samples: &Samples, variant: &'static str, best: f64) -> Result<f64> {
-    let first = samples.run(device, variant, 1)?.1;
-    Ok(if first > NEAR * best { first } else { first.min(samples.run(device, variant, RUNS)?.1) })
+    let first = samples.run(device, variant, End::Bias, 1)?.1;
+    Ok(if first > NEAR * best { first } else { first.min(samples.run(device, variant, End::Bias, RUNS)?.1) })
 }
 
 /// A call of the class that is no larger than it takes to fill some tiles, and to leave others partly empty.
@@ -77,13 +98,13 @@ struct Samples {
 impl Samples {
     fn new(device: &Device, class: Class) -> Result<Samples> {
         let capabilities = device.capabilities();
-        let inputs = inputs(&recording(class, None, capabilities)?, class);
+        let inputs = inputs(&recording(class, None, End::Bias, capabilities)?, class);
         Ok(Samples { class, capabilities, inputs })
     }
 
     /// What a variant gives, and the seconds of the fastest of some runs behind that.
-    fn run(&self, device: &Device, variant: &'static str, runs: usize) -> Result<(Vec<f32>, f64)> {
-        let recording = recording(self.class, Some(variant), self.capabilities)?;
+    fn run(&self, device: &Device, variant: &'static str, end: End, runs: usize) -> Result<(Vec<f32>, f64)> {
+        let recording = recording(self.class, Some(variant), end, self.capabilities)?;
         let inputs: Vec<&[f32]> = self.inputs.iter().map(Vec::as_slice).collect();
         let (output, timings) = device.time_blocking(recording, &inputs, runs)?;
         let totals = timings.iter().map(|timings| timings.iter().map(|timing| timing.seconds).sum::<f64>());
@@ -91,13 +112,13 @@ impl Samples {
     }
 
     /// What the twins give in f32; the samples' values are the same in f16.
-    fn on_the_cpu(&self) -> Vec<f32> {
+    fn on_the_cpu(&self, end: End) -> Vec<f32> {
         let run = || -> Result<Vec<f32>> {
             let class = match self.class {
                 Class::Product { m, n, k, .. } => Class::Product { m, n, k, x: Precision::F32, w: Precision::F32 },
                 Class::Attention { heads, tokens, queries, head, .. } => Class::Attention { heads, tokens, queries, head, qkv: Precision::F32 },
             };
-            let recording = recording(class, None, Capabilities::CPU)?;
+            let recording = recording(class, None, end, Capabilities::CPU)?;
             let inputs = inputs(&recording, class);
             Ok(Device::Cpu.time_blocking(recording, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>(), 0)?.0)
         };
@@ -105,7 +126,7 @@ impl Samples {
     }
 }
 
-fn judge(got: &[f32], expected: &[f32], bound: f32) -> std::result::Result<(), String> {
+fn judge(got: &[f32], expected: &[f32], bound: f32) -> Verdict {
     let worst = got
         .iter()
         .zip(expected)
@@ -130,13 +151,13 @@ fn bound(class: Class, expected: &[f32]) -> f32 {
     f32::EPSILON * largest * (16.0 + 4.0 * (terms as f32).sqrt()) + weights + written
 }
 
-fn recording(class: Class, variant: Option<&'static str>, capabilities: Capabilities) -> Result<Recording> {
+fn recording(class: Class, variant: Option<&'static str>, end: End, capabilities: Capabilities) -> Result<Recording> {
     let precision = match class {
         Class::Product { w, .. } => w,
         Class::Attention { qkv, .. } => qkv,
     };
     let mut recording = Recording::new(capabilities).with_precision(precision).preferring(variant);
-    sample(&mut recording, class)?;
+    sample_with(&mut recording, class, end)?;
     Ok(recording)
 }
 

@@ -136,9 +136,12 @@ impl Tuning {
         let found = measure::fastest(device, class, most);
         let is_found = !found.variant.is_empty();
         if !is_found {
-            log::warn!("{device}: {class}: no variant could be measured: {:?}", found.rejected);
+            log::warn!("{device}: {class}: no variant is right: {:?}", found.rejected);
         }
-        self.table.insert(class, found);
+        // What has failed may not fail at the next start.
+        if is_found || !found.has_failed {
+            self.table.insert(class, found);
+        }
         is_found
     }
 

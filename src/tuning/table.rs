@@ -32,6 +32,9 @@ pub(crate) struct Found {
     /// Why the others are not taken.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<String, String>,
+    /// Whether some of them failed: then it is not known whether they are right.
+    #[serde(skip)]
+    pub has_failed: bool,
 }
 
 impl Table {
@@ -82,7 +85,7 @@ impl Table {
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{}", self.adapter)?;
-        for (class, Found { variant, milliseconds, rejected }) in &self.classes {
+        for (class, Found { variant, milliseconds, rejected, .. }) in &self.classes {
             writeln!(f, "{class}")?;
             let mut order: Vec<_> = milliseconds.iter().collect();
             order.sort_by(|a, b| a.1.total_cmp(b.1));

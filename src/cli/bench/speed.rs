@@ -3,6 +3,7 @@
 use super::times::Plan;
 use crate::cli::Result;
 use serde_json::{Value, json};
+use vitraux::capabilities::Capabilities;
 use vitraux::record::{Buf, Recording, Timing};
 use vitraux::{Device, kernels};
 
@@ -40,7 +41,8 @@ impl Ceilings {
         };
         let rate = |timing: &Timing| timing.flops as f64 / timing.seconds;
         let copy = measure(COPIED, kernels::ceiling_copy)?;
-        let matrices = (device.capabilities().cooperative > 0).then(|| measure(MULTIPLIED, kernels::ceiling_coop)).transpose()?;
+        let Capabilities { cooperative, scalar_tiles, .. } = device.capabilities();
+        let matrices = (cooperative > 0 && !scalar_tiles).then(|| measure(MULTIPLIED, kernels::ceiling_coop)).transpose()?;
         Ok(Ceilings {
             flops_per_second: rate(&measure(MULTIPLIED, kernels::ceiling_multiply)?),
             matrix_flops_per_second: matrices.as_ref().map(rate),

@@ -69,7 +69,7 @@ pub fn powers(recording: &mut Recording, label: String, qkv: Buf, [batch, tokens
     let params = Params { tokens: size(tokens), queries: size(tokens), heads: size(heads), scale: 1.0, batch: size(batch) };
     recording.dispatch(Dispatch {
         kernel: &ATTENTION_POWERS,
-        spec: Spec::NONE.with([("HEAD", size(head))]),
+        spec: Spec::NONE.with([("HEAD", size(head)), ("WORKGROUP", 256)]),
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 0,
         views: [qkv, y].map(|buf| recording.all(buf)).to_vec(),

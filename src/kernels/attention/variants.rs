@@ -44,7 +44,7 @@ const COOPERATIVE: &[Shape] = &[
     cooperative(8, 2, 16),
     cooperative_f32(16, 4, 16),
     cooperative_f32(16, 2, 16),
-    cooperative_f32(8, 2, 16),
+    cooperative_f32(8, 2, 8),
 ];
 
 fn shapes() -> impl Iterator<Item = Shape> {
@@ -68,7 +68,7 @@ pub struct Sizes {
     pub qkv: Precision,
 }
 
-/// Products of scores in a small shader.
+/// Products of scores in a small shader; three for each where a number is two parts.
 const SMALL: u32 = 8;
 
 impl Shape {
@@ -130,7 +130,7 @@ impl Shape {
                 let spec = if parts == 1 { spec } else { spec.with_piece("attention/no_powers", "attention/with_powers") };
                 let needs = Needs::cooperative(side, subgroups, self.workgroup_bytes(side as usize, keys));
                 let trust = if parts == 1 { needs.trust } else { Trust::Everything };
-                ("attention_cooperative", shader!("attention/cooperative"), spec, Needs { trust, ..needs })
+                ("attention_cooperative", shader!("attention/cooperative"), spec, Needs { trust, vector_tiles: true, ..needs })
             }
         };
         const MASKED: &[Binding] = &[read(1, "qkv"), write(2, "y"), read(3, "mask")];
@@ -163,7 +163,7 @@ impl Shape {
     pub fn is_large(&self, head: usize) -> bool {
         match *self {
             Tiled { .. } | Software => false,
-            Cooperative { side, keys, .. } => size(head).div_ceil(side) * keys / side > SMALL,
+            Cooperative { side, keys, parts, .. } => (2 * parts - 1) * size(head).div_ceil(side) * keys / side > SMALL,
         }
     }
 
@@ -178,7 +178,6 @@ impl Shape {
                 let shares_rows = lanes >= side && lanes <= 4 * side && (keys / 4).is_multiple_of(lanes / side);
                 let is_compiled = capabilities.large_shaders || !self.is_large(head);
                 !is_masked
-                    && !capabilities.scalar_tiles
                     && qkv == if parts == 1 { Precision::F16 } else { Precision::F32 }
                     && head.is_multiple_of(4)
                     && shares_rows
@@ -192,7 +191,7 @@ impl Shape {
 /// A workgroup with more memory has no second one beside it on an H200.
 const SHARED_BYTES: u32 = 24 * 1024;
 
-/// The variants that compute what is asked for on a device, the best first; none if heads are too wide for it.
+/// The variants that compute what is asked for on a device, those that should be the fastest first; none if heads are too wide for it.
 pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Variant<Shape>> {
     let suits = |variant: &&Variant<Shape>| variant.shape.suits(sizes, capabilities) && variant.kernel.needs.met_by(capabilities);
     let mut found: Vec<&Variant<Shape>> = VARIANTS.iter().filter(suits).collect();
@@ -211,8 +210,10 @@ pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Vari
 mod tests {
     use super::*;
 
+    /// The variant that is taken by rule.
     fn first(head: usize, queries: usize, is_masked: bool, qkv: Precision, capabilities: &Capabilities) -> Option<&'static str> {
-        suitable(&Sizes { queries, head, is_masked, qkv }, capabilities).first().map(|variant| variant.kernel.name)
+        let variants = suitable(&Sizes { queries, head, is_masked, qkv }, capabilities);
+        variants.iter().find(|variant| variant.kernel.needs.trust <= capabilities.trust).map(|variant| variant.kernel.name)
     }
 
     #[test]
@@ -241,6 +242,9 @@ mod tests {
         assert_eq!(name(64, 197, Capabilities { software: true, cooperative: 8, subgroup: 8, ..device }), Some("attention_tiled"));
         assert_eq!(name(64, 197, Capabilities { workgroup_bytes: 16 * 1024, ..device }), Some("attention_coop16_64x16"));
         assert_eq!(first(64, 197, false, Precision::F32, &device), Some("attention_tiled"));
+        let trusting = Capabilities { trust: Trust::Everything, ..device };
+        assert_eq!(first(64, 197, false, Precision::F32, &trusting), Some("attention_coop16_f32_64x16"));
+        assert_eq!(name(64, 197, Capabilities { scalar_tiles: true, ..device }), Some("attention_tiled"));
         assert_eq!(first(64, 197, true, Precision::F16, &device), Some("attention_masked"));
     }
 }

@@ -117,7 +117,7 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
     Ok(())
 }
 
-/// Records the powers of two that scale the rows of x `[M, K]` and the columns of wᵀ, w `[N, K]` in panels: y `[M + N]`.
+/// Records the powers of two that scale the rows of x `[M, K]` and the columns of wᵀ, w `[N, K]` in panels: y `[M + N]`; K and N are multiples of 4.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
@@ -131,7 +131,8 @@ pub fn powers(recording: &mut Recording, label: String, [x, w]: [Buf; 2], y: Buf
 fn record_powers(recording: &mut Recording, label: String, views: [View; 3], params: Params) -> Result<()> {
     recording.dispatch(Dispatch {
         kernel: &MATMUL_POWERS,
-        spec: Spec::NONE,
+        // As many loads are on their way as a row has.
+        spec: Spec::NONE.with([("WORKGROUP", 256)]),
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 0,
         views: views.to_vec(),

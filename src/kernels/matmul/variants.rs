@@ -95,8 +95,8 @@ const COOPERATIVE_F32: &[(Algorithm, u32)] = &[
     (cooperative(16, [2, 2], [2, 2], 2), 1),
     (cooperative(16, [1, 2], [2, 2], 2), 1),
     (cooperative(16, [2, 2], [2, 2], 2), 4),
-    (cooperative(8, [2, 2], [2, 2], 2), 1),
-    (cooperative(8, [2, 2], [2, 2], 2), 4),
+    (cooperative(8, [2, 2], [2, 1], 2), 1),
+    (cooperative(8, [2, 2], [2, 1], 2), 4),
 ];
 
 /// Of integers.
@@ -131,6 +131,9 @@ pub struct Sizes {
     pub w: Precision,
 }
 
+/// Products of matrices in a small shader.
+const SMALL: u32 = 8;
+
 /// The most rows that are few to `Skinny`, which reads the weight once for every four.
 const FEW_ROWS: usize = 8;
 
@@ -163,7 +166,7 @@ impl Shape {
         match self.algorithm {
             Naive | Software => 0,
             Skinny => 8 * 64 * 16,
-            Tiled { .. } => 4 * depth * (rows + columns),
+            Tiled { .. } => 4 * depth * (rows + 4 + columns),
             Cooperative { side, subgroups: [down, across], .. } => {
                 let tiles = 2 * (rows * (depth + 8) + depth * (columns + 8));
                 tiles * if self.precision == Precision::F32 { 2 } else { 1 } + 4 * down * across * side * side
@@ -214,9 +217,10 @@ impl Shape {
         let spec = if self.precision == Precision::F16 && !is_cooperative { spec.with_piece("matmul/w_f32", "matmul/w_f16") } else { spec };
         let needs = match self.algorithm {
             Software => Needs::LLVMPIPE,
-            Cooperative { side, subgroups: [down, across], .. } => {
+            Cooperative { side, subgroups: [down, across], matrices, steps } => {
                 let needs = Needs::cooperative(side, down * across, self.workgroup_bytes());
-                Needs { trust: if self.reads_powers() { Trust::Everything } else { needs.trust }, ..needs }
+                let needs = Needs { large_shaders: matrices[0] * matrices[1] * steps > SMALL, ..needs };
+                if self.reads_powers() { Needs { trust: Trust::Everything, vector_tiles: true, ..needs } } else { needs }
             }
             _ => Needs::NOTHING,
         };
@@ -263,10 +267,8 @@ impl Shape {
     }
 
     /// Whether it computes what is asked for, on a device that has what it needs.
-    fn suits(&self, sizes: &Sizes, capabilities: &Capabilities) -> bool {
+    fn suits(&self, sizes: &Sizes) -> bool {
         let takes_x = match self.algorithm {
-            // Metal adds no matrices.
-            Cooperative { .. } if capabilities.scalar_tiles && self.reads_powers() => false,
             Cooperative { .. } => sizes.x == sizes.w && sizes.k.is_multiple_of(4) && sizes.n.is_multiple_of(4),
             Software => sizes.x == Precision::F32,
             _ => true,
@@ -310,18 +312,18 @@ impl Shape {
         let waiting = depth / f64::from(self.depth()) * each;
         let combining =
             if self.slices > 1 { DISPATCH + f64::from(self.slices) * sizes.m as f64 * sizes.n as f64 * 8.0 / (128.0 * UNITS) } else { 0.0 };
-        let scaling = if self.reads_powers() { DISPATCH } else { 0.0 };
+        let scaling = if self.reads_powers() { DISPATCH + (sizes.m + sizes.n) as f64 * sizes.k as f64 * 4.0 / (16.0 * UNITS) } else { 0.0 };
         shared * (depth * (rows * columns / rate).max(moved / 128.0) + waiting) + combining + scaling
     }
 }
 
-/// The variants that compute what is asked for on a device, the best first.
+/// The variants that compute what is asked for on a device, those that should be the fastest first.
 pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Variant<Shape>> {
     let fits = |variant: &&Variant<Shape>| {
         let partial_sums = u64::from(variant.shape.slices) * (sizes.m * sizes.n * 4) as u64;
         variant.shape.slices == 1 || partial_sums <= capabilities.binding_bytes.min(capabilities.buffer_bytes)
     };
-    let able = VARIANTS.iter().filter(|variant| variant.shape.suits(sizes, capabilities) && variant.kernel.needs.met_by(capabilities));
+    let able = VARIANTS.iter().filter(|variant| variant.shape.suits(sizes) && variant.kernel.needs.met_by(capabilities));
     let mut found: Vec<&Variant<Shape>> = able.filter(fits).collect();
     if capabilities.software {
         // In the order of the lists, which was measured there; where a processor imitates cooperative matrices, they are slower than the rest.
