@@ -43,6 +43,7 @@ fn trained_weights_keep_their_digits() {
                 for (name, got) in outputs(folder, device.clone(), precision) {
                     let largest = want[&name].values().iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
                     let share = largest_difference(&got.values(), &want[&name].values()) / largest;
+                    println!("{}, {device}, {precision}: {name} {share:e}", folder.display());
                     assert!(share <= tolerance, "{}, {device}, {precision}: {name} is off by {share:e} of the largest value", folder.display());
                 }
             }

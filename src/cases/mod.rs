@@ -219,7 +219,7 @@ impl Case {
         let kernel = ALL.iter().find(|kernel| kernel.name == self.kernel);
         let needs = kernel.unwrap_or_else(|| panic!("{} is not in ALL", self.kernel)).needs;
         let is_half = [self.activations, self.written].contains(&Precision::F16);
-        Needs { half: needs.half || is_half, large_shaders: self.is_large, ..needs }
+        Needs { half: needs.half || is_half, large_shaders: needs.large_shaders || self.is_large, ..needs }
     }
 
     /// What a device could be that runs it.
