@@ -22,7 +22,8 @@ pub fn variants(class: Class, capabilities: &Capabilities) -> Vec<&'static Kerne
     }
 }
 
-/// What a sample of a product ends with.
+/// What a sample of a product ends with. Nothing is measured in a browser.
+#[cfg_attr(target_arch = "wasm32", allow(dead_code))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// y = x · wᵀ + bias, in what x is kept in.
@@ -37,6 +38,7 @@ pub(crate) enum End {
     ScaledResidual,
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 impl End {
     /// All that pipelines of a variant differ by.
     pub fn all() -> impl Iterator<Item = End> {
