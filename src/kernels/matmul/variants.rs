@@ -71,7 +71,7 @@ const SCALAR: &[(Algorithm, u32)] = &[
 ];
 
 /// Of cooperative matrices, with w and x in f16. 64 × 64 a subgroup and less than 24 KiB a workgroup are what an H200 likes; of 8 × 8 matrices
-/// there are one for Metal, and those that the tests run on a software adapter.
+/// there are those that the tests run on a software adapter, and one for Metal.
 const COOPERATIVE: &[(Algorithm, u32)] = &[
     (cooperative(16, [2, 2], [4, 4], 2), 1),
     (cooperative(16, [2, 2], [3, 4], 2), 1),
@@ -81,10 +81,10 @@ const COOPERATIVE: &[(Algorithm, u32)] = &[
     (cooperative(16, [1, 2], [2, 2], 4), 1),
     (cooperative(16, [2, 2], [4, 4], 2), 3),
     (cooperative(16, [2, 2], [2, 2], 4), 4),
-    (cooperative(8, [2, 2], [4, 4], 2), 1),
     (cooperative(8, [2, 2], [2, 2], 2), 1),
     (cooperative(8, [1, 3], [2, 2], 2), 1),
     (cooperative(8, [2, 2], [2, 2], 2), 4),
+    (cooperative(8, [2, 2], [4, 4], 2), 1),
 ];
 
 /// Of cooperative matrices, with w and x in f32: twice the sums and the factors of an f16 product in registers and memory.
