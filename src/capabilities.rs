@@ -3,11 +3,11 @@
 /// Which variants are taken by rule, without a tuning table in which they are right: each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trust {
-    /// What needs nothing of a device but what WebGPU promises.
+    /// Variants that need nothing of a device but what WebGPU promises.
     Portable,
     /// Cooperative matrices too, where they behave as on the hardware that they were tried on: the size of subgroups is fixed, on Vulkan.
     Cooperative,
-    /// What has not yet been seen on hardware too.
+    /// Variants too that nobody has run on hardware yet.
     Everything,
 }
 

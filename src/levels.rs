@@ -8,14 +8,14 @@ pub const LEVELS: usize = 256;
 /// Levels in a word, as GPUs read them: an image begins with a word of its own.
 pub const WORD: usize = 4;
 
-/// What each level of each channel stands for: `[channels, 256]`.
+/// A lookup table of the pixel values that levels stand for: `[channels, 256]`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Meaning(Arc<[f32]>);
+pub struct LevelTable(Arc<[f32]>);
 
-impl Meaning {
+impl LevelTable {
     /// By a function of the channel and the level.
-    pub fn new(channels: usize, value: impl Fn(usize, u8) -> f32) -> Meaning {
-        Meaning(
+    pub fn new(channels: usize, value: impl Fn(usize, u8) -> f32) -> LevelTable {
+        LevelTable(
             (0..channels)
                 .flat_map(|channel| (0..=u8::MAX).map(move |level| (channel, level)))
                 .map(|(channel, level)| value(channel, level))

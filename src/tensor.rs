@@ -1,7 +1,7 @@
 //! A named block of numbers on the host: a shape and bytes that may lie in a memory-mapped file.
 
 use crate::error::{Error, Result};
-use crate::levels::Meaning;
+use crate::levels::LevelTable;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
@@ -61,8 +61,8 @@ struct Part {
     range: Range<usize>,
     /// How its axes are exchanged when it is read.
     order: Option<Order>,
-    /// What its bytes stand for, if they are the levels of an image.
-    meaning: Option<Meaning>,
+    /// The lookup table of its bytes, if they are the levels of an image.
+    table: Option<LevelTable>,
 }
 
 /// The shape that is stored, and for each axis of the tensor the stored one.
@@ -109,8 +109,8 @@ impl Part {
 
     fn extend_as_stored(&self, out: &mut Vec<f32>) {
         let bytes = self.bytes();
-        if let Some(meaning) = &self.meaning {
-            return meaning.extend(bytes, out);
+        if let Some(table) = &self.table {
+            return table.extend(bytes, out);
         }
         let halves = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
         match self.dtype {
@@ -150,23 +150,23 @@ impl Tensor {
             return Err(Error::Argument(format!("a tensor of shape {shape:?} cannot be made of {} values", values.len())));
         }
         let range = 0..size_of_val(values.as_slice());
-        let part = Part { dtype: Dtype::F32, memory: Arc::new(Owned(values)), range, order: None, meaning: None };
+        let part = Part { dtype: Dtype::F32, memory: Arc::new(Owned(values)), range, order: None, table: None };
         Ok(Tensor { shape, parts: vec![part] })
     }
 
     /// An image `[1, channels, height, width]` that is kept as its 8-bit levels.
-    pub(crate) fn of_levels(shape: [usize; 4], levels: Vec<u8>, meaning: Meaning) -> Tensor {
+    pub(crate) fn of_levels(shape: [usize; 4], levels: Vec<u8>, table: LevelTable) -> Tensor {
         assert_eq!((shape[0], shape.iter().product::<usize>()), (1, levels.len()), "levels of an image {shape:?}");
         let range = 0..levels.len();
-        let part = Part { dtype: Dtype::U8, memory: Arc::new(Owned(levels)), range, order: None, meaning: Some(meaning) };
+        let part = Part { dtype: Dtype::U8, memory: Arc::new(Owned(levels)), range, order: None, table: Some(table) };
         Tensor { shape: shape.to_vec(), parts: vec![part] }
     }
 
     /// The levels of each image, and what they stand for, if the tensor is made of such.
-    pub(crate) fn levels(&self) -> Option<(Vec<&[u8]>, &Meaning)> {
-        let meaning = self.parts.first()?.meaning.as_ref()?;
-        let is_alike = self.parts.iter().all(|part| part.order.is_none() && part.meaning.as_ref() == Some(meaning));
-        (is_alike && self.parts.len() == self.shape[0]).then(|| (self.parts.iter().map(Part::bytes).collect(), meaning))
+    pub(crate) fn levels(&self) -> Option<(Vec<&[u8]>, &LevelTable)> {
+        let table = self.parts.first()?.table.as_ref()?;
+        let is_alike = self.parts.iter().all(|part| part.order.is_none() && part.table.as_ref() == Some(table));
+        (is_alike && self.parts.len() == self.shape[0]).then(|| (self.parts.iter().map(Part::bytes).collect(), table))
     }
 
     /// Tensors of one shape behind one another, along the first axis. Nothing is copied: images that
@@ -199,7 +199,7 @@ impl Tensor {
     /// A view of stored bytes; `range` must hold exactly the elements of `shape`.
     pub(crate) fn view(shape: Vec<usize>, dtype: Dtype, memory: Arc<dyn Bytes>, range: Range<usize>) -> Tensor {
         assert_eq!(shape.iter().product::<usize>() * dtype.size(), range.len(), "stored bytes of a tensor {shape:?}");
-        Tensor { shape, parts: vec![Part { dtype, memory, range, order: None, meaning: None }] }
+        Tensor { shape, parts: vec![Part { dtype, memory, range, order: None, table: None }] }
     }
 
     /// The same elements under another shape of as many.
@@ -346,8 +346,8 @@ mod tests {
 
     #[test]
     fn stacks_hold_one_tensor_behind_the_other() {
-        let meaning = Meaning::new(2, |channel, level| f32::from(level) - 1000.0 * channel as f32);
-        let image = |first: u8| Tensor::of_levels([1, 2, 1, 3], (first..first + 6).collect(), meaning.clone());
+        let table = LevelTable::new(2, |channel, level| f32::from(level) - 1000.0 * channel as f32);
+        let image = |first: u8| Tensor::of_levels([1, 2, 1, 3], (first..first + 6).collect(), table.clone());
         let stack = Tensor::stack(vec![image(1), image(101)]).expect("tensors of one shape");
         assert_eq!(stack.shape(), [2, 2, 1, 3]);
         assert_eq!(*stack.values(), [1.0, 2.0, 3.0, -996.0, -995.0, -994.0, 101.0, 102.0, 103.0, -896.0, -895.0, -894.0]);

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use vitraux::capabilities::Capabilities;
 use vitraux::gpu::Gpu;
-use vitraux::kernels::ALL;
+use vitraux::kernels::{self, ALL, SampleEpilogue};
 use vitraux::record::{BufferInfo, Command, Recording, Role};
+use vitraux::tuning::Tuning;
 
 /// What a device with these capabilities gives for a case, if it can run it.
 fn result(
@@ -129,6 +130,37 @@ fn subgroups_of_unknown_size_are_found_by_a_probe() {
     assert_eq!(probed.summary().capabilities.subgroup, subgroup);
 }
 
+/// Where subgroups may be of several sizes, variants of cooperative matrices wait for `vitraux tune`, which tries them with every epilogue.
+#[test]
+fn variants_that_nobody_has_seen_are_taken_from_a_table_only() {
+    use vitraux::capabilities::{Precision, Trust};
+    use vitraux::record::Class;
+    let Some(gpu) = gpu::smaller(|capabilities| (capabilities.software, capabilities.trust) = (false, Trust::Portable)) else { return };
+    let capabilities = gpu.summary().capabilities;
+    let class = Class::product([50, 64, 32], [Precision::F16; 2], &capabilities);
+    let variants = kernels::variants(class, &capabilities);
+    let is_cooperative = |name: &str| variants.iter().any(|kernel| kernel.name == name && kernel.needs.cooperative > 0);
+    let taken = |tuning: &Tuning| {
+        let mut recording = Recording::new(capabilities).with_precision(Precision::F16).with_choices(tuning.choices());
+        kernels::sample(&mut recording, class, SampleEpilogue::Bias).expect("it fits");
+        recording.dispatches().next().expect("it dispatches").kernel.name
+    };
+    assert!(!is_cooperative(taken(&Tuning::built_in())));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (file, device) = (folder.path().join("table.json"), vitraux::Device::Gpu(gpu));
+    let mut tuning = Tuning::kept_at(&file, &device);
+    assert!(tuning.measure(&device, &[class], &|_, _| ()).is_empty(), "{tuning}");
+    tuning.save().expect("it is written");
+    let mut table: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).expect("it is there")).expect("it is JSON");
+    let found = &mut table["classes"][class.to_string()];
+    assert_eq!(found["milliseconds"].as_object().expect("times").len(), variants.len(), "{found}");
+    if let Some(cooperative) = variants.iter().find(|kernel| kernel.needs.cooperative > 0) {
+        found["variant"] = cooperative.name.into();
+        std::fs::write(&file, table.to_string()).expect("written");
+        assert_eq!(taken(&Tuning::open(&file).expect("a table")), cooperative.name);
+    }
+}
+
 /// Real outputs differ by rounding only, so GPU and twin may be twice a tolerance apart at most.
 #[test]
 fn the_gpu_agrees_with_its_twins() {
@@ -182,7 +214,6 @@ fn every_kernel_has_cases() {
 /// 4097 tokens (1024 x 1024 pixels by patches of 16, and a class token): no N x N matrix is stored.
 #[test]
 fn long_sequences_run_in_linear_memory() {
-    use vitraux::kernels;
     let Some(gpu) = gpu::device() else { return };
     let (tokens, head) = (4097, 16);
     let mut recording = Recording::new(gpu.summary().capabilities);

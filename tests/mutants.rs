@@ -420,7 +420,7 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("tile_k[LOW_TILE + at] = lower(scaled_k)", "tile_k[LOW_TILE + at] = vec4<f16>()"),
             ("tile_v[LOW_TILE + at] = lower(scaled_v)", "tile_v[LOW_TILE + at] = vec4<f16>()"),
             ("tile_p[LOW_P + at] = lower(powers)", "tile_p[LOW_P + at] = vec4<f16>()"),
-            ("vec4<f32>(v4) * power_of(b, h, 2u)", "vec4<f32>(v4)"),
+            ("vec4<f32>(v4) * power_v", "vec4<f32>(v4)"),
             ("products = products + coopMultiplyAdd", "products = coopMultiplyAdd"),
             ("products = products + cross * (1.0 / LOW)", "products = products + cross"),
             ("sums[d] = sums[d] + sums[(PARTS - 1u) * HEAD_MATRICES + d]", "sums[d] = sums[d] + sums[d]"),

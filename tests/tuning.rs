@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 use vitraux::capabilities::{Capabilities, Precision};
+use vitraux::kernels::SampleEpilogue;
 use vitraux::record::{Class, Command as Step, Recording};
 use vitraux::tuning::Tuning;
 use vitraux::{Checkpoint, Device, Engine, Options, Tensor, kernels};
@@ -17,7 +18,7 @@ fn class(capabilities: &Capabilities) -> Class {
 /// The variant that a product of the class is recorded by.
 fn recorded(capabilities: Capabilities, tuning: &Tuning) -> String {
     let mut recording = Recording::new(capabilities).with_choices(tuning.choices());
-    kernels::sample(&mut recording, class(&capabilities)).expect("it fits");
+    kernels::sample(&mut recording, class(&capabilities), SampleEpilogue::Bias).expect("it fits");
     let dispatch = recording.commands().iter().find_map(|step| if let Step::Dispatch(dispatch) = step { Some(dispatch) } else { None });
     let dispatch = dispatch.expect("it dispatches");
     dispatch.kernel.name.to_owned()

@@ -83,6 +83,9 @@ fn attention_cooperative(
     let share = lane % SHARERS;
     let first_score = row * SCORES_STRIDE + share * VECTORS;
     let scores_place = own * SCORES_STRIDE;
+    let power_q = power_of(b, h, 0u);
+    let power_k = power_of(b, h, 1u);
+    let power_v = power_of(b, h, 2u);
     var query: array<Left, PARTS * HEAD_MATRICES>;
     var sums: array<Sum, PARTS * HEAD_MATRICES>; // of upper parts, and of upper with lower ones
     #unroll
@@ -95,7 +98,7 @@ fn attention_cooperative(
             if PARTS == 1u {
                 tile_p[at] = vec4<f16>(values);
             } else {
-                let scaled = vec4<f32>(values) * power_of(b, h, 0u);
+                let scaled = vec4<f32>(values) * power_q;
                 tile_p[at] = vec4<f16>(upper(scaled));
                 tile_p[LOW_P + at] = lower(scaled);
             }
@@ -111,7 +114,7 @@ fn attention_cooperative(
         tile_grown[index] = 0u;
     }
     // Of the row, scores in units of log2: what is subtracted, and the sum of the powers so far that this lane has seen.
-    let scale = params.scale * 1.4426950408889634 / power_of(b, h, 0u) / power_of(b, h, 1u);
+    let scale = params.scale * 1.4426950408889634 / power_q / power_k;
     var largest = LOWEST;
     var total = 0.0;
     var turn = 0u;
@@ -128,8 +131,8 @@ fn attention_cooperative(
                 tile_k[at] = vec4<f16>(k4);
                 tile_v[at] = vec4<f16>(v4);
             } else {
-                let scaled_k = vec4<f32>(k4) * power_of(b, h, 1u);
-                let scaled_v = vec4<f32>(v4) * power_of(b, h, 2u);
+                let scaled_k = vec4<f32>(k4) * power_k;
+                let scaled_v = vec4<f32>(v4) * power_v;
                 tile_k[at] = vec4<f16>(upper(scaled_k));
                 tile_v[at] = vec4<f16>(upper(scaled_v));
                 tile_k[LOW_TILE + at] = lower(scaled_k);
@@ -246,7 +249,7 @@ fn attention_cooperative(
         for (var i = share; i < SIDE / 4u; i += SHARERS) {
             let v = d * SIDE / 4u + i;
             if n < params.queries && (HEAD % SIDE == 0u || v < HEAD / 4u) {
-                y[((b * params.queries + n) * params.heads + h) * (HEAD / 4u) + v] = narrow4(tile_scores[row * SCORES_STRIDE + i] / whole / power_of(b, h, 2u));
+                y[((b * params.queries + n) * params.heads + h) * (HEAD / 4u) + v] = narrow4(tile_scores[row * SCORES_STRIDE + i] / whole / power_v);
             }
         }
     }

@@ -25,7 +25,7 @@ struct Starts {
     w: array<u32, W_CHUNKS>,
 }
 
-// What an invocation brings of a tile.
+// An invocation's share of a tile.
 struct Chunks {
     x: array<Chunk, X_CHUNKS>,
     w: array<Chunk, W_CHUNKS>,

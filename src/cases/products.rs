@@ -144,7 +144,7 @@ pub(super) fn powers([m, n, k]: [usize; 3]) -> Case {
     }
 }
 
-/// What 8-bit levels stand for.
+/// Pixel values of 8-bit levels.
 pub(super) fn normalise(image: [usize; 4]) -> Case {
     let [_, channels, height, width] = image;
     Case {

@@ -2,6 +2,7 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 mod encode;
+mod plan;
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 mod trace;
 
@@ -17,19 +18,17 @@ use crate::device::Device;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::device::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::gpu::{Gpu, Pieces, Progress, WeightBuffers};
-use crate::levels::Meaning;
+use crate::gpu::{Gpu, Progress, WeightBuffers};
 use crate::model::{Request, Tables};
 use crate::preprocess::Picture;
+use crate::record::Recording;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::record::Timing;
-use crate::record::{Output, Recording};
 use crate::tensor::Tensor;
 use crate::tuning::Tuning;
 use crate::{cpu, gpu, model};
-use std::borrow::Cow;
+use plan::{Contents, Executor, Plan};
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
 
 /// The most images of one pass over the device. Larger batches are cut: the matrix products are large enough long before this, the images of
@@ -114,21 +113,6 @@ pub struct Memory {
     pub weights: u64,
     /// What only this batch size has: inputs, each beside what it is uploaded from, scratch, and outputs.
     pub pass: u64,
-}
-
-#[derive(Debug)]
-struct Plan {
-    request: Request,
-    memory: Memory,
-    outputs: Vec<Output>,
-    executor: Executor,
-}
-
-#[derive(Debug)]
-enum Executor {
-    Cpu(cpu::Plan),
-    /// A job has a share of the plan that it runs.
-    Gpu(Arc<gpu::Plan>),
 }
 
 impl Engine {
@@ -456,85 +440,6 @@ impl Resident {
             (Resident::Cpu(weights), Resident::Cpu(others)) => Resident::Cpu(Arc::new(weights.joined(others))),
             (Resident::Gpu(gpu, weights), Resident::Gpu(_, others)) => Resident::Gpu(gpu.clone(), weights.joined(others)),
             _ => unreachable!("an engine has one device"),
-        }
-    }
-}
-
-impl Plan {
-    async fn compile(request: Request, recording: Recording, resident: &Resident, progress: Progress<'_>) -> Result<Plan> {
-        let outputs = recording.outputs().to_vec();
-        let memory = Memory { images: request.batch, weights: recording.weight_bytes(), pass: recording.scratch_bytes() };
-        let executor = match resident {
-            Resident::Gpu(gpu, weights) => Executor::Gpu(Arc::new(gpu::Plan::compile_telling(gpu.clone(), &recording, weights, progress).await?)),
-            Resident::Cpu(weights) => Executor::Cpu(cpu::Plan::new(recording, weights.clone())),
-        };
-        Ok(Plan { request, memory, outputs, executor })
-    }
-}
-
-/// What the inputs of a batch hold.
-enum Contents<'a> {
-    /// Numbers, of each input those of all images.
-    Values(Vec<Cow<'a, [f32]>>),
-    /// The 8-bit levels of each image, and what they stand for: a quarter of the bytes, which a GPU widens itself.
-    Levels(Vec<&'a [u8]>, &'a Meaning),
-}
-
-impl<'a> Contents<'a> {
-    fn of(inputs: &[&'a Tensor], size: Size, device: &Device) -> Result<Contents<'a>> {
-        let name = if matches!(size, Size::Image(_)) { "pixel_values" } else { "input" };
-        match (device, inputs[0].levels()) {
-            (Device::Gpu(_), Some((levels, meaning))) if meaning.is_finite() => Ok(Contents::Levels(levels, meaning)),
-            _ => Ok(Contents::Values(inputs.iter().map(|input| input.finite_values(name)).collect::<Result<_>>()?)),
-        }
-    }
-
-    fn are_levels(&self) -> bool {
-        matches!(self, Contents::Levels(..))
-    }
-}
-
-/// A pass over the device that was begun.
-enum Pass {
-    /// The CPU has done it.
-    Done(Vec<Vec<f32>>),
-    Gpu(gpu::Pending),
-}
-
-impl Executor {
-    /// Whether no job runs it.
-    fn is_free(&self) -> bool {
-        match self {
-            Executor::Cpu(_) => true,
-            Executor::Gpu(plan) => Arc::strong_count(plan) == 1,
-        }
-    }
-
-    /// Begins a pass over some images of a batch.
-    async fn begin(&mut self, contents: &Contents<'_>, images: Range<usize>, batch: usize) -> Result<Pass> {
-        let part = |values: &Cow<'_, [f32]>| images.start * (values.len() / batch)..images.end * (values.len() / batch);
-        Ok(match (self, contents) {
-            (Executor::Cpu(plan), Contents::Values(inputs)) => {
-                Pass::Done(plan.run(&inputs.iter().map(|values| &values[part(values)]).collect::<Vec<_>>()))
-            }
-            (Executor::Gpu(plan), Contents::Values(inputs)) => {
-                let pieces: Vec<_> = inputs.iter().map(|values| Pieces::of(&values[part(values)])).collect();
-                Pass::Gpu(plan.submit(&pieces).await?)
-            }
-            (Executor::Gpu(plan), Contents::Levels(levels, meaning)) => {
-                let pieces = [Pieces::new(levels[images].to_vec()), Pieces::of(meaning.values())];
-                Pass::Gpu(plan.submit(&pieces).await?)
-            }
-            (Executor::Cpu(_), Contents::Levels(..)) => unreachable!("on the CPU levels are widened first"),
-        })
-    }
-}
-
-impl Pass {
-    async fn outputs(self) -> Result<Vec<Vec<f32>>> {
-        match self {
-            Pass::Done(outputs) => Ok(outputs),
-            Pass::Gpu(pending) => pending.outputs().await,
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 /// What is used where the adapter has it.
 const FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY).union(wgpu::Features::PIPELINE_CACHE);
 
-/// What kernels of cooperative matrices need; a known size of subgroups beside it.
+/// Features that kernels of cooperative matrices need, beside a known size of subgroups.
 const COOPERATIVE: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16);
 
 /// What an adapter is, the better for inference first.
@@ -224,8 +224,7 @@ impl Gpu {
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             stray.lock().expect("no panic while it is held").get_or_insert(error.to_string());
         }));
-        #[allow(unused_mut)]
-        let mut gpu = Gpu {
+        let gpu = Gpu {
             device,
             queue,
             summary: AdapterSummary { capabilities, ..summary },
@@ -240,18 +239,29 @@ impl Gpu {
             stray_error,
         };
         #[cfg(not(target_arch = "wasm32"))]
-        if capabilities.cooperative > 0 && capabilities.subgroup == 0 {
-            let found = super::probe::subgroup(&gpu, capabilities.cooperative).await;
-            match found {
-                Ok(Some(found)) => gpu.summary.capabilities.subgroup = found,
-                Ok(None) => log::info!("{}: cooperative matrices are not used: subgroups are not as expected", gpu.summary),
-                Err(error) => log::warn!("{error}; cooperative matrices are not used"),
-            }
-            if gpu.summary.capabilities.subgroup == 0 {
-                gpu.summary.capabilities.cooperative = 0;
+        let gpu = gpu.with_probed_subgroups().await;
+        Ok(gpu)
+    }
+
+    /// The same that knows how large the subgroups of cooperative matrices are where several sizes are possible, and does without such matrices if that
+    /// cannot be found out.
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn with_probed_subgroups(mut self) -> Gpu {
+        let Capabilities { cooperative, subgroup, .. } = self.summary.capabilities;
+        if cooperative > 0 && subgroup == 0 {
+            match super::probe::subgroup(&self, cooperative).await {
+                Ok(Some(found)) => self.summary.capabilities.subgroup = found,
+                Ok(None) => {
+                    log::info!("{}: cooperative matrices are not used: subgroups are not as expected", self.summary);
+                    self.summary.capabilities.cooperative = 0;
+                }
+                Err(error) => {
+                    log::warn!("{error}; cooperative matrices are not used");
+                    self.summary.capabilities.cooperative = 0;
+                }
             }
         }
-        Ok(gpu)
+        self
     }
 
     /// A device that a host lends. Its handlers for errors and for loss stay as they are, and nothing is submitted or polled but by the

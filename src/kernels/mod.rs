@@ -46,9 +46,7 @@ pub use pool::pool;
 pub use qk_norm::qk_norm;
 pub use rollout::{rollout_mix, rollout_product};
 pub use rotary::rotary;
-#[cfg(not(target_arch = "wasm32"))]
-pub(crate) use sample::{End, sample_with};
-pub use sample::{sample, variants};
+pub use sample::{SampleEpilogue, sample, variants};
 pub use softmax::softmax;
 pub use unfold::{patchify, unfold};
 pub use unit::unit;

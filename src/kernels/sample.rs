@@ -22,15 +22,14 @@ pub fn variants(class: Class, capabilities: &Capabilities) -> Vec<&'static Kerne
     }
 }
 
-/// What a sample of a product ends with. Nothing is measured in a browser.
-#[cfg_attr(target_arch = "wasm32", allow(dead_code))]
+/// The epilogue of a sample of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// y = x · wᵀ + bias, in what x is kept in.
+pub enum SampleEpilogue {
+    /// y = x · wᵀ + bias, in the precision of x.
     Bias,
     /// The same in f32.
     WideBias,
-    /// y = activation(x · wᵀ + bias).
+    /// y = activation(x · wᵀ + bias), in the precision of x.
     Activation(Activation),
     /// y = 2 (x · wᵀ + bias), in f32.
     Residual,
@@ -38,38 +37,30 @@ pub(crate) enum End {
     ScaledResidual,
 }
 
-#[cfg(not(target_arch = "wasm32"))]
-impl End {
-    /// All that pipelines of a variant differ by.
-    pub fn all() -> impl Iterator<Item = End> {
-        [End::Bias, End::WideBias, End::Residual, End::ScaledResidual].into_iter().chain(Activation::ALL.map(End::Activation))
+impl SampleEpilogue {
+    /// One for each pipeline that a model makes of a variant.
+    pub fn all() -> impl Iterator<Item = SampleEpilogue> {
+        use SampleEpilogue::{Bias, Residual, ScaledResidual, WideBias};
+        [Bias, WideBias, Residual, ScaledResidual].into_iter().chain(Activation::ALL.map(SampleEpilogue::Activation))
     }
 }
 
-/// Records a call of a class on inputs, and saves its result, which is kept in what the left factor is.
+/// Records a call of a class on inputs, and saves its result. Attention has no epilogue; its result has the precision of queries, keys and values.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
-pub fn sample(recording: &mut Recording, class: Class) -> Result<()> {
-    sample_with(recording, class, End::Bias)
-}
-
-/// [`sample`] with another end, if it is a product.
-///
-/// # Errors
-/// As [`sample`].
-pub(crate) fn sample_with(recording: &mut Recording, class: Class, end: End) -> Result<()> {
+pub fn sample(recording: &mut Recording, class: Class, end: SampleEpilogue) -> Result<()> {
     let y = match class {
         Class::Product { m, n, k, x: x_precision, .. } => {
             let x = recording.input_in("x", &[m, k], x_precision)?;
             let w = recording.input_factor("w", [n, k])?;
             let bias = recording.input("bias", &[n])?;
             let (epilogue, is_residual, written) = match end {
-                End::Bias => (Epilogue::Bias, false, x_precision),
-                End::WideBias => (Epilogue::Bias, false, Precision::F32),
-                End::Activation(activation) => (Epilogue::Activation(activation), false, x_precision),
-                End::Residual => (Epilogue::Residual, true, Precision::F32),
-                End::ScaledResidual => (Epilogue::ScaledResidual(bias), true, Precision::F32),
+                SampleEpilogue::Bias => (Epilogue::Bias, false, x_precision),
+                SampleEpilogue::WideBias => (Epilogue::Bias, false, Precision::F32),
+                SampleEpilogue::Activation(activation) => (Epilogue::Activation(activation), false, x_precision),
+                SampleEpilogue::Residual => (Epilogue::Residual, true, Precision::F32),
+                SampleEpilogue::ScaledResidual => (Epilogue::ScaledResidual(bias), true, Precision::F32),
             };
             let y = recording.scratch_in("y", &[m, n], written)?;
             if is_residual {

@@ -12,7 +12,7 @@ pub use decode::{decode, open};
 
 use crate::config::{Alpha, Crop, CropRounding, Levels, Preprocess, Resize, Sampling};
 use crate::error::{Error, Result};
-use crate::levels::Meaning;
+use crate::levels::LevelTable;
 use crate::tensor::Tensor;
 use resample::{Level, Raster, Window, resample, tables};
 use std::borrow::Cow;
@@ -99,9 +99,9 @@ impl Preprocess {
         let picture = picture.prepared(self.alpha, self.channels)?;
         match self.resizes {
             Levels::Rounded => {
-                let meaning = Meaning::new(self.channels, |channel, level| self.normalised(channel, self.scaled(level)));
+                let table = LevelTable::new(self.channels, |channel, level| self.normalised(channel, self.scaled(level)));
                 let (shape, levels) = self.framed(&picture, |_, fill| fill, |_, level: u8| level)?;
-                Ok(Tensor::of_levels(shape, levels, meaning))
+                Ok(Tensor::of_levels(shape, levels, table))
             }
             Levels::Scaled => {
                 let data = picture.data.iter().map(|level| self.scaled(*level)).collect();

@@ -4,7 +4,7 @@ use super::table::Found;
 use crate::capabilities::{Capabilities, Precision, Trust};
 use crate::device::Device;
 use crate::error::Result;
-use crate::kernels::{End, sample_with, variants};
+use crate::kernels::{SampleEpilogue, sample, variants};
 use crate::panels::{Packed, halves};
 use crate::record::{BufferInfo, Class, Recording, Role};
 
@@ -35,22 +35,20 @@ pub(crate) fn fastest(device: &Device, class: Class, most: usize) -> Found {
             return found;
         }
     };
-    let ends: Vec<End> = if is_steady { vec![End::Bias] } else { End::all().collect() };
-    let expected: Vec<(End, Vec<f32>)> = ends.into_iter().map(|end| (end, small.on_the_cpu(end))).collect();
+    let ends = match class {
+        Class::Product { .. } if !is_steady => SampleEpilogue::all().collect(),
+        Class::Product { .. } | Class::Attention { .. } => vec![SampleEpilogue::Bias],
+    };
+    let expected: Vec<(SampleEpilogue, Vec<f32>)> = ends.into_iter().map(|end| (end, small.on_the_cpu(end))).collect();
     let mut best = f64::INFINITY;
     for kernel in variants {
         let variant = kernel.name;
         // Of variants that do not depend on subgroups one pipeline is as good as another.
         let count = if kernel.needs.subgroups > 0 { expected.len() } else { 1 };
-        let verdict = expected[..count].iter().try_fold(Ok(()), |verdict: Verdict, (end, expected)| {
-            let (got, _) = small.run(device, variant, *end, 0)?;
-            Ok(verdict.and_then(|()| judge(&got, expected, bound(class, expected))))
-        });
-        let timed = verdict.and_then(|verdict| match verdict {
+        match small.verdict(device, variant, &expected[..count]).and_then(|verdict| match verdict {
             Ok(()) => seconds(device, &whole, variant, best).map(Ok),
             Err(reason) => Ok(Err(reason)),
-        });
-        match timed {
+        }) {
             Ok(Ok(seconds)) => {
                 found.milliseconds.insert(variant.to_owned(), seconds * 1e3);
                 if seconds < FASTER * best {
@@ -69,13 +67,13 @@ pub(crate) fn fastest(device: &Device, class: Class, most: usize) -> Found {
     found
 }
 
-/// What is wrong with a result, if anything.
+/// The verdict on a result: the reason if it is wrong.
 type Verdict = std::result::Result<(), String>;
 
 /// Seconds of the fastest run.
 fn seconds(device: &Device, samples: &Samples, variant: &'static str, best: f64) -> Result<f64> {
-    let first = samples.run(device, variant, End::Bias, 1)?.1;
-    Ok(if first > NEAR * best { first } else { first.min(samples.run(device, variant, End::Bias, RUNS)?.1) })
+    let first = samples.run(device, variant, SampleEpilogue::Bias, 1)?.1;
+    Ok(if first > NEAR * best { first } else { first.min(samples.run(device, variant, SampleEpilogue::Bias, RUNS)?.1) })
 }
 
 /// A call of the class that is no larger than it takes to fill some tiles, and to leave others partly empty.
@@ -98,12 +96,12 @@ struct Samples {
 impl Samples {
     fn new(device: &Device, class: Class) -> Result<Samples> {
         let capabilities = device.capabilities();
-        let inputs = inputs(&recording(class, None, End::Bias, capabilities)?, class);
+        let inputs = inputs(&recording(class, None, SampleEpilogue::Bias, capabilities)?, class);
         Ok(Samples { class, capabilities, inputs })
     }
 
     /// What a variant gives, and the seconds of the fastest of some runs behind that.
-    fn run(&self, device: &Device, variant: &'static str, end: End, runs: usize) -> Result<(Vec<f32>, f64)> {
+    fn run(&self, device: &Device, variant: &'static str, end: SampleEpilogue, runs: usize) -> Result<(Vec<f32>, f64)> {
         let recording = recording(self.class, Some(variant), end, self.capabilities)?;
         let inputs: Vec<&[f32]> = self.inputs.iter().map(Vec::as_slice).collect();
         let (output, timings) = device.time_blocking(recording, &inputs, runs)?;
@@ -111,8 +109,19 @@ impl Samples {
         Ok((output, totals.fold(f64::INFINITY, f64::min)))
     }
 
-    /// What the twins give in f32; the samples' values are the same in f16.
-    fn on_the_cpu(&self, end: End) -> Vec<f32> {
+    /// Whether a variant is right with each of some epilogues, beside the results that are expected.
+    fn verdict(&self, device: &Device, variant: &'static str, expected: &[(SampleEpilogue, Vec<f32>)]) -> Result<Verdict> {
+        for (end, expected) in expected {
+            let (got, _) = self.run(device, variant, *end, 0)?;
+            if let Err(reason) = judge(&got, expected, bound(self.class, expected)) {
+                return Ok(Err(reason));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// The twins' result in f32; the samples' values are the same in f16.
+    fn on_the_cpu(&self, end: SampleEpilogue) -> Vec<f32> {
         let run = || -> Result<Vec<f32>> {
             let class = match self.class {
                 Class::Product { m, n, k, .. } => Class::Product { m, n, k, x: Precision::F32, w: Precision::F32 },
@@ -151,13 +160,13 @@ fn bound(class: Class, expected: &[f32]) -> f32 {
     f32::EPSILON * largest * (16.0 + 4.0 * (terms as f32).sqrt()) + weights + written
 }
 
-fn recording(class: Class, variant: Option<&'static str>, end: End, capabilities: Capabilities) -> Result<Recording> {
+fn recording(class: Class, variant: Option<&'static str>, end: SampleEpilogue, capabilities: Capabilities) -> Result<Recording> {
     let precision = match class {
         Class::Product { w, .. } => w,
         Class::Attention { qkv, .. } => qkv,
     };
     let mut recording = Recording::new(capabilities).with_precision(precision).preferring(variant);
-    sample_with(&mut recording, class, end)?;
+    sample(&mut recording, class, end)?;
     Ok(recording)
 }
 

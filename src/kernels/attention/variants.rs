@@ -7,7 +7,7 @@ use crate::kernels::{size, variant::Variant};
 use crate::record::{Binding, Kernel, Spec, Twin, read, shader, write};
 use std::sync::LazyLock;
 
-/// What goes before attention in f32 by cooperative matrices of f16.
+/// The kernel that finds the scales of attention in f32 by cooperative matrices of f16.
 pub static ATTENTION_POWERS: Kernel =
     Kernel::new("attention_powers", shader!("attention/powers"), Params::FIELDS, &[read(1, "qkv"), write(2, "y")], powers::attention_powers);
 

@@ -17,7 +17,7 @@ pub static MATMUL_COMBINE: Kernel = Kernel::new(
     matmul_split::matmul_combine,
 );
 
-/// What goes before f32 products by cooperative matrices of f16.
+/// The kernel that finds the scales of f32 products by cooperative matrices of f16.
 pub static MATMUL_POWERS: Kernel =
     Kernel::new("matmul_powers", shader!("matmul/powers"), Params::FIELDS, &[read(1, "x"), read(2, "w"), write(3, "y")], powers::matmul_powers);
 
@@ -248,7 +248,7 @@ impl Shape {
         matches!(self.algorithm, Cooperative { .. }) && self.precision == Precision::F32
     }
 
-    /// What depends on the device, and on sizes that are known when the pipeline is made: loads need not test for the end of K, and columns are
+    /// Adds to a spec what depends on the device, and on sizes that are known when the pipeline is made: loads need not test for the end of K, and columns are
     /// written four at a time where N is a multiple of that.
     pub fn specialised(&self, spec: Spec, [n, k]: [usize; 2], capabilities: &Capabilities) -> Spec {
         let known = [("WHOLE", u32::from(k.is_multiple_of(self.depth() as usize))), ("K", if capabilities.large_shaders { size(k) } else { 0 })];

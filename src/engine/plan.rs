@@ -1,0 +1,111 @@
+//! A forward pass compiled for a device, and a batch's way through it.
+
+use super::{Memory, Resident};
+use crate::config::Size;
+use crate::device::Device;
+use crate::error::Result;
+use crate::gpu::{Pieces, Progress};
+use crate::levels::LevelTable;
+use crate::model::Request;
+use crate::record::{Output, Recording};
+use crate::tensor::Tensor;
+use crate::{cpu, gpu};
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A plan for a request.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub request: Request,
+    pub memory: Memory,
+    pub outputs: Vec<Output>,
+    pub executor: Executor,
+}
+
+/// The device's part of a plan.
+#[derive(Debug)]
+pub(super) enum Executor {
+    Cpu(cpu::Plan),
+    /// A job has a share of the plan that it runs.
+    Gpu(Arc<gpu::Plan>),
+}
+
+impl Plan {
+    pub async fn compile(request: Request, recording: Recording, resident: &Resident, progress: Progress<'_>) -> Result<Plan> {
+        let outputs = recording.outputs().to_vec();
+        let memory = Memory { images: request.batch, weights: recording.weight_bytes(), pass: recording.scratch_bytes() };
+        let executor = match resident {
+            Resident::Gpu(gpu, weights) => Executor::Gpu(Arc::new(gpu::Plan::compile_telling(gpu.clone(), &recording, weights, progress).await?)),
+            Resident::Cpu(weights) => Executor::Cpu(cpu::Plan::new(recording, weights.clone())),
+        };
+        Ok(Plan { request, memory, outputs, executor })
+    }
+}
+
+/// The contents of a batch's inputs.
+pub(super) enum Contents<'a> {
+    /// Numbers, of each input those of all images.
+    Values(Vec<Cow<'a, [f32]>>),
+    /// The 8-bit levels of each image, and what they stand for: a quarter of the bytes, which a GPU widens itself.
+    Levels(Vec<&'a [u8]>, &'a LevelTable),
+}
+
+impl<'a> Contents<'a> {
+    pub fn of(inputs: &[&'a Tensor], size: Size, device: &Device) -> Result<Contents<'a>> {
+        let name = if matches!(size, Size::Image(_)) { "pixel_values" } else { "input" };
+        match (device, inputs[0].levels()) {
+            (Device::Gpu(_), Some((levels, table))) if table.is_finite() => Ok(Contents::Levels(levels, table)),
+            _ => Ok(Contents::Values(inputs.iter().map(|input| input.finite_values(name)).collect::<Result<_>>()?)),
+        }
+    }
+
+    pub fn are_levels(&self) -> bool {
+        matches!(self, Contents::Levels(..))
+    }
+}
+
+/// A pass over the device that was begun.
+pub(super) enum Pass {
+    /// The CPU has done it.
+    Done(Vec<Vec<f32>>),
+    Gpu(gpu::Pending),
+}
+
+impl Executor {
+    /// Whether no job runs it.
+    pub fn is_free(&self) -> bool {
+        match self {
+            Executor::Cpu(_) => true,
+            Executor::Gpu(plan) => Arc::strong_count(plan) == 1,
+        }
+    }
+
+    /// Begins a pass over some images of a batch.
+    pub async fn begin(&mut self, contents: &Contents<'_>, images: Range<usize>, batch: usize) -> Result<Pass> {
+        let part = |values: &Cow<'_, [f32]>| images.start * (values.len() / batch)..images.end * (values.len() / batch);
+        Ok(match (self, contents) {
+            (Executor::Cpu(plan), Contents::Values(inputs)) => {
+                Pass::Done(plan.run(&inputs.iter().map(|values| &values[part(values)]).collect::<Vec<_>>()))
+            }
+            (Executor::Gpu(plan), Contents::Values(inputs)) => {
+                let pieces: Vec<_> = inputs.iter().map(|values| Pieces::of(&values[part(values)])).collect();
+                Pass::Gpu(plan.submit(&pieces).await?)
+            }
+            (Executor::Gpu(plan), Contents::Levels(levels, table)) => {
+                let pieces = [Pieces::new(levels[images].to_vec()), Pieces::of(table.values())];
+                Pass::Gpu(plan.submit(&pieces).await?)
+            }
+            (Executor::Cpu(_), Contents::Levels(..)) => unreachable!("on the CPU levels are widened first"),
+        })
+    }
+}
+
+impl Pass {
+    pub async fn outputs(self) -> Result<Vec<Vec<f32>>> {
+        match self {
+            Pass::Done(outputs) => Ok(outputs),
+            Pass::Gpu(pending) => pending.outputs().await,
+        }
+    }
+}
