@@ -99,3 +99,22 @@ impl std::fmt::Display for Table {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capabilities::{Capabilities, Precision};
+
+    #[test]
+    fn a_class_without_a_right_variant_is_known_and_left_to_the_rule() {
+        let class = |m| Class::product([m, 64, 32], [Precision::F32; 2], &Capabilities::CPU);
+        let mut table = Table::default();
+        let found = |variant: &str| Found { variant: variant.to_owned(), ..Found::default() };
+        for (m, variant) in [(1, ""), (2, "matmul_skinny"), (4, "matmul_of_tomorrow")] {
+            table.insert(class(m), found(variant));
+        }
+        assert_eq!([1, 2, 4, 8].map(|m| table.has(class(m))), [true, true, false, false]);
+        let choices = table.choices();
+        assert_eq!([1, 2].map(|m| choices.get(&class(m).to_string()).map(String::as_str)), [None, Some("matmul_skinny")]);
+    }
+}
