@@ -8,7 +8,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
 use vitraux::capabilities::{Capabilities, Precision};
-use vitraux::kernels::{sample, variants};
+use vitraux::kernels::{SampleEpilogue, sample, variants};
 use vitraux::record::{Class, Dispatch, Recording, Role};
 use vitraux::{Device, DeviceChoice};
 
@@ -31,7 +31,7 @@ fn classes(precision: Precision, capabilities: &Capabilities) -> Vec<(String, Cl
 
 fn record(class: Class, precision: Precision, preferred: &'static str, capabilities: Capabilities) -> Recording {
     let mut recording = Recording::new(capabilities).with_precision(precision).preferring(Some(preferred));
-    sample(&mut recording, class).expect("it fits");
+    sample(&mut recording, class, SampleEpilogue::Bias).expect("it fits");
     recording
 }
 

@@ -1,6 +1,7 @@
 //! Forward passes inside a host's command buffers.
 
-use super::{Engine, Executor};
+use super::Engine;
+use super::plan::Executor;
 use crate::config::{Map, Preprocess};
 use crate::device::Device;
 use crate::error::{Error, Result};

@@ -26,8 +26,8 @@ use crate::record::Recording;
 use crate::record::Timing;
 use crate::tensor::Tensor;
 use crate::tuning::Tuning;
-use crate::{cpu, gpu, model};
-use plan::{Contents, Executor, Plan};
+use crate::{cpu, model};
+use plan::{Contents, Plan};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ pub struct Engine {
     plans: Vec<Plan>,
     /// Of pictures in textures, by their sizes; the one used last is the last.
     #[cfg(not(target_arch = "wasm32"))]
-    samplers: Vec<Arc<gpu::Sampler>>,
+    samplers: Vec<Arc<crate::gpu::Sampler>>,
 }
 
 /// How a model is run.
@@ -345,8 +345,8 @@ impl Engine {
     pub fn profile_blocking(&mut self, input: &Tensor, wanted: &[&str]) -> Result<Vec<Timing>> {
         self.forward_blocking(input, wanted)?;
         match &mut self.plans.last_mut().expect("it has just run").executor {
-            Executor::Cpu(plan) => Ok(plan.profile()),
-            Executor::Gpu(plan) => plan.profile(),
+            plan::Executor::Cpu(plan) => Ok(plan.profile()),
+            plan::Executor::Gpu(plan) => plan.profile(),
         }
     }
 
