@@ -2,10 +2,9 @@
 //!
 //!     cargo bench --bench frames -- vit_tiny_patch16_224
 
-use std::sync::Arc;
 use std::time::Instant;
-use vitraux::gpu::{Budget, Gpu, required_features, required_limits};
-use vitraux::{Checkpoint, Device, Engine, GpuInput, Tensor};
+use vitraux::gpu::{Budget, required_features, required_limits};
+use vitraux::{Checkpoint, Device, GpuInput, Model, Tensor};
 
 /// Microseconds.
 const BUDGETS: [u32; 6] = [500, 1000, 2000, 4000, 8000, 16_000];
@@ -28,28 +27,24 @@ async fn run(architecture: Option<String>) -> Result<()> {
         ..Default::default()
     };
     let (device, queue) = adapter.request_device(&descriptor).await?;
-    let gpu = Arc::new(Gpu::from_wgpu(adapter.get_info(), device.clone(), queue.clone()));
+    let lent = Device::from_wgpu(&adapter, device.clone(), queue.clone());
     let checkpoint = match &architecture {
         Some(architecture) => Checkpoint::random(architecture)?,
         None => Checkpoint::digits(),
     };
-    let mut engine = Engine::load(checkpoint, Device::Gpu(gpu.clone())).await?;
-    let patches = engine.config().patches().ok_or("the model takes no images")?;
+    let mut session = Model::builder(checkpoint).device(lent.clone()).load().await?.session();
+    let patches = session.model().config().patches().ok_or("the model takes no images")?;
     let input = Tensor::zeros([1, patches.channels, patches.image[0], patches.image[1]]);
-    println!(
-        "{}, {}, f32, batch 1; slices by the clock, from submission to done",
-        architecture.as_deref().unwrap_or("the digits' model"),
-        gpu.summary()
-    );
+    println!("{}, {}, f32, batch 1; slices by the clock, from submission to done", architecture.as_deref().unwrap_or("the digits' model"), lent);
 
-    let mut dispatches: Vec<f64> = engine.profile_blocking(&input, &["logits"])?.iter().map(|timing| timing.seconds * 1e6).collect();
+    let mut dispatches: Vec<f64> = session.profile_blocking(&input, &["logits"])?.iter().map(|timing| timing.seconds * 1e6).collect();
     let sum: f64 = dispatches.iter().sum();
     dispatches.sort_by(f64::total_cmp);
     let longest = dispatches.last().copied().unwrap_or_default();
     println!("{} kernel calls, {sum:.0} us, the longest {longest:.0} us", dispatches.len());
 
-    let row = format!("attn.{}.0", engine.config().depth - 1);
-    let with_row = engine.profile_blocking(&input, &["logits", &row])?;
+    let row = format!("attn.{}.0", session.model().config().depth - 1);
+    let with_row = session.profile_blocking(&input, &["logits", &row])?;
     let of_row = with_row.iter().filter(|timing| timing.label.ends_with(".probabilities")).map(|timing| timing.seconds * 1e6).sum::<f64>();
     println!("the class token's attention, {row}, takes {of_row:.0} us more");
 
@@ -58,7 +53,7 @@ async fn run(architecture: Option<String>) -> Result<()> {
         let mut slices = Vec::new();
         let passes = (200_000.0 / sum).clamp(10.0, 200.0) as usize;
         for _ in 0..passes {
-            let mut job = engine.start(GpuInput::Tensor(&input), &["logits"])?;
+            let mut job = session.start(GpuInput::Tensor(&input), &["logits"])?;
             let mut is_whole = false;
             while !is_whole {
                 let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -81,14 +76,14 @@ async fn run(architecture: Option<String>) -> Result<()> {
     let mut before = (0, 0);
     for pass in 0..PASSES {
         let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        engine.encode(&mut encoder, GpuInput::Tensor(&input), &["logits"])?;
+        session.encode(&mut encoder, GpuInput::Tensor(&input), &["logits"])?;
         queue.submit([encoder.finish()]);
         device.poll(wgpu::PollType::wait_indefinitely())?;
         if pass == 9 {
-            before = memory(&gpu);
+            before = memory(&lent);
         }
     }
-    let after = memory(&gpu);
+    let after = memory(&lent);
     println!(
         "after 10 and after {PASSES} passes: {} and {} bytes in the device's buffers, {} and {} KiB resident",
         before.0, after.0, before.1, after.1
@@ -97,8 +92,8 @@ async fn run(architecture: Option<String>) -> Result<()> {
 }
 
 /// Bytes of the device's buffers, and KiB that the process takes, where the system says so (Linux).
-fn memory(gpu: &Gpu) -> (isize, u64) {
+fn memory(device: &Device) -> (isize, u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok());
-    (gpu.buffer_counts().1, resident.unwrap_or(0))
+    (device.gpu().map_or(0, |gpu| gpu.buffer_counts().1), resident.unwrap_or(0))
 }

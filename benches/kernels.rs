@@ -36,9 +36,9 @@ fn record(class: Class, precision: Precision, preferred: &'static str, capabilit
 }
 
 fn bench(criterion: &mut Criterion) {
-    let gpu = pollster::block_on(Device::open(&DeviceChoice::Gpu)).map(|(device, _)| device);
+    let gpu = Device::open_blocking(DeviceChoice::Gpu);
     // To the CPU all variants are the same twin.
-    let devices = [("cpu", Device::Cpu, 1)].into_iter().chain(gpu.ok().map(|gpu| ("gpu", gpu, usize::MAX)));
+    let devices = [("cpu", Device::cpu(), 1)].into_iter().chain(gpu.ok().map(|gpu| ("gpu", gpu, usize::MAX)));
     for (device_name, device, most) in devices {
         let capabilities = device.capabilities();
         let precisions = [Precision::F32, Precision::F16, Precision::Int8].into_iter().take(most);

@@ -4,7 +4,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::time::Duration;
-use vitraux::{Checkpoint, DeviceChoice, Engine, Tensor};
+use vitraux::{Checkpoint, Device, DeviceChoice, Model, Tensor};
 
 /// Architectures, and the side of their images.
 const MODELS: [(&str, usize); 3] = [("vit_base_patch16_224", 224), ("vit_base_patch14_dinov2", 518), ("vit_base_r50_s16_384", 384)];
@@ -16,13 +16,14 @@ fn forward(criterion: &mut Criterion) {
         for (name, choice) in [("cpu", DeviceChoice::Cpu), ("gpu", DeviceChoice::Gpu)] {
             let pixel_values = Tensor::zeros([1, 3, side, side]);
             // Loaded only if the filter lets the bench run.
-            let mut engine = None;
+            let mut session = None;
             group.bench_function(name, |bencher| {
-                let engine = engine.get_or_insert_with(|| {
+                let session = session.get_or_insert_with(|| {
                     let checkpoint = Checkpoint::random(architecture).expect("a known architecture");
-                    Engine::load_blocking(checkpoint, &choice).unwrap_or_else(|error| panic!("{error}"))
+                    let device = Device::open_blocking(choice.clone()).unwrap_or_else(|error| panic!("{error}"));
+                    Model::builder(checkpoint).device(device).load_blocking().unwrap_or_else(|error| panic!("{error}")).session()
                 });
-                bencher.iter(|| engine.forward_blocking(&pixel_values, &["logits"]).expect("logits"));
+                bencher.iter(|| session.forward_blocking(&pixel_values, &["logits"]).expect("logits"));
             });
         }
         group.finish();

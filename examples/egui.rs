@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vitraux::gpu::{Gpu, GpuOutput, PaintTarget, TexturePicture, required_features, required_limits};
 use vitraux::painting::Painting;
-use vitraux::{Checkpoint, Device, Engine, GpuInput, Picture, preprocess};
+use vitraux::{Checkpoint, Device, GpuInput, Model, Picture, Session, preprocess};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -43,7 +43,7 @@ fn main() -> eframe::Result {
 
 struct App {
     render: RenderState,
-    engine: Engine,
+    session: Session,
     opened: Option<Opened>,
     /// Why the last picture could not be opened.
     failure: Option<String>,
@@ -78,9 +78,9 @@ impl App {
             Some(folder) => Checkpoint::open(folder)?,
             None => Checkpoint::digits(),
         };
-        let gpu = Gpu::from_wgpu(render.adapter.get_info(), render.device.clone(), render.queue.clone());
-        let engine = pollster::block_on(Engine::load(checkpoint, Device::Gpu(Arc::new(gpu))))?;
-        let mut app = App { render, engine, opened: None, failure: None, patch: None, head: None };
+        let lent = Device::from_wgpu(&render.adapter, render.device.clone(), render.queue.clone());
+        let session = Model::builder(checkpoint).device(lent).load_blocking()?;
+        let mut app = App { render, session, opened: None, failure: None, patch: None, head: None };
         if let Some(picture) = &arguments.picture {
             app.open(picture);
         }
@@ -115,20 +115,20 @@ impl App {
         let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(4 * picture.width as u32), rows_per_image: None };
         self.render.queue.write_texture(texture.as_image_copy(), &levels, layout, texture.size());
 
-        let attention = format!("attn.{}", self.engine.config().depth - 1);
+        let attention = format!("attn.{}", self.session.model().config().depth - 1);
         let mut encoder = self.render.device.create_command_encoder(&Default::default());
         let input = GpuInput::Pictures(&[TexturePicture::new(&view)]);
-        let outputs = self.engine.encode(&mut encoder, input, &["probabilities", &attention])?;
+        let outputs = self.session.encode(&mut encoder, input, &["probabilities", &attention])?;
         let probabilities = outputs["probabilities"].encode_read(&mut encoder).values();
         self.render.queue.submit([encoder.finish()]);
         let probabilities = self.wait_for(probabilities)?;
 
-        let config = self.engine.config();
+        let config = self.session.model().config();
         let labels = config.answers().first().map_or(&[][..], |(_, classifier)| &classifier.labels).to_vec();
         let label = |class: usize| labels.get(class).cloned().unwrap_or_else(|| class.to_string());
         let mut classes: Vec<_> = probabilities.values().iter().enumerate().map(|(class, probability)| (label(class), *probability)).collect();
         classes.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let seen = self.engine.preprocess().ok_or("the model takes no pictures")?.seen(size)?;
+        let seen = self.session.model().preprocess().ok_or("the model takes no pictures")?.seen(size)?;
         let overlay = self.texture(size, wgpu::TextureUsages::RENDER_ATTACHMENT).create_view(&Default::default());
         let [picture, overlay] = [view, overlay].map(|view| self.shown(view));
         Ok(Opened { size, seen, attention: outputs[&attention].clone(), classes, picture, overlay })
@@ -166,7 +166,7 @@ impl App {
     fn paint(&mut self) {
         let Some(Opened { seen, attention, overlay, .. }) = &self.opened else { return };
         let columns = attention.map().map_or(1, |map| map.grid[1]);
-        let prefix = self.engine.config().prefix_tokens;
+        let prefix = self.session.model().config().prefix_tokens;
         let query = self.patch.map_or(0, |[row, column]| prefix + row * columns + column);
         let painting = Painting { query, head: self.head, ..Painting::default() };
         let target = PaintTarget { rectangle: Some(seen.map(|value| value as f32)), ..PaintTarget::new(&overlay.view) };
@@ -187,7 +187,7 @@ impl App {
         ui.separator();
         let before = (self.patch, self.head);
         match self.patch {
-            None if !self.engine.config().class_token => ui.label("no class token: click a patch; this is what the first one attends to"),
+            None if !self.session.model().config().class_token => ui.label("no class token: click a patch; this is what the first one attends to"),
             None => ui.label("what the class token attends to"),
             Some([row, column]) => ui.label(format!("what the patch in row {row}, column {column} attends to")),
         };
@@ -196,7 +196,7 @@ impl App {
         }
         let name = |head: Option<usize>| head.map_or("mean of the heads".to_owned(), |head| format!("head {head}"));
         egui::ComboBox::from_id_salt("head").selected_text(name(self.head)).show_ui(ui, |ui| {
-            for head in std::iter::once(None).chain((0..self.engine.config().heads).map(Some)) {
+            for head in std::iter::once(None).chain((0..self.session.model().config().heads).map(Some)) {
                 ui.selectable_value(&mut self.head, head, name(head));
             }
         });

@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 use vitraux::gpu::{Budget, Gpu, GpuOutput, PaintTarget, TexturePicture, required_features, required_limits};
 use vitraux::painting::Painting;
-use vitraux::{Checkpoint, Device, Engine, GpuInput, GpuJob, Tensor};
+use vitraux::{Checkpoint, Device, GpuInput, GpuJob, Model, Session, Tensor};
 use winit::application::ApplicationHandler;
 use winit::event::WindowEvent;
 use winit::event_loop::{ActiveEventLoop, EventLoop};
@@ -78,7 +78,7 @@ struct Show {
     has_picture: bool,
     /// The scene as the model sees it.
     seen: wgpu::TextureView,
-    engine: Engine,
+    session: Session,
     wanted: [String; 2],
     budget: Budget,
     /// The forward pass that is under way.
@@ -105,10 +105,10 @@ impl Show {
             Some(folder) => Checkpoint::open(folder)?,
             None => Checkpoint::digits(),
         };
-        let gpu = Gpu::from_wgpu(adapter.get_info(), device.clone(), queue.clone());
-        let mut engine = Engine::load(checkpoint, Device::Gpu(Arc::new(gpu))).await?;
-        let wanted = ["probabilities".to_owned(), format!("attn.{}.0", engine.config().depth - 1)];
-        warm_up(&mut engine, &wanted).await?;
+        let lent = Device::from_wgpu(adapter, device.clone(), queue.clone());
+        let mut session = Model::builder(checkpoint).device(lent).load().await?.session();
+        let wanted = ["probabilities".to_owned(), format!("attn.{}.0", session.model().config().depth - 1)];
+        warm_up(&mut session, &wanted).await?;
         let pixels = match &arguments.image {
             Some(file) => image::open(file)?.to_rgba8(),
             None => image::RgbaImage::new(1, 1),
@@ -125,7 +125,7 @@ impl Show {
             seen: seen.create_view(&Default::default()),
             device,
             queue,
-            engine,
+            session,
             wanted,
             budget: Budget::microseconds(arguments.budget),
             job: None,
@@ -157,7 +157,7 @@ impl Show {
             Some(job) => job,
             None => {
                 let wanted = self.wanted.each_ref().map(String::as_str);
-                self.engine.start(GpuInput::Pictures(&[TexturePicture::new(&self.seen)]), &wanted)?
+                self.session.start(GpuInput::Pictures(&[TexturePicture::new(&self.seen)]), &wanted)?
             }
         };
         if job.encode_slice(encoder, self.budget) {
@@ -180,7 +180,7 @@ impl Show {
         if let Poll::Ready(probabilities) = reading.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             let probabilities = probabilities?;
             let (best, probability) = probabilities.values().iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
-            let answers = self.engine.config().answers();
+            let answers = self.session.model().config().answers();
             let label = answers.first().and_then(|(_, classifier)| classifier.labels.get(best).cloned()).unwrap_or(best.to_string());
             self.answer = format!("{label} ({:.0} %)", 100.0 * probability);
             self.reading = None;
@@ -228,14 +228,14 @@ impl Show {
 }
 
 /// Compiles what frames need before the first of them, and measures how long the network's steps take, by which it is cut.
-async fn warm_up(engine: &mut Engine, wanted: &[String; 2]) -> Result<()> {
+async fn warm_up(session: &mut Session, wanted: &[String; 2]) -> Result<()> {
     let wanted = wanted.each_ref().map(String::as_str);
-    let patches = engine.config().patches().ok_or("the model takes no images")?;
+    let patches = session.model().config().patches().ok_or("the model takes no images")?;
     let shape = [1, patches.channels, patches.image[0], patches.image[1]];
     let start = Instant::now();
-    engine.warm_up(&shape, &wanted, &|done, all| eprint!("\rcompiling {done} of {all}")).await?;
+    session.warm_up(&shape, &wanted, |done, all| eprint!("\rcompiling {done} of {all}")).await?;
     eprintln!("\ncompiled in {:.0} ms", start.elapsed().as_secs_f64() * 1e3);
-    match engine.profile_blocking(&Tensor::zeros(shape), &wanted) {
+    match session.profile_blocking(&Tensor::zeros(shape), &wanted) {
         Ok(timings) => eprintln!("a forward pass takes {:.2} ms", timings.iter().map(|timing| timing.seconds).sum::<f64>() * 1e3),
         Err(error) => eprintln!("{error}; slices are cut by an estimate"),
     }

@@ -2,9 +2,8 @@
 //!
 //!     cargo run --release --example own_device
 
-use std::sync::Arc;
-use vitraux::gpu::{Gpu, required_features, required_limits};
-use vitraux::{Checkpoint, Device, Engine, GpuInput, Tensor};
+use vitraux::gpu::{required_features, required_limits};
+use vitraux::{Checkpoint, Device, GpuInput, Model, Tensor};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     pollster::block_on(run())
@@ -22,13 +21,13 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let (device, queue) = adapter.request_device(&descriptor).await?;
 
     // A model on that device. Nothing is submitted: the weights go along with the first submission.
-    let gpu = Gpu::from_wgpu(adapter.get_info(), device.clone(), queue.clone());
-    let mut engine = Engine::load(Checkpoint::digits(), Device::Gpu(Arc::new(gpu))).await?;
+    let lent = Device::from_wgpu(&adapter, device.clone(), queue.clone());
+    let mut session = Model::builder(Checkpoint::digits()).device(lent).load().await?.session();
 
     // A frame: the forward pass is recorded among the program's own commands, and its outputs stay on the device.
     let picture = Tensor::new([1, 1, 32, 32], (0..1024).map(|i| stroke(i % 32, i / 32)).collect())?;
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&picture), &["probabilities"])?;
+    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&picture), &["probabilities"])?;
     // outputs["probabilities"].buffer() could be bound in a pass that follows. Here it is brought back.
     let readback = outputs["probabilities"].encode_read(&mut encoder);
     queue.submit([encoder.finish()]);

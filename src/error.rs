@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-/// What went wrong, in one line: the subject, what was expected, what was found, and what to do.
-#[derive(Debug, thiserror::Error)]
+/// What went wrong: the subject, what was expected, what was found, and what to do. `Debug` prints the same text as `Display` with its causes, so that
+/// a `main` that returns [`Result`] ends with a readable message.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file could not be opened, read or written.
@@ -11,7 +12,7 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A file was read, but its contents are wrong: a configuration, a checkpoint, an index.
@@ -38,35 +39,116 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
-    /// A picture could not be decoded.
+    /// An image could not be decoded.
     #[error("{path}: {message}", path = .path.display())]
-    Picture {
-        /// The picture's file.
+    Image {
+        /// The image's file.
         path: PathBuf,
         /// What is wrong with it.
         message: String,
     },
-    /// A model could not be had from the hub.
+    /// A model could not be downloaded from the hub.
     #[error("{model}: {message}")]
-    Hub {
+    Network {
         /// The model, as `owner/name` or `owner/name@revision`.
         model: String,
         /// Why, and what to do.
         message: String,
     },
     /// An argument of a call is wrong.
+    #[error("{argument}: {message}")]
+    Argument {
+        /// The argument.
+        argument: &'static str,
+        /// What was expected, and what was found.
+        message: String,
+    },
+    /// There is no such device.
     #[error("{0}")]
-    Argument(String),
-    /// No such device, or the device failed.
-    #[error("{0}")]
-    Device(String),
-    /// The work does not fit within a limit of the device.
-    #[error("{0}")]
-    Limit(String),
+    NoDevice(String),
+    /// The device, or its driver, refused or failed.
+    #[error("{device}: {message}")]
+    Device {
+        /// The device.
+        device: String,
+        /// What it objects to.
+        message: String,
+    },
+    /// The device was lost: its driver was restarted, or it was removed or destroyed. Models and sessions on it are of no use any more; drop them, open
+    /// the device again, and load again.
+    #[error("{device}: the device was lost: {message}; open it again, and load the model again")]
+    DeviceLost {
+        /// The device.
+        device: String,
+        /// The driver's reason.
+        message: String,
+    },
+    /// The device's memory ran out. Whatever was loaded before still works; drop models or sessions, or use a smaller batch.
+    #[error("{device}: out of memory for {what}; use a smaller batch, a lower precision or another device")]
+    OutOfMemory {
+        /// The device.
+        device: String,
+        /// What there was no memory for.
+        what: String,
+    },
+    /// The work exceeds a limit of the device.
+    #[error("{what} needs {}, the device allows {}; use a smaller batch, fewer outputs or another device, such as the CPU", .limit.quantity(*.needed), .limit.quantity(*.allowed))]
+    Limit {
+        /// What exceeds it.
+        what: String,
+        /// Which limit.
+        limit: Limit,
+        /// What the work needs.
+        needed: u64,
+        /// What the device allows.
+        allowed: u64,
+    },
+}
+
+/// A limit of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Bytes of a buffer.
+    Buffer,
+    /// Bytes of a buffer that one binding of a kernel covers.
+    Binding,
+    /// Bytes of memory of a workgroup.
+    WorkgroupMemory,
+    /// Workgroups along one dimension.
+    Workgroups,
+    /// Images of a pass.
+    Images,
+}
+
+impl Limit {
+    /// So much of what it limits.
+    fn quantity(self, count: u64) -> String {
+        let mebibytes = || format!("{:.1} MiB", count as f64 / f64::from(1 << 20));
+        match self {
+            Limit::Buffer => format!("a buffer of {}", mebibytes()),
+            Limit::Binding => format!("{} in one binding", mebibytes()),
+            Limit::WorkgroupMemory => format!("{count} bytes of workgroup memory"),
+            Limit::Workgroups => format!("{count} workgroups along one dimension"),
+            Limit::Images => format!("{count} images in one pass"),
+        }
+    }
 }
 
 /// A result with vitraux' [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")?;
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
 
 impl Error {
     pub(crate) fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
@@ -86,8 +168,32 @@ impl Error {
         Error::Tensor { name: name.into(), message: message.into() }
     }
 
+    pub(crate) fn argument(argument: &'static str, message: impl Into<String>) -> Error {
+        Error::Argument { argument, message: message.into() }
+    }
+
+    pub(crate) fn device(device: impl std::fmt::Display, message: impl std::fmt::Display) -> Error {
+        Error::Device { device: device.to_string(), message: message.to_string() }
+    }
+
     #[cfg(feature = "image")]
-    pub(crate) fn picture(path: impl AsRef<Path>, message: impl Into<String>) -> Error {
-        Error::Picture { path: path.as_ref().to_owned(), message: message.into() }
+    pub(crate) fn image(path: impl AsRef<Path>, message: impl Into<String>) -> Error {
+        Error::Image { path: path.as_ref().to_owned(), message: message.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_main_that_returns_an_error_prints_its_message_and_causes() {
+        let error = Error::io("model.safetensors")(std::io::Error::new(std::io::ErrorKind::NotFound, "no such file"));
+        assert_eq!(format!("{error:?}"), "model.safetensors: no such file");
+        let limit = Error::Limit { what: "hidden.0".to_owned(), limit: Limit::Buffer, needed: 3 << 20, allowed: 1 << 20 };
+        assert_eq!(
+            format!("{limit:?}"),
+            "hidden.0 needs a buffer of 3.0 MiB, the device allows a buffer of 1.0 MiB; use a smaller batch, fewer outputs or another device, such as the CPU"
+        );
     }
 }

@@ -2,13 +2,13 @@
 //! orchestrator on wgpu, with a CPU executor that is both the reference of the tests and the fallback.
 //!
 //! ```
-//! use vitraux::{Checkpoint, DeviceChoice, Engine, Tensor};
+//! use vitraux::{Checkpoint, Model, Tensor};
 //!
 //! # fn main() -> vitraux::Result<()> {
 //! let checkpoint = Checkpoint::digits(); // or Checkpoint::open("a folder from the hub")?
-//! let mut engine = Engine::load_blocking(checkpoint, &DeviceChoice::Auto)?;
+//! let model = Model::builder(checkpoint).load_blocking()?;
 //! let pixel_values = Tensor::zeros([1, 1, 32, 32]);
-//! let outputs = engine.forward_blocking(&pixel_values, &["logits", "hidden.3"])?;
+//! let outputs = model.session().forward_blocking(&pixel_values, &["logits", "hidden.3"])?;
 //! assert_eq!(outputs["logits"].shape(), [1, 10]);
 //! # Ok(())
 //! # }
@@ -31,9 +31,10 @@ pub mod cpu;
 pub mod device;
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 pub mod doctor;
-pub mod engine;
+
 mod error;
 mod filter;
+pub mod forward;
 pub mod gpu;
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 pub mod hub;
@@ -41,6 +42,8 @@ mod int8;
 pub mod kernels;
 mod levels;
 pub mod model;
+mod off_executor;
+
 pub mod painting;
 pub mod panels;
 pub mod preprocess;
@@ -49,12 +52,13 @@ mod storage;
 mod tensor;
 pub mod tuning;
 
+pub use capabilities::Precision;
 pub use checkpoint::{Checkpoint, Head};
-pub use device::{Device, DeviceChoice};
-pub use engine::{Answer, Engine, Options, Outputs, Prediction};
+pub use device::{Device, DeviceBuilder, DeviceChoice};
+pub use error::{Error, Limit, Result};
+pub use model::{Classification, Memory, Model, ModelBuilder, Outputs, Prediction, Session};
 #[cfg(not(target_arch = "wasm32"))]
-pub use engine::{GpuInput, GpuJob, GpuOutputs};
-pub use error::{Error, Result};
+pub use model::{GpuInput, GpuJob, GpuOutputs};
 pub use preprocess::Picture;
 pub use tensor::{Bytes, Dtype, Tensor};
 

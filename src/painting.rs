@@ -70,10 +70,10 @@ impl Painting {
         let patches = map.grid[0] * map.grid[1];
         let below = |what: &str, found: usize, count: usize| match found < count {
             true => Ok(found),
-            false => Err(Error::Argument(format!("a painting: expected {what} below {count}, found {found}"))),
+            false => Err(Error::argument("painting", format!("expected {what} below {count}, found {found}"))),
         };
         if !(0.0..=1.0).contains(&self.opacity) {
-            return Err(Error::Argument(format!("a painting: expected an opacity from 0 to 1, found {}", self.opacity)));
+            return Err(Error::argument("painting", format!("expected an opacity from 0 to 1, found {}", self.opacity)));
         }
         let image = below("an image", self.image, images)?;
         let (of_heads, queries, first) = match map.kind {

@@ -147,7 +147,7 @@ impl Tensor {
         let shape = shape.into();
         let expected = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
         if expected != Some(values.len()) {
-            return Err(Error::Argument(format!("a tensor of shape {shape:?} cannot be made of {} values", values.len())));
+            return Err(Error::argument("values", format!("a tensor of shape {shape:?} cannot be made of {} values", values.len())));
         }
         let range = 0..size_of_val(values.as_slice());
         let part = Part { dtype: Dtype::F32, memory: Arc::new(Owned(values)), range, order: None, table: None };
@@ -176,16 +176,16 @@ impl Tensor {
     /// [`Error::Argument`] if there are none, or their shapes differ.
     pub fn stack(tensors: Vec<Tensor>) -> Result<Tensor> {
         let Some(first) = tensors.first() else {
-            return Err(Error::Argument("expected tensors to stack, found none".to_owned()));
+            return Err(Error::argument("tensors", "expected some to stack, found none"));
         };
         let mut shape = first.shape.clone();
         if let Some(other) = tensors.iter().find(|tensor| tensor.shape != shape) {
-            return Err(Error::Argument(format!("expected tensors of one shape, found {shape:?} and {:?}", other.shape)));
+            return Err(Error::argument("tensors", format!("expected one shape, found {shape:?} and {:?}", other.shape)));
         }
         let Some(rows) = shape.first_mut() else {
-            return Err(Error::Argument("expected tensors with an axis to stack along, found numbers".to_owned()));
+            return Err(Error::argument("tensors", "expected an axis to stack along, found scalars"));
         };
-        *rows = rows.checked_mul(tensors.len()).ok_or_else(|| Error::Argument("expected fewer rows: their number exceeds 64 bits".to_owned()))?;
+        *rows = rows.checked_mul(tensors.len()).ok_or_else(|| Error::argument("tensors", "the number of rows exceeds 64 bits"))?;
         Ok(Tensor::concatenated(shape, tensors))
     }
 

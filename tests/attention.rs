@@ -5,7 +5,7 @@ use crate::support::path;
 use std::ffi::OsStr;
 use std::path::Path;
 use vitraux::painting::Painting;
-use vitraux::{Checkpoint, Device, Engine, preprocess};
+use vitraux::{Checkpoint, Device, Model, preprocess};
 
 fn attention(arguments: &[&str]) -> Run {
     vitraux([&["attention", "--device", "cpu"], arguments].concat().into_iter().map(OsStr::new))
@@ -51,14 +51,14 @@ fn pictures_are_covered_by_what_the_model_looks_at() {
     let prepare = checkpoint.preprocess.clone().expect("it takes pictures");
     let source = preprocess::open(&file).expect("a picture");
     let pixel_values = prepare.apply(&source).expect("pixel values");
-    let mut engine = pollster::block_on(Engine::load(checkpoint, Device::Cpu)).expect("an engine");
+    let mut session = Model::builder(checkpoint).device(Device::cpu()).load_blocking().expect("a model").session();
     let size = vitraux::config::Size::Image([pixel_values.shape()[2], pixel_values.shape()[3]]);
-    let grid = engine.config().map(size, "pca").expect("a map").grid;
+    let grid = session.model().config().map(size, "pca").expect("a map").grid;
     let [left, top, width, height] = prepare.seen([source.height, source.width]).expect("a size");
     // The middle of the patch in row 2 and column 5.
     let (x, y) = (left + width * 5.5 / grid[1] as f64, top + height * 2.5 / grid[0] as f64);
     let (query, token) = (format!("{},{}", x as u32, y as u32), 1 + 2 * grid[1] + 5);
-    let depth = engine.config().depth;
+    let depth = session.model().config().depth;
     let cases: [(&[&str], String, Painting, f32); 5] = [
         (&[], format!("attn.{}.0", depth - 1), Painting::default(), 0.6),
         (&["--block", "0", "--head", "1"], "attn.0.0".to_owned(), Painting { head: Some(1), ..Painting::default() }, 0.6),
@@ -71,8 +71,8 @@ fn pictures_are_covered_by_what_the_model_looks_at() {
         assert_eq!(run.code, 0, "{}", run.stderr);
         let got = preprocess::open(folder.path().join(&name)).expect("a PNG");
         assert_eq!((got.width, got.height), (source.width, source.height));
-        let outputs = engine.forward_blocking(&pixel_values, &[&output]).expect("outputs");
-        let map = engine.config().map(size, &output).expect("a map");
+        let outputs = session.forward_blocking(&pixel_values, &[&output]).expect("outputs");
+        let map = session.model().config().map(size, &output).expect("a map");
         let painted = painting.on_host(&map, &outputs[&output].values(), 1).expect("it is painted");
         for (i, pixel) in got.data.chunks(3).enumerate() {
             let at = [((i % source.width) as f64 + 0.5 - left) / width, ((i / source.width) as f64 + 0.5 - top) / height];

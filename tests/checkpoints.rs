@@ -209,13 +209,13 @@ fn heads_are_replaced_added_and_dropped() {
 
     // Several heads from one forward pass; what each gives is what it gives alone.
     for device in crate::support::gpu::devices() {
-        let load = |checkpoint: Checkpoint| pollster::block_on(vitraux::Engine::load(checkpoint, device.clone())).expect("an engine");
+        let load = |checkpoint: Checkpoint| vitraux::Model::builder(checkpoint).device(device.clone()).load_blocking().expect("a model").session();
         let two = Head::open(head(folder.path(), 2, 48, None)).expect("a head");
         let all = own().with_head("pets", pets.clone()).expect("it fits").with_head("two", two).expect("it fits");
         let pixel_values = Tensor::new([1, 3, 64, 64], crate::support::cases::Rng::new("heads").units(3 * 64 * 64)).expect("pixels");
-        let mut engine = load(all);
+        let mut session = load(all);
         let outputs =
-            engine.forward_blocking(&pixel_values, &["logits", "logits_pets", "logits_two", "probabilities_two", "features"]).expect("outputs");
+            session.forward_blocking(&pixel_values, &["logits", "logits_pets", "logits_two", "probabilities_two", "features"]).expect("outputs");
         let features = outputs["features"].values();
         for (name, classes) in [("logits_pets", 3), ("logits_two", 2)] {
             let expected = 0.5 * features.iter().sum::<f32>() + 0.5;
@@ -225,7 +225,7 @@ fn heads_are_replaced_added_and_dropped() {
         let alone = load(own()).forward_blocking(&pixel_values, &["logits"]).expect("outputs");
         assert_eq!(alone["logits"].values(), outputs["logits"].values());
         let picture = Picture::new([64, 64], 3, vec![100; 64 * 64 * 3]).expect("a picture");
-        let answers = engine.classify_blocking(&picture, 2).expect("answers");
+        let answers = session.classify_blocking(&picture, 2).expect("answers");
         let heads: Vec<(&str, usize)> = answers.iter().map(|answer| (answer.head.as_str(), answer.top.len())).collect();
         assert_eq!(heads, [("", 2), ("pets", 2), ("two", 2)]);
     }
@@ -332,7 +332,7 @@ fn models_without_pooling_give_tokens() {
         root["model_args"]["num_classes"] = json!(0);
     };
     let config = changed("timm_vit_tiny", unpooled, |_, _| ()).expect("a checkpoint").config;
-    let names = vitraux::model::output_names(&config);
+    let names = vitraux::forward::output_names(&config);
     assert!(names.contains(&"tokens".to_owned()) && !names.contains(&"features".to_owned()));
     refused(changed("timm_vit_tiny", |root| root["model_args"]["global_pool"] = json!(""), |_, _| ()), &["global_pool"]);
 }

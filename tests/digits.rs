@@ -5,7 +5,7 @@ use crate::support::{gpu, json, path};
 use safetensors::SafeTensors;
 use vitraux::capabilities::Precision;
 use vitraux::checkpoint::open_tensor;
-use vitraux::{Checkpoint, DeviceChoice, Engine, Options, Picture, Tensor, preprocess};
+use vitraux::{Checkpoint, Device, Model, Picture, Session, Tensor, preprocess};
 
 /// The test set: images [N, 32, 32] of 8 bits and labels [N].
 fn test_set() -> (Vec<u8>, Vec<i64>) {
@@ -15,10 +15,10 @@ fn test_set() -> (Vec<u8>, Vec<i64>) {
     (file.tensor("images").expect("images").data().to_vec(), labels.collect())
 }
 
-fn logits(engine: &mut Engine, images: &[u8]) -> Vec<f32> {
+fn logits(session: &mut Session, images: &[u8]) -> Vec<f32> {
     let values: Vec<f32> = images.iter().map(|&level| (f32::from(level) / 255.0 - 0.5) / 0.5).collect();
     let batch = Tensor::new([images.len() / 1024, 1, 32, 32], values).expect("images");
-    engine.forward_blocking(&batch, &["logits"]).expect("logits")["logits"].values().into_owned()
+    session.forward_blocking(&batch, &["logits"]).expect("logits")["logits"].values().into_owned()
 }
 
 fn accuracy(logits: &[f32], labels: &[i64]) -> f64 {
@@ -35,13 +35,13 @@ fn logits_and_accuracy_are_pytorchs() {
     let report = json("examples/digits/report.json");
     let inverted: Vec<u8> = images.iter().map(|level| 255 - level).collect();
     for device in gpu::devices() {
-        let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), device)).expect("an engine");
-        let got = logits(&mut engine, &images);
+        let mut session = Model::builder(Checkpoint::digits()).device(device).load_blocking().expect("a model").session();
+        let got = logits(&mut session, &images);
         // The bound of the golden cases: 1e-5 of the largest value, at most of 8.
         let largest = expected.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
         assert_eq!(mismatch(&got, &expected, &[labels.len(), 10], 1e-5 * largest.min(8.0)), None);
         approx::assert_relative_eq!(accuracy(&got, &labels), report["handwritten_test"].as_f64().expect("an accuracy"));
-        let dark_on_light = logits(&mut engine, &inverted);
+        let dark_on_light = logits(&mut session, &inverted);
         approx::assert_relative_eq!(accuracy(&dark_on_light, &labels), report["handwritten_test_dark_on_light"].as_f64().expect("an accuracy"));
     }
 }
@@ -55,9 +55,9 @@ fn digits_are_read_alike_in_fewer_bits() {
     };
     for device in gpu::devices() {
         let [wide, half, integers] = [Precision::F32, Precision::F16, Precision::Int8].map(|precision| {
-            let mut engine = pollster::block_on(Engine::load_with(Checkpoint::digits(), device.clone(), Options { precision, ..Options::default() }))
-                .expect("an engine");
-            logits(&mut engine, &images)
+            let mut session =
+                Model::builder(Checkpoint::digits()).device(device.clone()).precision(precision).load_blocking().expect("a model").session();
+            logits(&mut session, &images)
         });
         let largest = wide.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
         for (narrow, share, least) in [(half, 2e-2, 1.0), (integers, 5e-2, 0.99)] {
@@ -81,15 +81,15 @@ fn sample_pictures_are_read_right() {
     let files = samples();
     let expected = |name| open_tensor(path("examples/digits/expected.safetensors"), name).expect("an expected tensor").values().into_owned();
     let (pixel_values, expected_logits) = (expected("pixel_values"), expected("samples"));
-    let mut engine = Engine::load_blocking(Checkpoint::digits(), &DeviceChoice::Cpu).expect("an engine");
+    let mut session = Model::builder(Checkpoint::digits()).device(Device::cpu()).load_blocking().expect("a model").session();
     assert_eq!(files.len(), 8);
     for (i, file) in files.iter().enumerate() {
         let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
         let picture = preprocess::open(file).expect("a picture");
-        let pixels = engine.preprocess().expect("it takes pictures").apply(&picture).expect("pixels");
+        let pixels = session.model().preprocess().expect("it takes pictures").apply(&picture).expect("pixels");
         let want: Vec<f64> = pixel_values[i * 1024..][..1024].iter().map(|&value| f64::from(value)).collect();
         assert_eq!(mismatch(&pixels.values(), &want, &[32, 32], 1e-6), None, "{name}");
-        let best = engine.classify_blocking(&picture, 1).expect("a prediction").remove(0).top.remove(0);
+        let best = session.classify_blocking(&picture, 1).expect("a prediction").remove(0).top.remove(0);
         assert!(name.ends_with(best.label.as_deref().expect("a label")), "{name}: {best:?}");
         assert!((best.logit - expected_logits[i * 10 + best.index]).abs() <= 4e-5, "{name}: {best:?}");
     }
@@ -99,14 +99,14 @@ fn sample_pictures_are_read_right() {
 #[test]
 fn levels_give_what_their_values_give() {
     for device in gpu::devices() {
-        let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), device)).expect("an engine");
-        let preprocess = engine.preprocess().expect("it takes pictures").clone();
+        let mut session = Model::builder(Checkpoint::digits()).device(device).load_blocking().expect("a model").session();
+        let preprocess = session.model().preprocess().expect("it takes pictures").clone();
         let image = |file| preprocess.apply(&preprocess::open(file).expect("a picture")).expect("pixels");
         let images: Vec<Tensor> = samples().into_iter().map(image).collect();
         // More than one pass takes.
         let levels = Tensor::stack(images.iter().cycle().take(37).cloned().collect()).expect("images of one size");
         let values = Tensor::new(levels.shape(), levels.values().into_owned()).expect("as many");
-        let [of_levels, of_values] = [levels, values].map(|input| engine.forward_blocking(&input, &["logits"]).expect("logits").remove("logits"));
+        let [of_levels, of_values] = [levels, values].map(|input| session.forward_blocking(&input, &["logits"]).expect("logits").remove("logits"));
         let [of_levels, of_values] = [of_levels, of_values].map(|logits| logits.expect("it was asked for").values().into_owned());
         assert_eq!(of_levels.len(), 370);
         assert_eq!(of_levels, of_values);
@@ -121,10 +121,10 @@ fn the_model_has_the_parameters_of_its_report() {
 
 #[test]
 fn pictures_in_memory_need_no_codec() {
-    let mut engine = Engine::load_blocking(Checkpoint::digits(), &DeviceChoice::Cpu).expect("an engine");
+    let mut session = Model::builder(Checkpoint::digits()).device(Device::cpu()).load_blocking().expect("a model").session();
     let (images, labels) = test_set();
     let picture = Picture::new([32, 32], 1, images[..1024].to_vec()).expect("a picture");
-    let top = engine.classify_blocking(&picture, 3).expect("predictions").remove(0).top;
+    let top = session.classify_blocking(&picture, 3).expect("predictions").remove(0).top;
     assert_eq!((top.len(), top[0].index as i64), (3, labels[0]));
     assert!(top[0].probability > top[1].probability && top[1].probability > top[2].probability);
 }

@@ -9,7 +9,7 @@ use vitraux::doctor::{ModelReport, Outcome, check_kernels, check_model};
 use vitraux::kernels::ALL;
 use vitraux::record::{Class, Kernel};
 use vitraux::tuning::Tuning;
-use vitraux::{Checkpoint, Device, Options};
+use vitraux::{Checkpoint, Device, Model};
 
 fn of_name(name: &str) -> &'static Kernel {
     ALL.iter().find(|kernel| kernel.name == name).expect("a kernel")
@@ -17,7 +17,7 @@ fn of_name(name: &str) -> &'static Kernel {
 
 fn examined(checkpoint: Checkpoint, device: &Device, precision: Precision, exchange: impl Fn(&'static Kernel) -> &'static Kernel) -> ModelReport {
     let size = checkpoint.config.native_size();
-    check_model(checkpoint, size, device, Options { precision, ..Options::default() }, &exchange).expect("it is examined")
+    check_model(Model::builder(checkpoint).device(device.clone()).precision(precision), size, &exchange).expect("it is examined")
 }
 
 /// What to open of each fixture: its folder, or the npz file in it.
@@ -50,7 +50,7 @@ fn no_tensor_of_any_model_diverges_on(device: &Device) {
 #[test]
 fn no_tensor_of_any_model_diverges() {
     if let Some(gpu) = gpu::device() {
-        no_tensor_of_any_model_diverges_on(&Device::Gpu(gpu));
+        no_tensor_of_any_model_diverges_on(&Device::from(gpu));
     }
 }
 
@@ -58,13 +58,13 @@ fn no_tensor_of_any_model_diverges() {
 #[test]
 fn no_tensor_of_any_model_diverges_by_the_kernels_for_hardware() {
     if let Some(gpu) = gpu::like_hardware() {
-        no_tensor_of_any_model_diverges_on(&Device::Gpu(gpu));
+        no_tensor_of_any_model_diverges_on(&Device::from(gpu));
     }
 }
 
 /// On a device that checks what shaders do, as a broken one may do anything.
 fn checked() -> Option<Device> {
-    gpu::checked().map(Device::Gpu)
+    gpu::checked().map(Device::from)
 }
 
 /// What comes before the broken kernel is right, and what comes behind it is right of what it reads.
@@ -127,7 +127,7 @@ fn a_broken_kernel_is_named_and_those_that_it_misleads_are_not_blamed() {
 #[test]
 fn the_passes_between_textures_and_tensors_are_examined() {
     let Some(gpu) = gpu::device() else { return };
-    let reports = check_kernels(&Device::Gpu(gpu), "texture/", &|kernel| kernel, |_, _| ControlFlow::Continue(()));
+    let reports = check_kernels(&Device::from(gpu), "texture/", &|kernel| kernel, |_, _| ControlFlow::Continue(()));
     let found: Vec<_> = reports.iter().map(|report| (report.kernel, report.cases, &report.outcome)).collect();
     assert_eq!(found, [("texture/across, texture/down", 4, &Outcome::Right), ("texture/heat, texture/paint", 2, &Outcome::Right)]);
     assert!(reports.iter().all(|report| report.bound > 0.0 && report.error < report.bound), "{reports:?}");
@@ -265,8 +265,8 @@ fn partial_sums_are_those_of_the_twin() {
     std::fs::write(&file, serde_json::json!({ "vitraux": "", "adapter": "", "classes": classes }).to_string()).expect("it is written");
     let checkpoint = Checkpoint::open(path("tests/fixtures/cases/timm_vit_tiny")).expect("a checkpoint");
     let size = checkpoint.config.native_size();
-    let options = Options { tuning: Tuning::open(&file).expect("a table"), ..Options::default() };
-    let report = check_model(checkpoint, size, &Device::Gpu(gpu), options, &|kernel| kernel).expect("it is examined");
+    let builder = Model::builder(checkpoint).device(Device::from(gpu)).tuning(Tuning::open(&file).expect("a table"));
+    let report = check_model(builder, size, &|kernel| kernel).expect("it is examined");
     assert!(report.tensors.iter().filter(|tensor| tensor.step.kernel == variant).count() >= 4, "{report:?}");
     assert!(report.first_divergence().is_none(), "{:?}", report.first_divergence());
 }

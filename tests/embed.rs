@@ -7,7 +7,7 @@ use parquet::record::RowAccessor;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::Path;
-use vitraux::{Checkpoint, Device, Engine, Tensor, preprocess};
+use vitraux::{Checkpoint, Device, Model, Tensor, preprocess};
 
 fn embed(arguments: &[&str]) -> Run {
     vitraux([&["embed", "--device", "cpu"], arguments].concat().into_iter().map(OsStr::new))
@@ -23,12 +23,12 @@ fn samples() -> Vec<String> {
 
 /// An output of the digits' model for the samples, one after the other.
 fn expected(output: &str) -> Vec<f32> {
-    let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), Device::Cpu)).expect("an engine");
-    let prepare = engine.preprocess().expect("it takes pictures").clone();
+    let mut session = Model::builder(Checkpoint::digits()).device(Device::cpu()).load_blocking().expect("a model").session();
+    let prepare = session.model().preprocess().expect("it takes pictures").clone();
     let mut values = Vec::new();
     for file in samples() {
         let pixel_values = prepare.apply(&preprocess::open(file).expect("a picture")).expect("pixel values");
-        values.extend_from_slice(&engine.forward_blocking(&pixel_values, &[output]).expect("outputs")[output].values());
+        values.extend_from_slice(&session.forward_blocking(&pixel_values, &[output]).expect("outputs")[output].values());
     }
     values
 }

@@ -5,8 +5,8 @@ use crate::support::host::{Host, alone, is_pending, picture};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use vitraux::capabilities::Precision;
-use vitraux::gpu::{Budget, Gpu, TexturePicture, cooperative_features, required_features};
-use vitraux::{Checkpoint, Device, Engine, Error, GpuInput, Options, Picture, Tensor};
+use vitraux::gpu::{Budget, TexturePicture, cooperative_features, required_features};
+use vitraux::{Checkpoint, Device, Error, GpuInput, Model, Picture, Session, Tensor};
 
 const WANTED: [&str; 3] = ["logits", "tokens", "attn.3"];
 
@@ -14,13 +14,13 @@ const WANTED: [&str; 3] = ["logits", "tokens", "attn.3"];
 fn nothing_is_submitted_and_outputs_are_those_of_the_stand_alone_path() {
     let Some(host) = Host::new(required_features) else { return };
     let before = host.submit(None);
-    let mut engine = host.engine();
+    let mut session = host.session();
     let (first, second) = (picture(1), picture(2));
     let mut encoder = host.encoder();
     // Two passes in one command buffer: the first one's outputs are read before the second writes them.
-    let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&first), &WANTED).expect("it is recorded");
+    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&first), &WANTED).expect("it is recorded");
     let read_first = WANTED.map(|name| outputs[name].encode_read(&mut encoder));
-    let again = engine.encode(&mut encoder, GpuInput::Tensor(&second), &WANTED).expect("it is recorded");
+    let again = session.encode(&mut encoder, GpuInput::Tensor(&second), &WANTED).expect("it is recorded");
     assert_eq!(again["logits"].buffer(), outputs["logits"].buffer());
     let read_second = WANTED.map(|name| again[name].encode_read(&mut encoder));
     assert_eq!(host.submit(Some(encoder)), before + 1, "only the host submits");
@@ -44,11 +44,11 @@ fn nothing_is_submitted_and_outputs_are_those_of_the_stand_alone_path() {
 #[test]
 fn inputs_may_be_buffers_of_the_host() {
     let Some(host) = Host::new(required_features) else { return };
-    let mut engine = host.engine();
+    let mut session = host.session();
     let input = picture(3);
     let buffer = host.buffer(&input.values(), wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::STORAGE);
     let mut encoder = host.encoder();
-    let outputs = engine.encode(&mut encoder, GpuInput::Buffer(&buffer, &[1, 1, 32, 32]), &["logits"]).expect("it is recorded");
+    let outputs = session.encode(&mut encoder, GpuInput::Buffer(&buffer, &[1, 1, 32, 32]), &["logits"]).expect("it is recorded");
     let readback = outputs["logits"].encode_read(&mut encoder);
     host.submit(Some(encoder));
     let values = std::thread::scope(|scope| {
@@ -62,8 +62,8 @@ fn inputs_may_be_buffers_of_the_host() {
     let small = host.buffer(&[0.0; 10], wgpu::BufferUsages::COPY_SRC);
     let unreadable = host.buffer(&[0.0; 1024], wgpu::BufferUsages::STORAGE);
     for (buffer, words) in [(&small, "found 40 bytes"), (&unreadable, "with usage COPY_SRC")] {
-        let error = engine.encode(&mut host.encoder(), GpuInput::Buffer(buffer, &[1, 1, 32, 32]), &["logits"]).expect_err("it is refused");
-        assert!(matches!(&error, Error::Argument(message) if message.contains(words)), "{error}");
+        let error = session.encode(&mut host.encoder(), GpuInput::Buffer(buffer, &[1, 1, 32, 32]), &["logits"]).expect_err("it is refused");
+        assert!(matches!(&error, Error::Argument { message, .. } if message.contains(words)), "{error}");
     }
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }
@@ -74,10 +74,10 @@ fn the_hosts_handlers_stay_and_absent_features_are_done_without() {
     let lost = Arc::new(Mutex::new(None));
     let told = lost.clone();
     host.device.set_device_lost_callback(move |reason, _| *told.lock().expect("no panic") = Some(reason));
-    let mut engine = host.engine();
+    let mut session = host.session();
     assert_eq!((host.gpu.summary().capabilities.subgroup, host.gpu.takes_times()), (0, false));
     let mut encoder = host.encoder();
-    let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&picture(4)), &["logits"]).expect("it is recorded");
+    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&picture(4)), &["logits"]).expect("it is recorded");
     let readback = outputs["logits"].encode_read(&mut encoder);
     host.submit(Some(encoder));
     let mut values = Box::pin(readback.values());
@@ -91,7 +91,7 @@ fn the_hosts_handlers_stay_and_absent_features_are_done_without() {
     let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::STORAGE;
     let _ = host.device.create_buffer(&wgpu::BufferDescriptor { label: None, size: u64::MAX, usage, mapped_at_creation: false });
     assert_eq!(host.errors.load(Ordering::Relaxed), 1);
-    drop(engine);
+    drop(session);
     host.device.destroy();
     host.wait();
     assert_eq!(*lost.lock().expect("no panic"), Some(wgpu::DeviceLostReason::Destroyed));
@@ -99,7 +99,7 @@ fn the_hosts_handlers_stay_and_absent_features_are_done_without() {
 
 /// Two models on one device; what one takes is free when it is dropped, and the other goes on.
 #[test]
-fn engines_share_a_device_and_leave_nothing_behind() {
+fn sessions_share_a_device_and_leave_nothing_behind() {
     let Some(host) = Host::new(required_features) else { return };
     let counts = || {
         host.submit(None);
@@ -107,16 +107,16 @@ fn engines_share_a_device_and_leave_nothing_behind() {
         let counters = host.device.get_internal_counters().hal;
         (counters.buffers.read(), counters.buffer_memory.read())
     };
-    let mut stays = host.engine();
-    let encode = |engine: &mut Engine| {
+    let mut stays = host.session();
+    let encode = |session: &mut Session| {
         let mut encoder = host.encoder();
-        let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&picture(5)), &["logits"]).expect("it is recorded");
+        let outputs = session.encode(&mut encoder, GpuInput::Tensor(&picture(5)), &["logits"]).expect("it is recorded");
         drop(outputs);
         host.submit(Some(encoder));
     };
     encode(&mut stays);
     let before = counts();
-    let mut goes = host.engine();
+    let mut goes = host.session();
     encode(&mut goes);
     assert!(counts().1 > before.1 + 400_000, "{:?} {before:?}", counts());
     drop(goes);
@@ -129,18 +129,11 @@ fn engines_share_a_device_and_leave_nothing_behind() {
 }
 
 #[test]
-fn an_engine_on_the_cpu_says_that_it_cannot_encode() {
+fn a_session_on_the_cpu_says_that_it_cannot_encode() {
     let Some(host) = Host::new(required_features) else { return };
-    let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), Device::Cpu)).expect("an engine");
-    let error = engine.encode(&mut host.encoder(), GpuInput::Tensor(&picture(6)), &["logits"]).expect_err("it has no GPU");
-    assert!(error.to_string().contains("expected an engine on a GPU"), "{error}");
-}
-
-fn is_send<T: Send>() {}
-
-#[test]
-fn an_engine_may_move_to_another_thread() {
-    is_send::<Engine>();
+    let mut session = Model::builder(Checkpoint::digits()).device(Device::cpu()).load_blocking().expect("a model").session();
+    let error = session.encode(&mut host.encoder(), GpuInput::Tensor(&picture(6)), &["logits"]).expect_err("it has no GPU");
+    assert!(error.to_string().contains("expected a model on a GPU"), "{error}");
 }
 
 /// A texture with a picture's levels at (3, 2) in it, noise around, in a format; what the format decodes is encoded.
@@ -198,7 +191,7 @@ fn pictures_in_textures_become_what_the_host_makes_of_them() {
     for checkpoint in checkpoints {
         let preprocess = checkpoint.preprocess.clone().expect("it takes pictures");
         let name = checkpoint.config.name.clone();
-        let mut engine = pollster::block_on(Engine::load(checkpoint, Device::Gpu(host.gpu.clone()))).expect("an engine");
+        let mut session = Model::builder(checkpoint).device(Device::from(host.gpu.clone())).load_blocking().expect("a model").session();
         for [height, width] in [[61, 47], [33, 150], [224, 224]] {
             let data = (0..height * width * 3).map(|i| ((i * 7919) % 251 + i % 5) as u8).collect();
             let picture = Picture::new([height, width], 3, data).expect("a picture");
@@ -207,10 +200,10 @@ fn pictures_in_textures_become_what_the_host_makes_of_them() {
             let views = textures.each_ref().map(|texture| texture.create_view(&wgpu::TextureViewDescriptor::default()));
             let pictures = views.each_ref().map(|view| TexturePicture { rectangle, ..TexturePicture::new(view) });
             let mut encoder = host.encoder();
-            let from_textures = engine.encode(&mut encoder, GpuInput::Pictures(&pictures), &["embeddings"]).expect("it is recorded");
+            let from_textures = session.encode(&mut encoder, GpuInput::Pictures(&pictures), &["embeddings"]).expect("it is recorded");
             let from_textures = from_textures["embeddings"].encode_read(&mut encoder);
             let pixel_values = preprocess.apply(&picture).expect("pixel values");
-            let from_host = engine.encode(&mut encoder, GpuInput::Tensor(&pixel_values), &["embeddings"]).expect("it is recorded");
+            let from_host = session.encode(&mut encoder, GpuInput::Tensor(&pixel_values), &["embeddings"]).expect("it is recorded");
             let from_host = from_host["embeddings"].encode_read(&mut encoder);
             host.submit(Some(encoder));
             let mut readings = [from_textures, from_host].map(|readback| Box::pin(readback.values()));
@@ -234,7 +227,7 @@ fn pictures_in_textures_become_what_the_host_makes_of_them() {
 #[test]
 fn textures_that_cannot_be_read_are_errors() {
     let Some(host) = Host::new(required_features) else { return };
-    let mut engine = host.engine();
+    let mut session = host.session();
     let make = |format, usage, samples| {
         let size = wgpu::Extent3d { width: 40, height: 30, depth_or_array_layers: 1 };
         let texture = host.device.create_texture(&wgpu::TextureDescriptor {
@@ -255,8 +248,8 @@ fn textures_that_cannot_be_read_are_errors() {
     let unreadable = make(wgpu::TextureFormat::Rgba8Unorm, drawn, 1);
     let samples = make(wgpu::TextureFormat::Rgba8Unorm, sampled | drawn, 4);
     let mut refused = |picture: TexturePicture<'_>| {
-        let error = engine.encode(&mut host.encoder(), GpuInput::Pictures(&[picture]), &["logits"]).expect_err("it is refused");
-        assert!(matches!(error, Error::Argument(_)), "{error}");
+        let error = session.encode(&mut host.encoder(), GpuInput::Pictures(&[picture]), &["logits"]).expect_err("it is refused");
+        assert!(matches!(error, Error::Argument { .. }), "{error}");
         error.to_string()
     };
     for (view, words) in [(&integers, "Rgba8Uint"), (&unreadable, "RENDER_ATTACHMENT"), (&samples, "4 samples")] {
@@ -267,8 +260,8 @@ fn textures_that_cannot_be_read_are_errors() {
         let message = refused(TexturePicture { rectangle: Some(rectangle), ..TexturePicture::new(&good) });
         assert!(message.contains("inside 40 x 30"), "{message}");
     }
-    let error = engine.encode(&mut host.encoder(), GpuInput::Pictures(&[]), &["logits"]).expect_err("no picture");
-    assert!(matches!(error, Error::Argument(_)), "{error}");
+    let error = session.encode(&mut host.encoder(), GpuInput::Pictures(&[]), &["logits"]).expect_err("no picture");
+    assert!(matches!(error, Error::Argument { .. }), "{error}");
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }
 
@@ -286,18 +279,18 @@ fn values(host: &Host, outputs: &vitraux::GpuOutputs, names: &[&str]) -> Vec<Vec
 #[test]
 fn slices_keep_to_their_budget_and_give_what_the_whole_gives() {
     let Some(host) = Host::new(required_features) else { return };
-    let mut engine = host.engine();
+    let mut session = host.session();
     let input = picture(7);
     let whole: Vec<Vec<f32>> = {
         let mut encoder = host.encoder();
-        let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&input), &WANTED).expect("it is recorded");
+        let outputs = session.encode(&mut encoder, GpuInput::Tensor(&input), &WANTED).expect("it is recorded");
         host.submit(Some(encoder));
         values(&host, &outputs, &WANTED)
     };
-    let calls = engine.profile_blocking(&input, &WANTED).expect("times").len();
+    let calls = session.profile_blocking(&input, &WANTED).expect("times").len();
     let budgets = [0, 200, 2000, u32::MAX];
     let counts = budgets.map(|microseconds| {
-        let (count, values) = slices(&host, &mut engine, &input, microseconds);
+        let (count, values) = slices(&host, &mut session, &input, microseconds);
         assert_eq!(values, whole, "{microseconds} microseconds a slice");
         count
     });
@@ -311,8 +304,8 @@ fn slices_keep_to_their_budget_and_give_what_the_whole_gives() {
 #[test]
 fn without_timestamps_slices_are_cut_by_an_estimate() {
     let Some(host) = Host::new(|adapter| required_features(adapter) - wgpu::Features::TIMESTAMP_QUERY) else { return };
-    let mut engine = host.engine();
-    let (small, large) = (slices(&host, &mut engine, &picture(8), 300), slices(&host, &mut engine, &picture(8), u32::MAX));
+    let mut session = host.session();
+    let (small, large) = (slices(&host, &mut session, &picture(8), 300), slices(&host, &mut session, &picture(8), u32::MAX));
     assert!(small.0 > 1 && large.0 == 1, "{} {}", small.0, large.0);
     assert_eq!(small.1, large.1);
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
@@ -322,17 +315,17 @@ fn without_timestamps_slices_are_cut_by_an_estimate() {
 #[test]
 fn slices_learn_from_how_long_they_took() {
     let Some(host) = Host::new(required_features) else { return };
-    let mut engine = host.engine();
+    let mut session = host.session();
     let input = picture(11);
     let budget = 1500;
-    let careful = slices(&host, &mut engine, &input, budget).0;
+    let careful = slices(&host, &mut session, &input, budget).0;
     let seconds: Vec<f64> = (0..20)
         .map(|_| {
-            slices(&host, &mut engine, &input, budget);
-            engine.profile_blocking(&input, &["logits"]).expect("times").iter().map(|timing| timing.seconds).sum()
+            slices(&host, &mut session, &input, budget);
+            session.profile_blocking(&input, &["logits"]).expect("times").iter().map(|timing| timing.seconds).sum()
         })
         .collect();
-    let learned = slices(&host, &mut engine, &input, budget).0;
+    let learned = slices(&host, &mut session, &input, budget).0;
     let typical = seconds.iter().sum::<f64>() / seconds.len() as f64;
     println!("{careful} slices by the estimate, {learned} in the end, for {:.0} us", typical * 1e6);
     // Each is at least half full, or holds one call; other programs may have slowed the machine down meanwhile.
@@ -343,9 +336,9 @@ fn slices_learn_from_how_long_they_took() {
 #[test]
 fn a_readback_of_dropped_commands_is_an_error() {
     let Some(host) = Host::new(required_features) else { return };
-    let mut engine = host.engine();
+    let mut session = host.session();
     let mut encoder = host.encoder();
-    let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&picture(12)), &["logits"]).expect("it is recorded");
+    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&picture(12)), &["logits"]).expect("it is recorded");
     let readback = outputs["logits"].encode_read(&mut encoder);
     drop(encoder);
     let error = pollster::block_on(readback.values()).expect_err("nothing was submitted").to_string();
@@ -354,8 +347,8 @@ fn a_readback_of_dropped_commands_is_an_error() {
 }
 
 /// How many slices a job of a budget has, each in a submission of its own, and what comes out.
-fn slices(host: &Host, engine: &mut Engine, input: &Tensor, microseconds: u32) -> (usize, Vec<Vec<f32>>) {
-    let mut job = engine.start(GpuInput::Tensor(input), &WANTED).expect("it begins");
+fn slices(host: &Host, session: &mut Session, input: &Tensor, microseconds: u32) -> (usize, Vec<Vec<f32>>) {
+    let mut job = session.start(GpuInput::Tensor(input), &WANTED).expect("it begins");
     let mut count = 0;
     loop {
         let mut encoder = host.encoder();
@@ -368,19 +361,19 @@ fn slices(host: &Host, engine: &mut Engine, input: &Tensor, microseconds: u32) -
     }
 }
 
-/// While a job is under way the engine does other work, of the same shape too.
+/// While a job is under way the session does other work, of the same shape too.
 #[test]
 fn a_job_is_not_disturbed() {
     let Some(host) = Host::new(required_features) else { return };
-    let mut engine = host.engine();
+    let mut session = host.session();
     let (slow, quick) = (picture(8), picture(9));
-    let mut job = engine.start(GpuInput::Tensor(&slow), &["logits"]).expect("it begins");
+    let mut job = session.start(GpuInput::Tensor(&slow), &["logits"]).expect("it begins");
     let mut between = Vec::new();
     let mut is_whole = false;
     while !is_whole {
         let mut encoder = host.encoder();
         is_whole = job.encode_slice(&mut encoder, Budget::microseconds(500));
-        let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&quick), &["logits"]).expect("it is recorded");
+        let outputs = session.encode(&mut encoder, GpuInput::Tensor(&quick), &["logits"]).expect("it is recorded");
         host.submit(Some(encoder));
         between.push(values(&host, &outputs, &["logits"]));
     }
@@ -395,16 +388,17 @@ fn a_job_is_not_disturbed() {
 fn warming_up_compiles_everything_and_tells_how_far_it_is() {
     let Some(host) = Host::new(required_features) else { return };
     let before = host.submit(None);
-    let mut engine = host.engine();
-    let told = Mutex::new(Vec::new());
-    let progress = |done: usize, of: usize| told.lock().expect("no panic").push((done, of));
-    pollster::block_on(engine.warm_up(&[1, 1, 32, 32], &["logits"], &progress)).expect("it compiles");
+    let mut session = host.session();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = told.clone();
+    let progress = move |done: usize, of: usize| heard.lock().expect("no panic").push((done, of));
+    session.warm_up_blocking(&[1, 1, 32, 32], &["logits"], progress.clone()).expect("it compiles");
     let mut first = std::mem::take(&mut *told.lock().expect("no panic"));
     first.sort_unstable();
     let count = first.len();
     assert!(count > 5 && first.iter().enumerate().all(|(i, told)| *told == (i + 1, count)), "{first:?}");
-    pollster::block_on(engine.warm_up(&[1, 1, 32, 32], &["logits"], &progress)).expect("it is compiled");
-    pollster::block_on(engine.warm_up(&[2, 1, 32, 32], &["logits"], &progress)).expect("other sizes have the same kernels");
+    session.warm_up_blocking(&[1, 1, 32, 32], &["logits"], progress.clone()).expect("it is compiled");
+    session.warm_up_blocking(&[2, 1, 32, 32], &["logits"], progress).expect("other sizes have the same kernels");
     assert_eq!(told.lock().expect("no panic").len(), 0);
     assert_eq!(host.submit(None), before + 1, "nothing is submitted");
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
@@ -417,10 +411,10 @@ fn compiled_pipelines_are_kept_in_a_folder() {
     let folder = tempfile::tempdir().expect("a folder");
     let files = || std::fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>();
     let logits = |folder: Option<&std::path::Path>| {
-        let gpu = Gpu::from_wgpu(host.info.clone(), host.device.clone(), host.queue.clone()).keeping_pipelines_in(folder.map(Into::into));
-        let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), Device::Gpu(Arc::new(gpu)))).expect("an engine");
+        let device = Device::builder().pipeline_cache(folder.map(Into::into)).from_wgpu(&host.adapter, host.device.clone(), host.queue.clone());
+        let mut session = Model::builder(Checkpoint::digits()).device(device).load_blocking().expect("a model").session();
         let mut encoder = host.encoder();
-        let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&picture(10)), &["logits"]).expect("it is recorded");
+        let outputs = session.encode(&mut encoder, GpuInput::Tensor(&picture(10)), &["logits"]).expect("it is recorded");
         let mut values = Box::pin(outputs["logits"].encode_read(&mut encoder).values());
         host.submit(Some(encoder));
         assert!(is_pending(&mut values));
@@ -457,14 +451,13 @@ fn a_host_may_lend_cooperative_matrices() {
     if own == 0 {
         println!("SKIPPED: the device has no cooperative matrices; tests/cooperative has one that does");
     }
-    let options = Options { precision: Precision::F16, ..Options::default() };
-    let load = |device| pollster::block_on(Engine::load_with(Checkpoint::digits(), device, options.clone())).expect("an engine");
-    let mut engine = load(Device::Gpu(host.gpu.clone()));
+    let load = |device| Model::builder(Checkpoint::digits()).device(device).precision(Precision::F16).load_blocking().expect("a model").session();
+    let mut session = load(Device::from(host.gpu.clone()));
     let mut encoder = host.encoder();
-    let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&picture(13)), &["logits"]).expect("it is recorded");
+    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&picture(13)), &["logits"]).expect("it is recorded");
     host.submit(Some(encoder));
     let got = values(&host, &outputs, &["logits"]).remove(0);
-    let expected = load(Device::Gpu(gpu::device().expect("there is one"))).forward_blocking(&picture(13), &["logits"]).expect("outputs");
+    let expected = load(Device::from(gpu::device().expect("there is one"))).forward_blocking(&picture(13), &["logits"]).expect("outputs");
     assert_eq!(got, *expected["logits"].values(), "the same kernels, the same answers");
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }

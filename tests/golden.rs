@@ -4,8 +4,8 @@ use crate::support::{compare::largest_difference, gpu, json, path};
 use std::path::PathBuf;
 use vitraux::capabilities::Precision;
 use vitraux::checkpoint::{open_mask, open_preprocess, open_tensor};
-use vitraux::model::output_names;
-use vitraux::{Checkpoint, Device, Engine, Options, preprocess};
+use vitraux::forward::output_names;
+use vitraux::{Checkpoint, Device, Model, Session, preprocess};
 
 const CASES: &str = "tests/fixtures/cases";
 
@@ -46,16 +46,17 @@ fn model(name: &str) -> PathBuf {
 /// The outputs of all runs of a case that are not within their bounds; for each run the first in the order of the computation.
 fn divergences(name: &str, device: &Device, precision: Precision) -> Vec<String> {
     let checkpoint = Checkpoint::open(model(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let mut engine = pollster::block_on(Engine::load_with(checkpoint, device.clone(), Options { precision, ..Options::default() }))
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
-    runs(name).iter().filter_map(|run| divergence(name, run, &mut engine, precision)).collect()
+    let model =
+        Model::builder(checkpoint).device(device.clone()).precision(precision).load_blocking().unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut session = model.session();
+    runs(name).iter().filter_map(|run| divergence(name, run, &mut session, precision)).collect()
 }
 
-fn divergence(name: &str, run: &serde_json::Value, engine: &mut Engine, precision: Precision) -> Option<String> {
+fn divergence(name: &str, run: &serde_json::Value, session: &mut Session, precision: Precision) -> Option<String> {
     let what = format!("{name}, run {}", run["name"].as_str().expect("a name"));
     let expected = path(CASES).join(name).join(run["expected"].as_str().expect("a file"));
     let shapes = run["shapes"].as_object().expect("shapes");
-    let known = output_names(engine.config());
+    let known = output_names(session.model().config());
     let wanted: Vec<&str> = known.iter().map(String::as_str).filter(|name| shapes.contains_key(*name)).collect();
     // What goes in is no output; all else that the library gave, we give.
     let is_input = |name: &str| name.starts_with("pixel_values") || name.ends_with("_pil") || ["input", "key_padding_mask"].contains(&name);
@@ -65,9 +66,9 @@ fn divergence(name: &str, run: &serde_json::Value, engine: &mut Engine, precisio
     let read = |name: &str| open_tensor(&expected, name).expect("a tensor");
     let mut forward = |wanted: &[&str]| {
         let outputs = match (shapes.contains_key("input"), shapes.contains_key("key_padding_mask")) {
-            (true, true) => engine.forward_masked_blocking(&read("input"), &open_mask(&expected, "key_padding_mask").expect("a mask"), wanted),
-            (true, false) => engine.forward_blocking(&read("input"), wanted),
-            (false, _) => engine.forward_blocking(&read("pixel_values"), wanted),
+            (true, true) => session.forward_masked_blocking(&read("input"), &open_mask(&expected, "key_padding_mask").expect("a mask"), wanted),
+            (true, false) => session.forward_blocking(&read("input"), wanted),
+            (false, _) => session.forward_blocking(&read("pixel_values"), wanted),
         };
         outputs.unwrap_or_else(|error| panic!("{what}: {error}"))
     };
@@ -103,13 +104,13 @@ fn check(device: &Device, precision: Precision) {
 
 #[test]
 fn the_cpu_gives_the_libraries_outputs() {
-    check(&Device::Cpu, Precision::F32);
+    check(&Device::cpu(), Precision::F32);
 }
 
 #[test]
 fn the_gpu_gives_the_libraries_outputs() {
     if let Some(gpu) = gpu::device() {
-        check(&Device::Gpu(gpu), Precision::F32);
+        check(&Device::from(gpu), Precision::F32);
     }
 }
 
@@ -124,7 +125,7 @@ fn f16_stays_near_the_libraries_outputs() {
 fn kernels_for_hardware_give_the_libraries_outputs() {
     if let Some(gpu) = gpu::like_hardware() {
         for precision in [Precision::F32, Precision::F16] {
-            check(&Device::Gpu(gpu.clone()), precision);
+            check(&Device::from(gpu.clone()), precision);
         }
     }
 }
@@ -182,12 +183,12 @@ fn a_batch_gives_what_its_images_give_one_by_one() {
     let [_, channels, height, width] = pixel_values.shape() else { panic!("a batch of images") };
     for device in gpu::devices() {
         let checkpoint = Checkpoint::open(&folder).expect("a checkpoint");
-        let mut engine = pollster::block_on(Engine::load(checkpoint, device)).expect("an engine");
-        let together = engine.forward_blocking(&pixel_values, &["logits"]).expect("logits")["logits"].values().into_owned();
+        let mut session = Model::builder(checkpoint).device(device).load_blocking().expect("a model").session();
+        let together = session.forward_blocking(&pixel_values, &["logits"]).expect("logits")["logits"].values().into_owned();
         let mut alone = Vec::new();
         for image in values.chunks(channels * height * width) {
             let image = vitraux::Tensor::new([1, *channels, *height, *width], image.to_vec()).expect("an image");
-            alone.extend_from_slice(&engine.forward_blocking(&image, &["logits"]).expect("logits")["logits"].values());
+            alone.extend_from_slice(&session.forward_blocking(&image, &["logits"]).expect("logits")["logits"].values());
         }
         assert!(largest_difference(&together, &alone) <= 2e-6);
     }

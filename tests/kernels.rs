@@ -149,7 +149,7 @@ fn variants_that_nobody_has_seen_are_taken_from_a_table_only() {
     assert_eq!(kernels::variants(large, &capabilities)[0].needs.cooperative, capabilities.cooperative);
     assert_eq!(taken(large, &Tuning::built_in()).needs.cooperative, 0);
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (file, device) = (folder.path().join("table.json"), vitraux::Device::Gpu(gpu));
+    let (file, device) = (folder.path().join("table.json"), vitraux::Device::from(gpu));
     let mut tuning = Tuning::kept_at(&file, &device);
     assert!(tuning.measure(&device, &[class], &|_, _| ()).is_empty(), "{tuning}");
     tuning.save().expect("it is written");

@@ -3,13 +3,13 @@
 use crate::support::{compare::largest_difference, gpu, path};
 use vitraux::capabilities::Precision;
 use vitraux::panels::Packed;
-use vitraux::{Checkpoint, Device, Engine, Error, Outputs, Tensor};
+use vitraux::{Checkpoint, Device, Error, Limit, Model, Outputs, Tensor};
 
 fn forward(device: Device, batch: usize, wanted: &[&str]) -> vitraux::Result<Outputs> {
     let checkpoint = Checkpoint::open(path("tests/fixtures/cases/timm_vit_tiny"))?;
     let values = crate::support::cases::Rng::new("pixels").units(batch * 3 * 64 * 64);
     let pixel_values = Tensor::new([batch, 3, 64, 64], values)?;
-    pollster::block_on(Engine::load(checkpoint, device))?.forward_blocking(&pixel_values, wanted)
+    Model::builder(checkpoint).device(device).load_blocking()?.session().forward_blocking(&pixel_values, wanted)
 }
 
 /// The widest activation is hidden, [B, 65, 192] = 49,920 bytes an image: under 128 KiB a batch of 5 is
@@ -17,8 +17,8 @@ fn forward(device: Device, batch: usize, wanted: &[&str]) -> vitraux::Result<Out
 #[test]
 fn large_batches_are_cut_to_the_binding_limit() {
     let Some(small) = gpu::smaller(|limits| limits.binding_bytes = 128 * 1024) else { return };
-    let whole = forward(Device::Cpu, 5, &["logits", "hidden.1"]).expect("the CPU has no limits");
-    let cut = forward(Device::Gpu(small), 5, &["logits", "hidden.1"]).expect("it fits when cut");
+    let whole = forward(Device::cpu(), 5, &["logits", "hidden.1"]).expect("the CPU has no limits");
+    let cut = forward(Device::from(small), 5, &["logits", "hidden.1"]).expect("it fits when cut");
     for (name, tensor) in &whole {
         assert_eq!(tensor.shape(), cut[name].shape());
         assert!(largest_difference(&tensor.values(), &cut[name].values()) <= 1e-5, "{name}");
@@ -30,8 +30,11 @@ fn large_batches_are_cut_to_the_binding_limit() {
 #[test]
 fn what_cannot_be_cut_is_an_error_that_names_it() {
     let Some(small) = gpu::smaller(|limits| limits.binding_bytes = 32 * 1024) else { return };
-    let error = forward(Device::Gpu(small), 1, &["logits"]).unwrap_err();
-    assert!(matches!(&error, Error::Limit(message) if message.contains("patchify.unfold needs") && message.contains("--device cpu")), "{error}");
+    let error = forward(Device::from(small), 1, &["logits"]).unwrap_err();
+    assert!(
+        matches!(&error, Error::Limit { what, limit: Limit::Buffer | Limit::Binding, needed, allowed } if what.contains("patchify.unfold") && needed > allowed),
+        "{error}"
+    );
 }
 
 /// A product whose weight does not fit one binding gives the same as one whose weight does.
@@ -66,8 +69,8 @@ fn large_weights_are_read_in_bands() {
 #[test]
 fn long_grids_are_folded() {
     let Some(small) = gpu::smaller(|limits| limits.workgroups = 40) else { return };
-    let whole = forward(Device::Cpu, 2, &["tokens", "attn.0"]).expect("the CPU has no limits");
-    let folded = forward(Device::Gpu(small), 2, &["tokens", "attn.0"]).expect("it fits when folded");
+    let whole = forward(Device::cpu(), 2, &["tokens", "attn.0"]).expect("the CPU has no limits");
+    let folded = forward(Device::from(small), 2, &["tokens", "attn.0"]).expect("it fits when folded");
     assert!(largest_difference(&whole["tokens"].values(), &folded["tokens"].values()) <= 1e-5);
     assert!(largest_difference(&whole["attn.0"].values(), &folded["attn.0"].values()) <= 1e-5);
 }
@@ -77,13 +80,13 @@ fn long_grids_are_folded() {
 fn a_second_forward_allocates_nothing_on_the_gpu() {
     let Some(own) = gpu::smaller(|_| {}) else { return };
     let checkpoint = Checkpoint::open(path("tests/fixtures/cases/timm_vit_tiny")).expect("a checkpoint");
-    let mut engine = pollster::block_on(Engine::load(checkpoint, Device::Gpu(own.clone()))).expect("an engine");
+    let mut session = Model::builder(checkpoint).device(Device::from(own.clone())).load_blocking().expect("a model").session();
     let pixel_values = Tensor::zeros([2, 3, 64, 64]);
-    engine.forward_blocking(&pixel_values, &["logits", "hidden.0"]).expect("outputs");
+    session.forward_blocking(&pixel_values, &["logits", "hidden.0"]).expect("outputs");
     let before = own.buffer_counts();
     assert!(before.0 > 50 && before.1 > 395_000, "the counters count: {before:?}");
     for _ in 0..20 {
-        engine.forward_blocking(&pixel_values, &["logits", "hidden.0"]).expect("outputs");
+        session.forward_blocking(&pixel_values, &["logits", "hidden.0"]).expect("outputs");
         assert_eq!(own.buffer_counts(), before);
     }
 }
@@ -92,18 +95,18 @@ fn a_second_forward_allocates_nothing_on_the_gpu() {
 #[test]
 fn passes_that_overlap_stay_apart() {
     let Some(own) = gpu::smaller(|_| {}) else { return };
-    let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), Device::Gpu(own.clone()))).expect("an engine");
+    let mut session = Model::builder(Checkpoint::digits()).device(Device::from(own.clone())).load_blocking().expect("a model").session();
     let (images, len) = (64 * 3 + 5, 32 * 32);
     let values: Vec<f32> = (0..images * len).map(|i| ((i % len) as f32 * 0.01 * (1 + i / len) as f32).sin()).collect();
     let whole = Tensor::new([images, 1, 32, 32], values.clone()).expect("a tensor");
     let mut before = None;
     for _ in 0..3 {
-        let together = engine.forward_blocking(&whole, &["logits"]).expect("logits").remove("logits").expect("asked for");
+        let together = session.forward_blocking(&whole, &["logits"]).expect("logits").remove("logits").expect("asked for");
         assert_eq!(together.shape(), [images, 10]);
         assert_eq!(*before.get_or_insert(own.buffer_counts()), own.buffer_counts());
         for image in [0, 63, 64, 127, 128, 191, 192, 196] {
             let alone = Tensor::new([1, 1, 32, 32], values[image * len..][..len].to_vec()).expect("a tensor");
-            let alone = engine.forward_blocking(&alone, &["logits"]).expect("logits").remove("logits").expect("asked for");
+            let alone = session.forward_blocking(&alone, &["logits"]).expect("logits").remove("logits").expect("asked for");
             assert!(largest_difference(&together.values()[image * 10..][..10], &alone.values()) <= 1e-5, "image {image}");
         }
         before = Some(own.buffer_counts());
@@ -114,7 +117,7 @@ fn passes_that_overlap_stay_apart() {
 #[test]
 fn the_gpu_takes_the_memory_that_was_said() {
     use vitraux::config::Size;
-    use vitraux::model::{Request, Tables, record};
+    use vitraux::forward::{Request, Tables, record};
     let Some(own) = gpu::smaller(|_| {}) else { return };
     for (architecture, batch) in [("vit_tiny_patch16_224", 1), ("vit_tiny_patch16_224", 4)] {
         let checkpoint = Checkpoint::random(architecture).expect("a known architecture");
@@ -126,8 +129,8 @@ fn the_gpu_takes_the_memory_that_was_said() {
             record(&checkpoint.config, &weights, &tables, &request, vitraux::record::Recording::new(own.summary().capabilities)).expect("it fits");
         let said = recording.weight_bytes() + recording.scratch_bytes();
         let before = own.buffer_counts().1;
-        let mut engine = pollster::block_on(Engine::load(checkpoint, Device::Gpu(own.clone()))).expect("an engine");
-        engine.forward_blocking(&Tensor::zeros([batch, 3, side[0], side[1]]), &["logits"]).expect("logits");
+        let mut session = Model::builder(checkpoint).device(Device::from(own.clone())).load_blocking().expect("a model").session();
+        session.forward_blocking(&Tensor::zeros([batch, 3, side[0], side[1]]), &["logits"]).expect("logits");
         let taken = (own.buffer_counts().1 - before) as f64;
         println!("{architecture}, batch {batch}: said {said}, taken {taken}");
         assert!((taken / said as f64 - 1.0).abs() <= 0.05, "{architecture}, batch {batch}: {said} bytes were said, {taken} taken");
@@ -139,11 +142,11 @@ fn the_gpu_takes_the_memory_that_was_said() {
 fn sizes_that_take_turns_allocate_nothing() {
     let Some(own) = gpu::smaller(|_| {}) else { return };
     let checkpoint = Checkpoint::open(path("tests/fixtures/cases/timm_dynamic_size")).expect("a checkpoint");
-    let mut engine = pollster::block_on(Engine::load(checkpoint, Device::Gpu(own.clone()))).expect("an engine");
+    let mut session = Model::builder(checkpoint).device(Device::from(own.clone())).load_blocking().expect("a model").session();
     let mut before = None;
     for round in 0..4 {
         for size in [[64, 64], [96, 64], [48, 112]] {
-            engine.forward_blocking(&Tensor::zeros([1, 3, size[0], size[1]]), &["logits"]).expect("outputs");
+            session.forward_blocking(&Tensor::zeros([1, 3, size[0], size[1]]), &["logits"]).expect("outputs");
         }
         if round > 0 {
             assert_eq!(*before.get_or_insert(own.buffer_counts()), own.buffer_counts());
@@ -154,21 +157,21 @@ fn sizes_that_take_turns_allocate_nothing() {
 #[test]
 fn wrong_arguments_are_errors() {
     for device in gpu::devices() {
-        let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), device)).expect("an engine");
+        let mut session = Model::builder(Checkpoint::digits()).device(device).load_blocking().expect("a model").session();
         for shape in [vec![1, 3, 32, 32], vec![0, 1, 32, 32], vec![1, 32, 32], vec![]] {
-            let error = engine.forward_blocking(&Tensor::zeros(shape), &["logits"]).unwrap_err().to_string();
+            let error = session.forward_blocking(&Tensor::zeros(shape), &["logits"]).unwrap_err().to_string();
             assert!(error.contains("expected [B, 1, height, width]"), "{error}");
         }
         for (shape, words) in [([1, 1, 32, 31], "do not divide"), ([1, 1, 2, 32], "larger than the image"), ([1, 1, 4000, 4000], "are supported")] {
-            let error = engine.forward_blocking(&Tensor::zeros(shape), &["logits"]).unwrap_err().to_string();
+            let error = session.forward_blocking(&Tensor::zeros(shape), &["logits"]).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         }
-        let error = engine.forward_masked_blocking(&Tensor::zeros([1, 1, 32, 32]), &Tensor::zeros([1, 1]), &["logits"]).unwrap_err().to_string();
+        let error = session.forward_masked_blocking(&Tensor::zeros([1, 1, 32, 32]), &Tensor::zeros([1, 1]), &["logits"]).unwrap_err().to_string();
         assert!(error.contains("takes images"), "{error}");
         let nan = Tensor::new([1, 1, 32, 32], vec![f32::NAN; 1024]).expect("a tensor");
-        let error = engine.forward_blocking(&nan, &["logits"]).unwrap_err().to_string();
+        let error = session.forward_blocking(&nan, &["logits"]).unwrap_err().to_string();
         assert!(error.contains("pixel_values") && error.contains("NaN"), "{error}");
-        let error = engine.forward_blocking(&Tensor::zeros([1, 1, 32, 32]), &["hidden.4"]).unwrap_err().to_string();
+        let error = session.forward_blocking(&Tensor::zeros([1, 1, 32, 32]), &["hidden.4"]).unwrap_err().to_string();
         assert!(error.contains("hidden.4") && error.contains("hidden.0 to hidden.3"), "{error}");
     }
 }
@@ -177,14 +180,14 @@ fn wrong_arguments_are_errors() {
 #[test]
 fn wrong_sequences_are_errors() {
     let checkpoint = Checkpoint::open(path("tests/fixtures/cases/torch_postnorm_encoder")).expect("a checkpoint");
-    let mut engine = pollster::block_on(Engine::load(checkpoint, Device::Cpu)).expect("an engine");
+    let mut session = Model::builder(checkpoint).device(Device::cpu()).load_blocking().expect("a model").session();
     for (shape, words) in [(vec![1, 5, 35], "expected [B, N, 36]"), (vec![1, 65, 36], "expected 1 to 64"), (vec![1, 0, 36], "expected 1 to 64")] {
-        let error = engine.forward_blocking(&Tensor::zeros(shape), &["output"]).unwrap_err().to_string();
+        let error = session.forward_blocking(&Tensor::zeros(shape), &["output"]).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
     }
     let mut masked = |shape: [usize; 2], ignored: Vec<f32>| {
         let mask = Tensor::new(shape, ignored).expect("a mask");
-        engine.forward_masked_blocking(&Tensor::zeros([2, 3, 36]), &mask, &["output"]).map(|_| ()).unwrap_err().to_string()
+        session.forward_masked_blocking(&Tensor::zeros([2, 3, 36]), &mask, &["output"]).map(|_| ()).unwrap_err().to_string()
     };
     assert!(masked([2, 4], vec![0.0; 8]).contains("expected [2, 3], found [2, 4]"));
     assert!(masked([2, 3], vec![0.0, 1.0, 1.0, 1.0, 1.0, 1.0]).contains("nothing is left of sequence 1"));

@@ -22,6 +22,8 @@ mod painting;
 mod pictures;
 mod preprocessing;
 mod real_size;
+mod recovery;
+mod sessions;
 mod similar;
 mod structure;
 mod support;

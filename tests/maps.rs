@@ -3,31 +3,31 @@
 use crate::support::compare::largest_difference;
 use crate::support::{cases::Rng, gpu, path, reference};
 use vitraux::config::{MapKind, Size};
-use vitraux::{Checkpoint, Device, Engine, Tensor};
+use vitraux::{Checkpoint, Device, Model, Session, Tensor};
 
 /// Models with a class token, with registers, without either, with rotary positions, and after a convolutional network.
 const MODELS: [&str; 5] = ["timm_vit_tiny", "hf_dinov2_registers", "timm_gap_nocls_noqkvbias", "hf_dinov3_vit", "timm_hybrid_stem_only"];
 
 /// A model on a device, and two pictures for it.
-fn model(name: &str, device: &Device) -> (Engine, Tensor) {
+fn model(name: &str, device: &Device) -> (Session, Tensor) {
     let checkpoint = Checkpoint::open(path("tests/fixtures/cases").join(name)).expect("a checkpoint");
-    let engine = pollster::block_on(Engine::load(checkpoint, device.clone())).expect("an engine");
-    let patches = engine.config().patches().expect("it takes images");
+    let session = Model::builder(checkpoint).device(device.clone()).load_blocking().expect("a model").session();
+    let patches = session.model().config().patches().expect("it takes images");
     let shape = [2, patches.channels, patches.image[0], patches.image[1]];
     let pixel_values = Tensor::new(shape, Rng::new(name).units(shape.iter().product())).expect("a tensor");
-    (engine, pixel_values)
+    (session, pixel_values)
 }
 
 #[test]
 fn rows_of_attention_are_those_of_the_whole() {
     for (name, device) in MODELS.iter().flat_map(|name| gpu::devices().into_iter().map(move |device| (name, device))) {
-        let (mut engine, input) = model(name, &device);
-        let (depth, heads) = (engine.config().depth, engine.config().heads);
-        let tokens = engine.config().tokens(engine.config().native_size()).expect("a number");
+        let (mut session, input) = model(name, &device);
+        let (depth, heads) = (session.model().config().depth, session.model().config().heads);
+        let tokens = session.model().config().tokens(session.model().config().native_size()).expect("a number");
         let last = format!("attn.{}", depth - 1);
         let names = ["attn.0".to_owned(), last.clone(), "attn.0.2".to_owned(), format!("{last}.0"), format!("{last}.{}", tokens - 1)];
         let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
-        let outputs = engine.forward_blocking(&input, &wanted).expect("outputs");
+        let outputs = session.forward_blocking(&input, &wanted).expect("outputs");
         for (whole, row, query) in [(&names[0], &names[2], 2), (&last, &names[3], 0), (&last, &names[4], tokens - 1)] {
             assert_eq!(outputs[row].shape(), [2, heads, 1, tokens], "{name}: {row}");
             let (whole, row) = (outputs[whole].values(), outputs[row].values());
@@ -40,11 +40,11 @@ fn rows_of_attention_are_those_of_the_whole() {
 #[test]
 fn rollout_is_the_product_of_what_the_blocks_let_pass() {
     for (name, device) in MODELS.iter().flat_map(|name| gpu::devices().into_iter().map(move |device| (name, device))) {
-        let (mut engine, input) = model(name, &device);
-        let (depth, heads) = (engine.config().depth, engine.config().heads);
+        let (mut session, input) = model(name, &device);
+        let (depth, heads) = (session.model().config().depth, session.model().config().heads);
         let taps: Vec<String> = (0..depth).map(|i| format!("attn.{i}")).collect();
         let wanted: Vec<&str> = taps.iter().map(String::as_str).chain(["rollout", "rollout.1"]).collect();
-        let outputs = engine.forward_blocking(&input, &wanted).expect("outputs");
+        let outputs = session.forward_blocking(&input, &wanted).expect("outputs");
         let tokens = outputs["rollout"].shape()[1];
         assert_eq!((outputs["rollout"].shape(), outputs["rollout.1"].shape()), (&[2, tokens, tokens][..], &[2, tokens][..]), "{name}");
         for image in 0..2 {
@@ -72,10 +72,10 @@ fn rollout_is_the_product_of_what_the_blocks_let_pass() {
 #[test]
 fn principal_components_are_those_of_the_tokens() {
     for (name, device) in MODELS.iter().flat_map(|name| gpu::devices().into_iter().map(move |device| (name, device))) {
-        let (mut engine, input) = model(name, &device);
-        let outputs = engine.forward_blocking(&input, &["tokens", "pca"]).expect("outputs");
+        let (mut session, input) = model(name, &device);
+        let outputs = session.forward_blocking(&input, &["tokens", "pca"]).expect("outputs");
         let &[_, tokens, width] = outputs["tokens"].shape() else { panic!("{name}: tokens") };
-        let first = engine.config().prefix_tokens;
+        let first = session.model().config().prefix_tokens;
         let patches = tokens - first;
         assert_eq!(outputs["pca"].shape(), [2, patches, 3], "{name}");
         let identity: Vec<f64> = (0..width * width).map(|i| if i / width == i % width { 1.0 } else { 0.0 }).collect();
@@ -94,8 +94,8 @@ fn principal_components_are_those_of_the_tokens() {
 
 #[test]
 fn maps_are_known_by_name_and_size() {
-    let (engine, _) = model("timm_vit_tiny", &Device::Cpu);
-    let config = engine.config();
+    let (session, _) = model("timm_vit_tiny", &Device::cpu());
+    let config = session.model().config();
     let size = config.native_size();
     let tokens = config.tokens(size).expect("a number");
     let map = config.map(size, "attn.0").expect("a map");
@@ -108,7 +108,7 @@ fn maps_are_known_by_name_and_size() {
         assert_eq!(config.map(size, &name), None, "{name}");
     }
     assert_eq!(config.map(Size::Sequence(5), "pca"), None);
-    let (mut engine, input) = model("timm_vit_tiny", &Device::Cpu);
-    let error = engine.forward_blocking(&input, &["attn.0.9999"]).expect_err("there is no such token").to_string();
+    let (mut session, input) = model("timm_vit_tiny", &Device::cpu());
+    let error = session.forward_blocking(&input, &["attn.0.9999"]).expect_err("there is no such token").to_string();
     assert!(error.contains("attn.0.9999") && error.contains("rollout, pca"), "{error}");
 }

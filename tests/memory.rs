@@ -1,8 +1,9 @@
 //! What a second forward allocates on the host. A binary of its own, because it counts every allocation.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
-use vitraux::{Checkpoint, Device, Engine, Tensor};
+use vitraux::{Checkpoint, Device, Model, Tensor};
 
 struct Counting;
 
@@ -32,18 +33,47 @@ static ALLOCATOR: Counting = Counting;
 /// What `gemm` packs its factors into during a product and frees again: panels within the caches.
 const PACKING_BYTES: isize = 1024 * 1024;
 
+/// Tests count by turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Twenty sessions at a time hold the weights once, beside what each needs for itself.
+#[test]
+fn twenty_threads_hold_one_copy_of_the_weights() {
+    let _turn = TURN.lock().expect("no panic");
+    let before = LIVE.load(Relaxed);
+    let checkpoint = Checkpoint::random("vit_small_patch16_224").expect("a known architecture");
+    let model = Model::builder(checkpoint).device(Device::cpu()).load_blocking().expect("a model");
+    let weights = LIVE.load(Relaxed) - before;
+    assert!(weights > 80 * 1024 * 1024, "{weights} bytes");
+    let input = Tensor::zeros([1, 3, 224, 224]);
+    let mut first = model.session();
+    first.forward_blocking(&input, &["logits"]).expect("logits");
+    let own = LIVE.load(Relaxed) - before - weights;
+    PEAK.store(LIVE.load(Relaxed), Relaxed);
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| model.session().forward_blocking(&input, &["logits"]).expect("logits"));
+        }
+    });
+    let peak = PEAK.load(Relaxed) - before;
+    println!("weights {weights}, a session {own}, at the most {peak}");
+    assert!(peak < weights + 21 * (own + PACKING_BYTES), "{peak} bytes beside {weights} of weights and {own} of a session");
+    assert!(20 * own < 4 * weights, "a session's {own} bytes are small beside {weights} of weights");
+}
+
 #[test]
 fn a_second_forward_allocates_no_more_than_its_outputs() {
+    let _turn = TURN.lock().expect("no panic");
     let checkpoint = Checkpoint::random("vit_tiny_patch16_224").expect("a known architecture");
-    let mut engine = pollster::block_on(Engine::load(checkpoint, Device::Cpu)).expect("an engine");
+    let mut session = Model::builder(checkpoint).device(Device::cpu()).load_blocking().expect("a model").session();
     let wanted = ["logits", "tokens"];
     let pixel_values = Tensor::zeros([2, 3, 224, 224]);
     for _ in 0..2 {
-        engine.forward_blocking(&pixel_values, &wanted).expect("outputs");
+        session.forward_blocking(&pixel_values, &wanted).expect("outputs");
     }
     let before = LIVE.load(Relaxed);
     PEAK.store(before, Relaxed);
-    let outputs = engine.forward_blocking(&pixel_values, &wanted).expect("outputs");
+    let outputs = session.forward_blocking(&pixel_values, &wanted).expect("outputs");
     let (kept, peak) = (LIVE.load(Relaxed) - before, PEAK.load(Relaxed) - before);
     let output_bytes: usize = outputs.values().map(|tensor| tensor.len() * 4).sum();
     // Names, shapes and the map around the values.

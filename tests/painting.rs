@@ -70,14 +70,15 @@ fn off_by(a: impl Iterator<Item = f64>, b: impl Iterator<Item = f64>) -> f64 {
 #[test]
 fn maps_are_drawn_into_textures_of_the_host() {
     let Some(host) = Host::new(required_features) else { return };
-    let mut engine = host.engine();
+    let mut session = host.session();
     let input = Tensor::new([2, 1, 32, 32], [picture(7), picture(8)].iter().flat_map(|tensor| tensor.values().to_vec()).collect()).expect("a tensor");
     let wanted = ["attn.3", "attn.3.0", "attn.3.17", "rollout", "rollout.5", "pca"];
-    let [first, tokens] = [engine.config().prefix_tokens, engine.config().tokens(engine.config().native_size()).expect("a number")];
-    let grid = engine.config().map(engine.config().native_size(), "pca").expect("a map").grid;
+    let [first, tokens] =
+        [session.model().config().prefix_tokens, session.model().config().tokens(session.model().config().native_size()).expect("a number")];
+    let grid = session.model().config().map(session.model().config().native_size(), "pca").expect("a map").grid;
     let expected = alone(&input, &wanted);
     let mut encoder = host.encoder();
-    let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&input), &wanted).expect("it is recorded");
+    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&input), &wanted).expect("it is recorded");
     host.submit(Some(encoder));
     // Of both images: the class token, another one, one head, from the whole matrix and from a row of it; and the rollout as a matrix of one head.
     let attention = &expected["attn.3"];
@@ -149,9 +150,9 @@ fn maps_are_drawn_into_textures_of_the_host() {
 #[test]
 fn what_is_painted_lies_over_what_was_there() {
     let Some(host) = Host::new(required_features) else { return };
-    let mut engine = host.engine();
+    let mut session = host.session();
     let mut encoder = host.encoder();
-    let outputs = engine.encode(&mut encoder, GpuInput::Tensor(&picture(9)), &["attn.3.0", "logits"]).expect("it is recorded");
+    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&picture(9)), &["attn.3.0", "logits"]).expect("it is recorded");
     let texture = canvas(&host, wgpu::TextureFormat::Rgba8Unorm, [64, 64], &[200, 100, 50, 255]);
     let whole = canvas(&host, wgpu::TextureFormat::Rgba8Unorm, [64, 64], &[0; 4]);
     let [view, alone] = [&texture, &whole].map(|texture| texture.create_view(&wgpu::TextureViewDescriptor::default()));

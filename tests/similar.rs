@@ -5,7 +5,7 @@ use crate::support::path;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::Path;
-use vitraux::{Checkpoint, Device, Engine, preprocess};
+use vitraux::{Checkpoint, Device, Model, preprocess};
 
 fn similar(arguments: &[&str]) -> Run {
     vitraux([&["similar", "--device", "cpu"], arguments].concat().into_iter().map(OsStr::new))
@@ -42,11 +42,11 @@ fn lines(run: &Run) -> Vec<(Vec<String>, f64)> {
 
 /// The cosine of the features of two pictures, by hand.
 fn cosine(a: &Path, b: &Path) -> f64 {
-    let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), Device::Cpu)).expect("an engine");
+    let mut session = Model::builder(Checkpoint::digits()).device(Device::cpu()).load_blocking().expect("a model").session();
     let mut features = |file: &Path| {
-        let prepare = engine.preprocess().expect("it takes pictures").clone();
+        let prepare = session.model().preprocess().expect("it takes pictures").clone();
         let pixel_values = prepare.apply(&preprocess::open(file).expect("a picture")).expect("pixel values");
-        engine.forward_blocking(&pixel_values, &["features"]).expect("features")["features"].values().into_owned()
+        session.forward_blocking(&pixel_values, &["features"]).expect("features")["features"].values().into_owned()
     };
     let (a, b) = (features(a), features(b));
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();

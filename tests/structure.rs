@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["kernels"],
     &["model", "device", "cases"],
     &["tuning"],
-    &["engine"],
+    &["session"],
     &["doctor"],
 ];
 
@@ -72,7 +72,7 @@ fn modules_use_only_lower_floors() {
 
 #[test]
 fn uses_are_found() {
-    assert_eq!(uses("use crate::record::{Buf};\n// crate::engine\nlet x = crate::{cpu, gpu::Plan};"), ["record", "cpu", "gpu"]);
+    assert_eq!(uses("use crate::record::{Buf};\n// crate::session\nlet x = crate::{cpu, gpu::Plan};"), ["record", "cpu", "gpu"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::support::{compare::largest_difference, gpu, path};
 use std::path::PathBuf;
 use vitraux::capabilities::Precision;
-use vitraux::{Checkpoint, Device, Engine, Options, Outputs, Tensor};
+use vitraux::{Checkpoint, Device, Model, Outputs, Tensor};
 
 /// The bounds on each output, as a share of its largest value.
 const F32_TOLERANCE: f32 = 2e-5;
@@ -20,10 +20,10 @@ fn layouts() -> Vec<PathBuf> {
 
 fn outputs(folder: &PathBuf, device: Device, precision: Precision) -> Outputs {
     let checkpoint = Checkpoint::open(folder).expect("a checkpoint");
-    let mut engine = pollster::block_on(Engine::load_with(checkpoint, device, Options { precision, ..Options::default() })).expect("an engine");
+    let mut session = Model::builder(checkpoint).device(device).precision(precision).load_blocking().expect("a model").session();
     let pixel = |i: usize| ((i as f32 * 0.013).sin() + ((i / 224) as f32 * 0.07).cos()) * 1.1;
     let pixels = Tensor::new([1, 3, 224, 224], (0..3 * 224 * 224).map(pixel).collect()).expect("a tensor");
-    engine.forward_blocking(&pixels, &["hidden.3", "hidden.11", "tokens", "features"]).expect("outputs")
+    session.forward_blocking(&pixels, &["hidden.3", "hidden.11", "tokens", "features"]).expect("outputs")
 }
 
 /// By the kernels for software adapters and by those for hardware, cooperative ones if the device has them; and on the CPU.
@@ -34,10 +34,10 @@ fn trained_weights_keep_their_digits() {
         return;
     }
     let hardware = gpu::like_hardware();
-    let devices = gpu::devices().into_iter().chain(hardware.map(Device::Gpu));
+    let devices = gpu::devices().into_iter().chain(hardware.map(Device::from));
     let devices: Vec<Device> = devices.collect();
     for folder in &layouts {
-        let want = outputs(folder, Device::Cpu, Precision::F32);
+        let want = outputs(folder, Device::cpu(), Precision::F32);
         for device in &devices {
             for (precision, tolerance) in [(Precision::F32, F32_TOLERANCE), (Precision::F16, F16_TOLERANCE)] {
                 for (name, got) in outputs(folder, device.clone(), precision) {

@@ -9,7 +9,7 @@ use vitraux::capabilities::{Capabilities, Precision};
 use vitraux::kernels::SampleEpilogue;
 use vitraux::record::{Class, Command as Step, Recording};
 use vitraux::tuning::Tuning;
-use vitraux::{Checkpoint, Device, Engine, Options, Tensor, kernels};
+use vitraux::{Checkpoint, Device, Model, Tensor, kernels};
 
 fn class(capabilities: &Capabilities) -> Class {
     Class::product([50, 64, 32], [Precision::F32; 2], capabilities)
@@ -32,7 +32,7 @@ fn read(file: &Path) -> Value {
 fn a_table_is_measured_kept_and_obeyed() {
     let Some(gpu) = gpu::device() else { return };
     let capabilities = gpu.summary().capabilities;
-    let device = Device::Gpu(gpu);
+    let device = Device::from(gpu);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("new").join("table.json");
     let mut tuning = Tuning::kept_at(&file, &device);
@@ -69,7 +69,7 @@ fn a_table_is_measured_kept_and_obeyed() {
 fn what_is_no_table_of_this_device_is_ignored_and_written_over() {
     let Some(gpu) = gpu::device() else { return };
     let capabilities = gpu.summary().capabilities;
-    let device = Device::Gpu(gpu);
+    let device = Device::from(gpu);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("table.json");
     // One that would choose otherwise.
@@ -92,16 +92,16 @@ fn what_is_no_table_of_this_device_is_ignored_and_written_over() {
 
 /// On hardware a model's first forward measures what is not known, and the second start does not.
 #[test]
-fn an_engine_measures_once_on_hardware_and_never_on_software() {
+fn a_session_measures_once_on_hardware_and_never_on_software() {
     let Some(software) = gpu::device() else { return };
     let hardware = gpu::smaller(|capabilities| capabilities.software = false).expect("the same adapter");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let pixel_values = Tensor::new(vec![2, 1, 32, 32], (0..2048).map(|i| (i as f32 * 0.37).sin()).collect()).expect("a tensor");
     let logits = |gpu: &std::sync::Arc<vitraux::gpu::Gpu>, file: &Path| {
-        let device = Device::Gpu(gpu.clone());
-        let options = Options { tuning: Tuning::kept_at(file, &device), ..Options::default() };
-        let mut engine = pollster::block_on(Engine::load_with(Checkpoint::digits(), device, options)).expect("an engine");
-        engine.forward_blocking(&pixel_values, &["logits"]).expect("logits")["logits"].values().into_owned()
+        let device = Device::from(gpu.clone());
+        let mut session =
+            Model::builder(Checkpoint::digits()).tuning(Tuning::kept_at(file, &device)).device(device).load_blocking().expect("a model").session();
+        session.forward_blocking(&pixel_values, &["logits"]).expect("logits")["logits"].values().into_owned()
     };
     let (grown, unused) = (folder.path().join("grown.json"), folder.path().join("unused.json"));
     let classes = || read(&grown)["classes"].as_object().expect("classes").len();

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::time::Instant;
-use vitraux::{Checkpoint, DeviceChoice, Engine, Tensor};
+use vitraux::{Checkpoint, Device, DeviceChoice, Model, Tensor};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -15,14 +15,14 @@ fn main() -> Result<()> {
     let [device, folder] = arguments.as_slice() else { return Err("usage: peer DEVICE FOLDER".into()) };
     let (inputs, expected) = (floats(format!("{folder}/input.bin"))?, floats(format!("{folder}/logits.bin"))?);
     let choice: DeviceChoice = device.parse()?;
-    let mut engine = Engine::load_blocking(Checkpoint::open(folder)?, &choice)?;
+    let mut session = Model::builder(Checkpoint::open(folder)?).device(Device::open_blocking(choice)?).load_blocking()?.session();
     println!("ready vitraux {}", env!("CARGO_PKG_VERSION"));
     for line in std::io::stdin().lines() {
         let batch: usize = line?.trim().parse()?;
         let values = inputs.iter().copied().cycle().take(batch * 3 * 224 * 224).collect();
         let pixel_values = Tensor::new([batch, 3, 224, 224], values)?;
         let start = Instant::now();
-        let outputs = engine.forward_blocking(&pixel_values, &["logits"])?;
+        let outputs = session.forward_blocking(&pixel_values, &["logits"])?;
         let elapsed = start.elapsed().as_secs_f64();
         let difference = outputs["logits"].values().iter().zip(expected.iter().cycle()).fold(0.0, |worst: f32, (a, b)| worst.max((a - b).abs()));
         println!("answer {} {difference}", elapsed * 1e3);

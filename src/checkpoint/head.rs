@@ -79,17 +79,17 @@ impl Checkpoint {
     pub fn with_head(self, name: &str, head: Head) -> Result<Checkpoint> {
         let mut checkpoint = if name.is_empty() { self.without_heads() } else { self };
         if !name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-.".contains(letter)) {
-            return Err(Error::Argument(format!("a head called {name:?}: expected letters, digits, _, - and .")));
+            return Err(Error::argument("name", format!("{name:?}: expected letters, digits, _, - and .")));
         }
         if checkpoint.config.classifiers.iter().any(|classifier| classifier.name == name) {
-            return Err(Error::Argument(format!("there is a head called {name:?} already; give this one another name")));
+            return Err(Error::argument("name", format!("there is a head called {name:?} already; give this one another name")));
         }
         let (found, expected) = (head.linear.weight.tensor.shape()[1], checkpoint.config.feature_width());
         if found != expected {
-            return Err(Error::Argument(format!(
-                "the head {} reads {found} features, but {} gives {expected}",
-                head.linear.weight.name, checkpoint.config.name
-            )));
+            return Err(Error::argument(
+                "head",
+                format!("{} reads {found} features, but {} gives {expected}", head.linear.weight.name, checkpoint.config.name),
+            ));
         }
         let classes = head.linear.weight.tensor.shape()[0];
         checkpoint.config.classifiers.push(Classifier { name: name.to_owned(), reads: Reads::Features, classes, labels: head.labels });

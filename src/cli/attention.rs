@@ -96,7 +96,7 @@ impl Attention {
             }
         }
         let is_done = |path: &Path| self.resume && targets(path).iter().all(|target| target.file.exists());
-        let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
+        let Some((pictures, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
         pictures.for_each_batch(|paths, pixel_values| {
             let &[.., height, width] = pixel_values.shape() else { unreachable!("pixel_values have four axes") };
             let size = Size::Image([height, width]);
@@ -109,7 +109,7 @@ impl Attention {
                 }
             }
             let names: BTreeSet<&str> = shown.iter().map(|(.., name)| name.as_str()).collect();
-            let outputs = engine.forward_blocking(pixel_values, &names.into_iter().collect::<Vec<_>>())?;
+            let outputs = session.forward_blocking(pixel_values, &names.into_iter().collect::<Vec<_>>())?;
             let paint = |(image, path, name): &(usize, &Path, String)| {
                 let map = config.map(size, name).expect("it was asked for");
                 self.paint(&preprocess, &outputs[name.as_str()], &map, *image, path, &targets(path)).err().map(|error| of_picture(path, &*error))

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 use vitraux::config::Config;
-use vitraux::{Answer, Prediction};
+use vitraux::{Classification, Prediction};
 
 #[derive(Debug, Args)]
 pub struct Classify {
@@ -39,14 +39,14 @@ impl Classify {
             Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form::table()))?,
         };
         let is_done = |path: &Path| lines.has(&name(path));
-        let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
+        let Some((pictures, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
         if let (Some(head), true) = (&head, lines.is_new()) {
             writeln!(lines, "{head}")?;
         }
-        let device = engine.device().to_string();
+        let device = session.model().device().to_string();
         pictures.for_each_batch(|paths, pixel_values| {
             let start = Instant::now();
-            let answers = pollster::block_on(engine.classify_batch(pixel_values, self.top as usize))?;
+            let answers = session.classify_batch_blocking(pixel_values, self.top as usize)?;
             let milliseconds = start.elapsed().as_secs_f64() * 1e3 / paths.len() as f64;
             for (path, answers) in paths.iter().zip(&answers) {
                 match self.format {
@@ -61,7 +61,7 @@ impl Classify {
     }
 }
 
-fn write_text(lines: &mut Lines, path: &Path, answers: &[Answer], milliseconds: f64) -> std::io::Result<()> {
+fn write_text(lines: &mut Lines, path: &Path, answers: &[Classification], milliseconds: f64) -> std::io::Result<()> {
     writeln!(lines, "{} ({milliseconds:.1} ms)", path.display())?;
     for answer in answers {
         if !answer.head.is_empty() {
@@ -76,7 +76,7 @@ fn write_text(lines: &mut Lines, path: &Path, answers: &[Answer], milliseconds: 
     Ok(())
 }
 
-fn json_line(path: &Path, answers: &[Answer], milliseconds: f64, [device, model]: [&str; 2]) -> Value {
+fn json_line(path: &Path, answers: &[Classification], milliseconds: f64, [device, model]: [&str; 2]) -> Value {
     let mut line = json!({ "image": name(path), "device": device, "model": model, "milliseconds": milliseconds });
     for answer in answers {
         let top: Vec<_> = answer.top.iter().map(prediction).collect();
@@ -110,7 +110,7 @@ fn table_head(config: &Config, top: u32) -> Result<String> {
     row(cells)
 }
 
-fn table_row(path: &Path, answers: &[Answer]) -> Result<String> {
+fn table_row(path: &Path, answers: &[Classification]) -> Result<String> {
     let cells = answers.iter().flat_map(|answer| &answer.top).flat_map(|prediction| {
         let label = prediction.label.clone().unwrap_or_else(|| prediction.index.to_string());
         [label, prediction.index.to_string(), prediction.probability.to_string(), prediction.logit.to_string()]

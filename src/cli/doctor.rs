@@ -14,7 +14,7 @@ use vitraux::doctor::{KernelReport, ModelReport, Outcome, Rival, TensorReport, c
 use vitraux::kernels::ALL;
 use vitraux::record::Kernel;
 use vitraux::tuning::Tuning;
-use vitraux::{Device, DeviceChoice, Options};
+use vitraux::{Device, DeviceChoice, Model};
 
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -40,8 +40,8 @@ pub struct Doctor {
 
 impl Doctor {
     pub fn run(self) -> Result<()> {
-        let (device, _) = pollster::block_on(Device::open(&self.device))?;
-        let is_gpu = matches!(device, Device::Gpu(_));
+        let device = Device::open_blocking(self.device.clone())?;
+        let is_gpu = !device.is_cpu();
         let asks_for_model = self.model.is_given();
         if asks_for_model && !is_gpu {
             return Err("--model: a model is held against the CPU; expected a GPU as --device".into());
@@ -91,11 +91,11 @@ impl Doctor {
         }
         if let Some(checkpoint) = checkpoint {
             let precision = self.precision.0.unwrap_or_else(|| Precision::auto(&device.capabilities()));
-            let options = Options { precision, tuning: Tuning::of_user(&device) };
             let size = self.model.image_size().map_or(checkpoint.config.native_size(), Size::Image);
             let name = checkpoint.config.name.clone();
+            let builder = Model::builder(checkpoint).device(device.clone()).precision(precision).tuning(Tuning::of_user(&device));
             // A device that cannot run the model is what a report is for.
-            let examined = check_model(checkpoint, size, &device, options, &exchange).map_err(|error| format!("{name}: {}", chain(&error)));
+            let examined = check_model(builder, size, &exchange).map_err(|error| format!("{name}: {}", chain(&error)));
             if speaks {
                 write!(out, "{}", examined.as_ref().map_or_else(|error| format!("\n{error}\n"), |model| model_text(model, precision)))?;
             }

@@ -1,10 +1,10 @@
-use super::{EngineArgs, HeadArgs, ModelArgs, Result, tensors};
+use super::{ExecutionArgs, HeadArgs, ModelArgs, Result, tensors};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use vitraux::Tensor;
 use vitraux::checkpoint::{open_mask, sinusoidal, tensor_names};
 use vitraux::config::{Config, Size};
-use vitraux::model::output_names;
+use vitraux::forward::output_names;
 
 #[derive(Debug, Args)]
 pub struct Forward {
@@ -13,7 +13,7 @@ pub struct Forward {
     #[command(flatten)]
     heads: HeadArgs,
     #[command(flatten)]
-    engine: EngineArgs,
+    execution: ExecutionArgs,
     /// A safetensors file with `pixel_values` [B, channels, height, width]; for an encoder of embeddings with `input` [B, N, C],
     /// or `embeddings` without positions, and perhaps `key_padding_mask` [B, N], not 0 where a token is to be ignored
     #[arg(long, value_name = "FILE")]
@@ -47,10 +47,10 @@ impl Forward {
                 wanted.push(tap);
             }
         }
-        let mut engine = self.engine.load(checkpoint)?;
+        let mut session = self.execution.load(checkpoint)?.session();
         let outputs = match &input.mask {
-            None => engine.forward_blocking(&input.values, &wanted)?,
-            Some(mask) => engine.forward_masked_blocking(&input.values, mask, &wanted)?,
+            None => session.forward_blocking(&input.values, &wanted)?,
+            Some(mask) => session.forward_masked_blocking(&input.values, mask, &wanted)?,
         };
         tensors::write(&self.output, outputs.iter().map(|(name, tensor)| (name.as_str(), tensor)))
     }

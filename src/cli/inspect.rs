@@ -4,7 +4,7 @@ use serde_json::json;
 use std::io::Write;
 use vitraux::capabilities::{Capabilities, Precision};
 use vitraux::config::{Config, Layout, Pooling, Size};
-use vitraux::model::{Request, Tables, output_names, record};
+use vitraux::forward::{Request, Tables, output_names, record};
 use vitraux::record::Recording;
 
 #[derive(Debug, Args)]

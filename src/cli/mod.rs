@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use vitraux::capabilities::Precision;
 use vitraux::gpu::ShaderChecks;
 use vitraux::tuning::Tuning;
-use vitraux::{Checkpoint, Device, DeviceChoice, Engine, Head, Options, checkpoint};
+use vitraux::{Checkpoint, Device, DeviceChoice, Head, Model, checkpoint};
 
 /// Any error, for one line on standard error.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -248,17 +248,17 @@ impl DeviceArgs {
     /// Opens the device; says which one it is, how it computes, and why it was chosen.
     fn open(&self) -> vitraux::Result<(Device, Precision, String)> {
         let checks = if self.checked { ShaderChecks::On } else { ShaderChecks::Off };
-        let (device, reason) = pollster::block_on(Device::open_with(&self.device, checks))?;
+        let device = Device::builder().choice(self.device.clone()).shader_checks(checks).open_blocking()?;
         let precision = self.precision.0.unwrap_or_else(|| Precision::auto(&device.capabilities()));
         let in_precision = if precision == Precision::F32 { String::new() } else { format!(", {precision}") };
-        let line = format!("device: {device}{in_precision} ({reason})");
+        let line = format!("device: {device}{in_precision} ({})", device.reason());
         Ok((device, precision, line))
     }
 }
 
 /// Which device, and how a model is run on it.
 #[derive(Debug, Args)]
-struct EngineArgs {
+struct ExecutionArgs {
     #[command(flatten)]
     device: DeviceArgs,
     /// Take the kernels that this table of `vitraux tune` names, instead of those measured on this device
@@ -293,9 +293,9 @@ impl std::str::FromStr for PrecisionChoice {
     }
 }
 
-impl EngineArgs {
+impl ExecutionArgs {
     /// Brings a model to the device, and says on standard error which one it is and why.
-    fn load(&self, checkpoint: Checkpoint) -> vitraux::Result<Engine> {
+    fn load(&self, checkpoint: Checkpoint) -> vitraux::Result<Model> {
         let (device, precision, line) = self.device.open()?;
         note(&line);
         let tuning = match &self.tuning {
@@ -303,7 +303,7 @@ impl EngineArgs {
             None if self.no_tune => Tuning::built_in(),
             None => Tuning::of_user(&device),
         };
-        pollster::block_on(Engine::load_with(checkpoint, device, Options { precision, tuning }))
+        Model::builder(checkpoint).device(device).precision(precision).tuning(tuning).load_blocking()
     }
 }
 
@@ -377,6 +377,14 @@ pub fn report(line: &str) {
 /// Whether standard output was closed.
 pub fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// The option that helps against an error of the library, behind the error.
+pub fn advice(error: &(dyn Error + 'static)) -> &'static str {
+    match error.downcast_ref::<vitraux::Error>() {
+        Some(vitraux::Error::NoDevice(_) | vitraux::Error::Limit { .. } | vitraux::Error::OutOfMemory { .. }) => " (--device cpu)",
+        _ => "",
+    }
 }
 
 /// An error with its causes, in one line.

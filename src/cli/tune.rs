@@ -3,7 +3,6 @@ use super::{DeviceArgs, Result, bar, note};
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
-use vitraux::Device;
 use vitraux::record::Recording;
 use vitraux::tuning::Tuning;
 
@@ -28,7 +27,7 @@ impl Tune {
     pub fn run(self) -> Result<()> {
         let (device, precision, line) = self.device.open()?;
         note(&line);
-        if matches!(device, Device::Cpu) || !device.takes_times() {
+        if device.is_cpu() || !device.takes_times() {
             return Err(format!("{device}: expected a GPU that tells how long its kernels take; name one with --device").into());
         }
         let mut tuning = Tuning::of_user(&device);

@@ -263,19 +263,21 @@ impl Config {
         let tokens = match (&self.input, size) {
             (Input::Image(patches), Size::Image(image)) => {
                 if let Some(refusal) = patches.refusal(image) {
-                    return Err(Error::Argument(refusal));
+                    return Err(Error::argument("image", refusal));
                 }
                 self.prefix_tokens + patches.grid(image).iter().product::<usize>()
             }
             (Input::Embeddings { longest }, Size::Sequence(tokens)) if (1..=*longest).contains(&tokens) => tokens,
             (Input::Embeddings { longest }, Size::Sequence(tokens)) => {
-                return Err(Error::Argument(format!("{tokens} tokens: expected 1 to {longest}")));
+                return Err(Error::argument("input", format!("expected 1 to {longest} tokens, found {tokens}")));
             }
-            (Input::Image(_), Size::Sequence(_)) => return Err(Error::Argument(format!("{} takes images, not embeddings", self.name))),
-            (Input::Embeddings { .. }, Size::Image(_)) => return Err(Error::Argument(format!("{} takes embeddings, not images", self.name))),
+            (Input::Image(_), Size::Sequence(_)) => return Err(Error::argument("input", format!("{} takes images, not embeddings", self.name))),
+            (Input::Embeddings { .. }, Size::Image(_)) => {
+                return Err(Error::argument("input", format!("{} takes embeddings, not images", self.name)));
+            }
         };
         match tokens as u64 * self.widest() as u64 > LARGEST_ACTIVATION {
-            true => Err(Error::Argument(format!("{tokens} tokens of width {} are more than is supported", self.widest()))),
+            true => Err(Error::argument("input", format!("{tokens} tokens of width {} are more than is supported", self.widest()))),
             false => Ok(tokens),
         }
     }
@@ -345,7 +347,7 @@ impl Config {
         if self.rotary.is_some() && !self.head_width().is_multiple_of(4) {
             return wrong(format!("rotary positions over two axes need heads of a multiple of 4 values, found {}", self.head_width()));
         }
-        if let Err(Error::Argument(refusal)) = self.tokens(self.native_size()) {
+        if let Err(Error::Argument { message: refusal, .. }) = self.tokens(self.native_size()) {
             return wrong(refusal);
         }
         if !(self.epsilon.is_finite() && self.epsilon >= 0.0) {

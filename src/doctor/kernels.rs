@@ -26,7 +26,7 @@ pub fn check_kernels(
     let of_kernel = |kernel: &&Kernel| cases.iter().filter(|case| case.kernel == kernel.name).collect::<Vec<_>>();
     let kernels: Vec<Vec<&Case>> = ALL.iter().filter(|kernel| kernel.name.contains(filter)).map(of_kernel).collect();
     let of_kernels = kernels.iter().map(|own| check(device, own, exchange));
-    let gpu = if let Device::Gpu(gpu) = device { Some(gpu) } else { None };
+    let gpu = device.gpu();
     let of_textures = gpu.into_iter().flat_map(|gpu| textures::check(gpu, filter));
     let mut reports = Vec::new();
     for report in of_kernels.chain(of_textures) {
@@ -43,7 +43,7 @@ pub fn check_kernels(
 fn check(device: &Device, cases: &[&Case], exchange: Exchange<'_>) -> KernelReport {
     let first = cases[0];
     let mut report = KernelReport { kernel: first.kernel, cases: 0, worst: String::new(), error: 0.0, bound: 0.0, outcome: Outcome::Right };
-    if let Device::Gpu(gpu) = device
+    if let Some(gpu) = device.gpu()
         && let Some(lack) = lack(first.needs(), &gpu.summary().capabilities)
     {
         return KernelReport { outcome: Outcome::Unsupported(lack), ..report };
@@ -88,9 +88,9 @@ fn apart(got: &[f32], expected: &[f64]) -> f64 {
 
 /// What a device gives for a case. The CPU runs everything: all variants have the same twin.
 fn run(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>) -> Result<Vec<f32>> {
-    let (capabilities, is_gpu) = match device {
-        Device::Cpu => (case.able(), false),
-        Device::Gpu(gpu) => (gpu.summary().capabilities, true),
+    let (capabilities, is_gpu) = match device.gpu() {
+        None => (case.able(), false),
+        Some(gpu) => (gpu.summary().capabilities, true),
     };
     let recording = case.recording(capabilities)?.exchanging(exchange);
     let inputs = case.laid_out(values.to_vec(), is_gpu);
@@ -99,7 +99,7 @@ fn run(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>
 
 /// Of the other kernels that a case runs the first one that is wrong on what it reads; nothing if the case's own is wrong too.
 fn blamed(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>) -> Option<&'static str> {
-    let Device::Gpu(gpu) = device else { return None };
+    let gpu = device.gpu()?;
     let recording = case.recording(gpu.summary().capabilities).ok()?.exchanging(exchange);
     let got = outputs(gpu, &recording.traced(), &case.laid_out(values.to_vec(), true)).ok()?;
     let twins = cpu::Plan::new(recording.clone(), Arc::default());
@@ -111,7 +111,7 @@ fn blamed(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<
 
 /// Of the kernels that a case runs the first one that the device refuses, or fails at.
 fn refused(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>) -> Option<&'static str> {
-    let Device::Gpu(gpu) = device else { return None };
+    let gpu = device.gpu()?;
     let recording = case.recording(gpu.summary().capabilities).ok()?.exchanging(exchange);
     let inputs = case.laid_out(values.to_vec(), true);
     let mut dispatches = recording.dispatches().enumerate();
@@ -122,7 +122,7 @@ fn outputs(gpu: &Arc<Gpu>, recording: &Recording, inputs: &[Vec<f32>]) -> Result
     let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     pollster::block_on(async {
         let none = WeightBuffers::upload(gpu, std::iter::empty(), |_| None).await?;
-        gpu::Plan::compile(gpu.clone(), recording, &none).await?.run(&inputs).await
+        gpu::Plan::compile(gpu.clone(), recording, &none, &|_, _| ()).await?.run(&inputs).await
     })
 }
 

@@ -4,13 +4,12 @@ use super::Exchange;
 use super::judge::{Step, apart, steps};
 use crate::capabilities::Precision;
 use crate::cases::Rng;
-use crate::checkpoint::Checkpoint;
 use crate::config::Size;
 use crate::cpu;
 use crate::device::Device;
-use crate::engine::{Engine, Options, Traced};
 use crate::error::Result;
-use crate::model::output_names;
+use crate::forward::output_names;
+use crate::model::{ModelBuilder, Traced};
 use crate::record::{Command, Recording};
 use crate::tensor::Tensor;
 
@@ -42,22 +41,21 @@ impl ModelReport {
     }
 }
 
-/// Runs a model on made-up input.
+/// Runs a model on made-up input, on the builder's device and on the CPU.
 ///
 /// # Errors
-/// As [`Engine::load`] and [`Engine::forward`]; [`Error::Argument`](crate::Error::Argument) if the device is the CPU, which others are held
+/// As [`ModelBuilder::load`] and [`Session::forward`](crate::Session::forward); [`Error::Argument`](crate::Error::Argument) if the device is the CPU, which others are held
 /// against.
-pub fn check_model(checkpoint: Checkpoint, size: Size, device: &Device, options: Options, exchange: Exchange<'_>) -> Result<ModelReport> {
-    let config = checkpoint.config.clone();
+pub fn check_model(builder: ModelBuilder, size: Size, exchange: Exchange<'_>) -> Result<ModelReport> {
+    let config = builder.checkpoint().config.clone();
     let shape = config.input_shape(1, size)?;
     let input = Tensor::new(shape.clone(), Rng::new("doctor").units(shape.iter().product()))?;
     // The probabilities are computed beside, by kernels that are checked by their cases, and take B × H × N × N each.
     let names: Vec<String> = output_names(&config).into_iter().filter(|name| !name.starts_with("attn.")).collect();
     let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
-    let twin_options = Options { precision: options.precision, ..Options::default() };
-    let mut twin = pollster::block_on(Engine::load_as_for(checkpoint.clone(), Device::Cpu, twin_options, &device.capabilities()))?;
-    let mut engine = pollster::block_on(Engine::load_with(checkpoint, device.clone(), options))?;
-    let Traced { recording, got, weights } = engine.trace_beside(&mut twin, &input, &wanted, exchange)?;
+    let model = builder.clone().load_blocking()?;
+    let twin = builder.untuned_on(Device::cpu()).layout_of(model.device().capabilities()).load_blocking()?;
+    let Traced { recording, got, weights } = model.session().trace_beside(&twin, &input, &wanted, exchange)?;
     let values = input.values();
     let on_the_cpu = cpu::Plan::new(recording.traced(), weights.clone()).run(&[&values]);
     let steps = steps(&recording, cpu::Plan::new(recording.clone(), weights), &[&values], &got);

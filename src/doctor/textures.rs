@@ -5,9 +5,9 @@ use super::report::{KernelReport, Outcome};
 use crate::checkpoint::Checkpoint;
 use crate::config::Preprocess;
 use crate::device::Device;
-use crate::engine::{Engine, GpuInput, GpuOutputs};
 use crate::error::{Error, Result};
 use crate::gpu::{Gpu, PaintTarget, TexturePicture};
+use crate::model::{GpuInput, GpuOutputs, Model, Session};
 use crate::painting::{Painting, Scale};
 use crate::preprocess::Picture;
 use crate::tensor::Tensor;
@@ -72,7 +72,7 @@ impl Found {
 /// A model on the device that is examined.
 struct Examined {
     gpu: Arc<Gpu>,
-    engine: Engine,
+    session: Session,
     preprocess: Preprocess,
 }
 
@@ -80,21 +80,21 @@ impl Examined {
     fn new(gpu: &Arc<Gpu>) -> Result<Examined> {
         let checkpoint = Checkpoint::digits();
         let preprocess = checkpoint.preprocess.clone().expect("it takes pictures");
-        let engine = pollster::block_on(Engine::load(checkpoint, Device::Gpu(gpu.clone())))?;
-        Ok(Examined { gpu: gpu.clone(), engine, preprocess })
+        let session = Model::builder(checkpoint).device(Device::from(gpu.clone())).load_blocking()?.session();
+        Ok(Examined { gpu: gpu.clone(), session, preprocess })
     }
 
     /// Calls `record` with commands, and runs them.
-    fn run<T>(&mut self, record: impl FnOnce(&mut Engine, &mut wgpu::CommandEncoder) -> Result<T>) -> Result<T> {
+    fn run<T>(&mut self, record: impl FnOnce(&mut Session, &mut wgpu::CommandEncoder) -> Result<T>) -> Result<T> {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("vitraux.doctor") });
-        let recorded = record(&mut self.engine, &mut encoder)?;
+        let recorded = record(&mut self.session, &mut encoder)?;
         pollster::block_on(self.gpu.checked("an examination", || self.gpu.queue.submit([encoder.finish()])))?;
         self.gpu.wait()?;
         Ok(recorded)
     }
 
     fn forward(&mut self, input: GpuInput<'_>, wanted: &[&str]) -> Result<GpuOutputs> {
-        self.run(|engine, encoder| engine.encode(encoder, input, wanted))
+        self.run(|session, encoder| session.encode(encoder, input, wanted))
     }
 
     fn read(&mut self, outputs: &GpuOutputs, name: &str) -> Result<Tensor> {
@@ -143,7 +143,7 @@ fn sampling(examined: &mut Examined) -> Result<Found> {
 
 /// Maps of a made-up picture, painted on the device and on the host.
 fn painting(examined: &mut Examined) -> Result<Found> {
-    let config = examined.engine.config().clone();
+    let config = examined.session.model().config().clone();
     let shape = config.input_shape(1, config.native_size())?;
     let count = shape.iter().product::<usize>();
     let input = Tensor::new(shape, (0..count).map(|i| (i as f32 * 0.07).sin()).collect())?;
@@ -185,6 +185,9 @@ fn painted(examined: &mut Examined, outputs: &GpuOutputs, name: &str, painting: 
         encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Read, .., |_| ());
         Ok(())
     })?;
-    let range = buffer.slice(..).get_mapped_range().map_err(|error| Error::Device(format!("a painting cannot be read: {error}")))?;
+    let range = buffer
+        .slice(..)
+        .get_mapped_range()
+        .map_err(|error| Error::device(examined.session.model().device(), format!("a painting cannot be read: {error}")))?;
     Ok(bytemuck::pod_collect_to_vec(&range))
 }

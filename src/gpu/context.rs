@@ -54,6 +54,29 @@ pub enum ShaderChecks {
     On,
 }
 
+/// Where compiled pipelines are kept from one start to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PipelineFolder {
+    /// In the user's cache folder.
+    #[default]
+    OfUser,
+    /// In this folder.
+    Folder(std::path::PathBuf),
+    /// Nowhere.
+    None,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl PipelineFolder {
+    fn path(&self) -> Option<std::path::PathBuf> {
+        match self {
+            PipelineFolder::OfUser => storage::cache_folder("pipelines"),
+            PipelineFolder::Folder(folder) => Some(folder.clone()),
+            PipelineFolder::None => None,
+        }
+    }
+}
+
 /// An adapter as a person chooses among several.
 #[derive(Clone, Debug)]
 pub struct AdapterSummary {
@@ -181,22 +204,17 @@ pub struct Gpu {
     pub(super) pipelines_folder: Option<std::path::PathBuf>,
     /// The first error that no call could report, since the last one that could.
     stray_error: Arc<Mutex<Option<String>>>,
+    /// Why the device was lost, if it was. Of a borrowed device only the host hears.
+    lost: Arc<OnceLock<String>>,
 }
 
 impl Gpu {
-    /// Opens an adapter with all that it can do.
+    /// Opens an adapter with all that it can do, of which no more is used than the summary says.
     ///
     /// # Errors
     /// [`Error::Device`] if the driver refuses.
-    pub async fn open(summary: AdapterSummary, adapter: &wgpu::Adapter, checks: ShaderChecks) -> Result<Gpu> {
-        Gpu::open_within(summary.capabilities, summary, adapter, checks).await
-    }
-
-    /// Opens an adapter, but plans as if it could do no more than this: for tests of what a smaller device would do.
-    ///
-    /// # Errors
-    /// [`Error::Device`] if the driver refuses.
-    pub async fn open_within(capabilities: Capabilities, summary: AdapterSummary, adapter: &wgpu::Adapter, checks: ShaderChecks) -> Result<Gpu> {
+    pub async fn open(summary: AdapterSummary, adapter: &wgpu::Adapter, checks: ShaderChecks, pipelines: &PipelineFolder) -> Result<Gpu> {
+        let capabilities = summary.capabilities;
         let mut features = adapter.features() & FEATURES;
         if capabilities.half {
             features |= wgpu::Features::SHADER_F16;
@@ -217,17 +235,23 @@ impl Gpu {
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
-        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| Error::Device(format!("{summary}: {error}")))?;
+        let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| Error::device(&summary, error))?;
         let stray_error = Arc::new(Mutex::new(None));
         let stray = stray_error.clone();
         // wgpu's own handler panics.
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             stray.lock().expect("no panic while it is held").get_or_insert(error.to_string());
         }));
+        let lost = Arc::new(OnceLock::new());
+        let heard = lost.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            let _ = heard.set(one_line(&format!("{reason:?}: {message}")));
+        });
         let gpu = Gpu {
             device,
             queue,
-            summary: AdapterSummary { capabilities, ..summary },
+            lost,
+            summary,
             checks,
             is_borrowed: false,
             texture_passes: OnceLock::new(),
@@ -235,7 +259,7 @@ impl Gpu {
             painter: OnceLock::new(),
             pipelines: Pipelines::default(),
             #[cfg(not(target_arch = "wasm32"))]
-            pipelines_folder: storage::cache_folder("pipelines"),
+            pipelines_folder: pipelines.path(),
             stray_error,
         };
         #[cfg(not(target_arch = "wasm32"))]
@@ -264,42 +288,28 @@ impl Gpu {
         self
     }
 
-    /// A device that a host lends. Its handlers for errors and for loss stay as they are, and nothing is submitted or polled but by the
-    /// calls that say so. What the device was not opened with ([`required_features`], [`required_limits`]) is done without.
-    pub fn from_wgpu(info: wgpu::AdapterInfo, device: wgpu::Device, queue: wgpu::Queue) -> Gpu {
-        let summary = AdapterSummary::of(0, info, device.features(), &device.limits());
+    /// A host's device; see [`DeviceBuilder::from_wgpu`](crate::device::DeviceBuilder::from_wgpu).
+    pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, checks: ShaderChecks, pipelines: &PipelineFolder) -> Gpu {
+        let mut summary = AdapterSummary::of(0, adapter.get_info(), device.features(), &device.limits());
+        // Without a submission of its own nothing is found out about subgroups of several sizes.
+        if device.features().contains(COOPERATIVE) && summary.capabilities.subgroup > 0 {
+            summary.capabilities.cooperative = cooperative(adapter);
+        }
         Gpu {
             device,
             queue,
             summary,
-            checks: ShaderChecks::Off,
+            checks,
             is_borrowed: true,
             texture_passes: OnceLock::new(),
             #[cfg(not(target_arch = "wasm32"))]
             painter: OnceLock::new(),
             pipelines: Pipelines::default(),
             #[cfg(not(target_arch = "wasm32"))]
-            pipelines_folder: storage::cache_folder("pipelines"),
+            pipelines_folder: pipelines.path(),
             stray_error: Arc::default(),
+            lost: Arc::default(),
         }
-    }
-
-    /// The same on a lent device, with cooperative matrices where the host has opened it with them: they are an experimental feature of wgpu,
-    /// which a host unlocks itself ([`cooperative_features`]), and need the adapter to tell their sizes.
-    pub fn with_cooperative_matrices(mut self, adapter: &wgpu::Adapter) -> Gpu {
-        // Without a submission of its own nothing is found out about subgroups of several sizes.
-        if self.device.features().contains(COOPERATIVE) && self.summary.capabilities.subgroup > 0 {
-            self.summary.capabilities.cooperative = cooperative(adapter);
-        }
-        self
-    }
-
-    /// The same, which keeps its compiled pipelines in a folder, or nowhere: not in the user's cache folder, as it does otherwise where the
-    /// driver gives them away (Vulkan, with [`wgpu::Features::PIPELINE_CACHE`]). What is damaged there, or of another driver, is ignored. To be
-    /// called before anything is compiled.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn keeping_pipelines_in(self, folder: Option<std::path::PathBuf>) -> Gpu {
-        Gpu { pipelines_folder: folder, ..self }
     }
 
     /// Which adapter it is, and what it can do.
@@ -312,7 +322,22 @@ impl Gpu {
         self.is_borrowed
     }
 
-    /// Whether it can tell how long its kernels take.
+    /// wgpu's handle of the device.
+    pub fn wgpu_device(&self) -> &wgpu::Device {
+        &self.device
+    }
+
+    /// The error that says so, if the device was lost; `has_failed` says that it may have been just now.
+    pub(super) fn lost(&self, has_failed: bool) -> Option<Error> {
+        if has_failed && !self.is_borrowed {
+            // wgpu tells of a loss when it is polled.
+            let _ = self.device.poll(wgpu::PollType::Poll);
+        }
+        let message = self.lost.get()?.clone();
+        Some(Error::DeviceLost { device: self.summary.to_string(), message })
+    }
+
+    /// Whether it can time its kernels.
     pub fn takes_times(&self) -> bool {
         self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
     }
@@ -331,9 +356,12 @@ impl Gpu {
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let result = work();
         let errors = [validation.pop().await, internal.pop().await, memory.pop().await];
-        match errors.into_iter().flatten().next() {
-            None => Ok(result),
-            Some(error) => Err(Error::Device(format!("{}: {what}: {}", self.summary, one_line(&error.to_string())))),
+        let error = errors.into_iter().flatten().next();
+        match (self.lost(error.is_some()), error) {
+            (Some(lost), _) => Err(lost),
+            (None, None) => Ok(result),
+            (None, Some(wgpu::Error::OutOfMemory { .. })) => Err(Error::OutOfMemory { device: self.summary.to_string(), what: what.to_owned() }),
+            (None, Some(error)) => Err(Error::device(&self.summary, format!("{what}: {}", one_line(&error.to_string())))),
         }
     }
 
@@ -347,10 +375,11 @@ impl Gpu {
     pub(super) fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let polled = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
         let stray = self.stray_error.lock().expect("no panic while it is held").take();
-        match (polled, stray) {
-            (Err(error), _) => Err(Error::Device(format!("{}: {error}", self.summary))),
-            (Ok(_), Some(error)) => Err(Error::Device(format!("{}: {}", self.summary, one_line(&error)))),
-            (Ok(_), None) => Ok(()),
+        match (self.lost(polled.is_err()), polled, stray) {
+            (Some(lost), ..) => Err(lost),
+            (None, Err(error), _) => Err(Error::device(&self.summary, error)),
+            (None, Ok(_), Some(error)) => Err(Error::device(&self.summary, one_line(&error))),
+            (None, Ok(_), None) => Ok(()),
         }
     }
 

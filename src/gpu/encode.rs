@@ -89,7 +89,7 @@ impl Readback {
     /// # Errors
     /// [`Error::Device`] if the device fails or is lost, or the commands were dropped instead of being submitted.
     pub async fn values(self) -> Result<Tensor> {
-        let mapped = self.mapped.await.map_err(|_| Error::Device(format!("{}: commands were dropped, not submitted", self.gpu.summary())))?;
+        let mapped = self.mapped.await.map_err(|_| Error::device(self.gpu.summary(), "commands were dropped, not submitted"))?;
         mapped.map_err(|error| failed(&self.gpu, error))?;
         let range = self.copy.slice(..).get_mapped_range().map_err(|error| failed(&self.gpu, error))?;
         Tensor::new(self.shape, bytemuck::pod_collect_to_vec(&range))

@@ -18,7 +18,9 @@ mod timestamps;
 mod upload;
 mod weight_buffers;
 
-pub use context::{AdapterKind, AdapterSummary, Gpu, Progress, ShaderChecks, adapters, cooperative_features, required_features, required_limits};
+pub use context::{
+    AdapterKind, AdapterSummary, Gpu, PipelineFolder, Progress, ShaderChecks, adapters, cooperative_features, required_features, required_limits,
+};
 pub use encode::{Budget, GpuOutput, Job, Readback, Source};
 #[cfg(not(target_arch = "wasm32"))]
 pub use paint::PaintTarget;

@@ -12,7 +12,7 @@ use crate::record::Spec;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-/// A texture of the engine's device that a map is drawn into.
+/// A texture of the model's device that a map is drawn into.
 #[derive(Clone, Copy, Debug)]
 pub struct PaintTarget<'a> {
     /// A view of one level of a 2-D texture with usage `RENDER_ATTACHMENT`; sRGB and float formats are given light, others encoded levels.
@@ -42,22 +42,25 @@ impl<'a> PaintTarget<'a> {
         let is_plain = texture.dimension() == wgpu::TextureDimension::D2 && texture.sample_count() == 1;
         let is_attachment = texture.usage().contains(wgpu::TextureUsages::RENDER_ATTACHMENT);
         if !is_float || !is_plain || !is_attachment || !able.allowed_usages.contains(wgpu::TextureUsages::RENDER_ATTACHMENT) {
-            return Err(Error::Argument(format!(
-                "a painting: expected a 2-D texture of colours without multisampling, with usage RENDER_ATTACHMENT, found {format:?}, {:?}, {} samples, {:?}",
-                texture.dimension(),
-                texture.sample_count(),
-                texture.usage()
-            )));
+            return Err(Error::argument(
+                "painting",
+                format!(
+                    "expected a 2-D texture of colours without multisampling, with usage RENDER_ATTACHMENT, found {format:?}, {:?}, {} samples, {:?}",
+                    texture.dimension(),
+                    texture.sample_count(),
+                    texture.usage()
+                ),
+            ));
         }
         if blends && !able.flags.contains(wgpu::TextureFormatFeatureFlags::BLENDABLE) {
-            return Err(Error::Argument(format!("a painting: {format:?} cannot be blended on this device; expected an opacity of 1")));
+            return Err(Error::argument("painting", format!("{format:?} cannot be blended on this device; expected an opacity of 1")));
         }
         let largest = gpu.device.limits().max_texture_dimension_2d as f32;
         let rectangle = self.rectangle.unwrap_or([0.0, 0.0, texture.width() as f32, texture.height() as f32]);
         let [.., width, height] = rectangle;
         match width > 0.0 && height > 0.0 && rectangle.iter().all(|value| value.abs() <= largest) {
             true => Ok(rectangle),
-            false => Err(Error::Argument(format!("a painting: expected a rectangle of sizes above 0 and at most {largest}, found {rectangle:?}"))),
+            false => Err(Error::argument("painting", format!("expected a rectangle of sizes above 0 and at most {largest}, found {rectangle:?}"))),
         }
     }
 }
@@ -160,7 +163,7 @@ impl GpuOutput {
     pub fn paint(&self, encoder: &mut wgpu::CommandEncoder, target: &PaintTarget<'_>, painting: &Painting) -> Result<()> {
         let Some(map) = self.map() else {
             let found = "expected an output that is a map of an image, such as attn.0, rollout or pca";
-            return Err(Error::Argument(format!("a painting: {found}, found one of shape {:?}", self.shape())));
+            return Err(Error::argument("painting", format!("{found}, found one of shape {:?}", self.shape())));
         };
         let gpu = self.gpu();
         let selection = painting.select(map, self.shape()[0])?;

@@ -93,26 +93,18 @@ pub struct Pending {
 }
 
 impl Plan {
-    /// Compiles `recording`, whose weights are `weights`.
+    /// Compiles `recording`, whose weights are `weights`; `progress` hears how many pipelines are done, and of how many.
     ///
     /// # Errors
     /// [`Error::Device`] if the device rejects a shader or runs out of memory.
-    pub async fn compile(gpu: Arc<Gpu>, recording: &Recording, weights: &WeightBuffers) -> Result<Plan> {
-        Plan::compile_telling(gpu, recording, weights, &|_, _| ()).await
-    }
-
-    /// [`Plan::compile`], with news of how many pipelines are done.
-    ///
-    /// # Errors
-    /// As [`Plan::compile`].
-    pub async fn compile_telling(gpu: Arc<Gpu>, recording: &Recording, weights: &WeightBuffers, progress: Progress<'_>) -> Result<Plan> {
+    pub async fn compile(gpu: Arc<Gpu>, recording: &Recording, weights: &WeightBuffers, progress: Progress<'_>) -> Result<Plan> {
         let pipelines = recording.dispatches().map(|dispatch| (dispatch.kernel, &dispatch.spec));
         #[cfg(not(target_arch = "wasm32"))]
         gpu.compile_all(pipelines, progress)?;
         // A browser compiles on threads of its own.
         #[cfg(target_arch = "wasm32")]
         let _ = (pipelines, progress);
-        gpu.checked("compiling", || build(&gpu, recording, weights)).await
+        gpu.checked("the buffers of a pass", || build(&gpu, recording, weights)).await
     }
 
     /// Runs it in one command buffer: `inputs` by the number in [`Role::Input`]; gives the outputs in
@@ -237,7 +229,7 @@ fn read(gpu: &Gpu, output: &wgpu::Buffer, info: &Output) -> Result<Vec<f32>> {
 }
 
 pub(super) fn failed(gpu: &Gpu, error: impl std::fmt::Display) -> Error {
-    Error::Device(format!("{}: {error}", gpu.summary()))
+    gpu.lost(true).unwrap_or_else(|| Error::device(gpu.summary(), error))
 }
 
 /// Asks for a mapping; the receiver hears when it is there.

@@ -47,7 +47,8 @@ pub(super) async fn subgroup(gpu: &Gpu, side: u32) -> Result<Option<u32>> {
     })
     .await?;
     gpu.wait()?;
-    let bytes = staging.slice(..).get_mapped_range().map_err(|error| Error::Device(format!("what a probe has found cannot be read: {error}")))?;
+    let bytes =
+        staging.slice(..).get_mapped_range().map_err(|error| Error::device(gpu.summary(), format!("the probe's result cannot be read: {error}")))?;
     Ok(lanes(bytemuck::cast_slice(&bytes), side))
 }
 

@@ -42,7 +42,7 @@ impl Plan {
     pub fn profile(&self) -> Result<Vec<Timing>> {
         let gpu = self.gpu();
         if !gpu.takes_times() {
-            return Err(Error::Device(format!("{}: no timestamp queries, which the times of kernels come from", gpu.summary())));
+            return Err(Error::device(gpu.summary(), "no timestamp queries, which kernels are timed by"));
         }
         let dispatches: Vec<_> = self.steps().iter().filter_map(Step::dispatch).collect();
         // Steps that only copy, for outputs, change nothing that a dispatch reads.

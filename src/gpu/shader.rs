@@ -56,7 +56,7 @@ pub(super) fn assemble(wgsl: &str, edited: &[(&str, &str)], spec: &Spec) -> Resu
     let mut source = resolved(wgsl, edited, spec)?;
     for (name, value) in &spec.constants {
         let (start, end) = constant(&source, name).ok_or_else(|| {
-            Error::Argument(format!("expected `const {name}: u32 = ...;` in the shader, which is replaced by the value that a call needs"))
+            Error::argument("shader", format!("expected `const {name}: u32 = ...;` in the shader, which is replaced by the value that a call needs"))
         })?;
         source.replace_range(start..end, &format!("{value}u"));
     }
@@ -76,11 +76,11 @@ fn resolved(wgsl: &str, edited: &[(&str, &str)], spec: &Spec) -> Result<String> 
         replaced.extend(instead);
         let name = instead.map_or(name, |(_, instead)| instead);
         let found = edited.iter().chain(PIECES).find(|(piece, _)| *piece == name);
-        let missing = || Error::Argument(format!("#import {name}: expected the name of a file in shaders/, found no {name}.wgsl"));
+        let missing = || Error::argument("shader", format!("#import {name}: expected the name of a file in shaders/, found no {name}.wgsl"));
         lines.extend(found.ok_or_else(missing)?.1.lines());
     }
     if let Some((piece, instead)) = spec.pieces.iter().find(|piece| !replaced.contains(piece)) {
-        return Err(Error::Argument(format!("expected `#import {piece}` in the shader, instead of which a call needs {instead}")));
+        return Err(Error::argument("shader", format!("expected `#import {piece}` in the shader, instead of which a call needs {instead}")));
     }
     let (enabled, others): (Vec<&str>, Vec<&str>) = lines.into_iter().partition(|line| line.starts_with("enable "));
     let mut known: Vec<&str> = Vec::new();
@@ -102,7 +102,8 @@ fn without_directives(source: &str) -> String {
 /// The loops that are to be unrolled, outer ones first.
 fn unrolled(mut source: String) -> Result<String> {
     while let Some(directive) = source.find("#unroll\n") {
-        let wrong = |what: &str| Error::Argument(format!("#unroll: expected `for (var i = 0u; i < COUNT; i++) {{` on the next line, {what}"));
+        let wrong =
+            |what: &str| Error::argument("shader", format!("#unroll: expected `for (var i = 0u; i < COUNT; i++) {{` on the next line, {what}"));
         let head = source[directive..].lines().nth(1).unwrap_or_default().to_owned();
         let indent = head.len() - head.trim_start().len();
         let parts = || {

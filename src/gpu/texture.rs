@@ -5,7 +5,7 @@ use super::plan::create;
 use crate::config::{Alpha, Levels, Preprocess, Sampling, Taps};
 use crate::error::{Error, Result};
 
-/// A picture in a texture of the engine's device.
+/// A picture in a texture of the model's device.
 #[derive(Clone, Copy, Debug)]
 pub struct TexturePicture<'a> {
     /// A 2-D view of a texture with usage `TEXTURE_BINDING` and a format that is read as floats: 8-bit, as sRGB or not, or float.
@@ -44,23 +44,25 @@ impl<'a> TexturePicture<'a> {
         let is_float = matches!(texture.format().sample_type(None, None), Some(wgpu::TextureSampleType::Float { .. }));
         let is_plain = texture.dimension() == wgpu::TextureDimension::D2 && texture.sample_count() == 1;
         if !is_float || !is_plain || !texture.usage().contains(wgpu::TextureUsages::TEXTURE_BINDING) {
-            return Err(Error::Argument(format!(
-                "a picture: expected a 2-D texture of floats without multisampling, with usage TEXTURE_BINDING, found {:?}, {:?}, {} samples, {:?}",
-                texture.format(),
-                texture.dimension(),
-                texture.sample_count(),
-                texture.usage()
-            )));
+            return Err(Error::argument(
+                "picture",
+                format!(
+                    "expected a 2-D texture of floats without multisampling, with usage TEXTURE_BINDING, found {:?}, {:?}, {} samples, {:?}",
+                    texture.format(),
+                    texture.dimension(),
+                    texture.sample_count(),
+                    texture.usage()
+                ),
+            ));
         }
         let [left, top, width, height] = self.rectangle.unwrap_or([0, 0, texture.width(), texture.height()]);
         let is_inside = |start: u32, len: u32, size: u32| len > 0 && start.checked_add(len).is_some_and(|end| end <= size);
         match is_inside(left, width, texture.width()) && is_inside(top, height, texture.height()) {
             true => Ok([left, top, width, height]),
-            false => Err(Error::Argument(format!(
-                "a picture: expected a rectangle inside {} x {} texels, found {width} x {height} at {left}, {top}",
-                texture.width(),
-                texture.height()
-            ))),
+            false => Err(Error::argument(
+                "picture",
+                format!("expected a rectangle inside {} x {} texels, found {width} x {height} at {left}, {top}", texture.width(), texture.height()),
+            )),
         }
     }
 

@@ -45,7 +45,7 @@ pub fn is_reference(text: &str) -> bool {
 /// cache does not have the model.
 pub fn fetch(reference: &str, progress: &Progress<'_>) -> Result<PathBuf> {
     let reference = Reference::parse(reference)
-        .ok_or_else(|| Error::Argument(format!("expected a model of the hub, owner/name or owner/name@revision, found {reference:?}")))?;
+        .ok_or_else(|| Error::argument("model", format!("expected a model of the hub, owner/name or owner/name@revision, found {reference:?}")))?;
     let cache = Cache::open(&reference);
     let cached = cache.cached();
     match cached {
@@ -136,7 +136,7 @@ fn no_weights(remote: &Remote) -> Answer<Error> {
         if find(remote, pickle)?.is_some() {
             return Ok(reference.error(format!(
                 "expected {WEIGHTS}, found only {pickle}, a PyTorch pickle, which can run code when it is read; \
-                 convert it (in Python: AutoModel.from_pretrained(\"{}\").save_pretrained(folder), then --model folder)",
+                 convert it (in Python: AutoModel.from_pretrained(\"{}\").save_pretrained(folder), then open that folder)",
                 reference.repository
             )));
         }

@@ -27,7 +27,7 @@ impl Reference {
     }
 
     pub fn error(&self, message: impl Into<String>) -> Error {
-        Error::Hub { model: self.to_string(), message: message.into() }
+        Error::Network { model: self.to_string(), message: message.into() }
     }
 }
 

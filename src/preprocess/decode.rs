@@ -13,18 +13,18 @@ const LARGEST: u64 = 160 * 1024 * 1024;
 /// Reads a picture file, whatever its extension says, and turns it by its EXIF orientation.
 ///
 /// # Errors
-/// [`Error::Picture`] if it is no picture, damaged, or larger than 160 MiB when decoded.
+/// [`Error::Image`] if it is no picture, damaged, or larger than 160 MiB when decoded.
 pub fn open(path: impl AsRef<Path>) -> Result<Picture> {
     let path = path.as_ref();
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
     if file.metadata().map_err(Error::io(path))?.is_dir() {
-        return Err(Error::picture(path, "a folder, not a picture"));
+        return Err(Error::image(path, "a folder, not a picture"));
     }
     let mut bytes = Vec::new();
     // A device or a pipe does not say how long it is.
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
     if bytes.len() as u64 > LARGEST {
-        return Err(Error::picture(path, format!("a file of more than {} MiB", LARGEST >> 20)));
+        return Err(Error::image(path, format!("a file of more than {} MiB", LARGEST >> 20)));
     }
     read(path, &bytes)
 }
@@ -38,25 +38,25 @@ pub fn decode(name: &str, bytes: &[u8]) -> Result<Picture> {
 }
 
 fn read(path: &Path, bytes: &[u8]) -> Result<Picture> {
-    let failed = |error: ImageError| Error::picture(path, message(&error));
+    let failed = |error: ImageError| Error::image(path, message(&error));
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Error::io(path))?;
     match reader.format() {
-        None if bytes.is_empty() => return Err(Error::picture(path, "the file is empty")),
-        None => return Err(Error::picture(path, "not a picture of a known format (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM)")),
-        Some(ImageFormat::Jpeg) if jpeg_is_cut(bytes) => return Err(Error::picture(path, "the file is cut short")),
+        None if bytes.is_empty() => return Err(Error::image(path, "the file is empty")),
+        None => return Err(Error::image(path, "not a picture of a known format (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM)")),
+        Some(ImageFormat::Jpeg) if jpeg_is_cut(bytes) => return Err(Error::image(path, "the file is cut short")),
         Some(_) => {}
     }
     let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
-        return Err(Error::picture(path, format!("{width} x {height} pixels: the file is damaged")));
+        return Err(Error::image(path, format!("{width} x {height} pixels: the file is damaged")));
     }
     let decoded = pixels * u64::from(decoder.color_type().bytes_per_pixel());
     // Eight-bit RGB and RGBA are taken over where they lie.
     let converted = if matches!(decoder.color_type(), image::ColorType::Rgb8 | image::ColorType::Rgba8) { 0 } else { pixels * 3 };
     if decoded + converted > LARGEST {
-        return Err(Error::picture(
+        return Err(Error::image(
             path,
             format!("{width} x {height} pixels are too large: at most {} MiB when decoded; scale it down first", LARGEST >> 20),
         ));

@@ -44,10 +44,10 @@ impl Picture {
         let count = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(channels));
         match count == Some(data.len()) && !data.is_empty() {
             true => Ok(Picture { width, height, channels, data, alpha: None }),
-            false => Err(Error::Argument(format!(
-                "a picture of {width} x {height} pixels and {channels} channels cannot be made of {} values",
-                data.len()
-            ))),
+            false => Err(Error::argument(
+                "data",
+                format!("an image of {width} x {height} pixels and {channels} channels cannot be made of {} values", data.len()),
+            )),
         }
     }
 
@@ -68,10 +68,10 @@ impl Picture {
             (1, 3) => levels.iter().flat_map(|&grey| [grey; 3]).collect(),
             (3, 1) => levels.chunks_exact(3).map(luma).collect(),
             _ => {
-                return Err(Error::Argument(format!(
-                    "the model takes {channels} channels, a picture has {}; give it pixel_values through `forward`",
-                    self.channels
-                )));
+                return Err(Error::argument(
+                    "image",
+                    format!("the model takes {channels} channels, the image has {}; give it pixel_values through `forward`", self.channels),
+                ));
             }
         };
         Ok(Raster { width: self.width, height: self.height, channels, data })
@@ -190,7 +190,7 @@ impl Preprocess {
 }
 
 fn too_large([height, width]: [usize; 2], what: &str) -> Error {
-    Error::Argument(format!("a picture of {height} x {width} pixels gives {what}; scale it down first"))
+    Error::argument("image", format!("{height} x {width} pixels gives {what}; scale it down first"))
 }
 
 /// The size that a picture of `[height, width]` is resized to.

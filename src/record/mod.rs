@@ -11,7 +11,7 @@ pub use kernel::{Access, Binding, Call, Field, Kernel, MAX_BINDINGS, Spec, Twin}
 pub(crate) use kernel::{params, read, shader, write};
 
 use crate::capabilities::{Capabilities, Precision};
-use crate::error::{Error, Result};
+use crate::error::{Error, Limit, Result};
 use crate::panels;
 
 /// A handle of a buffer in a [`Recording`].
@@ -399,15 +399,12 @@ impl Recording {
     fn buffer(&mut self, label: impl Into<String>, shape: &[usize], role: Role, precision: Precision) -> Result<Buf> {
         let label = label.into();
         let elements = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size as u64));
-        let bytes =
-            elements.and_then(|count| count.checked_mul(u64::from(precision.bits() / 8))).filter(|&bytes| bytes <= self.capabilities.buffer_bytes);
+        let bytes = elements.and_then(|count| count.checked_mul(u64::from(precision.bits() / 8))).unwrap_or(u64::MAX);
+        let allowed = self.capabilities.buffer_bytes;
         match bytes {
-            None => Err(Error::Limit(format!(
-                "{label} {shape:?} is larger than the {} that this device allows for one buffer; use a smaller batch, fewer taps or another device",
-                mebibytes(self.capabilities.buffer_bytes)
-            ))),
-            Some(0) => panic!("{label} {shape:?} is empty"),
-            Some(_) => {
+            needed if needed > allowed => Err(Error::Limit { what: format!("{label} {shape:?}"), limit: Limit::Buffer, needed, allowed }),
+            0 => panic!("{label} {shape:?} is empty"),
+            _ => {
                 self.buffers.push(BufferInfo { label, shape: shape.to_vec(), role, precision });
                 Ok(Buf(self.buffers.len() - 1))
             }
@@ -440,19 +437,21 @@ impl Recording {
             }
             let bytes = view.bytes();
             if bytes > self.capabilities.binding_bytes {
-                return Err(Error::Limit(format!(
-                    "{label} needs {} of {} in one binding, this device allows {}; use a smaller batch or --device cpu",
-                    mebibytes(bytes),
-                    buffer.label,
-                    mebibytes(self.capabilities.binding_bytes)
-                )));
+                return Err(Error::Limit {
+                    what: format!("{label}, which binds {},", buffer.label),
+                    limit: Limit::Binding,
+                    needed: bytes,
+                    allowed: self.capabilities.binding_bytes,
+                });
             }
         }
         if let Some(count) = grid.iter().find(|&&count| count > self.capabilities.workgroups) {
-            return Err(Error::Limit(format!(
-                "{label} needs {count} workgroups along one dimension, this device allows {}; use a smaller batch or --device cpu",
-                self.capabilities.workgroups
-            )));
+            return Err(Error::Limit {
+                what: label.clone(),
+                limit: Limit::Workgroups,
+                needed: u64::from(*count),
+                allowed: u64::from(self.capabilities.workgroups),
+            });
         }
         self.commands.push(Command::Dispatch(dispatch));
         Ok(())
@@ -471,10 +470,6 @@ impl Recording {
         let down = count.div_ceil(across).max(1);
         [across as u32, u32::try_from(down).unwrap_or(u32::MAX), 1]
     }
-}
-
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ impl Samples {
             };
             let recording = recording(class, None, end, Capabilities::CPU)?;
             let inputs = inputs(&recording, class);
-            Ok(Device::Cpu.time_blocking(recording, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>(), 0)?.0)
+            Ok(Device::cpu().time_blocking(recording, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>(), 0)?.0)
         };
         run().expect("a small call fits the CPU, which does not fail")
     }

@@ -45,8 +45,8 @@ impl Tuning {
 
     /// The table of a device in the user's cache folder, as by [`Tuning::kept_at`]; a file for each adapter and driver.
     pub fn of_user(device: &Device) -> Tuning {
-        match (device, storage::cache_folder("tuning")) {
-            (Device::Gpu(gpu), Some(folder)) => Tuning::kept_at(folder.join(file_name(gpu.summary())), device),
+        match (device.gpu(), storage::cache_folder("tuning")) {
+            (Some(gpu), Some(folder)) => Tuning::kept_at(folder.join(file_name(gpu.summary())), device),
             _ => Tuning::built_in(),
         }
     }
@@ -55,7 +55,7 @@ impl Tuning {
     /// Nothing is measured unasked on adapters that a processor imitates, for which the rule was made by measuring, on the CPU, where the
     /// device cannot take times, and on a device that a host lends. What is no table, or one of another device, is ignored and written over.
     pub fn kept_at(file: impl Into<PathBuf>, device: &Device) -> Tuning {
-        let Device::Gpu(gpu) = device else { return Tuning::built_in() };
+        let Some(gpu) = device.gpu() else { return Tuning::built_in() };
         let (file, summary) = (file.into(), gpu.summary());
         let mut table = Table::new(summary);
         match Table::read(&file) {
@@ -87,7 +87,7 @@ impl Tuning {
 
     /// Measures those of some classes that are missing, if the table grows and there is time, and keeps what was found; says whether there were any.
     pub(crate) fn grow(&mut self, device: &Device, asked: &[Class]) -> bool {
-        let is_own = matches!(device, Device::Gpu(gpu) if self.table.is_of(gpu.summary()) && !gpu.is_borrowed());
+        let is_own = device.gpu().is_some_and(|gpu| self.table.is_of(gpu.summary()) && !gpu.is_borrowed());
         let missing: Vec<Class> = asked.iter().filter(|class| !self.table.has(**class)).copied().collect();
         if !self.grows || !is_own || missing.is_empty() || self.spent >= PATIENCE {
             return false;

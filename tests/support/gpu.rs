@@ -3,20 +3,20 @@
 
 use std::sync::{Arc, OnceLock};
 use vitraux::capabilities::{Capabilities, Trust};
-use vitraux::gpu::{Gpu, ShaderChecks, adapters};
+use vitraux::gpu::{Gpu, PipelineFolder, ShaderChecks, adapters};
 use vitraux::{Device, DeviceChoice};
 
 /// The shared device, or nothing where tests of the GPU are to be skipped.
 pub fn device() -> Option<Arc<Gpu>> {
     static GPU: OnceLock<Option<Arc<Gpu>>> = OnceLock::new();
-    let gpu = GPU.get_or_init(|| match pollster::block_on(Device::open(&DeviceChoice::Gpu)) {
-        Ok((Device::Gpu(gpu), _)) => {
-            println!("GPU of the tests: {}", gpu.summary());
-            Some(gpu)
+    let gpu = GPU.get_or_init(|| match Device::open_blocking(DeviceChoice::Gpu) {
+        Ok(device) => {
+            println!("GPU of the tests: {device}");
+            device.gpu().cloned()
         }
-        other if required() => panic!("VITRAUX_REQUIRE_GPU=1, but {other:?}"),
-        other => {
-            println!("no GPU ({other:?})");
+        Err(error) if required() => panic!("VITRAUX_REQUIRE_GPU=1, but {error}"),
+        Err(error) => {
+            println!("no GPU ({error})");
             None
         }
     });
@@ -43,10 +43,10 @@ pub fn checked() -> Option<Arc<Gpu>> {
 
 fn opened_again(shrink: impl FnOnce(&mut Capabilities), checks: ShaderChecks) -> Option<Arc<Gpu>> {
     let index = device()?.summary().index;
-    let (summary, adapter) = pollster::block_on(adapters()).swap_remove(index);
-    let mut limits = summary.capabilities;
-    shrink(&mut limits);
-    Some(Arc::new(pollster::block_on(Gpu::open_within(limits, summary, &adapter, checks)).expect("the adapter opens again")))
+    let (mut summary, adapter) = pollster::block_on(adapters()).swap_remove(index);
+    shrink(&mut summary.capabilities);
+    let opened = pollster::block_on(Gpu::open(summary, &adapter, checks, &PipelineFolder::OfUser));
+    Some(Arc::new(opened.expect("the adapter opens again")))
 }
 
 fn required() -> bool {
@@ -55,5 +55,5 @@ fn required() -> bool {
 
 /// The devices that a test of the whole model runs on.
 pub fn devices() -> Vec<Device> {
-    std::iter::once(Device::Cpu).chain(device().map(Device::Gpu)).collect()
+    std::iter::once(Device::cpu()).chain(device().map(Device::from)).collect()
 }

@@ -4,13 +4,13 @@ use super::gpu;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use vitraux::gpu::{Gpu, adapters, required_limits};
-use vitraux::{Checkpoint, Device, Engine, Tensor};
+use vitraux::{Checkpoint, Device, Model, Session, Tensor};
 
 /// A program with a device of its own.
 pub struct Host {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
-    pub info: wgpu::AdapterInfo,
+    pub adapter: wgpu::Adapter,
     /// How many errors its own handler has heard of.
     pub errors: Arc<AtomicUsize>,
     pub gpu: Arc<Gpu>,
@@ -38,15 +38,14 @@ impl Host {
         device.on_uncaptured_error(Arc::new(move |_| {
             heard.fetch_add(1, Ordering::Relaxed);
         }));
-        let info = adapter.get_info();
-        let gpu =
-            Arc::new(Gpu::from_wgpu(info.clone(), device.clone(), queue.clone()).with_cooperative_matrices(&adapter).keeping_pipelines_in(None));
-        Some(Host { device, queue, info, errors, gpu })
+        let lent = Device::builder().pipeline_cache(None).from_wgpu(&adapter, device.clone(), queue.clone());
+        let gpu = lent.gpu().expect("it is one").clone();
+        Some(Host { device, queue, adapter, errors, gpu })
     }
 
-    pub fn engine(&self) -> Engine {
+    pub fn session(&self) -> Session {
         let checkpoint = Checkpoint::digits();
-        pollster::block_on(Engine::load(checkpoint, Device::Gpu(self.gpu.clone()))).expect("an engine")
+        Model::builder(checkpoint).device(Device::from(self.gpu.clone())).load_blocking().expect("a model").session()
     }
 
     pub fn encoder(&self) -> wgpu::CommandEncoder {
@@ -81,9 +80,9 @@ pub fn is_pending<F: Future>(future: &mut std::pin::Pin<Box<F>>) -> bool {
     pollster::block_on(std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())))
 }
 
-/// What an engine on a device of its own gives.
+/// What an session on a device of its own gives.
 pub fn alone(input: &Tensor, wanted: &[&str]) -> vitraux::Outputs {
     let own = gpu::device().expect("there is one");
-    let mut engine = pollster::block_on(Engine::load(Checkpoint::digits(), Device::Gpu(own))).expect("an engine");
-    engine.forward_blocking(input, wanted).expect("outputs")
+    let mut session = Model::builder(Checkpoint::digits()).device(Device::from(own)).load_blocking().expect("a model").session();
+    session.forward_blocking(input, wanted).expect("outputs")
 }

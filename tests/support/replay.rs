@@ -8,7 +8,7 @@ use vitraux::record::{BufferInfo, Command, Dispatch, Recording, Role};
 pub fn on_gpu(gpu: &Arc<Gpu>, recording: &Recording, inputs: &[&[f32]]) -> vitraux::Result<Vec<Vec<f32>>> {
     pollster::block_on(async {
         let none = WeightBuffers::upload(gpu, std::iter::empty(), |_| None).await?;
-        vitraux::gpu::Plan::compile(gpu.clone(), recording, &none).await?.run(inputs).await
+        vitraux::gpu::Plan::compile(gpu.clone(), recording, &none, &|_, _| ()).await?.run(inputs).await
     })
 }
 

@@ -15,7 +15,7 @@ use vitraux::kernels::ALL;
 use vitraux::record::{Access, Dispatch, Kernel, Recording};
 
 #[derive(Debug, Args)]
-pub struct Kernels {
+pub struct BenchKernels {
     #[command(flatten)]
     model: BenchedModel,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub struct Kernels {
     format: Format,
 }
 
-impl Kernels {
+impl BenchKernels {
     pub fn run(self) -> Result<()> {
         let model = self.model.plan()?;
         let (device, precision, _) = self.device.open()?;
@@ -58,7 +58,7 @@ impl Kernels {
             )
             .into());
         }
-        if self.shader_dir.is_some() && matches!(device, Device::Cpu) {
+        if self.shader_dir.is_some() && device.is_cpu() {
             return Err("--shader-dir: the CPU runs no shaders; expected a GPU as --device".into());
         }
         if let (Some(folder), true) = (&self.shader_dir, rows.iter().all(|row| row.built_in.is_none())) {

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use vitraux::Checkpoint;
 use vitraux::checkpoint::{WeightInfo, Weights};
 use vitraux::config::{Config, Size};
-use vitraux::model::{Request, Tables, record};
+use vitraux::forward::{Request, Tables, record};
 use vitraux::record::Recording;
 
 #[derive(Debug, Args)]
@@ -24,10 +24,10 @@ pub struct Bench {
 enum What {
     /// Forward passes of a model, and the share of each kernel
     #[command(after_help = examples::BENCH_MODEL)]
-    Model(model::Model),
+    Model(model::BenchModel),
     /// Each kernel of a model's forward pass by itself, by every variant that the device can run
     #[command(after_help = examples::BENCH_KERNELS)]
-    Kernels(kernels::Kernels),
+    Kernels(kernels::BenchKernels),
 }
 
 impl Bench {
@@ -91,7 +91,7 @@ impl Planned {
 
 /// What a model is for: its scores, else its features, else its tokens.
 fn result(config: &Config) -> &'static str {
-    let names = vitraux::model::output_names(config);
+    let names = vitraux::forward::output_names(config);
     ["logits", "features", "output"].into_iter().find(|name| names.iter().any(|known| known == name)).unwrap_or("tokens")
 }
 

@@ -2,23 +2,23 @@ use super::before::{Before, CompareArgs, conditions};
 use super::speed::{Ceilings, Speed, milliseconds};
 use super::times::{Change, Paces, Plan, Times};
 use super::{BenchedModel, result, without_block};
-use crate::cli::{EngineArgs, Format, Result, mebibytes};
+use crate::cli::{ExecutionArgs, Format, Result, mebibytes};
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Instant;
+use vitraux::Memory;
 use vitraux::config::Size;
-use vitraux::engine::Memory;
 use vitraux::preprocess::Picture;
 use vitraux::record::Timing;
-use vitraux::{Checkpoint, Engine, Tensor};
+use vitraux::{Checkpoint, Model, Session, Tensor};
 
 #[derive(Debug, Args)]
-pub struct Model {
+pub struct BenchModel {
     #[command(flatten)]
     model: BenchedModel,
     #[command(flatten)]
-    engine: EngineArgs,
+    execution: ExecutionArgs,
     /// Images of a batch; may be repeated
     #[arg(long, value_name = "B", default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Vec<u32>,
@@ -36,30 +36,30 @@ pub struct Model {
     format: Format,
 }
 
-impl Model {
+impl BenchModel {
     pub fn run(self) -> Result<()> {
         let (checkpoint, size) = self.model.open()?;
         let start = Instant::now();
-        let mut engine = self.engine.load(checkpoint)?;
+        let mut session = self.execution.load(checkpoint)?.session();
         let load = start.elapsed().as_secs_f64();
-        let conditions = conditions(engine.config(), &engine.device().to_string(), engine.precision(), size);
+        let conditions = conditions(session.model().config(), &session.model().device().to_string(), session.model().precision(), size);
         let before = self.compare.open("batches", &conditions)?;
         // Without times of kernels there is nothing to hold against them.
-        let ceilings = engine.device().takes_times().then(|| Ceilings::measure(engine.device())).transpose()?;
-        let mut measured = self.batch.iter().map(|&batch| Measured::first(&mut engine, batch as usize, size)).collect::<Result<Vec<_>>>()?;
+        let ceilings = session.model().device().takes_times().then(|| Ceilings::measure(session.model().device())).transpose()?;
+        let mut measured = self.batch.iter().map(|&batch| Measured::first(&mut session, batch as usize, size)).collect::<Result<Vec<_>>>()?;
         let plan = Plan::new(self.runs, 10, 0.6);
         for round in 0..plan.rounds {
-            measured.iter_mut().try_for_each(|measured| measured.run(&mut engine, &plan, round))?;
+            measured.iter_mut().try_for_each(|measured| measured.run(&mut session, &plan, round))?;
         }
-        let after = engine.device().takes_times().then(|| Ceilings::measure(engine.device())).transpose()?;
+        let after = session.model().device().takes_times().then(|| Ceilings::measure(session.model().device())).transpose()?;
         let paces = ceilings.iter().chain(&after).map(Ceilings::pace).collect();
         let ceilings = ceilings.zip(after).map(|(ceilings, after)| ceilings.or_higher(&after));
         let changes: Vec<_> = measured.iter().map(|measured| measured.change(before.as_ref()?, &paces)).collect();
         before.iter().for_each(|before| before.note_missing(&changes));
-        let accuracy = self.accuracy.then(|| Accuracy::measure(&mut engine, self.model.open()?.0, size)).transpose()?;
+        let accuracy = self.accuracy.then(|| Accuracy::measure(&mut session, self.model.open()?.0, size)).transpose()?;
         let mut out = std::io::stdout().lock();
-        let name = &engine.config().name;
-        let device = engine.device().to_string();
+        let name = &session.model().config().name;
+        let device = session.model().device().to_string();
         if self.format == Format::Json {
             let batches: Vec<_> = measured.iter().zip(changes).map(|(measured, change)| measured.json(ceilings.as_ref(), change)).collect();
             let mut whole = conditions;
@@ -101,15 +101,15 @@ struct Accuracy {
 const COMPARED: usize = 16;
 
 impl Accuracy {
-    fn measure(engine: &mut Engine, checkpoint: Checkpoint, size: Size) -> Result<Accuracy> {
-        let shape = engine.config().input_shape(COMPARED, size)?;
+    fn measure(session: &mut Session, checkpoint: Checkpoint, size: Size) -> Result<Accuracy> {
+        let shape = session.model().config().input_shape(COMPARED, size)?;
         // Each image a wave of its own, so that they are told apart.
         let len = shape[1..].iter().product::<usize>();
         let values = (0..COMPARED * len).map(|i| (((i % len) as f32) * 0.01 * (1 + i / len) as f32).sin());
         let input = Tensor::new(shape, values.collect())?;
-        let wanted = result(engine.config());
-        let narrow = engine.forward_blocking(&input, &[wanted])?.remove(wanted).expect("it was asked for");
-        let mut reference = pollster::block_on(Engine::load(checkpoint, engine.device().clone()))?;
+        let wanted = result(session.model().config());
+        let narrow = session.forward_blocking(&input, &[wanted])?.remove(wanted).expect("it was asked for");
+        let mut reference = Model::builder(checkpoint).device(session.model().device().clone()).load_blocking()?.session();
         let wide = reference.forward_blocking(&input, &[wanted])?.remove(wanted).expect("it was asked for");
         let (narrow, wide) = (narrow.values(), wide.values());
         let largest = wide.iter().fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
@@ -144,26 +144,26 @@ struct Measured {
 
 impl Measured {
     /// The first pass, and the times of its kernels.
-    fn first(engine: &mut Engine, batch: usize, size: Size) -> Result<Measured> {
-        let input = input(engine, batch, size)?;
-        let first = timed(engine, &input)?;
-        let memory = engine.memory().expect("it has run");
-        let wanted = result(engine.config());
-        let steps = match engine.device().takes_times() {
-            true => by_step(&engine.profile_blocking(&input, &[wanted])?),
+    fn first(session: &mut Session, batch: usize, size: Size) -> Result<Measured> {
+        let input = input(session, batch, size)?;
+        let first = timed(session, &input)?;
+        let memory = session.memory().expect("it has run");
+        let wanted = result(session.model().config());
+        let steps = match session.model().device().takes_times() {
+            true => by_step(&session.profile_blocking(&input, &[wanted])?),
             false => Vec::new(),
         };
         Ok(Measured { batch, input, first, seconds: Vec::new(), memory, steps })
     }
 
     /// The passes of a round, after one that is not timed.
-    fn run(&mut self, engine: &mut Engine, plan: &Plan, round: usize) -> Result<()> {
-        timed(engine, &self.input)?;
+    fn run(&mut self, session: &mut Session, plan: &Plan, round: usize) -> Result<()> {
+        timed(session, &self.input)?;
         let (start, before) = (Instant::now(), self.seconds.len());
         while self.seconds.len() < before + plan.runs_of(round)
             || start.elapsed().as_secs_f64() < plan.seconds && self.seconds.len() < before + plan.most
         {
-            self.seconds.push(timed(engine, &self.input)?);
+            self.seconds.push(timed(session, &self.input)?);
         }
         Ok(())
     }
@@ -235,9 +235,9 @@ impl Measured {
 }
 
 /// Images as they come from files, as 8-bit levels; zeros where a model has another input, or another size.
-fn input(engine: &Engine, batch: usize, size: Size) -> Result<Tensor> {
-    let shape = engine.config().input_shape(batch, size)?;
-    if let (Some(preprocess), Size::Image([height, width])) = (engine.preprocess(), size) {
+fn input(session: &Session, batch: usize, size: Size) -> Result<Tensor> {
+    let shape = session.model().config().input_shape(batch, size)?;
+    if let (Some(preprocess), Size::Image([height, width])) = (session.model().preprocess(), size) {
         let picture = Picture::new([height, width], preprocess.channels, vec![99; height * width * preprocess.channels])?;
         let image = preprocess.apply(&picture)?;
         if image.shape()[1..] == shape[1..] {
@@ -248,10 +248,10 @@ fn input(engine: &Engine, batch: usize, size: Size) -> Result<Tensor> {
 }
 
 /// Seconds of a pass.
-fn timed(engine: &mut Engine, input: &Tensor) -> Result<f64> {
-    let wanted = result(engine.config());
+fn timed(session: &mut Session, input: &Tensor) -> Result<f64> {
+    let wanted = result(session.model().config());
     let start = Instant::now();
-    engine.forward_blocking(input, &[wanted])?;
+    session.forward_blocking(input, &[wanted])?;
     Ok(start.elapsed().as_secs_f64())
 }
 

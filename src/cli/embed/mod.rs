@@ -88,12 +88,12 @@ impl Embed {
             _ => self.lines.open(&paths, None, Some(&Form::objects("{\"embedding\":", "of", what.clone())))?,
         };
         let is_done = |path: &Path| lines.has(&name(path));
-        let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
+        let Some((pictures, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
         if let (Some(head), true) = (&head, lines.is_new()) {
             writeln!(lines, "{head}")?;
         }
         pictures.for_each_batch(|paths, pixel_values| {
-            let embeddings = vectors.by(&mut engine, pixel_values)?;
+            let embeddings = vectors.by(&mut session, pixel_values)?;
             let values = embeddings.values();
             for (path, vector) in paths.iter().zip(values.chunks(values.len() / paths.len())) {
                 write_line(&mut lines, path, vector, &embeddings.shape()[1..], &what, format)?;
@@ -113,9 +113,9 @@ impl Embed {
         check_is_none_of(file, &paths)?;
         let mut store = Store::open(file, vectors.describe(&self.pass.fingerprint(&checkpoint)), self.lines.resumes())?;
         let is_done = |path: &Path| store.has(&name(path));
-        let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, is_done)? else { return store.finish(format) };
+        let Some((pictures, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return store.finish(format) };
         let whole = pictures.for_each_batch(|paths, pixel_values| {
-            store.append(paths, &vectors.by(&mut engine, pixel_values)?)?;
+            store.append(paths, &vectors.by(&mut session, pixel_values)?)?;
             Ok(Vec::new())
         });
         // Of a run that was cut the rows stay where a later one goes on with them.

@@ -2,7 +2,7 @@
 
 use crate::cli::Result;
 use vitraux::config::{Config, Pooling};
-use vitraux::{Engine, Tensor};
+use vitraux::{Session, Tensor};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -66,8 +66,8 @@ impl Vectors {
     }
 
     /// Those of images: `[B, width]`, or of tokens `[B, N, width]`.
-    pub fn by(&self, engine: &mut Engine, pixel_values: &Tensor) -> vitraux::Result<Tensor> {
-        self.of(&engine.forward_blocking(pixel_values, &[&self.output])?[&self.output])
+    pub fn by(&self, session: &mut Session, pixel_values: &Tensor) -> vitraux::Result<Tensor> {
+        self.of(&session.forward_blocking(pixel_values, &[&self.output])?[&self.output])
     }
 
     fn of(&self, output: &Tensor) -> vitraux::Result<Tensor> {

@@ -54,12 +54,12 @@ impl Fit {
             return Err(format!("expected pictures in a folder for each class, two at least, found {labels:?}").into());
         }
         let numbers: HashMap<&str, usize> = labels.iter().enumerate().map(|(number, label)| (label.as_str(), number)).collect();
-        let (pictures, mut engine) = self.pass.start(checkpoint, paths, |_| false)?.expect("none is done");
-        let width = engine.config().feature_width();
+        let (pictures, mut session) = self.pass.start(checkpoint, paths, |_| false)?.expect("none is done");
+        let width = session.model().config().feature_width();
         let mut ridge = Ridge::new(width, labels.len());
         let (mut seen, mut held_out) = (vec![0; labels.len()], Vec::new());
         let whole = pictures.for_each_batch(|paths, pixel_values| {
-            let features = engine.forward_blocking(pixel_values, &["features"])?.remove("features").expect("it was asked for");
+            let features = session.forward_blocking(pixel_values, &["features"])?.remove("features").expect("it was asked for");
             let (mut vectors, mut classes) = (Vec::new(), Vec::new());
             for (path, features) in paths.iter().zip(features.values().chunks(width)) {
                 let class = numbers[label(path).as_str()];

@@ -41,9 +41,8 @@ impl Ahead {
                     let path = &paths[number];
                     let prepare = || prepared(path, &prepares.0, &prepares.1);
                     // A decoder that panics must not take the other pictures with it.
-                    let prepared = catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|_| {
-                        Err(Error::Picture { path: path.clone(), message: "its decoder failed; the file is damaged".to_owned() })
-                    });
+                    let prepared = catch_unwind(AssertUnwindSafe(prepare))
+                        .unwrap_or_else(|_| Err(Error::Image { path: path.clone(), message: "its decoder failed; the file is damaged".to_owned() }));
                     if done.send((number, prepared)).is_err() {
                         return;
                     }
@@ -82,7 +81,7 @@ impl Ahead {
 /// A picture's pixel values, of a size that the model takes; what is wrong names the picture.
 fn prepared(path: &Path, preprocess: &Preprocess, config: &Config) -> Prepared {
     let of_picture = |error: Error| match error {
-        Error::Argument(message) => Error::Picture { path: path.to_owned(), message },
+        Error::Argument { message, .. } => Error::Image { path: path.to_owned(), message },
         other => other,
     };
     let pixel_values = preprocess::open(path).and_then(|picture| preprocess.apply(&picture)).map_err(of_picture)?;

@@ -9,7 +9,7 @@ pub use lines::{Form, Lines, TableFormat, row};
 pub use sources::{name, without_dot};
 
 use super::fingerprint::fingerprint;
-use super::{EngineArgs, Failed, Interrupted, ModelArgs, Result, bar, chain, note, report, warn_if_assumed};
+use super::{ExecutionArgs, Failed, Interrupted, ModelArgs, Result, bar, chain, note, report, warn_if_assumed};
 use ahead::Ahead;
 use batch::{Batch, BatchSize};
 use clap::Args;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use vitraux::config::{Config, Preprocess};
-use vitraux::{Checkpoint, Engine, Tensor};
+use vitraux::{Checkpoint, Session, Tensor};
 
 /// Pictures that go through a model on a device.
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub struct PassArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
-    pub engine: EngineArgs,
+    pub execution: ExecutionArgs,
     #[command(flatten)]
     pub pictures: PictureArgs,
 }
@@ -35,20 +35,20 @@ pub struct PassArgs {
 impl PassArgs {
     /// What results are of: the model, and how it is run.
     pub fn fingerprint(&self, checkpoint: &Checkpoint) -> String {
-        format!("{} in {}", fingerprint(checkpoint), self.engine.device.precision)
+        format!("{} in {}", fingerprint(checkpoint), self.execution.device.precision)
     }
 
     /// Begins to prepare those of the pictures that are not done yet, and brings the model to the device; nothing if all are done.
-    pub fn start(&self, checkpoint: Checkpoint, paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool) -> Result<Option<(Pictures, Engine)>> {
+    pub fn start(&self, checkpoint: Checkpoint, paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool) -> Result<Option<(Pictures, Session)>> {
         let preprocess = preprocess_of(&checkpoint)?;
         let mut pictures = self.pictures.open(paths, is_done, &preprocess, &checkpoint.config);
         if pictures.paths.is_empty() {
             return Ok(None);
         }
         pictures.check_alone()?;
-        let engine = self.engine.load(checkpoint)?;
-        warn_if_assumed(engine.preprocess());
-        Ok(Some((pictures, engine)))
+        let session = self.execution.load(checkpoint)?.session();
+        warn_if_assumed(session.model().preprocess());
+        Ok(Some((pictures, session)))
     }
 }
 

@@ -135,10 +135,10 @@ impl Similar {
         if paths.iter().any(|path| !index.is_fresh(path)) {
             index.check_file()?;
         }
-        let Some((pictures, mut engine)) = self.pass.start(checkpoint, paths, |path| index.is_fresh(path))? else { return Ok(()) };
+        let Some((pictures, mut session)) = self.pass.start(checkpoint, paths, |path| index.is_fresh(path))? else { return Ok(()) };
         let mut saved = Instant::now();
         pictures.for_each_batch(|paths, pixel_values| {
-            let embeddings = vectors.by(&mut engine, pixel_values)?;
+            let embeddings = vectors.by(&mut session, pixel_values)?;
             for (path, vector) in paths.iter().zip(embeddings.values().chunks(vectors.width())) {
                 match guest.as_mut().filter(|guest| guest.path == *path) {
                     Some(guest) => guest.vector = vector.to_vec(),

@@ -4,7 +4,7 @@ use super::size;
 use super::variant::Variant;
 use crate::capabilities::Precision;
 use crate::cpu::attention::Params;
-use crate::error::{Error, Result};
+use crate::error::{Error, Limit, Result};
 use crate::record::{Buf, Class, Dispatch, Recording, Spec};
 use variants::{ATTENTION_POWERS, Sizes, suitable};
 
@@ -28,11 +28,12 @@ pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usiz
     let sizes = Sizes { queries, head, is_masked: mask.is_some(), qkv: recording.precision_of(qkv) };
     let variants = suitable(&sizes, &capabilities);
     if variants.is_empty() {
-        return Err(Error::Limit(format!(
-            "{label}: heads of width {head} need {} bytes of workgroup memory for a key and a value, this device has {}; use --device cpu",
-            2 * head.div_ceil(4) * 16,
-            capabilities.workgroup_bytes
-        )));
+        return Err(Error::Limit {
+            what: format!("{label}, for a key and a value of heads of width {head},"),
+            limit: Limit::WorkgroupMemory,
+            needed: 2 * head.div_ceil(4) as u64 * 16,
+            allowed: u64::from(capabilities.workgroup_bytes),
+        });
     }
     let class = mask.is_none().then(|| Class::attention(batch * heads, [tokens, queries], head, sizes.qkv, &capabilities));
     let Variant { kernel, shape } = variants[recording.choose(class, variants.iter().map(|variant| &variant.kernel))];

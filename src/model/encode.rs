@@ -1,10 +1,10 @@
 //! Forward passes inside a host's command buffers.
 
-use super::Engine;
+use super::Session;
 use super::plan::Executor;
+use super::session::owned;
 use crate::config::{Map, Preprocess};
-use crate::device::Device;
-use crate::error::{Error, Result};
+use crate::error::{Error, Limit, Result};
 use crate::gpu::{Budget, GpuOutput, Job, Sampler, Source, TexturePicture};
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
@@ -18,68 +18,72 @@ const KEPT_SAMPLERS: usize = 8;
 pub enum GpuInput<'a> {
     /// Values of the host, copied when they are given.
     Tensor(&'a Tensor),
-    /// A buffer of the engine's device with usage `COPY_SRC`, f32 in row-major order, and the sizes of its axes. It is read when the
+    /// A buffer of the model's device with usage `COPY_SRC`, f32 in row-major order, and the sizes of its axes. It is read when the
     /// commands run.
     Buffer(&'a wgpu::Buffer, &'a [usize]),
-    /// Pictures in textures of the engine's device, an image of the batch each; they are prepared on the device as
+    /// Pictures in textures of the model's device, an image of the batch each; they are prepared on the device as
     /// [`Preprocess::apply`](crate::config::Preprocess::apply) does it, 8-bit levels to the bit.
     Pictures(&'a [TexturePicture<'a>]),
 }
 
-/// Outputs on the device, by the names of [`output_names`](crate::model::output_names).
+/// Outputs on the device, by the names of [`output_names`](crate::forward::output_names).
 pub type GpuOutputs = BTreeMap<String, GpuOutput>;
 
-impl Engine {
-    /// Records [`Engine::forward`] into a host's encoder: nothing is submitted, polled or waited for, and the outputs stay on the device.
+impl Session {
+    /// Records [`Session::forward`] into a host's encoder: nothing is submitted, polled or waited for, and the outputs stay on the device.
     /// The first call for a shape compiles, and makes buffers; later ones make none but for a tensor's upload and some words for each picture.
     /// The outputs hold the results until the commands of the next call for the same shape and outputs run.
     ///
     /// # Errors
-    /// As [`Engine::forward`]; [`Error::Limit`] also if the batch does not fit the device in one pass, [`Error::Argument`] if the engine runs on
+    /// As [`Session::forward`]; [`Error::Limit`] also if the batch does not fit the device in one pass, [`Error::Argument`] if the model is on
     /// the CPU.
-    pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, input: GpuInput<'_>, wanted: &[&str]) -> Result<GpuOutputs> {
-        let mut job = self.start(input, wanted)?;
+    pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, input: GpuInput<'_>, outputs: &[&str]) -> Result<GpuOutputs> {
+        let mut job = self.start(input, outputs)?;
         job.encode_slice(encoder, Budget::unlimited());
         Ok(job.outputs())
     }
 
-    /// Begins a forward pass that a host records slice by slice, so that none of its frames is late. The engine may be used meanwhile: it
+    /// Begins a forward pass that a host records slice by slice, so that none of its frames is late. The session may be used meanwhile: it
     /// makes another plan if it needs one.
     ///
     /// # Errors
-    /// As [`Engine::encode`].
-    pub fn start(&mut self, input: GpuInput<'_>, wanted: &[&str]) -> Result<GpuJob> {
+    /// As [`Session::encode`].
+    pub fn start(&mut self, input: GpuInput<'_>, outputs: &[&str]) -> Result<GpuJob> {
         match input {
             GpuInput::Tensor(tensor) => {
                 let values = tensor.finite_values("input")?;
-                self.start_from(Source::Values(&values), tensor.shape(), wanted)
+                self.start_from(Source::Values(&values), tensor.shape(), outputs)
             }
             GpuInput::Buffer(buffer, shape) => {
                 let bytes = shape.iter().try_fold(4, |bytes: u64, &size| bytes.checked_mul(size as u64)).unwrap_or(u64::MAX);
                 if buffer.size() < bytes || !buffer.usage().contains(wgpu::BufferUsages::COPY_SRC) {
-                    return Err(Error::Argument(format!(
-                        "input: expected a buffer of {bytes} bytes for {shape:?} with usage COPY_SRC, found {} bytes and {:?}",
-                        buffer.size(),
-                        buffer.usage()
-                    )));
+                    return Err(Error::argument(
+                        "input",
+                        format!(
+                            "expected a buffer of {bytes} bytes for {shape:?} with usage COPY_SRC, found {} bytes and {:?}",
+                            buffer.size(),
+                            buffer.usage()
+                        ),
+                    ));
                 }
-                self.start_from(Source::Buffer(buffer), shape, wanted)
+                self.start_from(Source::Buffer(buffer), shape, outputs)
             }
             GpuInput::Pictures(pictures) => {
-                let Some(preprocess) = self.preprocess.clone() else {
-                    return Err(Error::Argument(format!("{} takes no pictures", self.config.name)));
+                let Some(preprocess) = self.model().preprocess().cloned() else {
+                    return Err(Error::argument("input", format!("{} takes no images", self.model().config().name)));
                 };
                 let samplers = pictures.iter().map(|picture| self.sampler(&preprocess, picture)).collect::<Result<Vec<_>>>()?;
                 let [height, width] = samplers.first().map_or([0; 2], |sampler| sampler.size());
                 if let Some(other) = samplers.iter().find(|sampler| sampler.size() != [height, width]) {
                     let [other_height, other_width] = other.size();
-                    return Err(Error::Argument(format!(
-                        "pictures: expected all to become {height} x {width} pixels, found one that becomes {other_height} x {other_width}"
-                    )));
+                    return Err(Error::argument(
+                        "pictures",
+                        format!("expected all to become {height} x {width} pixels, found one that becomes {other_height} x {other_width}"),
+                    ));
                 }
                 let sampled: Vec<_> = pictures.iter().copied().zip(samplers.iter().map(Arc::as_ref)).collect();
                 let shape = [pictures.len(), preprocess.channels, height, width];
-                self.start_from(Source::Pictures(&preprocess, &sampled), &shape, wanted)
+                self.start_from(Source::Pictures(&preprocess, &sampled), &shape, outputs)
             }
         }
     }
@@ -88,30 +92,28 @@ impl Engine {
     fn sampler(&mut self, preprocess: &Preprocess, picture: &TexturePicture<'_>) -> Result<Arc<Sampler>> {
         let [_, _, width, height] = picture.checked_rectangle()?;
         let size = [height as usize, width as usize];
-        if let Some(place) = self.samplers.iter().position(|sampler| sampler.picture() == size) {
-            let sampler = self.samplers.remove(place);
-            self.samplers.push(sampler);
+        if let Some(place) = self.kept.samplers.iter().position(|sampler| sampler.picture() == size) {
+            let sampler = self.kept.samplers.remove(place);
+            self.kept.samplers.push(sampler);
         } else {
-            let Device::Gpu(gpu) = &self.device else { return Err(on_the_cpu()) };
+            let Some(gpu) = self.model().device().gpu() else { return Err(on_the_cpu()) };
             let sampler = Arc::new(pollster::block_on(Sampler::new(gpu, preprocess, preprocess.sampling(size)?))?);
-            if self.samplers.len() == KEPT_SAMPLERS {
-                self.samplers.remove(0);
+            if self.kept.samplers.len() == KEPT_SAMPLERS {
+                self.kept.samplers.remove(0);
             }
-            self.samplers.push(sampler);
+            self.kept.samplers.push(sampler);
         }
-        Ok(self.samplers.last().expect("just pushed").clone())
+        Ok(self.kept.samplers.last().expect("just pushed").clone())
     }
 
-    fn start_from(&mut self, source: Source<'_>, shape: &[usize], wanted: &[&str]) -> Result<GpuJob> {
+    fn start_from(&mut self, source: Source<'_>, shape: &[usize], outputs: &[&str]) -> Result<GpuJob> {
         let (size, batch) = (self.size(shape)?, shape[0]);
-        let maps: BTreeMap<&str, Map> = wanted.iter().filter_map(|name| Some((*name, self.config.map(size, name)?))).collect();
+        let maps: BTreeMap<&str, Map> = outputs.iter().filter_map(|name| Some((*name, self.model().config().map(size, name)?))).collect();
         // Natively nothing in it waits: errors of a device that is not lost are known at once.
-        let plan = pollster::block_on(self.plan(batch, size, [false; 2], wanted))?;
+        let plan = pollster::block_on(self.plan(batch, size, [false; 2], &owned(outputs), &|_, _| ()))?;
         if plan.request.batch < batch {
-            return Err(Error::Limit(format!(
-                "input: {batch} images do not fit the device in one pass, {} do; encode so many at a time",
-                plan.request.batch
-            )));
+            let allowed = plan.request.batch as u64;
+            return Err(Error::Limit { what: "encoding".to_owned(), limit: Limit::Images, needed: batch as u64, allowed });
         }
         let Executor::Gpu(executor) = &plan.executor else {
             return Err(on_the_cpu());
@@ -124,9 +126,9 @@ impl Engine {
 /// A forward pass that a host records slice by slice.
 ///
 /// ```no_run
-/// # fn frames(engine: &mut vitraux::Engine, input: vitraux::GpuInput, device: &wgpu::Device, queue: &wgpu::Queue) -> vitraux::Result<()> {
+/// # fn frames(session: &mut vitraux::Session, input: vitraux::GpuInput, device: &wgpu::Device, queue: &wgpu::Queue) -> vitraux::Result<()> {
 /// use vitraux::gpu::Budget;
-/// let mut job = engine.start(input, &["logits"])?;
+/// let mut job = session.start(input, &["logits"])?;
 /// loop {
 ///     // A frame.
 ///     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
@@ -148,7 +150,7 @@ pub struct GpuJob {
 }
 
 impl GpuJob {
-    /// Records what fits in the budget, by the times of [`Engine::profile_blocking`] or else by a careful estimate, corrected by what slices
+    /// Records what fits in the budget, by the times of [`Session::profile_blocking`] or else by a careful estimate, corrected by what slices
     /// took where the device can tell, and at least one kernel call, copy or picture; says whether that was all. The first slices read the inputs.
     /// If the commands of a slice are dropped instead of being submitted, the job is void, and is to be dropped.
     pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Budget) -> bool {
@@ -165,5 +167,5 @@ impl GpuJob {
 }
 
 fn on_the_cpu() -> Error {
-    Error::Argument("expected an engine on a GPU, found one on the CPU; load it with Device::Gpu".to_owned())
+    Error::argument("device", "expected a model on a GPU, found one on the CPU")
 }

@@ -1,12 +1,13 @@
 //! A forward pass compiled for a device, and a batch's way through it.
 
-use super::{Memory, Resident};
+use super::Memory;
+use super::resident::Resident;
 use crate::config::Size;
 use crate::device::Device;
 use crate::error::Result;
+use crate::forward::Request;
 use crate::gpu::{Pieces, Progress};
 use crate::levels::LevelTable;
-use crate::model::Request;
 use crate::record::{Output, Recording};
 use crate::tensor::Tensor;
 use crate::{cpu, gpu};
@@ -36,7 +37,7 @@ impl Plan {
         let outputs = recording.outputs().to_vec();
         let memory = Memory { images: request.batch, weights: recording.weight_bytes(), pass: recording.scratch_bytes() };
         let executor = match resident {
-            Resident::Gpu(gpu, weights) => Executor::Gpu(Arc::new(gpu::Plan::compile_telling(gpu.clone(), &recording, weights, progress).await?)),
+            Resident::Gpu(gpu, weights) => Executor::Gpu(Arc::new(gpu::Plan::compile(gpu.clone(), &recording, weights, progress).await?)),
             Resident::Cpu(weights) => Executor::Cpu(cpu::Plan::new(recording, weights.clone())),
         };
         Ok(Plan { request, memory, outputs, executor })
@@ -54,8 +55,8 @@ pub(super) enum Contents<'a> {
 impl<'a> Contents<'a> {
     pub fn of(inputs: &[&'a Tensor], size: Size, device: &Device) -> Result<Contents<'a>> {
         let name = if matches!(size, Size::Image(_)) { "pixel_values" } else { "input" };
-        match (device, inputs[0].levels()) {
-            (Device::Gpu(_), Some((levels, table))) if table.is_finite() => Ok(Contents::Levels(levels, table)),
+        match (device.gpu(), inputs[0].levels()) {
+            (Some(_), Some((levels, table))) if table.is_finite() => Ok(Contents::Levels(levels, table)),
             _ => Ok(Contents::Values(inputs.iter().map(|input| input.finite_values(name)).collect::<Result<_>>()?)),
         }
     }

@@ -1,0 +1,115 @@
+//! How a model is loaded.
+
+use super::resident::Resident;
+use super::{Loaded, Model};
+use crate::capabilities::{Capabilities, Precision};
+use crate::checkpoint::{Checkpoint, WeightInfo};
+use crate::device::Device;
+use crate::error::Result;
+use crate::off_executor::off_executor;
+use crate::tuning::Tuning;
+use std::sync::{Arc, Mutex};
+
+/// Loads a checkpoint's weights to a device.
+///
+/// ```
+/// # fn main() -> vitraux::Result<()> {
+/// use vitraux::{Checkpoint, Device, Model, Precision};
+///
+/// let model = Model::builder(Checkpoint::digits()).device(Device::cpu()).precision(Precision::F16).load_blocking()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is loaded before `load` or `load_blocking`"]
+pub struct ModelBuilder {
+    checkpoint: Checkpoint,
+    device: Option<Device>,
+    precision: Precision,
+    tuning: Tuning,
+    /// Whose precisions of weights are taken, if not the device's.
+    layout: Option<Capabilities>,
+}
+
+impl ModelBuilder {
+    pub(super) fn new(checkpoint: Checkpoint) -> ModelBuilder {
+        ModelBuilder { checkpoint, device: None, precision: Precision::default(), tuning: Tuning::default(), layout: None }
+    }
+
+    /// The device; by default a hardware GPU, else the CPU.
+    pub fn device(self, device: Device) -> ModelBuilder {
+        ModelBuilder { device: Some(device), ..self }
+    }
+
+    /// The precision of the weights of dense layers; by default f32.
+    pub fn precision(self, precision: Precision) -> ModelBuilder {
+        ModelBuilder { precision, ..self }
+    }
+
+    /// The table that kernel variants are chosen by; by default there is none, and they are chosen by rule.
+    pub fn tuning(self, tuning: Tuning) -> ModelBuilder {
+        ModelBuilder { tuning, ..self }
+    }
+
+    /// Weights in the precisions that a device with these capabilities would have them in: to compare both.
+    #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
+    pub(crate) fn layout_of(self, capabilities: Capabilities) -> ModelBuilder {
+        ModelBuilder { layout: Some(capabilities), ..self }
+    }
+
+    /// The same on another device, by rule.
+    #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
+    pub(crate) fn untuned_on(self, device: Device) -> ModelBuilder {
+        ModelBuilder { device: Some(device), tuning: Tuning::default(), ..self }
+    }
+
+    pub(crate) fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// Loads the model, on a thread of its own.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`](crate::Error::Tensor) if a weight is not finite, [`Error::Device`](crate::Error::Device) if the device fails or its memory
+    /// runs out.
+    pub async fn load(self) -> Result<Model> {
+        off_executor(async move || self.load_here().await).await
+    }
+
+    /// [`ModelBuilder::load`], blocking.
+    ///
+    /// # Errors
+    /// As [`ModelBuilder::load`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn load_blocking(self) -> Result<Model> {
+        pollster::block_on(self.load_here())
+    }
+
+    async fn load_here(self) -> Result<Model> {
+        let device = match self.device {
+            Some(device) => device,
+            None => Device::builder().open_here().await?,
+        };
+        let Checkpoint { config, preprocess, weights, positions, .. } = self.checkpoint;
+        // Each tensor is let go as soon as the device has it.
+        let mut tensors = Vec::new();
+        let Ok(weights) = weights.try_map_all(|weight| {
+            let info = weight.info();
+            tensors.push((weight.name, weight.tensor));
+            Ok::<WeightInfo, std::convert::Infallible>(info)
+        });
+        let factors = weights.factors(self.precision, &self.layout.unwrap_or_else(|| device.capabilities()));
+        let resident = Resident::load(&device, tensors.into_iter(), |name| factors.get(name).copied()).await?;
+        Ok(Model(Arc::new(Loaded {
+            config,
+            preprocess,
+            weights,
+            positions,
+            device,
+            resident,
+            precision: self.precision,
+            tuning: Mutex::new(self.tuning),
+            sizes: Mutex::default(),
+        })))
+    }
+}

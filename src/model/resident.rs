@@ -1,0 +1,38 @@
+//! Weights where the device reads them.
+
+use crate::capabilities::Precision;
+use crate::cpu;
+use crate::device::Device;
+use crate::error::Result;
+use crate::gpu::{Gpu, WeightBuffers};
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+#[derive(Clone, Debug)]
+pub(super) enum Resident {
+    Cpu(Arc<cpu::Weights>),
+    Gpu(Arc<Gpu>, WeightBuffers),
+}
+
+impl Resident {
+    /// Loads tensors to a device; `factor` tells which are the right factor of products, and in what precision.
+    pub async fn load(
+        device: &Device,
+        tensors: impl Iterator<Item = (String, Tensor)>,
+        factor: impl Fn(&str) -> Option<Precision>,
+    ) -> Result<Resident> {
+        Ok(match device.gpu() {
+            Some(gpu) => Resident::Gpu(gpu.clone(), WeightBuffers::upload(gpu, tensors, factor).await?),
+            None => Resident::Cpu(Arc::new(cpu::Weights::load(tensors, factor)?)),
+        })
+    }
+
+    /// These, and then those of the same device.
+    pub fn joined(&self, others: &Resident) -> Resident {
+        match (self, others) {
+            (Resident::Cpu(weights), Resident::Cpu(others)) => Resident::Cpu(Arc::new(weights.joined(others))),
+            (Resident::Gpu(gpu, weights), Resident::Gpu(_, others)) => Resident::Gpu(gpu.clone(), weights.joined(others)),
+            _ => unreachable!("a model has one device"),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Forward passes of a model: plans, their buffers, and batches cut into passes.
+
+use super::Model;
+use super::plan::{Contents, Executor, Plan};
+use crate::config::{Input, Size};
+use crate::error::{Error, Result};
+use crate::forward::Request;
+use crate::gpu::Progress;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::gpu::Sampler;
+use crate::off_executor::off_executor;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::record::Timing;
+use crate::tensor::Tensor;
+use std::collections::{BTreeMap, VecDeque};
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::Arc;
+
+/// The most images of one pass over the device. Larger batches are cut: the matrix products are large enough long before this, the images of
+/// one pass are copied while the device computes another one, and scratch memory grows with it.
+const LARGEST_PASS: usize = 32;
+
+/// Passes that are begun before the first of them is waited for: the inputs of the next are copied while the device computes.
+const UNDER_WAY: usize = 2;
+
+/// Plans that are kept: a caller alternates between few batch sizes, and each plan holds scratch memory.
+const KEPT_PLANS: usize = 4;
+
+/// Tensors by the names of [`output_names`](crate::forward::output_names).
+pub type Outputs = BTreeMap<String, Tensor>;
+
+/// Runs a [`Model`]. Compiled plans are kept, one for each batch size, input size and set of outputs.
+///
+/// An async call does not block its executor: it compiles, computes and waits for the device on a thread of its own. If its future is dropped, that
+/// thread finishes the pass, and the session makes its plans anew.
+#[derive(Debug)]
+pub struct Session {
+    model: Model,
+    pub(super) kept: Kept,
+}
+
+/// What a session keeps from one call to the next.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// The one used last is the last.
+    plans: Vec<Plan>,
+    /// Of images in textures, by their sizes; the one used last is the last.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub samplers: Vec<Arc<Sampler>>,
+}
+
+/// The memory that a pass takes on a device, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Memory {
+    /// Images of a pass: a larger batch is cut into several.
+    pub images: usize,
+    /// The model's weights, which all sessions share.
+    pub weights: u64,
+    /// The session's own: inputs, each beside its staging buffer, scratch, and outputs.
+    pub pass: u64,
+}
+
+impl Session {
+    pub(super) fn new(model: Model) -> Session {
+        Session { model, kept: Kept::default() }
+    }
+
+    /// The model that it runs.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The memory of the pass that was run last; nothing before the first.
+    pub fn memory(&self) -> Option<Memory> {
+        self.kept.plans.last().map(|plan| plan.memory)
+    }
+
+    /// Runs the model on `pixel_values` `[B, channels, height, width]`, or on embeddings `[B, N, C]` if it takes
+    /// those, and gives the outputs with these names ([`output_names`](crate::forward::output_names)). Images
+    /// may be of any size that the patches divide; learned positions are resampled as the checkpoint's library
+    /// does it. A batch that is too large for one pass is cut into several.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for another shape or an unknown output, [`Error::Limit`] or [`Error::OutOfMemory`] if not even one image
+    /// fits the device, [`Error::DeviceLost`] or [`Error::Device`] if it fails.
+    pub async fn forward(&mut self, input: &Tensor, outputs: &[&str]) -> Result<Outputs> {
+        let (input, outputs) = (input.clone(), owned(outputs));
+        self.off_executor(async move |session: &mut Session| session.forward_here(&input, &outputs).await).await
+    }
+
+    /// [`Session::forward`], blocking.
+    ///
+    /// # Errors
+    /// As [`Session::forward`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn forward_blocking(&mut self, input: &Tensor, outputs: &[&str]) -> Result<Outputs> {
+        pollster::block_on(self.forward_here(input, &owned(outputs)))
+    }
+
+    /// [`Session::forward`] on sequences of embeddings that are shorter than the tensor `[B, N, C]`: tokens whose
+    /// `key_padding_mask` `[B, N]` is not 0 are not attended to.
+    ///
+    /// # Errors
+    /// As [`Session::forward`]; [`Error::Argument`] if nothing is left of a sequence, or the model takes images.
+    pub async fn forward_masked(&mut self, input: &Tensor, key_padding_mask: &Tensor, outputs: &[&str]) -> Result<Outputs> {
+        let (input, mask, outputs) = (input.clone(), key_padding_mask.clone(), owned(outputs));
+        self.off_executor(async move |session: &mut Session| session.forward_masked_here(&input, &mask, &outputs).await).await
+    }
+
+    /// [`Session::forward_masked`], blocking.
+    ///
+    /// # Errors
+    /// As [`Session::forward_masked`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn forward_masked_blocking(&mut self, input: &Tensor, key_padding_mask: &Tensor, outputs: &[&str]) -> Result<Outputs> {
+        pollster::block_on(self.forward_masked_here(input, key_padding_mask, &owned(outputs)))
+    }
+
+    /// Compiles the forward pass over inputs of a shape, on all cores, and makes its buffers; `progress` hears how many pipelines are done, and of how
+    /// many. Of a batch of several passes the first is prepared; of images in textures what every size needs. It is for [`Session::encode`] and for
+    /// tensors of f32: images that [`Preprocess::apply`](crate::config::Preprocess::apply) has prepared have plans of their own.
+    ///
+    /// # Errors
+    /// As [`Session::forward`].
+    pub async fn warm_up(&mut self, shape: &[usize], outputs: &[&str], progress: impl Fn(usize, usize) + Send + Sync + 'static) -> Result<()> {
+        let (shape, outputs) = (shape.to_vec(), owned(outputs));
+        self.off_executor(async move |session: &mut Session| session.warm_up_here(&shape, &outputs, &progress).await).await
+    }
+
+    /// [`Session::warm_up`], blocking.
+    ///
+    /// # Errors
+    /// As [`Session::forward`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn warm_up_blocking(&mut self, shape: &[usize], outputs: &[&str], progress: impl Fn(usize, usize) + Send + Sync + 'static) -> Result<()> {
+        pollster::block_on(self.warm_up_here(shape, &owned(outputs), &progress))
+    }
+
+    /// Runs the model as [`Session::forward`] does, and then again to time each kernel call of the last pass on the device. From then on a
+    /// [`GpuJob`](super::GpuJob) of the same shape and outputs is cut by these times, if the input is a tensor of f32.
+    ///
+    /// # Errors
+    /// As [`Session::forward`]; [`Error::Device`] if the device has no timestamps.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn profile(&mut self, input: &Tensor, outputs: &[&str]) -> Result<Vec<Timing>> {
+        let (input, outputs) = (input.clone(), owned(outputs));
+        self.off_executor(async move |session: &mut Session| session.profile_here(&input, &outputs).await).await
+    }
+
+    /// [`Session::profile`], blocking.
+    ///
+    /// # Errors
+    /// As [`Session::profile`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn profile_blocking(&mut self, input: &Tensor, outputs: &[&str]) -> Result<Vec<Timing>> {
+        pollster::block_on(self.profile_here(input, &owned(outputs)))
+    }
+
+    /// Lends the session to work that takes long.
+    pub(super) async fn off_executor<T: Send + 'static>(&mut self, work: impl AsyncFnOnce(&mut Session) -> T + Send + 'static) -> T {
+        let mut lent = Session { model: self.model.clone(), kept: std::mem::take(&mut self.kept) };
+        let (kept, result) = off_executor(async move || {
+            let result = work(&mut lent).await;
+            (lent.kept, result)
+        })
+        .await;
+        self.kept = kept;
+        result
+    }
+
+    pub(super) async fn forward_here(&mut self, input: &Tensor, outputs: &[String]) -> Result<Outputs> {
+        self.run(&[input], self.size(input.shape())?, outputs).await
+    }
+
+    async fn forward_masked_here(&mut self, input: &Tensor, key_padding_mask: &Tensor, outputs: &[String]) -> Result<Outputs> {
+        let size = self.size(input.shape())?;
+        let [batch, tokens, _] = *input.shape() else {
+            return Err(Error::argument("key_padding_mask", format!("{} takes images, which have no padding", self.model.config().name)));
+        };
+        if key_padding_mask.shape() != [batch, tokens] {
+            return Err(Error::argument("key_padding_mask", format!("expected [{batch}, {tokens}], found {:?}", key_padding_mask.shape())));
+        }
+        let values = key_padding_mask.finite_values("key_padding_mask")?;
+        if let Some(sequence) = values.chunks(tokens).position(|sequence| sequence.iter().all(|&ignored| ignored != 0.0)) {
+            return Err(Error::argument("key_padding_mask", format!("nothing is left of sequence {sequence}; expected a 0 in each row")));
+        }
+        self.run(&[input, key_padding_mask], size, outputs).await
+    }
+
+    async fn warm_up_here(&mut self, shape: &[usize], outputs: &[String], progress: Progress<'_>) -> Result<()> {
+        let size = self.size(shape)?;
+        #[cfg(not(target_arch = "wasm32"))]
+        if let (Some(_), Some(gpu)) = (self.model.preprocess(), self.model.device().gpu()) {
+            gpu.warm_up_textures().await?;
+        }
+        self.plan(shape[0], size, [false; 2], outputs, progress).await.map(drop)
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn profile_here(&mut self, input: &Tensor, outputs: &[String]) -> Result<Vec<Timing>> {
+        self.forward_here(input, outputs).await?;
+        match &mut self.kept.plans.last_mut().expect("it has just run").executor {
+            Executor::Cpu(plan) => Ok(plan.profile()),
+            Executor::Gpu(plan) => plan.profile(),
+        }
+    }
+
+    /// The size of an input, if the model takes inputs of this shape.
+    pub(super) fn size(&self, found: &[usize]) -> Result<Size> {
+        let config = self.model.config();
+        let size = match (&config.input, found) {
+            (Input::Image(patches), &[batch, channels, height, width]) if channels == patches.channels && batch > 0 => Size::Image([height, width]),
+            (Input::Image(patches), _) => {
+                return Err(Error::argument(
+                    "pixel_values",
+                    format!("expected [B, {}, height, width] with B > 0, found {found:?}", patches.channels),
+                ));
+            }
+            (Input::Embeddings { .. }, &[batch, tokens, width]) if width == config.width && batch > 0 => Size::Sequence(tokens),
+            (Input::Embeddings { .. }, _) => {
+                return Err(Error::argument("input", format!("expected [B, N, {}] with B > 0, found {found:?}", config.width)));
+            }
+        };
+        config.tokens(size)?;
+        Ok(size)
+    }
+
+    /// Runs the model on inputs whose first axis is the batch.
+    async fn run(&mut self, inputs: &[&Tensor], size: Size, names: &[String]) -> Result<Outputs> {
+        let batch = inputs[0].shape()[0];
+        let contents = Contents::of(inputs, size, self.model.device())?;
+        let mut outputs: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
+        let mut under_way = VecDeque::new();
+        let mut begun = 0;
+        while begun < batch || !under_way.is_empty() {
+            if begun < batch && under_way.len() < UNDER_WAY {
+                let plan = self.plan(batch - begun, size, [inputs.len() > 1, contents.are_levels()], names, &|_, _| ()).await?;
+                let images = begun..begun + plan.request.batch;
+                begun = images.end;
+                under_way.push_back((images.len(), plan.outputs.clone(), plan.executor.begin(&contents, images, batch).await?));
+                continue;
+            }
+            let (count, names, pass) = under_way.pop_front().expect("one is under way");
+            for (output, values) in names.iter().zip(pass.outputs().await?) {
+                let (shape, all) = outputs.entry(output.name.clone()).or_insert_with(|| ([&[0], &output.shape[1..]].concat(), Vec::new()));
+                shape[0] += count;
+                match all.is_empty() {
+                    true => *all = values,
+                    false => all.extend(values),
+                }
+            }
+        }
+        outputs.into_iter().map(|(name, (shape, values))| Ok((name, Tensor::new(shape, values)?))).collect()
+    }
+
+    /// A plan for as many of `images` as fit the device in one pass; whether there is a mask, and whether images come as levels.
+    pub(super) async fn plan(
+        &mut self,
+        images: usize,
+        size: Size,
+        [masked, levels]: [bool; 2],
+        outputs: &[String],
+        progress: Progress<'_>,
+    ) -> Result<&mut Plan> {
+        // Passes of one size, as far as that goes.
+        let mut request = Request { batch: images.div_ceil(images.div_ceil(LARGEST_PASS)), size, masked, levels, wanted: outputs.to_vec() };
+        let plan = loop {
+            if let Some(place) = self.kept.plans.iter().rposition(|plan| plan.request == request && plan.executor.is_free()) {
+                break self.kept.plans.remove(place);
+            }
+            let at = self.model.at_size(size).await?;
+            match self.model.record_tuned(&at, &request) {
+                Ok(recording) => match Plan::compile(request.clone(), recording, &at.resident, progress).await {
+                    // Plans of other shapes make room first.
+                    Err(Error::OutOfMemory { .. }) if !self.kept.plans.is_empty() => self.kept.plans.clear(),
+                    Err(Error::OutOfMemory { .. }) if request.batch > 1 => request.batch = request.batch.div_ceil(2),
+                    compiled => break compiled?,
+                },
+                Err(Error::Limit { .. }) if request.batch > 1 => request.batch = request.batch.div_ceil(2),
+                Err(error) => return Err(error),
+            }
+        };
+        if self.kept.plans.len() == KEPT_PLANS {
+            self.kept.plans.remove(0);
+        }
+        self.kept.plans.push(plan);
+        Ok(self.kept.plans.last_mut().expect("just pushed"))
+    }
+}
+
+pub(super) fn owned(names: &[impl AsRef<str>]) -> Vec<String> {
+    names.iter().map(|name| name.as_ref().to_owned()).collect()
+}

@@ -1,0 +1,49 @@
+//! A forward pass of which every tensor is kept, for those who compare it with another device's.
+
+use super::resident::Resident;
+use super::session::owned;
+use super::{Model, Session};
+use crate::cpu;
+use crate::error::{Error, Result};
+use crate::forward::Request;
+use crate::gpu;
+use crate::record::{Kernel, Recording};
+use crate::tensor::Tensor;
+use std::sync::Arc;
+
+/// A forward pass, and what every kernel call wrote.
+pub struct Traced {
+    /// The pass.
+    pub recording: Recording,
+    /// Of each dispatch the whole buffer that it writes.
+    pub got: Vec<Vec<f32>>,
+    /// The weights for its twins.
+    pub weights: Arc<cpu::Weights>,
+}
+
+impl Session {
+    /// Runs a forward pass with kernels exchanged, and brings what it takes to repeat it with twins, for which `twin` is the same model on the CPU.
+    ///
+    /// # Errors
+    /// As [`Session::forward`]; [`Error::Argument`] if this is no GPU.
+    pub(crate) fn trace_beside(
+        &self,
+        twin: &Model,
+        input: &Tensor,
+        outputs: &[&str],
+        exchange: impl Fn(&'static Kernel) -> &'static Kernel,
+    ) -> Result<Traced> {
+        let size = self.size(input.shape())?;
+        let request = Request { batch: input.shape()[0], size, masked: false, levels: false, wanted: owned(outputs) };
+        let at = pollster::block_on(self.model().at_size(size))?;
+        let recording = self.model().record_tuned(&at, &request)?.exchanging(exchange);
+        let of_twin = pollster::block_on(twin.at_size(size))?;
+        let (Resident::Gpu(gpu, resident), Resident::Cpu(weights)) = (&at.resident, &of_twin.resident) else {
+            return Err(Error::argument("device", format!("expected a GPU to compare with the CPU, found {}", self.model().device())));
+        };
+        let values = input.finite_values("input")?;
+        let compiled = async { gpu::Plan::compile(gpu.clone(), &recording.traced(), resident, &|_, _| ()).await?.run(&[&values]).await };
+        let got = pollster::block_on(compiled)?;
+        Ok(Traced { recording, got, weights: weights.clone() })
+    }
+}
