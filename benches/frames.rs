@@ -3,8 +3,9 @@
 //!     cargo bench --bench frames -- vit_tiny_patch16_224
 
 use std::time::Instant;
-use vitraux::gpu::{Budget, required_features, required_limits};
-use vitraux::{Checkpoint, Device, GpuInput, Model, Tensor};
+use vitraux::host::GpuInput;
+use vitraux::low_level::gpu::{Budget, required_features, required_limits};
+use vitraux::{Checkpoint, Device, Model, Tensor};
 
 /// Microseconds.
 const BUDGETS: [u32; 6] = [500, 1000, 2000, 4000, 8000, 16_000];

@@ -7,9 +7,9 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
-use vitraux::capabilities::{Capabilities, Precision};
-use vitraux::kernels::{SampleEpilogue, sample, variants};
-use vitraux::record::{Class, Dispatch, Recording, Role};
+use vitraux::low_level::capabilities::{Capabilities, Precision};
+use vitraux::low_level::kernels::{SampleEpilogue, sample, variants};
+use vitraux::low_level::record::{Class, Dispatch, Recording, Role};
 use vitraux::{Device, DeviceChoice};
 
 /// N, tokens of ViT-B/16 at 224 × 224, and C.

@@ -9,9 +9,10 @@ use eframe::egui_wgpu::{RenderState, WgpuSetup};
 use eframe::wgpu;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use vitraux::gpu::{Gpu, GpuOutput, PaintTarget, TexturePicture, required_features, required_limits};
-use vitraux::painting::Painting;
-use vitraux::{Checkpoint, Device, GpuInput, Model, Picture, Session, preprocess};
+use vitraux::host::GpuInput;
+use vitraux::host::Painting;
+use vitraux::low_level::gpu::{Gpu, GpuOutput, PaintTarget, TextureImage, required_features, required_limits};
+use vitraux::{Checkpoint, Device, Image, Model, Session};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -88,7 +89,7 @@ impl App {
     }
 
     fn open(&mut self, file: &Path) {
-        match preprocess::open(file).map_err(Into::into).and_then(|picture| self.look_at(&picture)) {
+        match Image::open(file).map_err(Into::into).and_then(|picture| self.look_at(&picture)) {
             Ok(opened) => {
                 // egui knows textures until it is told otherwise.
                 for shown in self.opened.replace(opened).iter().flat_map(|old| [&old.picture, &old.overlay]) {
@@ -102,7 +103,7 @@ impl App {
     }
 
     /// Runs the model on a picture, and waits for its classes. Its attention stays on the device.
-    fn look_at(&mut self, picture: &Picture) -> Result<Opened> {
+    fn look_at(&mut self, picture: &Image) -> Result<Opened> {
         let size = [picture.height, picture.width];
         let largest = self.render.device.limits().max_texture_dimension_2d as usize;
         if size.iter().any(|size| *size > largest) {
@@ -117,7 +118,7 @@ impl App {
 
         let attention = format!("attn.{}", self.session.model().config().depth - 1);
         let mut encoder = self.render.device.create_command_encoder(&Default::default());
-        let input = GpuInput::Pictures(&[TexturePicture::new(&view)]);
+        let input = GpuInput::Images(&[TextureImage::new(&view)]);
         let outputs = self.session.encode(&mut encoder, input, &["probabilities", &attention])?;
         let probabilities = outputs["probabilities"].encode_read(&mut encoder).values();
         self.render.queue.submit([encoder.finish()]);

@@ -12,9 +12,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
-use vitraux::gpu::{Budget, Gpu, GpuOutput, PaintTarget, TexturePicture, required_features, required_limits};
-use vitraux::painting::Painting;
-use vitraux::{Checkpoint, Device, GpuInput, GpuJob, Model, Session, Tensor};
+use vitraux::host::Painting;
+use vitraux::host::{GpuInput, GpuJob};
+use vitraux::low_level::gpu::{Budget, Gpu, GpuOutput, PaintTarget, TextureImage, required_features, required_limits};
+use vitraux::{Checkpoint, Device, Model, Session, Tensor};
 use winit::application::ApplicationHandler;
 use winit::event::WindowEvent;
 use winit::event_loop::{ActiveEventLoop, EventLoop};
@@ -157,7 +158,7 @@ impl Show {
             Some(job) => job,
             None => {
                 let wanted = self.wanted.each_ref().map(String::as_str);
-                self.session.start(GpuInput::Pictures(&[TexturePicture::new(&self.seen)]), &wanted)?
+                self.session.start(GpuInput::Images(&[TextureImage::new(&self.seen)]), &wanted)?
             }
         };
         if job.encode_slice(encoder, self.budget) {

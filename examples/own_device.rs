@@ -2,8 +2,9 @@
 //!
 //!     cargo run --release --example own_device
 
-use vitraux::gpu::{required_features, required_limits};
-use vitraux::{Checkpoint, Device, GpuInput, Model, Tensor};
+use vitraux::host::GpuInput;
+use vitraux::low_level::gpu::{required_features, required_limits};
+use vitraux::{Checkpoint, Device, Model, Tensor};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     pollster::block_on(run())

@@ -1,5 +1,5 @@
 // Subgroups of a pipeline with cooperative matrices: for each invocation how many share its subgroup, the subgroup's number, its own number in that, and
-// an element of a product of matrices of ones, which is SIDE. Run once by src/gpu/probe.rs.
+// an element of a product of matrices of ones, which is SIDE. Run once by src/execution/gpu/probe.rs.
 #import common/coop_16
 
 const INVOCATIONS: u32 = 128u;

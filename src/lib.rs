@@ -14,56 +14,40 @@
 //! # }
 //! ```
 //!
-//! The modules are floors of a house, and each uses only those below it: [`engine`] on [`model`] on
-//! [`kernels`] on [`cpu`], [`gpu`], [`checkpoint`] and [`preprocess`] on [`record`] on [`config`],
-//! tensors and errors.
+//! A [`Model`] is shared by threads, each of which runs it by a [`Session`] of its own; a [`Checkpoint`] is a folder from the hub, read without conversion. Programs that
+//! own a wgpu device lend it ([`host`]). What is inside, kernels and recordings, is in [`low_level`], which may change with any version.
 //!
 //! The legend of all shapes: B batch, N tokens, P patches, C width, H heads, D head width, F MLP width.
+//!
+//! # Versions of wgpu
+//!
+//! vitraux re-exports the [`wgpu`] that it is built with. A program that lends its device must have that version: `vitraux::wgpu` is always right. A new version of
+//! wgpu is a new minor version of vitraux.
 
 #![deny(missing_docs)]
 
-pub mod capabilities;
-#[cfg(feature = "doctor")]
-pub mod cases;
-pub mod checkpoint;
-pub mod config;
-pub mod cpu;
-pub mod device;
-#[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
-pub mod doctor;
+mod data;
+mod execution;
+pub mod host;
+pub mod low_level;
+mod model;
+mod operations;
 
-mod error;
-mod filter;
-pub mod forward;
-pub mod gpu;
+pub use data::capabilities::Precision;
+pub use data::config;
+pub use data::error::{Error, Limit, Result};
+pub use data::record::Timing;
+pub use data::tensor::{Dtype, Tensor};
+pub use execution::checkpoint::{Checkpoint, Head};
+pub use execution::device::{Device, DeviceBuilder, DeviceChoice};
+pub use execution::gpu::{AdapterKind, AdapterSummary, ShaderChecks, adapters};
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
-pub mod hub;
-mod int8;
-pub mod kernels;
-mod levels;
-pub mod model;
-mod off_executor;
-
-pub mod painting;
-pub mod panels;
-pub mod preprocess;
-pub mod record;
-mod storage;
-mod tensor;
-pub mod tuning;
-
-pub use capabilities::Precision;
-pub use checkpoint::{Checkpoint, Head};
-pub use device::{Device, DeviceBuilder, DeviceChoice};
-pub use error::{Error, Limit, Result};
+pub use execution::hub;
+pub use execution::image as preprocess;
+pub use execution::image::Image;
 pub use model::{Classification, Memory, Model, ModelBuilder, Outputs, Prediction, Session};
-#[cfg(not(target_arch = "wasm32"))]
-pub use model::{GpuInput, GpuJob, GpuOutputs};
-pub use preprocess::Picture;
-pub use tensor::{Bytes, Dtype, Tensor};
-
-#[doc = include_str!("../docs/embedding.md")]
-pub mod embedding {}
+pub use operations::tuning::Tuning;
+pub use wgpu;
 
 /// The README's example is a test.
 #[cfg(doctest)]

@@ -4,8 +4,8 @@ use crate::support::cli::{Run, vitraux};
 use crate::support::path;
 use std::ffi::OsStr;
 use std::path::Path;
-use vitraux::painting::Painting;
-use vitraux::{Checkpoint, Device, Model, preprocess};
+use vitraux::host::Painting;
+use vitraux::{Checkpoint, Device, Image, Model};
 
 fn attention(arguments: &[&str]) -> Run {
     vitraux([&["attention", "--device", "cpu"], arguments].concat().into_iter().map(OsStr::new))
@@ -49,7 +49,7 @@ fn pictures_are_covered_by_what_the_model_looks_at() {
     let name = format!("{}.png", file.file_name().expect("a name").to_str().expect("UTF-8"));
     let checkpoint = Checkpoint::open(&model).expect("a checkpoint");
     let prepare = checkpoint.preprocess.clone().expect("it takes pictures");
-    let source = preprocess::open(&file).expect("a picture");
+    let source = Image::open(&file).expect("a picture");
     let pixel_values = prepare.apply(&source).expect("pixel values");
     let mut session = Model::builder(checkpoint).device(Device::cpu()).load_blocking().expect("a model").session();
     let size = vitraux::config::Size::Image([pixel_values.shape()[2], pixel_values.shape()[3]]);
@@ -69,7 +69,7 @@ fn pictures_are_covered_by_what_the_model_looks_at() {
     for (arguments, output, painting, opacity) in cases {
         let run = attention(&[&["--model", text(&model), "--output", text(folder.path()), text(&file)], arguments].concat());
         assert_eq!(run.code, 0, "{}", run.stderr);
-        let got = preprocess::open(folder.path().join(&name)).expect("a PNG");
+        let got = Image::open(folder.path().join(&name)).expect("a PNG");
         assert_eq!((got.width, got.height), (source.width, source.height));
         let outputs = session.forward_blocking(&pixel_values, &[&output]).expect("outputs");
         let map = session.model().config().map(size, &output).expect("a map");

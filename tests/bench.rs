@@ -5,9 +5,9 @@ use crate::support::{gpu, path};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use vitraux::capabilities::Precision;
-use vitraux::kernels::variants;
-use vitraux::record::Class;
+use vitraux::Precision;
+use vitraux::low_level::kernels::variants;
+use vitraux::low_level::record::Class;
 
 fn json(arguments: &[&str]) -> Value {
     let run = vitraux(arguments.iter().map(OsStr::new));

@@ -5,7 +5,7 @@ use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitraux::config::Size;
-use vitraux::{Checkpoint, Head, Picture, Tensor};
+use vitraux::{Checkpoint, Head, Image, Tensor};
 
 /// A copy of a fixture with its configuration changed by `config`, and tensors' shapes by `shape`.
 fn changed(case: &str, config: impl Fn(&mut Value), shape: impl Fn(&str, &mut Vec<usize>)) -> vitraux::Result<Checkpoint> {
@@ -224,7 +224,7 @@ fn heads_are_replaced_added_and_dropped() {
         }
         let alone = load(own()).forward_blocking(&pixel_values, &["logits"]).expect("outputs");
         assert_eq!(alone["logits"].values(), outputs["logits"].values());
-        let picture = Picture::new([64, 64], 3, vec![100; 64 * 64 * 3]).expect("a picture");
+        let picture = Image::new([64, 64], 3, vec![100; 64 * 64 * 3]).expect("a picture");
         let answers = session.classify_blocking(&picture, 2).expect("answers");
         let heads: Vec<(&str, usize)> = answers.iter().map(|answer| (answer.head.as_str(), answer.top.len())).collect();
         assert_eq!(heads, [("", 2), ("pets", 2), ("two", 2)]);
@@ -332,7 +332,7 @@ fn models_without_pooling_give_tokens() {
         root["model_args"]["num_classes"] = json!(0);
     };
     let config = changed("timm_vit_tiny", unpooled, |_, _| ()).expect("a checkpoint").config;
-    let names = vitraux::forward::output_names(&config);
+    let names = vitraux::low_level::forward::output_names(&config);
     assert!(names.contains(&"tokens".to_owned()) && !names.contains(&"features".to_owned()));
     refused(changed("timm_vit_tiny", |root| root["model_args"]["global_pool"] = json!(""), |_, _| ()), &["global_pool"]);
 }

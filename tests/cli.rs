@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::Path;
 use vitraux::Tensor;
-use vitraux::checkpoint::open_tensor;
+use vitraux::low_level::checkpoint::open_tensor;
 
 fn run<const N: usize>(arguments: [&str; N]) -> crate::support::cli::Run {
     vitraux(arguments.map(OsStr::new))
@@ -341,13 +341,13 @@ fn one_may_ask_for_silence_for_more_and_for_a_device() {
     let said = |run: &crate::support::cli::Run| run.stderr.lines().filter(|line| !line.contains("XDG_RUNTIME_DIR")).count();
     let picture = text_of_sample();
     let usual = run(["classify", "--device", "cpu", picture]);
-    assert!(usual.stderr.contains("device: cpu (as asked for)"), "{}", usual.stderr);
+    assert!(usual.stderr.contains("device: cpu (as requested)"), "{}", usual.stderr);
     let quiet = run(["classify", "--quiet", "--device", "cpu", picture]);
     assert_eq!((quiet.code, said(&quiet)), (0, 0), "{}", quiet.stderr);
     assert_eq!(run(["-q", "-v", "classify", picture]).code, 2);
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vitraux"));
     command.args(["classify", picture]).env("VITRAUX_DEVICE", "cpu");
-    assert!(crate::support::cli::run(command).stderr.contains("device: cpu (as asked for)"));
+    assert!(crate::support::cli::run(command).stderr.contains("device: cpu (as requested)"));
     let help = run(["--help"]).stdout;
     assert!(help.contains("Examples:") && help.contains("VITRAUX_DEVICE"), "{help}");
 }

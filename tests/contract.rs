@@ -6,10 +6,10 @@ use naga::valid::{Capabilities as ShaderCapabilities, ModuleInfo, ValidationFlag
 use naga::{AddressSpace, StorageAccess, TypeInner};
 use std::collections::HashSet;
 use std::sync::OnceLock;
-use vitraux::capabilities::{Capabilities, Trust};
-use vitraux::gpu::{PIECES, specialise};
-use vitraux::kernels::{ALL, workgroup_bytes};
-use vitraux::record::{Access, Binding, Field, Kernel, MAX_BINDINGS, Spec};
+use vitraux::low_level::capabilities::{Capabilities, Trust};
+use vitraux::low_level::gpu::{PIECES, specialise};
+use vitraux::low_level::kernels::{ALL, workgroup_bytes};
+use vitraux::low_level::record::{Access, Binding, Field, Kernel, MAX_BINDINGS, Spec};
 
 /// Each kernel under each spec that the cases record it with, on devices where a processor does a GPU's work and on others.
 fn specialised() -> impl Iterator<Item = (&'static Kernel, Spec)> {
@@ -258,6 +258,6 @@ fn shaders_say_what_they_do() {
         let header: Vec<_> = text.lines().take_while(|line| line.starts_with("// ")).collect();
         assert_eq!(header.len(), 3, "{file}: formula; mapping and numbers; grid, needs, twin");
         let twin = header[2].split("Twin: ").nth(1).unwrap_or_else(|| panic!("{file} names no twin"));
-        assert!(path("src").join(twin).exists(), "{file}: no {twin}");
+        assert!(path("src/execution").join(twin).exists(), "{file}: no {twin}");
     }
 }

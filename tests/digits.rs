@@ -3,9 +3,9 @@
 use crate::support::compare::{largest_difference, mismatch};
 use crate::support::{gpu, json, path};
 use safetensors::SafeTensors;
-use vitraux::capabilities::Precision;
-use vitraux::checkpoint::open_tensor;
-use vitraux::{Checkpoint, Device, Model, Picture, Session, Tensor, preprocess};
+use vitraux::Precision;
+use vitraux::low_level::checkpoint::open_tensor;
+use vitraux::{Checkpoint, Device, Image, Model, Session, Tensor};
 
 /// The test set: images [N, 32, 32] of 8 bits and labels [N].
 fn test_set() -> (Vec<u8>, Vec<i64>) {
@@ -85,7 +85,7 @@ fn sample_pictures_are_read_right() {
     assert_eq!(files.len(), 8);
     for (i, file) in files.iter().enumerate() {
         let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
-        let picture = preprocess::open(file).expect("a picture");
+        let picture = Image::open(file).expect("a picture");
         let pixels = session.model().preprocess().expect("it takes pictures").apply(&picture).expect("pixels");
         let want: Vec<f64> = pixel_values[i * 1024..][..1024].iter().map(|&value| f64::from(value)).collect();
         assert_eq!(mismatch(&pixels.values(), &want, &[32, 32], 1e-6), None, "{name}");
@@ -101,7 +101,7 @@ fn levels_give_what_their_values_give() {
     for device in gpu::devices() {
         let mut session = Model::builder(Checkpoint::digits()).device(device).load_blocking().expect("a model").session();
         let preprocess = session.model().preprocess().expect("it takes pictures").clone();
-        let image = |file| preprocess.apply(&preprocess::open(file).expect("a picture")).expect("pixels");
+        let image = |file| preprocess.apply(&Image::open(file).expect("a picture")).expect("pixels");
         let images: Vec<Tensor> = samples().into_iter().map(image).collect();
         // More than one pass takes.
         let levels = Tensor::stack(images.iter().cycle().take(37).cloned().collect()).expect("images of one size");
@@ -123,7 +123,7 @@ fn the_model_has_the_parameters_of_its_report() {
 fn pictures_in_memory_need_no_codec() {
     let mut session = Model::builder(Checkpoint::digits()).device(Device::cpu()).load_blocking().expect("a model").session();
     let (images, labels) = test_set();
-    let picture = Picture::new([32, 32], 1, images[..1024].to_vec()).expect("a picture");
+    let picture = Image::new([32, 32], 1, images[..1024].to_vec()).expect("a picture");
     let top = session.classify_blocking(&picture, 3).expect("predictions").remove(0).top;
     assert_eq!((top.len(), top[0].index as i64), (3, labels[0]));
     assert!(top[0].probability > top[1].probability && top[1].probability > top[2].probability);

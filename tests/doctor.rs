@@ -4,11 +4,11 @@ use crate::mutants::broken;
 use crate::support::{cli, gpu, path};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use vitraux::capabilities::Precision;
-use vitraux::doctor::{ModelReport, Outcome, check_kernels, check_model};
-use vitraux::kernels::ALL;
-use vitraux::record::{Class, Kernel};
-use vitraux::tuning::Tuning;
+use vitraux::Precision;
+use vitraux::Tuning;
+use vitraux::low_level::doctor::{ModelReport, Outcome, check_kernels, check_model};
+use vitraux::low_level::kernels::ALL;
+use vitraux::low_level::record::{Class, Kernel};
 use vitraux::{Checkpoint, Device, Model};
 
 fn of_name(name: &str) -> &'static Kernel {

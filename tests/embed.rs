@@ -7,7 +7,7 @@ use parquet::record::RowAccessor;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::Path;
-use vitraux::{Checkpoint, Device, Model, Tensor, preprocess};
+use vitraux::{Checkpoint, Device, Image, Model, Tensor};
 
 fn embed(arguments: &[&str]) -> Run {
     vitraux([&["embed", "--device", "cpu"], arguments].concat().into_iter().map(OsStr::new))
@@ -27,7 +27,7 @@ fn expected(output: &str) -> Vec<f32> {
     let prepare = session.model().preprocess().expect("it takes pictures").clone();
     let mut values = Vec::new();
     for file in samples() {
-        let pixel_values = prepare.apply(&preprocess::open(file).expect("a picture")).expect("pixel values");
+        let pixel_values = prepare.apply(&Image::open(file).expect("a picture")).expect("pixel values");
         values.extend_from_slice(&session.forward_blocking(&pixel_values, &[output]).expect("outputs")[output].values());
     }
     values
@@ -72,7 +72,7 @@ fn every_format_has_the_models_features() {
     assert!(std::fs::read_to_string(folder.path().join("vectors.npy.txt")).expect("a list").lines().eq(&files));
 
     let tensors = write("vectors.safetensors");
-    let embeddings: Tensor = vitraux::checkpoint::open_tensor(&tensors, "embeddings").expect("a tensor");
+    let embeddings: Tensor = vitraux::low_level::checkpoint::open_tensor(&tensors, "embeddings").expect("a tensor");
     assert_eq!(embeddings.shape(), [files.len(), width]);
     assert!(is_near(&embeddings.values(), &want));
 
@@ -115,7 +115,7 @@ fn layers_tokens_and_norms_are_what_the_taps_give() {
         let all: Vec<&str> = [&["--output", text(&file)], arguments].concat().into_iter().chain(files.iter().map(String::as_str)).collect();
         let run = embed(&all);
         assert_eq!(run.code, 0, "{}", run.stderr);
-        vitraux::checkpoint::open_tensor(&file, "embeddings").expect("a tensor")
+        vitraux::low_level::checkpoint::open_tensor(&file, "embeddings").expect("a tensor")
     };
     let config = Checkpoint::digits().config;
     let (tokens, width) = (config.tokens(config.native_size()).expect("a number"), config.width);

@@ -4,9 +4,10 @@ use crate::support::gpu;
 use crate::support::host::{Host, alone, is_pending, picture};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use vitraux::capabilities::Precision;
-use vitraux::gpu::{Budget, TexturePicture, cooperative_features, required_features};
-use vitraux::{Checkpoint, Device, Error, GpuInput, Model, Picture, Session, Tensor};
+use vitraux::Precision;
+use vitraux::host::GpuInput;
+use vitraux::low_level::gpu::{Budget, TextureImage, cooperative_features, required_features};
+use vitraux::{Checkpoint, Device, Error, Image, Model, Session, Tensor};
 
 const WANTED: [&str; 3] = ["logits", "tokens", "attn.3"];
 
@@ -137,7 +138,7 @@ fn a_session_on_the_cpu_says_that_it_cannot_encode() {
 }
 
 /// A texture with a picture's levels at (3, 2) in it, noise around, in a format; what the format decodes is encoded.
-fn texture(host: &Host, picture: &Picture, format: wgpu::TextureFormat) -> wgpu::Texture {
+fn texture(host: &Host, picture: &Image, format: wgpu::TextureFormat) -> wgpu::Texture {
     let (width, height) = (picture.width + 7, picture.height + 5);
     let level = |x: usize, y: usize, c: usize| -> u8 {
         match (x.checked_sub(3), y.checked_sub(2)) {
@@ -194,13 +195,13 @@ fn pictures_in_textures_become_what_the_host_makes_of_them() {
         let mut session = Model::builder(checkpoint).device(Device::from(host.gpu.clone())).load_blocking().expect("a model").session();
         for [height, width] in [[61, 47], [33, 150], [224, 224]] {
             let data = (0..height * width * 3).map(|i| ((i * 7919) % 251 + i % 5) as u8).collect();
-            let picture = Picture::new([height, width], 3, data).expect("a picture");
+            let picture = Image::new([height, width], 3, data).expect("a picture");
             let rectangle = Some([3, 2, width as u32, height as u32]);
             let textures = [Rgba8Unorm, Rgba8UnormSrgb, Bgra8Unorm, Rgba32Float].map(|format| texture(&host, &picture, format));
             let views = textures.each_ref().map(|texture| texture.create_view(&wgpu::TextureViewDescriptor::default()));
-            let pictures = views.each_ref().map(|view| TexturePicture { rectangle, ..TexturePicture::new(view) });
+            let pictures = views.each_ref().map(|view| TextureImage { rectangle, ..TextureImage::new(view) });
             let mut encoder = host.encoder();
-            let from_textures = session.encode(&mut encoder, GpuInput::Pictures(&pictures), &["embeddings"]).expect("it is recorded");
+            let from_textures = session.encode(&mut encoder, GpuInput::Images(&pictures), &["embeddings"]).expect("it is recorded");
             let from_textures = from_textures["embeddings"].encode_read(&mut encoder);
             let pixel_values = preprocess.apply(&picture).expect("pixel values");
             let from_host = session.encode(&mut encoder, GpuInput::Tensor(&pixel_values), &["embeddings"]).expect("it is recorded");
@@ -247,26 +248,26 @@ fn textures_that_cannot_be_read_are_errors() {
     let integers = make(wgpu::TextureFormat::Rgba8Uint, sampled, 1);
     let unreadable = make(wgpu::TextureFormat::Rgba8Unorm, drawn, 1);
     let samples = make(wgpu::TextureFormat::Rgba8Unorm, sampled | drawn, 4);
-    let mut refused = |picture: TexturePicture<'_>| {
-        let error = session.encode(&mut host.encoder(), GpuInput::Pictures(&[picture]), &["logits"]).expect_err("it is refused");
+    let mut refused = |picture: TextureImage<'_>| {
+        let error = session.encode(&mut host.encoder(), GpuInput::Images(&[picture]), &["logits"]).expect_err("it is refused");
         assert!(matches!(error, Error::Argument { .. }), "{error}");
         error.to_string()
     };
     for (view, words) in [(&integers, "Rgba8Uint"), (&unreadable, "RENDER_ATTACHMENT"), (&samples, "4 samples")] {
-        let message = refused(TexturePicture::new(view));
+        let message = refused(TextureImage::new(view));
         assert!(message.contains(words), "{message}");
     }
     for rectangle in [[0, 0, 41, 30], [40, 0, 1, 1], [0, 0, 0, 5], [5, 5, u32::MAX, 1]] {
-        let message = refused(TexturePicture { rectangle: Some(rectangle), ..TexturePicture::new(&good) });
+        let message = refused(TextureImage { rectangle: Some(rectangle), ..TextureImage::new(&good) });
         assert!(message.contains("inside 40 x 30"), "{message}");
     }
-    let error = session.encode(&mut host.encoder(), GpuInput::Pictures(&[]), &["logits"]).expect_err("no picture");
+    let error = session.encode(&mut host.encoder(), GpuInput::Images(&[]), &["logits"]).expect_err("no picture");
     assert!(matches!(error, Error::Argument { .. }), "{error}");
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }
 
 /// The values of some outputs, once what was recorded has run.
-fn values(host: &Host, outputs: &vitraux::GpuOutputs, names: &[&str]) -> Vec<Vec<f32>> {
+fn values(host: &Host, outputs: &vitraux::host::GpuOutputs, names: &[&str]) -> Vec<Vec<f32>> {
     let mut encoder = host.encoder();
     let mut readings: Vec<_> = names.iter().map(|name| Box::pin(outputs[*name].encode_read(&mut encoder).values())).collect();
     host.submit(Some(encoder));

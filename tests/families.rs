@@ -4,7 +4,7 @@ use crate::support::{cli::vitraux, json, path};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use vitraux::Checkpoint;
-use vitraux::checkpoint::FAMILIES;
+use vitraux::low_level::checkpoint::FAMILIES;
 
 /// Whether a pattern, in which `*` stands for anything, fits a name.
 fn fits(pattern: &str, name: &str) -> bool {

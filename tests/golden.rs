@@ -2,10 +2,10 @@
 
 use crate::support::{compare::largest_difference, gpu, json, path};
 use std::path::PathBuf;
-use vitraux::capabilities::Precision;
-use vitraux::checkpoint::{open_mask, open_preprocess, open_tensor};
-use vitraux::forward::output_names;
-use vitraux::{Checkpoint, Device, Model, Session, preprocess};
+use vitraux::Precision;
+use vitraux::low_level::checkpoint::{open_mask, open_preprocess, open_tensor};
+use vitraux::low_level::forward::output_names;
+use vitraux::{Checkpoint, Device, Image, Model, Session};
 
 const CASES: &str = "tests/fixtures/cases";
 
@@ -154,7 +154,7 @@ fn pictures_become_the_libraries_pixel_values() {
             let preprocess = open_preprocess(model(&name), image).unwrap_or_else(|error| panic!("{what}: {error}"));
             let mut got = Vec::new();
             for image in run["images"].as_array().expect("images") {
-                let picture = preprocess::open(folder.join(image.as_str().expect("a name"))).unwrap_or_else(|error| panic!("{what}: {error}"));
+                let picture = Image::open(folder.join(image.as_str().expect("a name"))).unwrap_or_else(|error| panic!("{what}: {error}"));
                 got.extend_from_slice(&preprocess.apply(&picture).expect("a colour picture").values());
             }
             let difference = largest_difference(&got, &want.values());

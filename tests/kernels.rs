@@ -4,11 +4,11 @@ use crate::support::cases::{self, Case};
 use crate::support::{compare::mismatch, gpu, replay};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use vitraux::capabilities::Capabilities;
-use vitraux::gpu::Gpu;
-use vitraux::kernels::{self, ALL, SampleEpilogue};
-use vitraux::record::{BufferInfo, Command, Recording, Role};
-use vitraux::tuning::Tuning;
+use vitraux::Tuning;
+use vitraux::low_level::capabilities::Capabilities;
+use vitraux::low_level::gpu::Gpu;
+use vitraux::low_level::kernels::{self, ALL, SampleEpilogue};
+use vitraux::low_level::record::{BufferInfo, Command, Recording, Role};
 
 /// What a device with these capabilities gives for a case, if it can run it.
 fn result(
@@ -133,8 +133,8 @@ fn subgroups_of_unknown_size_are_found_by_a_probe() {
 /// Where subgroups may be of several sizes, variants of cooperative matrices wait for `vitraux tune`, which tries them with every epilogue.
 #[test]
 fn variants_that_nobody_has_seen_are_taken_from_a_table_only() {
-    use vitraux::capabilities::{Precision, Trust};
-    use vitraux::record::Class;
+    use vitraux::low_level::capabilities::{Precision, Trust};
+    use vitraux::low_level::record::Class;
     let Some(gpu) = gpu::smaller(|capabilities| (capabilities.software, capabilities.trust) = (false, Trust::Portable)) else { return };
     let capabilities = gpu.summary().capabilities;
     let class = Class::product([50, 64, 32], [Precision::F16; 2], &capabilities);

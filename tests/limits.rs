@@ -1,8 +1,8 @@
 //! Devices with small limits: what is too large is cut, and what cannot be cut is said.
 
 use crate::support::{compare::largest_difference, gpu, path};
-use vitraux::capabilities::Precision;
-use vitraux::panels::Packed;
+use vitraux::Precision;
+use vitraux::low_level::panels::Packed;
 use vitraux::{Checkpoint, Device, Error, Limit, Model, Outputs, Tensor};
 
 fn forward(device: Device, batch: usize, wanted: &[&str]) -> vitraux::Result<Outputs> {
@@ -40,8 +40,8 @@ fn what_cannot_be_cut_is_an_error_that_names_it() {
 /// A product whose weight does not fit one binding gives the same as one whose weight does.
 #[test]
 fn large_weights_are_read_in_bands() {
-    use vitraux::kernels::{self, Epilogue};
-    use vitraux::record::{Command, Recording};
+    use vitraux::low_level::kernels::{self, Epilogue};
+    use vitraux::low_level::record::{Command, Recording};
     let Some(small) = gpu::smaller(|limits| limits.binding_bytes = 64 * 1024) else { return };
     let [m, n, k] = [7, 400, 100];
     let recording = {
@@ -117,7 +117,7 @@ fn passes_that_overlap_stay_apart() {
 #[test]
 fn the_gpu_takes_the_memory_that_was_said() {
     use vitraux::config::Size;
-    use vitraux::forward::{Request, Tables, record};
+    use vitraux::low_level::forward::{Request, Tables, record};
     let Some(own) = gpu::smaller(|_| {}) else { return };
     for (architecture, batch) in [("vit_tiny_patch16_224", 1), ("vit_tiny_patch16_224", 4)] {
         let checkpoint = Checkpoint::random(architecture).expect("a known architecture");
@@ -126,7 +126,8 @@ fn the_gpu_takes_the_memory_that_was_said() {
         let tables = Tables::at(&checkpoint.config, checkpoint.positions.as_ref(), Size::Image(side)).expect("tables");
         let request = Request { batch, size: Size::Image(side), masked: false, levels: false, wanted: vec!["logits".to_owned()] };
         let recording =
-            record(&checkpoint.config, &weights, &tables, &request, vitraux::record::Recording::new(own.summary().capabilities)).expect("it fits");
+            record(&checkpoint.config, &weights, &tables, &request, vitraux::low_level::record::Recording::new(own.summary().capabilities))
+                .expect("it fits");
         let said = recording.weight_bytes() + recording.scratch_bytes();
         let before = own.buffer_counts().1;
         let mut session = Model::builder(checkpoint).device(Device::from(own.clone())).load_blocking().expect("a model").session();

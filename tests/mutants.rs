@@ -2,9 +2,9 @@
 
 use crate::support::cases::{self, Case};
 use crate::support::{compare::mismatch, gpu, replay};
-use vitraux::gpu::PIECES;
-use vitraux::kernels::ALL;
-use vitraux::record::{Command, Kernel, Spec};
+use vitraux::low_level::gpu::PIECES;
+use vitraux::low_level::kernels::ALL;
+use vitraux::low_level::record::{Command, Kernel, Spec};
 
 /// For each entry point, or a single kernel of one: what stands in its shader or in what that imports, and what a mistake would make of it.
 const MISTAKES: &[(&str, &[(&str, &str)])] = &[
@@ -533,7 +533,7 @@ fn is_of(kernel: &Kernel, entry: &str) -> bool {
 }
 
 /// Whether any case finds a mistake out that is put into all kernels of an entry point.
-fn is_caught(gpu: &std::sync::Arc<vitraux::gpu::Gpu>, cases: &[&Case], entry: &str, right: &str, wrong: &str) -> bool {
+fn is_caught(gpu: &std::sync::Arc<vitraux::low_level::gpu::Gpu>, cases: &[&Case], entry: &str, right: &str, wrong: &str) -> bool {
     let capabilities = gpu.summary().capabilities;
     cases.iter().any(|case| {
         let values = case.values();

@@ -2,9 +2,10 @@
 
 use crate::support::host::{Host, alone, picture};
 use std::sync::atomic::Ordering;
-use vitraux::gpu::{PaintTarget, required_features};
-use vitraux::painting::{Painting, Scale};
-use vitraux::{GpuInput, Tensor};
+use vitraux::Tensor;
+use vitraux::host::GpuInput;
+use vitraux::host::{Painting, Scale};
+use vitraux::low_level::gpu::{PaintTarget, required_features};
 
 /// A texture that maps are drawn into, all of it of one colour.
 fn canvas(host: &Host, format: wgpu::TextureFormat, [width, height]: [u32; 2], bytes: &[u8]) -> wgpu::Texture {

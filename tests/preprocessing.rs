@@ -3,9 +3,9 @@
 use crate::support::{compare::largest_difference, json, path};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use vitraux::checkpoint::{open_preprocess, open_tensor};
-use vitraux::config::{Alpha, Preprocess, Resize};
-use vitraux::{Picture, preprocess};
+use vitraux::Image;
+use vitraux::low_level::checkpoint::{open_preprocess, open_tensor};
+use vitraux::preprocess::{Alpha, Preprocess, Resize};
 
 const PREPROC: &str = "tests/fixtures/preproc";
 
@@ -42,8 +42,8 @@ fn every_item_of_the_manifest_is_equal_to_the_bit() {
         write_configuration(folder.path(), item);
         let prepared = open_preprocess(folder.path(), None).unwrap_or_else(|error| panic!("{item}: {error}"));
         let source = path(PREPROC).join(item["source"].as_str().expect("a source"));
-        let pixel_values = prepared.apply(&preprocess::open(source).expect("a picture")).expect("pixel values");
-        let want = preprocess::open(path(PREPROC).join(item["expected"].as_str().expect("a name"))).expect("a picture");
+        let pixel_values = prepared.apply(&Image::open(source).expect("a picture")).expect("pixel values");
+        let want = Image::open(path(PREPROC).join(item["expected"].as_str().expect("a name"))).expect("a picture");
         assert_eq!(pixel_values.shape(), [1, 3, want.height, want.width], "{item}");
         let values = pixel_values.values();
         for (i, &level) in want.data.iter().enumerate() {
@@ -55,7 +55,7 @@ fn every_item_of_the_manifest_is_equal_to_the_bit() {
     }
 }
 
-fn rgb(picture: &Picture) -> Vec<u8> {
+fn rgb(picture: &Image) -> Vec<u8> {
     match picture.channels {
         1 => picture.data.iter().flat_map(|&grey| [grey; 3]).collect(),
         _ => picture.data.clone(),
@@ -69,7 +69,7 @@ fn pictures_of_every_kind_decode_as_pillow_decodes_them() {
     let mut exact = 0;
     for entry in manifest["images"].as_array().expect("images") {
         let (Some(file), Some(hash)) = (entry["file"].as_str(), entry["sha256_rgb8"].as_str()) else { continue };
-        let picture = preprocess::open(path("tests/fixtures/bad").join(file)).unwrap_or_else(|error| panic!("{error}"));
+        let picture = Image::open(path("tests/fixtures/bad").join(file)).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(Some(picture.width as u64), entry["width"].as_u64(), "{file}");
         assert_eq!(Some(picture.height as u64), entry["height"].as_u64(), "{file}");
         let data = rgb(&picture);
@@ -80,7 +80,7 @@ fn pictures_of_every_kind_decode_as_pillow_decodes_them() {
             continue;
         }
         // JPEG decoders differ in rounding and in the upsampling of chroma; the manifest says how much may be.
-        let reference = preprocess::open(path("tests/fixtures/bad").join(entry["reference_png"].as_str().expect("a name"))).expect("a picture");
+        let reference = Image::open(path("tests/fixtures/bad").join(entry["reference_png"].as_str().expect("a name"))).expect("a picture");
         let apart: Vec<f64> = data.iter().zip(rgb(&reference)).map(|(&got, want)| (f64::from(got) - f64::from(want)).abs()).collect();
         let (largest, mean) = (apart.iter().copied().fold(0.0, f64::max), apart.iter().sum::<f64>() / apart.len() as f64);
         assert!(largest <= entry["max_abs_diff"].as_f64().expect("a bound"), "{file}: {largest}");
@@ -95,7 +95,7 @@ fn a_thin_picture_costs_no_more_than_its_crop() {
     write_configuration(folder.path(), &json!({ "library": "timm", "args": { "size": 224, "crop_pct": 0.9, "interpolation": "bicubic" } }));
     let prepared = open_preprocess(folder.path(), None).expect("a configuration");
     // Resized whole, it would have 248 x 24,800,000 pixels.
-    let picture = Picture::new([100_000, 1], 3, vec![128; 300_000]).expect("a picture");
+    let picture = Image::new([100_000, 1], 3, vec![128; 300_000]).expect("a picture");
     let pixel_values = prepared.apply(&picture).expect("pixel values");
     assert_eq!(pixel_values.shape(), [1, 3, 224, 224]);
     assert!(
@@ -131,7 +131,7 @@ fn every_filter_is_pillows() {
 fn resizes_to(source: &str, filter: &str, [height, width]: [usize; 2], expected: &str) {
     let cfg = json!({ "input_size": [3, height, width], "crop_pct": 1.0, "crop_mode": "squash", "interpolation": filter, "mean": [0], "std": [1] });
     let prepared = prepared(&json!({ "architecture": "vit_base_patch16_224", "pretrained_cfg": cfg }), None).expect("a configuration");
-    let picture = |name: &str| preprocess::open(path(&format!("tests/fixtures/pillow/{name}.png"))).expect("a picture");
+    let picture = |name: &str| Image::open(path(&format!("tests/fixtures/pillow/{name}.png"))).expect("a picture");
     let values = prepared.apply(&picture(source)).expect("pixel values").values().into_owned();
     let want = picture(expected).data;
     let got: Vec<u8> = (0..want.len()).map(|i| (values[i % 3 * width * height + i / 3] * 255.0).round() as u8).collect();
@@ -243,25 +243,25 @@ fn impossible_sizes_are_errors() {
     assert!(timm("crop_pct", json!(0)).is_err());
     assert!(timm("crop_pct", json!(1e-8)).is_err());
     assert!(timm("std", json!(1e-300)).is_err());
-    let picture = Picture::new([50, 70], 3, vec![7; 50 * 70 * 3]).expect("a picture");
+    let picture = Image::new([50, 70], 3, vec![7; 50 * 70 * 3]).expect("a picture");
     let huge = timm("input_size", json!([3, 1_048_576, 1_048_576])).expect("a size");
     assert!(huge.apply(&picture).unwrap_err().to_string().contains("1048576 x 1048576"));
     let squashed = prepared(&json!({ "model_type": "vit" }), Some(&json!({ "size": { "height": 2048, "width": 2048 } }))).expect("a size");
     let endless = json!({ "image_processor_type": "CLIPImageProcessor", "size": { "shortest_edge": 100_000 }, "resample": 0 });
     let endless = prepared(&json!({ "model_type": "vit" }), Some(&endless)).expect("a size");
-    let thin = Picture::new([2_000_000, 1], 1, vec![7; 2_000_000]).expect("a picture");
+    let thin = Image::new([2_000_000, 1], 1, vec![7; 2_000_000]).expect("a picture");
     assert!(squashed.apply(&thin).is_err());
-    assert!(endless.apply(&Picture::new([2_000_000, 1], 3, vec![7; 6_000_000]).expect("a picture")).is_err());
+    assert!(endless.apply(&Image::new([2_000_000, 1], 3, vec![7; 6_000_000]).expect("a picture")).is_err());
 }
 
 #[test]
 fn a_jpeg_with_something_behind_its_end_is_whole() {
     let mut bytes = std::fs::read(path("tests/fixtures/bad/images/baseline420.jpg")).expect("a picture");
-    let whole = preprocess::decode("whole", &bytes).expect("a picture");
+    let whole = Image::decode("whole", &bytes).expect("a picture");
     bytes.extend_from_slice(b"a video behind the picture \xff\xda and no end");
-    assert_eq!(preprocess::decode("with a tail", &bytes).expect("a picture"), whole);
+    assert_eq!(Image::decode("with a tail", &bytes).expect("a picture"), whole);
     bytes.truncate(bytes.len() / 3);
-    let is_cut = |bytes: &[u8]| preprocess::decode("cut", bytes).unwrap_err().to_string().contains("cut short");
+    let is_cut = |bytes: &[u8]| Image::decode("cut", bytes).unwrap_err().to_string().contains("cut short");
     assert!(is_cut(&bytes));
     // A thumbnail in a segment of its own has an end of its own.
     let thumbnail = b"\xff\xe1\x00\x0a\xff\xd8\xff\xda..\xff\xd9";
@@ -276,7 +276,7 @@ fn transparent_pictures_turn_white_where_the_library_has_it() {
     let prepared = open_preprocess(&folder, None).expect("a configuration");
     let dropped = Preprocess { alpha: Alpha::Dropped, ..prepared.clone() };
     for name in ["rgba", "la", "palette"] {
-        let picture = preprocess::open(folder.join(format!("{name}.png"))).expect("a picture");
+        let picture = Image::open(folder.join(format!("{name}.png"))).expect("a picture");
         let want = open_tensor(folder.join("expected.safetensors"), name).expect("pixel values");
         let difference = |prepared: &Preprocess| largest_difference(&prepared.apply(&picture).expect("pixel values").values(), &want.values());
         assert!(difference(&prepared) <= 1e-6, "{name} is off by {}", difference(&prepared));

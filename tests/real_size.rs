@@ -5,7 +5,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde_json::json;
 use std::path::Path;
 use vitraux::Checkpoint;
-use vitraux::checkpoint::open_tensor;
+use vitraux::low_level::checkpoint::open_tensor;
 
 /// Writes a model of timm's as a folder from the hub, for images of `side` pixels, in f32 or f16; gives the bytes of the weights.
 fn write_folder(folder: &Path, architecture: &str, side: usize, dtype: Dtype) -> u64 {

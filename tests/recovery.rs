@@ -1,7 +1,8 @@
 //! Errors that a program recovers from: a lost device, and memory that runs out.
 
 use crate::support::gpu;
-use vitraux::{Checkpoint, Device, Error, GpuInput, Model, Tensor};
+use vitraux::host::GpuInput;
+use vitraux::{Checkpoint, Device, Error, Model, Tensor};
 
 fn load(device: Device) -> vitraux::Result<Model> {
     Model::builder(Checkpoint::digits()).device(device).load_blocking()
@@ -41,7 +42,8 @@ fn a_lost_device_is_reported_and_another_one_takes_its_place() {
 /// Whether wgpu keeps within the budget, of which there is nothing.
 fn has_budget(device: &wgpu::Device) -> bool {
     let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-    let _ = device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 1 << 16, usage: wgpu::BufferUsages::STORAGE, mapped_at_creation: false });
+    let _ =
+        device.create_buffer(&wgpu::BufferDescriptor { label: None, size: 1 << 16, usage: wgpu::BufferUsages::STORAGE, mapped_at_creation: false });
     pollster::block_on(scope.pop()).is_some()
 }
 

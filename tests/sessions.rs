@@ -143,11 +143,12 @@ fn opening_loading_and_warming_up_do_not_block_an_executor() {
         session.forward(&image(1), &["logits"]).await
     };
     let expected = values(&digits(Device::cpu()).session().forward_blocking(&image(1), &["logits"]).expect("logits"));
+    let start = Instant::now();
     let (results, longest, wakes) = run_together::<vitraux::Result<Outputs>>(vec![pin!(run())]);
     let got = results[0].as_ref().expect("logits")["logits"].values().into_owned();
     assert!(got.iter().zip(&expected).all(|(got, expected)| (got - f32::from_bits(*expected)).abs() < 1e-3));
-    // Opening a driver takes tens of milliseconds.
-    assert!(longest < Duration::from_millis(10), "a poll took {longest:?}");
+    let all = start.elapsed();
+    assert!(longest < all / 4, "a poll took {longest:?} of {all:?}");
     assert_eq!(wakes, [4], "one for each call");
 }
 

@@ -5,7 +5,7 @@ use crate::support::path;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::Path;
-use vitraux::{Checkpoint, Device, Model, preprocess};
+use vitraux::{Checkpoint, Device, Image, Model};
 
 fn similar(arguments: &[&str]) -> Run {
     vitraux([&["similar", "--device", "cpu"], arguments].concat().into_iter().map(OsStr::new))
@@ -45,7 +45,7 @@ fn cosine(a: &Path, b: &Path) -> f64 {
     let mut session = Model::builder(Checkpoint::digits()).device(Device::cpu()).load_blocking().expect("a model").session();
     let mut features = |file: &Path| {
         let prepare = session.model().preprocess().expect("it takes pictures").clone();
-        let pixel_values = prepare.apply(&preprocess::open(file).expect("a picture")).expect("pixel values");
+        let pixel_values = prepare.apply(&Image::open(file).expect("a picture")).expect("pixel values");
         session.forward_blocking(&pixel_values, &["features"]).expect("features")["features"].values().into_owned()
     };
     let (a, b) = (features(a), features(b));
@@ -140,7 +140,7 @@ fn an_index_is_built_once_and_brought_up_to_date() {
     assert_eq!(similarity("printed-2.png"), None);
     assert_eq!(lines(&run(&[text(&three)])), changed);
     // What other programs read.
-    let embeddings = vitraux::checkpoint::open_tensor(&index, "embeddings").expect("embeddings");
+    let embeddings = vitraux::low_level::checkpoint::open_tensor(&index, "embeddings").expect("embeddings");
     let width = embeddings.shape()[1];
     assert!(embeddings.values().chunks(width).all(|row| (row.iter().map(|value| value * value).sum::<f32>() - 1.0).abs() < 1e-5));
     // What has changed is looked at again although nobody names it.

@@ -1,26 +1,11 @@
-//! The house: a module uses only what stands below it, and packaging stays as promised.
+//! The layers: a file uses only its own and those below, no modules of a layer use each other in a circle, and packaging stays as promised.
 
 use crate::support::path;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Modules from the ground up; those on one line do not use each other.
-const FLOORS: &[&[&str]] = &[
-    &["error", "levels"],
-    &["tensor", "config", "capabilities", "int8", "storage"],
-    &["panels"],
-    &["record", "filter", "painting"],
-    &["cpu", "gpu", "checkpoint", "preprocess", "hub"],
-    &["kernels"],
-    &["model", "device", "cases"],
-    &["tuning"],
-    &["session"],
-    &["doctor"],
-];
-
-fn floor(module: &str) -> usize {
-    let found = FLOORS.iter().position(|modules| modules.contains(&module));
-    found.unwrap_or_else(|| panic!("{module} stands on no floor; ARCHITECTURE.md and this test list them"))
-}
+/// The folders of `src/`, the lowest layer first.
+const LAYERS: [&str; 5] = ["data", "execution", "operations", "model", "cli"];
 
 fn sources(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder") {
@@ -33,46 +18,73 @@ fn sources(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
     }
 }
 
-/// The modules that a file names behind `crate::`, those in braces too.
-fn uses(text: &str) -> Vec<String> {
+/// The paths behind `crate::` in a file, as layer and module; those in braces too.
+fn uses(text: &str) -> BTreeSet<(String, String)> {
     let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-    let mut found = Vec::new();
+    let word = |text: &str| text.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned();
+    let mut found = BTreeSet::new();
     for (place, _) in code.match_indices("crate::") {
-        let rest = &code[place + "crate::".len()..];
-        let names: Vec<&str> = match rest.strip_prefix('{') {
-            Some(list) => list.split('}').next().unwrap_or_default().split(',').collect(),
-            None => vec![rest],
+        let path = &code[place + "crate::".len()..];
+        let layer = word(path);
+        let rest = path[layer.len()..].trim_start_matches("::");
+        let modules = match rest.strip_prefix('{') {
+            Some(list) => list.split('}').next().unwrap_or_default().split(',').map(word).collect(),
+            None => vec![word(rest)],
         };
-        let word = |name: &str| name.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned();
-        found.extend(names.into_iter().map(word));
+        found.extend(modules.into_iter().map(|module| (layer.clone(), module)));
     }
     found
 }
 
-#[test]
-fn modules_use_only_lower_floors() {
+/// For each module of each layer, those of the same layer that it uses; fails on a use of a higher layer.
+fn graph() -> BTreeMap<(String, String), BTreeSet<String>> {
     let root = path("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
-    for file in files {
-        let relative = file.strip_prefix(&root).expect("a file of src").to_string_lossy().into_owned();
-        let module = relative.split(['/', '.']).next().unwrap_or_default();
-        if relative.starts_with("cli/") || ["lib.rs", "main.rs"].contains(&relative.as_str()) || relative.ends_with(".json") {
+    let mut graph: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")) {
+        let relative = file.strip_prefix(&root).expect("a file of src").with_extension("").to_string_lossy().into_owned();
+        let parts: Vec<&str> = relative.split('/').collect();
+        // Beside the layers there are what is public, and the program's start.
+        let &[layer, module, ..] = parts.as_slice() else {
+            assert!(["lib", "main", "host", "low_level"].contains(&relative.as_str()), "{relative} is in no layer");
             continue;
-        }
-        let text = std::fs::read_to_string(&file).expect("text");
-        for used in uses(&text) {
-            // Macros of the crate root stand where they are defined.
-            if used != module && !used.chars().next().is_some_and(char::is_uppercase) {
-                assert!(floor(&used) < floor(module), "{relative} on floor {} uses {used} on floor {}", floor(module), floor(&used));
+        };
+        let height = |layer: &str| LAYERS.iter().position(|known| *known == layer).unwrap_or_else(|| panic!("{relative}: {layer} is no layer"));
+        let own = height(layer);
+        for (used, of) in uses(&std::fs::read_to_string(file).expect("text")) {
+            assert!(height(&used) <= own, "{relative} in {layer} uses {used}::{of} above it");
+            if used == layer && of != module && module != "mod" {
+                graph.entry((layer.to_owned(), module.to_owned())).or_default().insert(of);
             }
         }
     }
+    graph
+}
+
+#[test]
+fn files_use_only_their_own_layer_and_those_below() {
+    assert!(graph().len() > 15);
+}
+
+#[test]
+fn modules_of_a_layer_use_each_other_in_no_circle() {
+    let mut graph = graph();
+    // What uses nothing that is left is taken away; a circle stays.
+    while let Some(free) = graph.iter().find(|((layer, _), used)| used.iter().all(|of| !graph.contains_key(&(layer.clone(), of.clone())))) {
+        let free = free.0.clone();
+        graph.remove(&free);
+    }
+    graph.retain(|(layer, _), _| layer != "cli");
+    assert!(graph.is_empty(), "circles in {graph:?}");
 }
 
 #[test]
 fn uses_are_found() {
-    assert_eq!(uses("use crate::record::{Buf};\n// crate::session\nlet x = crate::{cpu, gpu::Plan};"), ["record", "cpu", "gpu"]);
+    let text = "use crate::data::record::{Buf};\n// crate::model::session\nlet x = crate::execution::{cpu, gpu::Plan};";
+    let found: Vec<(String, String)> = uses(text).into_iter().collect();
+    let expected = [("data", "record"), ("execution", "cpu"), ("execution", "gpu")];
+    assert_eq!(found, expected.map(|(layer, module)| (layer.to_owned(), module.to_owned())));
 }
 
 #[test]

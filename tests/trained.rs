@@ -2,7 +2,7 @@
 
 use crate::support::{compare::largest_difference, gpu, path};
 use std::path::PathBuf;
-use vitraux::capabilities::Precision;
+use vitraux::Precision;
 use vitraux::{Checkpoint, Device, Model, Outputs, Tensor};
 
 /// The bounds on each output, as a share of its largest value.

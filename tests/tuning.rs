@@ -5,11 +5,12 @@ use crate::support::{compare::largest_difference, gpu};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
-use vitraux::capabilities::{Capabilities, Precision};
-use vitraux::kernels::SampleEpilogue;
-use vitraux::record::{Class, Command as Step, Recording};
-use vitraux::tuning::Tuning;
-use vitraux::{Checkpoint, Device, Model, Tensor, kernels};
+use vitraux::Tuning;
+use vitraux::low_level::capabilities::{Capabilities, Precision};
+use vitraux::low_level::kernels;
+use vitraux::low_level::kernels::SampleEpilogue;
+use vitraux::low_level::record::{Class, Command as Step, Recording};
+use vitraux::{Checkpoint, Device, Model, Tensor};
 
 fn class(capabilities: &Capabilities) -> Class {
     Class::product([50, 64, 32], [Precision::F32; 2], capabilities)
@@ -97,7 +98,7 @@ fn a_session_measures_once_on_hardware_and_never_on_software() {
     let hardware = gpu::smaller(|capabilities| capabilities.software = false).expect("the same adapter");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let pixel_values = Tensor::new(vec![2, 1, 32, 32], (0..2048).map(|i| (i as f32 * 0.37).sin()).collect()).expect("a tensor");
-    let logits = |gpu: &std::sync::Arc<vitraux::gpu::Gpu>, file: &Path| {
+    let logits = |gpu: &std::sync::Arc<vitraux::low_level::gpu::Gpu>, file: &Path| {
         let device = Device::from(gpu.clone());
         let mut session =
             Model::builder(Checkpoint::digits()).tuning(Tuning::kept_at(file, &device)).device(device).load_blocking().expect("a model").session();

@@ -5,9 +5,10 @@ use image::RgbImage;
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Component, Path, PathBuf};
-use vitraux::config::{Config, Map, Preprocess, Size};
-use vitraux::painting::{Painted, Painting};
-use vitraux::{Tensor, preprocess};
+use vitraux::config::{Config, Map, Size};
+use vitraux::host::{Painted, Painting};
+use vitraux::preprocess::Preprocess;
+use vitraux::{Image, Tensor};
 
 /// How much of a picture its heat map covers.
 const OPACITY: f32 = 0.6;
@@ -138,7 +139,7 @@ impl Attention {
             None => 0,
             Some([x, y]) => {
                 // As it is turned by its orientation.
-                let picture = preprocess::open(path)?;
+                let picture = Image::open(path)?;
                 let (width, height) = (picture.width as u32, picture.height as u32);
                 let [left, top, seen_width, seen_height] = preprocess.seen([picture.height, picture.width])?;
                 let map = config.map(size, "rollout").ok_or("the model takes no images")?;
@@ -158,7 +159,7 @@ impl Attention {
 
     /// Paints a picture's maps over it, and writes the results; nobody sees half of a file.
     fn paint(&self, preprocess: &Preprocess, output: &Tensor, map: &Map, image: usize, path: &Path, targets: &[Target]) -> Result<()> {
-        let picture = preprocess::open(path)?;
+        let picture = Image::open(path)?;
         let seen = preprocess.seen([picture.height, picture.width])?;
         let opacity = if self.pca { 1.0 } else { OPACITY };
         let levels = picture

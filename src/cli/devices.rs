@@ -2,7 +2,7 @@ use super::{Format, Result};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
-use vitraux::gpu::adapters;
+use vitraux::low_level::gpu::adapters;
 
 #[derive(Debug, Args)]
 pub struct Devices {

@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use vitraux::capabilities::{Capabilities, Precision};
+use vitraux::Tuning;
 use vitraux::config::Size;
-use vitraux::doctor::{KernelReport, ModelReport, Outcome, Rival, TensorReport, check_cooperative, check_kernels, check_model};
-use vitraux::kernels::ALL;
-use vitraux::record::Kernel;
-use vitraux::tuning::Tuning;
+use vitraux::low_level::capabilities::{Capabilities, Precision};
+use vitraux::low_level::doctor::{KernelReport, ModelReport, Outcome, Rival, TensorReport, check_cooperative, check_kernels, check_model};
+use vitraux::low_level::kernels::ALL;
+use vitraux::low_level::record::Kernel;
 use vitraux::{Device, DeviceChoice, Model};
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@ use super::{Format, Result};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
-use vitraux::checkpoint::{FAMILIES, Family};
+use vitraux::low_level::checkpoint::{FAMILIES, Family};
 
 #[derive(Debug, Args)]
 pub struct Families {

@@ -2,9 +2,9 @@ use super::{ExecutionArgs, HeadArgs, ModelArgs, Result, tensors};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use vitraux::Tensor;
-use vitraux::checkpoint::{open_mask, sinusoidal, tensor_names};
 use vitraux::config::{Config, Size};
-use vitraux::forward::output_names;
+use vitraux::low_level::checkpoint::{open_mask, sinusoidal, tensor_names};
+use vitraux::low_level::forward::output_names;
 
 #[derive(Debug, Args)]
 pub struct Forward {

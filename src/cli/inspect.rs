@@ -2,10 +2,10 @@ use super::{Format, ModelArgs, Result, mebibytes};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
-use vitraux::capabilities::{Capabilities, Precision};
 use vitraux::config::{Config, Layout, Pooling, Size};
-use vitraux::forward::{Request, Tables, output_names, record};
-use vitraux::record::Recording;
+use vitraux::low_level::capabilities::{Capabilities, Precision};
+use vitraux::low_level::forward::{Request, Tables, output_names, record};
+use vitraux::low_level::record::Recording;
 
 #[derive(Debug, Args)]
 pub struct Inspect {

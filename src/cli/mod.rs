@@ -27,10 +27,11 @@ use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use vitraux::capabilities::Precision;
-use vitraux::gpu::ShaderChecks;
-use vitraux::tuning::Tuning;
-use vitraux::{Checkpoint, Device, DeviceChoice, Head, Model, checkpoint};
+use vitraux::Precision;
+use vitraux::Tuning;
+use vitraux::low_level::checkpoint;
+use vitraux::low_level::gpu::ShaderChecks;
+use vitraux::{Checkpoint, Device, DeviceChoice, Head, Model};
 
 /// Any error, for one line on standard error.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -174,7 +175,7 @@ impl ModelArgs {
     }
 
     /// How pictures are prepared; no weights are needed for that.
-    fn preprocess(&self) -> Result<vitraux::config::Preprocess> {
+    fn preprocess(&self) -> Result<vitraux::preprocess::Preprocess> {
         match self.path()? {
             Some(path) => Ok(checkpoint::open_preprocess(path, self.image_size())?),
             None => Ok(Checkpoint::digits().preprocess.expect("it takes pictures")),
@@ -308,7 +309,7 @@ impl ExecutionArgs {
 }
 
 /// Says on standard error if how pictures are prepared is not written down anywhere.
-fn warn_if_assumed(preprocess: Option<&vitraux::config::Preprocess>) {
+fn warn_if_assumed(preprocess: Option<&vitraux::preprocess::Preprocess>) {
     if preprocess.is_some_and(|preprocess| preprocess.assumed) {
         note("warning: the model has no preprocessor_config.json; pictures are prepared as transformers does it for such models by default");
     }

@@ -1,7 +1,7 @@
 use super::{ModelArgs, Result, tensors, warn_if_assumed};
 use clap::Args;
 use std::path::PathBuf;
-use vitraux::{Tensor, preprocess};
+use vitraux::{Image, Tensor};
 
 #[derive(Debug, Args)]
 pub struct Preprocess {
@@ -23,7 +23,7 @@ impl Preprocess {
         let mut shape = Vec::new();
         let mut values = Vec::new();
         for path in &self.images {
-            let pixel_values = preprocess.apply(&preprocess::open(path)?)?;
+            let pixel_values = preprocess.apply(&Image::open(path)?)?;
             if shape.is_empty() {
                 shape = pixel_values.shape().to_vec();
             } else if shape[1..] != pixel_values.shape()[1..] {

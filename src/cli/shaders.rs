@@ -2,8 +2,8 @@
 
 use super::Result;
 use std::path::{Path, PathBuf};
-use vitraux::gpu::PIECES;
-use vitraux::record::Kernel;
+use vitraux::low_level::gpu::PIECES;
+use vitraux::low_level::record::Kernel;
 
 /// A folder of shaders.
 pub struct EditedShaders {

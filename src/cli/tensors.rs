@@ -5,7 +5,8 @@ use safetensors::tensor::TensorView;
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use vitraux::{Tensor, checkpoint};
+use vitraux::Tensor;
+use vitraux::low_level::checkpoint;
 
 /// One tensor of a file.
 pub fn read(path: &Path, name: &str) -> Result<Tensor> {

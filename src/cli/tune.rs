@@ -3,8 +3,8 @@ use super::{DeviceArgs, Result, bar, note};
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
-use vitraux::record::Recording;
-use vitraux::tuning::Tuning;
+use vitraux::Tuning;
+use vitraux::low_level::record::Recording;
 
 #[derive(Debug, Args)]
 pub struct Tune {

@@ -2,12 +2,12 @@
 
 use super::resident::Resident;
 use super::{Loaded, Model};
-use crate::capabilities::{Capabilities, Precision};
-use crate::checkpoint::{Checkpoint, WeightInfo};
-use crate::device::Device;
-use crate::error::Result;
-use crate::off_executor::off_executor;
-use crate::tuning::Tuning;
+use crate::data::capabilities::{Capabilities, Precision};
+use crate::data::error::Result;
+use crate::execution::checkpoint::{Checkpoint, WeightInfo};
+use crate::execution::device::Device;
+use crate::execution::off_executor::off_executor;
+use crate::operations::tuning::Tuning;
 use std::sync::{Arc, Mutex};
 
 /// Loads a checkpoint's weights to a device.

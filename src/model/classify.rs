@@ -2,10 +2,10 @@
 
 use super::Session;
 use super::session::owned;
-use crate::config::Classifier;
-use crate::error::{Error, Result};
-use crate::preprocess::Picture;
-use crate::tensor::Tensor;
+use crate::data::config::Classifier;
+use crate::data::error::{Error, Result};
+use crate::data::tensor::Tensor;
+use crate::execution::image::Image;
 
 /// A class with its score.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,8 +37,8 @@ impl Session {
     /// # Errors
     /// As [`Session::forward`]; [`Error::Argument`] if the model has no classifier, or takes no images.
     ///
-    /// [`Config::answers`]: crate::config::Config::answers
-    pub async fn classify(&mut self, picture: &Picture, top: usize) -> Result<Vec<Classification>> {
+    /// [`Config::answers`]: crate::data::config::Config::answers
+    pub async fn classify(&mut self, picture: &Image, top: usize) -> Result<Vec<Classification>> {
         let picture = picture.clone();
         self.off_executor(async move |session: &mut Session| session.classify_here(&picture, top).await).await
     }
@@ -48,7 +48,7 @@ impl Session {
     /// # Errors
     /// As [`Session::classify`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn classify_blocking(&mut self, picture: &Picture, top: usize) -> Result<Vec<Classification>> {
+    pub fn classify_blocking(&mut self, picture: &Image, top: usize) -> Result<Vec<Classification>> {
         pollster::block_on(self.classify_here(picture, top))
     }
 
@@ -70,7 +70,7 @@ impl Session {
         pollster::block_on(self.classify_batch_here(pixel_values, top))
     }
 
-    async fn classify_here(&mut self, picture: &Picture, top: usize) -> Result<Vec<Classification>> {
+    async fn classify_here(&mut self, picture: &Image, top: usize) -> Result<Vec<Classification>> {
         let Some(preprocess) = self.model().preprocess() else {
             return Err(Error::argument("image", format!("{} takes no images", self.model().config().name)));
         };

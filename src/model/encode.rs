@@ -3,10 +3,11 @@
 use super::Session;
 use super::plan::Executor;
 use super::session::owned;
-use crate::config::{Map, Preprocess};
-use crate::error::{Error, Limit, Result};
-use crate::gpu::{Budget, GpuOutput, Job, Sampler, Source, TexturePicture};
-use crate::tensor::Tensor;
+use crate::data::config::Map;
+use crate::data::error::{Error, Limit, Result};
+use crate::data::tensor::Tensor;
+use crate::execution::gpu::{Budget, GpuOutput, Job, Sampler, Source, TextureImage};
+use crate::execution::image::Preprocess;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,11 +23,11 @@ pub enum GpuInput<'a> {
     /// commands run.
     Buffer(&'a wgpu::Buffer, &'a [usize]),
     /// Pictures in textures of the model's device, an image of the batch each; they are prepared on the device as
-    /// [`Preprocess::apply`](crate::config::Preprocess::apply) does it, 8-bit levels to the bit.
-    Pictures(&'a [TexturePicture<'a>]),
+    /// [`Preprocess::apply`](crate::execution::image::Preprocess::apply) does it, 8-bit levels to the bit.
+    Images(&'a [TextureImage<'a>]),
 }
 
-/// Outputs on the device, by the names of [`output_names`](crate::forward::output_names).
+/// Outputs on the device, by the names of [`output_names`](crate::model::forward::output_names).
 pub type GpuOutputs = BTreeMap<String, GpuOutput>;
 
 impl Session {
@@ -68,7 +69,7 @@ impl Session {
                 }
                 self.start_from(Source::Buffer(buffer), shape, outputs)
             }
-            GpuInput::Pictures(pictures) => {
+            GpuInput::Images(pictures) => {
                 let Some(preprocess) = self.model().preprocess().cloned() else {
                     return Err(Error::argument("input", format!("{} takes no images", self.model().config().name)));
                 };
@@ -83,13 +84,13 @@ impl Session {
                 }
                 let sampled: Vec<_> = pictures.iter().copied().zip(samplers.iter().map(Arc::as_ref)).collect();
                 let shape = [pictures.len(), preprocess.channels, height, width];
-                self.start_from(Source::Pictures(&preprocess, &sampled), &shape, outputs)
+                self.start_from(Source::Images(&preprocess, &sampled), &shape, outputs)
             }
         }
     }
 
     /// What samples pictures of this one's size: made once for each size, and kept while others do not take its place.
-    fn sampler(&mut self, preprocess: &Preprocess, picture: &TexturePicture<'_>) -> Result<Arc<Sampler>> {
+    fn sampler(&mut self, preprocess: &Preprocess, picture: &TextureImage<'_>) -> Result<Arc<Sampler>> {
         let [_, _, width, height] = picture.checked_rectangle()?;
         let size = [height as usize, width as usize];
         if let Some(place) = self.kept.samplers.iter().position(|sampler| sampler.picture() == size) {
@@ -126,8 +127,8 @@ impl Session {
 /// A forward pass that a host records slice by slice.
 ///
 /// ```no_run
-/// # fn frames(session: &mut vitraux::Session, input: vitraux::GpuInput, device: &wgpu::Device, queue: &wgpu::Queue) -> vitraux::Result<()> {
-/// use vitraux::gpu::Budget;
+/// # fn frames(session: &mut vitraux::Session, input: vitraux::host::GpuInput, device: &wgpu::Device, queue: &wgpu::Queue) -> vitraux::Result<()> {
+/// use vitraux::host::Budget;
 /// let mut job = session.start(input, &["logits"])?;
 /// loop {
 ///     // A frame.

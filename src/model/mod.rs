@@ -2,8 +2,11 @@
 
 mod builder;
 mod classify;
+#[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
+pub mod doctor;
 #[cfg(not(target_arch = "wasm32"))]
 mod encode;
+pub mod forward;
 mod plan;
 mod resident;
 mod session;
@@ -18,14 +21,15 @@ pub use session::{Memory, Outputs, Session};
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 pub(crate) use trace::Traced;
 
-use crate::capabilities::Precision;
-use crate::checkpoint::{Checkpoint, PositionTable, WeightInfo, Weights};
-use crate::config::{Config, Preprocess, Size};
-use crate::device::Device;
-use crate::error::Result;
-use crate::forward::{self, Request, Tables};
-use crate::record::Recording;
-use crate::tuning::Tuning;
+use crate::data::capabilities::Precision;
+use crate::data::config::{Config, Size};
+use crate::data::error::Result;
+use crate::data::record::Recording;
+use crate::execution::checkpoint::{Checkpoint, PositionTable, WeightInfo, Weights};
+use crate::execution::device::Device;
+use crate::execution::image::Preprocess;
+use crate::operations::tuning::Tuning;
+use forward::{Request, Tables};
 use resident::Resident;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -2,15 +2,15 @@
 
 use super::Memory;
 use super::resident::Resident;
-use crate::config::Size;
-use crate::device::Device;
-use crate::error::Result;
-use crate::forward::Request;
-use crate::gpu::{Pieces, Progress};
-use crate::levels::LevelTable;
-use crate::record::{Output, Recording};
-use crate::tensor::Tensor;
-use crate::{cpu, gpu};
+use crate::data::config::Size;
+use crate::data::error::Result;
+use crate::data::levels::LevelTable;
+use crate::data::record::{Output, Recording};
+use crate::data::tensor::Tensor;
+use crate::execution::device::Device;
+use crate::execution::gpu::{Pieces, Progress};
+use crate::execution::{cpu, gpu};
+use crate::model::forward::Request;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,11 +1,11 @@
 //! Weights where the device reads them.
 
-use crate::capabilities::Precision;
-use crate::cpu;
-use crate::device::Device;
-use crate::error::Result;
-use crate::gpu::{Gpu, WeightBuffers};
-use crate::tensor::Tensor;
+use crate::data::capabilities::Precision;
+use crate::data::error::Result;
+use crate::data::tensor::Tensor;
+use crate::execution::cpu;
+use crate::execution::device::Device;
+use crate::execution::gpu::{Gpu, WeightBuffers};
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]

@@ -2,16 +2,16 @@
 
 use super::Model;
 use super::plan::{Contents, Executor, Plan};
-use crate::config::{Input, Size};
-use crate::error::{Error, Result};
-use crate::forward::Request;
-use crate::gpu::Progress;
+use crate::data::config::{Input, Size};
+use crate::data::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
-use crate::gpu::Sampler;
-use crate::off_executor::off_executor;
+use crate::data::record::Timing;
+use crate::data::tensor::Tensor;
+use crate::execution::gpu::Progress;
 #[cfg(not(target_arch = "wasm32"))]
-use crate::record::Timing;
-use crate::tensor::Tensor;
+use crate::execution::gpu::Sampler;
+use crate::execution::off_executor::off_executor;
+use crate::model::forward::Request;
 use std::collections::{BTreeMap, VecDeque};
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const UNDER_WAY: usize = 2;
 /// Plans that are kept: a caller alternates between few batch sizes, and each plan holds scratch memory.
 const KEPT_PLANS: usize = 4;
 
-/// Tensors by the names of [`output_names`](crate::forward::output_names).
+/// Tensors by the names of [`output_names`](crate::model::forward::output_names).
 pub type Outputs = BTreeMap<String, Tensor>;
 
 /// Runs a [`Model`]. Compiled plans are kept, one for each batch size, input size and set of outputs.
@@ -77,7 +77,7 @@ impl Session {
     }
 
     /// Runs the model on `pixel_values` `[B, channels, height, width]`, or on embeddings `[B, N, C]` if it takes
-    /// those, and gives the outputs with these names ([`output_names`](crate::forward::output_names)). Images
+    /// those, and gives the outputs with these names ([`output_names`](crate::model::forward::output_names)). Images
     /// may be of any size that the patches divide; learned positions are resampled as the checkpoint's library
     /// does it. A batch that is too large for one pass is cut into several.
     ///
@@ -119,7 +119,7 @@ impl Session {
 
     /// Compiles the forward pass over inputs of a shape, on all cores, and makes its buffers; `progress` hears how many pipelines are done, and of how
     /// many. Of a batch of several passes the first is prepared; of images in textures what every size needs. It is for [`Session::encode`] and for
-    /// tensors of f32: images that [`Preprocess::apply`](crate::config::Preprocess::apply) has prepared have plans of their own.
+    /// tensors of f32: images that [`Preprocess::apply`](crate::execution::image::Preprocess::apply) has prepared have plans of their own.
     ///
     /// # Errors
     /// As [`Session::forward`].

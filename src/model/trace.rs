@@ -3,12 +3,12 @@
 use super::resident::Resident;
 use super::session::owned;
 use super::{Model, Session};
-use crate::cpu;
-use crate::error::{Error, Result};
-use crate::forward::Request;
-use crate::gpu;
-use crate::record::{Kernel, Recording};
-use crate::tensor::Tensor;
+use crate::data::error::{Error, Result};
+use crate::data::record::{Kernel, Recording};
+use crate::data::tensor::Tensor;
+use crate::execution::cpu;
+use crate::execution::gpu;
+use crate::model::forward::Request;
 use std::sync::Arc;
 
 /// A forward pass, and what every kernel call wrote.

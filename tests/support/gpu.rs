@@ -2,8 +2,8 @@
 //! unless `VITRAUX_REQUIRE_GPU=1` makes that a failure.
 
 use std::sync::{Arc, OnceLock};
-use vitraux::capabilities::{Capabilities, Trust};
-use vitraux::gpu::{Gpu, PipelineFolder, ShaderChecks, adapters};
+use vitraux::low_level::capabilities::{Capabilities, Trust};
+use vitraux::low_level::gpu::{Gpu, PipelineFolder, ShaderChecks, adapters};
 use vitraux::{Device, DeviceChoice};
 
 /// The shared device, or nothing where tests of the GPU are to be skipped.

@@ -3,7 +3,7 @@
 use super::gpu;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use vitraux::gpu::{Gpu, adapters, required_limits};
+use vitraux::low_level::gpu::{Gpu, adapters, required_limits};
 use vitraux::{Checkpoint, Device, Model, Session, Tensor};
 
 /// A program with a device of its own.

@@ -5,7 +5,7 @@ pub mod gpu;
 pub mod host;
 pub mod replay;
 
-pub use vitraux::cases::{self, compare, reference};
+pub use vitraux::low_level::cases::{self, compare, reference};
 
 use std::path::PathBuf;
 

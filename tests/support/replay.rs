@@ -1,20 +1,20 @@
 //! Runs a recording on a device, and with buffers that are longer than its kernels know.
 
 use std::sync::Arc;
-use vitraux::gpu::{Gpu, WeightBuffers};
-use vitraux::record::{BufferInfo, Command, Dispatch, Recording, Role};
+use vitraux::low_level::gpu::{Gpu, WeightBuffers};
+use vitraux::low_level::record::{BufferInfo, Command, Dispatch, Recording, Role};
 
 /// Runs a recording without weights on the GPU.
 pub fn on_gpu(gpu: &Arc<Gpu>, recording: &Recording, inputs: &[&[f32]]) -> vitraux::Result<Vec<Vec<f32>>> {
     pollster::block_on(async {
         let none = WeightBuffers::upload(gpu, std::iter::empty(), |_| None).await?;
-        vitraux::gpu::Plan::compile(gpu.clone(), recording, &none, &|_, _| ()).await?.run(inputs).await
+        vitraux::low_level::gpu::Plan::compile(gpu.clone(), recording, &none, &|_, _| ()).await?.run(inputs).await
     })
 }
 
 /// Runs a recording without weights on the CPU.
 pub fn on_cpu(recording: &Recording, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
-    vitraux::cpu::Plan::new(recording.clone(), Arc::default()).run(inputs)
+    vitraux::low_level::cpu::Plan::new(recording.clone(), Arc::default()).run(inputs)
 }
 
 /// Elements behind the end of each buffer of a [`padded`] recording.

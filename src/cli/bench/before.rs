@@ -5,7 +5,7 @@ use crate::cli::{Result, note};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use vitraux::capabilities::Precision;
+use vitraux::Precision;
 use vitraux::config::{Config, Size};
 
 /// What is compared with.

@@ -10,9 +10,9 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 use vitraux::Device;
-use vitraux::capabilities::Precision;
-use vitraux::kernels::ALL;
-use vitraux::record::{Access, Dispatch, Kernel, Recording};
+use vitraux::Precision;
+use vitraux::low_level::kernels::ALL;
+use vitraux::low_level::record::{Access, Dispatch, Kernel, Recording};
 
 #[derive(Debug, Args)]
 pub struct BenchKernels {

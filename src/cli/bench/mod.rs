@@ -9,10 +9,10 @@ mod times;
 use super::{ModelArgs, Result, examples};
 use clap::{Args, Subcommand};
 use vitraux::Checkpoint;
-use vitraux::checkpoint::{WeightInfo, Weights};
 use vitraux::config::{Config, Size};
-use vitraux::forward::{Request, Tables, record};
-use vitraux::record::Recording;
+use vitraux::low_level::checkpoint::{WeightInfo, Weights};
+use vitraux::low_level::forward::{Request, Tables, record};
+use vitraux::low_level::record::Recording;
 
 #[derive(Debug, Args)]
 pub struct Bench {
@@ -91,7 +91,7 @@ impl Planned {
 
 /// What a model is for: its scores, else its features, else its tokens.
 fn result(config: &Config) -> &'static str {
-    let names = vitraux::forward::output_names(config);
+    let names = vitraux::low_level::forward::output_names(config);
     ["logits", "features", "output"].into_iter().find(|name| names.iter().any(|known| known == name)).unwrap_or("tokens")
 }
 

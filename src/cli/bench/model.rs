@@ -9,8 +9,8 @@ use std::io::Write;
 use std::time::Instant;
 use vitraux::Memory;
 use vitraux::config::Size;
-use vitraux::preprocess::Picture;
-use vitraux::record::Timing;
+use vitraux::low_level::record::Timing;
+use vitraux::preprocess::Image;
 use vitraux::{Checkpoint, Model, Session, Tensor};
 
 #[derive(Debug, Args)]
@@ -238,7 +238,7 @@ impl Measured {
 fn input(session: &Session, batch: usize, size: Size) -> Result<Tensor> {
     let shape = session.model().config().input_shape(batch, size)?;
     if let (Some(preprocess), Size::Image([height, width])) = (session.model().preprocess(), size) {
-        let picture = Picture::new([height, width], preprocess.channels, vec![99; height * width * preprocess.channels])?;
+        let picture = Image::new([height, width], preprocess.channels, vec![99; height * width * preprocess.channels])?;
         let image = preprocess.apply(&picture)?;
         if image.shape()[1..] == shape[1..] {
             return Ok(Tensor::stack(vec![image; batch])?);

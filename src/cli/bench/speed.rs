@@ -3,9 +3,10 @@
 use super::times::Plan;
 use crate::cli::Result;
 use serde_json::{Value, json};
-use vitraux::capabilities::Capabilities;
-use vitraux::record::{Buf, Recording, Timing};
-use vitraux::{Device, kernels};
+use vitraux::Device;
+use vitraux::low_level::capabilities::Capabilities;
+use vitraux::low_level::kernels;
+use vitraux::low_level::record::{Buf, Recording, Timing};
 
 /// What a device does at the most, measured on it.
 pub struct Ceilings {

@@ -5,8 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use vitraux::config::{Config, Preprocess, Size};
-use vitraux::{Error, Tensor, preprocess};
+use vitraux::config::{Config, Size};
+use vitraux::preprocess::Preprocess;
+use vitraux::{Error, Image, Tensor};
 
 /// A picture's pixel values, or why there are none.
 pub type Prepared = vitraux::Result<Tensor>;
@@ -84,7 +85,7 @@ fn prepared(path: &Path, preprocess: &Preprocess, config: &Config) -> Prepared {
         Error::Argument { message, .. } => Error::Image { path: path.to_owned(), message },
         other => other,
     };
-    let pixel_values = preprocess::open(path).and_then(|picture| preprocess.apply(&picture)).map_err(of_picture)?;
+    let pixel_values = Image::open(path).and_then(|picture| preprocess.apply(&picture)).map_err(of_picture)?;
     if let &[.., height, width] = pixel_values.shape() {
         config.tokens(Size::Image([height, width])).map_err(of_picture)?;
     }

@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use vitraux::config::{Config, Preprocess};
+use vitraux::config::Config;
+use vitraux::preprocess::Preprocess;
 use vitraux::{Checkpoint, Session, Tensor};
 
 /// Pictures that go through a model on a device.

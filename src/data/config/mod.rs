@@ -1,0 +1,380 @@
+//! Plain data that describes an encoder of the family, and how pictures are made ready for it.
+//!
+//! The legend of every shape in this crate: B batch, N tokens, P patches, C width, H heads,
+//! D head width (C = H·D), F MLP width.
+
+mod map;
+mod patches;
+
+pub use map::{Attention, Map, MapKind};
+pub use patches::{BACKBONE_GROUPS, Backbone, Edge, Patches, Stage};
+
+use crate::data::error::{Error, Result};
+use std::path::Path;
+
+/// The most values of one image's widest activation, 1 GiB of f32; ViT-G at 4097 tokens has a tenth.
+const LARGEST_ACTIVATION: u64 = 1 << 28;
+
+/// Everything that decides what is computed. A family is a set of values, not a trait.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What the checkpoint calls itself, such as `vit_base_patch16_224`.
+    pub name: String,
+    /// The library whose layout the checkpoint has.
+    pub layout: Layout,
+    /// What goes in.
+    pub input: Input,
+    /// C, the width of the residual stream.
+    pub width: usize,
+    /// Number of encoder blocks.
+    pub depth: usize,
+    /// H, the number of attention heads.
+    pub heads: usize,
+    /// F, the width inside the MLP.
+    pub mlp_width: usize,
+    /// Whether the MLP's activation is a factor on a second projection (SwiGLU, Shazeer 2020).
+    pub gated: bool,
+    /// What LayerNorm adds to the variance.
+    pub epsilon: f32,
+    /// The MLP's activation.
+    pub activation: Activation,
+    /// Where a block normalises.
+    pub norm_order: NormOrder,
+    /// Tokens in front of the patches: class token, distillation token, registers.
+    pub prefix_tokens: usize,
+    /// Whether the first of them is a class token.
+    pub class_token: bool,
+    /// The base of rotary position embeddings, if there are any (DINOv3's, over both axes of the grid).
+    pub rotary: Option<f64>,
+    /// LayerNorm between the embeddings and the first block (CLIP).
+    pub pre_norm: bool,
+    /// LayerNorm on each head's queries and keys.
+    pub qk_norm: bool,
+    /// Learned factors on what each half of a block adds to the stream (LayerScale).
+    pub layer_scale: bool,
+    /// LayerNorm on all tokens after the last block.
+    pub final_norm: bool,
+    /// How the tokens become one vector, if they do.
+    pub pooling: Option<Pooling>,
+    /// LayerNorm on the pooled vector (timm's `fc_norm`, CLIP's `post_layernorm`).
+    pub pool_norm: bool,
+    /// A dense layer and an activation on the pooled vector (transformers' pooler).
+    pub pooler: Option<Pooler>,
+    /// The width of a projection of the pooled vector, into the space that CLIP shares with texts.
+    pub projection: Option<usize>,
+    /// A dense layer and an activation between the features and a classifier of its own: the pre-training
+    /// head of Google's ImageNet-21k checkpoints.
+    pub pre_logits: Option<Pooler>,
+    /// The classifiers.
+    pub classifiers: Vec<Classifier>,
+}
+
+/// What a model takes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// `pixel_values` `[B, channels, height, width]`, cut into patches.
+    Image(Patches),
+    /// `input` `[B, N, C]`, embeddings made elsewhere, positions included; with up to this many tokens.
+    Embeddings {
+        /// The most tokens of a sequence.
+        longest: usize,
+    },
+}
+
+/// The size of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// An image of this height and width, in pixels.
+    Image([usize; 2]),
+    /// A sequence of this many embeddings.
+    Sequence(usize),
+}
+
+/// The library whose tensor names and configuration a checkpoint follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// timm.
+    Timm,
+    /// transformers.
+    Transformers,
+    /// Google's npz files, written by JAX.
+    Jax,
+    /// `torch.nn.TransformerEncoder`.
+    Torch,
+}
+
+/// Functions that are applied element by element; the numbers are those of `shaders/common/activation.wgsl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Activation {
+    /// x·Φ(x), with the error function (Hendrycks and Gimpel 2016).
+    Gelu = 0,
+    /// GELU's approximation with tanh.
+    GeluTanh = 1,
+    /// x·sigmoid(1.702·x).
+    QuickGelu = 2,
+    /// max(x, 0).
+    Relu = 3,
+    /// tanh(x).
+    Tanh = 4,
+    /// x·sigmoid(x), also called swish.
+    Silu = 5,
+}
+
+impl Activation {
+    /// All of them, by number.
+    pub const ALL: [Activation; 6] =
+        [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Relu, Activation::Tanh, Activation::Silu];
+}
+
+/// Where a block normalises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormOrder {
+    /// Before attention and before the MLP (Dosovitskiy et al. 2021).
+    Pre,
+    /// After each residual sum (Vaswani et al. 2017).
+    Post,
+}
+
+/// How the tokens of an image become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The first token.
+    First,
+    /// The mean over the tokens from this one on.
+    MeanFrom(usize),
+    /// The mean of the first and the second token, class and distillation (timm's DeiT).
+    MeanOfTwo,
+    /// The first token beside the mean over the tokens from this one on, 2·C wide (DINOv2's classifier).
+    FirstAndMeanFrom(usize),
+    /// Attention of a learned query to the tokens from this one on, and an MLP (SigLIP).
+    Attention(usize),
+}
+
+/// A dense layer with an activation on the pooled vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pooler {
+    /// Width of its result.
+    pub width: usize,
+    /// Its activation.
+    pub activation: Activation,
+}
+
+/// A dense layer that gives a score for each class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Classifier {
+    /// What it is called in the outputs `logits_NAME`; the one without a name gives `logits`.
+    pub name: String,
+    /// What it reads.
+    pub reads: Reads,
+    /// Number of classes.
+    pub classes: usize,
+    /// A name for each class, or none at all.
+    pub labels: Vec<String>,
+}
+
+/// What a classifier reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// The features.
+    Features,
+    /// A token after the last norm. The models that have such classifiers (distilled DeiT) average their
+    /// logits, and that is `logits`.
+    Token(usize),
+    /// What [`Config::pre_logits`] gives.
+    PreLogits,
+}
+
+impl Classifier {
+    /// What follows `logits` and `probabilities` in the names of its outputs.
+    pub fn suffix(&self) -> String {
+        if self.name.is_empty() { String::new() } else { format!("_{}", self.name) }
+    }
+}
+
+impl Config {
+    /// The encoder of ViT-B (Dosovitskiy et al. 2021, table 1), without a classifier: what a family does not say otherwise.
+    pub(crate) fn plain(name: &str, layout: Layout, input: Input) -> Config {
+        Config {
+            name: name.to_owned(),
+            layout,
+            input,
+            width: 768,
+            depth: 12,
+            heads: 12,
+            mlp_width: 3072,
+            gated: false,
+            epsilon: 1e-6,
+            activation: Activation::Gelu,
+            norm_order: NormOrder::Pre,
+            prefix_tokens: 1,
+            class_token: true,
+            rotary: None,
+            pre_norm: false,
+            qk_norm: false,
+            layer_scale: false,
+            final_norm: true,
+            pooling: Some(Pooling::First),
+            pool_norm: false,
+            pooler: None,
+            projection: None,
+            pre_logits: None,
+            classifiers: Vec::new(),
+        }
+    }
+
+    /// How images become patches, if the model takes images.
+    pub fn patches(&self) -> Option<&Patches> {
+        match &self.input {
+            Input::Image(patches) => Some(patches),
+            Input::Embeddings { .. } => None,
+        }
+    }
+
+    /// The size that inputs have where nobody asks for another one: the longest, for sequences.
+    pub fn native_size(&self) -> Size {
+        match &self.input {
+            Input::Image(patches) => Size::Image(patches.image),
+            Input::Embeddings { longest } => Size::Sequence(*longest),
+        }
+    }
+
+    /// The shape of `batch` inputs: `pixel_values` `[B, channels, height, width]`, or embeddings `[B, N, C]`.
+    ///
+    /// # Errors
+    /// As [`Config::tokens`].
+    pub fn input_shape(&self, batch: usize, size: Size) -> Result<Vec<usize>> {
+        let tokens = self.tokens(size)?;
+        Ok(match (self.patches(), size) {
+            (Some(patches), Size::Image([height, width])) => vec![batch, patches.channels, height, width],
+            _ => vec![batch, tokens, self.width],
+        })
+    }
+
+    /// N, the number of tokens of an input.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if no patch fits, or more than can be run; or if the model does not take such inputs.
+    pub fn tokens(&self, size: Size) -> Result<usize> {
+        let tokens = match (&self.input, size) {
+            (Input::Image(patches), Size::Image(image)) => {
+                if let Some(refusal) = patches.refusal(image) {
+                    return Err(Error::argument("image", refusal));
+                }
+                self.prefix_tokens + patches.grid(image).iter().product::<usize>()
+            }
+            (Input::Embeddings { longest }, Size::Sequence(tokens)) if (1..=*longest).contains(&tokens) => tokens,
+            (Input::Embeddings { longest }, Size::Sequence(tokens)) => {
+                return Err(Error::argument("input", format!("expected 1 to {longest} tokens, found {tokens}")));
+            }
+            (Input::Image(_), Size::Sequence(_)) => return Err(Error::argument("input", format!("{} takes images, not embeddings", self.name))),
+            (Input::Embeddings { .. }, Size::Image(_)) => {
+                return Err(Error::argument("input", format!("{} takes embeddings, not images", self.name)));
+            }
+        };
+        match tokens as u64 * self.widest() as u64 > LARGEST_ACTIVATION {
+            true => Err(Error::argument("input", format!("{tokens} tokens of width {} are more than is supported", self.widest()))),
+            false => Ok(tokens),
+        }
+    }
+
+    /// D, the width of a head.
+    pub fn head_width(&self) -> usize {
+        self.width / self.heads
+    }
+
+    /// What the first layer of the MLP gives: F, twice if a gate is among it.
+    pub fn mlp_outputs(&self) -> usize {
+        if self.gated { 2 * self.mlp_width } else { self.mlp_width }
+    }
+
+    fn widest(&self) -> usize {
+        self.width.max(self.mlp_outputs())
+    }
+
+    /// Width of the features, which classifiers read; 0 if the tokens are not pooled.
+    pub fn feature_width(&self) -> usize {
+        match (self.pooler, self.pooling) {
+            (Some(pooler), _) => pooler.width,
+            (None, Some(Pooling::FirstAndMeanFrom(_))) => 2 * self.width,
+            (None, Some(_)) => self.width,
+            (None, None) => 0,
+        }
+    }
+
+    /// Width of what a classifier reads.
+    pub fn read_width(&self, reads: Reads) -> usize {
+        match reads {
+            Reads::Features => self.feature_width(),
+            Reads::Token(_) => self.width,
+            Reads::PreLogits => self.pre_logits.map_or(0, |layer| layer.width),
+        }
+    }
+
+    /// Whether the logits are the mean of two classifiers' (distilled DeiT).
+    pub fn is_distilled(&self) -> bool {
+        self.classifiers.iter().any(|classifier| matches!(classifier.reads, Reads::Token(_)))
+    }
+
+    /// The classifiers that answer, by what follows `logits` and `probabilities` in the outputs' names. Those of a
+    /// distilled model answer together; the one on [`Config::pre_logits`] was trained with the model, and
+    /// answers instead of the one that leaves that layer out.
+    pub fn answers(&self) -> Vec<(String, &Classifier)> {
+        let trained = self.classifiers.iter().any(|classifier| classifier.reads == Reads::PreLogits);
+        let is_part = |classifier: &Classifier| match classifier.reads {
+            Reads::Token(_) => true,
+            Reads::Features => trained && classifier.name.is_empty(),
+            Reads::PreLogits => false,
+        };
+        let together = self.classifiers.iter().find(|classifier| matches!(classifier.reads, Reads::Token(_)));
+        let alone = self.classifiers.iter().filter(|classifier| !is_part(classifier)).map(|classifier| (classifier.suffix(), classifier));
+        together.map(|classifier| (String::new(), classifier)).into_iter().chain(alone).collect()
+    }
+
+    /// Checks what a configuration file can get wrong about sizes.
+    pub(crate) fn validate(&self, path: &Path) -> Result<()> {
+        let wrong = |message: String| Err(Error::file(path, message));
+        if self.depth == 0 {
+            return wrong("no encoder block; expected at least one".to_owned());
+        }
+        if !self.width.is_multiple_of(self.heads) {
+            return wrong(format!("{} heads do not divide a width of {}", self.heads, self.width));
+        }
+        if self.rotary.is_some() && !self.head_width().is_multiple_of(4) {
+            return wrong(format!("rotary positions over two axes need heads of a multiple of 4 values, found {}", self.head_width()));
+        }
+        if let Err(Error::Argument { message: refusal, .. }) = self.tokens(self.native_size()) {
+            return wrong(refusal);
+        }
+        if !(self.epsilon.is_finite() && self.epsilon >= 0.0) {
+            return wrong(format!("LayerNorm's epsilon is {}, expected a small positive number", self.epsilon));
+        }
+        Ok(())
+    }
+
+    /// Floating-point operations of the matrix products for one input; a multiply-add counts as two.
+    ///
+    /// # Errors
+    /// As [`Config::tokens`].
+    pub fn flops(&self, size: Size) -> Result<u64> {
+        let n = self.tokens(size)? as u64;
+        let [c, f, depth, outputs] = [self.width, self.mlp_width, self.depth, self.mlp_outputs()].map(|size| size as u64);
+        let embedding = match (&self.input, size) {
+            (Input::Image(patches), Size::Image(image)) => {
+                (n - self.prefix_tokens as u64) * patches.values() as u64 * c + patches.backbone_products(image)
+            }
+            _ => 0,
+        };
+        let block = n * (4 * c * c + c * outputs + f * c) + 2 * n * n * c;
+        let pooled = match self.pooling {
+            // Keys and values of all tokens, one query, its projection and the MLP.
+            Some(Pooling::Attention(_)) => n * 2 * c * c + 2 * n * c + 2 * c * c + 2 * c * f,
+            _ => 0,
+        };
+        let dense = |width: Option<usize>| self.feature_width() as u64 * width.unwrap_or(0) as u64;
+        let pooler = c * self.pooler.map_or(0, |pooler| pooler.width as u64);
+        let heads: u64 = self.classifiers.iter().map(|head| (self.read_width(head.reads) * head.classes) as u64).sum();
+        let top = pooler + dense(self.projection) + dense(self.pre_logits.map(|layer| layer.width)) + heads;
+        Ok(2 * (embedding + depth * block + pooled + top))
+    }
+}

@@ -1,0 +1,10 @@
+//! Plain data: errors, tensors, configurations, and forward passes as recordings. No wgpu, no arithmetic.
+
+pub mod capabilities;
+pub mod config;
+pub mod error;
+pub mod int8;
+pub mod levels;
+pub mod panels;
+pub mod record;
+pub mod tensor;

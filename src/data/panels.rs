@@ -1,0 +1,213 @@
+//! How the right factors of products lie, on every device: in panels.
+
+use crate::data::capabilities::Precision;
+use crate::data::int8;
+use half::{bf16, f16};
+
+/// Columns of a panel.
+pub const PANEL: usize = 64;
+
+/// Rows of a panel that are filled at a time: of each column they are a line of the cache.
+const LINE: usize = 16;
+
+/// The shape of a factor w `[N, K]` in panels of 64 columns of wᵀ, zeros behind the last column: `[ceil(N / 64), K, 64]`. Of 8-bit
+/// integers four rows are one of words, and the last row has the columns' scales: `[ceil(N / 64), ceil(K / 4) + 1, 64]`.
+pub fn shape([n, k]: [usize; 2], precision: Precision) -> [usize; 3] {
+    let rows = match precision {
+        Precision::F32 | Precision::F16 => k,
+        Precision::Int8 => int8_rows(k),
+    };
+    [n.div_ceil(PANEL), rows, PANEL]
+}
+
+/// Rows of words, and one of scales.
+fn int8_rows(k: usize) -> usize {
+    k.div_ceil(int8::WORD) + 1
+}
+
+/// A factor in panels.
+#[derive(Debug)]
+pub enum Packed {
+    /// 32 bits.
+    F32(Vec<f32>),
+    /// IEEE 754's 16 bits.
+    F16(Vec<f16>),
+    /// The upper 16 bits of f32.
+    Bf16(Vec<bf16>),
+    /// 8-bit integers, each column with a scale.
+    Int8(Vec<u32>),
+}
+
+impl Packed {
+    /// The factor w `[N, K]` in a precision. What is larger than f16 can be stays finite.
+    pub fn new(w: &[f32], sizes: [usize; 2], precision: Precision) -> Packed {
+        match precision {
+            Precision::F32 => Packed::F32(pack(w, sizes, |value| value)),
+            Precision::F16 => {
+                let largest = f16::MAX.to_f32();
+                Packed::F16(pack(w, sizes, |value| f16::from_f32(value.clamp(-largest, largest))))
+            }
+            Precision::Int8 => Packed::Int8(pack_int8(w, sizes)),
+        }
+    }
+
+    /// The factor w `[N, K]` in the upper bits of f32.
+    pub fn bf16(w: &[f32], sizes: [usize; 2]) -> Packed {
+        Packed::Bf16(pack(w, sizes, bf16::from_f32))
+    }
+
+    /// The panels, as the twins read them.
+    pub fn panels(&self) -> Panels<'_> {
+        match self {
+            Packed::F32(values) => Panels::F32(values),
+            Packed::F16(values) => Panels::F16(values),
+            Packed::Bf16(values) => Panels::Bf16(values),
+            Packed::Int8(words) => Panels::Int8(words),
+        }
+    }
+
+    /// Number of elements, padding included.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        match self {
+            Packed::F32(values) => values.len(),
+            Packed::F16(values) => values.len(),
+            Packed::Bf16(values) => values.len(),
+            Packed::Int8(words) => words.len(),
+        }
+    }
+
+    /// The bytes, as a GPU reads them.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Packed::F32(values) => bytemuck::cast_slice(values),
+            Packed::F16(values) => bytemuck::cast_slice(values),
+            Packed::Bf16(values) => bytemuck::cast_slice(values),
+            Packed::Int8(words) => bytemuck::cast_slice(words),
+        }
+    }
+}
+
+fn pack<V: Copy + Default + Send + Sync>(w: &[f32], [n, k]: [usize; 2], narrow: impl Fn(f32) -> V + Sync) -> Vec<V> {
+    let mut panels = vec![V::default(); n.next_multiple_of(PANEL) * k];
+    for_each_panel(&mut panels, PANEL * k, |number, panel| {
+        let columns = &w[number * PANEL * k..n.min((number + 1) * PANEL) * k];
+        for (block, rows) in panel.chunks_mut(LINE * PANEL).enumerate() {
+            for (column, values) in columns.chunks(k).enumerate() {
+                for (row, value) in rows.chunks_mut(PANEL).zip(&values[block * LINE..]) {
+                    row[column] = narrow(*value);
+                }
+            }
+        }
+    });
+    panels
+}
+
+fn pack_int8(w: &[f32], [n, k]: [usize; 2]) -> Vec<u32> {
+    let [count, rows, _] = shape([n, k], Precision::Int8);
+    let mut panels = vec![0; count * rows * PANEL];
+    for_each_panel(&mut panels, rows * PANEL, |number, panel| {
+        let columns = &w[number * PANEL * k..n.min((number + 1) * PANEL) * k];
+        for (column, values) in columns.chunks(k).enumerate() {
+            let scale = int8::scale(values);
+            let words = values.chunks(int8::WORD).map(|values| int8::word(values, scale)).chain([scale.to_bits()]);
+            for (row, word) in panel.chunks_mut(PANEL).zip(words) {
+                row[column] = word;
+            }
+        }
+    });
+    panels
+}
+
+/// Numbers as a GPU reads them from a buffer in f16: whole words, zeros behind the last. What is larger than f16 can be stays finite.
+pub fn halves(values: &[f32]) -> Vec<u8> {
+    let largest = f16::MAX.to_f32();
+    let mut bytes: Vec<u8> = values.iter().flat_map(|value| f16::from_f32(value.clamp(-largest, largest)).to_le_bytes()).collect();
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn for_each_panel<V: Send>(panels: &mut [V], len: usize, work: impl Fn(usize, &mut [V]) + Sync) {
+    use rayon::prelude::*;
+    panels.par_chunks_mut(len).enumerate().for_each(|(number, panel)| work(number, panel));
+}
+
+#[cfg(target_arch = "wasm32")]
+fn for_each_panel<V: Send>(panels: &mut [V], len: usize, work: impl Fn(usize, &mut [V]) + Sync) {
+    panels.chunks_mut(len).enumerate().for_each(|(number, panel)| work(number, panel));
+}
+
+/// A factor in panels that somebody else keeps, as in [`Packed`].
+#[derive(Clone, Copy, Debug)]
+pub enum Panels<'a> {
+    /// 32 bits.
+    F32(&'a [f32]),
+    /// IEEE 754's 16 bits.
+    F16(&'a [f16]),
+    /// The upper 16 bits of f32.
+    Bf16(&'a [bf16]),
+    /// 8-bit integers, each column with a scale.
+    Int8(&'a [u32]),
+}
+
+impl<'a> Panels<'a> {
+    /// Rows of a panel that is `k` deep.
+    pub fn rows(self, k: usize) -> usize {
+        match self {
+            Panels::F32(_) | Panels::F16(_) | Panels::Bf16(_) => k,
+            Panels::Int8(_) => int8_rows(k),
+        }
+    }
+
+    /// `len` elements from `offset` on.
+    pub fn part(self, offset: usize, len: usize) -> Panels<'a> {
+        match self {
+            Panels::F32(values) => Panels::F32(&values[offset..][..len]),
+            Panels::F16(values) => Panels::F16(&values[offset..][..len]),
+            Panels::Bf16(values) => Panels::Bf16(&values[offset..][..len]),
+            Panels::Int8(words) => Panels::Int8(&words[offset..][..len]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_hold_every_element_and_zeros() {
+        for (n, k) in [(70, 3), (64, 16), (1, 1), (130, 45)] {
+            let w: Vec<f32> = (1..=n * k).map(|value| value as f32).collect();
+            let panels = pack(&w, [n, k], |value| value);
+            assert_eq!(panels.len(), shape([n, k], Precision::F32).iter().product::<usize>());
+            for (i, value) in panels.iter().enumerate() {
+                let (row, column) = (i / PANEL % k, i / (k * PANEL) * PANEL + i % PANEL);
+                assert_eq!(*value, if column < n { w[column * k + row] } else { 0.0 });
+            }
+        }
+    }
+
+    #[test]
+    fn integers_times_their_scale_are_within_half_a_step() {
+        let (n, k) = (70, 10);
+        let w: Vec<f32> = (0..n * k).map(|i| ((i * 7919) % 1000) as f32 / 1000.0 - 0.5).collect();
+        let [count, rows, _] = shape([n, k], Precision::Int8);
+        let words = pack_int8(&w, [n, k]);
+        assert_eq!((words.len(), rows), (count * rows * PANEL, 4));
+        for column in 0..n {
+            let at = |row: usize| words[(column / PANEL * rows + row) * PANEL + column % PANEL];
+            let scale = f32::from_bits(at(rows - 1));
+            for row in 0..k {
+                let value = int8::integers(at(row / 4))[row % 4] * scale;
+                assert!((value - w[column * k + row]).abs() <= 0.5001 * scale);
+            }
+        }
+    }
+
+    #[test]
+    fn what_f16_cannot_hold_stays_finite() {
+        let Packed::F16(values) = Packed::new(&[1e9, -1e9], [1, 2], Precision::F16) else { panic!("f16") };
+        assert_eq!([values[0], values[64]], [f16::MAX, f16::MIN]);
+    }
+}

@@ -1,0 +1,496 @@
+//! A forward pass as plain data: buffers, dispatches in order, and what is read back.
+//!
+//! The kernels write a [`Recording`]; `gpu` and `cpu` replay it. Nothing here knows a device.
+
+mod class;
+mod copy;
+mod kernel;
+
+pub use class::{Choices, Class};
+pub use kernel::{Access, Binding, Call, Field, Kernel, MAX_BINDINGS, Spec, Twin};
+pub(crate) use kernel::{params, read, shader, write};
+
+use crate::data::capabilities::{Capabilities, Precision};
+use crate::data::error::{Error, Limit, Result};
+use crate::data::panels;
+
+/// A handle of a buffer in a [`Recording`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Buf(usize);
+
+impl Buf {
+    /// Its place in [`Recording::buffers`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// A buffer in a recording.
+#[derive(Clone, Debug)]
+pub struct BufferInfo {
+    /// What it holds, for messages and debuggers.
+    pub label: String,
+    /// Sizes of its axes, outermost first.
+    pub shape: Vec<usize>,
+    /// Where its contents come from.
+    pub role: Role,
+    /// What its elements are: f32 but for factors in panels, for activations in f16, and for words of 8-bit integers.
+    pub precision: Precision,
+}
+
+impl BufferInfo {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has no element; a recording refuses such buffers.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Size in bytes, in whole words.
+    pub fn bytes(&self) -> u64 {
+        bytes(self.len(), self.precision.bits())
+    }
+}
+
+/// Where a buffer's contents come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The caller, before each run; the number counts the inputs.
+    Input(usize),
+    /// The checkpoint, once; the number counts the weights.
+    Weight(usize),
+    /// Earlier dispatches.
+    Scratch,
+}
+
+/// A buffer, or a stretch of it, as a dispatch binds it.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// The buffer.
+    pub buf: Buf,
+    /// First element.
+    pub offset: usize,
+    /// Number of elements.
+    pub len: usize,
+    /// Bits of an element.
+    pub bits: u32,
+}
+
+impl View {
+    /// Where it begins, in bytes.
+    pub fn first_byte(&self) -> u64 {
+        self.offset as u64 * u64::from(self.bits) / 8
+    }
+
+    /// Its size in bytes, in whole words.
+    pub fn bytes(&self) -> u64 {
+        bytes(self.len, self.bits)
+    }
+}
+
+fn bytes(elements: usize, bits: u32) -> u64 {
+    (elements as u64 * u64::from(bits) / 8).next_multiple_of(4)
+}
+
+/// One kernel call.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    /// The kernel.
+    pub kernel: &'static Kernel,
+    /// Values of its constants.
+    pub spec: Spec,
+    /// What it computes, such as `block3.attention`.
+    pub label: String,
+    /// The bytes of its parameters.
+    pub params: Vec<u8>,
+    /// Floating-point operations of its products, two for each; 0 for kernels whose time is that of their memory.
+    pub flops: u64,
+    /// A view for each of the kernel's bindings.
+    pub views: Vec<View>,
+    /// Workgroups along x, y and z.
+    pub grid: [u32; 3],
+}
+
+impl Dispatch {
+    /// Bytes that must be moved at least: each view once.
+    pub fn bytes(&self) -> u64 {
+        self.views.iter().map(View::bytes).sum()
+    }
+}
+
+/// A step of a recording.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Runs a kernel.
+    Dispatch(Dispatch),
+    /// Keeps what a buffer holds at this point as an output.
+    Save {
+        /// The buffer.
+        from: Buf,
+        /// Its place in [`Recording::outputs`].
+        output: usize,
+    },
+}
+
+/// An output of a recording.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// The name that callers ask for.
+    pub name: String,
+    /// Sizes of its axes, outermost first.
+    pub shape: Vec<usize>,
+    /// What its elements are on the device; those who read them get f32.
+    pub precision: Precision,
+}
+
+impl Output {
+    /// Size in bytes on the device, in whole words.
+    pub fn bytes(&self) -> u64 {
+        bytes(self.shape.iter().product(), self.precision.bits())
+    }
+}
+
+/// How long a dispatch took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// The kernel.
+    pub kernel: &'static str,
+    /// What it computes, such as `block3.attention`.
+    pub label: String,
+    /// Time on the device.
+    pub seconds: f64,
+    /// As in [`Dispatch::flops`].
+    pub flops: u64,
+    /// As [`Dispatch::bytes`] counts them.
+    pub bytes: u64,
+}
+
+impl Timing {
+    /// What a dispatch took.
+    pub fn new(dispatch: &Dispatch, seconds: f64) -> Timing {
+        let Dispatch { kernel, label, flops, .. } = dispatch;
+        Timing { kernel: kernel.name, label: label.clone(), seconds, flops: *flops, bytes: dispatch.bytes() }
+    }
+}
+
+/// Dispatches over named buffers, checked as they are recorded.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    capabilities: Capabilities,
+    precision: Precision,
+    preferred: Option<&'static str>,
+    choices: Choices,
+    asked: Vec<Class>,
+    buffers: Vec<BufferInfo>,
+    commands: Vec<Command>,
+    outputs: Vec<Output>,
+}
+
+impl Recording {
+    /// An empty recording for a device that can do this.
+    pub fn new(capabilities: Capabilities) -> Recording {
+        Recording {
+            capabilities,
+            precision: Precision::F32,
+            preferred: None,
+            choices: Choices::default(),
+            asked: Vec::new(),
+            buffers: Vec::new(),
+            commands: Vec::new(),
+            outputs: Vec::new(),
+        }
+    }
+
+    /// From now on takes the kernel of this name wherever it computes what is asked for and the device can run it: for tests
+    /// and measurements.
+    pub fn prefer(&mut self, kernel: &'static str) {
+        self.preferred = Some(kernel);
+    }
+
+    /// The same with [`Recording::prefer`], if there is a preference.
+    pub fn preferring(self, kernel: Option<&'static str>) -> Recording {
+        Recording { preferred: kernel, ..self }
+    }
+
+    /// The same with kernels chosen by a table.
+    pub fn with_choices(self, choices: Choices) -> Recording {
+        Recording { choices, ..self }
+    }
+
+    /// The classes of what was recorded for which there is a choice, each once, in order.
+    pub fn asked(&self) -> &[Class] {
+        &self.asked
+    }
+
+    /// Which to take of several variants that compute the same: the preferred one, else that of the table, else the first that is
+    /// taken by rule, of those that the device can run.
+    ///
+    /// # Panics
+    /// If it can run none.
+    pub(crate) fn choose<'a>(&mut self, class: Option<Class>, variants: impl Iterator<Item = &'a Kernel>) -> usize {
+        let able: Vec<_> = variants.enumerate().filter(|(_, kernel)| kernel.needs.met_by(&self.capabilities)).collect();
+        if let Some(class) = class.filter(|class| able.len() > 1 && !self.asked.contains(class)) {
+            self.asked.push(class);
+        }
+        let named = |name: &str| able.iter().find(|(_, kernel)| kernel.name == name);
+        let of_table = || self.choices.get(&class?.to_string()).and_then(|name| named(name));
+        let by_rule = || able.iter().find(|(_, kernel)| kernel.needs.trust <= self.capabilities.trust);
+        self.preferred.and_then(named).or_else(of_table).or_else(by_rule).unwrap_or(&able[0]).0
+    }
+
+    /// The same with factors in this precision from now on.
+    pub fn with_precision(self, precision: Precision) -> Recording {
+        Recording { precision, ..self }
+    }
+
+    /// The precision of factors.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The precision of activations between kernels ([`Capabilities::activations`]).
+    pub fn activations(&self) -> Precision {
+        self.capabilities.activations(self.precision)
+    }
+
+    /// What the device can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// All buffers, by [`Buf::index`].
+    pub fn buffers(&self) -> &[BufferInfo] {
+        &self.buffers
+    }
+
+    /// All steps in order.
+    pub fn commands(&self) -> &[Command] {
+        &self.commands
+    }
+
+    /// What is read back.
+    pub fn outputs(&self) -> &[Output] {
+        &self.outputs
+    }
+
+    /// What a buffer's elements are.
+    pub fn precision_of(&self, buf: Buf) -> Precision {
+        self.buffers[buf.0].precision
+    }
+
+    /// Sizes of a buffer's axes.
+    pub fn shape(&self, buf: Buf) -> &[usize] {
+        &self.buffers[buf.0].shape
+    }
+
+    /// The whole of a buffer.
+    pub fn all(&self, buf: Buf) -> View {
+        self.part(buf, 0, self.buffers[buf.0].len())
+    }
+
+    /// `len` elements of a buffer from `offset` on.
+    pub fn part(&self, buf: Buf, offset: usize, len: usize) -> View {
+        View { buf, offset, len, bits: self.buffers[buf.0].precision.bits() }
+    }
+
+    /// Bytes of the weights, as they lie on a device.
+    pub fn weight_bytes(&self) -> u64 {
+        self.buffers.iter().filter(|buffer| matches!(buffer.role, Role::Weight(_))).map(BufferInfo::bytes).sum()
+    }
+
+    /// Bytes of the buffers that only this recording needs: inputs, each beside what it is uploaded from, scratch, and outputs.
+    pub fn scratch_bytes(&self) -> u64 {
+        let buffers = self.buffers.iter().map(|buffer| match buffer.role {
+            Role::Weight(_) => 0,
+            Role::Scratch => buffer.bytes(),
+            Role::Input(_) => 2 * buffer.bytes(),
+        });
+        buffers.chain(self.outputs.iter().map(Output::bytes)).sum()
+    }
+
+    /// A buffer that the caller fills before each run.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the device cannot hold it; so for every kind of buffer.
+    pub fn input(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
+        self.input_in(label, shape, Precision::F32)
+    }
+
+    /// [`Recording::input`] with elements of a precision: for tests and measurements.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn input_in(&mut self, label: impl Into<String>, shape: &[usize], precision: Precision) -> Result<Buf> {
+        let count = self.count(|role| matches!(role, Role::Input(_)));
+        self.buffer(label, shape, Role::Input(count), precision)
+    }
+
+    /// A factor w `[N, K]` in panels that the caller fills: for tests and measurements.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn input_factor(&mut self, label: impl Into<String>, sizes: [usize; 2]) -> Result<Buf> {
+        let (label, precision) = (label.into(), self.precision);
+        self.input_like(&BufferInfo { label, shape: panels::shape(sizes, precision).to_vec(), role: Role::Scratch, precision })
+    }
+
+    /// A buffer that the caller fills, otherwise like another one.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn input_like(&mut self, info: &BufferInfo) -> Result<Buf> {
+        self.input_in(&info.label, &info.shape, info.precision)
+    }
+
+    /// A buffer that the checkpoint fills, once.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn weight(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
+        let count = self.count(|role| matches!(role, Role::Weight(_)));
+        self.buffer(label, shape, Role::Weight(count), Precision::F32)
+    }
+
+    /// A factor w `[N, K]` of products in panels that the checkpoint fills, once, in a given precision.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn factor(&mut self, label: impl Into<String>, sizes: [usize; 2], precision: Precision) -> Result<Buf> {
+        let count = self.count(|role| matches!(role, Role::Weight(_)));
+        self.buffer(label, &panels::shape(sizes, precision), Role::Weight(count), precision)
+    }
+
+    /// A buffer that dispatches fill.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn scratch(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
+        self.scratch_in(label, shape, Precision::F32)
+    }
+
+    /// [`Recording::scratch`] with elements of a precision.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub fn scratch_in(&mut self, label: impl Into<String>, shape: &[usize], precision: Precision) -> Result<Buf> {
+        self.buffer(label, shape, Role::Scratch, precision)
+    }
+
+    /// A buffer that dispatches fill for the next one, the same each time for a label and a shape.
+    ///
+    /// # Errors
+    /// See [`Recording::input`].
+    pub(crate) fn shared_scratch(&mut self, label: &str, shape: &[usize], precision: Precision) -> Result<Buf> {
+        let is_it =
+            |buffer: &BufferInfo| buffer.role == Role::Scratch && buffer.label == label && buffer.shape == shape && buffer.precision == precision;
+        match self.buffers.iter().position(is_it) {
+            Some(place) => Ok(Buf(place)),
+            None => self.buffer(label, shape, Role::Scratch, precision),
+        }
+    }
+
+    fn count(&self, is: impl Fn(Role) -> bool) -> usize {
+        self.buffers.iter().filter(|buffer| is(buffer.role)).count()
+    }
+
+    fn buffer(&mut self, label: impl Into<String>, shape: &[usize], role: Role, precision: Precision) -> Result<Buf> {
+        let label = label.into();
+        let elements = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size as u64));
+        let bytes = elements.and_then(|count| count.checked_mul(u64::from(precision.bits() / 8))).unwrap_or(u64::MAX);
+        let allowed = self.capabilities.buffer_bytes;
+        match bytes {
+            needed if needed > allowed => Err(Error::Limit { what: format!("{label} {shape:?}"), limit: Limit::Buffer, needed, allowed }),
+            0 => panic!("{label} {shape:?} is empty"),
+            _ => {
+                self.buffers.push(BufferInfo { label, shape: shape.to_vec(), role, precision });
+                Ok(Buf(self.buffers.len() - 1))
+            }
+        }
+    }
+
+    /// Records a kernel call.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the grid or a binding is larger than the device allows.
+    ///
+    /// # Panics
+    /// If the call contradicts the kernel's descriptor, or binds a written buffer twice.
+    pub fn dispatch(&mut self, dispatch: Dispatch) -> Result<()> {
+        let Dispatch { kernel, spec, label, params, views, grid, .. } = &dispatch;
+        assert_eq!(views.len(), kernel.bindings.len(), "{label}: bindings of {}", kernel.name);
+        assert_eq!(params.len(), kernel.params.len() * 4, "{label}: parameters of {}", kernel.name);
+        assert!(grid.iter().all(|&count| count > 0), "{label}: empty grid {grid:?}");
+        for (binding, view) in kernel.bindings.iter().zip(views) {
+            let buffer = &self.buffers[view.buf.0];
+            assert!(view.len > 0 && view.offset + view.len <= buffer.len(), "{label}: {} reaches outside {}", binding.name, buffer.label);
+            // Factors have pieces of their own, and what computes in f16 reads it.
+            let takes_f16 =
+                spec.is_of_f16(binding.access) || binding.access == Access::Read && (kernel.needs.half || view.bits == 16 && binding.name == "w");
+            assert!(buffer.precision != Precision::F16 || takes_f16, "{label}: {} is in f16", binding.name);
+            if binding.access == Access::Write {
+                let users = views.iter().filter(|other| other.buf == view.buf).count();
+                assert_eq!(users, 1, "{label}: {} is written and bound twice", buffer.label);
+                assert_eq!(buffer.role, Role::Scratch, "{label}: {} is not for writing", buffer.label);
+            }
+            let bytes = view.bytes();
+            if bytes > self.capabilities.binding_bytes {
+                return Err(Error::Limit {
+                    what: format!("{label}, which binds {},", buffer.label),
+                    limit: Limit::Binding,
+                    needed: bytes,
+                    allowed: self.capabilities.binding_bytes,
+                });
+            }
+        }
+        if let Some(count) = grid.iter().find(|&&count| count > self.capabilities.workgroups) {
+            return Err(Error::Limit {
+                what: label.clone(),
+                limit: Limit::Workgroups,
+                needed: u64::from(*count),
+                allowed: u64::from(self.capabilities.workgroups),
+            });
+        }
+        self.commands.push(Command::Dispatch(dispatch));
+        Ok(())
+    }
+
+    /// Keeps what `from` holds at this point under `name`.
+    pub fn save(&mut self, name: impl Into<String>, from: Buf) {
+        self.outputs.push(Output { name: name.into(), shape: self.shape(from).to_vec(), precision: self.precision_of(from) });
+        self.commands.push(Command::Save { from, output: self.outputs.len() - 1 });
+    }
+
+    /// A grid of at least `count` workgroups in a row, folded over x and y where the device's limit
+    /// asks for it; `fold` in `shaders/common/grid.wgsl` undoes it.
+    pub fn folded(&self, count: usize) -> [u32; 3] {
+        let across = count.min(self.capabilities.workgroups as usize).max(1);
+        let down = count.div_ceil(across).max(1);
+        [across as u32, u32::try_from(down).unwrap_or(u32::MAX), 1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grid_is_folded_to_the_limit_and_covers_the_count() {
+        let recording = Recording::new(Capabilities { workgroups: 10, ..Capabilities::CPU });
+        assert_eq!(recording.folded(7), [7, 1, 1]);
+        assert_eq!(recording.folded(10), [10, 1, 1]);
+        assert_eq!(recording.folded(11), [10, 2, 1]);
+        assert_eq!(recording.folded(0), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_buffer_over_the_limit_is_an_error_that_says_so() {
+        let mut recording = Recording::new(Capabilities { buffer_bytes: 1024 * 1024, ..Capabilities::CPU });
+        assert!(recording.scratch("small", &[1024, 256]).is_ok());
+        let error = recording.scratch("large", &[1024, 257]).unwrap_err().to_string();
+        assert!(error.contains("large [1024, 257]") && error.contains("1.0 MiB"), "{error}");
+        assert!(recording.scratch("overflow", &[usize::MAX, usize::MAX]).is_err());
+    }
+}

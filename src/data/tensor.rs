@@ -1,0 +1,362 @@
+//! A named block of numbers on the host: a shape and bytes that may lie in a memory-mapped file.
+
+use crate::data::error::{Error, Result};
+use crate::data::levels::LevelTable;
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Element types that weights are stored in. Arithmetic is f32 throughout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of a binary32.
+    Bf16,
+    /// IEEE 754 binary64; narrowed when read.
+    F64,
+    /// Bytes, or truth values of a byte: masks.
+    U8,
+    /// 64-bit integers: masks too.
+    I64,
+}
+
+impl Dtype {
+    /// Bytes per element.
+    pub fn size(self) -> usize {
+        match self {
+            Dtype::F64 | Dtype::I64 => 8,
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::Bf16 => 2,
+            Dtype::U8 => 1,
+        }
+    }
+}
+
+/// Memory that tensors share: a mapped file, or a vector.
+pub trait Bytes: Send + Sync {
+    /// The whole of it.
+    fn bytes(&self) -> &[u8];
+
+    /// Says that `range` will not be read again soon, so that its pages need not stay resident.
+    fn release(&self, range: Range<usize>);
+}
+
+struct Owned<V>(Vec<V>);
+
+impl<V: bytemuck::Pod + Send + Sync> Bytes for Owned<V> {
+    fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+
+    fn release(&self, _: Range<usize>) {}
+}
+
+#[derive(Clone)]
+struct Part {
+    dtype: Dtype,
+    memory: Arc<dyn Bytes>,
+    range: Range<usize>,
+    /// How its axes are exchanged when it is read.
+    order: Option<Order>,
+    /// The lookup table of its bytes, if they are the levels of an image.
+    table: Option<LevelTable>,
+}
+
+/// The shape that is stored, and for each axis of the tensor the stored one.
+#[derive(Clone)]
+struct Order {
+    stored: Vec<usize>,
+    axes: &'static [usize],
+}
+
+impl Order {
+    /// `values` in the order of the tensor's axes.
+    fn applied(&self, values: &[f32]) -> Vec<f32> {
+        let stride = |axis: usize| self.stored[axis + 1..].iter().product::<usize>();
+        let mut places = vec![0];
+        for &axis in self.axes {
+            places = places.iter().flat_map(|place| (0..self.stored[axis]).map(move |i| place + i * stride(axis))).collect();
+        }
+        places.into_iter().map(|place| values[place]).collect()
+    }
+}
+
+impl Part {
+    fn bytes(&self) -> &[u8] {
+        &self.memory.bytes()[self.range.clone()]
+    }
+
+    /// The part as f32 where it lies, if it is stored so and aligned.
+    fn in_place(&self) -> Option<&[f32]> {
+        match self.dtype {
+            Dtype::F32 if self.order.is_none() => bytemuck::try_cast_slice(self.bytes()).ok(),
+            _ => None,
+        }
+    }
+
+    fn extend(&self, out: &mut Vec<f32>) {
+        let start = out.len();
+        self.extend_as_stored(out);
+        if let Some(order) = &self.order {
+            let ordered = order.applied(&out[start..]);
+            out.truncate(start);
+            out.extend(ordered);
+        }
+    }
+
+    fn extend_as_stored(&self, out: &mut Vec<f32>) {
+        let bytes = self.bytes();
+        if let Some(table) = &self.table {
+            return table.extend(bytes, out);
+        }
+        let halves = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
+        match self.dtype {
+            Dtype::F32 => out.extend(bytes.chunks_exact(4).map(|quad| f32::from_le_bytes([quad[0], quad[1], quad[2], quad[3]]))),
+            Dtype::F64 => out.extend(bytemuck::pod_collect_to_vec::<u8, f64>(bytes).into_iter().map(|value| value as f32)),
+            Dtype::F16 => out.extend(halves().map(|pair| half::f16::from_le_bytes(pair).to_f32())),
+            Dtype::I64 => out.extend(bytemuck::pod_collect_to_vec::<u8, i64>(bytes).into_iter().map(|value| value as f32)),
+            Dtype::U8 => out.extend(bytes.iter().map(|&byte| f32::from(byte))),
+            Dtype::Bf16 => out.extend(halves().map(|pair| half::bf16::from_le_bytes(pair).to_f32())),
+        }
+    }
+}
+
+/// A dense row-major tensor. It may be the concatenation, along the first axis, of several stored
+/// ones (query, key and value of a transformers checkpoint make one packed matrix).
+#[derive(Clone)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    parts: Vec<Part>,
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor{:?}", self.shape)
+    }
+}
+
+impl Tensor {
+    /// A tensor of the given values.
+    ///
+    /// # Errors
+    /// If `values` are not as many as `shape` says.
+    pub fn new(shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Tensor> {
+        let shape = shape.into();
+        let expected = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        if expected != Some(values.len()) {
+            return Err(Error::argument("values", format!("a tensor of shape {shape:?} cannot be made of {} values", values.len())));
+        }
+        let range = 0..size_of_val(values.as_slice());
+        let part = Part { dtype: Dtype::F32, memory: Arc::new(Owned(values)), range, order: None, table: None };
+        Ok(Tensor { shape, parts: vec![part] })
+    }
+
+    /// An image `[1, channels, height, width]` that is kept as its 8-bit levels.
+    pub(crate) fn of_levels(shape: [usize; 4], levels: Vec<u8>, table: LevelTable) -> Tensor {
+        assert_eq!((shape[0], shape.iter().product::<usize>()), (1, levels.len()), "levels of an image {shape:?}");
+        let range = 0..levels.len();
+        let part = Part { dtype: Dtype::U8, memory: Arc::new(Owned(levels)), range, order: None, table: Some(table) };
+        Tensor { shape: shape.to_vec(), parts: vec![part] }
+    }
+
+    /// The levels of each image, and what they stand for, if the tensor is made of such.
+    pub(crate) fn levels(&self) -> Option<(Vec<&[u8]>, &LevelTable)> {
+        let table = self.parts.first()?.table.as_ref()?;
+        let is_alike = self.parts.iter().all(|part| part.order.is_none() && part.table.as_ref() == Some(table));
+        (is_alike && self.parts.len() == self.shape[0]).then(|| (self.parts.iter().map(Part::bytes).collect(), table))
+    }
+
+    /// Tensors of one shape behind one another, along the first axis. Nothing is copied: images that
+    /// [`Preprocess::apply`](crate::execution::image::Preprocess::apply) has prepared stay 8-bit levels until a device reads them.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there are none, or their shapes differ.
+    pub fn stack(tensors: Vec<Tensor>) -> Result<Tensor> {
+        let Some(first) = tensors.first() else {
+            return Err(Error::argument("tensors", "expected some to stack, found none"));
+        };
+        let mut shape = first.shape.clone();
+        if let Some(other) = tensors.iter().find(|tensor| tensor.shape != shape) {
+            return Err(Error::argument("tensors", format!("expected one shape, found {shape:?} and {:?}", other.shape)));
+        }
+        let Some(rows) = shape.first_mut() else {
+            return Err(Error::argument("tensors", "expected an axis to stack along, found scalars"));
+        };
+        *rows = rows.checked_mul(tensors.len()).ok_or_else(|| Error::argument("tensors", "the number of rows exceeds 64 bits"))?;
+        Ok(Tensor::concatenated(shape, tensors))
+    }
+
+    /// A tensor of zeros.
+    pub fn zeros(shape: impl Into<Vec<usize>>) -> Tensor {
+        let shape = shape.into();
+        let count = shape.iter().product();
+        Tensor::new(shape, vec![0.0; count]).expect("as many zeros as the shape says")
+    }
+
+    /// A view of stored bytes; `range` must hold exactly the elements of `shape`.
+    pub(crate) fn view(shape: Vec<usize>, dtype: Dtype, memory: Arc<dyn Bytes>, range: Range<usize>) -> Tensor {
+        assert_eq!(shape.iter().product::<usize>() * dtype.size(), range.len(), "stored bytes of a tensor {shape:?}");
+        Tensor { shape, parts: vec![Part { dtype, memory, range, order: None, table: None }] }
+    }
+
+    /// The same elements under another shape of as many.
+    pub(crate) fn reshaped(mut self, shape: Vec<usize>) -> Tensor {
+        assert_eq!(self.shape.iter().product::<usize>(), shape.iter().product::<usize>(), "{:?} as {shape:?}", self.shape);
+        self.shape = shape;
+        self
+    }
+
+    /// The rows of `range`, along the first axis.
+    pub(crate) fn rows(self, range: Range<usize>) -> Tensor {
+        assert!(range.end <= self.shape[0], "rows {range:?} of {:?}", self.shape);
+        let [part] = self.parts.as_slice() else { panic!("rows of a tensor in parts") };
+        assert!(part.order.is_none(), "rows of a tensor whose axes are exchanged");
+        let row = part.range.len() / self.shape[0];
+        let bytes = part.range.start + range.start * row..part.range.start + range.end * row;
+        let shape = [&[range.len()], &self.shape[1..]].concat();
+        Tensor { shape, parts: vec![Part { range: bytes, ..part.clone() }] }
+    }
+
+    /// The same elements with the axes in another order: axis i of the result is axis `axes[i]` of this one.
+    pub(crate) fn permuted(mut self, axes: &'static [usize]) -> Tensor {
+        let [part] = self.parts.as_mut_slice() else { panic!("axes of a tensor in parts") };
+        assert!(part.order.is_none() && axes.len() == self.shape.len(), "axes {axes:?} of {:?}", self.shape);
+        let shape = axes.iter().map(|&axis| self.shape[axis]).collect();
+        part.order = Some(Order { stored: self.shape, axes });
+        self.shape = shape;
+        self
+    }
+
+    /// One tensor after the other, under `shape`, which must hold as many elements as all together.
+    pub(crate) fn concatenated(shape: Vec<usize>, tensors: Vec<Tensor>) -> Tensor {
+        let count: usize = tensors.iter().map(Tensor::len).sum();
+        assert_eq!(count, shape.iter().product::<usize>(), "elements of a concatenation {shape:?}");
+        Tensor { shape, parts: tensors.into_iter().flat_map(|tensor| tensor.parts).collect() }
+    }
+
+    /// The element type that all of it is stored in, if that is one.
+    pub(crate) fn stored_dtype(&self) -> Option<Dtype> {
+        let first = self.parts.first()?.dtype;
+        self.parts.iter().all(|part| part.dtype == first).then_some(first)
+    }
+
+    /// Sizes of the axes, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements in row-major order: borrowed where they are stored as one aligned block of f32,
+    /// converted otherwise, as those of prepared pictures are.
+    pub fn values(&self) -> Cow<'_, [f32]> {
+        if let [part] = self.parts.as_slice()
+            && let Some(values) = part.in_place()
+        {
+            return Cow::Borrowed(values);
+        }
+        let mut values = Vec::with_capacity(self.len());
+        self.parts.iter().for_each(|part| part.extend(&mut values));
+        Cow::Owned(values)
+    }
+
+    /// The elements, unless one is NaN or infinite.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] with the place of the first such element.
+    pub(crate) fn finite_values(&self, name: &str) -> Result<Cow<'_, [f32]>> {
+        let values = self.values();
+        match not_finite(&values) {
+            None => Ok(values),
+            Some(place) => Err(Error::tensor(name, format!("element {place} of {:?} is {}, expected finite numbers", self.shape, values[place]))),
+        }
+    }
+
+    /// The elements where they lie.
+    ///
+    /// # Panics
+    /// If they are not one aligned block of f32; [`Tensor::materialized`] makes them so.
+    pub(crate) fn slice(&self) -> &[f32] {
+        match self.parts.as_slice() {
+            [part] => part.in_place().expect("a materialized tensor"),
+            _ => panic!("a materialized tensor"),
+        }
+    }
+
+    /// The same tensor in a form whose [`values`](Tensor::values) are borrowed.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if a value is not finite.
+    pub(crate) fn materialized(self, name: &str) -> Result<Tensor> {
+        let converted = match self.finite_values(name)? {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(values) => Some(values),
+        };
+        match converted {
+            None => Ok(self),
+            Some(values) => {
+                self.release();
+                Tensor::new(self.shape, values)
+            }
+        }
+    }
+
+    /// Lets go of the mapped pages behind this tensor; they are read from the file again if needed.
+    pub(crate) fn release(&self) {
+        for part in &self.parts {
+            part.memory.release(part.range.clone());
+        }
+    }
+}
+
+/// Numbers that are looked at together: so many that a loop without branches pays.
+const STRETCH: usize = 1 << 14;
+
+/// The place of the first number that is NaN or infinite.
+fn not_finite(values: &[f32]) -> Option<usize> {
+    let is_finite = |stretch: &[f32]| stretch.iter().fold(true, |all, value| all & value.is_finite());
+    let first = values.chunks(STRETCH).position(|stretch| !is_finite(stretch))? * STRETCH;
+    values[first..].iter().position(|value| !value.is_finite()).map(|place| first + place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_number_that_is_not_finite_is_found() {
+        let mut values = vec![0.5; 3 * STRETCH + 7];
+        assert_eq!(not_finite(&values), None);
+        for place in [3 * STRETCH + 6, 2 * STRETCH, STRETCH + 1, 0] {
+            values[place] = if place.is_multiple_of(2) { f32::NAN } else { f32::NEG_INFINITY };
+            assert_eq!(not_finite(&values), Some(place));
+        }
+    }
+
+    #[test]
+    fn stacks_hold_one_tensor_behind_the_other() {
+        let table = LevelTable::new(2, |channel, level| f32::from(level) - 1000.0 * channel as f32);
+        let image = |first: u8| Tensor::of_levels([1, 2, 1, 3], (first..first + 6).collect(), table.clone());
+        let stack = Tensor::stack(vec![image(1), image(101)]).expect("tensors of one shape");
+        assert_eq!(stack.shape(), [2, 2, 1, 3]);
+        assert_eq!(*stack.values(), [1.0, 2.0, 3.0, -996.0, -995.0, -994.0, 101.0, 102.0, 103.0, -896.0, -895.0, -894.0]);
+        assert_eq!(stack.levels().expect("it is made of levels").0.concat(), [1, 2, 3, 4, 5, 6, 101, 102, 103, 104, 105, 106]);
+        let numbers = Tensor::zeros([1, 2, 1, 3]);
+        assert!(Tensor::stack(vec![image(1), numbers.clone()]).expect("tensors of one shape").levels().is_none());
+        assert!(numbers.levels().is_none());
+        for wrong in [vec![], vec![numbers, Tensor::zeros([1, 6])]] {
+            assert!(Tensor::stack(wrong).is_err());
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A classifier in a file of its own, to replace that of a model or to stand beside it.
+
+use super::files::Files;
+use super::json::Object;
+use super::weights::{Linear, Weight};
+use super::{Checkpoint, labels};
+use crate::data::config::{Classifier, Reads};
+use crate::data::error::{Error, Result};
+use crate::data::tensor::Tensor;
+use std::path::Path;
+
+/// A dense layer from features to classes.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// Weight `[classes, features]`, bias `[classes]`.
+    linear: Linear<Weight>,
+    labels: Vec<String>,
+}
+
+impl Head {
+    /// Reads a safetensors file with one matrix `[classes, features]`, called `weight` or anything that ends in
+    /// `.weight` (`head.weight`, `classifier.weight`), and perhaps its bias beside it. Its metadata may have
+    /// `labels`, a JSON list of the classes' names.
+    ///
+    /// # Errors
+    /// If the file is damaged, or does not have exactly one matrix.
+    pub fn open(path: impl AsRef<Path>) -> Result<Head> {
+        let path = path.as_ref();
+        let files = Files::open_file(path)?;
+        let is_weight = |name: &str| name == "weight" || name.ends_with(".weight");
+        let mut matrices: Vec<&str> = files.names().filter(|name| is_weight(name) && files.shape(name).is_ok_and(|shape| shape.len() == 2)).collect();
+        matrices.sort_unstable();
+        let &[name] = matrices.as_slice() else {
+            return Err(Error::file(path, format!("expected one matrix called weight, head.weight or classifier.weight, found {matrices:?}")));
+        };
+        let bias_name = format!("{}bias", name.trim_end_matches("weight"));
+        if let Some(other) = files.names().find(|other| *other != name && *other != bias_name) {
+            return Err(Error::file(path, format!("expected {name} and {bias_name} alone, found {other} too; a head is one dense layer")));
+        }
+        let weight = files.tensor(name)?;
+        let classes = weight.shape()[0];
+        if weight.is_empty() {
+            return Err(Error::tensor(name, format!("expected [classes, features], found {:?} in {}", weight.shape(), path.display())));
+        }
+        let bias = match files.has(&bias_name) {
+            true => files.shaped(&bias_name, &[classes])?,
+            false => Tensor::zeros([classes]),
+        };
+        let names = match files.metadata("labels") {
+            None => None,
+            Some(text) => Object::parse(path, format!("{{\"labels\": {text}}}").as_bytes())?.labels("labels")?,
+        };
+        if names.as_ref().is_some_and(|names| names.len() != classes) {
+            return Err(Error::file(path, format!("{} labels for {classes} classes", names.map_or(0, |names| names.len()))));
+        }
+        let learned = [weight.len(), if files.has(&bias_name) { classes } else { 0 }];
+        let linear = Linear {
+            weight: Weight { name: name.to_owned(), tensor: weight, learned: learned[0] },
+            bias: Weight { name: bias_name, tensor: bias, learned: learned[1] },
+        };
+        Ok(Head { linear, labels: labels(names, classes) })
+    }
+}
+
+impl Checkpoint {
+    /// Drops the classifiers.
+    pub fn without_heads(mut self) -> Checkpoint {
+        self.config.classifiers.clear();
+        self.config.pre_logits = None;
+        self.weights.pre_logits = None;
+        self.weights.heads.clear();
+        self
+    }
+
+    /// Adds a classifier that gives `logits_NAME`; one without a name replaces all that are there, and gives `logits`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is one of this name already, or if it does not read as many features as the model gives.
+    pub fn with_head(self, name: &str, head: Head) -> Result<Checkpoint> {
+        let mut checkpoint = if name.is_empty() { self.without_heads() } else { self };
+        if !name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-.".contains(letter)) {
+            return Err(Error::argument("name", format!("{name:?}: expected letters, digits, _, - and .")));
+        }
+        if checkpoint.config.classifiers.iter().any(|classifier| classifier.name == name) {
+            return Err(Error::argument("name", format!("there is a head called {name:?} already; give this one another name")));
+        }
+        let (found, expected) = (head.linear.weight.tensor.shape()[1], checkpoint.config.feature_width());
+        if found != expected {
+            return Err(Error::argument(
+                "head",
+                format!("{} reads {found} features, but {} gives {expected}", head.linear.weight.name, checkpoint.config.name),
+            ));
+        }
+        let classes = head.linear.weight.tensor.shape()[0];
+        checkpoint.config.classifiers.push(Classifier { name: name.to_owned(), reads: Reads::Features, classes, labels: head.labels });
+        // Weights are told apart by their names.
+        let named = |weight: Weight| Weight { name: format!("{}{}{}", name, if name.is_empty() { "" } else { ":" }, weight.name), ..weight };
+        checkpoint.weights.heads.push(Linear { weight: named(head.linear.weight), bias: named(head.linear.bias) });
+        Ok(checkpoint)
+    }
+}

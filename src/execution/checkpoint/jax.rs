@@ -1,0 +1,272 @@
+//! Google's original checkpoints: npz files that JAX wrote, without a configuration. Everything follows from
+//! the arrays' names and shapes.
+//!
+//! Source: google-research/vision_transformer's `models_vit.py`, and timm's `_load_weights`, whose numbers
+//! these are: GELU with the error function, where flax's default is its approximation with tanh.
+
+use super::backbone::Naming;
+use super::files::Files;
+use super::json::Object;
+use super::position::Resampling;
+use super::source::{Part, PositionSource, Source, StoredGrid};
+use super::weights::{AttentionPool, Block, Linear, Norm, Weights};
+use super::{DEEPEST, Outline, timm};
+use crate::data::config::{Activation, Classifier, Config, Edge, Input, Layout, Patches, Pooler, Pooling, Reads};
+use crate::data::error::{Error, Result};
+use crate::execution::image::Preprocess;
+use serde_json::json;
+use std::path::Path;
+
+/// How a file calls its arrays. Two code bases wrote such files: vision_transformer, and big_vision after it (SigLIP,
+/// FlexiViT), which numbers its modules otherwise and may keep all blocks in one array.
+struct Dialect {
+    /// What the names begin with.
+    prefix: &'static str,
+    /// The position table.
+    position: String,
+    /// The numbers of a block's attention, MLP and second norm.
+    numbers: [usize; 3],
+    /// Whether the blocks are stacked in arrays of one axis more.
+    stacked: bool,
+}
+
+/// What the names may begin with: the second where the optimiser's state was saved too, the last where there is a text tower.
+const PREFIXES: [&str; 4] = ["", "opt/target/", "params/", "params/img/"];
+
+/// What the names of a model's arrays begin with, behind the prefix: without one of them, the others make another model.
+const OWN: &[&str] = &["MAPHead_0/", "Transformer/", "block", "cls", "conv_root/", "embedding/", "gn_root/", "head/", "pos_embedding", "pre_logits/"];
+
+impl Dialect {
+    fn of(files: &Files) -> Option<Dialect> {
+        let prefix = PREFIXES.into_iter().find(|prefix| files.has(&format!("{prefix}embedding/kernel")))?;
+        let name = |part: &str| format!("{prefix}{part}");
+        let stacked = files.has(&name("Transformer/encoderblock/LayerNorm_0/scale"));
+        let is_big_vision = stacked || files.has(&name("pos_embedding"));
+        let position = name(if is_big_vision { "pos_embedding" } else { "Transformer/posembed_input/pos_embedding" });
+        Some(Dialect { prefix, position, numbers: if is_big_vision { [0, 0, 1] } else { [1, 3, 2] }, stacked })
+    }
+
+    fn name(&self, part: &str) -> String {
+        format!("{}{part}", self.prefix)
+    }
+
+    /// As many blocks as the highest number says; one of them that is missing is found out when it is asked for.
+    fn depth(&self, files: &Files) -> usize {
+        let start = self.name("Transformer/encoderblock_");
+        let number = |name: &str| name.strip_prefix(&start)?.split('/').next()?.parse::<usize>().ok();
+        files.names().filter_map(number).max().map_or(0, |last| last.saturating_add(1))
+    }
+
+    /// The names of a block's arrays begin with this.
+    fn block(&self, i: usize) -> String {
+        if self.stacked { self.name("Transformer/encoderblock/") } else { self.name(&format!("Transformer/encoderblock_{i}/")) }
+    }
+}
+
+/// Interprets the arrays of a file.
+pub fn read(path: &Path, files: &Files) -> Result<Outline> {
+    let Some(dialect) = Dialect::of(files) else {
+        return Err(Error::unsupported(
+            path,
+            "no array embedding/kernel; expected a Vision Transformer of google-research/vision_transformer or big_vision",
+        ));
+    };
+    let name = |part: &str| dialect.name(part);
+    let [attention, mlp, _] = dialect.numbers;
+    let &[patch_height, patch_width, _, width] = sizes(files, &name("embedding/kernel"))?;
+    let bias = format!("{}MultiHeadDotProductAttention_{attention}/query/bias", dialect.block(0));
+    let dense = format!("{}MlpBlock_{mlp}/Dense_0/bias", dialect.block(0));
+    let (depth, heads, mlp_width) = if dialect.stacked {
+        let (&[depth, heads, _], &[_, mlp_width]) = (sizes(files, &bias)?, sizes(files, &dense)?);
+        (depth, heads, mlp_width)
+    } else {
+        let (&[heads, _], &[mlp_width]) = (sizes(files, &bias)?, sizes(files, &dense)?);
+        (dialect.depth(files), heads, mlp_width)
+    };
+    // An axis of a small array can claim any number.
+    if depth > DEEPEST {
+        return Err(Error::file(path, format!("{depth} blocks; at most {DEEPEST} are supported")));
+    }
+    let prefix_tokens = usize::from(files.has(&name("cls")));
+    let backbone = match files.has(&name("conv_root/kernel")) {
+        true => Some(Naming::Jax { prefix: dialect.prefix }.sizes(files)?),
+        false => None,
+    };
+    let channels_of = if backbone.is_some() { name("conv_root/kernel") } else { name("embedding/kernel") };
+    let &[_, _, channels, _] = sizes(files, &channels_of)?;
+    let &[_, rows, _] = sizes(files, &dialect.position)?;
+    let side = rows.isqrt();
+    // A square number of rows leaves none for the class token.
+    let positioned = if side * side == rows { 0 } else { prefix_tokens };
+    let side = (rows - positioned).isqrt();
+    // Pixels that a pixel of the feature map stands for.
+    let stride = backbone.as_ref().map_or(1, |backbone| 2 << backbone.stages.len().max(1));
+    let mut classifiers = Vec::new();
+    let pre_logits = match files.has(&name("pre_logits/kernel")) {
+        true => {
+            let &[_, width] = sizes(files, &name("pre_logits/kernel"))?;
+            Some(Pooler { width, activation: Activation::Tanh })
+        }
+        false => None,
+    };
+    if files.has(&name("head/kernel")) {
+        let &[read, classes] = sizes(files, &name("head/kernel"))?;
+        let classifier = |name: &str, reads| Classifier { name: name.to_owned(), reads, classes, labels: super::labels(None, classes) };
+        // timm leaves pre_logits out, flax does not: `logits` is the former's, `logits_jax` the latter's.
+        classifiers.extend((read == width).then(|| classifier("", Reads::Features)));
+        classifiers.extend(pre_logits.map(|_| classifier("jax", Reads::PreLogits)));
+    }
+    let input = Input::Image(Patches {
+        channels,
+        image: [side * patch_height * stride, side * patch_width * stride],
+        size: [patch_height, patch_width],
+        edge: Edge::Ignore,
+        backbone,
+    });
+    let config = Config {
+        width,
+        depth,
+        heads,
+        mlp_width,
+        prefix_tokens,
+        class_token: prefix_tokens > 0,
+        pooling: Some(match () {
+            () if files.has(&name("MAPHead_0/probe")) => Pooling::Attention(0),
+            () if prefix_tokens > 0 => Pooling::First,
+            () => Pooling::MeanFrom(0),
+        }),
+        pre_logits,
+        classifiers,
+        ..Config::plain(&path.file_stem().unwrap_or_default().to_string_lossy(), Layout::Jax, input)
+    };
+    config.validate(path)?;
+    let positions = PositionSource {
+        name: dialect.position.clone(),
+        prefix: positioned,
+        width,
+        grid: [side; 2],
+        stored: StoredGrid::Square,
+        resampling: Resampling::Bilinear,
+        built: None,
+    };
+    let own = OWN.iter().map(|own| dialect.name(own)).collect();
+    Ok(Outline { weights: weights(&config, &dialect, positioned), positions: Some(positions), config, own })
+}
+
+/// timm's preparation of pictures for these models: the released ones of 384 pixels are not cropped.
+pub fn preprocess(path: &Path, config: &Config, image: Option<[usize; 2]>) -> Result<Preprocess> {
+    let patches = config.patches().expect("Google's models take images");
+    let [height, width] = patches.image;
+    let crop = if height < 384 { 0.9 } else { 1.0 };
+    let fields = json!({
+        "input_size": [patches.channels, height, width],
+        "crop_pct": crop,
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+    });
+    timm::preprocess(&Object::parse(path, fields.to_string().as_bytes())?, image)
+}
+
+/// The sizes of an array's axes, which must be as many, and none of them 0.
+fn sizes<'a, const AXES: usize>(files: &'a Files, name: &str) -> Result<&'a [usize; AXES]> {
+    let shape = files.shape(name)?;
+    let expected = || Error::tensor(name, format!("expected {AXES} axes of 1 to 1048576 elements, found {shape:?}"));
+    let sizes: &[usize; AXES] = shape.try_into().map_err(|_| expected())?;
+    if sizes.iter().all(|size| (1..=1 << 20).contains(size)) { Ok(sizes) } else { Err(expected()) }
+}
+
+/// flax' names for the weights. Kernels are stored `[in, out]`.
+fn weights(config: &Config, dialect: &Dialect, positioned: usize) -> Weights<Source> {
+    let (width, heads, head) = (config.width, config.heads, config.head_width());
+    let patches = config.patches().expect("Google's models take images");
+    let name = |part: &str| dialect.name(part);
+    let alone = |part: Part| part;
+    let tower = Layers { width, heads, head };
+    let block = |i: usize| {
+        let place = |part: Part| if dialect.stacked { part.in_stack(i, config.depth) } else { part };
+        let [attention, mlp, norm2] = dialect.numbers.map(|number| number.to_string());
+        let of = |part: &str, number: &str| format!("{}{part}_{number}", dialect.block(i));
+        let attention = of("MultiHeadDotProductAttention", &attention);
+        let mlp = of("MlpBlock", &mlp);
+        Block {
+            norm1: tower.norm(&of("LayerNorm", "0"), place),
+            qkv: tower.projections(&attention, &["query", "key", "value"], place),
+            qk_norm: None,
+            projection: tower.output(&attention, place),
+            scale1: None,
+            norm2: tower.norm(&of("LayerNorm", &norm2), place),
+            mlp1: tower.dense(&format!("{mlp}/Dense_0"), [config.mlp_width, width], place),
+            mlp2: tower.dense(&format!("{mlp}/Dense_1"), [width, config.mlp_width], place),
+            scale2: None,
+        }
+    };
+    let pool = || {
+        let attention = name("MAPHead_0/MultiHeadDotProductAttention_0");
+        AttentionPool {
+            latent: Source::stored(name("MAPHead_0/probe"), &[1, width]),
+            query: tower.projections(&attention, &["query"], alone),
+            key_value: tower.projections(&attention, &["key", "value"], alone),
+            projection: tower.output(&attention, alone),
+            norm: tower.norm(&name("MAPHead_0/LayerNorm_0"), alone),
+            mlp1: tower.dense(&name("MAPHead_0/MlpBlock_0/Dense_0"), [config.mlp_width, width], alone),
+            mlp2: tower.dense(&name("MAPHead_0/MlpBlock_0/Dense_1"), [width, config.mlp_width], alone),
+        }
+    };
+    let stored = [patches.size[0], patches.size[1], patches.map_channels(), width];
+    let head = |classifier: &Classifier| tower.dense(&name("head"), [classifier.classes, config.read_width(classifier.reads)], alone);
+    let tokens = if config.prefix_tokens > 0 { vec![Part::new(name("cls"), &[1, width])] } else { Vec::new() };
+    Weights {
+        backbone: patches.backbone.as_ref().map(|backbone| Naming::Jax { prefix: dialect.prefix }.weights(backbone, patches.channels)),
+        patch: Some(Linear {
+            weight: Source::of(vec![Part::permuted(name("embedding/kernel"), &stored, &[3, 2, 0, 1])], &[width, patches.values()]),
+            bias: Source::stored(name("embedding/bias"), &[width]),
+        }),
+        prefix: Source::prefix(tokens, &dialect.position, positioned, [config.prefix_tokens, width]),
+        norm: Some(tower.norm(&name("Transformer/encoder_norm"), alone)),
+        attention_pool: matches!(config.pooling, Some(Pooling::Attention(_))).then(pool),
+        pre_logits: config.pre_logits.map(|layer| tower.dense(&name("pre_logits"), [layer.width, width], alone)),
+        heads: config.classifiers.iter().map(head).collect(),
+        ..Weights::of_blocks((0..config.depth).map(block).collect())
+    }
+}
+
+/// flax' layers of one width. `place` says where in an array they are.
+struct Layers {
+    width: usize,
+    heads: usize,
+    head: usize,
+}
+
+impl Layers {
+    fn norm(&self, name: &str, place: impl Fn(Part) -> Part) -> Norm<Source> {
+        let stored = |part: &str| Source::of(vec![place(Part::new(format!("{name}/{part}"), &[self.width]))], &[self.width]);
+        Norm { weight: stored("scale"), bias: stored("bias") }
+    }
+
+    fn dense(&self, name: &str, [out, input]: [usize; 2], place: impl Fn(Part) -> Part) -> Linear<Source> {
+        Linear {
+            weight: Source::of(vec![place(Part::permuted(format!("{name}/kernel"), &[input, out], &[1, 0]))], &[out, input]),
+            bias: Source::of(vec![place(Part::new(format!("{name}/bias"), &[out]))], &[out]),
+        }
+    }
+
+    /// Projections to all heads, `[C, H, D]` each, one after the other.
+    fn projections(&self, attention: &str, which: &[&str], place: impl Fn(Part) -> Part) -> Linear<Source> {
+        let kernel = |which: &&str| place(Part::permuted(format!("{attention}/{which}/kernel"), &[self.width, self.heads, self.head], &[1, 2, 0]));
+        let bias = |which: &&str| place(Part::new(format!("{attention}/{which}/bias"), &[self.heads, self.head]));
+        let rows = which.len() * self.width;
+        Linear {
+            weight: Source::of(which.iter().map(kernel).collect(), &[rows, self.width]),
+            bias: Source::of(which.iter().map(bias).collect(), &[rows]),
+        }
+    }
+
+    /// From all heads, `[H, D, C]`.
+    fn output(&self, attention: &str, place: impl Fn(Part) -> Part) -> Linear<Source> {
+        let kernel = Part::permuted(format!("{attention}/out/kernel"), &[self.heads, self.head, self.width], &[2, 0, 1]);
+        Linear {
+            weight: Source::of(vec![place(kernel)], &[self.width, self.width]),
+            bias: Source::of(vec![place(Part::new(format!("{attention}/out/bias"), &[self.width]))], &[self.width]),
+        }
+    }
+}

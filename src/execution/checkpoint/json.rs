@@ -1,0 +1,201 @@
+//! Typed access to the fields of a configuration file, with errors that name the file and the field.
+
+use crate::data::error::{Error, Result};
+use serde_json::{Map, Value};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The largest size that a configuration may give: above any real one, and small enough that the
+/// product of three sizes fits in 64 bits.
+const LARGEST: u64 = 1 << 20;
+
+/// The most bytes of a configuration or an index: those of the largest models have some hundred KiB.
+const LARGEST_FILE: u64 = 32 * 1024 * 1024;
+
+/// A JSON object of a file.
+#[derive(Clone, Debug)]
+pub struct Object {
+    path: PathBuf,
+    /// What the object is called in messages: nothing, or `pretrained_cfg.`.
+    prefix: String,
+    fields: Map<String, Value>,
+}
+
+impl Object {
+    /// Parses a file's text.
+    pub fn parse(path: &Path, text: &[u8]) -> Result<Object> {
+        // Windows editors put a byte-order mark in front.
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        match serde_json::from_slice(text) {
+            Ok(Value::Object(fields)) => Ok(Object { path: path.to_owned(), prefix: String::new(), fields }),
+            Ok(other) => Err(Error::file(path, format!("expected a JSON object, found {}", kind(&other)))),
+            Err(_) if text.is_empty() => Err(Error::file(path, "the file is empty; download it again")),
+            Err(error) => Err(Error::file(path, format!("not valid JSON: {error}"))),
+        }
+    }
+
+    /// Parses a file, if there is one.
+    pub fn open(path: &Path) -> Result<Option<Object>> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(path)(error)),
+        };
+        let mut text = Vec::new();
+        file.take(LARGEST_FILE + 1).read_to_end(&mut text).map_err(Error::io(path))?;
+        match text.len() as u64 > LARGEST_FILE {
+            true => Err(Error::file(path, format!("more than {} MiB; expected a configuration", LARGEST_FILE >> 20))),
+            false => Object::parse(path, &text).map(Some),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An error about this file.
+    pub fn error(&self, message: impl Into<String>) -> Error {
+        Error::file(&self.path, message)
+    }
+
+    /// An error about a field.
+    pub fn wrong(&self, key: &str, expected: &str) -> Error {
+        let found = self.fields.get(key).map_or("nothing".to_owned(), |value| abbreviated(&value.to_string()));
+        self.error(format!("{}{key}: expected {expected}, found {found}", self.prefix))
+    }
+
+    /// Something that this field asks for and vitraux does not do.
+    pub fn unsupported(&self, key: &str, supported: &str) -> Error {
+        let found = self.fields.get(key).map_or("nothing".to_owned(), |value| abbreviated(&value.to_string()));
+        Error::unsupported(&self.path, format!("{}{key} = {found} is not supported; supported: {supported}", self.prefix))
+    }
+
+    /// The fields' names.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.fields.keys().map(String::as_str)
+    }
+
+    /// A field, unless it is absent or null.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.fields.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether a field is there, be it null.
+    pub fn has(&self, key: &str) -> bool {
+        self.fields.contains_key(key)
+    }
+
+    /// The fields of `over` on top of these.
+    pub fn overlaid(mut self, over: &Object) -> Object {
+        self.fields.extend(over.fields.clone());
+        self
+    }
+
+    /// The same fields but for one.
+    pub fn with(mut self, key: &str, value: Value) -> Object {
+        self.fields.insert(key.to_owned(), value);
+        self
+    }
+
+    /// The same fields, for messages about another file, and about `what`.
+    pub fn located(self, path: &Path, what: &str) -> Object {
+        Object { path: path.to_owned(), prefix: what.to_owned(), ..self }
+    }
+
+    /// An object within this one.
+    pub fn object(&self, key: &str) -> Result<Option<Object>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Object(fields)) => {
+                Ok(Some(Object { path: self.path.clone(), prefix: format!("{}{key}.", self.prefix), fields: fields.clone() }))
+            }
+            Some(_) => Err(self.wrong(key, "an object")),
+        }
+    }
+
+    /// A text.
+    pub fn string(&self, key: &str) -> Result<Option<&str>> {
+        self.typed(key, "a text", Value::as_str)
+    }
+
+    /// True or false.
+    pub fn bool(&self, key: &str) -> Result<Option<bool>> {
+        self.typed(key, "true or false", Value::as_bool)
+    }
+
+    /// A finite number.
+    pub fn number(&self, key: &str) -> Result<Option<f64>> {
+        self.typed(key, "a number", Value::as_f64)
+    }
+
+    /// A size that may be 0.
+    pub fn count(&self, key: &str) -> Result<Option<usize>> {
+        self.typed(key, "a whole number from 0 to 1048576", |value| value.as_u64().filter(|&size| size <= LARGEST).map(|size| size as usize))
+    }
+
+    /// A size.
+    pub fn size(&self, key: &str) -> Result<Option<usize>> {
+        self.typed(key, "a whole number from 1 to 1048576", size)
+    }
+
+    /// A height and a width, given as one number or as two.
+    pub fn pair(&self, key: &str) -> Result<Option<[usize; 2]>> {
+        self.typed(key, "a size or [height, width]", |value| match value {
+            Value::Array(pair) if pair.len() == 2 => Some([size(&pair[0])?, size(&pair[1])?]),
+            other => size(other).map(|side| [side, side]),
+        })
+    }
+
+    /// Numbers, given as one or as a list.
+    pub fn numbers(&self, key: &str) -> Result<Option<Vec<f64>>> {
+        self.typed(key, "a number or a list of numbers", |value| match value {
+            Value::Array(list) => list.iter().map(Value::as_f64).collect(),
+            other => Some(vec![other.as_f64()?]),
+        })
+    }
+
+    /// Names of classes: a list, or an object whose keys are the classes' numbers.
+    pub fn labels(&self, key: &str) -> Result<Option<Vec<String>>> {
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        self.typed(key, "a list of names, or an object from number to name", |value| match value {
+            Value::Array(list) => Some(list.iter().map(text).collect()),
+            // Numbers without gaps, or the count is all that the object tells.
+            Value::Object(map) => {
+                let name = |index: usize| map.get(&index.to_string()).map_or_else(|| format!("LABEL_{index}"), text);
+                Some((0..map.len()).map(name).collect())
+            }
+            _ => None,
+        })
+    }
+
+    fn typed<'a, T>(&'a self, key: &str, expected: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<Option<T>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(value) => read(value).map(Some).ok_or_else(|| self.wrong(key, expected)),
+        }
+    }
+}
+
+fn size(value: &Value) -> Option<usize> {
+    value.as_u64().filter(|size| (1..=LARGEST).contains(size)).map(|size| size as usize)
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn abbreviated(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}

@@ -1,0 +1,315 @@
+//! Checkpoints as they lie on the hub: configuration, preprocessing and weights of a folder.
+//!
+//! Each layout is one file with a reader of its configuration and a table of its tensor names.
+
+mod backbone;
+mod families;
+mod files;
+mod head;
+mod jax;
+mod json;
+mod labels;
+mod memory;
+mod npz;
+mod position;
+#[cfg(test)]
+mod published_parameters;
+mod random;
+mod refusal;
+mod source;
+mod timm;
+mod torch;
+mod transformers;
+mod weights;
+
+pub use families::{FAMILIES, Family};
+pub use head::Head;
+pub use position::{PositionTable, Resampling, rotary, sinusoidal};
+pub use weights::{AttentionPool, Backbone, Block, Bottleneck, Convolution, Linear, Norm, QkNorm, Weight, WeightInfo, Weights};
+
+use crate::data::config::{Config, Input, Size};
+use crate::data::error::{Error, Result};
+use crate::data::tensor::Tensor;
+use crate::execution::image::Preprocess;
+use files::Files;
+use json::Object;
+use labels::labels;
+use refusal::{nearest, refusal};
+use source::{PositionSource, Source};
+use std::collections::HashSet;
+use std::path::Path;
+
+/// Where transformers keeps how pictures are prepared.
+const PROCESSOR: &str = "preprocessor_config.json";
+/// Where its version 5 keeps it, as `image_processor`, beside what else a model takes.
+const PROCESSORS: &str = "processor_config.json";
+
+/// A model as it was found: nothing is computed, and weights stay in the mapped file.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// What is computed.
+    pub config: Config,
+    /// How pictures are prepared, if the model takes pictures.
+    pub preprocess: Option<Preprocess>,
+    /// The weights.
+    pub weights: Weights<Weight>,
+    /// The learned positions of patches, if there are any.
+    pub positions: Option<PositionTable>,
+    /// Learned values that only training needs: a mask token.
+    unused: usize,
+}
+
+/// What a configuration says of a model: what is computed, and where the weights are.
+struct Outline {
+    config: Config,
+    weights: Weights<Source>,
+    positions: Option<PositionSource>,
+    /// What names begin with that are the encoder's beside those of its blocks: none may be left over.
+    own: Vec<String>,
+}
+
+impl Checkpoint {
+    /// Opens a folder with `config.json` and `model.safetensors` (or shards with an index), in timm's or
+    /// transformers' layout or torch's `TransformerEncoder`; or an npz file of Google's.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, the model is of a family that vitraux does not run, or a tensor
+    /// does not have the shape that the configuration says.
+    pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint> {
+        Checkpoint::open_at(path, None)
+    }
+
+    /// [`Checkpoint::open`], with pictures prepared for this height and width, if any, instead of the configuration's.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`]; [`Error::Argument`] if the model cannot run at this size.
+    pub fn open_at(path: impl AsRef<Path>, image: Option<[usize; 2]>) -> Result<Checkpoint> {
+        let path = path.as_ref();
+        if is_npz(path) {
+            let files = Files::open_npz(path)?;
+            let outline = jax::read(path, &files)?.checked_at(image)?;
+            let preprocess = jax::preprocess(path, &outline.config, image)?;
+            return outline.load(path, Some(preprocess), &files);
+        }
+        let root = root(path)?;
+        let files = match Files::open(path) {
+            // transformers' wrapper of timm's models has a prefix of its own.
+            Ok(files) if root.string("model_type")? == Some("timm_wrapper") => files.without_prefix("timm_model."),
+            Ok(files) => files,
+            // A configuration that cannot be run is the better message than missing weights.
+            Err(error) => return Err(outline(&root, None).err().unwrap_or(error)),
+        };
+        let outline = outline(&root, Some(&files))?.checked_at(image)?;
+        let preprocess = match outline.config.input {
+            Input::Image(_) => Some(preprocess(&root, processor(path)?, image)?),
+            Input::Embeddings { .. } => None,
+        };
+        outline.load(root.path(), preprocess, &files)
+    }
+
+    /// The model that is part of the library: a small Vision Transformer that reads one digit, printed or
+    /// handwritten; `examples/digits/` has its training and its accuracy.
+    pub fn digits() -> Checkpoint {
+        const CONFIG: &[u8] = include_bytes!("../../../examples/digits/config.json");
+        static WEIGHTS: &[u8] = include_bytes!("../../../examples/digits/model.safetensors");
+        let root = Object::parse(Path::new("digits/config.json"), CONFIG).expect("the embedded configuration is valid");
+        let files = Files::embedded("digits/model.safetensors", WEIGHTS).expect("the embedded weights are valid");
+        let load = || timm::read(&root, Some(&files))?.load(root.path(), Some(timm::preprocess(&root, None)?), &files);
+        load().expect("the embedded model is valid")
+    }
+
+    /// Number of learned values: those that a reference implementation counts.
+    pub fn parameters(&self) -> usize {
+        let mut counted = HashSet::new();
+        let weights: usize = self.numbered_weights().iter().filter(|weight| counted.insert(&weight.name)).map(|weight| weight.learned).sum();
+        weights + self.positions.as_ref().map_or(0, |positions| positions.learned) + self.unused
+    }
+
+    /// All weights in the order in which a recording numbers them.
+    pub fn numbered_weights(&self) -> Vec<Weight> {
+        let mut numbered = Vec::new();
+        let Ok(_) = self.weights.clone().try_map_all(|weight| {
+            numbered.push(weight);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        numbered
+    }
+}
+
+impl Outline {
+    /// Number of learned values: those that a reference implementation counts.
+    #[cfg(test)]
+    fn parameters(&self) -> usize {
+        let mut counted = HashSet::new();
+        let mut sum = self.positions.as_ref().map_or(0, |positions| (positions.prefix + positions.grid[0] * positions.grid[1]) * positions.width);
+        let Ok(_) = self.weights.clone().try_map_all(|source| {
+            sum += if counted.insert(source.name()) { source.parameters() } else { 0 };
+            Ok::<(), std::convert::Infallible>(())
+        });
+        sum
+    }
+
+    /// The same, if the model can run at a size.
+    fn checked_at(self, image: Option<[usize; 2]>) -> Result<Outline> {
+        self.config.tokens(image.map_or(self.config.native_size(), Size::Image))?;
+        Ok(self)
+    }
+
+    /// Finds the weights.
+    fn load(self, path: &Path, preprocess: Option<Preprocess>, files: &Files) -> Result<Checkpoint> {
+        self.check_unused(path, files)?;
+        let positions = self.positions.map(|positions| positions.load(files)).transpose()?;
+        let masks = files.names().filter(|name| name.ends_with("embeddings.mask_token"));
+        let unused = masks.map(|name| files.shape(name).map_or(0, |shape| shape.iter().product::<usize>())).sum();
+        Ok(Checkpoint { weights: self.weights.load(files)?, config: self.config, preprocess, positions, unused })
+    }
+
+    /// Refuses a checkpoint with tensors that belong to the encoder and that this model does not have: it is another model, or
+    /// a deeper one. What lies elsewhere, such as a text tower or a decoder, may be left out.
+    fn check_unused(&self, path: &Path, files: &Files) -> Result<()> {
+        let used = self.names();
+        let blocks: HashSet<&str> = used.iter().filter_map(|name| before_number(name)).collect();
+        let is_buffer = |name: &str| BUFFERS.iter().any(|ending| name.ends_with(ending));
+        let is_own = |name: &str| self.own.iter().any(|own| name.starts_with(own.as_str()));
+        // DINOv3 without registers has a tensor of none.
+        let is_empty = |name: &str| files.shape(name).is_ok_and(|shape| shape.contains(&0));
+        let belongs = |name: &str| is_own(name) || before_number(name).is_some_and(|place| blocks.contains(place));
+        match files.names().filter(|name| !used.contains(*name) && belongs(name) && !is_buffer(name) && !is_empty(name)).min() {
+            None => Ok(()),
+            Some(name) => Err(Error::unsupported(
+                path,
+                format!(
+                    "tensor {name} is in the checkpoint, but {} as its configuration describes it has none; nothing is left out silently",
+                    self.config.name
+                ),
+            )),
+        }
+    }
+
+    /// The tensors that it is made of.
+    fn names(&self) -> HashSet<String> {
+        let mut names: HashSet<String> = self.positions.iter().map(|positions| positions.name.clone()).collect();
+        let Ok(_) = self.weights.clone().try_map_all(|source| {
+            names.extend(source.names().map(str::to_owned));
+            Ok::<(), std::convert::Infallible>(())
+        });
+        names
+    }
+}
+
+/// Values that libraries store in blocks although they can be computed.
+const BUFFERS: &[&str] = &["inv_freq", "rope.periods", "relative_position_index", "attn.k_bias"];
+
+/// What comes before the number of a block in a tensor's name, such as `blocks.`.
+fn before_number(name: &str) -> Option<&str> {
+    let digit = |(place, pair): (usize, &[u8])| (b"._".contains(&pair[0]) && pair[1].is_ascii_digit()).then_some(place + 1);
+    name.as_bytes().windows(2).enumerate().find_map(digit).map(|end| &name[..end])
+}
+
+/// How pictures are prepared for the model of a folder, or of an npz file; a folder's weights need not be there.
+/// With `image`, for pictures of this height and width instead of the configuration's.
+///
+/// # Errors
+/// If the configuration is missing, damaged or not supported, or if the model takes no pictures.
+pub fn open_preprocess(path: impl AsRef<Path>, image: Option<[usize; 2]>) -> Result<Preprocess> {
+    let path = path.as_ref();
+    if is_npz(path) {
+        return jax::preprocess(path, &jax::read(path, &Files::open_npz(path)?)?.config, image);
+    }
+    preprocess(&root(path)?, processor(path)?, image)
+}
+
+/// The names of the tensors of a safetensors file.
+///
+/// # Errors
+/// If the file is damaged.
+pub fn tensor_names(path: impl AsRef<Path>) -> Result<Vec<String>> {
+    Ok(Files::open_file(path.as_ref())?.names().map(str::to_owned).collect())
+}
+
+/// A tensor of truth values from a safetensors file, in BOOL, U8 or F32: not 0 for true.
+///
+/// # Errors
+/// If the file is damaged, or has no such tensor.
+pub fn open_mask(path: impl AsRef<Path>, name: &str) -> Result<Tensor> {
+    Files::open_file(path.as_ref())?.mask(name)
+}
+
+/// A tensor of floating-point numbers from a safetensors file.
+///
+/// # Errors
+/// If the file is damaged, or has no such tensor.
+pub fn open_tensor(path: impl AsRef<Path>, name: &str) -> Result<Tensor> {
+    Files::open_file(path.as_ref())?.tensor(name)
+}
+
+fn root(folder: &Path) -> Result<Object> {
+    let path = folder.join("config.json");
+    match Object::open(&path)? {
+        Some(root) => Ok(root),
+        None if folder.is_dir() => Err(Error::file(&path, "no such file; expected the config.json of the hub next to the weights")),
+        None => Err(Error::file(folder, "no such folder; expected one with config.json and model.safetensors")),
+    }
+}
+
+fn is_npz(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "npz") && !path.is_dir()
+}
+
+/// Interprets a `config.json`; without `files`, as far as it goes.
+fn outline(root: &Object, files: Option<&Files>) -> Result<Outline> {
+    match root.string("model_type")? {
+        _ if root.has("architecture") => timm::read(root, files),
+        Some(torch::MODEL_TYPE) => torch::read(root, files),
+        _ => transformers::read(root, files),
+    }
+}
+
+/// What a folder says of the preparation of pictures, in a file of its own; the newer form goes before the older.
+fn processor(folder: &Path) -> Result<Option<Object>> {
+    let nested = match Object::open(&folder.join(PROCESSORS))? {
+        Some(processors) => processors.object("image_processor")?,
+        None => None,
+    };
+    match nested {
+        Some(processor) => Ok(Some(processor)),
+        None => Object::open(&folder.join(PROCESSOR)),
+    }
+}
+
+fn preprocess(root: &Object, processor: Option<Object>, image: Option<[usize; 2]>) -> Result<Preprocess> {
+    match root.string("model_type")? {
+        _ if root.has("architecture") => timm::preprocess(root, image),
+        Some(torch::MODEL_TYPE) => Err(root.error("this model takes embeddings, not pictures")),
+        _ => transformers::preprocess(root, processor, image),
+    }
+}
+
+/// The most blocks where no tensors tell how many there can be: no published model has a tenth of this.
+const DEEPEST: usize = 1000;
+
+/// A number of blocks, unless there are fewer tensors: each block has some of its own, so that a made-up depth is
+/// found out before anything is sized by it.
+fn checked_depth(root: &Object, depth: usize, files: Option<&Files>) -> Result<usize> {
+    match files.map(Files::len) {
+        Some(tensors) if depth > tensors => Err(root.error(format!("depth {depth} is more than the {tensors} tensors of the checkpoint allow"))),
+        None if depth > DEEPEST => Err(root.error(format!("depth {depth} is more than the {DEEPEST} that are supported"))),
+        _ => Ok(depth),
+    }
+}
+
+/// A value for each channel: given for each, or one for all; `default` where the field is absent.
+fn channel_values(object: &Object, key: &str, channels: usize, default: [f64; 3]) -> Result<Vec<f32>> {
+    let values = object.numbers(key)?.unwrap_or(default.to_vec());
+    // Judged as the f32 that is calculated with: 1e-300 would divide by 0.
+    let usable = |value: &f64| (*value as f32).is_finite() && (!key.ends_with("std") || (*value as f32).is_normal());
+    if !values.iter().all(usable) || values.is_empty() {
+        return Err(object.wrong(key, "finite numbers, none 0 for a deviation"));
+    }
+    if values.len() == channels {
+        return Ok(values.iter().map(|&value| value as f32).collect());
+    }
+    // Published configurations of models with other than three channels keep the three of RGB.
+    let shared = values.iter().sum::<f64>() / values.len() as f64;
+    Ok(vec![shared as f32; channels])
+}

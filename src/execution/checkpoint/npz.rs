@@ -1,0 +1,141 @@
+//! Arrays of an npz file: a zip file whose entries are npy files. Stored entries are used where they lie,
+//! compressed ones are unpacked.
+//!
+//! Source: numpy's `lib/format.py`. Its header is a Python literal; the crate that reads those brings a
+//! parser generator and assembly with it, for the three fields that are needed here.
+
+use super::memory::{Stored, Unpacked};
+use crate::data::error::{Error, Result};
+use crate::data::tensor::Bytes;
+use std::collections::HashMap;
+use std::io::{Cursor, Read};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The most bytes that compressed entries may unpack to, beside 16 times the file's own: trained weights hardly shrink.
+const UNPACKED: u64 = 64 * 1024 * 1024;
+
+/// Finds the arrays; a name is the entry's without `.npy`.
+pub fn arrays(path: &Path, memory: Arc<dyn Bytes>) -> Result<HashMap<String, Stored>> {
+    let damaged = |message: String| Error::file(path, message);
+    let mut archive =
+        zip::ZipArchive::new(Cursor::new(memory.bytes())).map_err(|error| damaged(format!("not an npz file ({error}); download it again")))?;
+    let mut left = UNPACKED + 16 * memory.bytes().len() as u64;
+    let mut arrays = HashMap::new();
+    for i in 0..archive.len() {
+        let mut entry = archive.by_index(i).map_err(|error| damaged(format!("entry {i}: {error}; download it again")))?;
+        let name = entry.name().map_err(|error| damaged(format!("entry {i}: {error}")))?.trim_end_matches(".npy").to_owned();
+        let broken = |message: &str| damaged(format!("array {name}: {message}; download it again"));
+        let (held, range): (Arc<dyn Bytes>, Range<usize>) = match (entry.compression(), entry.data_start()) {
+            (zip::CompressionMethod::Stored, Some(start)) => {
+                let start = start as usize;
+                (memory.clone(), start..start.saturating_add(entry.size() as usize))
+            }
+            _ => {
+                // Grows with what is unpacked, not with the size that the entry claims.
+                let mut bytes = Vec::new();
+                entry.by_ref().take(left + 1).read_to_end(&mut bytes).map_err(|error| broken(&error.to_string()))?;
+                let len = bytes.len();
+                left = left.checked_sub(len as u64).ok_or_else(|| broken("it unpacks to many times the file's size, which weights never do"))?;
+                (Arc::new(Unpacked(bytes)), 0..len)
+            }
+        };
+        let bytes = held.bytes().get(range.clone()).ok_or_else(|| broken("it reaches beyond the end of the file"))?;
+        let (header, start) = Header::read(bytes).map_err(|message| broken(&message))?;
+        let data = range.start + start..range.end;
+        if header.bytes().is_some_and(|len| len != data.len()) {
+            return Err(broken(&format!("{} bytes of data do not hold {:?} of {}", data.len(), header.shape, header.dtype)));
+        }
+        arrays.insert(name.clone(), Stored { dtype: header.dtype, shape: header.shape, memory: held.clone(), range: data });
+    }
+    Ok(arrays)
+}
+
+/// What an npy file says of its array.
+#[derive(Debug, PartialEq)]
+struct Header {
+    /// As safetensors calls it, or what the file says if it is none of those that are read: nobody may ask for it.
+    dtype: String,
+    shape: Vec<usize>,
+}
+
+impl Header {
+    /// The header, and where the data begin.
+    fn read(bytes: &[u8]) -> std::result::Result<(Header, usize), String> {
+        let (start, size): (usize, fn(&[u8]) -> usize) = match bytes.get(..8) {
+            Some([0x93, b'N', b'U', b'M', b'P', b'Y', 1, _]) => (10, |size| usize::from(u16::from_le_bytes([size[0], size[1]]))),
+            Some([0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, _]) => (12, |size| u32::from_le_bytes([size[0], size[1], size[2], size[3]]) as usize),
+            _ => return Err("not a npy file".to_owned()),
+        };
+        let end = bytes.get(8..start).map(|field| start.saturating_add(size(field)));
+        let text = end.and_then(|end| bytes.get(start..end)).and_then(|text| std::str::from_utf8(text).ok()).ok_or("its header is cut off")?;
+        let field = |key: &str| text.split_once(&format!("'{key}':")).map(|(_, rest)| rest.trim_start());
+        let descr = field("descr").and_then(|rest| rest.split('\'').nth(1)).unwrap_or("an unknown type");
+        let is_row_major = field("fortran_order").is_some_and(|rest| rest.starts_with("False"));
+        let dtype = match descr {
+            "<f4" if is_row_major => "F32".to_owned(),
+            "<f2" if is_row_major => "F16".to_owned(),
+            "<f8" if is_row_major => "F64".to_owned(),
+            other if is_row_major => other.to_owned(),
+            other => format!("{other} in Fortran order"),
+        };
+        let sizes = field("shape").and_then(|rest| rest.strip_prefix('(')).and_then(|rest| rest.split_once(')')).map(|(sizes, _)| sizes);
+        let sizes = sizes.ok_or("its header has no shape")?.split(',').map(str::trim).filter(|size| !size.is_empty());
+        let shape = sizes.map(|size| size.parse().map_err(|_| format!("{size:?} is no size"))).collect::<std::result::Result<_, _>>()?;
+        Ok((Header { dtype, shape }, start + size(&bytes[8..start])))
+    }
+
+    /// Bytes of the data, where the type is known.
+    fn bytes(&self) -> Option<usize> {
+        let element = match self.dtype.as_str() {
+            "F64" => 8usize,
+            "F32" => 4,
+            "F16" => 2,
+            _ => return None,
+        };
+        Some(self.shape.iter().try_fold(element, |product, &size| product.checked_mul(size)).unwrap_or(usize::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn npy(version: u8, header: &str) -> Vec<u8> {
+        let size = header.len() as u32;
+        let size = if version == 1 { size.to_le_bytes()[..2].to_vec() } else { size.to_le_bytes().to_vec() };
+        [b"\x93NUMPY", [version, 0].as_slice(), &size, header.as_bytes()].concat()
+    }
+
+    #[test]
+    fn headers_of_all_versions_are_read() {
+        for (version, start) in [(1, 10), (2, 12), (3, 12)] {
+            let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (8, 3), }\n";
+            let expected = Header { dtype: "F32".to_owned(), shape: vec![8, 3] };
+            assert_eq!(Header::read(&npy(version, header)), Ok((expected, start + header.len())));
+        }
+        let scalar = npy(1, "{'shape': (), 'descr': '<f8', 'fortran_order': False}");
+        assert_eq!(Header::read(&scalar).expect("a header").0, Header { dtype: "F64".to_owned(), shape: vec![] });
+    }
+
+    /// What cannot be read may lie in the file, as long as nobody asks for it.
+    #[test]
+    fn other_types_are_named() {
+        for (descr, order, dtype) in [("|O", "False", "|O"), ("<f4", "True", "<f4 in Fortran order"), ("|V2", "False", "|V2")] {
+            let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': (8,), }}");
+            let (header, _) = Header::read(&npy(1, &header)).expect("a header");
+            assert_eq!((header.dtype.as_str(), header.bytes()), (dtype, None));
+        }
+    }
+
+    #[test]
+    fn wrong_headers_are_errors() {
+        for header in ["{'descr': '<f4', 'fortran_order': False, 'shape': (-8,), }", "{'descr': '<f4', 'fortran_order': False, }", ""] {
+            assert!(Header::read(&npy(1, header)).is_err(), "{header}");
+        }
+        for bytes in [b"".as_slice(), b"\x93NUMPY", b"\x93NUMPY\x01\x00", b"\x93NUMPY\x02\x00\xff\xff\xff\xff", b"PK\x03\x04...."] {
+            assert!(Header::read(bytes).is_err());
+        }
+    }
+}

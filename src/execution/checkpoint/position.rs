@@ -1,0 +1,160 @@
+//! Positions of the patches: learned tables, resampled to the grid of the image, and computed ones.
+
+use crate::data::error::Result;
+use crate::data::tensor::Tensor;
+use crate::execution::image::Filter;
+use crate::execution::image::filter::{Interpolation, neighbours, taps};
+
+/// How a library resamples a table to another grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resampling {
+    /// Bicubic with coefficient -0.5, antialiased: timm's `resample_abs_pos_embed`, and transformers' DINOv2 with registers.
+    BicubicAntialiased,
+    /// Bicubic with coefficient -0.75 at the nearest points: transformers' `interpolate_pos_encoding`.
+    Bicubic,
+    /// Linear between the nearest points: timm's FlexiViT, RADIO and Google's npz files.
+    Bilinear,
+    /// Linear, the corners of both grids lying on each other (`align_corners=True`): some of timm's RADIO.
+    BilinearCorners,
+}
+
+/// A learned table of positions for a grid of patches; those of prefix tokens are not among them.
+#[derive(Clone, Debug)]
+pub struct PositionTable {
+    /// `[grid height · grid width, C]`, rows of height first.
+    pub(super) table: Tensor,
+    /// The grid that it was trained on.
+    pub(super) grid: [usize; 2],
+    /// A grid of as many patches for which the table is used as it is, whatever its own grid.
+    pub(super) as_is: Option<[usize; 2]>,
+    /// How it is resampled.
+    pub(super) resampling: Resampling,
+    /// A grid that it is resampled to before any other: timm builds models of a dynamic size for one
+    /// size, resamples for that, and then again for each image.
+    pub(super) built: Option<([usize; 2], Resampling)>,
+    /// How many values were learned, those of prefix tokens included.
+    pub(super) learned: usize,
+}
+
+impl PositionTable {
+    /// The table for a grid, `[grid height · grid width, C]`.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite.
+    pub fn at(&self, grid: [usize; 2]) -> Result<Tensor> {
+        if self.as_is == Some(grid) && self.table.shape()[0] == grid[0] * grid[1] {
+            return Ok(self.table.clone());
+        }
+        let width = self.table.shape()[1];
+        let mut from = self.grid;
+        let mut table = self.table.clone();
+        for (to, resampling) in self.built.into_iter().chain([(grid, self.resampling)]) {
+            if to != from {
+                let values = table.finite_values("the position table")?;
+                table = Tensor::new([to[0] * to[1], width], resample(&values, width, from, to, resampling))?;
+                from = to;
+            }
+        }
+        Ok(table)
+    }
+}
+
+/// Resamples a table `[h·w, width]` to another grid.
+fn resample(table: &[f32], width: usize, from: [usize; 2], to: [usize; 2], resampling: Resampling) -> Vec<f32> {
+    let wide: Vec<f64> = table.iter().copied().map(f64::from).collect();
+    let rows = resample_axis(&wide, [1, from[0], from[1] * width], to[0], resampling);
+    let grid = resample_axis(&rows, [to[0], from[1], width], to[1], resampling);
+    grid.into_iter().map(|value| value as f32).collect()
+}
+
+/// Resamples the middle one of three axes to `count` entries.
+fn resample_axis(values: &[f64], [outer, entries, inner]: [usize; 3], count: usize, resampling: Resampling) -> Vec<f64> {
+    let mut result = Vec::with_capacity(outer * count * inner);
+    let scale = entries as f64 / count as f64;
+    for block in values.chunks(entries * inner) {
+        for i in 0..count {
+            let (first, weights) = match resampling {
+                Resampling::BicubicAntialiased => taps(Filter::Bicubic, entries, scale, i),
+                Resampling::Bicubic => neighbours(Interpolation::Bicubic, entries, (i as f64 + 0.5) * scale - 0.5),
+                Resampling::Bilinear => neighbours(Interpolation::Bilinear, entries, (i as f64 + 0.5) * scale - 0.5),
+                Resampling::BilinearCorners => {
+                    neighbours(Interpolation::Bilinear, entries, i as f64 * (entries - 1) as f64 / (count - 1).max(1) as f64)
+                }
+            };
+            let rows = &block[first * inner..];
+            let value = |column: usize| weights.iter().zip(rows[column..].iter().step_by(inner)).map(|(weight, value)| weight * value).sum::<f64>();
+            result.extend((0..inner).map(value));
+        }
+    }
+    result
+}
+
+/// DINOv3's rotary positions over both axes of a grid, `[grid height · grid width, D / 2, 2]`: cosine and sine
+/// for each pair of values of a head of width D (Siméoni et al. 2025; transformers' `DINOv3ViTRopePositionEmbedding`).
+///
+/// The centre of each patch has coordinates from -1 to 1 along each axis; the first D / 4 angles are
+/// 2π · y / base^(4 j / D), the next D / 4 the same with x.
+pub fn rotary(grid: [usize; 2], head: usize, base: f64) -> Tensor {
+    use std::f64::consts::TAU;
+    let centre = |i: usize, count: usize| 2.0 * (i as f64 + 0.5) / count as f64 - 1.0;
+    let mut values = Vec::with_capacity(grid[0] * grid[1] * head);
+    for y in 0..grid[0] {
+        for x in 0..grid[1] {
+            for coordinate in [centre(y, grid[0]), centre(x, grid[1])] {
+                for j in 0..head / 4 {
+                    let (sine, cosine) = (TAU * coordinate / base.powf(4.0 * j as f64 / head as f64)).sin_cos();
+                    values.extend([cosine as f32, sine as f32]);
+                }
+            }
+        }
+    }
+    Tensor::new([grid[0] * grid[1], head / 2, 2], values).expect("two values for each pair")
+}
+
+/// The sinusoidal positions of the first Transformer, `[tokens, width]`: column 2i is sin(p / 10000^(2i / width)),
+/// column 2i + 1 its cosine (Vaswani et al. 2017, section 3.5).
+pub fn sinusoidal(tokens: usize, width: usize) -> Tensor {
+    let value = |at: usize| {
+        let (position, column) = (at / width, at % width);
+        let angle = position as f64 / 10_000f64.powf((column / 2 * 2) as f64 / width as f64);
+        (if column % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
+    };
+    Tensor::new([tokens, width], (0..tokens * width).map(value).collect()).expect("a value for each element")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Resampling; 4] = [Resampling::BicubicAntialiased, Resampling::Bicubic, Resampling::Bilinear, Resampling::BilinearCorners];
+
+    fn table(values: Vec<f32>, grid: [usize; 2], resampling: Resampling) -> PositionTable {
+        PositionTable { table: Tensor::new([grid[0] * grid[1], 1], values).expect("a table"), grid, as_is: None, resampling, built: None, learned: 0 }
+    }
+
+    #[test]
+    fn the_same_grid_gives_the_same_table() {
+        let values: Vec<f32> = (0..12).map(|value| (value * value) as f32).collect();
+        for resampling in ALL {
+            assert_eq!(resample(&values, 1, [3, 4], [3, 4], resampling), values);
+        }
+    }
+
+    #[test]
+    fn a_constant_table_stays_constant() {
+        for (to, resampling) in [[2, 7], [9, 1]].into_iter().flat_map(|to| ALL.map(|resampling| (to, resampling))) {
+            for value in table(vec![3.0; 20], [5, 4], resampling).at(to).expect("finite").values().iter() {
+                approx::assert_abs_diff_eq!(*value, 3.0, epsilon = 1e-6);
+            }
+        }
+    }
+
+    /// As many patches in another arrangement are another grid.
+    #[test]
+    fn grids_are_told_apart_by_their_sides() {
+        let values: Vec<f32> = (0..16).map(|value| value as f32).collect();
+        let table = table(values.clone(), [4, 4], Resampling::Bicubic);
+        assert_eq!(*table.at([4, 4]).expect("finite").values(), values);
+        assert_ne!(*table.at([2, 8]).expect("finite").values(), values);
+    }
+}

@@ -1,0 +1,55 @@
+//! Made-up weights: for measuring a model's speed and memory without downloading it.
+
+use super::json::Object;
+use super::source::Source;
+use super::weights::Weight;
+use super::{Checkpoint, Outline, timm};
+use crate::data::error::Result;
+use crate::data::tensor::Tensor;
+use std::path::Path;
+
+impl Checkpoint {
+    /// A model of one of timm's architectures, such as `vit_base_patch16_224`, with made-up weights of
+    /// the sizes that training begins with. The same name gives the same weights.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) if the name is not one that vitraux runs.
+    pub fn random(architecture: &str) -> Result<Checkpoint> {
+        let config = serde_json::json!({ "architecture": architecture });
+        let root = Object::parse(Path::new(architecture), config.to_string().as_bytes())?;
+        let Outline { config, weights, positions, .. } = timm::read(&root, None)?;
+        let mut state = 1;
+        let positions = positions.map(|source| {
+            let [height, width] = source.grid;
+            let table = (0..height * width * source.width).map(|_| 0.02 * unit(&mut state)).collect();
+            Ok(source.made_of(Tensor::new([height * width, source.width], table)?, source.grid))
+        });
+        Ok(Checkpoint {
+            positions: positions.transpose()?,
+            weights: weights.try_map_all(|source| random(&source, &mut state))?,
+            config,
+            unused: 0,
+            preprocess: Some(timm::preprocess(&root, None)?),
+        })
+    }
+}
+
+fn random(source: &Source, state: &mut u64) -> Result<Weight> {
+    let (name, shape) = (source.name(), source.shape());
+    let spread = match *shape {
+        // Glorot and Bengio's uniform distribution, for the products.
+        [out, input] => (6.0f32 / (out + input) as f32).sqrt(),
+        // Standardised weights have a deviation of 1 for each channel, whatever their number.
+        [_, _, _, _] => 3.0f32.sqrt(),
+        _ => 0.02,
+    };
+    let centre = if name.contains("norm") && name.ends_with("weight") { 1.0 } else { 0.0 };
+    let values = (0..shape.iter().product()).map(|_| centre + spread * unit(state)).collect();
+    Ok(Weight { name, tensor: Tensor::new(shape, values)?, learned: source.parameters() })
+}
+
+/// The next number from -1 to 1 of Knuth's linear congruential generator (MMIX).
+fn unit(state: &mut u64) -> f32 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 40) as f32 / (1 << 23) as f32 - 1.0
+}

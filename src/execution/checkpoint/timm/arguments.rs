@@ -1,0 +1,141 @@
+//! The constructor's arguments of a model of timm's: what its name implies, and what the file says.
+
+use crate::data::config::Activation;
+use crate::data::error::{Error, Result};
+use crate::execution::checkpoint::json::Object;
+use serde_json::Value;
+use std::path::Path;
+
+/// What each architecture's name implies, as constructor arguments of timm's `VisionTransformer` or `Eva`.
+/// A name that timm has given up has the one that took its place, as `alias`.
+const ARCHITECTURES: &str = include_str!("architectures.json");
+
+/// `pretrained_cfg`, or the root where an old file keeps its fields.
+pub fn pretrained(root: &Object) -> Result<Object> {
+    Ok(root.object("pretrained_cfg")?.unwrap_or_else(|| root.clone()))
+}
+
+/// The constructor's arguments: those that the name implies, under those of `model_args`.
+pub fn arguments(root: &Object, name: &str) -> Result<Object> {
+    let all = architectures();
+    // A tag behind a dot says which weights they are, and nothing of the model.
+    let plain = name.split('.').next().unwrap_or(name);
+    let entry = all.object(plain)?;
+    let current = entry.as_ref().map_or(Ok(None), |entry| entry.string("alias"))?;
+    let implied = match current {
+        Some(current) => all.object(current)?,
+        None => entry.clone(),
+    };
+    let Some(implied) = implied else {
+        return Err(Error::unsupported(root.path(), format!("architecture {name:?} is not one that vitraux knows")));
+    };
+    let args = match root.object("model_args")? {
+        Some(args) => implied.overlaid(&args),
+        None => implied,
+    };
+    Ok(args.located(root.path(), &format!("architecture {name}: ")))
+}
+
+/// What each architecture's name implies.
+pub fn architectures() -> Object {
+    Object::parse(Path::new("architectures.json"), ARCHITECTURES.as_bytes()).expect("the embedded table is valid")
+}
+
+/// Refuses arguments that change what is computed in a way that vitraux does not run.
+pub fn check_known(args: &Object, known: &[&str], ignored: &[&str], fixed: &[(&str, Value)]) -> Result<()> {
+    let is_known = |key: &str| known.contains(&key) || ignored.contains(&key) || fixed.iter().any(|(fixed, _)| *fixed == key);
+    if let Some(unknown) = args.keys().find(|key| args.get(key).is_some() && !is_known(key)) {
+        return Err(args.unsupported(unknown, "the arguments of timm's Vision Transformers"));
+    }
+    for (key, value) in fixed {
+        if args.get(key).is_some_and(|found| found != value) {
+            return Err(args.unsupported(key, "timm's Vision Transformers without it"));
+        }
+    }
+    Ok(())
+}
+
+pub fn channels(args: &Object, pretrained: &Object) -> Result<usize> {
+    Ok(args.size("in_chans")?.unwrap_or(input_size(pretrained)?.map_or(3, |input| input[0])))
+}
+
+/// Channels, height and width of `input_size`.
+pub fn input_size(pretrained: &Object) -> Result<Option<[usize; 3]>> {
+    let Some(sizes) = pretrained.numbers("input_size")? else { return Ok(None) };
+    match sizes[..] {
+        [channels, height, width] if sizes.iter().all(|size| size.fract() == 0.0 && (1.0..=1048576.0).contains(size)) => {
+            Ok(Some([channels as usize, height as usize, width as usize]))
+        }
+        _ => Err(pretrained.wrong("input_size", "[channels, height, width]")),
+    }
+}
+
+/// A number of classes; -1 stands for timm's default.
+pub fn class_count(object: &Object) -> Result<Option<usize>> {
+    match object.get("num_classes").and_then(Value::as_i64) {
+        Some(-1) => Ok(None),
+        _ => object.count("num_classes"),
+    }
+}
+
+/// Whether timm takes the size of the pictures for the model's. Where the file itself asks for a dynamic
+/// size, timm forgets that the size was fixed.
+pub fn has_fixed_size(root: &Object, pretrained: &Object) -> Result<bool> {
+    let asked = root.object("model_args")?.is_some_and(|own| own.has("dynamic_img_size"));
+    Ok(pretrained.bool("fixed_input_size")?.unwrap_or(false) && !asked)
+}
+
+/// The size that the model runs at, and the size that timm builds it for: they differ where the size
+/// is dynamic, and then timm resamples the position table twice.
+pub fn image_sizes(root: &Object, args: &Object, pretrained: &Object) -> Result<([usize; 2], [usize; 2])> {
+    let (own, fixed) = (args.pair("img_size")?, has_fixed_size(root, pretrained)?);
+    let input = input_size(pretrained)?.map(|[_, height, width]| [height, width]);
+    if args.bool("dynamic_img_size")?.unwrap_or(false) {
+        let built = own.or(input.filter(|_| fixed)).unwrap_or([224, 224]);
+        return Ok((input.unwrap_or(built), built));
+    }
+    let image = own.or(input).unwrap_or([224, 224]);
+    Ok((image, image))
+}
+
+pub fn epsilon(args: &Object) -> Result<f32> {
+    let plain = |name: &str| name.eq_ignore_ascii_case("layernorm");
+    match args.get("norm_layer") {
+        None => Ok(1e-6),
+        Some(Value::String(name)) if plain(name) => Ok(1e-6),
+        Some(Value::Object(norm)) if norm.get("fn").and_then(Value::as_str).is_some_and(plain) => {
+            norm.get("eps").and_then(Value::as_f64).map(|epsilon| epsilon as f32).ok_or_else(|| args.wrong("norm_layer", "an epsilon"))
+        }
+        Some(_) => Err(args.unsupported("norm_layer", "LayerNorm")),
+    }
+}
+
+pub fn activation(args: &Object) -> Result<Activation> {
+    match args.string("act_layer")?.map(str::to_lowercase).as_deref() {
+        None | Some("gelu") => Ok(Activation::Gelu),
+        Some("gelu_tanh") => Ok(Activation::GeluTanh),
+        Some("quick_gelu") => Ok(Activation::QuickGelu),
+        Some("relu") => Ok(Activation::Relu),
+        Some("silu" | "swish") => Ok(Activation::Silu),
+        Some(_) => Err(args.unsupported("act_layer", "gelu, gelu_tanh, quick_gelu, relu, silu")),
+    }
+}
+
+/// What the MLP's first layer gives.
+pub fn mlp_inner(args: &Object, width: usize) -> Result<usize> {
+    let inner = (width as f64 * args.number("mlp_ratio")?.unwrap_or(4.0)) as usize;
+    match (1..=1 << 20).contains(&inner) {
+        true => Ok(inner),
+        false => Err(args.wrong("mlp_ratio", "a factor that gives a width from 1 to 1048576")),
+    }
+}
+
+/// Whether the MLP is timm's `SwiGLUPacked`, of which `GluMlp` with these arguments is another name.
+pub fn is_gated(args: &Object) -> Result<bool> {
+    match args.get("mlp_layer") {
+        None => Ok(false),
+        Some(Value::String(name)) if name == "SwiGLUPacked" => Ok(true),
+        Some(layer) if layer["fn"] == "GluMlp" && layer["act_layer"] == "SiLU" && layer["gate_last"] == false => Ok(true),
+        Some(_) => Err(args.unsupported("mlp_layer", "Mlp, SwiGLUPacked")),
+    }
+}

@@ -1,0 +1,318 @@
+//! timm's layout: `config.json` with an architecture's name, `model_args` and `pretrained_cfg`.
+//!
+//! Source: timm 1.0's `models/_hub.py` (`load_model_config_from_hf`), `models/_builder.py` and
+//! `models/vision_transformer.py`.
+
+mod arguments;
+mod backbone;
+mod eva;
+mod preprocess;
+
+pub use preprocess::preprocess;
+
+use super::json::Object;
+use super::position::Resampling;
+use super::source::{Part, PositionSource, Source, StoredGrid, linear, norm, patch_projection};
+use super::weights::{AttentionPool, Block, QkNorm, Weights};
+use super::{Files, Outline, checked_depth};
+use crate::data::config::{Activation, Classifier, Config, Edge, Input, Layout, Patches, Pooling, Reads};
+use crate::data::error::{Error, Result};
+use arguments::{
+    activation, architectures, arguments, channels, check_known, class_count, epsilon, has_fixed_size, image_sizes, input_size, is_gated, mlp_inner,
+    pretrained,
+};
+use serde_json::Value;
+
+/// Arguments that only matter in training, or that other fields decide.
+const IGNORED: &[&str] = &[
+    "attn_drop_rate",
+    "drop_path_rate",
+    "drop_rate",
+    "dynamic_img_size",
+    "fix_init",
+    "patch_drop_rate",
+    "pos_drop_rate",
+    "proj_drop_rate",
+    "strict_img_size",
+    "weight_init",
+];
+
+/// Arguments that vitraux runs with one value only, which is also the default.
+const FIXED: &[(&str, Value)] = &[
+    ("attn_layer", Value::Null),
+    ("block_fn", Value::Null),
+    ("embed_layer", Value::Null),
+    ("embed_norm_layer", Value::Null),
+    ("scale_attn_norm", Value::Bool(false)),
+    ("scale_mlp_norm", Value::Bool(false)),
+];
+
+/// Arguments that [`interpret`] understands.
+const KNOWN: &[&str] = &[
+    "act_layer",
+    "backbone",
+    "class",
+    "class_token",
+    "depth",
+    "dynamic_img_pad",
+    "embed_dim",
+    "fc_norm",
+    "final_norm",
+    "global_pool",
+    "img_size",
+    "in_chans",
+    "init_values",
+    "mlp_layer",
+    "mlp_ratio",
+    "no_embed_class",
+    "norm_layer",
+    "num_classes",
+    "num_heads",
+    "patch_size",
+    "pool_include_prefix",
+    "pos_embed",
+    "pre_norm",
+    "proj_bias",
+    "qk_norm",
+    "qkv_bias",
+    "reg_tokens",
+];
+
+/// What the names of the encoder's tensors begin with, its blocks aside. A classifier may be left out.
+const OWN: &[&str] =
+    &["attn_pool.", "cls_token", "dist_token", "fc_norm.", "head_dist.", "norm.", "norm_pre.", "patch_embed.", "pos_embed", "reg_token", "rope."];
+
+/// Interprets a `config.json` that has an `architecture`. Of a hybrid's backbone the tensors tell the sizes;
+/// without them they are those that the name implies.
+pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
+    match (interpret(root, files), root.string("architecture")?) {
+        (Err(Error::Unsupported { message, .. }), Some(name)) => Err(refused(root, name, message, files)),
+        (result, _) => result,
+    }
+}
+
+/// The same name without the file's arguments if that is run, else the nearest that is; and where the tensors part from it.
+fn refused(root: &Object, name: &str, message: String, files: Option<&Files>) -> Error {
+    let plain = |name: &str| {
+        let config = serde_json::json!({ "architecture": name });
+        Object::parse(root.path(), config.to_string().as_bytes()).expect("an object")
+    };
+    let outlined = |name: &str| interpret(&plain(name), None).ok();
+    let nearest = match outlined(name) {
+        Some(_) => name.to_owned(),
+        None => super::nearest(name, architectures().keys(), outlined, files),
+    };
+    let named = root.clone().with("architecture", nearest.clone().into());
+    // Where the file's own arguments do not fit that model either, its tensors are judged as they are by default.
+    super::refusal(root.path(), message, &nearest, || interpret(&named, files).or_else(|_| interpret(&plain(&nearest), files)), files)
+}
+
+fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
+    let name = root.string("architecture")?.ok_or_else(|| root.wrong("architecture", "a name"))?;
+    let args = arguments(root, name)?;
+    let distilled = match args.string("class")? {
+        Some("Eva") => return eva::read(root, name, &args, files),
+        Some("VisionTransformerDistilled") => true,
+        None => false,
+        Some(_) => return Err(args.unsupported("class", "VisionTransformer, VisionTransformerDistilled, Eva")),
+    };
+    check_known(&args, KNOWN, IGNORED, FIXED)?;
+    let pretrained = pretrained(root)?;
+    let (image, built) = image_sizes(root, &args, &pretrained)?;
+    let backbone = backbone::read(&args, files)?;
+    let patches = Patches {
+        channels: channels(&args, &pretrained)?,
+        image,
+        size: args.pair("patch_size")?.unwrap_or(if backbone.is_some() { [1, 1] } else { [16, 16] }),
+        edge: if args.bool("dynamic_img_pad")?.unwrap_or(false) { Edge::Pad } else { Edge::Refuse },
+        backbone,
+    };
+    let width = args.size("embed_dim")?.unwrap_or(768);
+    let inner = mlp_inner(&args, width)?;
+    let gated = is_gated(&args)?;
+    if gated && !inner.is_multiple_of(2) {
+        return Err(args.wrong("mlp_ratio", "a factor that gives an even width, for the gate and its values"));
+    }
+    let class_token = args.bool("class_token")?.unwrap_or(true);
+    let registers = args.count("reg_tokens")?.unwrap_or(0);
+    let prefix_tokens = registers + usize::from(class_token) + usize::from(distilled);
+    let pooling = pooling(&args, &pretrained, class_token, distilled, prefix_tokens)?;
+    if gated && matches!(pooling, Some(Pooling::Attention(_))) {
+        return Err(args.unsupported("mlp_layer", "a plain MLP where attention pools the tokens"));
+    }
+    // timm's null stands for its default: where the mean is taken, the norm comes after it.
+    let pool_norm = args.bool("fc_norm")?.unwrap_or(matches!(pooling, Some(Pooling::MeanFrom(_))));
+    let final_norm = args.bool("final_norm")?.unwrap_or(true);
+    let learned = match args.string("pos_embed")? {
+        None | Some("learn") => true,
+        Some("none" | "") => false,
+        Some(_) => return Err(args.unsupported("pos_embed", "learn, none")),
+    };
+    let config = Config {
+        width,
+        depth: checked_depth(root, args.size("depth")?.unwrap_or(12), files)?,
+        heads: args.size("num_heads")?.unwrap_or(12),
+        mlp_width: if gated { inner / 2 } else { inner },
+        gated,
+        epsilon: epsilon(&args)?,
+        activation: if gated { Activation::Silu } else { activation(&args)? },
+        prefix_tokens,
+        class_token,
+        pre_norm: args.bool("pre_norm")?.unwrap_or(false),
+        qk_norm: args.bool("qk_norm")?.unwrap_or(false),
+        layer_scale: args.number("init_values")?.is_some(),
+        final_norm: final_norm && !pool_norm,
+        pooling,
+        pool_norm: final_norm && pool_norm,
+        classifiers: classifiers(root, &args, &pretrained, distilled)?,
+        ..Config::plain(name, Layout::Timm, Input::Image(patches))
+    };
+    config.validate(root.path())?;
+    if pooling.is_none() && !config.classifiers.is_empty() {
+        return Err(args.unsupported("global_pool", "a pooling, where there are classes"));
+    }
+    let mut prefix = Vec::new();
+    prefix.extend(class_token.then(|| Part::new("cls_token", &[1, width])));
+    prefix.extend(distilled.then(|| Part::new("dist_token", &[1, width])));
+    prefix.extend((registers > 0).then(|| Part::new("reg_token", &[registers, width])));
+    let positioned = learned && !args.bool("no_embed_class")?.unwrap_or(false);
+    let dynamic = args.bool("dynamic_img_size")?.unwrap_or(false);
+    let positions = learned.then(|| position_source(&config, built, dynamic, if positioned { prefix_tokens } else { 0 }));
+    let biases = [args.bool("qkv_bias")?.unwrap_or(true), args.bool("proj_bias")?.unwrap_or(true)];
+    // timm itself leaves SigLIP's pool out where another pooling is asked for.
+    let may_stay = |own: &&&str| !(**own == "attn_pool." && name.contains("siglip"));
+    let own = OWN.iter().filter(may_stay).map(|own| (*own).to_owned()).collect();
+    Ok(Outline { weights: weights(&config, prefix, if positioned { prefix_tokens } else { 0 }, biases), positions, config, own })
+}
+
+fn pooling(args: &Object, pretrained: &Object, class_token: bool, distilled: bool, prefix_tokens: usize) -> Result<Option<Pooling>> {
+    let first = if args.bool("pool_include_prefix")?.unwrap_or(false) { 0 } else { prefix_tokens };
+    match args.string("global_pool")?.or(pretrained.string("global_pool")?).unwrap_or("token") {
+        "token" if distilled => Ok(Some(Pooling::MeanOfTwo)),
+        "token" if class_token => Ok(Some(Pooling::First)),
+        "token" => Err(args.error("global_pool = \"token\" needs a class token, but class_token is false")),
+        "avg" if !distilled => Ok(Some(Pooling::MeanFrom(first))),
+        "map" if !distilled => Ok(Some(Pooling::Attention(first))),
+        "" if !distilled => Ok(None),
+        _ => Err(args.unsupported("global_pool", "token, avg, map, or nothing; token where a model is distilled")),
+    }
+}
+
+/// The classifier, or the two of a distilled model.
+fn classifiers(root: &Object, args: &Object, pretrained: &Object, distilled: bool) -> Result<Vec<Classifier>> {
+    let classes = match (class_count(args)?, root.has("num_classes")) {
+        (Some(classes), _) => classes,
+        (None, true) => class_count(root)?.unwrap_or(1000),
+        (None, false) => class_count(pretrained)?.unwrap_or(1000),
+    };
+    if classes == 0 {
+        return Ok(Vec::new());
+    }
+    let names = root.labels("label_names")?.or(pretrained.labels("label_names")?).or(pretrained.labels("labels")?);
+    let labels = super::labels(names, classes);
+    let classifier = |name: &str, reads| Classifier { name: name.to_owned(), reads, classes, labels: labels.clone() };
+    Ok(match distilled {
+        false => vec![classifier("", Reads::Features)],
+        true => vec![classifier("cls", Reads::Token(0)), classifier("dist", Reads::Token(1))],
+    })
+}
+
+fn position_source(config: &Config, built: [usize; 2], dynamic: bool, prefix: usize) -> PositionSource {
+    let patches = config.patches().expect("timm's models take images");
+    // `_create_vision_transformer` has two families with a resampling of their own when they are loaded.
+    let resampling = match config.name.as_str() {
+        "vit_base_patch16_radio_v3" | "vit_huge_patch16_radio_v3" => Resampling::BilinearCorners,
+        name if name.starts_with("flexivit") || name.contains("radio") => Resampling::Bilinear,
+        _ => Resampling::BicubicAntialiased,
+    };
+    let grid = patches.whole_grid(built);
+    PositionSource {
+        name: "pos_embed".to_owned(),
+        prefix,
+        width: config.width,
+        grid,
+        stored: StoredGrid::Configured,
+        built: dynamic.then_some((grid, resampling)),
+        // A dynamic size is resampled for at run time, where all families are treated alike.
+        resampling: if dynamic { Resampling::BicubicAntialiased } else { resampling },
+    }
+}
+
+/// timm's names for the weights.
+fn weights(config: &Config, prefix: Vec<Part>, positioned: usize, [qkv_bias, projection_bias]: [bool; 2]) -> Weights<Source> {
+    let (width, mlp_width) = (config.width, config.mlp_width);
+    let patches = config.patches().expect("timm's models take images");
+    let block = |i: usize| {
+        let name = |part: &str| format!("blocks.{i}.{part}");
+        let scale = |part: &str| config.layer_scale.then(|| Source::stored(name(part), &[width]));
+        let head_norm = |part: &str| norm(&name(part), config.head_width());
+        Block {
+            norm1: norm(&name("norm1"), width),
+            qkv: linear(&name("attn.qkv"), [3 * width, width], qkv_bias),
+            qk_norm: config.qk_norm.then(|| QkNorm { query: head_norm("attn.q_norm"), key: head_norm("attn.k_norm") }),
+            projection: linear(&name("attn.proj"), [width, width], projection_bias),
+            scale1: scale("ls1.gamma"),
+            norm2: norm(&name("norm2"), width),
+            mlp1: linear(&name("mlp.fc1"), [config.mlp_outputs(), width], true),
+            mlp2: linear(&name("mlp.fc2"), [width, mlp_width], true),
+            scale2: scale("ls2.gamma"),
+        }
+    };
+    let pool = AttentionPool {
+        latent: Source::stored("attn_pool.latent", &[1, width]),
+        query: linear("attn_pool.q", [width, width], true),
+        key_value: linear("attn_pool.kv", [2 * width, width], true),
+        projection: linear("attn_pool.proj", [width, width], true),
+        norm: norm("attn_pool.norm", width),
+        mlp1: linear("attn_pool.mlp.fc1", [mlp_width, width], true),
+        mlp2: linear("attn_pool.mlp.fc2", [width, mlp_width], true),
+    };
+    let head = |classifier: &Classifier| {
+        let name = if classifier.name == "dist" { "head_dist" } else { "head" };
+        linear(name, [classifier.classes, width], true)
+    };
+    Weights {
+        backbone: patches.backbone.as_ref().map(|found| backbone::weights(found, patches.channels)),
+        // A norm in front of the blocks makes the projection's bias superfluous.
+        patch: Some(patch_projection("patch_embed.proj", config, patches, !config.pre_norm)),
+        prefix: Source::prefix(prefix, "pos_embed", positioned, [config.prefix_tokens, width]),
+        pre_norm: config.pre_norm.then(|| norm("norm_pre", width)),
+        norm: config.final_norm.then(|| norm("norm", width)),
+        attention_pool: matches!(config.pooling, Some(Pooling::Attention(_))).then_some(pool),
+        pool_norm: config.pool_norm.then(|| norm("fc_norm", width)),
+        heads: config.classifiers.iter().map(head).collect(),
+        ..Weights::of_blocks((0..config.depth).map(block).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Every name of the table is either run, or refused with the argument that vitraux does not run.
+    #[test]
+    fn every_architecture_is_run_or_refused_by_name() {
+        let names = architectures();
+        let mut run = Vec::new();
+        for name in names.keys() {
+            let config = serde_json::json!({ "architecture": name });
+            let root = Object::parse(Path::new("config.json"), config.to_string().as_bytes()).expect("an object");
+            match interpret(&root, None) {
+                Ok(outline) => run.push((name, outline.config)),
+                Err(Error::Unsupported { message, .. }) => assert!(message.contains(name) && message.contains("is not supported"), "{message}"),
+                Err(error) => panic!("{name}: {error}"),
+            }
+        }
+        assert_eq!((names.keys().count(), run.len()), (239, 207));
+        let known = |name: &str| &run.iter().find(|(known, _)| *known == name).expect("it is run").1;
+        assert_eq!((known("vit_huge_patch14_224").width, known("vit_huge_patch14_224").heads), (1280, 16));
+        assert!(
+            known("deit3_small_patch16_224").layer_scale
+                && known("vit_giant_patch14_dinov2").gated
+                && known("deit_base_distilled_patch16_224").is_distilled()
+        );
+        assert_eq!(known("vit_base_patch16_clip_224").epsilon, 1e-5);
+    }
+}

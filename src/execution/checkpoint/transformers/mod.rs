@@ -1,0 +1,126 @@
+//! transformers' layout: `config.json` with a `model_type`, and `preprocessor_config.json`.
+//!
+//! Source: transformers 5's `models/`; the defaults are those of its configuration classes.
+
+mod clip;
+mod dinov2;
+mod dinov3;
+mod processor;
+mod vit;
+
+pub use processor::preprocess;
+
+use super::json::Object;
+use super::{Files, Outline};
+use crate::data::config::{Activation, Classifier, Edge, Patches, Reads};
+use crate::data::error::{Error, Result};
+
+type Read = fn(&Object, Option<&Files>) -> Result<Outline>;
+
+/// The `model_type`s that are read.
+const MODEL_TYPES: &[(&str, Read)] = &[
+    ("vit", vit::read),
+    ("deit", vit::read),
+    ("vit_mae", vit::read),
+    ("vit_msn", vit::read),
+    ("ijepa", vit::read),
+    ("vit-hybrid", vit::read),
+    ("dinov2", dinov2::read),
+    ("dinov2_with_registers", dinov2::read),
+    ("dinov3_vit", dinov3::read),
+    ("clip", clip::read),
+    ("clip_vision_model", clip::read),
+    ("siglip", clip::read),
+    ("siglip_vision_model", clip::read),
+];
+
+/// Interprets a `config.json` that has a `model_type`; some sizes only the tensors tell.
+pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
+    let Some(name) = root.string("model_type")? else {
+        return Err(root.error("neither timm's architecture nor transformers' model_type; expected the config.json of a Vision Transformer"));
+    };
+    let result = match MODEL_TYPES.iter().find(|(known, _)| *known == name) {
+        Some((_, read)) => read(root, files),
+        None => Err(Error::unsupported(root.path(), format!("model_type {name:?} is not one that vitraux runs"))),
+    };
+    match result {
+        Err(Error::Unsupported { message, .. }) => Err(refused(root, name, message, files)),
+        result => result,
+    }
+}
+
+/// The same `model_type` if that is run, else the nearest that is; and where the tensors part from it.
+fn refused(root: &Object, name: &str, message: String, files: Option<&Files>) -> Error {
+    let reader = |name: &str| MODEL_TYPES.iter().find(|(known, _)| *known == name).map(|(_, read)| read);
+    let plain = |name: &str| {
+        let config = serde_json::json!({ "model_type": name });
+        Object::parse(root.path(), config.to_string().as_bytes()).expect("an object")
+    };
+    let outlined = |name: &str| reader(name)?(&plain(name), files).ok();
+    let nearest = match reader(name) {
+        Some(_) => name.to_owned(),
+        None => super::nearest(name, MODEL_TYPES.iter().map(|(known, _)| *known), outlined, files),
+    };
+    let named = root.clone().with("model_type", nearest.clone().into()).with("architectures", serde_json::Value::Null);
+    let read = reader(&nearest).expect("it is one of those that are run");
+    // Where the file's own fields do not fit that model either, its tensors are judged as they are by default.
+    super::refusal(root.path(), message, &nearest, || read(&named, files).or_else(|_| read(&plain(&nearest), files)), files)
+}
+
+/// The class that the checkpoint was saved from; without one, `guess`.
+fn class<'a>(root: &'a Object, guess: &'a str) -> Result<&'a str> {
+    match root.get("architectures").filter(|list| list.as_array().is_none_or(|list| !list.is_empty())) {
+        None => Ok(guess),
+        Some(list) => list.get(0).and_then(|name| name.as_str()).ok_or_else(|| root.wrong("architectures", "a list of class names")),
+    }
+}
+
+fn has(files: Option<&Files>, name: &str) -> bool {
+    files.is_some_and(|files| files.has(name))
+}
+
+/// What stands in front of the encoder's names, the first of `prefixes` with which there is a tensor `name`:
+/// task models and bare encoders are saved with and without it.
+fn prefix(files: Option<&Files>, prefixes: &[&'static str], name: &str) -> &'static str {
+    prefixes.iter().find(|prefix| has(files, &format!("{prefix}{name}"))).unwrap_or(&prefixes[0])
+}
+
+/// The classifier of a task model: as many classes as have names.
+fn classifier(root: &Object) -> Result<Vec<Classifier>> {
+    let names = root.labels("id2label")?;
+    let classes = match &names {
+        Some(names) => names.len(),
+        None => root.count("num_labels")?.unwrap_or(2),
+    };
+    let labels = match super::labels(names, classes) {
+        // What transformers makes up where the file names no classes.
+        none if none.is_empty() => (0..classes).map(|index| format!("LABEL_{index}")).collect(),
+        labels => labels,
+    };
+    let classifier = Classifier { name: String::new(), reads: Reads::Features, classes, labels };
+    Ok(if classes > 0 { vec![classifier] } else { Vec::new() })
+}
+
+/// How images become patches, of `default` pixels a side where nothing is said.
+fn patches(root: &Object, default: usize) -> Result<Patches> {
+    Ok(Patches {
+        channels: root.size("num_channels")?.unwrap_or(3),
+        image: root.pair("image_size")?.unwrap_or([224, 224]),
+        size: root.pair("patch_size")?.unwrap_or([default; 2]),
+        edge: Edge::Ignore,
+        backbone: None,
+    })
+}
+
+fn activation(root: &Object, key: &str) -> Result<Option<Activation>> {
+    match root.string(key)? {
+        None => Ok(None),
+        Some("gelu" | "gelu_python") => Ok(Some(Activation::Gelu)),
+        Some("gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" | "gelu_accurate") => Ok(Some(Activation::GeluTanh)),
+        Some("quick_gelu") => Ok(Some(Activation::QuickGelu)),
+        Some("relu") => Ok(Some(Activation::Relu)),
+        Some("silu" | "swish") => Ok(Some(Activation::Silu)),
+        Some("tanh") => Ok(Some(Activation::Tanh)),
+        Some(_) => Err(root.unsupported(key, "gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, relu, silu, tanh")),
+    }
+}

@@ -1,0 +1,161 @@
+//! How transformers' image processors prepare pictures (their Pillow backends), from `preprocessor_config.json`.
+
+use crate::data::error::Result;
+use crate::execution::checkpoint::channel_values;
+use crate::execution::checkpoint::json::Object;
+use crate::execution::image::{Alpha, Crop, CropRounding, Filter, Levels, Preprocess, Resize};
+
+/// What an image processor's class does where its file is silent.
+struct Processor {
+    resample: usize,
+    size: Size,
+    /// Whether a single number means a square, rather than the shortest edge.
+    number_is_square: bool,
+    crops: bool,
+    mean: [f64; 3],
+    std: [f64; 3],
+    /// Whether transparent pictures are laid on white.
+    on_white: bool,
+    resizes: Levels,
+}
+
+enum Size {
+    Square(usize),
+    ShortestEdge(usize),
+}
+
+const HALF: [f64; 3] = [0.5; 3];
+const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
+const CLIP_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
+const CLIP_STD: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
+
+/// The default processor of a class, by its name without `ImageProcessor` or `FeatureExtractor`.
+fn processor(name: &str) -> Option<Processor> {
+    let (resample, size, number_is_square, crops, mean, std, on_white) = match name {
+        "ViT" => (2, Size::Square(224), true, false, HALF, HALF, false),
+        "DeiT" => (3, Size::Square(256), true, true, HALF, HALF, false),
+        "Siglip" => (3, Size::Square(224), false, false, HALF, HALF, true),
+        "DINOv3ViT" => (2, Size::Square(224), true, false, IMAGENET_MEAN, IMAGENET_STD, false),
+        "CLIP" | "Bit" | "ViTHybrid" => (3, Size::ShortestEdge(224), false, true, CLIP_MEAN, CLIP_STD, true),
+        _ => return None,
+    };
+    let resizes = if name == "DINOv3ViT" { Levels::Scaled } else { Levels::Rounded };
+    Some(Processor { resample, size, number_is_square, crops, mean, std, on_white, resizes })
+}
+
+/// The processor of a model whose files do not name one, as transformers' `AutoImageProcessor` has it.
+fn of_model(model_type: &str) -> &'static str {
+    match model_type {
+        "deit" => "DeiT",
+        "vit-hybrid" => "ViTHybrid",
+        "dinov2" | "dinov2_with_registers" => "Bit",
+        "dinov3_vit" => "DINOv3ViT",
+        name if name.starts_with("clip") => "CLIP",
+        name if name.starts_with("siglip") => "Siglip",
+        _ => "ViT",
+    }
+}
+
+/// How a transformers image processor prepares pictures (its Pillow backend). Without a file of its own, it does so by its
+/// class's default, for the model's size.
+///
+/// For `image`, another height and width than the file's, a picture is resized to that; only where its shorter edge is
+/// resized and its middle cut out, and the size is a square, are edge and square enlarged alike.
+pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>) -> Result<Preprocess> {
+    let vision = root.object("vision_config")?.unwrap_or_else(|| root.clone());
+    let channels = vision.size("num_channels")?.unwrap_or(3);
+    let image = match file {
+        Some(_) => image,
+        None => image.or(vision.pair("image_size")?).or(Some([224, 224])),
+    };
+    let assumed = file.is_none();
+    let file = file.map_or_else(|| Object::parse(root.path(), b"{}"), Ok)?;
+    let key = if file.has("image_processor_type") { "image_processor_type" } else { "feature_extractor_type" };
+    let endings = ["ImageProcessorFast", "ImageProcessorPil", "ImageProcessor", "FeatureExtractor"];
+    let stem = match file.string(key)? {
+        None => Some(of_model(root.string("model_type")?.unwrap_or_default())),
+        Some(class) => endings.iter().find_map(|ending| class.strip_suffix(ending)),
+    };
+    let defaults =
+        stem.and_then(processor).ok_or_else(|| file.unsupported(key, "ViT, DeiT, CLIP, Siglip, Bit, ViTHybrid and DINOv3ViT image processors"))?;
+    for step in ["do_pad", "use_square_size"] {
+        if file.bool(step)? == Some(true) {
+            return Err(file.unsupported(step, "false"));
+        }
+    }
+    // A null switches a step off; an absent field has the class's default.
+    let enabled = |step: &str, default: bool| Ok(file.bool(step)?.unwrap_or(default && !file.has(step)));
+    let filter = match file.count("resample")?.unwrap_or(defaults.resample) {
+        0 => Filter::Nearest,
+        1 => Filter::Lanczos,
+        2 => Filter::Bilinear,
+        3 => Filter::Bicubic,
+        4 => Filter::Box,
+        5 => Filter::Hamming,
+        _ => return Err(file.unsupported("resample", "0 to 5, Pillow's numbers")),
+    };
+    let resize = if enabled("do_resize", true)? { resize(&file, &defaults)? } else { Resize::Keep };
+    let crop = match enabled("do_center_crop", defaults.crops)? {
+        false => None,
+        true => Some(Crop { size: pair(&file, "crop_size")?.unwrap_or([224, 224]), rounding: CropRounding::Down, fill: [0; 3] }),
+    };
+    let (resize, crop) = match image {
+        None => (resize, crop),
+        Some(image) => resized_for(image, resize, crop),
+    };
+    let scale = if enabled("do_rescale", true)? { file.number("rescale_factor")?.unwrap_or(1.0 / 255.0) } else { 1.0 };
+    let (mean, std) = match enabled("do_normalize", true)? {
+        false => (vec![0.0; channels], vec![1.0; channels]),
+        true => (channel_values(&file, "image_mean", channels, defaults.mean)?, channel_values(&file, "image_std", channels, defaults.std)?),
+    };
+    let alpha = if file.bool("do_convert_rgb")?.unwrap_or(defaults.on_white) { Alpha::OnWhite } else { Alpha::Dropped };
+    Ok(Preprocess { channels, alpha, resize, resizes: defaults.resizes, filter, crop, scale, mean, std, assumed })
+}
+
+/// The same steps for another final size.
+fn resized_for(image: [usize; 2], resize: Resize, crop: Option<Crop>) -> (Resize, Option<Crop>) {
+    match (resize, crop) {
+        (Resize::ShortestEdge(edge), Some(crop)) if image[0] == image[1] && crop.size[0] == crop.size[1] => {
+            let edge = (edge * image[0]).div_ceil(crop.size[0]).max(image[0]);
+            (Resize::ShortestEdge(edge), Some(Crop { size: image, ..crop }))
+        }
+        (Resize::Exact(size), Some(crop)) => {
+            let scaled = |axis: usize| (size[axis] * image[axis]).div_ceil(crop.size[axis]);
+            (Resize::Exact([scaled(0), scaled(1)]), Some(Crop { size: image, ..crop }))
+        }
+        _ => (Resize::Exact(image), None),
+    }
+}
+
+/// A height and a width as a number, as two, or as an object.
+fn pair(file: &Object, key: &str) -> Result<Option<[usize; 2]>> {
+    if !file.get(key).is_some_and(|value| value.is_object()) {
+        return file.pair(key);
+    }
+    let object = file.object(key)?.expect("it is an object");
+    match (object.size("height")?, object.size("width")?) {
+        (Some(height), Some(width)) => Ok(Some([height, width])),
+        _ => Err(file.wrong(key, "height and width")),
+    }
+}
+
+fn resize(file: &Object, defaults: &Processor) -> Result<Resize> {
+    let number_is_square = file.bool("default_to_square")?.unwrap_or(defaults.number_is_square);
+    match file.get("size") {
+        None => Ok(match defaults.size {
+            Size::Square(side) => Resize::Exact([side, side]),
+            Size::ShortestEdge(edge) => Resize::ShortestEdge(edge),
+        }),
+        Some(value) if value.is_number() && !number_is_square => Ok(Resize::ShortestEdge(file.pair("size")?.expect("a number")[0])),
+        Some(value) if value.is_object() => {
+            let object = file.object("size")?.expect("it is an object");
+            match (object.size("shortest_edge")?, object.get("longest_edge")) {
+                (Some(edge), None) => Ok(Resize::ShortestEdge(edge)),
+                (_, Some(_)) => Err(file.unsupported("size", "height and width, or shortest_edge")),
+                (None, None) => Ok(Resize::Exact(pair(file, "size")?.expect("an object"))),
+            }
+        }
+        Some(_) => Ok(Resize::Exact(file.pair("size")?.expect("there is a size"))),
+    }
+}

@@ -1,0 +1,202 @@
+//! ViT, DeiT, ViT-MAE, ViT-MSN, I-JEPA and ViT-hybrid: one set of tensor names.
+
+use super::{activation, class, classifier, has, patches, prefix};
+use crate::data::config::{Activation, Backbone, Classifier, Config, Input, Layout, Patches, Pooler, Pooling, Reads};
+use crate::data::error::Result;
+use crate::execution::checkpoint::backbone::Naming;
+use crate::execution::checkpoint::json::Object;
+use crate::execution::checkpoint::position::Resampling;
+use crate::execution::checkpoint::source::{Part, PositionSource, Source, StoredGrid, linear, norm, packed, patch_projection};
+use crate::execution::checkpoint::weights::{Block, Weights};
+use crate::execution::checkpoint::{Files, Outline, checked_depth};
+
+/// What tells the families apart.
+struct Family {
+    /// In front of the encoder's names in task models.
+    prefix: &'static str,
+    base: &'static [&'static str],
+    classifies: &'static str,
+    epsilon: f64,
+    /// Whether there is a class token, and a distillation token after it.
+    tokens: &'static [&'static str],
+    /// What the classifier reads.
+    pooling: Pooling,
+}
+
+fn family(model_type: &str) -> Family {
+    let vit = Family {
+        prefix: "vit.",
+        base: &["ViTModel"],
+        classifies: "ViTForImageClassification",
+        epsilon: 1e-12,
+        tokens: &["cls_token"],
+        pooling: Pooling::First,
+    };
+    match model_type {
+        "deit" => Family {
+            prefix: "deit.",
+            base: &["DeiTModel"],
+            classifies: "DeiTForImageClassification",
+            tokens: &["cls_token", "distillation_token"],
+            ..vit
+        },
+        // The decoder only serves pre-training; all patches are kept, in order.
+        "vit_mae" => Family { base: &["ViTMAEModel", "ViTMAEForPreTraining"], classifies: "", ..vit },
+        "vit_msn" => Family { base: &["ViTMSNModel"], classifies: "ViTMSNForImageClassification", epsilon: 1e-6, ..vit },
+        "ijepa" => Family {
+            prefix: "ijepa.",
+            base: &["IJepaModel"],
+            classifies: "IJepaForImageClassification",
+            tokens: &[],
+            pooling: Pooling::MeanFrom(0),
+            ..vit
+        },
+        "vit-hybrid" => Family { base: &["ViTHybridModel"], classifies: "ViTHybridForImageClassification", ..vit },
+        _ => vit,
+    }
+}
+
+/// The class of DeiT with two classifiers.
+const TEACHER: &str = "DeiTForImageClassificationWithTeacher";
+
+pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
+    let model_type = root.string("model_type")?.unwrap_or("vit");
+    let family = family(model_type);
+    let guess = match () {
+        () if has(files, "cls_classifier.weight") => TEACHER,
+        () if has(files, "classifier.weight") => family.classifies,
+        () => family.base[0],
+    };
+    let class = class(root, guess)?;
+    let classifiers = match class {
+        TEACHER if model_type == "deit" => {
+            let twin = |name: &str, token| {
+                Ok(classifier(root)?.pop().map(|found| Classifier { name: name.to_owned(), reads: Reads::Token(token), ..found }))
+            };
+            [twin("cls", 0)?, twin("dist", 1)?].into_iter().flatten().collect()
+        }
+        name if name == family.classifies => classifier(root)?,
+        name if family.base.contains(&name) => Vec::new(),
+        _ => {
+            let teacher = if model_type == "deit" { format!(", {TEACHER}") } else { String::new() };
+            let known = [family.base.join(", "), family.classifies.to_owned()].join(", ");
+            return Err(root.unsupported("architectures", &format!("{}{teacher}", known.trim_end_matches(", "))));
+        }
+    };
+    let is_base = family.base.contains(&class);
+    let front =
+        prefix(files, &[if is_base { "" } else { family.prefix }, if is_base { family.prefix } else { "" }], "embeddings.position_embeddings");
+    let width = root.size("hidden_size")?.unwrap_or(768);
+    let pooler = match is_base && has(files, &format!("{front}pooler.dense.weight")) {
+        false => None,
+        true => Some(Pooler {
+            width: root.size("pooler_output_size")?.unwrap_or(width),
+            activation: activation(root, "pooler_act")?.unwrap_or(Activation::Tanh),
+        }),
+    };
+    let backbone = match (model_type, files) {
+        ("vit-hybrid", Some(files)) => Some(backbone(root, front, files)?),
+        _ => None,
+    };
+    let patches = Patches { backbone, ..patches(root, if model_type == "vit-hybrid" { 1 } else { 16 })? };
+    let grid = patches.whole_grid(patches.image);
+    let config = Config {
+        width,
+        depth: checked_depth(root, root.size("num_hidden_layers")?.unwrap_or(12), files)?,
+        heads: root.size("num_attention_heads")?.unwrap_or(12),
+        mlp_width: root.size("intermediate_size")?.unwrap_or(3072),
+        epsilon: root.number("layer_norm_eps")?.unwrap_or(family.epsilon) as f32,
+        activation: activation(root, "hidden_act")?.unwrap_or(Activation::Gelu),
+        prefix_tokens: family.tokens.len(),
+        class_token: !family.tokens.is_empty(),
+        pooling: Some(if is_base { Pooling::First } else { family.pooling }),
+        pooler,
+        classifiers,
+        ..Config::plain(class, Layout::Transformers, Input::Image(patches))
+    };
+    config.validate(root.path())?;
+    let positions = PositionSource {
+        name: format!("{front}embeddings.position_embeddings"),
+        prefix: config.prefix_tokens,
+        width,
+        grid,
+        stored: StoredGrid::SquareElsewhere,
+        resampling: Resampling::Bicubic,
+        built: None,
+    };
+    // transformers 5 saves ViT-MSN's classifier with a prefix everywhere but on the blocks.
+    let blocks = prefix(files, &[front, ""], "encoder.layer.0.layernorm_before.weight");
+    let weights = weights(&config, front, blocks, family.tokens, root.bool("qkv_bias")?.unwrap_or(true));
+    Ok(Outline { weights, positions: Some(positions), config, own: Vec::new() })
+}
+
+/// What a hybrid's `backbone_config` must say, and says where it is absent; a `BitConfig` that is there has other defaults.
+const BIT: &[(&str, &str)] = &[
+    ("embedding_dynamic_padding", "true"),
+    ("global_padding", "\"SAME\""),
+    ("hidden_act", "\"relu\""),
+    ("layer_type", "\"bottleneck\""),
+    ("num_groups", "32"),
+    ("output_stride", "32"),
+];
+/// Those of which a `BitConfig` has the same default.
+const BIT_DEFAULTS: &[&str] = &["hidden_act", "num_groups", "output_stride"];
+
+/// The convolutional network of a hybrid, if its configuration asks for the one that is run.
+fn backbone(root: &Object, front: &'static str, files: &Files) -> Result<Backbone> {
+    let found = Naming::Transformers { prefix: front }.sizes(files)?;
+    if let Some(config) = root.object("backbone_config")? {
+        for &(key, expected) in BIT {
+            let value = config.get(key).map(|value| value.to_string());
+            let fits = value.map_or(BIT_DEFAULTS.contains(&key), |value| value.eq_ignore_ascii_case(expected));
+            if !fits {
+                return Err(config.unsupported(key, expected));
+            }
+        }
+        let last = format!("stage{}", found.stages.len());
+        if config.get("out_features").is_some_and(|features| *features != serde_json::json!([last])) {
+            return Err(config.unsupported("out_features", &format!("the last stage that has tensors, {last}")));
+        }
+    }
+    Ok(found)
+}
+
+/// transformers' names for the weights.
+fn weights(config: &Config, front: &'static str, blocks: &str, tokens: &[&str], qkv_bias: bool) -> Weights<Source> {
+    let (width, mlp_width) = (config.width, config.mlp_width);
+    let patches = config.patches().expect("it takes images");
+    let name = |part: &str| format!("{front}{part}");
+    let block = |i: usize| {
+        let name = |part: &str| format!("{blocks}encoder.layer.{i}.{part}");
+        let qkv = ["query", "key", "value"].map(|which| name(&format!("attention.attention.{which}")));
+        Block {
+            norm1: norm(&name("layernorm_before"), width),
+            qkv: packed(&qkv.each_ref().map(String::as_str), [width, width], &[qkv_bias; 3]),
+            qk_norm: None,
+            projection: linear(&name("attention.output.dense"), [width, width], true),
+            scale1: None,
+            norm2: norm(&name("layernorm_after"), width),
+            mlp1: linear(&name("intermediate.dense"), [mlp_width, width], true),
+            mlp2: linear(&name("output.dense"), [width, mlp_width], true),
+            scale2: None,
+        }
+    };
+    let head = |classifier: &Classifier| {
+        let name = match classifier.name.as_str() {
+            "cls" => "cls_classifier",
+            "dist" => "distillation_classifier",
+            _ => "classifier",
+        };
+        linear(name, [classifier.classes, width], true)
+    };
+    let prefix = tokens.iter().map(|token| Part::new(name(&format!("embeddings.{token}")), &[1, width])).collect();
+    Weights {
+        backbone: patches.backbone.as_ref().map(|backbone| Naming::Transformers { prefix: front }.weights(backbone, patches.channels)),
+        patch: Some(patch_projection(&name("embeddings.patch_embeddings.projection"), config, patches, true)),
+        prefix: Source::prefix(prefix, &name("embeddings.position_embeddings"), tokens.len(), [tokens.len(), width]),
+        norm: Some(norm(&name("layernorm"), width)),
+        pooler: config.pooler.map(|pooler| linear(&name("pooler.dense"), [pooler.width, width], true)),
+        heads: config.classifiers.iter().map(head).collect(),
+        ..Weights::of_blocks((0..config.depth).map(block).collect())
+    }
+}

@@ -1,0 +1,40 @@
+//! Twin of `attention_pool`: one query for each head, the same for all images.
+
+use super::parallel::{for_each_chunk, with_workspace};
+use super::softmax::normalise;
+use crate::data::record::{Call, params};
+
+params! {
+    /// Parameters of `attention_pool`.
+    Params {
+        /// N, tokens of an image.
+        tokens: u32,
+        /// H, heads.
+        heads: u32,
+        /// The first token that is attended to.
+        first: u32,
+        /// Factor on the scores, 1 / sqrt(D).
+        scale: f32,
+    }
+}
+
+/// Twin of `attention_pool`.
+pub fn attention_pool(call: Call<'_>) {
+    let params: Params = *bytemuck::from_bytes(call.params);
+    let [q, kv] = call.reads else { panic!("q and kv") };
+    let [tokens, heads, first, head] = [params.tokens, params.heads, params.first, call.spec.get("HEAD")].map(|size| size as usize);
+    for_each_chunk(call.write, head, |row, y| {
+        let (h, b) = (row % heads, row / heads);
+        let vector = |n: usize, part: usize| &kv[(((b * tokens + n) * 2 + part) * heads + h) * head..][..head];
+        with_workspace(tokens - first, |weights| {
+            for (n, weight) in (first..).zip(weights.iter_mut()) {
+                *weight = q[h * head..].iter().zip(vector(n, 0)).map(|(q, k)| q * k).sum::<f32>() * params.scale;
+            }
+            normalise(weights, tokens - first, tokens - first);
+            y.fill(0.0);
+            for (n, weight) in (first..).zip(weights.iter()) {
+                y.iter_mut().zip(vector(n, 1)).for_each(|(sum, value)| *sum += weight * value);
+            }
+        });
+    });
+}

@@ -1,0 +1,17 @@
+//! Twin of `average`.
+
+use crate::data::record::{Call, params};
+
+params! {
+    /// Parameters of `average`.
+    Params {
+        /// Elements.
+        len: u32,
+    }
+}
+
+/// Twin of `average`.
+pub fn average(call: Call<'_>) {
+    let [a, b] = call.reads else { panic!("a and b") };
+    call.write.iter_mut().zip(a.iter().zip(*b)).for_each(|(y, (a, b))| *y = (a + b) / 2.0);
+}

@@ -1,0 +1,161 @@
+//! Replays a recording with the kernels' twins.
+
+use super::weights::{Kept, Weights};
+use crate::data::capabilities::Precision;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::data::record::Timing;
+use crate::data::record::{Access, Call, Command, Dispatch, MAX_BINDINGS, Recording, Role, View};
+use half::f16;
+use std::sync::Arc;
+
+/// A recording with its buffers in host memory.
+#[derive(Debug)]
+pub struct Plan {
+    recording: Recording,
+    weights: Arc<Weights>,
+    /// Contents of the inputs and the scratch buffers; empty for weights.
+    memory: Vec<Vec<f32>>,
+}
+
+impl Plan {
+    /// Allocates what `recording` needs; each run reuses it.
+    ///
+    /// # Panics
+    /// If a weight has another number of elements than the recording says.
+    pub fn new(recording: Recording, weights: Arc<Weights>) -> Plan {
+        for buffer in recording.buffers() {
+            if let Role::Weight(number) = buffer.role {
+                assert_eq!(weights.get(number).len(), buffer.len(), "elements of {}", buffer.label);
+            }
+        }
+        let memory = recording.buffers().iter().map(|buffer| match buffer.role {
+            Role::Weight(_) => Vec::new(),
+            Role::Input(_) | Role::Scratch => vec![0.0; buffer.len()],
+        });
+        Plan { memory: memory.collect(), recording, weights }
+    }
+
+    /// Runs it: `inputs` by the number in [`Role::Input`]; gives the outputs in the recording's order.
+    ///
+    /// # Panics
+    /// If an input has another number of elements than the recording says.
+    pub fn run(&mut self, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
+        self.fill(inputs);
+        let mut outputs = vec![Vec::new(); self.recording.outputs().len()];
+        for command in self.recording.commands() {
+            match command {
+                Command::Dispatch(dispatch) => run(&self.recording, dispatch, &mut self.memory, &self.weights),
+                Command::Save { from, output } => outputs[*output] = self.memory[from.index()].clone(),
+            }
+        }
+        outputs
+    }
+
+    fn fill(&mut self, inputs: &[&[f32]]) {
+        for (buffer, memory) in self.recording.buffers().iter().zip(&mut self.memory) {
+            if let Role::Input(number) = buffer.role {
+                memory.copy_from_slice(inputs[number]);
+            }
+        }
+    }
+
+    /// Runs it beside another device, whose kernels have written `got`: of each dispatch in order the whole buffer, as
+    /// [`Recording::traced`] keeps it. Each twin reads what that device's kernel has read, so that errors do not add up; `tell` is told what it
+    /// gives, and what it gives where all f32 that it reads are off by one of `offs`, as a share of themselves, up or down.
+    ///
+    /// # Panics
+    /// As [`Plan::run`]; and if something was not written by a dispatch of this recording.
+    #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
+    pub(crate) fn follow(&mut self, inputs: &[&[f32]], got: &[Vec<f32>], offs: &[f32], mut tell: impl FnMut(&Dispatch, &[f32], &[Vec<f32>])) {
+        self.fill(inputs);
+        for (dispatch, got) in self.recording.dispatches().zip(got) {
+            let View { buf, offset, len, .. } = *dispatch.written();
+            let result = |mut memory: Vec<Vec<f32>>| {
+                run(&self.recording, dispatch, &mut memory, &self.weights);
+                memory[buf.index()][offset..offset + len].to_vec()
+            };
+            let nearby: Vec<Vec<f32>> = offs.iter().map(|off| result(self.disturbed(dispatch, *off))).collect();
+            run(&self.recording, dispatch, &mut self.memory, &self.weights);
+            tell(dispatch, &self.memory[buf.index()][offset..offset + len], &nearby);
+            self.memory[buf.index()].copy_from_slice(got);
+        }
+    }
+
+    /// What a dispatch reads, but for weights, with each f32 off by a share of itself, up or down without a pattern.
+    #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
+    fn disturbed(&self, dispatch: &Dispatch, off: f32) -> Vec<Vec<f32>> {
+        let mut memory = vec![Vec::new(); self.memory.len()];
+        for (number, view) in dispatch.views.iter().enumerate() {
+            let (buffer, values) = (&self.recording.buffers()[view.buf.index()], &self.memory[view.buf.index()]);
+            let sign = |i: usize| if mixed((i + number) as u32).is_multiple_of(2) { 1.0 } else { -1.0 };
+            let is_disturbed = buffer.precision != Precision::Int8;
+            let disturbed = |(i, value): (usize, &f32)| if is_disturbed { value + value * off * sign(i) } else { *value };
+            memory[view.buf.index()] = values.iter().enumerate().map(disturbed).collect();
+        }
+        memory
+    }
+
+    /// Runs the plan on what its inputs hold from the last run, and gives the time of each dispatch in order.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn profile(&mut self) -> Vec<Timing> {
+        let timings = self.recording.dispatches().map(|dispatch| {
+            let start = std::time::Instant::now();
+            run(&self.recording, dispatch, &mut self.memory, &self.weights);
+            Timing::new(dispatch, start.elapsed().as_secs_f64())
+        });
+        timings.collect()
+    }
+}
+
+/// The bits of a number mixed, as MurmurHash3 does it at its end.
+#[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
+fn mixed(mut bits: u32) -> u32 {
+    for (shift, factor) in [(16, 0x85eb_ca6b_u32), (13, 0xc2b2_ae35)] {
+        bits = (bits ^ bits >> shift).wrapping_mul(factor);
+    }
+    bits ^ bits >> 16
+}
+
+/// Rounds a number to f16; what is too large stays finite.
+fn rounded(value: f32) -> f32 {
+    let largest = f16::MAX.to_f32();
+    f16::from_f32(value.clamp(-largest, largest)).to_f32()
+}
+
+fn run(recording: &Recording, dispatch: &Dispatch, memory: &mut [Vec<f32>], weights: &Weights) {
+    let bindings = || dispatch.kernel.bindings.iter().zip(&dispatch.views);
+    let written = dispatch.written();
+    let kept = |view: &View| match recording.buffers()[view.buf.index()].role {
+        Role::Weight(number) => Some(weights.get(number)),
+        Role::Input(_) | Role::Scratch => None,
+    };
+    // The written buffer is bound once (the recording checks it), so it can be taken out while others are read.
+    let mut target = std::mem::take(&mut memory[written.buf.index()]);
+    let mut reads: [&[f32]; MAX_BINDINGS] = [&[]; MAX_BINDINGS];
+    let mut panels = None;
+    let read = bindings().filter(|(binding, _)| binding.access == Access::Read);
+    let count = read.clone().count();
+    for ((binding, view), read) in read.zip(&mut reads) {
+        let whole = match kept(view) {
+            None => memory[view.buf.index()].as_slice(),
+            Some(Kept::AsFound(tensor)) => tensor.slice(),
+            Some(Kept::Packed(packed)) => {
+                assert!(binding.name == "w" && panels.is_none(), "{}: {} is in panels", dispatch.label, binding.name);
+                panels = Some(packed.panels().part(view.offset, view.len));
+                continue;
+            }
+        };
+        *read = &whole[view.offset..view.offset + view.len];
+    }
+    (dispatch.kernel.twin)(Call {
+        params: &dispatch.params,
+        spec: &dispatch.spec,
+        reads: &reads[..count],
+        panels,
+        write: &mut target[written.offset..written.offset + written.len],
+    });
+    if recording.precision_of(written.buf) == Precision::F16 {
+        target[written.offset..written.offset + written.len].iter_mut().for_each(|value| *value = rounded(*value));
+    }
+    memory[written.buf.index()] = target;
+}

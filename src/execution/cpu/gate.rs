@@ -1,0 +1,29 @@
+//! Twin of `gate`: the activation of one half of a row as a factor on the other.
+
+use super::activation::{activate, numbered};
+use super::parallel::for_each_chunk;
+use crate::data::record::{Call, params};
+
+params! {
+    /// Parameters of `gate`.
+    Params {
+        /// Rows.
+        rows: u32,
+        /// F, values of a row of the result.
+        width: u32,
+    }
+}
+
+/// Twin of `gate`.
+pub fn gate(call: Call<'_>) {
+    let params: Params = *bytemuck::from_bytes(call.params);
+    let [x] = call.reads else { panic!("x") };
+    let width = params.width as usize;
+    let activation = numbered(call.spec.get("ACTIVATION"));
+    for_each_chunk(call.write, width, |row, y| {
+        let (gate, values) = x[row * 2 * width..][..2 * width].split_at(width);
+        y.copy_from_slice(gate);
+        activate(activation, y);
+        y.iter_mut().zip(values).for_each(|(y, value)| *y *= value);
+    });
+}

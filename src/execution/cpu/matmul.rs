@@ -1,0 +1,56 @@
+//! Twins of the matmul kernels: y = epilogue(x · wᵀ + bias).
+
+use super::activation::{activate, numbered};
+use super::product::{Target, product_in_panels};
+use crate::data::record::{Call, Spec, params};
+use std::ops::Range;
+
+params! {
+    /// Parameters of the matmul kernels.
+    Params {
+        /// M, rows of x and y.
+        m: u32,
+        /// N, rows of w.
+        n: u32,
+        /// K, columns of x and w.
+        k: u32,
+        /// Columns of the matrix that y is a band of.
+        stride: u32,
+        /// The band's first column.
+        first: u32,
+        /// Values of K in a slice, if it is split over workgroups.
+        slice_depth: u32,
+    }
+}
+
+/// Twin of the kernels of products of numbers.
+pub fn matmul(call: Call<'_>) {
+    let params: Params = *bytemuck::from_bytes(call.params);
+    let w = call.factor(1);
+    let [x, _, bias, scale] = call.reads else { panic!("x, w, bias and scale") };
+    let sizes = [params.m, params.n, params.k].map(|size| size as usize);
+    let y = Target { data: &mut call.write[params.first as usize..], row_stride: params.stride as usize };
+    product_in_panels(sizes, x, w, y, finished(call.spec, bias, scale));
+}
+
+/// What the epilogue that a spec chooses does with a row's columns, their sums, and those elements of y.
+pub(super) fn finished(spec: &Spec, bias: &[f32], scale: &[f32]) -> impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync {
+    let epilogue = spec.get("EPILOGUE");
+    let activation = numbered(spec.get("ACTIVATION"));
+    move |_, columns, sums, y| match epilogue {
+        0 => set(y, sums, &bias[columns]),
+        1 => {
+            set(y, sums, &bias[columns]);
+            activate(activation, y);
+        }
+        2 => y.iter_mut().zip(sums).zip(&bias[columns]).for_each(|((y, sum), bias)| *y += *sum + bias),
+        _ => {
+            let terms = sums.iter().zip(&bias[columns.clone()]).zip(&scale[columns]);
+            y.iter_mut().zip(terms).for_each(|(y, ((sum, bias), scale))| *y += scale * (sum + bias));
+        }
+    }
+}
+
+fn set(y: &mut [f32], sums: &[f32], bias: &[f32]) {
+    y.iter_mut().zip(sums).zip(bias).for_each(|((y, sum), bias)| *y = sum + bias);
+}

@@ -1,0 +1,141 @@
+//! Matrix products through the `gemm` crate, behind safe functions.
+
+use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
+use crate::data::int8::{WORD, integers};
+use crate::data::panels::{PANEL, Panels};
+use half::slice::HalfFloatSliceExt;
+use std::ops::Range;
+
+/// A matrix over borrowed elements: `data[row · row_stride + column · column_stride]`.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    pub data: &'a [f32],
+    pub row_stride: usize,
+    pub column_stride: usize,
+}
+
+/// Where a product goes: rows that are `row_stride` apart.
+pub struct Target<'a> {
+    pub data: &'a mut [f32],
+    pub row_stride: usize,
+}
+
+/// Whether a product may use all cores, or is called from a task that has one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Cores {
+    All,
+    One,
+}
+
+/// `y[m, n] = factor · Σ_k a[m, k] · b[k, n]`.
+pub fn product([m, n, k]: [usize; 3], factor: f32, a: Matrix, b: Matrix, y: Target, cores: Cores) {
+    let last = |rows: usize, columns: usize, row_stride: usize, column_stride: usize| (rows - 1) * row_stride + (columns - 1) * column_stride;
+    assert!(m > 0 && n > 0 && k > 0, "empty product {m} x {n} x {k}");
+    assert!(last(m, k, a.row_stride, a.column_stride) < a.data.len(), "left factor {m} x {k} of {} elements", a.data.len());
+    assert!(last(k, n, b.row_stride, b.column_stride) < b.data.len(), "right factor {k} x {n} of {} elements", b.data.len());
+    assert!(n <= y.row_stride && last(m, n, y.row_stride, 1) < y.data.len(), "product {m} x {n} into {} elements", y.data.len());
+    // SAFETY: the asserts above keep every element that is read or written inside its slice, and `y`
+    // is borrowed exclusively, so that it overlaps neither factor.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            y.data.as_mut_ptr(),
+            1,
+            y.row_stride as isize,
+            false,
+            a.data.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            factor,
+            false,
+            false,
+            false,
+            parallelism(cores),
+        );
+    }
+}
+
+/// Rows that are multiplied by a panel at a time: so few that `gemm` reads the panel as it lies instead of packing it anew.
+pub const ROWS: usize = 48;
+
+/// Tasks for each thread, if there is so much work, so that none waits long for the last.
+pub const TASKS: usize = 4;
+
+/// Computes `x · wᵀ`, x `[M, K]`, w `[N, K]` in panels, panel by panel on all cores. While sums are in the cache, `finish`
+/// is called for each row of them with its number, those of its columns, the sums, and those elements of `y`.
+pub fn product_in_panels(
+    [m, n, k]: [usize; 3],
+    x: &[f32],
+    w: Panels,
+    y: Target,
+    finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
+) {
+    assert!(n <= y.row_stride && (m - 1) * y.row_stride + n <= y.data.len(), "product {m} x {n} into {} elements", y.data.len());
+    let (row_stride, y) = (y.row_stride, Disjoint::new(y.data));
+    let panels = n.div_ceil(PANEL);
+    let rows_of_panel = w.rows(k);
+    let (chunks, groups) = (m.div_ceil(ROWS), (TASKS * threads()).div_ceil(panels));
+    let group = chunks.div_ceil(groups) * ROWS;
+    for_each_number(panels * m.div_ceil(group), |task| {
+        let (number, first) = (task % panels, task / panels * group);
+        let columns = number * PANEL..n.min((number + 1) * PANEL);
+        with_panel(w.part(number * rows_of_panel * PANEL, rows_of_panel * PANEL), k, |panel| {
+            let mut sums = [0.0; ROWS * PANEL];
+            for top in (first..m.min(first + group)).step_by(ROWS) {
+                let rows = ROWS.min(m - top);
+                let x = Matrix { data: &x[top * k..], row_stride: k, column_stride: 1 };
+                let w = Matrix { data: panel, row_stride: PANEL, column_stride: 1 };
+                product([rows, PANEL, k], 1.0, x, w, Target { data: &mut sums, row_stride: PANEL }, Cores::One);
+                for (row, sums) in (top..).zip(sums.chunks_mut(PANEL).take(rows)) {
+                    // SAFETY: no other task has elements of these columns in these rows.
+                    let y = unsafe { y.stretch(row * row_stride + columns.start, columns.len()) };
+                    finish(row, columns.clone(), &mut sums[..columns.len()], y);
+                }
+            }
+        });
+    });
+}
+
+/// Lends a panel of depth `k` as f32, one of integers without the scales.
+pub fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
+    let len = k * PANEL;
+    match panel {
+        Panels::F32(panel) => work(panel),
+        Panels::Int8(words) => with_workspace(len, |wide| {
+            for (rows, words) in wide.chunks_mut(WORD * PANEL).zip(words.chunks(PANEL)) {
+                for (column, word) in words.iter().enumerate() {
+                    let values = integers(*word);
+                    rows.chunks_mut(PANEL).zip(values).for_each(|(row, value)| row[column] = value);
+                }
+            }
+            work(wide);
+        }),
+        Panels::F16(panel) => with_workspace(len, |wide| {
+            panel.convert_to_f32_slice(wide);
+            work(wide);
+        }),
+        Panels::Bf16(panel) => with_workspace(len, |wide| {
+            panel.convert_to_f32_slice(wide);
+            work(wide);
+        }),
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn parallelism(cores: Cores) -> gemm::Parallelism {
+    match cores {
+        Cores::All => gemm::Parallelism::Rayon(0),
+        Cores::One => gemm::Parallelism::None,
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+fn parallelism(_: Cores) -> gemm::Parallelism {
+    gemm::Parallelism::None
+}

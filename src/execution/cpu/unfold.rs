@@ -1,0 +1,49 @@
+//! Twin of `unfold`: the patches of images.
+
+use super::parallel::for_each_chunk;
+use crate::data::record::{Call, params};
+
+params! {
+    /// Parameters of `unfold`.
+    Params {
+        /// B, images.
+        batch: u32,
+        /// Channels of an image.
+        channels: u32,
+        /// Pixels of the image along the height; what the grid does not cover at the lower and right edge is ignored.
+        image_height: u32,
+        /// Pixels of the image along the width.
+        image_width: u32,
+        /// Patches along the height; they reach beyond the image where it is to be padded with zeros.
+        grid_height: u32,
+        /// Patches along the width.
+        grid_width: u32,
+        /// Pixels of a patch along the height.
+        patch_height: u32,
+        /// Pixels of a patch along the width.
+        patch_width: u32,
+    }
+}
+
+/// Twin of `unfold`.
+pub fn unfold(call: Call<'_>) {
+    let params: Params = *bytemuck::from_bytes(call.params);
+    let pixels = call.reads[0];
+    let channels = params.channels as usize;
+    let [image_height, image_width] = [params.image_height, params.image_width].map(|size| size as usize);
+    let [patch_height, patch_width] = [params.patch_height, params.patch_width].map(|size| size as usize);
+    let [grid_height, grid_width] = [params.grid_height, params.grid_width].map(|size| size as usize);
+    for_each_chunk(call.write, channels * patch_height * patch_width, |row, patch| {
+        let (across, down, image) = (row % grid_width, row / grid_width % grid_height, row / (grid_width * grid_height));
+        for (line, run) in patch.chunks_mut(patch_width).enumerate() {
+            let (u, channel) = (line % patch_height, line / patch_height);
+            let (row, column) = (down * patch_height + u, across * patch_width);
+            let inside = if row < image_height { image_width.saturating_sub(column).min(patch_width) } else { 0 };
+            let plane = image * channels + channel;
+            run.fill(0.0);
+            if inside > 0 {
+                run[..inside].copy_from_slice(&pixels[(plane * image_height + row) * image_width + column..][..inside]);
+            }
+        }
+    });
+}

@@ -1,0 +1,26 @@
+//! Twin of `unit`: rows divided by their Euclidean norms.
+
+use super::parallel::for_each_chunk;
+use crate::data::record::{Call, params};
+
+params! {
+    /// Parameters of `unit`.
+    Params {
+        /// Rows.
+        rows: u32,
+        /// Values in a row.
+        width: u32,
+    }
+}
+
+/// Twin of `unit`.
+pub fn unit(call: Call<'_>) {
+    let params: Params = *bytemuck::from_bytes(call.params);
+    let [x] = call.reads else { panic!("x") };
+    let width = params.width as usize;
+    for_each_chunk(call.write, width, |row, y| {
+        let x = &x[row * width..][..width];
+        let length = x.iter().map(|value| value * value).sum::<f32>().sqrt();
+        y.iter_mut().zip(x).for_each(|(y, x)| *y = x / length);
+    });
+}

@@ -1,0 +1,131 @@
+//! Pipelines: from a kernel under a spec to what a device runs.
+
+#[cfg(not(target_arch = "wasm32"))]
+use super::context::Progress;
+use super::context::{Gpu, ShaderChecks};
+#[cfg(not(target_arch = "wasm32"))]
+use super::pipeline_cache::PipelineCache;
+use super::shader::specialise;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::data::error::Result;
+use crate::data::record::{Access, Kernel, Spec};
+use std::collections::HashMap;
+use std::sync::Mutex;
+#[cfg(not(target_arch = "wasm32"))]
+use std::sync::OnceLock;
+
+/// What a pipeline is made of: the kernel's entry point, its text and its edited pieces, and the spec.
+type Key = (&'static str, &'static str, &'static [(&'static str, &'static str)], Spec);
+
+fn key(kernel: &'static Kernel, spec: &Spec) -> Key {
+    (kernel.entry, kernel.wgsl, kernel.edited, spec.clone())
+}
+
+/// The pipelines of a device.
+#[derive(Debug, Default)]
+pub(super) struct Pipelines {
+    compiled: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
+    #[cfg(not(target_arch = "wasm32"))]
+    kept: OnceLock<Option<PipelineCache>>,
+}
+
+impl Gpu {
+    /// Where compiled pipelines are kept from one start to the next, if they are.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn kept_pipelines(&self) -> Option<&PipelineCache> {
+        self.pipelines.kept.get_or_init(|| PipelineCache::open(self, self.pipelines_folder.as_ref()?)).as_ref()
+    }
+
+    /// Writes what was compiled to where it is kept.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn keep_pipelines(&self) {
+        if let Some(kept) = self.kept_pipelines() {
+            kept.save();
+        }
+    }
+
+    /// The driver's share of it.
+    pub(super) fn pipeline_cache(&self) -> Option<&wgpu::PipelineCache> {
+        #[cfg(not(target_arch = "wasm32"))]
+        return self.kept_pipelines().map(PipelineCache::cache);
+        #[cfg(target_arch = "wasm32")]
+        None
+    }
+
+    /// The pipeline of a kernel under a spec, compiled at its first use.
+    pub(super) fn pipeline(&self, kernel: &'static Kernel, spec: &Spec) -> wgpu::ComputePipeline {
+        let mut pipelines = self.pipelines.compiled.lock().expect("no panic while it is held");
+        pipelines
+            .entry(key(kernel, spec))
+            .or_insert_with(|| self.compile(kernel, specialise(kernel, spec).expect("it was edited by nobody, or compiled before")))
+            .clone()
+    }
+
+    /// Compiles what is not compiled yet of some pipelines, on all cores; `progress` is told how many are done, and of how many.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device rejects a shader; [`Error::Argument`] if an edited one lacks what is to be replaced in it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn compile_all<'a>(&self, all: impl Iterator<Item = (&'static Kernel, &'a Spec)>, progress: Progress<'_>) -> Result<()> {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let mut missing: Vec<(&'static Kernel, &Spec)> = Vec::new();
+        let mut known: std::collections::HashSet<_> = self.pipelines.compiled.lock().expect("no panic while it is held").keys().cloned().collect();
+        missing.extend(all.filter(|(kernel, spec)| known.insert(key(kernel, spec))));
+        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = || -> Result<()> {
+            while let Some(&(kernel, spec)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // Each thread has error scopes of its own.
+                let source = specialise(kernel, spec)?;
+                let pipeline = pollster::block_on(self.checked("compiling", || self.compile(kernel, source)))?;
+                self.pipelines.compiled.lock().expect("no panic while it is held").insert(key(kernel, spec), pipeline);
+                progress(done.fetch_add(1, Ordering::Relaxed) + 1, missing.len());
+            }
+            Ok(())
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(missing.len());
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| worker.join().expect("compiling does not panic"))
+        })?;
+        if !missing.is_empty() {
+            self.keep_pipelines();
+        }
+        Ok(())
+    }
+
+    fn compile(&self, kernel: &Kernel, source: String) -> wgpu::ComputePipeline {
+        let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+            count: None,
+        };
+        let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
+        entries.extend(kernel.bindings.iter().map(|binding| {
+            let read_only = binding.access == Access::Read;
+            entry(binding.index, wgpu::BufferBindingType::Storage { read_only })
+        }));
+        let bindings = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(kernel.name), entries: &entries });
+        let layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(kernel.name),
+            bind_group_layouts: &[Some(&bindings)],
+            ..Default::default()
+        });
+        let module = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(source.into()) };
+        let module = match self.checks {
+            ShaderChecks::On => self.device.create_shader_module(module),
+            // SAFETY: indices, bounds of loops and divisors of our kernels are made of sizes that the recording has checked; see
+            // ShaderChecks::Off for how that is tested. Of edited kernels whoever edits them answers for it.
+            ShaderChecks::Off => unsafe { self.device.create_shader_module_trusted(module, wgpu::ShaderRuntimeChecks::unchecked()) },
+        };
+        self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(kernel.name),
+            layout: Some(&layout),
+            module: &module,
+            entry_point: Some(kernel.entry),
+            // Every kernel writes its workgroup memory before it reads it.
+            compilation_options: wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: false, ..Default::default() },
+            cache: self.pipeline_cache(),
+        })
+    }
+}

@@ -1,0 +1,31 @@
+//! The GPU through wgpu: choice of a device, compilation of a recording, replay.
+
+mod compile;
+mod context;
+mod encode;
+#[cfg(not(target_arch = "wasm32"))]
+mod paint;
+#[cfg(not(target_arch = "wasm32"))]
+mod pipeline_cache;
+mod plan;
+#[cfg(not(target_arch = "wasm32"))]
+mod probe;
+mod profile;
+mod shader;
+mod texture;
+mod times;
+mod timestamps;
+mod upload;
+mod weight_buffers;
+
+pub use context::{
+    AdapterKind, AdapterSummary, Gpu, PipelineFolder, Progress, ShaderChecks, adapters, cooperative_features, required_features, required_limits,
+};
+pub use encode::{Budget, GpuOutput, Job, Readback, Source};
+#[cfg(not(target_arch = "wasm32"))]
+pub use paint::PaintTarget;
+pub use plan::{Pending, Plan};
+pub use shader::{PIECES, specialise};
+pub use texture::{Encoding, Sampler, TextureImage};
+pub use upload::Pieces;
+pub use weight_buffers::WeightBuffers;

@@ -1,0 +1,112 @@
+//! Compiled pipelines that are kept from one start to the next, where the driver gives them away (Vulkan).
+
+use super::context::Gpu;
+use crate::data::error::Result;
+use crate::execution::storage;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// What such a file begins with.
+const MAGIC: &[u8] = b"vitraux pipelines 1\n";
+
+/// Bytes of a file at the most. Caches only grow, with each version of our shaders: one that is larger is not kept.
+const LARGEST_FILE: u64 = 64 * 1024 * 1024;
+
+/// A cache of the driver's, and the file that it is kept in.
+#[derive(Debug)]
+pub(super) struct PipelineCache {
+    cache: wgpu::PipelineCache,
+    file: PathBuf,
+    /// Whose pipelines they are.
+    key: String,
+    /// The checksum of what is in the file.
+    kept: Mutex<Option<u32>>,
+}
+
+impl PipelineCache {
+    /// The cache of a device with what is kept in a folder; what is damaged, or of another device, driver or version, is ignored.
+    pub fn open(gpu: &Gpu, folder: &Path) -> Option<PipelineCache> {
+        if !gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+            return None;
+        }
+        let summary = gpu.summary();
+        let key = format!("{} {summary}", env!("CARGO_PKG_VERSION"));
+        // A new driver's pipelines take the place of the old one's.
+        let file = folder.join(storage::file_name(&format!("{} {}", summary.name, summary.backend), "bin"));
+        let kept = read(&file, &key);
+        let make = |data: Option<&[u8]>| {
+            let descriptor = wgpu::PipelineCacheDescriptor { label: Some("vitraux"), data, fallback: true };
+            // SAFETY: the data is what the same version of vitraux was given by the same driver for the same adapter, whole by its checksum;
+            // wgpu looks at its own header, and the driver at its.
+            let made = gpu.checked("a pipeline cache", || unsafe { gpu.device.create_pipeline_cache(&descriptor) });
+            // Natively nothing in it waits.
+            pollster::block_on(made)
+        };
+        let cache = make(kept.as_deref()).or_else(|error| {
+            log::info!("{}: {error}; it is ignored", file.display());
+            make(None)
+        });
+        let cache = cache.map_err(|error| log::info!("{error}; compiled pipelines are not kept")).ok()?;
+        Some(PipelineCache { cache, file, key, kept: Mutex::new(kept.map(|data| crc32fast::hash(&data))) })
+    }
+
+    pub fn cache(&self) -> &wgpu::PipelineCache {
+        &self.cache
+    }
+
+    /// Writes what was compiled so far to the file, unless it is there.
+    pub fn save(&self) {
+        let Some(data) = self.cache.get_data().filter(|data| data.len() as u64 <= LARGEST_FILE / 2) else { return };
+        let sum = crc32fast::hash(&data);
+        if self.kept.lock().expect("no panic while it is held").replace(sum) == Some(sum) {
+            return;
+        }
+        if let Err(error) = write(&self.file, &self.key, &data) {
+            log::info!("{error}; compiled pipelines are not kept");
+        }
+    }
+}
+
+fn write(file: &Path, key: &str, data: &[u8]) -> Result<()> {
+    let head = [key.as_bytes(), b"\n", &crc32fast::hash(data).to_le_bytes()].concat();
+    storage::write(file, &[MAGIC, &head, data].concat())
+}
+
+/// What was written under the same key, if it is whole.
+fn read(file: &Path, key: &str) -> Option<Vec<u8>> {
+    let size = std::fs::metadata(file).ok()?.len();
+    let kept = if size <= LARGEST_FILE { std::fs::read(file).ok()? } else { Vec::new() };
+    let of_key = kept.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(key.as_bytes())?.strip_prefix(b"\n"));
+    let data = of_key.and_then(|rest| {
+        let (sum, data) = rest.split_first_chunk()?;
+        (crc32fast::hash(data) == u32::from_le_bytes(*sum)).then(|| data.to_vec())
+    });
+    if data.is_none() {
+        log::info!("{}: no compiled pipelines of this device, driver and version, or damaged ones; they are ignored", file.display());
+    }
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_whole_and_of_the_same_key_is_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("pipelines.bin");
+        assert_eq!(read(&file, "a"), None);
+        write(&file, "a", b"compiled").expect("it is written");
+        assert_eq!(read(&file, "a").as_deref(), Some(&b"compiled"[..]));
+        assert_eq!(read(&file, "b"), None);
+        let whole = std::fs::read(&file).expect("it is there");
+        for place in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 4;
+            std::fs::write(&file, &damaged).expect("it is written");
+            assert_eq!(read(&file, "a"), None, "byte {place}");
+            std::fs::write(&file, &whole[..place]).expect("it is written");
+            assert_eq!(read(&file, "a"), None, "cut at {place}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! How long each dispatch of a plan takes on the device.
+
+use super::context::Gpu;
+use super::plan::{CompiledDispatch, Plan, Step, failed};
+use super::times::Times;
+use super::timestamps::Timestamps;
+use crate::data::error::{Error, Result};
+use crate::data::record::Timing;
+
+/// Floating-point operations and bytes a second of a GPU that a processor imitates, when it is slow.
+const SLOW_SOFTWARE: [f64; 2] = [5e9, 1e9];
+
+/// The same of a small hardware GPU.
+const SLOW_HARDWARE: [f64; 2] = [200e9, 20e9];
+
+/// Seconds that the shortest dispatch takes.
+const OVERHEAD: f64 = 10e-6;
+
+/// Seconds that a dispatch takes at the least; a clock with long ticks may say 0.
+const SHORTEST: f64 = 1e-7;
+
+/// How long a step takes on a slow device of its kind.
+pub(super) fn estimated(gpu: &Gpu, step: &Step) -> f64 {
+    match step {
+        Step::Dispatch(CompiledDispatch { dispatch, .. }) => estimate(gpu, dispatch.flops, dispatch.bytes()),
+        Step::Save { from, .. } => estimate(gpu, 0, 2 * from.size()),
+    }
+}
+
+/// How long so many operations and bytes take on a slow device of its kind.
+pub(super) fn estimate(gpu: &Gpu, operations: u64, bytes: u64) -> f64 {
+    let [flops, bandwidth] = if gpu.summary().capabilities.software { SLOW_SOFTWARE } else { SLOW_HARDWARE };
+    OVERHEAD + (operations as f64 / flops).max(bytes as f64 / bandwidth)
+}
+
+impl Plan {
+    /// Runs the plan on what its inputs hold from the last run, each dispatch in a pass of its own between two timestamps of the
+    /// device, and gives their times in order.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device cannot take timestamps, or fails.
+    pub fn profile(&self) -> Result<Vec<Timing>> {
+        let gpu = self.gpu();
+        if !gpu.takes_times() {
+            return Err(Error::device(gpu.summary(), "no timestamp queries, which kernels are timed by"));
+        }
+        let dispatches: Vec<_> = self.steps().iter().filter_map(Step::dispatch).collect();
+        // Steps that only copy, for outputs, change nothing that a dispatch reads.
+        let mut timings = Vec::new();
+        for group in dispatches.chunks(wgpu::QUERY_SET_MAX_QUERIES as usize / 2) {
+            let timestamps = Timestamps::new(gpu, 2 * group.len() as u32);
+            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("vitraux.profile") });
+            for (i, compiled) in (0..).zip(group) {
+                let timestamp_writes = timestamps.of_pass(Some(2 * i), Some(2 * i + 1));
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor { label: Some(&compiled.dispatch.label), timestamp_writes });
+                compiled.encode(&mut pass);
+            }
+            timestamps.encode_read(&mut encoder);
+            let (sender, receiver) = std::sync::mpsc::channel();
+            encoder.map_buffer_on_submit(timestamps.readable(), wgpu::MapMode::Read, .., move |result| {
+                sender.send(result).expect("it is awaited below");
+            });
+            gpu.queue.submit([encoder.finish()]);
+            gpu.wait()?;
+            receiver.recv().expect("the device is idle").map_err(|error| failed(gpu, error))?;
+            let seconds = timestamps.seconds(gpu.queue.get_timestamp_period()).map_err(|error| failed(gpu, error))?;
+            timings.extend(group.iter().zip(seconds).map(|(compiled, seconds)| Timing::new(&compiled.dispatch, seconds)));
+        }
+        let mut measured = timings.iter().map(|timing| timing.seconds);
+        let seconds =
+            |step: &Step| step.dispatch().and_then(|_| measured.next()).map_or_else(|| estimated(gpu, step), |seconds| seconds.max(SHORTEST));
+        *self.times.lock().expect("no panic while it is held") = Times::new(self.steps().iter().map(seconds).collect());
+        Ok(timings)
+    }
+}

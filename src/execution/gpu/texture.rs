@@ -1,0 +1,279 @@
+//! Pictures in textures become a model's pixel values, on the device.
+
+use super::context::Gpu;
+use super::plan::create;
+use crate::data::error::{Error, Result};
+use crate::execution::image::{Alpha, Levels, Preprocess, Sampling, Taps};
+
+/// A picture in a texture of the model's device.
+#[derive(Clone, Copy, Debug)]
+pub struct TextureImage<'a> {
+    /// A 2-D view of a texture with usage `TEXTURE_BINDING` and a format that is read as floats: 8-bit, as sRGB or not, or float.
+    pub view: &'a wgpu::TextureView,
+    /// Left, top, width and height of the picture in it; the whole of the texture's first level without.
+    pub rectangle: Option<[u32; 4]>,
+    /// What the numbers are that a shader reads.
+    pub encoding: Encoding,
+}
+
+/// What the numbers in a texture are. Models were trained on sRGB's encoded levels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// As the format suggests: light in sRGB formats, which are decoded when they are read, and in float formats; encoded levels in other
+    /// 8-bit formats.
+    #[default]
+    ByFormat,
+    /// Proportional to light: to be encoded.
+    Linear,
+    /// Encoded levels already.
+    Encoded,
+}
+
+impl<'a> TextureImage<'a> {
+    /// The whole of a texture.
+    pub fn new(view: &'a wgpu::TextureView) -> TextureImage<'a> {
+        TextureImage { view, rectangle: None, encoding: Encoding::ByFormat }
+    }
+
+    /// Left, top, width and height.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if shaders cannot read the texture, or the rectangle is empty or reaches outside.
+    pub fn checked_rectangle(&self) -> Result<[u32; 4]> {
+        let texture = self.view.texture();
+        let is_float = matches!(texture.format().sample_type(None, None), Some(wgpu::TextureSampleType::Float { .. }));
+        let is_plain = texture.dimension() == wgpu::TextureDimension::D2 && texture.sample_count() == 1;
+        if !is_float || !is_plain || !texture.usage().contains(wgpu::TextureUsages::TEXTURE_BINDING) {
+            return Err(Error::argument(
+                "picture",
+                format!(
+                    "expected a 2-D texture of floats without multisampling, with usage TEXTURE_BINDING, found {:?}, {:?}, {} samples, {:?}",
+                    texture.format(),
+                    texture.dimension(),
+                    texture.sample_count(),
+                    texture.usage()
+                ),
+            ));
+        }
+        let [left, top, width, height] = self.rectangle.unwrap_or([0, 0, texture.width(), texture.height()]);
+        let is_inside = |start: u32, len: u32, size: u32| len > 0 && start.checked_add(len).is_some_and(|end| end <= size);
+        match is_inside(left, width, texture.width()) && is_inside(top, height, texture.height()) {
+            true => Ok([left, top, width, height]),
+            false => Err(Error::argument(
+                "picture",
+                format!("expected a rectangle inside {} x {} texels, found {width} x {height} at {left}, {top}", texture.width(), texture.height()),
+            )),
+        }
+    }
+
+    fn is_linear(&self) -> bool {
+        let format = self.view.texture().format();
+        match self.encoding {
+            Encoding::Linear => true,
+            Encoding::Encoded => false,
+            Encoding::ByFormat => format.is_srgb() || is_float(format),
+        }
+    }
+}
+
+pub(super) fn is_float(format: wgpu::TextureFormat) -> bool {
+    use wgpu::TextureFormat::{
+        Bc6hRgbFloat, Bc6hRgbUfloat, R16Float, R32Float, Rg11b10Ufloat, Rg16Float, Rg32Float, Rgb9e5Ufloat, Rgba16Float, Rgba32Float,
+    };
+    [R16Float, Rg16Float, Rgba16Float, R32Float, Rg32Float, Rgba32Float, Rg11b10Ufloat, Rgb9e5Ufloat, Bc6hRgbFloat, Bc6hRgbUfloat].contains(&format)
+}
+
+/// As in `shaders/texture/sampling.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    left: u32,
+    top: u32,
+    first_row: u32,
+    rows: u32,
+    window: [u32; 2],
+    size: [u32; 2],
+    offset: [u32; 2],
+    image: u32,
+    channels: u32,
+    is_rounded: u32,
+    is_linear: u32,
+    on_white: u32,
+    scale: f32,
+    mean: [f32; 4],
+    std: [f32; 4],
+    fill: [f32; 4],
+}
+
+/// The two passes, compiled.
+#[derive(Debug)]
+pub(super) struct Passes {
+    across: wgpu::ComputePipeline,
+    down: wgpu::ComputePipeline,
+}
+
+impl Passes {
+    pub fn new(gpu: &Gpu) -> Passes {
+        const COMMON: &str = include_str!("../../../shaders/texture/sampling.wgsl");
+        let pipeline = |name, text: &str| {
+            let source = wgpu::ShaderSource::Wgsl(format!("{COMMON}{text}").into());
+            let module = gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(name), source });
+            gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(name),
+                layout: None,
+                module: &module,
+                entry_point: Some(name),
+                compilation_options: wgpu::PipelineCompilationOptions::default(),
+                cache: gpu.pipeline_cache(),
+            })
+        };
+        Passes {
+            across: pipeline("across", include_str!("../../../shaders/texture/across.wgsl")),
+            down: pipeline("down", include_str!("../../../shaders/texture/down.wgsl")),
+        }
+    }
+}
+
+/// What pictures of one size need on the device.
+#[derive(Debug)]
+pub struct Sampler {
+    sampling: Sampling,
+    rows: wgpu::Buffer,
+    columns: wgpu::Buffer,
+    /// Between the passes.
+    levels: wgpu::Buffer,
+}
+
+impl Sampler {
+    /// Brings the tables for pictures of one size to the device.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if memory runs out.
+    pub async fn new(gpu: &Gpu, preprocess: &Preprocess, sampling: Sampling) -> Result<Sampler> {
+        let make = || {
+            let table = |name, words: &[u32]| {
+                let buffer = create(gpu, name, words.len() as u64 * 4, wgpu::BufferUsages::STORAGE, true);
+                // If memory ran out there is no range; the scope reports why.
+                if let Ok(mut range) = buffer.slice(..).get_mapped_range_mut() {
+                    range.copy_from_slice(bytemuck::cast_slice(words));
+                }
+                buffer.unmap();
+                buffer
+            };
+            let bytes = sampling.rows.range().len() * sampling.columns.pixels.len() * preprocess.channels * 4;
+            let levels = create(gpu, "levels", bytes as u64, wgpu::BufferUsages::STORAGE, false);
+            (table("rows", &sampling.rows.words()), table("columns", &sampling.columns.words()), levels)
+        };
+        let (rows, columns, levels) = gpu.checked("a picture's tables", make).await?;
+        Ok(Sampler { sampling, rows, columns, levels })
+    }
+
+    /// Height and width of the pictures that it is for.
+    pub fn picture(&self) -> [usize; 2] {
+        self.sampling.picture
+    }
+
+    /// Height and width of what it gives.
+    pub fn size(&self) -> [usize; 2] {
+        self.sampling.size
+    }
+
+    /// Makes both passes ready for image number `image` of `pixel_values` `[B, channels, height, width]`.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device objects to the view.
+    pub(super) async fn prepare(
+        &self,
+        gpu: &Gpu,
+        preprocess: &Preprocess,
+        picture: &TextureImage<'_>,
+        image: usize,
+        pixel_values: &wgpu::Buffer,
+    ) -> Result<PreparedImage> {
+        let [left, top, ..] = picture.checked_rectangle()?;
+        let Sampling { size, offset, rows, columns, .. } = &self.sampling;
+        let range = rows.range();
+        let by_channel = |values: &[f32]| std::array::from_fn(|channel| values.get(channel).copied().unwrap_or(1.0));
+        let fill = preprocess.crop.as_ref().map_or([0; 3], |crop| crop.fill);
+        let narrow = |value: usize| u32::try_from(value).expect("it is the size of a picture");
+        let params = Params {
+            left,
+            top,
+            first_row: range.start,
+            rows: range.end - range.start,
+            window: [narrow(columns.pixels.len()), narrow(rows.pixels.len())],
+            size: size.map(narrow),
+            offset: offset.map(narrow),
+            image: narrow(image),
+            channels: narrow(preprocess.channels),
+            is_rounded: u32::from(preprocess.resizes == Levels::Rounded),
+            is_linear: u32::from(picture.is_linear()),
+            on_white: u32::from(preprocess.alpha == Alpha::OnWhite),
+            scale: preprocess.scale as f32,
+            mean: by_channel(&preprocess.mean),
+            std: by_channel(&preprocess.std),
+            fill: by_channel(&fill.map(f32::from)),
+        };
+        let passes = gpu.checked("compiling", || gpu.texture_passes()).await?;
+        let bind = || {
+            let uniform = uniform(gpu, bytemuck::bytes_of(&params));
+            let view = wgpu::BindingResource::TextureView(picture.view);
+            let (params, levels) = ((0, uniform.as_entire_binding()), (3, self.levels.as_entire_binding()));
+            let across = [params.clone(), (1, self.columns.as_entire_binding()), (2, view), levels.clone()];
+            let down = [params, (1, self.rows.as_entire_binding()), levels, (4, pixel_values.as_entire_binding())];
+            [bind(gpu, &passes.across.get_bind_group_layout(0), across), bind(gpu, &passes.down.get_bind_group_layout(0), down)]
+        };
+        let [across, down] = gpu.checked("a picture", bind).await?;
+        let grid = |[width, height]: [u32; 2]| [width.div_ceil(8), height.div_ceil(8)];
+        // Some twenty for each neighbour: a texel is clamped, encoded and rounded.
+        let neighbours = |taps: &Taps| taps.pixels.iter().map(|(_, weights)| weights.len() as u64).sum::<u64>();
+        let [rows_read, columns_made] = [params.rows, params.window[0]].map(u64::from);
+        Ok(PreparedImage {
+            operations: 20 * (rows_read * neighbours(columns) + columns_made * neighbours(rows)),
+            passes: [
+                (passes.across.clone(), across, grid([params.window[0], params.rows])),
+                (passes.down.clone(), down, grid([params.size[1], params.size[0]])),
+            ],
+        })
+    }
+}
+
+/// Both passes over a picture: pipelines, bindings and grids.
+#[derive(Debug)]
+pub(super) struct PreparedImage {
+    /// About how much arithmetic it is.
+    pub operations: u64,
+    passes: [(wgpu::ComputePipeline, wgpu::BindGroup, [u32; 2]); 2],
+}
+
+impl PreparedImage {
+    pub fn encode(&self, encoder: &mut wgpu::CommandEncoder) {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for (pipeline, bindings, [width, height]) in &self.passes {
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, bindings, &[]);
+            pass.dispatch_workgroups(*width, *height, 1);
+        }
+    }
+}
+
+/// A buffer of parameters.
+pub(super) fn uniform(gpu: &Gpu, bytes: &[u8]) -> wgpu::Buffer {
+    let buffer = create(gpu, "parameters", bytes.len() as u64, wgpu::BufferUsages::UNIFORM, true);
+    // If memory ran out there is no range; the scope reports why.
+    if let Ok(mut range) = buffer.slice(..).get_mapped_range_mut() {
+        range.copy_from_slice(bytes);
+    }
+    buffer.unmap();
+    buffer
+}
+
+/// Numbered resources for a pass.
+pub(super) fn bind<const COUNT: usize>(
+    gpu: &Gpu,
+    layout: &wgpu::BindGroupLayout,
+    resources: [(u32, wgpu::BindingResource<'_>); COUNT],
+) -> wgpu::BindGroup {
+    let entries = resources.map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource });
+    gpu.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+}

@@ -1,0 +1,103 @@
+//! A checkpoint's tensors in the device's memory.
+
+use super::context::Gpu;
+use crate::data::capabilities::Precision;
+use crate::data::error::Result;
+use crate::data::panels::{self, PANEL, Packed};
+use crate::data::tensor::Tensor;
+
+/// Bytes that may wait in staging buffers before the copies are waited for: what loading needs
+/// beyond the weights themselves.
+const STAGED_BYTES: usize = 8 * 1024 * 1024;
+
+/// A buffer for each weight, by the number in [`Role::Weight`](crate::data::record::Role::Weight). Plans share them.
+#[derive(Clone, Debug)]
+pub struct WeightBuffers {
+    pub(super) buffers: Vec<wgpu::Buffer>,
+}
+
+impl WeightBuffers {
+    /// Copies named tensors to the device, those that are the right factor of products, as `factor` says by their names,
+    /// in panels of that precision, piece by piece; the pages of a mapped file are let go as soon as they were read.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite, [`Error::Device`](crate::Error::Device) if memory runs out.
+    pub async fn upload(
+        gpu: &Gpu,
+        weights: impl Iterator<Item = (String, Tensor)>,
+        factor: impl Fn(&str) -> Option<Precision>,
+    ) -> Result<WeightBuffers> {
+        let mut buffers = Vec::new();
+        let mut stage = Stage { gpu, bytes: 0 };
+        for (name, tensor) in weights {
+            let values = tensor.finite_values(&name)?;
+            let create = |bytes: usize| {
+                gpu.device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some(&name),
+                    size: bytes as u64,
+                    usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
+                    mapped_at_creation: false,
+                })
+            };
+            let buffer = match (tensor.shape(), factor(&name)) {
+                (&[n, k], Some(precision)) => {
+                    let bytes = panels::shape([n, k], precision).iter().product::<usize>() * precision.bits() as usize / 8;
+                    let buffer = gpu.checked(&name, || create(bytes)).await?;
+                    let columns = (STAGED_BYTES / (4 * k * PANEL)).max(1) * PANEL;
+                    let pack = |piece: &[f32]| Packed::new(piece, [piece.len() / k, k], precision);
+                    stage.fill(&buffer, values.chunks(columns * k).map(pack), Packed::bytes)?;
+                    buffer
+                }
+                _ => {
+                    let buffer = gpu.checked(&name, || create(values.len() * 4)).await?;
+                    stage.fill(&buffer, values.chunks(STAGED_BYTES / 4), |piece| bytemuck::cast_slice(piece))?;
+                    buffer
+                }
+            };
+            buffers.push(buffer);
+            drop(values);
+            tensor.release();
+        }
+        stage.flush()?;
+        Ok(WeightBuffers { buffers })
+    }
+
+    /// These, and then those; the memory is shared.
+    pub fn joined(&self, others: &WeightBuffers) -> WeightBuffers {
+        WeightBuffers { buffers: self.buffers.iter().chain(&others.buffers).cloned().collect() }
+    }
+}
+
+/// What is on its way to the device.
+struct Stage<'a> {
+    gpu: &'a Gpu,
+    bytes: usize,
+}
+
+impl Stage<'_> {
+    /// Copies pieces into a buffer, one behind the other.
+    fn fill<P>(&mut self, buffer: &wgpu::Buffer, pieces: impl Iterator<Item = P>, bytes: impl Fn(&P) -> &[u8]) -> Result<()> {
+        let mut offset = 0;
+        for piece in pieces {
+            let bytes = bytes(&piece);
+            self.gpu.queue.write_buffer(buffer, offset, bytes);
+            offset += bytes.len() as u64;
+            self.bytes += bytes.len();
+            if self.bytes >= STAGED_BYTES {
+                self.flush()?;
+            }
+        }
+        assert_eq!(offset, buffer.size(), "the pieces are the whole");
+        Ok(())
+    }
+
+    /// Waits until all of it is there. On a borrowed device it goes with what the host submits next.
+    fn flush(&mut self) -> Result<()> {
+        self.bytes = 0;
+        if self.gpu.is_borrowed() {
+            return Ok(());
+        }
+        self.gpu.queue.submit([]);
+        self.gpu.wait()
+    }
+}

@@ -1,0 +1,112 @@
+//! One model's place in the cache that Hugging Face's libraries share: `blobs` by hash, `snapshots` of links to
+//! them by commit, and `refs` from a revision's name to its commit.
+
+use super::reference::Reference;
+use super::{CONFIG, INDEX, PROCESSOR, WEIGHTS, shards};
+use crate::data::error::{Error, Result};
+use hf_hub::{CacheRepo, Repo, RepoType};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// A model's place in the cache.
+pub struct Cache {
+    repo: CacheRepo,
+    /// `models--owner--name`.
+    name: String,
+    root: PathBuf,
+    commit: Option<String>,
+}
+
+impl Cache {
+    pub fn open(reference: &Reference) -> Cache {
+        // `hf-hub` reads HF_HOME only.
+        let cache = match std::env::var_os("HF_HUB_CACHE").filter(|path| !path.is_empty()) {
+            Some(path) => hf_hub::Cache::new(path.into()),
+            None => hf_hub::Cache::from_env(),
+        };
+        let repo = Repo::with_revision(reference.repository.clone(), RepoType::Model, reference.revision.clone());
+        let commit = reference.is_commit().then(|| reference.revision.clone());
+        Cache { name: repo.folder_name(), root: cache.path().clone(), repo: cache.repo(repo), commit }
+    }
+
+    /// The revision's folder, if everything that is needed of it is there.
+    pub fn cached(&self) -> Option<PathBuf> {
+        let folder = match &self.commit {
+            Some(commit) => self.snapshot(commit),
+            None => self.repo.get(CONFIG)?.parent()?.to_owned(),
+        };
+        let has = |name: &str| folder.join(name).exists();
+        let processor = has(PROCESSOR) || self.absent(folder.file_name()?.to_str()?, PROCESSOR).exists();
+        let weights = has(WEIGHTS) || shards(&folder.join(INDEX)).is_ok_and(|shards| shards.iter().all(|shard| has(shard)));
+        (has(CONFIG) && processor && weights).then_some(folder)
+    }
+
+    /// Where a commit's files are.
+    pub fn snapshot(&self, commit: &str) -> PathBuf {
+        self.repo.pointer_path(commit)
+    }
+
+    /// Where contents are.
+    pub fn blob(&self, hash: &str) -> PathBuf {
+        self.root.join(&self.name).join("blobs").join(hash)
+    }
+
+    /// Where contents gather until they are whole.
+    pub fn partial(&self, key: &str) -> PathBuf {
+        self.blob(&format!("{key}.incomplete"))
+    }
+
+    /// Makes this process the only one that writes what the key stands for, until the file is dropped.
+    pub fn lock(&self, key: &str) -> Result<File> {
+        let path = self.root.join(".locks").join(&self.name).join(format!("{key}.lock"));
+        create_parent(&path)?;
+        let file = File::create(&path).map_err(Error::io(&path))?;
+        file.lock().map_err(Error::io(&path))?;
+        Ok(file)
+    }
+
+    /// Whether a commit's snapshot has a blob. A copy or a hard link does not tell of which, and is taken for it.
+    pub fn is_linked(&self, commit: &str, name: &str, hash: &str) -> bool {
+        let path = self.snapshot(commit).join(name);
+        path.exists() && fs::read_link(&path).map_or(true, |target| target.file_name() == Some(hash.as_ref()))
+    }
+
+    /// Puts a blob into a commit's snapshot.
+    pub fn link(&self, commit: &str, name: &str, hash: &str) -> Result<()> {
+        let path = self.snapshot(commit).join(name);
+        create_parent(&path)?;
+        // A link to another blob, or to one that somebody deleted, may be in the way.
+        let _ = fs::remove_file(&path);
+        #[cfg(unix)]
+        let linked = std::os::unix::fs::symlink(Path::new("../../blobs").join(hash), &path);
+        // Symbolic links need a privilege on Windows.
+        #[cfg(not(unix))]
+        let linked = fs::hard_link(self.blob(hash), &path);
+        linked.map_err(Error::io(&path))
+    }
+
+    /// Remembers that a commit has no such file, as Python's library does.
+    pub fn mark_absent(&self, commit: &str, name: &str) -> Result<()> {
+        let path = self.absent(commit, name);
+        create_parent(&path)?;
+        fs::write(&path, "").map_err(Error::io(&path))
+    }
+
+    fn absent(&self, commit: &str, name: &str) -> PathBuf {
+        self.root.join(&self.name).join(".no_exist").join(commit).join(name)
+    }
+
+    /// Has the revision's name point to a commit.
+    pub fn point(&self, commit: &str) -> Result<()> {
+        match self.commit {
+            Some(_) => Ok(()),
+            None => self.repo.create_ref(commit).map_err(Error::io(&self.root)),
+        }
+    }
+}
+
+/// Makes the folder that a file is to be in.
+pub fn create_parent(path: &Path) -> Result<()> {
+    let folder = path.parent().expect("a path within the cache");
+    fs::create_dir_all(folder).map_err(Error::io(folder))
+}

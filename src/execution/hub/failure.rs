@@ -1,0 +1,84 @@
+//! Why a file could not be had, in terms of what can be done about it.
+
+use super::CONFIG;
+use super::reference::Reference;
+use crate::data::error::Error;
+use ureq::http::Response;
+
+/// Why there is no file.
+pub enum Failure {
+    /// Another attempt may help.
+    Cut(String),
+    /// Nobody answered, or not the hub, or it is out of order: the cache will do.
+    Unreachable(String),
+    /// The hub says no.
+    Refused(Refusal),
+    /// Nothing helps.
+    Final(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Final(error)
+    }
+}
+
+/// The hub's no, which asking again does not change.
+pub struct Refusal {
+    file: String,
+    status: u16,
+    /// One of the hub's words for the reason; simple servers have none.
+    code: String,
+    /// What it says to a human.
+    message: String,
+}
+
+impl Refusal {
+    /// The refusal that an answer is, if it is one.
+    pub fn read<T>(file: &str, response: &Response<T>) -> Option<Refusal> {
+        let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+        let status = response.status().as_u16();
+        matches!(status, 401 | 403 | 404).then(|| Refusal {
+            file: file.to_owned(),
+            status,
+            code: text("X-Error-Code"),
+            message: text("X-Error-Message").chars().take(200).collect(),
+        })
+    }
+
+    /// Whether it is the hub's own, with its reason, and not that of a server that does not know the method.
+    pub fn is_explained(&self) -> bool {
+        !self.code.is_empty()
+    }
+
+    /// Whether there is no such file.
+    pub fn is_absence(&self) -> bool {
+        self.status == 404
+    }
+
+    /// Whether the revision may not be known, by this name of it.
+    pub fn is_of_revision(&self) -> bool {
+        self.is_absence() && self.code != "EntryNotFound"
+    }
+
+    /// Says what to do.
+    pub fn error(&self, reference: &Reference, endpoint: &str) -> Error {
+        let Refusal { file, status, code, message } = self;
+        let advice = match (status, code.as_str()) {
+            (403, _) | (_, "GatedRepo") => {
+                format!("access is denied ({status}); accept the model's conditions at {endpoint}/{}, and set HF_TOKEN", reference.repository)
+            }
+            (401, _) => "no such model, or it is private or gated (401); check the name, or set HF_TOKEN to a valid token".to_owned(),
+            (_, "RevisionNotFound") => format!("no such revision at {endpoint} ({status}); check what stands behind the @"),
+            (_, "EntryNotFound") if file == CONFIG => {
+                format!("the model has no {CONFIG} ({status}); expected a Vision Transformer in timm's or transformers' layout")
+            }
+            _ if file == CONFIG => format!("no such model or revision at {endpoint} ({status}), and no such folder here; check the name"),
+            _ => format!("the model has no {file} at {endpoint} ({status}); it is not whole there, choose another revision or tell its owner"),
+        };
+        match message.is_empty() {
+            true => reference.error(advice),
+            false => reference.error(format!("{advice} (the hub: {message})")),
+        }
+    }
+}

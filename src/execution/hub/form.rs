@@ -1,0 +1,49 @@
+//! Whether a file is whole by its own account, for servers that give no hash: one that declares less than it has
+//! cuts a file where nothing else shows it.
+
+use super::entry::Entry;
+use super::failure::Failure;
+use super::reference::Reference;
+use super::remote::Answer;
+use crate::data::error::{Error, Result};
+use safetensors::tensor::Metadata;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// What a safetensors header may be long, by its specification.
+const HEADER: u64 = 100_000_000;
+
+/// Checks what came in for an entry.
+pub fn check(reference: &Reference, entry: &Entry, path: &Path) -> Answer<()> {
+    let name = &entry.name;
+    if name.ends_with(".json") {
+        let text = std::fs::read(path).map_err(Error::io(path))?;
+        // A login page of a hotel answers for every file.
+        let is_json = serde_json::from_slice::<serde_json::Value>(&text);
+        return is_json.map(drop).map_err(|error| Failure::Unreachable(format!("the answer is not the hub's: {name} is no JSON: {error}")));
+    }
+    // What hashes to what the hub says is what it has, however broken.
+    if entry.sha256().is_some() {
+        return Ok(());
+    }
+    let found = path.metadata().map_err(Error::io(path))?.len();
+    match own_length(path)? {
+        Some(length) if length == found => Ok(()),
+        Some(length) => Err(reference.error(format!("{name}: expected {length} bytes by its header, found {found}; try again later")).into()),
+        None => Err(reference.error(format!("{name}: expected safetensors, found {found} bytes of something else; choose another revision")).into()),
+    }
+}
+
+/// How long a safetensors file is by its header, if it has one.
+fn own_length(path: &Path) -> Result<Option<u64>> {
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let (mut size, mut header) = ([0; 8], Vec::new());
+    if file.read_exact(&mut size).is_err() {
+        return Ok(None);
+    }
+    let size = u64::from_le_bytes(size);
+    file.take(size.min(HEADER)).read_to_end(&mut header).map_err(Error::io(path))?;
+    let metadata = serde_json::from_slice::<Metadata>(&header).ok().filter(|_| header.len() as u64 == size);
+    Ok(metadata.map(|metadata| (8 + size).saturating_add(metadata.data_len() as u64)))
+}

@@ -1,0 +1,145 @@
+//! Models of the Hugging Face hub: `owner/name`, downloaded into the cache that its libraries share.
+//!
+//! `hf-hub` has the cache's layout. The transfer is ours, because its own links a file into the snapshot whatever
+//! its length; here only what is as long as the server says, and hashes to what it says, gets there.
+
+mod cache;
+mod entry;
+mod failure;
+mod form;
+mod hash;
+mod reference;
+mod remote;
+mod transfer;
+
+use crate::data::error::{Error, Result};
+use cache::Cache;
+use entry::Entry;
+use failure::Failure;
+use reference::Reference;
+use remote::{Answer, Remote};
+use std::path::{Path, PathBuf};
+
+const CONFIG: &str = "config.json";
+const PROCESSOR: &str = "preprocessor_config.json";
+/// Where transformers 5 has what stood in the former; it goes before it.
+const PROCESSORS: &str = "processor_config.json";
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+
+/// Told while a file comes in: its name, how many bytes are here, and how many there will be.
+pub type Progress<'a> = dyn Fn(&str, u64, u64) + 'a;
+
+/// Whether this could name a model of the hub: `owner/name`, or `owner/name@revision`.
+pub fn is_reference(text: &str) -> bool {
+    Reference::parse(text).is_some()
+}
+
+/// The folder of a model of the hub, `owner/name` or `owner/name@revision`, with its files in it: configuration,
+/// preprocessing and safetensors. What is not in the cache is downloaded. The environment is that of Hugging
+/// Face's libraries: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
+///
+/// # Errors
+/// If there is no such model, it may not be read, it has no safetensors, or the hub cannot be reached and the
+/// cache does not have the model.
+pub fn fetch(reference: &str, progress: &Progress<'_>) -> Result<PathBuf> {
+    let reference = Reference::parse(reference)
+        .ok_or_else(|| Error::argument("model", format!("expected a model of the hub, owner/name or owner/name@revision, found {reference:?}")))?;
+    let cache = Cache::open(&reference);
+    let cached = cache.cached();
+    match cached {
+        // A commit never changes.
+        Some(folder) if reference.is_commit() => return Ok(folder),
+        Some(folder) if is_offline() => return Ok(folder),
+        None if is_offline() => return Err(reference.error("not in the cache as a whole, and HF_HUB_OFFLINE is set; unset it to download the model")),
+        _ => {}
+    }
+    let remote = Remote::open(&reference, cache);
+    let why = match download(&remote, progress) {
+        Ok(folder) => return Ok(folder),
+        Err(Failure::Final(error)) => return Err(error),
+        Err(Failure::Refused(refusal)) => return Err(refusal.error(&reference, &remote.endpoint)),
+        Err(Failure::Unreachable(why) | Failure::Cut(why)) => format!("{} cannot be reached ({why})", remote.endpoint),
+    };
+    match cached {
+        Some(folder) => {
+            log::info!("{reference}: {why}; using the revision in the cache, {}", folder.display());
+            Ok(folder)
+        }
+        None => Err(reference.error(format!("{why}, it is not in the cache as a whole, and there is no such folder; check name and network"))),
+    }
+}
+
+/// Whether the network is not to be used, by the words that Python's library takes for yes.
+fn is_offline() -> bool {
+    std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str()))
+}
+
+/// Brings in what a folder needs; the revision's name points to it only when it is whole.
+fn download(remote: &Remote, progress: &Progress<'_>) -> Answer<PathBuf> {
+    let get = |entry: &Entry| transfer::fetch(remote, entry, progress);
+    get(&remote.ask(CONFIG)?)?;
+    let state = remote.state();
+    let folder = remote.cache.snapshot(&state);
+    match find(remote, PROCESSOR)? {
+        Some(processor) => get(&processor)?,
+        None => remote.cache.mark_absent(&state, PROCESSOR)?,
+    }
+    if let Some(processors) = find(remote, PROCESSORS)? {
+        get(&processors)?;
+    }
+    if let Some(weights) = find(remote, WEIGHTS)? {
+        get(&weights)?;
+    } else if let Some(index) = find(remote, INDEX)? {
+        get(&index)?;
+        for shard in shards(&folder.join(INDEX))? {
+            get(&remote.ask(&shard)?)?;
+        }
+    } else {
+        return Err(no_weights(remote)?.into());
+    }
+    remote.cache.point(&state)?;
+    Ok(folder)
+}
+
+/// What there is to know of a file that need not be there.
+fn find(remote: &Remote, name: &str) -> Answer<Option<Entry>> {
+    match remote.ask(name) {
+        Err(Failure::Refused(refusal)) if refusal.is_absence() => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
+/// The shards that an index names. They become paths, so a name is one of a file beside the index, or an error.
+fn shards(index: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read(index).map_err(Error::io(index))?;
+    let wrong = |what: String| Error::file(index, format!("expected weight_map, an object from tensor to file, found {what}"));
+    let root: serde_json::Value = serde_json::from_slice(&text).map_err(|error| wrong(format!("no JSON: {error}")))?;
+    let map = root["weight_map"].as_object().ok_or_else(|| wrong(root["weight_map"].to_string()))?;
+    let mut names = Vec::new();
+    for place in map.values() {
+        match place.as_str() {
+            Some(name) if reference::is_plain(name) && name.ends_with(".safetensors") => names.push(name.to_owned()),
+            _ => return Err(Error::file(index, format!("weight_map names {place}, which is not a safetensors file's name within the folder"))),
+        }
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// Why a model without safetensors is refused.
+fn no_weights(remote: &Remote) -> Answer<Error> {
+    let reference = remote.reference;
+    for pickle in PICKLES {
+        if find(remote, pickle)?.is_some() {
+            return Ok(reference.error(format!(
+                "expected {WEIGHTS}, found only {pickle}, a PyTorch pickle, which can run code when it is read; \
+                 convert it (in Python: AutoModel.from_pretrained(\"{}\").save_pretrained(folder), then open that folder)",
+                reference.repository
+            )));
+        }
+    }
+    Ok(reference.error(format!("expected {WEIGHTS} or {INDEX}, found neither; vitraux runs safetensors only")))
+}

@@ -1,0 +1,144 @@
+//! One file from the hub into the cache. Bytes gather in `<blob>.incomplete`, as with Python's library, and an
+//! interrupted download goes on from there; only a file of the length and hash that were promised becomes a blob.
+
+use super::cache::create_parent;
+use super::entry::{Entry, header, length};
+use super::failure::Failure;
+use super::remote::{Answer, Remote};
+use super::{Progress, form, hash};
+use crate::data::error::{Error, Result};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Attempts that bring nothing new before it is given up.
+const ATTEMPTS: u32 = 5;
+/// What an attempt must bring to count as progress; else a server could keep us for ever, byte by byte.
+const WORTHWHILE: u64 = 1 << 20;
+/// How long attempts may bring no byte: a silent server is not waited for as often as one that cuts.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Waited after the first failure, and doubled after each.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Has a file in the snapshot.
+pub fn fetch(remote: &Remote, entry: &Entry, progress: &Progress<'_>) -> Answer<()> {
+    let (cache, state, name) = (&remote.cache, &remote.state(), entry.name.as_str());
+    let fits = |path: &Path| fs::metadata(path).is_ok_and(|found| entry.size.is_none_or(|size| size == found.len()));
+    let key = entry.hash.clone().unwrap_or_else(|| format!("{state}-{name}"));
+    let _lock = cache.lock(&key)?;
+    if let Some(hash) = entry.hash.as_ref().filter(|hash| fits(&cache.blob(hash))) {
+        if !cache.is_linked(state, name, hash) {
+            cache.link(state, name, hash)?;
+        }
+        return Ok(());
+    }
+    // Without a SHA-256, a file of this state and length is taken for the one that the server has.
+    if entry.sha256().is_none() && fits(&cache.snapshot(state).join(name)) {
+        return Ok(());
+    }
+    let partial = cache.partial(&key);
+    create_parent(&partial)?;
+    // Only a hash tells whether an earlier run's bytes and new ones are of one file.
+    if entry.sha256().is_none() {
+        let _ = fs::remove_file(&partial);
+    }
+    persist(remote, entry, &partial, progress)?;
+    form::check(remote.reference, entry, &partial)?;
+    let hash = hash::name(&partial, entry)?;
+    let blob = cache.blob(&hash);
+    fs::rename(&partial, &blob).map_err(Error::io(&blob))?;
+    Ok(cache.link(state, name, &hash)?)
+}
+
+/// Attempts until the file is whole.
+fn persist(remote: &Remote, entry: &Entry, partial: &Path, progress: &Progress<'_>) -> Answer<()> {
+    let (mut failures, mut most, mut since) = (0, 0, Instant::now());
+    loop {
+        let why = match attempt(remote, entry, partial, progress) {
+            Err(Failure::Cut(why) | Failure::Unreachable(why)) => why,
+            answer => return answer,
+        };
+        let here = fs::metadata(partial).map_or(0, |found| found.len());
+        failures = if here >= most + WORTHWHILE { 1 } else { failures + 1 };
+        if here > most {
+            (most, since) = (here, Instant::now());
+        }
+        if failures == ATTEMPTS || failures > 1 && since.elapsed() > PATIENCE {
+            let size = entry.size.map_or_else(String::new, |size| format!(" of {size}"));
+            let message = format!("{}: {why} ({failures} attempts, {here}{size} bytes are here); try again later", entry.name);
+            return Err(remote.reference.error(message).into());
+        }
+        log::info!("{}: {}: {why}; trying again", remote.reference, entry.name);
+        std::thread::sleep(PAUSE * (1 << (failures - 1)));
+    }
+}
+
+fn attempt(remote: &Remote, entry: &Entry, partial: &Path, progress: &Progress<'_>) -> Answer<()> {
+    let mut file = OpenOptions::new().append(true).create(true).open(partial).map_err(Error::io(partial))?;
+    let mut here = file.metadata().map_err(Error::io(partial))?.len();
+    if entry.size.is_some_and(|size| here > size) {
+        here = restart(&file, partial)?;
+    }
+    if entry.size != Some(here) {
+        receive(remote, entry, (&mut file, partial), here, progress)?;
+    }
+    file.sync_all().map_err(Error::io(partial))?;
+    if let Some(expected) = entry.sha256() {
+        let found = hash::sha256(partial)?;
+        if found != expected {
+            restart(&file, partial)?;
+            return Err(Failure::Cut(format!("expected SHA-256 {expected}, found {found}")));
+        }
+    }
+    Ok(())
+}
+
+/// Appends what is missing.
+fn receive(remote: &Remote, entry: &Entry, (file, partial): (&mut File, &Path), mut here: u64, progress: &Progress<'_>) -> Answer<()> {
+    let response = remote.get(&entry.name, here)?;
+    match response.status().as_u16() {
+        206 if header(&response, "Content-Range").is_some_and(|range| range.starts_with(&format!("bytes {here}-"))) => {}
+        // Everything, be it because everything was asked for or because the server knows no ranges.
+        200 => here = restart(file, partial)?,
+        other => {
+            // Another range than was asked for, or none: what is here cannot be gone on from.
+            if matches!(other, 206 | 416) {
+                restart(file, partial)?;
+            }
+            return Err(Failure::Cut(format!("HTTP status {other}")));
+        }
+    }
+    let expected = match (entry.size, length(&response)) {
+        (Some(size), Some(declared)) if size != declared => {
+            return Err(Failure::Cut(format!("expected {size} bytes, found that {declared} are announced")));
+        }
+        (size, declared) => size.or(declared),
+    };
+    let mut body = response.into_body().into_reader();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        progress(&entry.name, here, expected.unwrap_or(here));
+        let count = match body.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) => return Err(Failure::Cut(error.to_string())),
+        };
+        here += count as u64;
+        if let Some(expected) = expected.filter(|expected| here > *expected) {
+            restart(file, partial)?;
+            return Err(Failure::Cut(format!("expected {expected} bytes, found more")));
+        }
+        file.write_all(&buffer[..count]).map_err(Error::io(partial))?;
+    }
+    match expected {
+        Some(expected) if here != expected => Err(Failure::Cut(format!("expected {expected} bytes, found {here}"))),
+        _ => Ok(()),
+    }
+}
+
+/// Drops what is here of a file.
+fn restart(file: &File, partial: &Path) -> Result<u64> {
+    file.set_len(0).map_err(Error::io(partial))?;
+    Ok(0)
+}

@@ -1,0 +1,130 @@
+//! Image files through the `image` crate, to RGB or grey as Pillow's `convert` gives it.
+
+use super::Image;
+use crate::data::error::{Error, Result};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+/// The most bytes of a decoded picture, its conversion included: 55 megapixels of 8-bit RGB. A file of
+/// a few bytes can claim any size.
+const LARGEST: u64 = 160 * 1024 * 1024;
+
+impl Image {
+    /// Reads an image file (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM), whatever its extension says, and turns it by its EXIF orientation.
+    ///
+    /// # Errors
+    /// [`Error::Image`] if it is no image, damaged, or larger than 160 MiB when decoded.
+    pub fn open(path: impl AsRef<Path>) -> Result<Image> {
+        let path = path.as_ref();
+        let file = std::fs::File::open(path).map_err(Error::io(path))?;
+        if file.metadata().map_err(Error::io(path))?.is_dir() {
+            return Err(Error::image(path, "a folder, not a picture"));
+        }
+        let mut bytes = Vec::new();
+        // A device or a pipe does not say how long it is.
+        file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
+        if bytes.len() as u64 > LARGEST {
+            return Err(Error::image(path, format!("a file of more than {} MiB", LARGEST >> 20)));
+        }
+        read(path, &bytes)
+    }
+
+    /// Decodes an image file in memory; errors call it by `name`.
+    ///
+    /// # Errors
+    /// As [`Image::open`].
+    pub fn decode(name: &str, bytes: &[u8]) -> Result<Image> {
+        read(Path::new(name), bytes)
+    }
+}
+
+fn read(path: &Path, bytes: &[u8]) -> Result<Image> {
+    let failed = |error: ImageError| Error::image(path, message(&error));
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Error::io(path))?;
+    match reader.format() {
+        None if bytes.is_empty() => return Err(Error::image(path, "the file is empty")),
+        None => return Err(Error::image(path, "not a picture of a known format (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM)")),
+        Some(ImageFormat::Jpeg) if jpeg_is_cut(bytes) => return Err(Error::image(path, "the file is cut short")),
+        Some(_) => {}
+    }
+    let mut decoder = reader.into_decoder().map_err(failed)?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels == 0 {
+        return Err(Error::image(path, format!("{width} x {height} pixels: the file is damaged")));
+    }
+    let decoded = pixels * u64::from(decoder.color_type().bytes_per_pixel());
+    // Eight-bit RGB and RGBA are taken over where they lie.
+    let converted = if matches!(decoder.color_type(), image::ColorType::Rgb8 | image::ColorType::Rgba8) { 0 } else { pixels * 3 };
+    if decoded + converted > LARGEST {
+        return Err(Error::image(
+            path,
+            format!("{width} x {height} pixels are too large: at most {} MiB when decoded; scale it down first", LARGEST >> 20),
+        ));
+    }
+    // A broken orientation is no reason to refuse the picture.
+    let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    image.apply_orientation(orientation);
+    Ok(picture(image))
+}
+
+/// Whether the end-of-image marker is missing: the decoder fills what is cut off with grey, without a word.
+/// Segments are skipped by their lengths, as thumbnails within them have markers of their own.
+fn jpeg_is_cut(bytes: &[u8]) -> bool {
+    let mut rest = &bytes[2.min(bytes.len())..];
+    // Within a scan 0xFF is followed by 0x00 or a restart marker; elsewhere it may be repeated.
+    while let Some(place) = rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF | 0xD0..=0xD7)) {
+        if rest[place + 1] == 0xD9 {
+            return false;
+        }
+        let segment = &rest[place + 2..];
+        let Some(&[high, low]) = segment.first_chunk() else { return true };
+        rest = segment.get(usize::from(u16::from_be_bytes([high, low]))..).unwrap_or(&[]);
+    }
+    true
+}
+
+fn message(error: &ImageError) -> String {
+    match error {
+        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => "the file is cut short".to_owned(),
+        other => format!("cannot be decoded: {other}"),
+    }
+}
+
+/// 16-bit levels keep their upper byte, as Pillow does it for colour; its clipping of 16-bit grey to 255 is a mistake
+/// that no viewer makes.
+fn picture(image: DynamicImage) -> Image {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let high = |levels: Vec<u16>| -> Vec<u8> { levels.into_iter().map(|level| (level >> 8) as u8).collect() };
+    let (channels, data) = match image {
+        DynamicImage::ImageLuma8(grey) => (1, grey.into_raw()),
+        DynamicImage::ImageLumaA8(grey) => (2, grey.into_raw()),
+        DynamicImage::ImageRgb8(rgb) => (3, rgb.into_raw()),
+        DynamicImage::ImageRgba8(rgba) => (4, rgba.into_raw()),
+        DynamicImage::ImageLuma16(grey) => (1, high(grey.into_raw())),
+        DynamicImage::ImageLumaA16(grey) => (2, high(grey.into_raw())),
+        DynamicImage::ImageRgb16(rgb) => (3, high(rgb.into_raw())),
+        DynamicImage::ImageRgba16(rgba) => (4, high(rgba.into_raw())),
+        other => (3, other.into_rgb8().into_raw()),
+    };
+    match channels {
+        2 | 4 => {
+            let alpha = data.iter().skip(channels - 1).step_by(channels).copied().collect();
+            Image { width, height, channels: channels - 1, data: without_last(data, channels), alpha: Some(alpha) }
+        }
+        _ => Image { width, height, channels, data, alpha: None },
+    }
+}
+
+/// Drops every `channels`-th value, in place.
+fn without_last(mut data: Vec<u8>, channels: usize) -> Vec<u8> {
+    let kept = channels - 1;
+    let pixels = data.len() / channels;
+    for pixel in 0..pixels {
+        data.copy_within(pixel * channels..pixel * channels + kept, pixel * kept);
+    }
+    data.truncate(pixels * kept);
+    data
+}

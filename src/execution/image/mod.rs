@@ -1,0 +1,96 @@
+//! Images: decoding, the preprocessing of timm and transformers with Pillow, and maps drawn as pictures.
+
+#[cfg(feature = "image")]
+mod decode;
+pub(crate) mod filter;
+pub(crate) mod painting;
+mod preprocess;
+mod resample;
+mod sampling;
+
+pub use preprocess::{Alpha, Crop, CropRounding, Filter, Levels, Preprocess, Resize};
+pub use sampling::{Sampling, Taps};
+
+use crate::data::error::{Error, Result};
+use resample::Raster;
+use std::borrow::Cow;
+
+/// An 8-bit picture, rows from the top, channels interleaved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Pixels along the width.
+    pub width: usize,
+    /// Pixels along the height.
+    pub height: usize,
+    /// 1 (grey) or 3 (RGB).
+    pub channels: usize,
+    /// height · width · channels values.
+    pub data: Vec<u8>,
+    /// How much of the picture is seen, height · width values from 0 to 255, where it is transparent somewhere.
+    pub alpha: Option<Vec<u8>>,
+}
+
+impl Image {
+    /// An opaque picture of the given values.
+    ///
+    /// # Errors
+    /// If there are not height · width · channels of them, or none.
+    pub fn new([height, width]: [usize; 2], channels: usize, data: Vec<u8>) -> Result<Image> {
+        let count = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(channels));
+        match count == Some(data.len()) && !data.is_empty() {
+            true => Ok(Image { width, height, channels, data, alpha: None }),
+            false => Err(Error::argument(
+                "data",
+                format!("an image of {width} x {height} pixels and {channels} channels cannot be made of {} values", data.len()),
+            )),
+        }
+    }
+
+    /// The levels as a model takes them: laid on white or not, with as many channels; grey from RGB is Pillow's
+    /// `convert("L")` (ITU-R 601-2 luma).
+    fn prepared(&self, alpha: Alpha, channels: usize) -> Result<Raster<u8>> {
+        let levels: Cow<'_, [u8]> = match (&self.alpha, alpha) {
+            (Some(cover), Alpha::OnWhite) => self
+                .data
+                .chunks_exact(self.channels)
+                .zip(cover)
+                .flat_map(|(pixel, &cover)| pixel.iter().map(move |&level| on_white(level, cover)))
+                .collect(),
+            _ => Cow::Borrowed(&self.data),
+        };
+        let data = match (self.channels, channels) {
+            (from, to) if from == to => levels.into_owned(),
+            (1, 3) => levels.iter().flat_map(|&grey| [grey; 3]).collect(),
+            (3, 1) => levels.chunks_exact(3).map(luma).collect(),
+            _ => {
+                return Err(Error::argument(
+                    "image",
+                    format!("the model takes {channels} channels, the image has {}; give it pixel_values through `forward`", self.channels),
+                ));
+            }
+        };
+        Ok(Raster { width: self.width, height: self.height, channels, data })
+    }
+}
+
+/// A level laid on white, as Pillow's `alpha_composite` rounds it.
+fn on_white(level: u8, cover: u8) -> u8 {
+    let (level, cover) = (u32::from(level), u32::from(cover));
+    let sum = (level * cover + 255 * (255 - cover)) * 128 + (0x80 << 7);
+    ((((sum >> 8) + sum) >> 8) >> 7) as u8
+}
+
+fn luma(rgb: &[u8]) -> u8 {
+    let sum = u32::from(rgb[0]) * 19595 + u32::from(rgb[1]) * 38470 + u32::from(rgb[2]) * 7471 + 0x8000;
+    (sum >> 16) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_transparent_turns_white() {
+        assert_eq!([on_white(10, 0), on_white(10, 255), on_white(0, 128), on_white(255, 77)], [255, 10, 127, 255]);
+    }
+}

@@ -1,0 +1,195 @@
+//! How maps of an image become pictures.
+
+use crate::data::config::{Map, MapKind};
+use crate::data::error::{Error, Result};
+
+/// What of a map is painted, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Painting {
+    /// The image's number in the batch.
+    pub image: usize,
+    /// Of an output with a row of attention for each token, the token's number: 0 is the class token where there is one.
+    pub query: usize,
+    /// Whose attention; the mean of all heads without.
+    pub head: Option<usize>,
+    /// The colours of weights, which are stretched to the range that they have over the image.
+    pub scale: Scale,
+    /// How much of what was there is covered, from 0 to 1.
+    pub opacity: f32,
+}
+
+impl Default for Painting {
+    /// The class token's attention, averaged over the heads, in colours that cover what was there.
+    fn default() -> Painting {
+        Painting { image: 0, query: 0, head: None, scale: Scale::Inferno, opacity: 1.0 }
+    }
+}
+
+/// A scale of colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// From black through purple and orange to pale yellow, evenly to the eye (matplotlib's).
+    Inferno,
+    /// None: red, green and blue are the value itself, which shaders can read.
+    Values,
+}
+
+/// Colours of a scale at equal distances.
+pub const STOPS: usize = 256;
+
+impl Scale {
+    /// sRGB's encoded levels from 0 to 1; none for values themselves.
+    pub fn stops(self) -> Option<[[f32; 3]; STOPS]> {
+        let stop = |i: usize| {
+            let colour = colorous::INFERNO.eval_rational(i, STOPS);
+            [colour.r, colour.g, colour.b].map(|level| f32::from(level) / 255.0)
+        };
+        (self == Scale::Inferno).then(|| std::array::from_fn(stop))
+    }
+}
+
+/// Where in an output the values are that a painting shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// The first patch's value.
+    pub start: usize,
+    /// From head to head.
+    pub stride: usize,
+    /// Heads that are averaged.
+    pub heads: usize,
+    /// Values of a patch: 1 is a weight, 3 are colours.
+    pub channels: usize,
+}
+
+impl Painting {
+    /// Where the values are in an output of so many images.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is no such image, token or head, or the opacity is not from 0 to 1.
+    pub fn select(&self, map: &Map, images: usize) -> Result<Selection> {
+        let patches = map.grid[0] * map.grid[1];
+        let below = |what: &str, found: usize, count: usize| match found < count {
+            true => Ok(found),
+            false => Err(Error::argument("painting", format!("expected {what} below {count}, found {found}"))),
+        };
+        if !(0.0..=1.0).contains(&self.opacity) {
+            return Err(Error::argument("painting", format!("expected an opacity from 0 to 1, found {}", self.opacity)));
+        }
+        let image = below("an image", self.image, images)?;
+        let (of_heads, queries, first) = match map.kind {
+            MapKind::Colours => return Ok(Selection { start: image * patches * 3, stride: 0, heads: 1, channels: 3 }),
+            MapKind::Attention { heads, queries, first } => (heads, queries, first),
+        };
+        let tokens = first + patches;
+        // An output for a single token has one row.
+        let row = if queries == 1 { 0 } else { below("a token", self.query, queries)? };
+        let (head, heads) = match self.head {
+            Some(head) => (below("a head", head, of_heads)?, 1),
+            None => (0, of_heads),
+        };
+        Ok(Selection { start: ((image * of_heads + head) * queries + row) * tokens + first, stride: queries * tokens, heads, channels: 1 })
+    }
+}
+
+/// A map as the host draws it: red, green and blue, sRGB's encoded levels from 0 to 1, anywhere in the image. What a GPU draws into textures is the
+/// same.
+#[derive(Clone, Debug)]
+pub struct Painted {
+    grid: [usize; 2],
+    share: [f32; 2],
+    /// Of each patch: a place on the scale, or colours.
+    values: Vec<f32>,
+    channels: usize,
+    stops: Option<[[f32; 3]; STOPS]>,
+}
+
+impl Painting {
+    /// Chooses and scales the values of an output, of so many images.
+    ///
+    /// # Errors
+    /// As [`Painting::select`].
+    pub fn on_host(&self, map: &Map, output: &[f32], images: usize) -> Result<Painted> {
+        let Selection { start, stride, heads, channels } = self.select(map, images)?;
+        let patches = map.grid[0] * map.grid[1];
+        let mut values = output[start..][..patches * channels].to_vec();
+        for head in 1..heads {
+            values.iter_mut().zip(&output[start + head * stride..]).for_each(|(sum, weight)| *sum += weight);
+        }
+        if channels == 1 {
+            let (least, largest) = values.iter().fold((f32::MAX, f32::MIN), |(least, largest), value| (least.min(*value), largest.max(*value)));
+            values.iter_mut().for_each(|value| *value = if largest > least { (*value - least) / (largest - least) } else { 0.0 });
+        }
+        Ok(Painted { grid: map.grid, share: map.share, values, channels, stops: self.scale.stops() })
+    }
+}
+
+impl Painted {
+    /// The colour at a place in the image, of which the upper left corner is (0, 0) and the lower right one (1, 1).
+    pub fn at(&self, [x, y]: [f32; 2]) -> [f32; 3] {
+        let [rows, columns] = self.grid;
+        let place = |at: f32, axis: usize| (at / self.share[axis] * self.grid[axis] as f32 - 0.5).clamp(0.0, (self.grid[axis] - 1) as f32);
+        let (down, across) = (place(y, 0), place(x, 1));
+        let value = |row: usize, column: usize, channel: usize| {
+            let at = (row.min(rows - 1) * columns + column.min(columns - 1)) * self.channels + channel;
+            self.values[at]
+        };
+        let mix = |low: f32, high: f32, share: f32| low + (high - low) * share;
+        let between = |channel: usize| {
+            let line = |row: usize| mix(value(row, across as usize, channel), value(row, across as usize + 1, channel), across.fract());
+            mix(line(down as usize), line(down as usize + 1), down.fract())
+        };
+        match (&self.stops, self.channels) {
+            (_, 3) => [0, 1, 2].map(between),
+            (None, _) => [between(0); 3],
+            (Some(stops), _) => {
+                let place = between(0).clamp(0.0, 1.0) * (STOPS - 1) as f32;
+                let below = (place as usize).min(STOPS - 2);
+                std::array::from_fn(|channel| mix(stops[below][channel], stops[below + 1][channel], place - below as f32))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAP: Map = Map { kind: MapKind::Attention { heads: 3, queries: 11, first: 1 }, grid: [2, 5], share: [1.0; 2] };
+
+    #[test]
+    fn rows_are_found() {
+        let painting = Painting { image: 1, query: 4, head: Some(2), ..Painting::default() };
+        assert_eq!(painting.select(&MAP, 2).expect("a row"), Selection { start: (5 * 11 + 4) * 11 + 1, stride: 121, heads: 1, channels: 1 });
+        let mean = Painting::default().select(&MAP, 1).expect("rows");
+        assert_eq!(mean, Selection { start: 1, stride: 121, heads: 3, channels: 1 });
+        let colours = Map { kind: MapKind::Colours, ..MAP };
+        assert_eq!(painting.select(&colours, 2).expect("colours"), Selection { start: 30, stride: 0, heads: 1, channels: 3 });
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error_that_says_so() {
+        let refused = |painting: Painting| painting.select(&MAP, 2).expect_err("it is not there").to_string();
+        assert!(refused(Painting { image: 2, ..Painting::default() }).contains("an image below 2, found 2"));
+        assert!(refused(Painting { query: 11, ..Painting::default() }).contains("a token below 11"));
+        assert!(refused(Painting { head: Some(3), ..Painting::default() }).contains("a head below 3"));
+        assert!(refused(Painting { opacity: f32::NAN, ..Painting::default() }).contains("opacity from 0 to 1"));
+    }
+
+    #[test]
+    fn between_centres_colours_change_linearly() {
+        let map = Map { kind: MapKind::Attention { heads: 2, queries: 1, first: 1 }, grid: [1, 2], share: [1.0, 0.5] };
+        // Two heads, a token in front each: means of 1 and 3.
+        let painting = Painting { scale: Scale::Values, ..Painting::default() };
+        let painted = painting.on_host(&map, &[9.0, 1.0, 2.0, 9.0, 1.0, 4.0], 1).expect("a map");
+        // The patches cover the left half of the image.
+        let places = [0.0, 0.125, 0.25, 0.375, 0.9];
+        assert_eq!(places.map(|x| painted.at([x, 0.7])[0]), [0.0, 0.0, 0.5, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn the_scale_begins_dark_and_ends_light() {
+        let stops = Scale::Inferno.stops().expect("colours");
+        assert!(stops[0].iter().sum::<f32>() < 0.1 && stops[STOPS - 1].iter().sum::<f32>() > 2.0);
+        assert_eq!(Scale::Values.stops(), None);
+    }
+}

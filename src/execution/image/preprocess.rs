@@ -1,0 +1,302 @@
+//! From 8-bit images to `pixel_values`, as timm and transformers do it with Pillow.
+//!
+//! The resampling is Pillow's own (`libImaging/Resample.c`, versions up to 12): horizontal pass first,
+//! 22-bit fixed-point weights, each pass rounded to 8 bits. Only what the crop keeps is computed.
+
+use super::Image;
+use super::resample::{Level, Raster, Window, resample, tables};
+use super::sampling::Sampling;
+use crate::data::error::{Error, Result};
+use crate::data::levels::LevelTable;
+use crate::data::tensor::Tensor;
+
+/// The most pixels of a result, 8192 x 8192: a made-up size in a configuration must not take the memory.
+const LARGEST_RESULT: usize = 1 << 26;
+
+/// How a decoded picture becomes `pixel_values`: resize, crop, scale, normalise.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preprocess {
+    /// Channels of the result: 1 (grey) or 3 (RGB).
+    pub channels: usize,
+    /// What becomes of transparency.
+    pub alpha: Alpha,
+    /// The resize, if any.
+    pub resize: Resize,
+    /// What the resize works on.
+    pub resizes: Levels,
+    /// The resize's filter.
+    pub filter: Filter,
+    /// The crop or padding to the final size, if any.
+    pub crop: Option<Crop>,
+    /// Factor on the 8-bit values.
+    pub scale: f64,
+    /// What is subtracted from the scaled values, for each channel.
+    pub mean: Vec<f32>,
+    /// What the result is divided by, for each channel.
+    pub std: Vec<f32>,
+    /// Whether no file says so, and this is what the library does with such models by default.
+    pub assumed: bool,
+}
+
+/// What becomes of a picture's transparency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alpha {
+    /// It is dropped: what is transparent shows the colour that it has nevertheless.
+    Dropped,
+    /// The picture is laid on white (transformers, where a processor has `do_convert_rgb`).
+    OnWhite,
+}
+
+/// What a resize works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Levels {
+    /// 8-bit levels, rounded to such after each pass, as Pillow does it.
+    Rounded,
+    /// Scaled values, not rounded (DINOv3's processor, by torch).
+    Scaled,
+}
+
+/// The size a picture is resized to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resize {
+    /// It keeps its size.
+    Keep,
+    /// Height and width, whatever the picture's shape.
+    Exact([usize; 2]),
+    /// The shorter edge; the longer follows, rounded down (torchvision's `Resize(int)`).
+    ShortestEdge(usize),
+    /// The smallest size of the picture's shape that covers height × width (timm's `ResizeKeepRatio`).
+    Cover([usize; 2]),
+    /// The largest size of the picture's shape within height × width.
+    Fit([usize; 2]),
+}
+
+/// A window of the final size in the middle; what lies outside the picture is filled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Crop {
+    /// Height and width.
+    pub size: [usize; 2],
+    /// How half a pixel is rounded.
+    pub rounding: CropRounding,
+    /// The value outside the picture, for each of R, G and B.
+    pub fill: [u8; 3],
+}
+
+/// How crop offsets are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CropRounding {
+    /// Python's `round((size - crop) / 2)`: half to even (torchvision, timm).
+    HalfEven,
+    /// `(size - crop) // 2` (transformers).
+    Down,
+}
+
+/// Resampling filters, as Pillow defines them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// The nearest pixel.
+    Nearest,
+    /// Average over the box.
+    Box,
+    /// Triangle.
+    Bilinear,
+    /// Hamming-windowed sinc of width 1.
+    Hamming,
+    /// Cubic with coefficient -0.5.
+    Bicubic,
+    /// Sinc windowed by sinc, three lobes.
+    Lanczos,
+}
+
+impl Preprocess {
+    /// `pixel_values` `[1, channels, height, width]` of a picture.
+    ///
+    /// # Errors
+    /// If the picture's channels cannot be turned into the model's.
+    pub fn apply(&self, picture: &Image) -> Result<Tensor> {
+        let picture = picture.prepared(self.alpha, self.channels)?;
+        match self.resizes {
+            Levels::Rounded => {
+                let table = LevelTable::new(self.channels, |channel, level| self.normalised(channel, self.scaled(level)));
+                let (shape, levels) = self.framed(&picture, |_, fill| fill, |_, level: u8| level)?;
+                Ok(Tensor::of_levels(shape, levels, table))
+            }
+            Levels::Scaled => {
+                let data = picture.data.iter().map(|level| self.scaled(*level)).collect();
+                let picture = Raster { data, width: picture.width, height: picture.height, channels: picture.channels };
+                let fill = |channel, fill| self.normalised(channel, self.scaled(fill));
+                let (shape, values) = self.framed(&picture, fill, |channel, value: f32| self.normalised(channel, value))?;
+                Tensor::new(shape, values)
+            }
+        }
+    }
+
+    fn scaled(&self, level: u8) -> f32 {
+        (f64::from(level) * self.scale) as f32
+    }
+
+    /// Each step is rounded to f32, as in the references.
+    fn normalised(&self, channel: usize, scaled: f32) -> f32 {
+        (scaled - self.mean[channel]) / self.std[channel]
+    }
+
+    /// How pictures of `[height, width]` become pixel values, for those who have them elsewhere, such as in a texture.
+    ///
+    /// # Errors
+    /// If the result would be too large.
+    pub fn sampling(&self, picture: [usize; 2]) -> Result<Sampling> {
+        let (resized, frame) = self.frame(picture)?;
+        let tables = match self.resizes {
+            Levels::Rounded => tables::<u8>(picture, resized, frame.window, self.filter),
+            Levels::Scaled => tables::<f32>(picture, resized, frame.window, self.filter),
+        };
+        let [rows, columns] = tables.ok_or_else(|| too_large(picture, "an intermediate picture that is too long"))?;
+        Ok(Sampling { picture, size: frame.size, offset: frame.offset, rows, columns })
+    }
+
+    /// The part of a picture of `[height, width]` that `pixel_values` show: left, top, width and height in the picture's pixels. Where the
+    /// result is padded it reaches beyond the picture.
+    ///
+    /// # Errors
+    /// As [`Preprocess::sampling`].
+    pub fn seen(&self, picture: [usize; 2]) -> Result<[f64; 4]> {
+        let (resized, frame) = self.frame(picture)?;
+        let scale = [0, 1].map(|axis| picture[axis] as f64 / resized[axis] as f64);
+        let [top, left] = [frame.window.top as f64 - frame.offset[0] as f64, frame.window.left as f64 - frame.offset[1] as f64];
+        let [height, width] = frame.size.map(|size| size as f64);
+        Ok([left * scale[1], top * scale[0], width * scale[1], height * scale[0]])
+    }
+
+    /// What a picture of a size is resized to, and where it comes to lie.
+    fn frame(&self, picture: [usize; 2]) -> Result<([usize; 2], Frame)> {
+        let size = resized(self.resize, picture);
+        let framed = self.crop.as_ref().map_or_else(|| Frame::whole(size), |crop| Frame::new(crop, size));
+        let [height, width] = framed.size;
+        match height.checked_mul(width).is_none_or(|pixels| pixels > LARGEST_RESULT) {
+            true => Err(too_large(picture, &format!("pixel_values of {width} x {height}, more than is supported"))),
+            false => Ok((size, framed)),
+        }
+    }
+
+    /// Resizes and crops, channel by channel; `fill` is what lies outside the picture, by channel and level, and `value` what becomes of what lies
+    /// inside.
+    fn framed<L: Level, V: Copy>(
+        &self,
+        picture: &Raster<L>,
+        fill: impl Fn(usize, u8) -> V,
+        value: impl Fn(usize, L) -> V,
+    ) -> Result<([usize; 4], Vec<V>)> {
+        let source = [picture.height, picture.width];
+        let (size, framed) = self.frame(source)?;
+        let [height, width] = framed.size;
+        let window =
+            resample(picture, size, framed.window, self.filter).ok_or_else(|| too_large(source, "an intermediate picture that is too long"))?;
+        let fills = self.crop.as_ref().map_or([0; 3], |crop| crop.fill);
+        let mut values = Vec::with_capacity(self.channels * height * width);
+        for channel in 0..self.channels {
+            let plane = values.len();
+            values.resize(plane + height * width, fill(channel, fills[channel.min(2)]));
+            for (y, row) in window.data.chunks_exact(window.width * self.channels).enumerate() {
+                let line = &mut values[plane + (framed.offset[0] + y) * width + framed.offset[1]..];
+                for (place, pixel) in line.iter_mut().zip(row.chunks_exact(self.channels)) {
+                    *place = value(channel, pixel[channel]);
+                }
+            }
+        }
+        Ok(([1, self.channels, height, width], values))
+    }
+}
+
+fn too_large([height, width]: [usize; 2], what: &str) -> Error {
+    Error::argument("image", format!("{height} x {width} pixels gives {what}; scale it down first"))
+}
+
+/// The size that a picture of `[height, width]` is resized to.
+fn resized(resize: Resize, [height, width]: [usize; 2]) -> [usize; 2] {
+    let by_ratio = |ratio: f64| [height, width].map(|size| ((size as f64 / ratio).round_ties_even() as usize).max(1));
+    let ratios = |target: [usize; 2]| [height as f64 / target[0] as f64, width as f64 / target[1] as f64];
+    match resize {
+        Resize::Keep => [height, width],
+        Resize::Exact(size) => size,
+        Resize::ShortestEdge(edge) => {
+            let long = |long: usize, short: usize| (edge as u128 * long as u128 / short as u128) as usize;
+            if width <= height { [long(height, width), edge] } else { [edge, long(width, height)] }
+        }
+        Resize::Cover(target) => by_ratio(ratios(target)[0].min(ratios(target)[1])),
+        Resize::Fit(target) => by_ratio(ratios(target)[0].max(ratios(target)[1])),
+    }
+}
+
+/// Where the resized picture comes to lie in the result.
+struct Frame {
+    /// Height and width of the result.
+    size: [usize; 2],
+    /// The part of the resized picture that is seen.
+    window: Window,
+    /// Row and column of that part in the result.
+    offset: [usize; 2],
+}
+
+impl Frame {
+    fn whole(size: [usize; 2]) -> Frame {
+        Frame { size, window: Window { top: 0, left: 0, height: size[0], width: size[1] }, offset: [0, 0] }
+    }
+
+    fn new(crop: &Crop, picture: [usize; 2]) -> Frame {
+        let [(top, down, height), (left, across, width)] = [0, 1].map(|axis| placed(crop.rounding, picture[axis], crop.size[axis]));
+        Frame { size: crop.size, window: Window { top, left, height, width }, offset: [down, across] }
+    }
+}
+
+/// Along one axis: the first pixel of the picture that is seen, where it comes to lie, and how many follow.
+fn placed(rounding: CropRounding, picture: usize, crop: usize) -> (usize, usize, usize) {
+    if picture < crop {
+        let missing = crop - picture;
+        // transformers' Pillow path pads with the larger half in front, torchvision with the smaller.
+        let front = if rounding == CropRounding::Down { missing.div_ceil(2) } else { missing / 2 };
+        return (0, front, picture);
+    }
+    let spare = picture - crop;
+    let first = match rounding {
+        CropRounding::Down => spare / 2,
+        CropRounding::HalfEven => (spare as f64 / 2.0).round_ties_even() as usize,
+    };
+    (first, 0, crop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::execution::image::Filter;
+
+    #[test]
+    fn sizes_follow_the_references_rounding() {
+        assert_eq!(resized(Resize::ShortestEdge(71), [101, 143]), [71, 100]);
+        assert_eq!(resized(Resize::ShortestEdge(64), [300, 1]), [19200, 64]);
+        assert_eq!(resized(Resize::Cover([142, 80]), [247, 331]), [142, 190]);
+        assert_eq!(resized(Resize::Fit([96, 96]), [247, 331]), [72, 96]);
+    }
+
+    #[test]
+    fn what_is_seen_is_the_crop_in_the_pictures_pixels() {
+        let crop = |size, rounding| Some(Crop { size: [size; 2], rounding, fill: [0; 3] });
+        let seen = |resize, crop, picture| {
+            let (alpha, resizes, filter) = (Alpha::Dropped, Levels::Rounded, Filter::Bilinear);
+            let [mean, std] = [0.0, 1.0].map(|value| vec![value]);
+            Preprocess { channels: 1, alpha, resize, resizes, filter, crop, scale: 1.0, mean, std, assumed: false }.seen(picture).expect("a size")
+        };
+        assert_eq!(seen(Resize::ShortestEdge(256), crop(224, CropRounding::HalfEven), [512, 768]), [160.0, 32.0, 448.0, 448.0]);
+        assert_eq!(seen(Resize::Exact([64, 32]), None, [100, 100]), [0.0, 0.0, 100.0, 100.0]);
+        // 80 x 40 pixels in the middle of 80 x 80.
+        assert_eq!(seen(Resize::Keep, crop(80, CropRounding::HalfEven), [40, 80]), [0.0, -20.0, 80.0, 80.0]);
+    }
+
+    #[test]
+    fn half_a_pixel_is_rounded_as_each_reference_does() {
+        assert_eq!(placed(CropRounding::HalfEven, 71, 64), (4, 0, 64));
+        assert_eq!(placed(CropRounding::HalfEven, 69, 64), (2, 0, 64));
+        assert_eq!(placed(CropRounding::Down, 71, 64), (3, 0, 64));
+        assert_eq!(placed(CropRounding::HalfEven, 61, 64), (0, 1, 61));
+        assert_eq!(placed(CropRounding::Down, 61, 64), (0, 2, 61));
+    }
+}

@@ -1,0 +1,181 @@
+//! Pillow's 8-bit resampling, bit for bit; and the same in f32, without rounding, as torch does it with `antialias=True`.
+
+use crate::execution::image::filter::{taps, taps_f32};
+use crate::execution::image::{Filter, Taps};
+use std::ops::Range;
+
+/// Levels of a picture, rows from the top, channels interleaved.
+#[derive(Debug)]
+pub struct Raster<L> {
+    pub width: usize,
+    pub height: usize,
+    pub channels: usize,
+    pub data: Vec<L>,
+}
+
+/// What a picture is made of.
+pub trait Level: Copy {
+    /// A factor in a sum of levels.
+    type Weight: Copy;
+
+    /// The weights of a pixel's neighbours, and the first of them.
+    fn taps(filter: Filter, from: usize, scale: f64, i: usize) -> (usize, Vec<f64>);
+
+    /// Keeps as much of a weight as is needed.
+    fn weight(exact: f64) -> Self::Weight;
+
+    /// The bits of a weight.
+    fn bits(weight: Self::Weight) -> u32;
+
+    /// The weighted sum, in order.
+    fn sum(weights: &[Self::Weight], levels: impl Iterator<Item = Self>) -> Self;
+}
+
+impl Level for u8 {
+    type Weight = i32;
+
+    fn taps(filter: Filter, from: usize, scale: f64, i: usize) -> (usize, Vec<f64>) {
+        taps(filter, from, scale, i)
+    }
+
+    fn weight(exact: f64) -> i32 {
+        let scaled = exact * f64::from(1 << PRECISION);
+        (scaled + 0.5f64.copysign(scaled)) as i32
+    }
+
+    fn bits(weight: i32) -> u32 {
+        weight.cast_unsigned()
+    }
+
+    fn sum(weights: &[i32], levels: impl Iterator<Item = u8>) -> u8 {
+        let sum: i32 = weights.iter().zip(levels).map(|(weight, level)| weight * i32::from(level)).sum();
+        ((sum + (1 << (PRECISION - 1))) >> PRECISION).clamp(0, 255) as u8
+    }
+}
+
+impl Level for f32 {
+    type Weight = f32;
+
+    fn taps(filter: Filter, from: usize, scale: f64, i: usize) -> (usize, Vec<f64>) {
+        taps_f32(filter, from, scale, i)
+    }
+
+    fn weight(exact: f64) -> f32 {
+        exact as f32
+    }
+
+    fn bits(weight: f32) -> u32 {
+        weight.to_bits()
+    }
+
+    fn sum(weights: &[f32], levels: impl Iterator<Item = f32>) -> f32 {
+        weights.iter().zip(levels).map(|(weight, level)| weight * level).sum()
+    }
+}
+
+/// A stretch of the resized picture.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    pub top: usize,
+    pub left: usize,
+    pub height: usize,
+    pub width: usize,
+}
+
+/// Fraction bits of a weight: 32 bits less 8 for the level and 2 for sums beyond 1.
+const PRECISION: u32 = 32 - 8 - 2;
+
+/// The most bytes of the picture between the passes, which is as high as the first and as wide as the second.
+const LARGEST_INTERMEDIATE: usize = 128 * 1024 * 1024;
+
+/// The last pixel of a resized edge that nearest-neighbour resampling counts its way to.
+const LARGEST_NEAREST: usize = 1 << 24;
+
+/// Resizes `picture` to `[height, width]` and gives `window` of the result; nothing if the picture is so
+/// long and thin that what lies between the passes would be larger than the picture by far.
+pub fn resample<L: Level>(picture: &Raster<L>, [height, width]: [usize; 2], window: Window, filter: Filter) -> Option<Raster<L>> {
+    let (rows, columns) = taps_of_window::<L>([picture.height, picture.width], [height, width], window, filter)?;
+    // The horizontal pass is needed for those rows only that the vertical one reads.
+    let needed = inputs(&rows);
+    if needed.len() * window.width * picture.channels > LARGEST_INTERMEDIATE {
+        return None;
+    }
+    let across = horizontal(picture, &columns, needed.clone());
+    Some(vertical(&across, &rows, needed.start))
+}
+
+/// What the rows and the columns of `window` of a picture of `[height, width]` resized to `size` are made of; nothing as for [`resample`].
+pub fn tables<L: Level>([height, width]: [usize; 2], size: [usize; 2], window: Window, filter: Filter) -> Option<[Taps; 2]> {
+    let (rows, columns) = taps_of_window::<L>([height, width], size, window, filter)?;
+    let pixels = |taps: Vec<Tap<L>>| taps.into_iter().map(|tap| (tap.first as u32, tap.weights.into_iter().map(L::bits).collect())).collect();
+    Some([Taps { pixels: pixels(rows) }, Taps { pixels: pixels(columns) }])
+}
+
+fn horizontal<L: Level>(picture: &Raster<L>, columns: &[Tap<L>], rows: Range<usize>) -> Raster<L> {
+    let channels = picture.channels;
+    let mut data = Vec::with_capacity(rows.len() * columns.len() * channels);
+    for y in rows.clone() {
+        let row = &picture.data[y * picture.width * channels..][..picture.width * channels];
+        for tap in columns {
+            let pixels = row[tap.first * channels..].chunks_exact(channels);
+            data.extend((0..channels).map(|channel| L::sum(&tap.weights, pixels.clone().map(|pixel| pixel[channel]))));
+        }
+    }
+    Raster { width: columns.len(), height: rows.len(), channels, data }
+}
+
+/// `picture` begins at row `first` of the one that `rows` counts from.
+fn vertical<L: Level>(picture: &Raster<L>, rows: &[Tap<L>], first: usize) -> Raster<L> {
+    let stride = picture.width * picture.channels;
+    let mut data = Vec::with_capacity(rows.len() * stride);
+    for tap in rows {
+        let from = &picture.data[(tap.first - first) * stride..];
+        data.extend((0..stride).map(|column| L::sum(&tap.weights, from[column..].iter().step_by(stride).copied())));
+    }
+    Raster { width: picture.width, height: rows.len(), channels: picture.channels, data }
+}
+
+/// What a pixel of the result is made of, along one axis.
+struct Tap<L: Level> {
+    first: usize,
+    weights: Vec<L::Weight>,
+}
+
+type TapsOfWindow<L> = (Vec<Tap<L>>, Vec<Tap<L>>);
+
+/// What the rows and the columns of a window of a picture resized from one size to another are made of.
+fn taps_of_window<L: Level>(from: [usize; 2], to: [usize; 2], window: Window, filter: Filter) -> Option<TapsOfWindow<L>> {
+    if filter == Filter::Nearest && (window.top + window.height).max(window.left + window.width) > LARGEST_NEAREST {
+        return None;
+    }
+    let rows = taps_of::<L>(from[0], to[0], window.top..window.top + window.height, filter);
+    Some((rows, taps_of::<L>(from[1], to[1], window.left..window.left + window.width, filter)))
+}
+
+/// What each pixel of a window of the result is made of.
+fn taps_of<L: Level>(from: usize, to: usize, window: Range<usize>, filter: Filter) -> Vec<Tap<L>> {
+    let whole = |first| Tap { first, weights: vec![L::weight(1.0)] };
+    let scale = from as f64 / to as f64;
+    match filter {
+        _ if from == to => window.map(whole).collect(),
+        // Pillow adds the scale up pixel by pixel, and its rounding errors decide which neighbour is taken.
+        Filter::Nearest => {
+            let places = std::iter::successors(Some(0.5 * scale), |place| Some(place + scale));
+            places.take(window.end).skip(window.start).map(|place| whole((place as usize).min(from - 1))).collect()
+        }
+        _ => {
+            let tap = |i| {
+                let (first, weights) = L::taps(filter, from, scale, i);
+                Tap { first, weights: weights.into_iter().map(L::weight).collect() }
+            };
+            window.map(tap).collect()
+        }
+    }
+}
+
+/// The pixels that are read.
+fn inputs<L: Level>(taps: &[Tap<L>]) -> Range<usize> {
+    let start = taps.iter().map(|tap| tap.first).min().unwrap_or(0);
+    let end = taps.iter().map(|tap| tap.first + tap.weights.len()).max().unwrap_or(0);
+    start..end
+}

@@ -1,0 +1,11 @@
+//! What touches the world: devices, files, images and the hub.
+
+pub mod checkpoint;
+pub mod cpu;
+pub mod device;
+pub mod gpu;
+#[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
+pub mod hub;
+pub mod image;
+pub mod off_executor;
+pub mod storage;

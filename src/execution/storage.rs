@@ -1,0 +1,63 @@
+//! Files that are kept between starts: the user's cache folder, and how files are written there.
+
+use crate::data::error::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A folder of ours in the user's cache folder, if there is one.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn cache_folder(name: &str) -> Option<PathBuf> {
+    dirs::cache_dir().map(|folder| folder.join("vitraux").join(name))
+}
+
+/// A browser has none.
+#[cfg(target_arch = "wasm32")]
+pub fn cache_folder(_: &str) -> Option<PathBuf> {
+    None
+}
+
+/// A name for a file of letters, digits and dashes.
+pub fn file_name(text: &str, extension: &str) -> String {
+    let text = text.to_lowercase();
+    let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    format!("{}.{extension}", words.join("-"))
+}
+
+/// Writes a file, and its folder if need be; who reads it meanwhile has either the old one or the new one.
+///
+/// # Errors
+/// [`Error::Io`] if that fails.
+pub fn write(file: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    // Of its own, for other processes and other threads.
+    static WRITTEN: AtomicUsize = AtomicUsize::new(0);
+    let partial = file.with_extension(format!("{}-{}.part", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
+    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, file));
+    written.map_err(|error| {
+        // It is in the way of nobody, and there is nothing to do about it.
+        let _ = std::fs::remove_file(&partial);
+        Error::io(file)(error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_are_plain() {
+        assert_eq!(file_name("NVIDIA H200 (Vulkan) 595.45/04", "json"), "nvidia-h200-vulkan-595-45-04.json");
+    }
+
+    #[test]
+    fn what_is_written_replaces_what_was_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("deep/er/file.bin");
+        write(&file, b"one").expect("it is written");
+        write(&file, b"two").expect("it is written");
+        assert_eq!(std::fs::read(&file).expect("it is there"), b"two");
+        assert_eq!(std::fs::read_dir(file.parent().expect("a folder")).expect("a folder").count(), 1);
+        assert!(write(folder.path(), b"a folder is in the way").is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! One call of a kernel beside its twin, both on what the device's kernel has read.
+
+use crate::data::capabilities::Precision;
+use crate::data::int8::{WORD, integers};
+use crate::data::record::{BufferInfo, Dispatch, Recording};
+use crate::execution::cpu;
+
+/// How far a call's result is from its twin's.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// What it computes, such as `block3.mlp1`.
+    pub label: String,
+    /// The kernel.
+    pub kernel: &'static str,
+    /// The largest difference; of 8-bit integers the share of those that are the next one, and infinite if one is further off.
+    pub error: f64,
+    /// How large it may be.
+    pub bound: f64,
+}
+
+impl Step {
+    /// Whether it is right.
+    pub fn is_right(&self) -> bool {
+        self.error <= self.bound
+    }
+}
+
+/// Relative errors of one rounding: of f32, and of f16 to which cooperative matrices take their factors.
+const ROUNDINGS: [f32; 2] = [f32::EPSILON, 1.0 / 2048.0];
+
+/// Every call of a recording by its twin, beside `got`, what a device's kernels wrote ([`Recording::traced`]).
+pub(super) fn steps(recording: &Recording, mut twins: cpu::Plan, inputs: &[&[f32]], got: &[Vec<f32>]) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut all = got.iter();
+    twins.follow(inputs, got, &ROUNDINGS, |dispatch, expected, nearby| {
+        let view = dispatch.written();
+        let got = &all.next().expect("one for each dispatch")[view.offset..view.offset + view.len];
+        let info = &recording.buffers()[view.buf.index()];
+        let (error, bound) = match info.precision {
+            Precision::Int8 => integers_apart(got, expected, *info.shape.last().expect("an axis")),
+            _ => (apart(got, expected), bound(dispatch, info, expected, nearby)),
+        };
+        steps.push(Step { label: dispatch.label.clone(), kernel: dispatch.kernel.name, error, bound });
+    });
+    steps
+}
+
+/// How far a right kernel's result may be from its twin's: as far as roundings of what it reads, and of what it gives, would move it. What one
+/// rounding of all that is read moves is measured, by the twin on values that are off by one. The t roundings of a sum of t terms, of half a unit
+/// each, add up like a random walk, to about half the root of t; twice that is allowed, and 8 for exp, division and what else there is.
+fn bound(dispatch: &Dispatch, BufferInfo { shape, precision: written_in, .. }: &BufferInfo, expected: &[f32], nearby: &[Vec<f32>]) -> f64 {
+    let written = expected.len();
+    let read = dispatch.views.iter().map(|view| view.len).sum::<usize>() - written;
+    let terms = (dispatch.flops as usize / 2 / written).max(read / written).max(*shape.last().expect("an axis"));
+    let largest = expected.iter().filter(|value| value.is_finite()).fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
+    let [rounded, halved] = [0, 1].map(|i| finite_apart(&nearby[i], expected));
+    let bound = (8.0 + (terms as f64).sqrt()) * (f64::from(f32::EPSILON) * largest + rounded);
+    // Weights of attention are rounded to f16 too, and their sum as much.
+    let is_of_f16 = dispatch.kernel.needs.cooperative > 0 && dispatch.views.iter().any(|view| view.bits == 16);
+    let bound = if is_of_f16 { bound + 4.0 * halved + largest / 1024.0 } else { bound };
+    // Of two results that are close together one may be rounded up and the other down, by half a unit each.
+    if *written_in == Precision::F16 { bound + largest / 1024.0 } else { bound }
+}
+
+/// The largest difference; infinite where one is no number and the other is.
+pub(super) fn apart(got: &[f32], expected: &[f32]) -> f64 {
+    let apart = |(got, expected): (&f32, &f32)| {
+        if got == expected || got.is_nan() && expected.is_nan() {
+            return 0.0;
+        }
+        let difference = (f64::from(*got) - f64::from(*expected)).abs();
+        if difference.is_nan() { f64::INFINITY } else { difference }
+    };
+    got.iter().zip(expected).map(apart).fold(0.0, f64::max)
+}
+
+fn finite_apart(got: &[f32], expected: &[f32]) -> f64 {
+    let apart = |(got, expected): (&f32, &f32)| (f64::from(*got) - f64::from(*expected)).abs();
+    got.iter().zip(expected).map(apart).filter(|apart| apart.is_finite()).fold(0.0, f64::max)
+}
+
+/// The share of 8-bit integers that are next to what is expected, and how large it may be; they lie in rows of words, of which the last is the row's
+/// scale. Infinite if an integer is further off, or a scale by more than some roundings. What is within a rounding of the middle between
+/// two integers may become either: of 127 steps to a side that is one of ten thousand.
+fn integers_apart(got: &[f32], expected: &[f32], width: usize) -> (f64, f64) {
+    let count = (got.len() / width * (width - 1) * WORD) as f64;
+    let rows = got.chunks(width).zip(expected.chunks(width));
+    let of_row = |(got, expected): (&[f32], &[f32])| {
+        let (got_scale, scale) = (got[width - 1], expected[width - 1]);
+        if (got_scale - scale).abs() > 8.0 * f32::EPSILON * scale.abs() || got_scale.is_nan() != scale.is_nan() {
+            return f64::INFINITY;
+        }
+        let words = got.iter().zip(expected).take(width - 1);
+        let steps = words.flat_map(|(got, expected)| {
+            let (got, expected): ([f32; WORD], [f32; WORD]) = (integers(got.to_bits()), integers(expected.to_bits()));
+            (0..WORD).map(move |i| (got[i] - expected[i]).abs())
+        });
+        steps.map(|steps| if steps > 1.0 { f64::INFINITY } else { f64::from(steps) }).sum()
+    };
+    (rows.map(of_row).sum::<f64>() / count, (3.0 + count / 1000.0) / count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_is_infinitely_far() {
+        assert_eq!(apart(&[1.0, 2.5], &[1.0, 2.0]), 0.5);
+        assert_eq!(apart(&[f32::NAN], &[1.0]), f64::INFINITY);
+        assert_eq!(apart(&[1.0], &[f32::NAN]), f64::INFINITY);
+        assert_eq!(apart(&[f32::NAN, f32::INFINITY], &[f32::NAN, f32::INFINITY]), 0.0);
+        assert_eq!(apart(&[f32::NEG_INFINITY], &[f32::INFINITY]), f64::INFINITY);
+    }
+
+    #[test]
+    fn integers_may_be_the_next_ones_rarely_and_scales_are_numbers() {
+        let row = |bytes: [i8; 4], scale: f32| [f32::from_bits(u32::from_le_bytes(bytes.map(|byte| byte as u8))), scale];
+        let share = |a: [f32; 2], b: [f32; 2]| integers_apart(&a, &b, 2).0;
+        assert_eq!(share(row([1, -2, 3, 4], 0.5), row([1, -2, 3, 4], 0.5)), 0.0);
+        assert_eq!(share(row([1, -2, 3, 4], 0.5), row([1, -3, 3, 4], 0.5)), 0.25);
+        assert_eq!(share(row([1, -2, 3, 127], 0.5), row([1, -2, 3, -127], 0.5)), f64::INFINITY);
+        assert_eq!(share(row([0; 4], 0.5), row([0; 4], 0.501)), f64::INFINITY);
+        assert_eq!(share(row([0; 4], f32::NAN), row([0; 4], 0.5)), f64::INFINITY);
+        let (half, all) = (vec![f32::from_bits(0x0101_0000); 1001], vec![0.0; 1001]);
+        let (error, bound) = integers_apart(&half, &all, 1001);
+        assert!(error > 50.0 * bound, "half of them cut rather than rounded: {error} of {bound}");
+    }
+}

@@ -1,0 +1,148 @@
+//! From the last block's tokens to what the model is asked for.
+
+use super::{Forward, Scratch};
+use crate::data::config::{Pooling, Reads};
+use crate::data::error::Result;
+use crate::data::record::Buf;
+use crate::execution::checkpoint::{AttentionPool, Linear, Weights};
+use crate::operations::kernels::{self, Epilogue};
+
+impl Forward<'_> {
+    /// The last norm, pooling, projection and classifiers (Dosovitskiy et al. 2021, equation 4).
+    pub(super) fn head(&mut self, weights: &Weights<Buf>) -> Result<()> {
+        let config = self.config;
+        let Scratch { stream, normed, .. } = self.scratch;
+        let tokens = match &weights.norm {
+            None => stream,
+            Some(norm) => {
+                let normed = super::wide(&mut self.recording, "tokens", normed)?;
+                kernels::layernorm(&mut self.recording, "norm".to_owned(), stream, norm.pair(), normed, config.epsilon)?;
+                normed
+            }
+        };
+        self.save("tokens", tokens);
+        self.save("output", tokens);
+        self.components(tokens)?;
+        let Some(pooling) = config.pooling else { return Ok(()) };
+        let features = self.features(pooling, weights, tokens)?;
+        self.save("features", features);
+        if let Some(projection) = &weights.projection {
+            let embeds = self.dense("projection", features, projection, Epilogue::Bias)?;
+            self.save("image_embeds", embeds);
+            if self.wants("image_embeds_l2") {
+                let unit = self.vector("unit", self.recording.shape(embeds)[1])?;
+                kernels::unit(&mut self.recording, "unit".to_owned(), embeds, unit)?;
+                self.save("image_embeds_l2", unit);
+            }
+        }
+        self.classifiers(weights, tokens, features)
+    }
+
+    /// The pooled vector, with what is applied to it.
+    fn features(&mut self, pooling: Pooling, weights: &Weights<Buf>, tokens: Buf) -> Result<Buf> {
+        let (config, all) = (self.config, self.tokens);
+        let mut features = match (pooling, &weights.attention_pool) {
+            (Pooling::Attention(first), Some(pool)) => self.attention_pool(pool, tokens, first)?,
+            _ => {
+                let (range, beside) = match pooling {
+                    Pooling::First | Pooling::Attention(_) => (0..1, None),
+                    Pooling::MeanFrom(first) => (first..all, None),
+                    Pooling::MeanOfTwo => (0..2, None),
+                    Pooling::FirstAndMeanFrom(first) => (0..1, Some(first..all)),
+                };
+                let pooled = self.vector("pooled", config.width * if beside.is_some() { 2 } else { 1 })?;
+                for (column, range) in [Some(range), beside].into_iter().flatten().enumerate() {
+                    kernels::pool(&mut self.recording, "pool".to_owned(), tokens, range, pooled, column * config.width)?;
+                }
+                pooled
+            }
+        };
+        if let Some(norm) = &weights.pool_norm {
+            let pooled = std::mem::replace(&mut features, self.vector("pool_norm", config.width)?);
+            kernels::layernorm(&mut self.recording, "pool_norm".to_owned(), pooled, norm.pair(), features, config.epsilon)?;
+        }
+        if let (Some(dense), Some(pooler)) = (&weights.pooler, config.pooler) {
+            features = self.dense("pooler", features, dense, Epilogue::Activation(pooler.activation))?;
+        }
+        Ok(features)
+    }
+
+    /// Attention of a learned query to the tokens, and an MLP on the result (SigLIP; big_vision's `MAPHead`).
+    fn attention_pool(&mut self, weights: &AttentionPool<Buf>, tokens: Buf, first: usize) -> Result<Buf> {
+        let (config, batch) = (self.config, self.request.batch);
+        let recording = &mut self.recording;
+        let query = recording.scratch("pool.query", &[1, config.width])?;
+        kernels::matmul(recording, "pool.query".to_owned(), weights.latent, weights.query.pair(), Epilogue::Bias, query)?;
+        let key_value = recording.scratch("pool.key_value", &[batch, self.tokens, 2 * config.width])?;
+        kernels::matmul(recording, "pool.key_value".to_owned(), tokens, weights.key_value.pair(), Epilogue::Bias, key_value)?;
+        let attended = recording.scratch("pool.attended", &[batch, config.width])?;
+        kernels::attention_pool(recording, "pool.attention".to_owned(), query, key_value, config.heads, first, attended)?;
+        let pooled = self.dense("pool.projection", attended, &weights.projection, Epilogue::Bias)?;
+        let normed = self.vector("pool.norm", config.width)?;
+        kernels::layernorm(&mut self.recording, "pool.norm".to_owned(), pooled, weights.norm.pair(), normed, config.epsilon)?;
+        let hidden = self.dense("pool.mlp1", normed, &weights.mlp1, Epilogue::Activation(config.activation))?;
+        kernels::matmul(&mut self.recording, "pool.mlp2".to_owned(), hidden, weights.mlp2.pair(), Epilogue::Residual, pooled)?;
+        Ok(pooled)
+    }
+
+    /// The scores of each classifier; those of a distilled model also averaged (Touvron et al. 2021, section 5.1).
+    fn classifiers(&mut self, weights: &Weights<Buf>, tokens: Buf, features: Buf) -> Result<()> {
+        let config = self.config;
+        let pre_logits = match (&weights.pre_logits, config.pre_logits) {
+            (Some(dense), Some(layer)) => {
+                let pre_logits = self.dense("pre_logits", features, dense, Epilogue::Activation(layer.activation))?;
+                self.save("pre_logits_jax", pre_logits);
+                Some(pre_logits)
+            }
+            _ => None,
+        };
+        let mut of_tokens = Vec::new();
+        for (classifier, head) in config.classifiers.iter().zip(&weights.heads) {
+            let label = format!("head{}", classifier.suffix());
+            let read = match classifier.reads {
+                Reads::Features => features,
+                Reads::PreLogits => pre_logits.expect("a classifier on pre_logits comes with them"),
+                Reads::Token(token) => {
+                    let read = self.vector(&format!("token{token}"), config.width)?;
+                    kernels::pool(&mut self.recording, format!("{label}.token"), tokens, token..token + 1, read, 0)?;
+                    read
+                }
+            };
+            let logits = self.dense(&label, read, head, Epilogue::Bias)?;
+            if matches!(classifier.reads, Reads::Token(_)) {
+                of_tokens.push(logits);
+            }
+            self.scores(&classifier.suffix(), logits)?;
+        }
+        if let &[a, b] = of_tokens.as_slice() {
+            let logits = self.vector("logits", self.recording.shape(a)[1])?;
+            kernels::average(&mut self.recording, "average".to_owned(), [a, b], logits)?;
+            self.scores("", logits)?;
+        }
+        Ok(())
+    }
+
+    /// Saves logits and their softmax, if they are wanted.
+    fn scores(&mut self, suffix: &str, logits: Buf) -> Result<()> {
+        self.save(&format!("logits{suffix}"), logits);
+        let name = format!("probabilities{suffix}");
+        if self.wants(&name) {
+            let probabilities = self.vector(&name, self.recording.shape(logits)[1])?;
+            kernels::softmax(&mut self.recording, format!("softmax{suffix}"), logits, probabilities)?;
+            self.save(&name, probabilities);
+        }
+        Ok(())
+    }
+
+    /// A buffer for a vector of each image.
+    pub(super) fn vector(&mut self, label: &str, width: usize) -> Result<Buf> {
+        self.recording.scratch(label, &[self.request.batch, width])
+    }
+
+    /// A dense layer on a vector of each image.
+    fn dense(&mut self, label: &str, x: Buf, weights: &Linear<Buf>, epilogue: Epilogue) -> Result<Buf> {
+        let y = self.vector(label, self.recording.shape(weights.bias)[0])?;
+        kernels::matmul(&mut self.recording, label.to_owned(), x, weights.pair(), epilogue, y)?;
+        Ok(y)
+    }
+}

@@ -1,0 +1,337 @@
+//! The encoder as a recording: which kernels, in what order, over which buffers.
+
+mod backbone;
+mod head;
+mod maps;
+mod tables;
+
+pub use tables::Tables;
+
+use crate::data::capabilities::Precision;
+use crate::data::config::{Config, Input, NormOrder, Patches, Pooling, Reads, Size};
+use crate::data::error::{Error, Result};
+use crate::data::levels;
+use crate::data::record::{Buf, Recording};
+use crate::execution::checkpoint::{Block, Linear, WeightInfo, Weights};
+use crate::operations::kernels::{self, Epilogue};
+
+/// What a recording is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// B, the number of images or sequences.
+    pub batch: usize,
+    /// The size of each of them.
+    pub size: Size,
+    /// Whether a second input `[B, N]` says which tokens of a sequence are no keys.
+    pub masked: bool,
+    /// Whether images come as 8-bit levels, and a second input `[channels, 256]` says what each stands for.
+    pub levels: bool,
+    /// The names of the outputs, of those of [`output_names`].
+    pub wanted: Vec<String>,
+}
+
+/// The names that a forward pass can give, in the order of the computation.
+///
+/// - `backbone` `[B, channels, h, w]`: a hybrid's feature map
+/// - `embeddings` `[B, N, C]`: what enters block 0
+/// - `attn.i` `[B, H, N, N]`: the attention probabilities of block i
+/// - `hidden.i` `[B, N, C]`: the residual stream after block i
+/// - `tokens` `[B, N, C]`: after the last norm, if the model has one there
+/// - `features` `[B, features]`: the pooled vector
+/// - `image_embeds`, `image_embeds_l2` `[B, projection]`: CLIP's projection, and the same divided by its norm
+/// - `pre_logits_jax` `[B, width]`: what the pre-training head's first layer gives
+/// - `logits`, `logits_NAME` `[B, classes]`: raw scores of each classifier; of a distilled model also their mean
+/// - `probabilities`, `probabilities_NAME` `[B, classes]`: their softmax
+///
+/// Of images it also gives these, which are not among the names, but may be asked for ([`Config::map`]):
+///
+/// - `attn.i.q` `[B, H, 1, N]`: the row of `attn.i` for token q, without the others; token 0 is the class token where there is one
+/// - `rollout` `[B, N, N]`: how much of each token reaches each token through all blocks (Abnar and Zuidema 2020), and `rollout.q` `[B, N]`
+/// - `pca` `[B, P, 3]`: the first three principal components of each image's patches in `tokens`, as colours from 0 to 1
+///
+/// A model that takes embeddings gives `hidden.i` and `output`, both `[B, N, C]`.
+pub fn output_names(config: &Config) -> Vec<String> {
+    let Input::Image(patches) = &config.input else {
+        return (0..config.depth).map(|i| format!("hidden.{i}")).chain(["output".to_owned()]).collect();
+    };
+    let mut names = Vec::new();
+    names.extend(patches.backbone.is_some().then(|| "backbone".to_owned()));
+    names.push("embeddings".to_owned());
+    for i in 0..config.depth {
+        names.extend([format!("attn.{i}"), format!("hidden.{i}")]);
+    }
+    names.push("tokens".to_owned());
+    names.extend(config.pooling.map(|_| "features".to_owned()));
+    names.extend(config.projection.into_iter().flat_map(|_| ["image_embeds", "image_embeds_l2"].map(str::to_owned)));
+    names.extend(config.pre_logits.map(|_| "pre_logits_jax".to_owned()));
+    let mean = config.is_distilled().then(String::new);
+    for suffix in config.classifiers.iter().map(|classifier| classifier.suffix()).chain(mean) {
+        names.extend([format!("logits{suffix}"), format!("probabilities{suffix}")]);
+    }
+    names
+}
+
+/// Records a forward pass into an empty recording.
+///
+/// # Errors
+/// [`Error::Argument`] for an unknown output or an impossible size, [`Error::Limit`] if the batch does not fit the device.
+pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, request: &Request, mut recording: Recording) -> Result<Recording> {
+    let known = output_names(config);
+    if let Some(unknown) = request.wanted.iter().find(|name| !known.contains(name) && config.map(request.size, name).is_none()) {
+        return Err(Error::argument("outputs", format!("no output {unknown:?}; this model has {}", summary(config, &known))));
+    }
+    let tokens = config.tokens(request.size)?;
+    let factors = weights.factors(recording.precision(), recording.capabilities());
+    let weights = weights.clone().try_map_all(|weight| match (weight.shape.as_slice(), factors.get(&weight.name)) {
+        (&[n, k], Some(precision)) => recording.factor(weight.name, [n, k], *precision),
+        (shape, _) => recording.weight(weight.name, shape),
+    })?;
+    let tables = tables.record(&mut recording)?;
+    let scratch = Scratch::new(&mut recording, config, request.batch, tokens)?;
+    let qkv = recording.scratch_in("qkv", &[request.batch, tokens, 3 * config.width], activations(&recording, config))?;
+    let rows = rows_read(config, request, tokens);
+    let mut forward =
+        Forward { recording, config, scratch, qkv, tables, request, tokens, rows, mask: None, probabilities: Vec::new(), rollout: None };
+    forward.input(&weights)?;
+    for (i, block) in weights.blocks.iter().enumerate() {
+        forward.block(i, block)?;
+    }
+    forward.head(&weights)?;
+    Ok(forward.recording)
+}
+
+/// How many tokens, from the first on, are read behind the last block: where a head reads the class token and nobody asks for
+/// the others, they need not pass through the last block's MLP.
+fn rows_read(config: &Config, request: &Request, tokens: usize) -> usize {
+    let pooled = match config.pooling {
+        Some(Pooling::First) => 1,
+        Some(Pooling::MeanOfTwo) => 2,
+        Some(Pooling::MeanFrom(_) | Pooling::FirstAndMeanFrom(_) | Pooling::Attention(_)) | None => tokens,
+    };
+    let classified = config.classifiers.iter().map(|classifier| match classifier.reads {
+        Reads::Token(token) => token + 1,
+        Reads::Features | Reads::PreLogits => 1,
+    });
+    let whole = ["tokens".to_owned(), "output".to_owned(), "pca".to_owned(), format!("hidden.{}", config.depth - 1)];
+    match config.norm_order {
+        NormOrder::Pre if !whole.iter().any(|name| request.wanted.contains(name)) => classified.fold(pooled, usize::max).min(tokens),
+        _ => tokens,
+    }
+}
+
+/// The outputs' names, those of all blocks in one.
+fn summary(config: &Config, known: &[String]) -> String {
+    let last = config.depth - 1;
+    let ranges = ["attn.", "hidden."].iter().filter(|of| known.contains(&format!("{of}0"))).map(|of| format!("{of}0 to {of}{last}"));
+    let maps = config.patches().map(|_| format!("of a token q attn.{last}.q and rollout.q, rollout, pca"));
+    let others = known.iter().filter(|name| !name.starts_with("attn.") && !name.starts_with("hidden.")).cloned();
+    others.chain(ranges).chain(maps).collect::<Vec<_>>().join(", ")
+}
+
+/// What is kept between the kernels of a block but for the stream. Where norms follow the sums, what they give is the stream.
+fn activations(recording: &Recording, config: &Config) -> Precision {
+    match config.norm_order {
+        NormOrder::Pre => recording.activations(),
+        NormOrder::Post => Precision::F32,
+    }
+}
+
+/// The buffers that the blocks take turns with. N is [`Forward::rows`] behind the attention of the last block.
+struct Scratch {
+    /// The residual stream, `[B, N, C]`.
+    stream: Buf,
+    /// What a norm gives, `[B, N, C]`.
+    normed: Buf,
+    /// What attention gives, `[B, N, C]`.
+    attended: Buf,
+    /// Gate and values inside the MLP, `[B, N, 2·F]`, if there is a gate.
+    gated: Option<Buf>,
+    /// Inside the MLP, `[B, N, F]`.
+    hidden: Buf,
+}
+
+impl Scratch {
+    fn new(recording: &mut Recording, config: &Config, batch: usize, count: usize) -> Result<Scratch> {
+        let activations = activations(recording, config);
+        let mut tokens = |label: &str, width, precision| recording.scratch_in(label, &[batch, count, width], precision);
+        Ok(Scratch {
+            stream: tokens("stream", config.width, Precision::F32)?,
+            normed: tokens("normed", config.width, activations)?,
+            attended: tokens("attended", config.width, activations)?,
+            gated: config.gated.then(|| tokens("gated", config.mlp_outputs(), activations)).transpose()?,
+            hidden: tokens("hidden", config.mlp_width, activations)?,
+        })
+    }
+}
+
+/// A recording in the making.
+struct Forward<'a> {
+    recording: Recording,
+    config: &'a Config,
+    scratch: Scratch,
+    /// Packed queries, keys and values, `[B, N, 3·C]`.
+    qkv: Buf,
+    tables: tables::Recorded,
+    request: &'a Request,
+    /// N.
+    tokens: usize,
+    /// Tokens that are read behind the last block, see [`rows_read`].
+    rows: usize,
+    /// `[B, N]`, which tokens are no keys.
+    mask: Option<Buf>,
+    /// `[B, H, Q, N]` for each Q that is asked for: all blocks share them.
+    probabilities: Vec<Buf>,
+    /// If it is asked for.
+    rollout: Option<maps::Rollout>,
+}
+
+impl Forward<'_> {
+    fn wants(&self, name: &str) -> bool {
+        self.request.wanted.iter().any(|wanted| wanted == name)
+    }
+
+    fn save(&mut self, name: &str, from: Buf) {
+        if self.wants(name) {
+            assert_eq!(self.recording.precision_of(from), Precision::F32, "{name}: hosts read outputs in f32");
+            self.recording.save(name, from);
+        }
+    }
+
+    /// From what the caller gives to the tokens of block 0.
+    fn input(&mut self, weights: &Weights<Buf>) -> Result<()> {
+        let batch = self.request.batch;
+        match (&self.config.input, self.request.size, &weights.patch) {
+            (Input::Image(patches), Size::Image(image), Some(projection)) => self.embeddings(patches, projection, weights, image),
+            (..) => {
+                let input = self.recording.input("input", &[batch, self.tokens, self.config.width])?;
+                if self.request.masked {
+                    self.mask = Some(self.recording.input("key_padding_mask", &[batch, self.tokens])?);
+                }
+                kernels::embed(&mut self.recording, "embed".to_owned(), input, None, None, self.scratch.stream)
+            }
+        }
+    }
+
+    /// The images `[B, channels, height, width]` that the caller gives.
+    fn pixels(&mut self, shape: [usize; 4]) -> Result<Buf> {
+        let recording = &mut self.recording;
+        if !self.request.levels {
+            return recording.input("pixel_values", &shape);
+        }
+        let [batch, channels, height, width] = shape;
+        let words = (channels * height * width).div_ceil(levels::WORD);
+        let packed = recording.input_in("levels", &[batch, words], Precision::Int8)?;
+        let values = recording.input("values of levels", &[channels, levels::LEVELS])?;
+        let pixels = recording.scratch("pixel_values", &shape)?;
+        kernels::normalise(recording, "normalise".to_owned(), packed, values, pixels)?;
+        Ok(pixels)
+    }
+
+    /// Patches, prefix tokens and positions (Dosovitskiy et al. 2021, equation 1).
+    fn embeddings(&mut self, patches: &Patches, projection: &Linear<Buf>, weights: &Weights<Buf>, image: [usize; 2]) -> Result<()> {
+        let pixels = self.pixels([self.request.batch, patches.channels, image[0], image[1]])?;
+        let map = match &weights.backbone {
+            None => pixels,
+            Some(backbone) => backbone::record(&mut self.recording, backbone, pixels)?,
+        };
+        if weights.backbone.is_some() {
+            self.save("backbone", map);
+        }
+        let (config, recording) = (self.config, &mut self.recording);
+        let Scratch { stream, normed, .. } = self.scratch;
+        let grid = patches.grid(image);
+        let projected = recording.scratch("patches", &[self.request.batch, grid[0] * grid[1], config.width])?;
+        kernels::patchify(recording, "patchify".to_owned(), map, projection.pair(), patches.size, grid, projected)?;
+        let embedded = if config.pre_norm { wide(recording, "embedded", normed)? } else { stream };
+        kernels::embed(recording, "embed".to_owned(), projected, weights.prefix, self.tables.position, embedded)?;
+        if let Some(norm) = &weights.pre_norm {
+            kernels::layernorm(recording, "pre_norm".to_owned(), embedded, norm.pair(), stream, config.epsilon)?;
+        }
+        self.save("embeddings", stream);
+        Ok(())
+    }
+
+    /// One encoder block, from the stream to the stream: normalised before each half (Dosovitskiy et al. 2021,
+    /// equations 2 and 3), or after each residual sum (Vaswani et al. 2017, section 3.1).
+    fn block(&mut self, i: usize, weights: &Block<Buf>) -> Result<()> {
+        let label = |step: &str| format!("block{i}.{step}");
+        let Scratch { stream, normed, .. } = self.scratch;
+        let epsilon = self.config.epsilon;
+        match self.config.norm_order {
+            NormOrder::Pre => {
+                kernels::layernorm(&mut self.recording, label("norm1"), stream, weights.norm1.pair(), normed, epsilon)?;
+                self.attention(i, weights, normed)?;
+                let Scratch { stream, normed, .. } = self.scratch;
+                kernels::layernorm(&mut self.recording, label("norm2"), stream, weights.norm2.pair(), normed, epsilon)?;
+                self.mlp(i, weights, normed, stream)?;
+            }
+            NormOrder::Post => {
+                self.attention(i, weights, stream)?;
+                kernels::layernorm(&mut self.recording, label("norm1"), stream, weights.norm1.pair(), normed, epsilon)?;
+                self.mlp(i, weights, normed, normed)?;
+                kernels::layernorm(&mut self.recording, label("norm2"), normed, weights.norm2.pair(), stream, epsilon)?;
+            }
+        }
+        self.save(&format!("hidden.{i}"), stream);
+        Ok(())
+    }
+
+    /// Keeps the first rows of the stream, for what follows; the other buffers shrink to as many.
+    fn narrow(&mut self) -> Result<()> {
+        let (config, all) = (self.config, self.scratch.stream);
+        self.scratch = Scratch::new(&mut self.recording, config, self.request.batch, self.rows)?;
+        for row in 0..self.rows {
+            kernels::pool(&mut self.recording, format!("token{row}"), all, row..row + 1, self.scratch.stream, row * config.width)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the attention of `from` to the stream.
+    fn attention(&mut self, i: usize, weights: &Block<Buf>, from: Buf) -> Result<()> {
+        let label = |step: &str| format!("block{i}.{step}");
+        let (config, recording) = (self.config, &mut self.recording);
+        let qkv = self.qkv;
+        kernels::matmul(recording, label("qkv"), from, weights.qkv.pair(), Epilogue::Bias, qkv)?;
+        if let Some(norm) = &weights.qk_norm {
+            kernels::qk_norm(recording, label("qk_norm"), qkv, norm.query.pair(), norm.key.pair(), config.heads, config.epsilon)?;
+        }
+        if let Some(angles) = self.tables.rotary {
+            kernels::rotary(recording, label("rotary"), qkv, angles, config.heads)?;
+        }
+        self.attention_maps(i)?;
+        if i + 1 == config.depth && self.rows < self.tokens {
+            self.narrow()?;
+        }
+        let Scratch { attended, stream, .. } = self.scratch;
+        kernels::attention(&mut self.recording, label("attention"), qkv, config.heads, self.mask, attended)?;
+        kernels::matmul(&mut self.recording, label("projection"), attended, weights.projection.pair(), residual(weights.scale1), stream)
+    }
+
+    /// Adds the MLP of `from` to `onto`.
+    fn mlp(&mut self, i: usize, weights: &Block<Buf>, from: Buf, onto: Buf) -> Result<()> {
+        let label = |step: &str| format!("block{i}.{step}");
+        let (activation, recording) = (self.config.activation, &mut self.recording);
+        let Scratch { gated, hidden, .. } = self.scratch;
+        match gated {
+            None => kernels::matmul(recording, label("mlp1"), from, weights.mlp1.pair(), Epilogue::Activation(activation), hidden)?,
+            Some(gated) => {
+                kernels::matmul(recording, label("mlp1"), from, weights.mlp1.pair(), Epilogue::Bias, gated)?;
+                kernels::gate(recording, label("gate"), gated, activation, hidden)?;
+            }
+        }
+        kernels::matmul(recording, label("mlp2"), hidden, weights.mlp2.pair(), residual(weights.scale2), onto)
+    }
+}
+
+/// A buffer itself if it is in f32, else another one of its shape that is: for what is no activation inside a block.
+fn wide(recording: &mut Recording, label: &str, buf: Buf) -> Result<Buf> {
+    if recording.precision_of(buf) == Precision::F32 {
+        return Ok(buf);
+    }
+    let shape = recording.shape(buf).to_vec();
+    recording.scratch(label, &shape)
+}
+
+fn residual(scale: Option<Buf>) -> Epilogue {
+    scale.map_or(Epilogue::Residual, Epilogue::ScaledResidual)
+}

@@ -1,0 +1,156 @@
+//! Cases of what normalises rows, maps and heads, and of rotary embeddings.
+
+use super::Fill::{self, Left, Within};
+use super::poison::copy;
+use super::{Case, reference};
+use crate::data::record::{Buf, Recording};
+use crate::operations::kernels::{self, After};
+
+pub(super) fn layernorm(rows: usize, width: usize, epsilon: f32) -> Vec<Case> {
+    let case = |kernel| Case {
+        name: format!("{kernel} {rows}x{width} {epsilon:e}"),
+        kernel,
+        inputs: vec![(vec![rows, width], Within(3.0)), (vec![width], Within(1.0)), (vec![width], Within(1.0))],
+        output: vec![rows, width],
+        record: Box::new(move |recording, inputs, output| {
+            kernels::layernorm(recording, "norm".into(), inputs[0], [inputs[1], inputs[2]], output, epsilon)
+        }),
+        reference: Box::new(move |inputs| reference::layernorm(&inputs[0], &inputs[1], &inputs[2], f64::from(epsilon))),
+        terms: width,
+        flops: 7 * (rows * width) as u64,
+        ..Case::plain()
+    };
+    let of_software = width.is_multiple_of(4).then_some("layernorm_software");
+    std::iter::once("layernorm").chain(of_software).map(case).chain([case("layernorm").in_f16()]).collect()
+}
+
+/// One case for each epilogue; for the residual one the result begins as the fourth input, by way of a maximum of single pixels.
+pub(super) fn groupnorms(map: [usize; 4], groups: usize) -> Vec<Case> {
+    let [_, channels, height, width] = map;
+    let of = |kernel: &'static str, after: After, finish: fn(f64, f64) -> f64| Case {
+        name: format!("{kernel} {map:?} in {groups}"),
+        kernel,
+        inputs: vec![(map.to_vec(), Within(3.0)), (vec![channels], Within(1.0)), (vec![channels], Within(1.0)), (map.to_vec(), Within(1.0))],
+        output: map.to_vec(),
+        record: Box::new(move |recording, inputs, output| {
+            kernels::max_pool(recording, "before".into(), inputs[3], [1, 1], output)?;
+            kernels::groupnorm(recording, "groupnorm".into(), inputs[0], [inputs[1], inputs[2]], groups, after, output)
+        }),
+        reference: Box::new(move |inputs| {
+            let normal = reference::groupnorm(&inputs[0], map, &inputs[1], &inputs[2], groups);
+            normal.into_iter().zip(&inputs[3]).map(|(value, before)| finish(value, *before)).collect()
+        }),
+        terms: channels / groups * height * width,
+        flops: 8 * map.iter().product::<usize>() as u64,
+        ..Case::plain()
+    };
+    vec![
+        of("groupnorm", After::Nothing, |value, _| value),
+        of("groupnorm_relu", After::Relu, |value, _| value.max(0.0)),
+        of("groupnorm_residual_relu", After::ResidualRelu, |value, before| (value + before).max(0.0)),
+    ]
+}
+
+/// A kernel that works in place, on packed qkv that begins as the first input.
+pub(super) fn in_place(
+    kernel: &'static str,
+    [batch, tokens, heads, head]: [usize; 4],
+    what: String,
+    more: Vec<(Vec<usize>, Fill)>,
+    record: impl Fn(&mut Recording, &[Buf], Buf) -> crate::data::error::Result<()> + 'static,
+    reference: impl Fn(&[Vec<f64>]) -> Vec<f64> + 'static,
+) -> Case {
+    let shape = vec![batch, tokens, 3 * heads * head];
+    Case {
+        name: format!("{kernel} [{batch}, {tokens}, {heads}, {head}]{what}"),
+        kernel,
+        inputs: [vec![(shape.clone(), Left(1.0))], more].concat(),
+        output: shape.clone(),
+        record: Box::new(move |recording, inputs, output| {
+            copy(recording, inputs[0], output);
+            record(recording, &inputs[1..], output)
+        }),
+        reference: Box::new(reference),
+        terms: head,
+        flops: 8 * shape.iter().product::<usize>() as u64,
+        ..Case::plain()
+    }
+}
+
+pub(super) fn qk_norm(batch: usize, tokens: usize, heads: usize, head: usize) -> Case {
+    let sizes = [batch, tokens, heads, head];
+    in_place(
+        "qk_norm",
+        sizes,
+        String::new(),
+        vec![(vec![head], Within(1.0)); 4],
+        move |recording, inputs, qkv| kernels::qk_norm(recording, "qk_norm".into(), qkv, [inputs[0], inputs[1]], [inputs[2], inputs[3]], heads, 1e-6),
+        move |inputs| {
+            let mut result = inputs[0].clone();
+            for (i, vector) in result.chunks_mut(head).enumerate() {
+                if let part @ (0 | 1) = i / heads % 3 {
+                    vector.copy_from_slice(&reference::layernorm(vector, &inputs[1 + 2 * part], &inputs[2 + 2 * part], 1e-6));
+                }
+            }
+            result
+        },
+    )
+}
+
+/// The angles' cosines and sines are made up, and need not fit each other.
+pub(super) fn rotary(batch: usize, tokens: usize, skip: usize, heads: usize, head: usize) -> Case {
+    in_place(
+        "rotary",
+        [batch, tokens, heads, head],
+        format!(" without {skip}"),
+        vec![(vec![tokens - skip, head / 2, 2], Within(1.0))],
+        move |recording, inputs, qkv| kernels::rotary(recording, "rotary".into(), qkv, inputs[0], heads),
+        move |inputs| {
+            let mut result = inputs[0].clone();
+            for (i, vector) in result.chunks_mut(head).enumerate() {
+                let (part, n) = (i / heads % 3, i / (3 * heads) % tokens);
+                if part == 2 || n < skip {
+                    continue;
+                }
+                let before = vector.to_vec();
+                for j in 0..head / 2 {
+                    let angle = &inputs[1][((n - skip) * head / 2 + j) * 2..][..2];
+                    vector[j] = before[j] * angle[0] - before[j + head / 2] * angle[1];
+                    vector[j + head / 2] = before[j + head / 2] * angle[0] + before[j] * angle[1];
+                }
+            }
+            result
+        },
+    )
+}
+
+pub(super) fn unit(rows: usize, width: usize) -> Case {
+    Case {
+        name: format!("unit {rows}x{width}"),
+        kernel: "unit",
+        inputs: vec![(vec![rows, width], Within(4.0))],
+        output: vec![rows, width],
+        record: Box::new(|recording, inputs, output| kernels::unit(recording, "unit".into(), inputs[0], output)),
+        reference: Box::new(move |inputs| {
+            let length = |row: &[f64]| row.iter().map(|value| value * value).sum::<f64>().sqrt();
+            inputs[0].chunks(width).flat_map(|row| row.iter().map(move |value| value / length(row))).collect()
+        }),
+        terms: width,
+        flops: 3 * (rows * width) as u64,
+        ..Case::plain()
+    }
+}
+
+pub(super) fn softmax(rows: usize, width: usize, range: f32) -> Case {
+    Case {
+        name: format!("softmax {rows}x{width} within {range}"),
+        kernel: "softmax",
+        inputs: vec![(vec![rows, width], Within(range))],
+        output: vec![rows, width],
+        record: Box::new(|recording, inputs, output| kernels::softmax(recording, "softmax".into(), inputs[0], output)),
+        reference: Box::new(move |inputs| reference::softmax(&inputs[0], width)),
+        terms: width + range as usize,
+        flops: 4 * (rows * width) as u64,
+        ..Case::plain()
+    }
+}

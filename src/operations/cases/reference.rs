@@ -1,0 +1,231 @@
+//! What the kernels compute, by brute force in f64: no tiles, no tricks, nothing shared with `src/`.
+
+use crate::data::config::Activation;
+
+/// Numbers in f64.
+pub fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&value| f64::from(value)).collect()
+}
+
+/// x `[m, k]` times w `[n, k]` transposed, plus bias `[n]`.
+pub fn matmul(x: &[f64], w: &[f64], bias: &[f64], [m, n, k]: [usize; 3]) -> Vec<f64> {
+    let element = |row: usize, column: usize| (0..k).map(|i| x[row * k + i] * w[column * k + i]).sum::<f64>() + bias[column];
+    (0..m * n).map(|i| element(i / n, i % n)).collect()
+}
+
+/// Rows of x `[m, k]` as multiples of a 127th of their largest magnitude.
+pub fn quantised(x: &[f64], k: usize) -> Vec<f64> {
+    let row = |row: &[f64]| {
+        let scale = row.iter().fold(0.0, |largest: f64, value| largest.max(value.abs())) / 127.0;
+        row.iter().map(|value| (value / scale).round() * scale).collect::<Vec<_>>()
+    };
+    x.chunks(k).flat_map(row).collect()
+}
+
+/// An activation; GELU by the error function.
+pub fn activate(activation: Activation, x: f64) -> f64 {
+    let tanh_inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+    match activation {
+        Activation::Gelu => 0.5 * x * libm::erfc(-x / std::f64::consts::SQRT_2),
+        Activation::GeluTanh => 0.5 * x * (1.0 + tanh_inner.tanh()),
+        Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
+        Activation::Relu => x.max(0.0),
+        Activation::Tanh => x.tanh(),
+        Activation::Silu => x / (1.0 + (-x).exp()),
+    }
+}
+
+/// The patches of pixels `[batch, channels, height, width]` as rows, in the order of a convolution's weights; beyond the edge there are zeros.
+pub fn patches(pixels: &[f64], [batch, channels, height, width]: [usize; 4], patch: [usize; 2], grid: [usize; 2]) -> Vec<f64> {
+    let mut rows = Vec::new();
+    for b in 0..batch {
+        for (down, across) in (0..grid[0]).flat_map(|down| (0..grid[1]).map(move |across| (down, across))) {
+            for channel in 0..channels {
+                for y in down * patch[0]..(down + 1) * patch[0] {
+                    for x in across * patch[1]..(across + 1) * patch[1] {
+                        rows.push(if y < height && x < width { pixels[((b * channels + channel) * height + y) * width + x] } else { 0.0 });
+                    }
+                }
+            }
+        }
+    }
+    rows
+}
+
+/// The pixel that the window of `place` has at `offset`, padded as TensorFlow's SAME; nothing in the padding.
+fn same(length: usize, [size, stride]: [usize; 2], place: usize, offset: usize) -> Option<usize> {
+    let padding = ((length.div_ceil(stride) - 1) * stride + size).saturating_sub(length);
+    (place * stride + offset).checked_sub(padding / 2).filter(|&pixel| pixel < length)
+}
+
+/// Windows of x `[batch, channels, height, width]`, padded as TensorFlow's SAME, times w `[outputs, channels, size, size]`.
+pub fn convolution(x: &[f64], [batch, channels, height, width]: [usize; 4], w: &[f64], outputs: usize, window: [usize; 2]) -> Vec<f64> {
+    let [size, stride] = window;
+    let mut y = Vec::new();
+    for b in 0..batch {
+        for o in 0..outputs {
+            for down in 0..height.div_ceil(stride) {
+                for across in 0..width.div_ceil(stride) {
+                    let mut sum = 0.0;
+                    for (channel, u, v) in (0..channels * size * size).map(|i| (i / (size * size), i / size % size, i % size)) {
+                        if let (Some(row), Some(column)) = (same(height, window, down, u), same(width, window, across, v)) {
+                            let pixel = x[((b * channels + channel) * height + row) * width + column];
+                            sum += pixel * w[((o * channels + channel) * size + u) * size + v];
+                        }
+                    }
+                    y.push(sum);
+                }
+            }
+        }
+    }
+    y
+}
+
+/// The largest of each window of x `[batch, channels, height, width]`, padded as TensorFlow's SAME.
+pub fn max_pool(x: &[f64], [batch, channels, height, width]: [usize; 4], window: [usize; 2]) -> Vec<f64> {
+    let [size, stride] = window;
+    let mut y = Vec::new();
+    for plane in 0..batch * channels {
+        for down in 0..height.div_ceil(stride) {
+            for across in 0..width.div_ceil(stride) {
+                let places = (0..size * size).filter_map(|i| same(height, window, down, i / size).zip(same(width, window, across, i % size)));
+                y.push(places.map(|(row, column)| x[(plane * height + row) * width + column]).fold(f64::NEG_INFINITY, f64::max));
+            }
+        }
+    }
+    y
+}
+
+/// x `[batch, channels, height, width]`, normalised over each of `groups` groups of channels, times weight and plus bias `[channels]`.
+pub fn groupnorm(x: &[f64], [_, channels, height, width]: [usize; 4], weight: &[f64], bias: &[f64], groups: usize) -> Vec<f64> {
+    let size = channels / groups * height * width;
+    let normal = x.chunks(size).flat_map(|group| layernorm(group, &vec![1.0; size], &vec![0.0; size], 1e-5));
+    normal.enumerate().map(|(i, value)| value * weight[i / (height * width) % channels] + bias[i / (height * width) % channels]).collect()
+}
+
+/// Rows of x as wide as weight and bias, normalised.
+pub fn layernorm(x: &[f64], weight: &[f64], bias: &[f64], epsilon: f64) -> Vec<f64> {
+    let width = weight.len();
+    let row = |row: &[f64]| {
+        let mean = row.iter().sum::<f64>() / width as f64;
+        let variance = row.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / width as f64;
+        let normal: Vec<f64> = row.iter().map(|value| (value - mean) / (variance + epsilon).sqrt()).collect();
+        normal.iter().zip(weight).zip(bias).map(|((value, weight), bias)| value * weight + bias).collect::<Vec<_>>()
+    };
+    x.chunks(width).flat_map(row).collect()
+}
+
+/// Softmax of each row.
+pub fn softmax(x: &[f64], width: usize) -> Vec<f64> {
+    let row = |row: &[f64]| {
+        let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let powers: Vec<f64> = row.iter().map(|value| (value - largest).exp()).collect();
+        let total: f64 = powers.iter().sum();
+        powers.into_iter().map(move |power| power / total).collect::<Vec<_>>()
+    };
+    x.chunks(width).flat_map(row).collect()
+}
+
+/// Probabilities `[batch, heads, tokens, tokens]` from packed qkv `[batch, tokens, 3, heads, head]`; 0 for keys whose mask `[batch, tokens]`,
+/// if there is one, is not.
+pub fn probabilities(qkv: &[f64], [batch, tokens, heads, head]: [usize; 4], mask: &[f64]) -> Vec<f64> {
+    let at = |b: usize, n: usize, part: usize, h: usize| (((b * tokens + n) * 3 + part) * heads + h) * head;
+    let mut scores = Vec::with_capacity(batch * heads * tokens * tokens);
+    for b in 0..batch {
+        for h in 0..heads {
+            for i in 0..tokens {
+                for j in 0..tokens {
+                    let (query, key) = (at(b, i, 0, h), at(b, j, 1, h));
+                    let score = (0..head).map(|d| qkv[query + d] * qkv[key + d]).sum::<f64>() / (head as f64).sqrt();
+                    let is_key = mask.get(b * tokens + j).is_none_or(|&ignored| ignored == 0.0);
+                    scores.push(if is_key { score } else { f64::NEG_INFINITY });
+                }
+            }
+        }
+    }
+    softmax(&scores, tokens)
+}
+
+/// Values weighted by `p`, `[batch, tokens, heads, head]`.
+pub fn weighted_values(qkv: &[f64], p: &[f64], [batch, tokens, heads, head]: [usize; 4]) -> Vec<f64> {
+    let mut y = Vec::with_capacity(batch * tokens * heads * head);
+    for b in 0..batch {
+        for i in 0..tokens {
+            for h in 0..heads {
+                for d in 0..head {
+                    let row = &p[((b * heads + h) * tokens + i) * tokens..][..tokens];
+                    y.push(row.iter().enumerate().map(|(j, weight)| weight * qkv[(((b * tokens + j) * 3 + 2) * heads + h) * head + d]).sum());
+                }
+            }
+        }
+    }
+    y
+}
+
+/// One query `[heads, head]` for all images, keys and values packed `[batch, tokens, 2, heads, head]`: y `[batch, heads, head]`.
+pub fn attention_pool(q: &[f64], kv: &[f64], [batch, tokens, heads, head]: [usize; 4], first: usize) -> Vec<f64> {
+    let at = |b: usize, n: usize, part: usize, h: usize| (((b * tokens + n) * 2 + part) * heads + h) * head;
+    let mut y = Vec::new();
+    for (b, h) in (0..batch).flat_map(|b| (0..heads).map(move |h| (b, h))) {
+        let score = |n: usize| (0..head).map(|d| q[h * head + d] * kv[at(b, n, 0, h) + d]).sum::<f64>() / (head as f64).sqrt();
+        let weights = softmax(&(first..tokens).map(score).collect::<Vec<_>>(), tokens - first);
+        y.extend((0..head).map(|d| (first..tokens).zip(&weights).map(|(n, weight)| weight * kv[at(b, n, 1, h) + d]).sum::<f64>()));
+    }
+    y
+}
+
+/// The columns of a matrix `[rows, count]`, made orthonormal in order: by projecting on those before, in f64, three times over.
+pub fn orthonormalised(matrix: &[f64], count: usize) -> Vec<f64> {
+    let rows = matrix.len() / count;
+    let mut columns: Vec<Vec<f64>> = (0..count).map(|k| (0..rows).map(|row| matrix[row * count + k]).collect()).collect();
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    for k in 0..count {
+        for j in (0..3).flat_map(|_| 0..k) {
+            let share = dot(&columns[j], &columns[k]);
+            let other = columns[j].clone();
+            columns[k].iter_mut().zip(other).for_each(|(value, other)| *value -= share * other);
+        }
+        let norm = dot(&columns[k], &columns[k]).sqrt();
+        columns[k].iter_mut().for_each(|value| *value /= norm);
+    }
+    (0..rows * count).map(|i| columns[i % count][i / count]).collect()
+}
+
+/// The eigenvector of the largest eigenvalue of a symmetric matrix, by as many steps of power iteration as it takes.
+fn leading(matrix: &[Vec<f64>]) -> Vec<f64> {
+    let mut vector: Vec<f64> = (0..matrix.len()).map(|i| 1.0 + 0.1 * i as f64).collect();
+    for _ in 0..20_000 {
+        let next: Vec<f64> = matrix.iter().map(|row| row.iter().zip(&vector).map(|(a, b)| a * b).sum()).collect();
+        let norm = next.iter().map(|value| value * value).sum::<f64>().sqrt();
+        let next: Vec<f64> = next.iter().map(|value| value / norm).collect();
+        let moved = next.iter().zip(&vector).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        vector = next;
+        if moved < 1e-15 {
+            break;
+        }
+    }
+    vector
+}
+
+/// The three principal components of scores [P, count] about 0 as colours; the components' entries, of which the one of the largest
+/// magnitude is positive, are combinations of the columns of `basis` [C, count].
+pub fn colours(basis: &[f64], scores: &[f64], count: usize) -> Vec<f64> {
+    let mut matrix: Vec<Vec<f64>> = (0..count).map(|i| (0..count).map(|j| scores.chunks(count).map(|row| row[i] * row[j]).sum()).collect()).collect();
+    let mut rgb = vec![0.0; scores.len() / count * 3];
+    for channel in 0..3 {
+        let direction = leading(&matrix);
+        let times = |row: &[f64]| row.iter().zip(&direction).map(|(a, b)| a * b).sum::<f64>();
+        let value = (0..count).map(|i| direction[i] * times(&matrix[i])).sum::<f64>();
+        // Without that one the next is the largest.
+        for i in 0..count {
+            for j in 0..count {
+                matrix[i][j] -= value * direction[i] * direction[j];
+            }
+        }
+        let largest = basis.chunks(count).map(times).max_by(|a, b| a.abs().total_cmp(&b.abs())).expect("a row");
+        let turned: Vec<f64> = scores.chunks(count).map(|row| largest.signum() * times(row)).collect();
+        let (bottom, top) = turned.iter().fold((f64::MAX, f64::MIN), |(bottom, top), value| (bottom.min(*value), top.max(*value)));
+        rgb[channel..].iter_mut().step_by(3).zip(turned).for_each(|(pixel, value)| *pixel = (value - bottom) / (top - bottom));
+    }
+    rgb
+}

@@ -1,0 +1,250 @@
+//! The variants of attention. Each is a value of [`shapes`], from which all else about it follows.
+
+use crate::data::capabilities::{Capabilities, Needs, Precision, Trust};
+use crate::data::record::{Binding, Kernel, Spec, Twin, read, shader, write};
+use crate::execution::cpu::attention::{self as twin, Params};
+use crate::execution::cpu::powers;
+use crate::operations::kernels::{size, variant::Variant};
+use std::sync::LazyLock;
+
+/// The kernel that finds the scales of attention in f32 by cooperative matrices of f16.
+pub static ATTENTION_POWERS: Kernel =
+    Kernel::new("attention_powers", shader!("attention/powers"), Params::FIELDS, &[read(1, "qkv"), write(2, "y")], powers::attention_powers);
+
+/// A variant of attention as a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A query an invocation, keys and values in tiles through workgroup memory; some tokens may be masked.
+    Tiled { is_masked: bool },
+    /// 40 queries a subgroup of 8, in registers: for llvmpipe.
+    Software,
+    /// By cooperative matrices of f16 with `side` rows and columns: so many queries for each of `subgroups`, `keys` at a time; a number of f32 is
+    /// two `parts` of f16.
+    Cooperative { side: u32, subgroups: u32, keys: u32, parts: u32 },
+}
+use Shape::{Cooperative, Software, Tiled};
+
+const fn cooperative(side: u32, subgroups: u32, keys: u32) -> Shape {
+    Cooperative { side, subgroups, keys, parts: 1 }
+}
+
+const fn cooperative_f32(side: u32, subgroups: u32, keys: u32) -> Shape {
+    Cooperative { side, subgroups, keys, parts: 2 }
+}
+
+/// 64 queries and 32 keys are what an H200 likes for heads of 64, 16 keys where heads are wide.
+const COOPERATIVE: &[Shape] = &[
+    cooperative(16, 4, 32),
+    cooperative(16, 4, 16),
+    cooperative(16, 2, 32),
+    cooperative(16, 2, 16),
+    cooperative(16, 1, 16),
+    cooperative(8, 4, 32),
+    cooperative(8, 4, 16),
+    cooperative(8, 2, 16),
+    cooperative_f32(16, 4, 16),
+    cooperative_f32(16, 2, 16),
+    cooperative_f32(8, 2, 8),
+];
+
+fn shapes() -> impl Iterator<Item = Shape> {
+    let others = [Software, Tiled { is_masked: false }, Tiled { is_masked: true }];
+    others.into_iter().chain(COOPERATIVE.iter().copied())
+}
+
+/// Every variant.
+pub static VARIANTS: LazyLock<Vec<Variant<Shape>>> = LazyLock::new(|| shapes().map(|shape| Variant { kernel: shape.kernel(), shape }).collect());
+
+/// What attention is asked for with.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// How many tokens are queries.
+    pub queries: usize,
+    /// D.
+    pub head: usize,
+    /// Whether some tokens are no keys.
+    pub is_masked: bool,
+    /// What queries, keys and values are kept in.
+    pub qkv: Precision,
+}
+
+/// Products of scores in a small shader; three for each where a number is two parts.
+const SMALL: u32 = 8;
+
+impl Shape {
+    /// Queries of a workgroup.
+    pub fn queries(&self) -> u32 {
+        match *self {
+            Tiled { .. } => 64,
+            Software => 40,
+            Cooperative { side, subgroups, .. } => side * subgroups,
+        }
+    }
+
+    /// Keys of a tile for heads of a width, nothing if not even one fits: as many as fit in 16 KiB, which every device has, but no more than 32, whose
+    /// scores an invocation keeps in registers.
+    fn keys(&self, head: usize, capabilities: &Capabilities) -> Option<u32> {
+        match *self {
+            Tiled { .. } => {
+                let memory = capabilities.workgroup_bytes.min(16 * 1024);
+                (0..=5).rev().map(|power| 1 << power).find(|&keys| self.workgroup_bytes(head, keys) <= memory)
+            }
+            Software => Some(2),
+            Cooperative { keys, .. } => Some(keys),
+        }
+    }
+
+    /// Bytes of workgroup memory for heads of a width and so many keys, as the shader declares it.
+    pub fn workgroup_bytes(&self, head: usize, keys: u32) -> u32 {
+        match *self {
+            Tiled { .. } => 2 * keys * size(head).div_ceil(4) * 16,
+            Software => 0,
+            Cooperative { side, parts, .. } => {
+                let (padded, queries) = (size(head).next_multiple_of(side), self.queries());
+                parts * (2 * keys * (2 * padded + 16) + queries * (2 * keys + 16)) + queries * (4 * keys + 16) + 8
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        match *self {
+            Tiled { is_masked: false } => "attention_tiled".to_owned(),
+            Tiled { is_masked: true } => "attention_masked".to_owned(),
+            Software => "attention_software".to_owned(),
+            Cooperative { side, keys, parts, .. } => {
+                format!("attention_coop{side}{}_{}x{keys}", if parts == 2 { "_f32" } else { "" }, self.queries())
+            }
+        }
+    }
+
+    fn kernel(&self) -> Kernel {
+        let (entry, (file, wgsl), spec, needs) = match *self {
+            Tiled { is_masked } => {
+                let spec = if is_masked { Spec::NONE.with_piece("attention/unmasked", "attention/masked") } else { Spec::NONE };
+                ("attention_tiled", shader!("attention/tiled"), spec, Needs::NOTHING)
+            }
+            Software => ("attention_software", shader!("software/attention"), Spec::NONE, Needs::LLVMPIPE),
+            Cooperative { side, subgroups, keys, parts } => {
+                let spec = Spec::NONE.with([("SUBGROUPS", subgroups)]);
+                let spec = if side == 16 { spec } else { spec.with_piece("common/coop_16", "common/coop_8") };
+                let spec = if parts == 1 { spec } else { spec.with_piece("attention/no_powers", "attention/with_powers") };
+                let needs = Needs::cooperative(side, subgroups, self.workgroup_bytes(side as usize, keys));
+                let trust = if parts == 1 { needs.trust } else { Trust::Everything };
+                ("attention_cooperative", shader!("attention/cooperative"), spec, Needs { trust, vector_tiles: true, ..needs })
+            }
+        };
+        const MASKED: &[Binding] = &[read(1, "qkv"), write(2, "y"), read(3, "mask")];
+        const SCALED: &[Binding] = &[read(1, "qkv"), write(2, "y"), read(3, "powers")];
+        let (bindings, twin): (_, Twin) = match self {
+            Tiled { is_masked: true } => (MASKED, twin::attention_masked),
+            _ if self.reads_powers() => (SCALED, powers::attention_by_three),
+            _ => (&MASKED[..2], twin::attention),
+        };
+        Kernel { name: self.name().leak(), entry, file, wgsl, edited: &[], spec, params: Params::FIELDS, bindings, needs, twin }
+    }
+
+    /// Whether it needs what [`ATTENTION_POWERS`] finds.
+    pub fn reads_powers(&self) -> bool {
+        matches!(self, Cooperative { parts: 2, .. })
+    }
+
+    /// What depends on the call and the device.
+    pub fn specialised(&self, spec: Spec, head: usize, capabilities: &Capabilities) -> Spec {
+        let spec = spec.with([("HEAD", size(head))]);
+        let keys = self.keys(head, capabilities).map(|keys| ("KEYS", keys));
+        match self {
+            Tiled { .. } => spec.with(keys),
+            Software => spec,
+            Cooperative { .. } => spec.with(keys).with([("LANES", capabilities.subgroup)]).unrolled(capabilities.large_shaders),
+        }
+    }
+
+    /// Whether its shader for heads of a width is large.
+    pub fn is_large(&self, head: usize) -> bool {
+        match *self {
+            Tiled { .. } | Software => false,
+            Cooperative { side, keys, parts, .. } => (2 * parts - 1) * size(head).div_ceil(side) * keys / side > SMALL,
+        }
+    }
+
+    /// Whether it computes what is asked for, on a device that has what it needs.
+    fn suits(&self, sizes: &Sizes, capabilities: &Capabilities) -> bool {
+        let Sizes { head, is_masked, qkv, .. } = *sizes;
+        match *self {
+            Tiled { is_masked: masks } => masks == is_masked && self.keys(head, capabilities).is_some(),
+            Software => !is_masked && qkv == Precision::F32 && head.is_multiple_of(4) && head <= 128,
+            Cooperative { side, keys, parts, .. } => {
+                let lanes = capabilities.subgroup;
+                let shares_rows = lanes >= side && lanes <= 4 * side && (keys / 4).is_multiple_of(lanes / side);
+                let is_compiled = capabilities.large_shaders || !self.is_large(head);
+                !is_masked
+                    && qkv == if parts == 1 { Precision::F16 } else { Precision::F32 }
+                    && head.is_multiple_of(4)
+                    && shares_rows
+                    && is_compiled
+                    && self.workgroup_bytes(head, keys) <= capabilities.workgroup_bytes
+            }
+        }
+    }
+}
+
+/// A workgroup with more memory has no second one beside it on an H200.
+const SHARED_BYTES: u32 = 24 * 1024;
+
+/// The variants that compute what is asked for on a device, those that should be the fastest first; none if heads are too wide for it.
+pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Variant<Shape>> {
+    let suits = |variant: &&Variant<Shape>| variant.shape.suits(sizes, capabilities) && variant.kernel.needs.met_by(capabilities);
+    let mut found: Vec<&Variant<Shape>> = VARIANTS.iter().filter(suits).collect();
+    found.sort_by_key(|variant| match variant.shape {
+        Software => 0,
+        Tiled { .. } => 2,
+        // Where a processor imitates cooperative matrices, they are slower than what they are made of; for few queries most of a matrix is idle.
+        Cooperative { side, .. } if capabilities.software || sizes.queries < side as usize => 4,
+        Cooperative { keys, .. } if variant.shape.workgroup_bytes(sizes.head, keys) > SHARED_BYTES => 3,
+        Cooperative { .. } => 1,
+    });
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The variant that is taken by rule.
+    fn first(head: usize, queries: usize, is_masked: bool, qkv: Precision, capabilities: &Capabilities) -> Option<&'static str> {
+        let variants = suitable(&Sizes { queries, head, is_masked, qkv }, capabilities);
+        variants.iter().find(|variant| variant.kernel.needs.trust <= capabilities.trust).map(|variant| variant.kernel.name)
+    }
+
+    #[test]
+    fn tiles_of_keys_fit_in_workgroup_memory() {
+        let keys = |head, workgroup_bytes| Tiled { is_masked: false }.keys(head, &Capabilities { workgroup_bytes, ..Capabilities::CPU });
+        assert_eq!(keys(16, 32768), Some(32));
+        assert_eq!(keys(64, 32768), Some(32));
+        assert_eq!(keys(72, 32768), Some(16));
+        assert_eq!(keys(128, 32768), Some(16));
+        assert_eq!(keys(64, 4096), Some(8));
+        assert_eq!(keys(2048, 16384), Some(1));
+        assert_eq!(keys(4096, 32768), None);
+        assert_eq!(first(4096, 100, false, Precision::F32, &Capabilities::CPU), None);
+    }
+
+    #[test]
+    fn matrices_are_for_queries_in_f16_on_devices_that_have_them() {
+        let device = Capabilities { software: false, subgroup: 32, cooperative: 16, half: true, workgroup_bytes: 48 * 1024, ..Capabilities::CPU };
+        let name = |head, queries, device| first(head, queries, false, Precision::F16, &device);
+        assert_eq!(name(64, 197, device), Some("attention_coop16_64x32"));
+        assert_eq!(name(72, 197, device), Some("attention_coop16_64x16"));
+        assert_eq!(name(128, 197, device), Some("attention_coop16_64x16"));
+        assert_eq!(name(64, 1, device), Some("attention_tiled"));
+        assert_eq!(name(66, 197, device), Some("attention_tiled"));
+        assert_eq!(name(64, 197, Capabilities { cooperative: 0, ..device }), Some("attention_tiled"));
+        assert_eq!(name(64, 197, Capabilities { software: true, cooperative: 8, subgroup: 8, ..device }), Some("attention_tiled"));
+        assert_eq!(name(64, 197, Capabilities { workgroup_bytes: 16 * 1024, ..device }), Some("attention_coop16_64x16"));
+        assert_eq!(first(64, 197, false, Precision::F32, &device), Some("attention_tiled"));
+        let trusting = Capabilities { trust: Trust::Everything, ..device };
+        assert_eq!(first(64, 197, false, Precision::F32, &trusting), Some("attention_coop16_f32_64x16"));
+        assert_eq!(name(64, 197, Capabilities { scalar_tiles: true, ..device }), Some("attention_tiled"));
+        assert_eq!(first(64, 197, true, Precision::F16, &device), Some("attention_masked"));
+    }
+}

@@ -1,0 +1,35 @@
+use super::{rows, size};
+use crate::data::capabilities::{Needs, Precision};
+use crate::data::error::Result;
+use crate::data::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
+use crate::execution::cpu::layernorm::{self as twin, Params};
+
+pub static LAYERNORM: Kernel = Kernel::new("layernorm", shader!("layernorm"), Params::FIELDS, BINDINGS, twin::layernorm);
+
+pub static LAYERNORM_SOFTWARE: Kernel =
+    Kernel::new("layernorm_software", shader!("software/layernorm"), Params::FIELDS, BINDINGS, twin::layernorm).needing(Needs::LLVMPIPE);
+
+const BINDINGS: &[Binding] = &[read(1, "x"), read(2, "weight"), read(3, "bias"), write(4, "y")];
+
+/// Records LayerNorm over the last axis: x and y `[.., C]`, weight and bias `[C]` (Ba, Kiros and Hinton 2016).
+///
+/// # Errors
+/// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
+pub fn layernorm(recording: &mut Recording, label: String, x: Buf, [weight, bias]: [Buf; 2], y: Buf, epsilon: f32) -> Result<()> {
+    let (count, width) = rows(recording.shape(x));
+    assert_eq!(recording.shape(x), recording.shape(y), "{label}: x and y");
+    assert_eq!([recording.shape(weight), recording.shape(bias)], [[width]; 2], "{label}: weight and bias");
+    let written = recording.precision_of(y);
+    let is_for_software = width.is_multiple_of(4) && written == Precision::F32;
+    let variants = if is_for_software { &[&LAYERNORM_SOFTWARE, &LAYERNORM][..] } else { &[&LAYERNORM] };
+    let kernel = variants[recording.choose(None, variants.iter().copied())];
+    recording.dispatch(Dispatch {
+        kernel,
+        spec: Spec::NONE.writing(written),
+        params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width), epsilon }).to_vec(),
+        flops: 0,
+        views: [x, weight, bias, y].map(|buf| recording.all(buf)).to_vec(),
+        grid: recording.folded(count),
+        label,
+    })
+}

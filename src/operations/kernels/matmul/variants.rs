@@ -1,0 +1,392 @@
+//! The variants of products. Each is a value of [`shapes`]; its name, constants, grid, memory and needs follow from that, and so do the cases of
+//! tests and doctor, the rows of benches and what the tuner tries.
+
+use crate::data::capabilities::{Capabilities, Needs, Precision, Trust};
+use crate::data::record::{Kernel, Spec, Twin, read, shader, write};
+use crate::execution::cpu::matmul::{self as twin, Params};
+use crate::execution::cpu::{matmul_int8, matmul_split, powers};
+use crate::operations::kernels::{size, variant::Variant};
+use std::sync::LazyLock;
+
+/// What ends a product whose K was split.
+pub static MATMUL_COMBINE: Kernel = Kernel::new(
+    "matmul_combine",
+    shader!("matmul/combine"),
+    Params::FIELDS,
+    &[read(1, "x"), read(3, "bias"), read(4, "scale"), write(5, "y")],
+    matmul_split::matmul_combine,
+);
+
+/// The kernel that finds the scales of f32 products by cooperative matrices of f16.
+pub static MATMUL_POWERS: Kernel =
+    Kernel::new("matmul_powers", shader!("matmul/powers"), Params::FIELDS, &[read(1, "x"), read(2, "w"), write(3, "y")], powers::matmul_powers);
+
+/// How a product is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// As one reads it: an invocation an element.
+    Naive,
+    /// Four rows of 64 columns a workgroup, K split over its invocations: for few rows.
+    Skinny,
+    /// 40 × 64 a subgroup of 8, in registers: for llvmpipe.
+    Software,
+    /// `tile` rows and columns a workgroup, `depth` of K at a time (of integers words of four), through workgroup memory, 8 × 8 an invocation.
+    Tiled { tile: [u32; 2], depth: u32 },
+    /// By cooperative matrices of f16 with `side` rows and columns, of f32 by three of them for each product: `subgroups` down and across a workgroup, each with `matrices` down and across, `steps` of
+    /// them deep.
+    Cooperative { side: u32, subgroups: [u32; 2], matrices: [u32; 2], steps: u32 },
+}
+use Algorithm::{Cooperative, Naive, Skinny, Software, Tiled};
+
+/// A variant of products as a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// How.
+    pub algorithm: Algorithm,
+    /// What w is kept in.
+    pub precision: Precision,
+    /// Slices that K is split into, over workgroups; 1 if it is not.
+    pub slices: u32,
+}
+
+const fn tiled(rows: u32, columns: u32, depth: u32) -> Algorithm {
+    Tiled { tile: [rows, columns], depth }
+}
+
+const fn cooperative(side: u32, subgroups: [u32; 2], matrices: [u32; 2], steps: u32) -> Algorithm {
+    Cooperative { side, subgroups, matrices, steps }
+}
+
+/// Of numbers, with w in f32 or f16. What is fastest on software adapters comes first (benches/results).
+const SCALAR: &[(Algorithm, u32)] = &[
+    (Software, 1),
+    (tiled(64, 64, 16), 1),
+    (tiled(128, 128, 8), 1),
+    (tiled(128, 64, 16), 1),
+    (tiled(32, 32, 32), 1),
+    (tiled(64, 64, 16), 4),
+    (tiled(32, 32, 32), 4),
+    (Skinny, 1),
+    (Naive, 1),
+];
+
+/// Of cooperative matrices, with w and x in f16. 64 × 64 a subgroup and less than 24 KiB a workgroup are what an H200 likes; of 8 × 8 matrices
+/// there are those that the tests run on a software adapter, and one for Metal.
+const COOPERATIVE: &[(Algorithm, u32)] = &[
+    (cooperative(16, [2, 2], [4, 4], 2), 1),
+    (cooperative(16, [2, 2], [3, 4], 2), 1),
+    (cooperative(16, [2, 4], [4, 4], 2), 1),
+    (cooperative(16, [2, 2], [2, 4], 2), 1),
+    (cooperative(16, [2, 2], [2, 2], 4), 1),
+    (cooperative(16, [1, 2], [2, 2], 4), 1),
+    (cooperative(16, [2, 2], [4, 4], 2), 3),
+    (cooperative(16, [2, 2], [2, 2], 4), 4),
+    (cooperative(8, [2, 2], [2, 2], 2), 1),
+    (cooperative(8, [1, 3], [2, 2], 2), 1),
+    (cooperative(8, [2, 2], [2, 2], 2), 4),
+    (cooperative(8, [2, 2], [4, 4], 2), 1),
+];
+
+/// Of cooperative matrices, with w and x in f32: twice the sums and the factors of an f16 product in registers and memory.
+const COOPERATIVE_F32: &[(Algorithm, u32)] = &[
+    (cooperative(16, [2, 2], [4, 2], 1), 1),
+    (cooperative(16, [2, 2], [2, 4], 1), 1),
+    (cooperative(16, [4, 2], [2, 2], 1), 1),
+    (cooperative(16, [2, 2], [2, 2], 2), 1),
+    (cooperative(16, [1, 2], [2, 2], 2), 1),
+    (cooperative(16, [2, 2], [2, 2], 2), 4),
+    (cooperative(8, [2, 2], [2, 1], 2), 1),
+    (cooperative(8, [2, 2], [2, 1], 2), 4),
+];
+
+/// Of integers.
+const INTEGERS: &[(Algorithm, u32)] = &[(tiled(64, 64, 16), 1), (tiled(128, 64, 16), 1), (tiled(32, 32, 32), 1)];
+
+fn shapes() -> impl Iterator<Item = Shape> {
+    let lists = [
+        (Precision::F32, SCALAR),
+        (Precision::F32, COOPERATIVE_F32),
+        (Precision::F16, SCALAR),
+        (Precision::F16, COOPERATIVE),
+        (Precision::Int8, INTEGERS),
+    ];
+    lists.into_iter().flat_map(|(precision, list)| list.iter().map(move |&(algorithm, slices)| Shape { algorithm, precision, slices }))
+}
+
+/// Every variant.
+pub static VARIANTS: LazyLock<Vec<Variant<Shape>>> = LazyLock::new(|| shapes().map(|shape| Variant { kernel: shape.kernel(), shape }).collect());
+
+/// What a product is asked for with.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// M.
+    pub m: usize,
+    /// N.
+    pub n: usize,
+    /// K.
+    pub k: usize,
+    /// What x is kept in.
+    pub x: Precision,
+    /// What w is kept in.
+    pub w: Precision,
+}
+
+/// Products of matrices in a small shader.
+const SMALL: u32 = 8;
+
+/// The most rows that are few to `Skinny`, which reads the weight once for every four.
+const FEW_ROWS: usize = 8;
+
+impl Shape {
+    /// Rows and columns of y that a workgroup computes.
+    pub fn tile(&self) -> [u32; 2] {
+        match self.algorithm {
+            Naive => [1, 64],
+            Skinny => [4, 64],
+            Software => [40, 64],
+            Tiled { tile, .. } => tile,
+            Cooperative { side, subgroups: [down, across], matrices, .. } => [down * matrices[0] * side, across * matrices[1] * side],
+        }
+    }
+
+    /// Values of K, or words of four integers, that are loaded at a time.
+    pub fn depth(&self) -> u32 {
+        match self.algorithm {
+            Naive | Software => 1,
+            // Four loads of each slice are on their way at a time.
+            Skinny => 32,
+            Tiled { depth, .. } => depth,
+            Cooperative { side, steps, .. } => side * steps,
+        }
+    }
+
+    /// Bytes of workgroup memory, as the shader declares it.
+    pub fn workgroup_bytes(&self) -> u32 {
+        let ([rows, columns], depth) = (self.tile(), self.depth());
+        match self.algorithm {
+            Naive | Software => 0,
+            Skinny => 8 * 64 * 16,
+            Tiled { .. } => 4 * depth * (rows + 4 + columns),
+            Cooperative { side, subgroups: [down, across], .. } => {
+                let tiles = 2 * (rows * (depth + 8) + depth * (columns + 8));
+                tiles * if self.precision == Precision::F32 { 2 } else { 1 } + 4 * down * across * side * side
+            }
+        }
+    }
+
+    fn name(&self) -> String {
+        let precision = match self.precision {
+            Precision::F32 => "",
+            Precision::F16 => "_f16",
+            Precision::Int8 => "_int8",
+        };
+        let ([rows, columns], depth) = (self.tile(), self.depth());
+        let name = match self.algorithm {
+            Naive => format!("matmul_naive{precision}"),
+            Skinny => format!("matmul_skinny{precision}"),
+            Software => format!("matmul_software{precision}"),
+            Tiled { .. } => format!("matmul{precision}_{rows}x{columns}x{depth}"),
+            Cooperative { side, subgroups: [down, across], .. } => {
+                let precision = if self.precision == Precision::F32 { "_f32" } else { "" };
+                format!("matmul_coop{side}{precision}_{rows}x{columns}x{depth}_by_{down}x{across}")
+            }
+        };
+        if self.slices > 1 { format!("{name}_split{}", self.slices) } else { name }
+    }
+
+    fn kernel(&self) -> Kernel {
+        let tile = |[rows, columns]: [u32; 2], depth| Spec::NONE.with([("ROWS", rows), ("COLUMNS", columns), ("TILE_K", depth)]);
+        let (entry, (file, wgsl), spec) = match self.algorithm {
+            Naive => ("matmul_naive", shader!("matmul/naive"), Spec::NONE),
+            Skinny => ("matmul_skinny", shader!("matmul/skinny"), Spec::NONE),
+            Software => ("matmul_software", shader!("software/matmul"), Spec::NONE),
+            Tiled { tile: sizes, depth } if self.precision == Precision::Int8 => ("matmul_int8", shader!("matmul/int8"), tile(sizes, depth)),
+            Tiled { tile: sizes, depth } => ("matmul_tiled", shader!("matmul/tiled"), tile(sizes, depth)),
+            Cooperative { side, subgroups: [down, across], matrices, steps } => {
+                let constants =
+                    [("DOWN", down), ("ACROSS", across), ("MATRICES_DOWN", matrices[0]), ("MATRICES_ACROSS", matrices[1]), ("STEPS", steps)];
+                let spec = Spec::NONE.with(constants);
+                let spec = if side == 16 { spec } else { spec.with_piece("common/coop_16", "common/coop_8") };
+                match self.precision {
+                    Precision::F32 => ("matmul_cooperative_f32", shader!("matmul/cooperative_f32"), spec),
+                    _ => ("matmul_cooperative", shader!("matmul/cooperative"), spec),
+                }
+            }
+        };
+        let is_cooperative = matches!(self.algorithm, Cooperative { .. });
+        let spec = if self.precision == Precision::F16 && !is_cooperative { spec.with_piece("matmul/w_f32", "matmul/w_f16") } else { spec };
+        let needs = match self.algorithm {
+            Software => Needs::LLVMPIPE,
+            Cooperative { side, subgroups: [down, across], matrices, steps } => {
+                let needs = Needs::cooperative(side, down * across, self.workgroup_bytes());
+                let needs = Needs { large_shaders: matrices[0] * matrices[1] * steps > SMALL, ..needs };
+                if self.reads_powers() { Needs { trust: Trust::Everything, vector_tiles: true, ..needs } } else { needs }
+            }
+            _ => Needs::NOTHING,
+        };
+        let call = if is_cooperative { "matmul/call_vec4" } else { "matmul/call" };
+        let spec = if self.slices > 1 { spec.with_piece(call, "matmul/split") } else { spec };
+        let mut bindings = vec![read(1, "x"), read(2, "w")];
+        if self.slices == 1 {
+            bindings.extend([read(3, "bias"), read(4, "scale")]);
+        }
+        bindings.push(write(if self.slices == 1 { 5 } else { 3 }, "y"));
+        if self.reads_powers() {
+            bindings.push(read(6, "powers"));
+        }
+        let twin: Twin = match self.precision {
+            _ if self.slices > 1 => matmul_split::matmul_split,
+            Precision::Int8 => matmul_int8::matmul_int8,
+            Precision::F32 if self.reads_powers() => powers::matmul_by_three,
+            _ => twin::matmul,
+        };
+        Kernel { name: self.name().leak(), entry, file, wgsl, edited: &[], spec, params: Params::FIELDS, bindings: bindings.leak(), needs, twin }
+    }
+
+    /// Whether it needs what [`MATMUL_POWERS`] finds.
+    pub fn reads_powers(&self) -> bool {
+        matches!(self.algorithm, Cooperative { .. }) && self.precision == Precision::F32
+    }
+
+    /// Adds to a spec what depends on the device, and on sizes that are known when the pipeline is made: loads need not test for the end of K, and columns are
+    /// written four at a time where N is a multiple of that.
+    pub fn specialised(&self, spec: Spec, [n, k]: [usize; 2], capabilities: &Capabilities) -> Spec {
+        let known = [("WHOLE", u32::from(k.is_multiple_of(self.depth() as usize))), ("K", if capabilities.large_shaders { size(k) } else { 0 })];
+        let spec = match self.algorithm {
+            Tiled { .. } if self.slices == 1 && n.is_multiple_of(4) => spec.in_fours(),
+            Cooperative { .. } if capabilities.scalar_tiles => spec.with_scalar_tiles(),
+            _ => spec,
+        };
+        let spec = match self.algorithm {
+            Tiled { .. } if self.precision == Precision::Int8 => spec,
+            Tiled { .. } => spec.with(known),
+            Cooperative { .. } => spec.with(known).with([("LANES", capabilities.subgroup)]),
+            Naive | Skinny | Software => return spec,
+        };
+        spec.unrolled(capabilities.large_shaders)
+    }
+
+    /// Whether it computes what is asked for, on a device that has what it needs.
+    fn suits(&self, sizes: &Sizes) -> bool {
+        let takes_x = match self.algorithm {
+            Cooperative { .. } => sizes.x == sizes.w && sizes.k.is_multiple_of(4) && sizes.n.is_multiple_of(4),
+            Software => sizes.x == Precision::F32,
+            _ => true,
+        };
+        self.precision == sizes.w && takes_x
+    }
+
+    /// About how long it takes on a large GPU, in clocks, by an H200's measure (`benches/results`): to find the few variants that are worth being
+    /// measured. A multiprocessor does 1,024 multiply-adds of cooperative matrices in a clock, or 128 of f32, and moves 128 bytes between
+    /// registers and its memories, all kinds of access together; a workgroup below 24 KiB has a second one beside it.
+    fn cost(&self, sizes: &Sizes) -> f64 {
+        const UNITS: f64 = 132.0;
+        // What another dispatch takes.
+        const DISPATCH: f64 = 12_000.0;
+        let [rows, columns] = self.tile().map(f64::from);
+        let (x, w) = (f64::from(sizes.x.bits()) / 8.0, if sizes.w == Precision::F32 { 4.0 } else { 2.0 });
+        let loaded = rows * x + columns * w;
+        let (rate, moved) = match self.algorithm {
+            Naive => (128.0, rows * columns * (x + w)),
+            Skinny => (128.0, loaded),
+            Software => (128.0, rows * columns),
+            Tiled { .. } => (if self.precision == Precision::Int8 { 512.0 } else { 128.0 }, loaded + 4.0 * (rows + columns) + rows * columns / 8.0),
+            Cooperative { subgroups: [down, across], .. } => {
+                let parts = if self.precision == Precision::F32 { 2.0 } else { 1.0 };
+                let read = 2.0 * parts * (f64::from(across) * rows + f64::from(down) * columns);
+                (if self.precision == Precision::F32 { 1024.0 / 3.0 } else { 1024.0 }, 2.0 * loaded + read)
+            }
+        };
+        let workgroups = (sizes.m as f64 / rows).ceil() * (sizes.n as f64 / columns).ceil() * f64::from(self.slices);
+        let together = if self.workgroup_bytes() < 24 * 1024 { 2.0 } else { 1.0 };
+        let shared = if workgroups <= UNITS { 1.0 } else { (workgroups / (UNITS * together)).ceil() * together };
+        let depth = sizes.k as f64 / f64::from(self.slices);
+        // Barriers, and the latency of each step where no other workgroup hides it.
+        let each = if workgroups <= UNITS {
+            500.0
+        } else if together < 2.0 {
+            150.0
+        } else {
+            40.0
+        };
+        let waiting = depth / f64::from(self.depth()) * each;
+        let combining =
+            if self.slices > 1 { DISPATCH + f64::from(self.slices) * sizes.m as f64 * sizes.n as f64 * 8.0 / (128.0 * UNITS) } else { 0.0 };
+        let scaling = if self.reads_powers() { DISPATCH + (sizes.m + sizes.n) as f64 * sizes.k as f64 * 4.0 / (16.0 * UNITS) } else { 0.0 };
+        shared * (depth * (rows * columns / rate).max(moved / 128.0) + waiting) + combining + scaling
+    }
+}
+
+/// The variants that compute what is asked for on a device, those that should be the fastest first.
+pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Variant<Shape>> {
+    let fits = |variant: &&Variant<Shape>| {
+        let partial_sums = u64::from(variant.shape.slices) * (sizes.m * sizes.n * 4) as u64;
+        variant.shape.slices == 1 || partial_sums <= capabilities.binding_bytes.min(capabilities.buffer_bytes)
+    };
+    let able = VARIANTS.iter().filter(|variant| variant.shape.suits(sizes) && variant.kernel.needs.met_by(capabilities));
+    let mut found: Vec<&Variant<Shape>> = able.filter(fits).collect();
+    if capabilities.software {
+        // In the order of the lists, which was measured there; where a processor imitates cooperative matrices, they are slower than the rest.
+        let few = |variant: &Variant<Shape>| sizes.m <= FEW_ROWS && variant.shape.algorithm == Skinny;
+        found.sort_by_key(|variant| (variant.shape.algorithm != Software, !few(variant), variant.kernel.needs.cooperative > 0));
+    } else {
+        found.sort_by(|a, b| a.shape.cost(sizes).total_cmp(&b.shape.cost(sizes)));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::record::Recording;
+
+    #[test]
+    fn variants_suit_the_device_and_the_shape() {
+        let llvmpipe = Capabilities { software: true, subgroup: 8, ..Capabilities::CPU };
+        let hardware = Capabilities { software: false, subgroup: 32, workgroup_bytes: 48 * 1024, half: true, ..Capabilities::CPU };
+        let chosen = |capabilities, [x, w]: [Precision; 2], [m, n, k]: [usize; 3], preferred: Option<&'static str>| {
+            let mut recording = Recording::new(capabilities);
+            preferred.into_iter().for_each(|kernel| recording.prefer(kernel));
+            let variants = suitable(&Sizes { m, n, k, x, w }, &capabilities);
+            variants[recording.choose(None, variants.iter().map(|variant| &variant.kernel))].kernel.name
+        };
+        let (single, mixed, half) = ([Precision::F32; 2], [Precision::F32, Precision::F16], [Precision::F16; 2]);
+        let block = [197, 2304, 768];
+        assert_eq!(chosen(llvmpipe, single, block, None), "matmul_software");
+        assert_eq!(chosen(llvmpipe, mixed, block, None), "matmul_software_f16");
+        assert_eq!(chosen(Capabilities { subgroup: 4, ..llvmpipe }, single, block, None), "matmul_64x64x16");
+        assert_eq!(chosen(llvmpipe, single, block, Some("matmul_naive")), "matmul_naive");
+        assert_eq!(chosen(hardware, single, block, Some("matmul_128x128x8")), "matmul_128x128x8");
+        assert_eq!(chosen(hardware, single, [1, 1000, 768], None), "matmul_skinny");
+        assert_eq!(chosen(hardware, mixed, [1, 1000, 768], None), "matmul_skinny_f16");
+        // What needs subgroups of 8, and what needs x in f16, is not taken whoever asks for it.
+        assert_ne!(chosen(hardware, single, block, Some("matmul_software")), "matmul_software");
+        let matrices = Capabilities { cooperative: 16, ..hardware };
+        let large = [64 * 197, 2304, 768];
+        assert_eq!(chosen(matrices, half, large, None), "matmul_coop16_128x128x32_by_2x2");
+        assert!(!chosen(matrices, mixed, large, None).contains("coop"));
+        assert!(!chosen(hardware, half, large, None).contains("coop"));
+        assert!(!chosen(matrices, half, [12608, 2304, 770], None).contains("coop"));
+        // What has not been seen on hardware waits for the tuner.
+        assert!(!chosen(matrices, single, large, None).contains("coop"));
+        assert!(chosen(Capabilities { trust: Trust::Everything, ..matrices }, single, large, None).starts_with("matmul_coop16_f32"));
+        assert!(!chosen(Capabilities { trust: Trust::Portable, ..matrices }, half, large, None).contains("coop"));
+        // 24 KiB and more do not fit 16 KiB; subgroups of 128 would make workgroups of 512.
+        assert!(!chosen(Capabilities { workgroup_bytes: 8 * 1024, ..matrices }, half, large, None).contains("coop"));
+        assert!(!chosen(Capabilities { subgroup: 256, ..matrices }, half, large, None).contains("coop"));
+        assert_eq!(chosen(Capabilities { cooperative: 8, ..llvmpipe }, half, large, None), "matmul_f16_64x64x16");
+        assert_eq!(chosen(hardware, [Precision::F32, Precision::Int8], large, None), "matmul_int8_128x64x16");
+        // A single image has work for all multiprocessors.
+        let small = chosen(matrices, half, block, None);
+        assert!(small.contains("coop16") && !small.contains("128x128"), "{small}");
+    }
+
+    #[test]
+    fn names_tell_variants_apart() {
+        let mut names: Vec<&str> = VARIANTS.iter().map(|variant| variant.kernel.name).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

@@ -1,0 +1,124 @@
+//! The kernels: for each its descriptor, and the function that checks shapes and records a call.
+//!
+//! [`ALL`] is the list that the tests and benches iterate over.
+
+pub(crate) mod attention;
+mod attention_naive;
+mod attention_pool;
+mod average;
+mod ceiling;
+mod convolution;
+mod embed;
+mod gate;
+mod groupnorm;
+mod layernorm;
+pub(crate) mod matmul;
+mod max_pool;
+mod normalise;
+mod pca;
+mod pool;
+mod qk_norm;
+mod quantise;
+mod rollout;
+mod rotary;
+mod sample;
+mod softmax;
+mod unfold;
+mod unit;
+pub(crate) mod variant;
+mod window;
+
+pub use attention::{attention, powers as attention_powers};
+pub use attention_naive::{attention_naive_probabilities, attention_naive_values};
+pub use attention_pool::attention_pool;
+pub use average::average;
+pub use ceiling::{ceiling_coop, ceiling_copy, ceiling_multiply};
+pub use convolution::convolution;
+pub use embed::embed;
+pub use gate::gate;
+pub use groupnorm::{After, groupnorm};
+pub use layernorm::layernorm;
+pub use matmul::{Epilogue, matmul, powers as matmul_powers};
+pub use max_pool::max_pool;
+pub use normalise::normalise;
+pub use pca::{pca, pca_colours, pca_gather, pca_orthonormalise, pca_project, pca_start};
+pub use pool::pool;
+pub use qk_norm::qk_norm;
+pub use rollout::{rollout_mix, rollout_product};
+pub use rotary::rotary;
+pub use sample::{SampleEpilogue, sample, variants};
+pub use softmax::softmax;
+pub use unfold::{patchify, unfold};
+pub use unit::unit;
+
+use crate::data::record::{Kernel, Spec};
+use std::sync::LazyLock;
+use variant::Variant;
+
+/// Every kernel; of what can be computed in several variants, those of all of them.
+pub static ALL: LazyLock<Vec<&'static Kernel>> = LazyLock::new(|| {
+    let products = matmul::variants::VARIANTS.iter().map(|variant| &variant.kernel);
+    let attention = attention::variants::VARIANTS.iter().map(|variant| &variant.kernel);
+    SINGLE.iter().copied().chain(&*ceiling::COOPERATIVE).chain(products).chain(attention).collect()
+});
+
+/// The kernels that are no values of a list of variants.
+static SINGLE: &[&Kernel] = &[
+    &convolution::CONVOLUTION,
+    &groupnorm::GROUPNORM,
+    &groupnorm::GROUPNORM_RELU,
+    &groupnorm::GROUPNORM_RESIDUAL_RELU,
+    &max_pool::MAX_POOL,
+    &normalise::NORMALISE,
+    &unfold::UNFOLD,
+    &embed::EMBED,
+    &layernorm::LAYERNORM,
+    &layernorm::LAYERNORM_SOFTWARE,
+    &matmul::variants::MATMUL_COMBINE,
+    &matmul::variants::MATMUL_POWERS,
+    &attention::variants::ATTENTION_POWERS,
+    &quantise::QUANTISE,
+    &qk_norm::QK_NORM,
+    &rotary::ROTARY,
+    &attention_naive::ATTENTION_NAIVE_PROBABILITIES,
+    &attention_naive::ATTENTION_NAIVE_VALUES,
+    &rollout::ROLLOUT_MIX,
+    &rollout::ROLLOUT_PRODUCT,
+    &gate::GATE,
+    &pool::POOL,
+    &attention_pool::ATTENTION_POOL,
+    &unit::UNIT,
+    &average::AVERAGE,
+    &softmax::SOFTMAX,
+    &pca::PCA_START,
+    &pca::PCA_PROJECT,
+    &pca::PCA_GATHER,
+    &pca::PCA_ORTHONORMALISE,
+    &pca::PCA_COLOURS,
+    &ceiling::CEILING_COPY,
+    &ceiling::CEILING_MULTIPLY,
+];
+
+/// Bytes of workgroup memory of a variant under a spec, by the formula that it is chosen by; nothing for kernels that are no variants.
+pub fn workgroup_bytes(kernel: &Kernel, spec: &Spec) -> Option<u32> {
+    let product =
+        || matmul::variants::VARIANTS.iter().find(|variant| variant.kernel.name == kernel.name).map(|variant| variant.shape.workgroup_bytes());
+    let attention = attention::variants::VARIANTS.iter().find(|variant| variant.kernel.name == kernel.name);
+    let of_attention = |variant: &Variant<attention::variants::Shape>| match variant.shape {
+        attention::variants::Shape::Software => 0,
+        shape => shape.workgroup_bytes(spec.get("HEAD") as usize, spec.get("KEYS")),
+    };
+    attention.map(of_attention).or_else(product)
+}
+
+/// A size as a kernel's parameter. A buffer has at most 2^30 elements (4 GiB) on any device, so this
+/// holds for every size that could be recorded.
+fn size(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or_else(|_| panic!("size {value} exceeds 32 bits"))
+}
+
+/// The product of all axes but the last, and the last.
+fn rows(shape: &[usize]) -> (usize, usize) {
+    let (&width, outer) = shape.split_last().expect("a shape has an axis");
+    (outer.iter().product(), width)
+}

@@ -1,0 +1,25 @@
+use super::{rows, size};
+use crate::data::capabilities::Precision;
+use crate::data::error::Result;
+use crate::data::int8::WORD;
+use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
+use crate::execution::cpu::quantise::{self as twin, Params};
+
+pub static QUANTISE: Kernel = Kernel::new("quantise", shader!("quantise"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::quantise);
+
+/// Records the rounding of x `[.., K]` to 8-bit integers, each row by a scale of its own, and gives where they are:
+/// `[M, ceil(K / 4) + 1]` words of four, the scale in the last.
+pub fn quantise(recording: &mut Recording, label: &str, x: Buf) -> Result<Buf> {
+    let (m, k) = rows(recording.shape(x));
+    let y = recording.shared_scratch("quantised", &[m, k.div_ceil(WORD) + 1], Precision::Int8)?;
+    recording.dispatch(Dispatch {
+        kernel: &QUANTISE,
+        spec: Spec::NONE,
+        params: bytemuck::bytes_of(&Params { rows: size(m), width: size(k) }).to_vec(),
+        flops: 0,
+        views: vec![recording.all(x), recording.all(y)],
+        grid: recording.folded(m),
+        label: format!("{label}.quantise"),
+    })?;
+    Ok(y)
+}

@@ -1,0 +1,24 @@
+use super::{rows, size};
+use crate::data::error::Result;
+use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
+use crate::execution::cpu::softmax::{self as twin, Params};
+
+pub static SOFTMAX: Kernel = Kernel::new("softmax", shader!("softmax"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::softmax);
+
+/// Records softmax over the last axis: x and y `[.., width]`.
+///
+/// # Errors
+/// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
+pub fn softmax(recording: &mut Recording, label: String, x: Buf, y: Buf) -> Result<()> {
+    let (count, width) = rows(recording.shape(x));
+    assert_eq!(recording.shape(x), recording.shape(y), "{label}: x and y");
+    recording.dispatch(Dispatch {
+        kernel: &SOFTMAX,
+        spec: Spec::NONE,
+        params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width) }).to_vec(),
+        flops: 0,
+        views: [x, y].map(|buf| recording.all(buf)).to_vec(),
+        grid: recording.folded(count),
+        label,
+    })
+}

@@ -1,0 +1,52 @@
+use super::matmul::{Epilogue, matmul};
+use super::size;
+use crate::data::error::Result;
+use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
+use crate::execution::cpu::unfold::{self as twin, Params};
+
+/// The patches, which a product projects.
+pub static UNFOLD: Kernel = Kernel::new("unfold", shader!("image/unfold"), Params::FIELDS, &[read(1, "pixels"), write(2, "y")], twin::unfold);
+
+/// Records the projection of the flattened patches (Dosovitskiy et al. 2021, equation 1): pixels `[B, channels, height, width]`, w
+/// `[C, channels · patch height · patch width]` in [`panels`](crate::data::panels), bias `[C]`, y `[B, P, C]`, P = the patches of the grid. Pixels at the
+/// lower and right edge that the grid does not cover are ignored, as a strided convolution does; where it reaches beyond the image there are zeros.
+///
+/// # Errors
+/// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
+pub fn patchify(
+    recording: &mut Recording,
+    label: String,
+    pixels: Buf,
+    [w, bias]: [Buf; 2],
+    patch: [usize; 2],
+    grid: [usize; 2],
+    y: Buf,
+) -> Result<()> {
+    let &[batch, channels, ..] = recording.shape(pixels) else { panic!("{label}: pixels are [B, channels, height, width]") };
+    let (patches, values) = (grid[0] * grid[1], channels * patch[0] * patch[1]);
+    let flat = recording.scratch_in("flat patches", &[batch, patches, values], recording.activations())?;
+    unfold(recording, format!("{label}.unfold"), pixels, patch, grid, flat)?;
+    matmul(recording, label, flat, [w, bias], Epilogue::Bias, y)
+}
+
+/// Records the flattened patches: pixels `[B, channels, height, width]`, y `[B, P, channels · patch height · patch width]`.
+///
+/// # Errors
+/// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
+pub fn unfold(recording: &mut Recording, label: String, pixels: Buf, patch: [usize; 2], grid: [usize; 2], y: Buf) -> Result<()> {
+    let &[batch, channels, image_height, image_width] = recording.shape(pixels) else { panic!("{label}: pixels are [B, channels, height, width]") };
+    let values = channels * patch[0] * patch[1];
+    assert_eq!(recording.shape(y), [batch, grid[0] * grid[1], values], "{label}: y");
+    let [[grid_height, grid_width], [patch_height, patch_width]] = [grid, patch].map(|sides| sides.map(size));
+    let [images, channels, image_height, image_width] = [batch, channels, image_height, image_width].map(size);
+    let params = Params { batch: images, channels, image_height, image_width, grid_height, grid_width, patch_height, patch_width };
+    recording.dispatch(Dispatch {
+        kernel: &UNFOLD,
+        spec: Spec::NONE.writing(recording.precision_of(y)),
+        params: bytemuck::bytes_of(&params).to_vec(),
+        flops: 0,
+        views: [pixels, y].map(|buf| recording.all(buf)).to_vec(),
+        grid: recording.folded((batch * grid[0] * grid[1] * values).div_ceil(64)),
+        label,
+    })
+}

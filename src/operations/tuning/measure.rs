@@ -1,0 +1,202 @@
+//! Which variant is the fastest for a class on a device, of those that are right.
+
+use super::table::Found;
+use crate::data::capabilities::{Capabilities, Precision, Trust};
+use crate::data::error::Result;
+use crate::data::panels::{Packed, halves};
+use crate::data::record::{BufferInfo, Class, Recording, Role};
+use crate::execution::device::Device;
+use crate::operations::kernels::{SampleEpilogue, sample, variants};
+
+/// Runs of a variant that is not out of the question after the first.
+const RUNS: usize = 3;
+
+/// How much longer than the best so far a variant may take in its first run to be given more of them.
+const NEAR: f64 = 1.5;
+
+/// How much faster than an earlier one a variant must be, so that noise does not choose.
+const FASTER: f64 = 0.97;
+
+/// Runs the variants of a class, the `most` that should be the fastest and the one that is taken by rule; if none is right, there are no times.
+pub(crate) fn fastest(device: &Device, class: Class, most: usize) -> Found {
+    let capabilities = device.capabilities();
+    let all = variants(class, &capabilities);
+    // Where drivers choose the size of subgroups for each pipeline, all pipelines of a variant are to be tried, which takes too long unasked.
+    let is_steady = capabilities.trust > Trust::Portable;
+    let offered: Vec<_> = all.into_iter().filter(|kernel| most == usize::MAX || is_steady || kernel.needs.trust == Trust::Portable).collect();
+    let by_rule = offered.iter().position(|kernel| kernel.needs.trust <= capabilities.trust);
+    let variants: Vec<_> = (0..).zip(offered).filter(|(i, _)| *i < most || Some(*i) == by_rule).map(|(_, kernel)| kernel).collect();
+    let mut found = Found::default();
+    let (small, whole) = match (Samples::new(device, small(class)), Samples::new(device, class)) {
+        (Ok(small), Ok(whole)) => (small, whole),
+        (Err(error), _) | (_, Err(error)) => {
+            found.has_failed = true;
+            found.rejected.extend(variants.iter().map(|variant| (variant.name.to_owned(), error.to_string())));
+            return found;
+        }
+    };
+    let ends = match class {
+        Class::Product { .. } if !is_steady => SampleEpilogue::all().collect(),
+        Class::Product { .. } | Class::Attention { .. } => vec![SampleEpilogue::Bias],
+    };
+    let expected: Vec<(SampleEpilogue, Vec<f32>)> = ends.into_iter().map(|end| (end, small.on_the_cpu(end))).collect();
+    let mut best = f64::INFINITY;
+    for kernel in variants {
+        let variant = kernel.name;
+        // Of variants that do not depend on subgroups one pipeline is as good as another.
+        let count = if kernel.needs.subgroups > 0 { expected.len() } else { 1 };
+        match small.verdict(device, variant, &expected[..count]).and_then(|verdict| match verdict {
+            Ok(()) => seconds(device, &whole, variant, best).map(Ok),
+            Err(reason) => Ok(Err(reason)),
+        }) {
+            Ok(Ok(seconds)) => {
+                found.milliseconds.insert(variant.to_owned(), seconds * 1e3);
+                if seconds < FASTER * best {
+                    (best, found.variant) = (seconds, variant.to_owned());
+                }
+            }
+            Ok(Err(reason)) => {
+                found.rejected.insert(variant.to_owned(), reason);
+            }
+            Err(error) => {
+                found.has_failed = true;
+                found.rejected.insert(variant.to_owned(), error.to_string());
+            }
+        }
+    }
+    found
+}
+
+/// The verdict on a result: the reason if it is wrong.
+type Verdict = std::result::Result<(), String>;
+
+/// Seconds of the fastest run.
+fn seconds(device: &Device, samples: &Samples, variant: &'static str, best: f64) -> Result<f64> {
+    let first = samples.run(device, variant, SampleEpilogue::Bias, 1)?.1;
+    Ok(if first > NEAR * best { first } else { first.min(samples.run(device, variant, SampleEpilogue::Bias, RUNS)?.1) })
+}
+
+/// A call of the class that is no larger than it takes to fill some tiles, and to leave others partly empty.
+fn small(class: Class) -> Class {
+    match class {
+        Class::Product { m, n, k, x, w } => Class::Product { m: m.min(101), n: n.min(180), k, x, w },
+        Class::Attention { heads, tokens, queries, head, qkv } => {
+            Class::Attention { heads: heads.min(2), tokens: tokens.min(197), queries: queries.min(197), head, qkv }
+        }
+    }
+}
+
+/// A call with what it reads, made once for all variants.
+struct Samples {
+    class: Class,
+    capabilities: Capabilities,
+    inputs: Vec<Vec<f32>>,
+}
+
+impl Samples {
+    fn new(device: &Device, class: Class) -> Result<Samples> {
+        let capabilities = device.capabilities();
+        let inputs = inputs(&recording(class, None, SampleEpilogue::Bias, capabilities)?, class);
+        Ok(Samples { class, capabilities, inputs })
+    }
+
+    /// What a variant gives, and the seconds of the fastest of some runs behind that.
+    fn run(&self, device: &Device, variant: &'static str, end: SampleEpilogue, runs: usize) -> Result<(Vec<f32>, f64)> {
+        let recording = recording(self.class, Some(variant), end, self.capabilities)?;
+        let inputs: Vec<&[f32]> = self.inputs.iter().map(Vec::as_slice).collect();
+        let (output, timings) = device.time_blocking(recording, &inputs, runs)?;
+        let totals = timings.iter().map(|timings| timings.iter().map(|timing| timing.seconds).sum::<f64>());
+        Ok((output, totals.fold(f64::INFINITY, f64::min)))
+    }
+
+    /// Whether a variant is right with each of some epilogues, beside the results that are expected.
+    fn verdict(&self, device: &Device, variant: &'static str, expected: &[(SampleEpilogue, Vec<f32>)]) -> Result<Verdict> {
+        for (end, expected) in expected {
+            let (got, _) = self.run(device, variant, *end, 0)?;
+            if let Err(reason) = judge(&got, expected, bound(self.class, expected)) {
+                return Ok(Err(reason));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// The twins' result in f32; the samples' values are the same in f16.
+    fn on_the_cpu(&self, end: SampleEpilogue) -> Vec<f32> {
+        let run = || -> Result<Vec<f32>> {
+            let class = match self.class {
+                Class::Product { m, n, k, .. } => Class::Product { m, n, k, x: Precision::F32, w: Precision::F32 },
+                Class::Attention { heads, tokens, queries, head, .. } => Class::Attention { heads, tokens, queries, head, qkv: Precision::F32 },
+            };
+            let recording = recording(class, None, end, Capabilities::CPU)?;
+            let inputs = inputs(&recording, class);
+            Ok(Device::cpu().time_blocking(recording, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>(), 0)?.0)
+        };
+        run().expect("a small call fits the CPU, which does not fail")
+    }
+}
+
+fn judge(got: &[f32], expected: &[f32], bound: f32) -> Verdict {
+    let worst = got
+        .iter()
+        .zip(expected)
+        .map(|(got, expected)| (got - expected).abs())
+        .fold(0.0, |worst: f32, difference| if difference > worst || difference.is_nan() { difference } else { worst });
+    if worst <= bound { Ok(()) } else { Err(format!("wrong: off by {worst:e}, allowed {bound:e}")) }
+}
+
+/// How far results may be from the CPU's: rounding errors of a sum of t terms in f32 grow with its root; attention in f16 rounds its weights
+/// to 2^-11 of each, and values are up to 1/2; results in f16 are off by at most 2^-11 of themselves.
+fn bound(class: Class, expected: &[f32]) -> f32 {
+    let largest = expected.iter().fold(1.0, |largest: f32, value| largest.max(value.abs()));
+    let (terms, weights) = match class {
+        Class::Product { k, .. } => (k, 0.0),
+        Class::Attention { tokens, qkv: Precision::F16, .. } => (tokens, 0.5 / 1024.0),
+        Class::Attention { tokens, .. } => (tokens, 0.0),
+    };
+    let written = match class {
+        Class::Product { x: Precision::F16, .. } | Class::Attention { qkv: Precision::F16, .. } => largest / 2048.0,
+        Class::Product { .. } | Class::Attention { .. } => 0.0,
+    };
+    f32::EPSILON * largest * (16.0 + 4.0 * (terms as f32).sqrt()) + weights + written
+}
+
+fn recording(class: Class, variant: Option<&'static str>, end: SampleEpilogue, capabilities: Capabilities) -> Result<Recording> {
+    let precision = match class {
+        Class::Product { w, .. } => w,
+        Class::Attention { qkv, .. } => qkv,
+    };
+    let mut recording = Recording::new(capabilities).with_precision(precision).preferring(variant);
+    sample(&mut recording, class, end)?;
+    Ok(recording)
+}
+
+/// Values from -1/2 to 1/2 without a pattern that f16 holds, as the recording's device reads them.
+fn inputs(recording: &Recording, class: Class) -> Vec<Vec<f32>> {
+    let values = |count: usize, salt: usize| (0..count).map(|i| (((i + salt) * 7919 % 1009) as f32 - 504.0) / 1024.0).collect::<Vec<f32>>();
+    let words = |bytes: &[u8]| bytes.chunks(4).map(|word| f32::from_le_bytes(word.try_into().expect("whole words"))).collect();
+    let input = |(salt, info): (usize, &BufferInfo)| match (info.label.as_str(), class) {
+        ("w", Class::Product { n, k, .. }) => words(Packed::new(&values(n * k, salt), [n, k], info.precision).bytes()),
+        _ if info.precision == Precision::F16 => words(&halves(&values(info.len(), salt))),
+        _ => values(info.len(), salt),
+    };
+    recording.buffers().iter().filter(|info| matches!(info.role, Role::Input(_))).enumerate().map(input).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_not_taken() {
+        let class = Class::Product { m: 8, n: 8, k: 64, x: Precision::F16, w: Precision::F16 };
+        let expected = vec![2.0; 64];
+        let bound = bound(class, &expected);
+        assert!(bound < 1.1e-3);
+        let verdict = |value: f32| {
+            let mut got = expected.clone();
+            got[63] = value;
+            judge(&got, &expected, bound).is_ok()
+        };
+        assert_eq!([2.0, 2.0009, 2.002, 0.0, f32::NAN, f32::INFINITY].map(verdict), [true, true, false, false, false, false]);
+    }
+}

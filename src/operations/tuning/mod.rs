@@ -1,0 +1,177 @@
+//! Which variant is the fastest for what on a device, measured there once and kept.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod measure;
+mod table;
+
+#[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
+pub(crate) use measure::fastest;
+
+use crate::data::error::{Error, Result};
+use crate::data::record::{Choices, Class};
+use crate::execution::device::Device;
+use crate::execution::gpu::AdapterSummary;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::execution::gpu::Progress;
+use crate::execution::storage;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use table::Table;
+
+/// A table of choices, where it is kept, and whether it grows.
+#[derive(Clone, Debug, Default)]
+pub struct Tuning {
+    table: Table,
+    file: Option<PathBuf>,
+    /// Whether classes that are not in the table are measured when a model needs them.
+    grows: bool,
+    /// How long that has taken.
+    spent: Duration,
+}
+
+/// Variants of a class that are measured unasked: those that should be the fastest.
+#[cfg(not(target_arch = "wasm32"))]
+const UNASKED: usize = 4;
+
+/// How long may be measured unasked. What is missing then is chosen by rule, until the next start.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+impl Tuning {
+    /// Without a table: kernels are chosen by rule.
+    pub fn built_in() -> Tuning {
+        Tuning::default()
+    }
+
+    /// The table of a device in the user's cache folder, as by [`Tuning::kept_at`]; a file for each adapter and driver.
+    pub fn of_user(device: &Device) -> Tuning {
+        match (device.gpu(), storage::cache_folder("tuning")) {
+            (Some(gpu), Some(folder)) => Tuning::kept_at(folder.join(file_name(gpu.summary())), device),
+            _ => Tuning::built_in(),
+        }
+    }
+
+    /// The table of a device in a file, which need not be there yet. On hardware, what is missing is measured when a model needs it.
+    /// Nothing is measured unasked on adapters that a processor imitates, for which the rule was made by measuring, on the CPU, where the
+    /// device cannot take times, and on a device that a host lends. What is no table, or one of another device, is ignored and written over.
+    pub fn kept_at(file: impl Into<PathBuf>, device: &Device) -> Tuning {
+        let Some(gpu) = device.gpu() else { return Tuning::built_in() };
+        let (file, summary) = (file.into(), gpu.summary());
+        let mut table = Table::new(summary);
+        match Table::read(&file) {
+            Ok(read) if read.is_of(summary) => table = read,
+            Ok(_) => log::info!("{}: a table of another device, driver or version is ignored", file.display()),
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => log::warn!("{error}; it is ignored"),
+        }
+        Tuning { table, file: Some(file), spent: Duration::ZERO, grows: !summary.capabilities.software && device.takes_times() && !gpu.is_borrowed() }
+    }
+
+    /// A table from a file, such as [`Tuning::save_to`] has written, maybe on another machine. It does not grow.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::File`] if it is none.
+    pub fn open(file: impl AsRef<Path>) -> Result<Tuning> {
+        Ok(Tuning { table: Table::read(file.as_ref())?, ..Tuning::default() })
+    }
+
+    /// Where the table is kept.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// The table, for recordings.
+    pub fn choices(&self) -> Choices {
+        Arc::new(self.table.choices())
+    }
+
+    /// Measures those of some classes that are missing, if the table grows and there is time, and keeps what was found; says whether there were any.
+    pub(crate) fn grow(&mut self, device: &Device, asked: &[Class]) -> bool {
+        let is_own = device.gpu().is_some_and(|gpu| self.table.is_of(gpu.summary()) && !gpu.is_borrowed());
+        let missing: Vec<Class> = asked.iter().filter(|class| !self.table.has(**class)).copied().collect();
+        if !self.grows || !is_own || missing.is_empty() || self.spent >= PATIENCE {
+            return false;
+        }
+        for class in &missing {
+            self.measure_some(device, *class);
+            if self.spent >= PATIENCE {
+                log::info!("{device}: variants of what was not measured are chosen by rule; `vitraux tune` measures all of them");
+                break;
+            }
+        }
+        if let Err(error) = self.save() {
+            log::warn!("{error}; what was measured is lost with this program");
+        }
+        missing.iter().any(|class| self.table.has(*class))
+    }
+
+    /// Measures the variants of a class that should be the fastest.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn measure_some(&mut self, device: &Device, class: Class) {
+        let start = std::time::Instant::now();
+        self.measure_class(device, class, UNASKED);
+        self.spent += start.elapsed();
+    }
+
+    /// A browser's device cannot be waited for.
+    #[cfg(target_arch = "wasm32")]
+    fn measure_some(&mut self, _: &Device, _: Class) {}
+
+    /// Measures all variants of classes anew; gives those of which none could be measured, or none was right: for them the rule counts. `progress` is
+    /// told how many classes are done, and of how many.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn measure(&mut self, device: &Device, classes: &[Class], progress: Progress<'_>) -> Vec<Class> {
+        let measured = |(i, class): (usize, &Class)| {
+            let is_found = self.measure_class(device, *class, usize::MAX);
+            progress(i + 1, classes.len());
+            (!is_found).then_some(*class)
+        };
+        classes.iter().enumerate().filter_map(measured).collect()
+    }
+
+    /// Measures the first `most` variants of a class; says whether one was right.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn measure_class(&mut self, device: &Device, class: Class, most: usize) -> bool {
+        log::info!("{device}: measuring {class}");
+        let found = measure::fastest(device, class, most);
+        let is_found = !found.variant.is_empty();
+        if !is_found {
+            log::warn!("{device}: {class}: no variant is right: {:?}", found.rejected);
+        }
+        // What has failed may not fail at the next start.
+        if is_found || !found.has_failed {
+            self.table.insert(class, found);
+        }
+        is_found
+    }
+
+    /// Writes the table to where it is kept.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if that fails.
+    pub fn save(&self) -> Result<()> {
+        match &self.file {
+            Some(file) => self.save_to(file),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes the table to a file; who reads it meanwhile has either the old one or the new one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if that fails.
+    pub fn save_to(&self, file: impl AsRef<Path>) -> Result<()> {
+        self.table.write(file.as_ref())
+    }
+}
+
+impl std::fmt::Display for Tuning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.table.fmt(f)
+    }
+}
+
+/// A file for each adapter with its driver.
+fn file_name(AdapterSummary { name, backend, driver, .. }: &AdapterSummary) -> String {
+    storage::file_name(&format!("{name} {backend} {driver}"), "json")
+}

@@ -1,0 +1,120 @@
+//! The table as a file: JSON that a person can read, ship and edit.
+
+use crate::data::error::{Error, Result};
+use crate::data::record::Class;
+use crate::execution::gpu::AdapterSummary;
+use crate::execution::storage;
+use crate::operations::kernels::ALL;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Bytes of a table that are read at the most: far more than any model makes.
+const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+
+/// What was measured on a device, by class.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Table {
+    /// The version that measured it: others may have other variants.
+    vitraux: String,
+    /// The adapter and its driver.
+    adapter: String,
+    classes: BTreeMap<String, Found>,
+}
+
+/// What was found for a class.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Found {
+    /// The fastest, which is taken; empty if none is right, so that the rule counts.
+    pub variant: String,
+    /// Milliseconds of all that are right.
+    pub milliseconds: BTreeMap<String, f64>,
+    /// Why the others are not taken.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<String, String>,
+    /// Whether some of them failed: then it is not known whether they are right.
+    #[serde(skip)]
+    pub has_failed: bool,
+}
+
+impl Table {
+    /// An empty one for an adapter.
+    pub fn new(adapter: &AdapterSummary) -> Table {
+        Table { vitraux: env!("CARGO_PKG_VERSION").to_owned(), adapter: adapter.to_string(), classes: BTreeMap::new() }
+    }
+
+    pub fn read(file: &Path) -> Result<Table> {
+        let size = std::fs::metadata(file).map_err(Error::io(file))?.len();
+        if size > LARGEST_FILE {
+            return Err(Error::file(file, format!("expected a table of kernels, found {size} bytes")));
+        }
+        let text = std::fs::read(file).map_err(Error::io(file))?;
+        serde_json::from_slice(&text).map_err(|error| Error::file(file, format!("expected a table of kernels as `vitraux tune` writes it: {error}")))
+    }
+
+    pub fn write(&self, file: &Path) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self).expect("names and numbers are JSON");
+        text.push('\n');
+        storage::write(file, text.as_bytes())
+    }
+
+    /// Whether it was measured on this adapter, with this driver and these kernels.
+    pub fn is_of(&self, adapter: &AdapterSummary) -> bool {
+        let own = Table::new(adapter);
+        (&self.vitraux, &self.adapter) == (&own.vitraux, &own.adapter)
+    }
+
+    /// Whether a class was measured, with a result that still counts: a variant that there is, or that none is right.
+    pub fn has(&self, class: Class) -> bool {
+        let counts = |found: &Found| found.variant.is_empty() || ALL.iter().any(|kernel| kernel.name == found.variant);
+        self.classes.get(&class.to_string()).is_some_and(counts)
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn insert(&mut self, class: Class, found: Found) {
+        self.classes.insert(class.to_string(), found);
+    }
+
+    /// The variant of each class.
+    pub fn choices(&self) -> BTreeMap<String, String> {
+        let found = self.classes.iter().filter(|(_, found)| !found.variant.is_empty());
+        found.map(|(class, found)| (class.clone(), found.variant.clone())).collect()
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{}", self.adapter)?;
+        for (class, Found { variant, milliseconds, rejected, .. }) in &self.classes {
+            writeln!(f, "{class}")?;
+            let mut order: Vec<_> = milliseconds.iter().collect();
+            order.sort_by(|a, b| a.1.total_cmp(b.1));
+            for (name, milliseconds) in order {
+                writeln!(f, "  {} {name:<40} {milliseconds:>12.4} ms", if name == variant { '*' } else { ' ' })?;
+            }
+            for (name, reason) in rejected {
+                writeln!(f, "    {name:<40} rejected: {reason}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::capabilities::{Capabilities, Precision};
+
+    #[test]
+    fn a_class_without_a_right_variant_is_known_and_left_to_the_rule() {
+        let class = |m| Class::product([m, 64, 32], [Precision::F32; 2], &Capabilities::CPU);
+        let mut table = Table::default();
+        let found = |variant: &str| Found { variant: variant.to_owned(), ..Found::default() };
+        for (m, variant) in [(1, ""), (2, "matmul_skinny"), (4, "matmul_of_tomorrow")] {
+            table.insert(class(m), found(variant));
+        }
+        assert_eq!([1, 2, 4, 8].map(|m| table.has(class(m))), [true, true, false, false]);
+        let choices = table.choices();
+        assert_eq!([1, 2].map(|m| choices.get(&class(m).to_string()).map(String::as_str)), [None, Some("matmul_skinny")]);
+    }
+}
