@@ -32,6 +32,7 @@ pub mod host;
 pub mod low_level;
 mod model;
 mod operations;
+pub mod preprocess;
 
 pub use data::capabilities::Precision;
 pub use data::config;
@@ -40,10 +41,11 @@ pub use data::record::Timing;
 pub use data::tensor::{Dtype, Tensor};
 pub use execution::checkpoint::{Checkpoint, Head};
 pub use execution::device::{Device, DeviceBuilder, DeviceChoice};
+#[cfg(not(target_arch = "wasm32"))]
+pub use execution::gpu::adapters_blocking;
 pub use execution::gpu::{AdapterKind, AdapterSummary, ShaderChecks, adapters};
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 pub use execution::hub;
-pub use execution::image as preprocess;
 pub use execution::image::Image;
 pub use model::{Classification, Memory, Model, ModelBuilder, Outputs, Prediction, Session};
 pub use operations::tuning::Tuning;

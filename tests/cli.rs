@@ -241,7 +241,7 @@ fn devices_are_listed() {
 }
 
 fn text_of_sample() -> &'static str {
-    concat!(env!("CARGO_MANIFEST_DIR"), "/examples/digits/samples/printed-2.png")
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/digits/samples/printed-2.png")
 }
 
 /// Weights in fewer bits are another computation, and a near one.

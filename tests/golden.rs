@@ -90,6 +90,7 @@ fn divergence(name: &str, run: &serde_json::Value, session: &mut Session, precis
             Precision::F16 if output.starts_with("attn.") => F16_ATTENTION_TOLERANCE * largest,
             Precision::F16 => F16_TOLERANCE * largest,
             Precision::Int8 => INT8_TOLERANCE * largest,
+            other => panic!("no bound is known for {other}"),
         };
         let difference = f64::from(largest_difference(&got.values(), &want.values()));
         let fits = difference <= tolerance;

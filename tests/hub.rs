@@ -19,7 +19,7 @@ const NAME: &str = "google/tiny.vit-16";
 const WEIGHTS: &str = "model.safetensors";
 
 fn case(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cases").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/cases").join(name)
 }
 
 fn tiny() -> Model {

@@ -559,8 +559,23 @@ fn spec(case: &Case) -> Spec {
     recording.commands().iter().rev().find_map(of_kernel).expect("a case runs its kernel")
 }
 
+/// What old software drivers lack; those that have it compile such kernels for seconds each.
+fn is_for_hardware(kernel: &Kernel) -> bool {
+    kernel.needs.half || kernel.needs.cooperative > 0
+}
+
 #[test]
 fn every_mistake_is_caught() {
+    mistakes_are_caught(|kernels| !kernels.iter().all(|kernel| is_for_hardware(kernel)));
+}
+
+#[test]
+fn every_mistake_for_hardware_is_caught() {
+    mistakes_are_caught(|kernels| kernels.iter().all(|kernel| is_for_hardware(kernel)));
+}
+
+/// Of the entry points of some kernels.
+fn mistakes_are_caught(are_wanted: impl Fn(&[&'static Kernel]) -> bool) {
     // Checked, because a mistake may reach outside or never end.
     let Some(gpu) = gpu::checked() else { return };
     let all = cases::all();
@@ -568,6 +583,9 @@ fn every_mistake_is_caught() {
     for (entry, mistakes) in MISTAKES {
         let kernels: Vec<&'static Kernel> = ALL.iter().copied().filter(|kernel| is_of(kernel, entry)).collect();
         assert!(!kernels.is_empty(), "{entry} is no entry point of a kernel");
+        if !are_wanted(&kernels) {
+            continue;
+        }
         let of_kernels = all.iter().filter(|case| kernels.iter().any(|kernel| kernel.name == case.kernel));
         let mut own: Vec<&Case> = of_kernels.filter(|case| case.needs().met_by(&gpu.summary().capabilities)).collect();
         // Under one spec the mutant is compiled once, which takes longer than to run it.

@@ -65,6 +65,7 @@ impl Capabilities {
 /// The format of the right factors of products, and with [`Precision::F16`] also of activations where a device computes in f16
 /// ([`Recording::activations`](crate::data::record::Recording::activations)). Sums, statistics and the residual stream are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Precision {
     /// 32 bits; on the CPU 16 where the checkpoint has no more.
     #[default]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 /// Element types that weights are stored in. Arithmetic is f32 throughout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Dtype {
     /// IEEE 754 binary32.
     F32,

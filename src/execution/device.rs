@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 /// Which device to run on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DeviceChoice {
     /// A hardware GPU, else the CPU. A GPU that software imitates is slower than the CPU itself.
     #[default]

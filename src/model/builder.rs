@@ -63,6 +63,7 @@ impl ModelBuilder {
         ModelBuilder { device: Some(device), tuning: Tuning::default(), ..self }
     }
 
+    #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
     pub(crate) fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }

@@ -16,6 +16,7 @@ const KEPT_SAMPLERS: usize = 8;
 
 /// What a forward pass inside a host's command buffer reads.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum GpuInput<'a> {
     /// Values of the host, copied when they are given.
     Tensor(&'a Tensor),

@@ -1,7 +1,7 @@
 //! Forward passes of a model: plans, their buffers, and batches cut into passes.
 
 use super::Model;
-use super::plan::{Contents, Executor, Plan};
+use super::plan::{Contents, Plan};
 use crate::data::config::{Input, Size};
 use crate::data::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
@@ -201,8 +201,8 @@ impl Session {
     async fn profile_here(&mut self, input: &Tensor, outputs: &[String]) -> Result<Vec<Timing>> {
         self.forward_here(input, outputs).await?;
         match &mut self.kept.plans.last_mut().expect("it has just run").executor {
-            Executor::Cpu(plan) => Ok(plan.profile()),
-            Executor::Gpu(plan) => plan.profile(),
+            super::plan::Executor::Cpu(plan) => Ok(plan.profile()),
+            super::plan::Executor::Gpu(plan) => plan.profile(),
         }
     }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 /// A path within the repository.
 pub fn path(relative: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(relative)
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(relative)
 }
 
 /// A JSON file of the repository.

@@ -15,6 +15,7 @@ pub struct Map {
 
 /// What the values of a map are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MapKind {
     /// How much of each token reaches a query: rows of N weights, for each image `[heads, queries, N]`, the patches from `first` on.
     Attention {
@@ -31,6 +32,7 @@ pub enum MapKind {
 
 /// A name of an output about attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Attention {
     /// `attn.i`, or with a token `attn.i.q`.
     Block(usize, Option<usize>),

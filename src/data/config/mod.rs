@@ -71,6 +71,7 @@ pub struct Config {
 
 /// What a model takes.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Input {
     /// `pixel_values` `[B, channels, height, width]`, cut into patches.
     Image(Patches),
@@ -92,6 +93,7 @@ pub enum Size {
 
 /// The library whose tensor names and configuration a checkpoint follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Layout {
     /// timm.
     Timm,
@@ -106,6 +108,7 @@ pub enum Layout {
 /// Functions that are applied element by element; the numbers are those of `shaders/common/activation.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum Activation {
     /// x·Φ(x), with the error function (Hendrycks and Gimpel 2016).
     Gelu = 0,
@@ -129,6 +132,7 @@ impl Activation {
 
 /// Where a block normalises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NormOrder {
     /// Before attention and before the MLP (Dosovitskiy et al. 2021).
     Pre,
@@ -138,6 +142,7 @@ pub enum NormOrder {
 
 /// How the tokens of an image become one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pooling {
     /// The first token.
     First,
@@ -175,6 +180,7 @@ pub struct Classifier {
 
 /// What a classifier reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reads {
     /// The features.
     Features,
@@ -189,6 +195,29 @@ impl Classifier {
     /// What follows `logits` and `probabilities` in the names of its outputs.
     pub fn suffix(&self) -> String {
         if self.name.is_empty() { String::new() } else { format!("_{}", self.name) }
+    }
+}
+
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Layout::Timm => "Vision Transformer, timm's layout",
+            Layout::Transformers => "Vision Transformer, transformers' layout",
+            Layout::Jax => "Vision Transformer, Google's layout",
+            Layout::Torch => "Transformer encoder, torch's layout",
+        })
+    }
+}
+
+impl std::fmt::Display for Pooling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Pooling::First => "first token",
+            Pooling::MeanFrom(_) => "mean of the tokens",
+            Pooling::MeanOfTwo => "mean of class and distillation token",
+            Pooling::FirstAndMeanFrom(_) => "first token and mean of the patches",
+            Pooling::Attention(_) => "attention pooling",
+        })
     }
 }
 

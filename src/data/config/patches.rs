@@ -20,6 +20,7 @@ pub struct Patches {
 
 /// What becomes of pixels at the lower and right edge that fill no patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Edge {
     /// They are ignored, as a strided convolution does (transformers).
     Ignore,

@@ -18,6 +18,7 @@ const COOPERATIVE: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MAT
 
 /// What an adapter is, the better for inference first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum AdapterKind {
     /// A card with memory of its own.
     Discrete,
@@ -45,6 +46,7 @@ impl std::fmt::Display for AdapterKind {
 
 /// Whether every index into a buffer or an array is checked while a shader runs, every loop bounded and every divisor looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ShaderChecks {
     /// Only where the driver does it anyway. The kernels are built for this: no index depends on data, loops count up to sizes, and the
     /// tests run each of them on ragged shapes, with NaN behind the end of each buffer.
@@ -183,6 +185,12 @@ pub async fn adapters() -> Vec<(AdapterSummary, wgpu::Adapter)> {
     found.into_iter().enumerate().map(|(index, adapter)| (AdapterSummary::new(index, &adapter), adapter)).collect()
 }
 
+/// [`adapters`], blocking.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn adapters_blocking() -> Vec<(AdapterSummary, wgpu::Adapter)> {
+    pollster::block_on(adapters())
+}
+
 /// Told how much of something is done, and of how much.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
@@ -214,6 +222,9 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] if the driver refuses.
     pub async fn open(summary: AdapterSummary, adapter: &wgpu::Adapter, checks: ShaderChecks, pipelines: &PipelineFolder) -> Result<Gpu> {
+        // A browser keeps its pipelines itself.
+        #[cfg(target_arch = "wasm32")]
+        let _ = pipelines;
         let capabilities = summary.capabilities;
         let mut features = adapter.features() & FEATURES;
         if capabilities.half {
@@ -290,6 +301,8 @@ impl Gpu {
 
     /// A host's device; see [`DeviceBuilder::from_wgpu`](crate::execution::device::DeviceBuilder::from_wgpu).
     pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, checks: ShaderChecks, pipelines: &PipelineFolder) -> Gpu {
+        #[cfg(target_arch = "wasm32")]
+        let _ = pipelines;
         let mut summary = AdapterSummary::of(0, adapter.get_info(), device.features(), &device.limits());
         // Without a submission of its own nothing is found out about subgroups of several sizes.
         if device.features().contains(COOPERATIVE) && summary.capabilities.subgroup > 0 {

@@ -18,6 +18,8 @@ mod timestamps;
 mod upload;
 mod weight_buffers;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use context::adapters_blocking;
 pub use context::{
     AdapterKind, AdapterSummary, Gpu, PipelineFolder, Progress, ShaderChecks, adapters, cooperative_features, required_features, required_limits,
 };

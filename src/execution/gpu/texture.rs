@@ -18,6 +18,7 @@ pub struct TextureImage<'a> {
 
 /// What the numbers in a texture are. Models were trained on sRGB's encoded levels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Encoding {
     /// As the format suggests: light in sRGB formats, which are decoded when they are read, and in float formats; encoded levels in other
     /// 8-bit formats.

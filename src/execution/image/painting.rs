@@ -27,6 +27,7 @@ impl Default for Painting {
 
 /// A scale of colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Scale {
     /// From black through purple and orange to pale yellow, evenly to the eye (matplotlib's).
     Inferno,

@@ -40,6 +40,7 @@ pub struct Preprocess {
 
 /// What becomes of a picture's transparency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Alpha {
     /// It is dropped: what is transparent shows the colour that it has nevertheless.
     Dropped,
@@ -49,6 +50,7 @@ pub enum Alpha {
 
 /// What a resize works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Levels {
     /// 8-bit levels, rounded to such after each pass, as Pillow does it.
     Rounded,
@@ -58,6 +60,7 @@ pub enum Levels {
 
 /// The size a picture is resized to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Resize {
     /// It keeps its size.
     Keep,
@@ -84,6 +87,7 @@ pub struct Crop {
 
 /// How crop offsets are rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CropRounding {
     /// Python's `round((size - crop) / 2)`: half to even (torchvision, timm).
     HalfEven,
@@ -93,6 +97,7 @@ pub enum CropRounding {
 
 /// Resampling filters, as Pillow defines them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Filter {
     /// The nearest pixel.
     Nearest,
@@ -144,7 +149,7 @@ impl Preprocess {
     ///
     /// # Errors
     /// If the result would be too large.
-    pub fn sampling(&self, picture: [usize; 2]) -> Result<Sampling> {
+    pub(crate) fn sampling(&self, picture: [usize; 2]) -> Result<Sampling> {
         let (resized, frame) = self.frame(picture)?;
         let tables = match self.resizes {
             Levels::Rounded => tables::<u8>(picture, resized, frame.window, self.filter),
@@ -158,7 +163,7 @@ impl Preprocess {
     /// result is padded it reaches beyond the picture.
     ///
     /// # Errors
-    /// As [`Preprocess::sampling`].
+    /// If the result would be too large.
     pub fn seen(&self, picture: [usize; 2]) -> Result<[f64; 4]> {
         let (resized, frame) = self.frame(picture)?;
         let scale = [0, 1].map(|axis| picture[axis] as f64 / resized[axis] as f64);

@@ -2,7 +2,7 @@ use super::{Format, Result};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
-use vitraux::low_level::gpu::adapters;
+use vitraux::adapters_blocking;
 
 #[derive(Debug, Args)]
 pub struct Devices {
@@ -13,7 +13,7 @@ pub struct Devices {
 
 impl Devices {
     pub fn run(self) -> Result<()> {
-        let adapters: Vec<_> = pollster::block_on(adapters()).into_iter().map(|(summary, _)| summary).collect();
+        let adapters: Vec<_> = adapters_blocking().into_iter().map(|(summary, _)| summary).collect();
         let mut out = std::io::stdout().lock();
         match self.format {
             Format::Text => {

@@ -1,6 +1,6 @@
 //! Where results go, a line for each picture: standard output, or a file that a later run can go on with.
 
-use crate::cli::Result;
+use crate::commands::Result;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};

@@ -2,9 +2,9 @@
 //! flat and a run that was cut can go on; at the end they become the array.
 
 use super::Format;
-use crate::cli::Result;
-use crate::cli::pictures::name;
-use crate::cli::tensors::write_tensors;
+use crate::commands::Result;
+use crate::commands::pictures::name;
+use crate::commands::tensors::write_tensors;
 use memmap2::Mmap;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;

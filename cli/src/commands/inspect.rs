@@ -2,7 +2,7 @@ use super::{Format, ModelArgs, Result, mebibytes};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
-use vitraux::config::{Config, Layout, Pooling, Size};
+use vitraux::config::Size;
 use vitraux::low_level::capabilities::{Capabilities, Precision};
 use vitraux::low_level::forward::{Request, Tables, output_names, record};
 use vitraux::low_level::record::Recording;
@@ -47,7 +47,7 @@ impl Inspect {
         if self.format == Format::Json {
             let value = json!({
                 "name": config.name,
-                "family": family(config),
+                "family": config.layout.to_string(),
                 "channels": config.patches().map(|patches| patches.channels),
                 "image": config.patches().map(|_| image(size)),
                 "patch": config.patches().map(|patches| patches.size),
@@ -57,7 +57,7 @@ impl Inspect {
                 "heads": config.heads,
                 "head_width": config.head_width(),
                 "mlp_width": config.mlp_width,
-                "pooling": pooling(config),
+                "pooling": config.pooling.map_or("all tokens".to_owned(), |pooling| pooling.to_string()),
                 "classes": classes,
                 "labels": labels,
                 "parameters": parameters,
@@ -85,7 +85,7 @@ impl Inspect {
             _ => config.tokens(size)?.to_string(),
         };
         let rows = [
-            ("model", format!("{} ({})", config.name, family(config))),
+            ("model", format!("{} ({})", config.name, config.layout)),
             ("input", input),
             ("tokens", tokens),
             (
@@ -99,7 +99,10 @@ impl Inspect {
                     config.mlp_width
                 ),
             ),
-            ("result", format!("{}, {classes} classes, {labels} labels", pooling(config))),
+            (
+                "result",
+                format!("{}, {classes} classes, {labels} labels", config.pooling.map_or("all tokens".to_owned(), |pooling| pooling.to_string())),
+            ),
             ("parameters", parameters.to_string()),
             ("arithmetic", format!("{gflop:.3} GFLOP an image")),
             ("weights", mebibytes(weight_bytes)),
@@ -117,25 +120,5 @@ fn image(size: Size) -> Option<[usize; 2]> {
     match size {
         Size::Image(image) => Some(image),
         Size::Sequence(_) => None,
-    }
-}
-
-fn family(config: &Config) -> &'static str {
-    match config.layout {
-        Layout::Timm => "Vision Transformer, timm's layout",
-        Layout::Transformers => "Vision Transformer, transformers' layout",
-        Layout::Jax => "Vision Transformer, Google's layout",
-        Layout::Torch => "Transformer encoder, torch's layout",
-    }
-}
-
-fn pooling(config: &Config) -> &'static str {
-    match config.pooling {
-        Some(Pooling::First) => "first token",
-        Some(Pooling::MeanFrom(_)) => "mean of the tokens",
-        Some(Pooling::MeanOfTwo) => "mean of class and distillation token",
-        Some(Pooling::FirstAndMeanFrom(_)) => "first token and mean of the patches",
-        Some(Pooling::Attention(_)) => "attention pooling",
-        None => "all tokens",
     }
 }

@@ -1,7 +1,7 @@
 //! What an earlier run has measured, from its JSON.
 
 use super::times::{Change, Paces, Times};
-use crate::cli::{Result, note};
+use crate::commands::{Result, note};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;

@@ -38,7 +38,7 @@ pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Vision Transformer inference on any GPU, with kernels written by hand in WGSL.
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, after_help = examples::VITRAUX)]
+#[command(name = "vitraux", version, arg_required_else_help = true, after_help = examples::VITRAUX)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -1,7 +1,7 @@
 //! Times as rates, and as shares of what the device can do at the most.
 
 use super::times::Plan;
-use crate::cli::Result;
+use crate::commands::Result;
 use serde_json::{Value, json};
 use vitraux::Device;
 use vitraux::low_level::capabilities::Capabilities;

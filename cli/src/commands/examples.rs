@@ -97,7 +97,7 @@ Examples:
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::Cli;
+    use crate::commands::Cli;
     use clap::{Command, CommandFactory, Parser};
 
     /// The calls of the program that a text shows: what stands before a remark, or where a shell takes over.

@@ -1,8 +1,8 @@
 //! Features of pictures, kept in a file between runs.
 
-use crate::cli::Result;
-use crate::cli::pictures::name;
-use crate::cli::tensors::{check_replaceable, write_tensors};
+use crate::commands::Result;
+use crate::commands::pictures::name;
+use crate::commands::tensors::{check_replaceable, write_tensors};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;

@@ -2,7 +2,7 @@ use super::before::{Before, CompareArgs, conditions};
 use super::speed::{Ceilings, Speed, milliseconds};
 use super::times::{Change, Paces, Plan, Times};
 use super::{BenchedModel, result, without_block};
-use crate::cli::{ExecutionArgs, Format, Result, mebibytes};
+use crate::commands::{ExecutionArgs, Format, Result, mebibytes};
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -10,8 +10,7 @@ use std::time::Instant;
 use vitraux::Memory;
 use vitraux::config::Size;
 use vitraux::low_level::record::Timing;
-use vitraux::preprocess::Image;
-use vitraux::{Checkpoint, Model, Session, Tensor};
+use vitraux::{Checkpoint, Image, Model, Session, Tensor};
 
 #[derive(Debug, Args)]
 pub struct BenchModel {

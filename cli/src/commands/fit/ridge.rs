@@ -1,7 +1,7 @@
 //! Regularised least squares in closed form, on targets of 1 for the own class and -1 for the others: the few-shot protocol of the ViT paper
 //! (Dosovitskiy et al. 2021, section 4.1). Like scikit-learn's `RidgeClassifier`: the intercept is not regularised.
 
-use crate::cli::Result;
+use crate::commands::Result;
 use nalgebra::{Cholesky, DMatrix, DVector};
 
 /// Sums over the vectors seen so far, in f64: their number does not matter to memory.

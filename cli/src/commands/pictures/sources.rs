@@ -1,6 +1,6 @@
 //! Which pictures are meant: files, folders, patterns, and lists.
 
-use crate::cli::Result;
+use crate::commands::Result;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::collections::HashSet;
 use std::io::BufRead;

@@ -1,6 +1,6 @@
 //! From a model's outputs to the vectors that are asked for.
 
-use crate::cli::Result;
+use crate::commands::Result;
 use vitraux::config::{Config, Pooling};
 use vitraux::{Session, Tensor};
 
@@ -45,7 +45,7 @@ impl Vectors {
         let pools = match (what, config.pooling) {
             (What::Tokens(_), _) => None,
             (_, Some(Pooling::First | Pooling::MeanOfTwo | Pooling::FirstAndMeanFrom(_))) => Some(Pool::First),
-            (_, Some(Pooling::MeanFrom(_) | Pooling::Attention(_)) | None) => Some(Pool::MeanFrom(config.prefix_tokens)),
+            _ => Some(Pool::MeanFrom(config.prefix_tokens)),
         };
         Ok(Vectors { output: format!("hidden.{layer}"), width: config.width, pools, l2 })
     }
