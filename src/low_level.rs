@@ -2,6 +2,7 @@
 //! `vitraux`, the tests and the benches stand on it, and so may whoever writes kernels.
 
 pub use crate::data::{capabilities, panels, record};
+pub use crate::execution::image::{Sampling, Taps};
 pub use crate::execution::{checkpoint, cpu, gpu};
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 pub use crate::model::doctor;

@@ -192,7 +192,7 @@ impl Session {
         let size = self.size(shape)?;
         #[cfg(not(target_arch = "wasm32"))]
         if let (Some(_), Some(gpu)) = (self.model.preprocess(), self.model.device().gpu()) {
-            gpu.warm_up_textures().await?;
+            crate::execution::gpu::warm_up_textures(gpu).await?;
         }
         self.plan(shape[0], size, [false; 2], outputs, progress).await.map(drop)
     }

@@ -10,9 +10,9 @@ use super::shader::specialise;
 use crate::data::error::Result;
 use crate::data::record::{Access, Kernel, Spec};
 use std::collections::HashMap;
-use std::sync::Mutex;
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::OnceLock;
+use std::sync::{Arc, Mutex};
 
 /// What a pipeline is made of: the kernel's entry point, its text and its edited pieces, and the spec.
 type Key = (&'static str, &'static str, &'static [(&'static str, &'static str)], Spec);
@@ -23,17 +23,21 @@ fn key(kernel: &'static Kernel, spec: &Spec) -> Key {
 
 /// The pipelines of a device.
 #[derive(Debug, Default)]
-pub(super) struct Pipelines {
+struct Pipelines {
     compiled: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
     #[cfg(not(target_arch = "wasm32"))]
-    kept: OnceLock<Option<PipelineCache>>,
+    kept: OnceLock<Option<Arc<PipelineCache>>>,
 }
 
 impl Gpu {
+    fn pipelines(&self) -> Arc<Pipelines> {
+        self.parts.get(Pipelines::default)
+    }
+
     /// Where compiled pipelines are kept from one start to the next, if they are.
     #[cfg(not(target_arch = "wasm32"))]
-    fn kept_pipelines(&self) -> Option<&PipelineCache> {
-        self.pipelines.kept.get_or_init(|| PipelineCache::open(self, self.pipelines_folder.as_ref()?)).as_ref()
+    fn kept_pipelines(&self) -> Option<Arc<PipelineCache>> {
+        self.pipelines().kept.get_or_init(|| PipelineCache::open(self, self.pipelines_folder.as_ref()?).map(Arc::new)).clone()
     }
 
     /// Writes what was compiled to where it is kept.
@@ -45,16 +49,17 @@ impl Gpu {
     }
 
     /// The driver's share of it.
-    pub(super) fn pipeline_cache(&self) -> Option<&wgpu::PipelineCache> {
+    pub(super) fn pipeline_cache(&self) -> Option<wgpu::PipelineCache> {
         #[cfg(not(target_arch = "wasm32"))]
-        return self.kept_pipelines().map(PipelineCache::cache);
+        return self.kept_pipelines().map(|kept| kept.cache().clone());
         #[cfg(target_arch = "wasm32")]
         None
     }
 
     /// The pipeline of a kernel under a spec, compiled at its first use.
     pub(super) fn pipeline(&self, kernel: &'static Kernel, spec: &Spec) -> wgpu::ComputePipeline {
-        let mut pipelines = self.pipelines.compiled.lock().expect("no panic while it is held");
+        let all = self.pipelines();
+        let mut pipelines = all.compiled.lock().expect("no panic while it is held");
         pipelines
             .entry(key(kernel, spec))
             .or_insert_with(|| self.compile(kernel, specialise(kernel, spec).expect("it was edited by nobody, or compiled before")))
@@ -69,7 +74,7 @@ impl Gpu {
     pub(super) fn compile_all<'a>(&self, all: impl Iterator<Item = (&'static Kernel, &'a Spec)>, progress: Progress<'_>) -> Result<()> {
         use std::sync::atomic::{AtomicUsize, Ordering};
         let mut missing: Vec<(&'static Kernel, &Spec)> = Vec::new();
-        let mut known: std::collections::HashSet<_> = self.pipelines.compiled.lock().expect("no panic while it is held").keys().cloned().collect();
+        let mut known: std::collections::HashSet<_> = self.pipelines().compiled.lock().expect("no panic while it is held").keys().cloned().collect();
         missing.extend(all.filter(|(kernel, spec)| known.insert(key(kernel, spec))));
         let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let work = || -> Result<()> {
@@ -77,7 +82,7 @@ impl Gpu {
                 // Each thread has error scopes of its own.
                 let source = specialise(kernel, spec)?;
                 let pipeline = pollster::block_on(self.checked("compiling", || self.compile(kernel, source)))?;
-                self.pipelines.compiled.lock().expect("no panic while it is held").insert(key(kernel, spec), pipeline);
+                self.pipelines().compiled.lock().expect("no panic while it is held").insert(key(kernel, spec), pipeline);
                 progress(done.fetch_add(1, Ordering::Relaxed) + 1, missing.len());
             }
             Ok(())
@@ -125,7 +130,7 @@ impl Gpu {
             entry_point: Some(kernel.entry),
             // Every kernel writes its workgroup memory before it reads it.
             compilation_options: wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: false, ..Default::default() },
-            cache: self.pipeline_cache(),
+            cache: self.pipeline_cache().as_ref(),
         })
     }
 }

@@ -1,9 +1,6 @@
 //! A device: which adapters there are, what they allow, and the pipelines compiled so far.
 
-use super::compile::Pipelines;
-#[cfg(not(target_arch = "wasm32"))]
-use super::paint::Painter;
-use super::texture::Passes;
+use super::parts::Parts;
 use crate::data::capabilities::{Capabilities, Trust};
 use crate::data::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
@@ -199,14 +196,11 @@ pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 pub struct Gpu {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
-    summary: AdapterSummary,
+    pub(super) summary: AdapterSummary,
     pub(super) checks: ShaderChecks,
     /// Whether a host lends the device: then it is the host who submits and polls.
     is_borrowed: bool,
-    texture_passes: OnceLock<Passes>,
-    #[cfg(not(target_arch = "wasm32"))]
-    painter: OnceLock<Painter>,
-    pub(super) pipelines: Pipelines,
+    pub(super) parts: Parts,
     /// Where they are kept from one start to the next.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) pipelines_folder: Option<std::path::PathBuf>,
@@ -217,11 +211,13 @@ pub struct Gpu {
 }
 
 impl Gpu {
-    /// Opens an adapter with all that it can do, of which no more is used than the summary says.
-    ///
-    /// # Errors
-    /// [`Error::Device`] if the driver refuses.
-    pub async fn open(summary: AdapterSummary, adapter: &wgpu::Adapter, checks: ShaderChecks, pipelines: &PipelineFolder) -> Result<Gpu> {
+    /// Opens an adapter, without a look at its subgroups.
+    pub(super) async fn open_unprobed(
+        summary: AdapterSummary,
+        adapter: &wgpu::Adapter,
+        checks: ShaderChecks,
+        pipelines: &PipelineFolder,
+    ) -> Result<Gpu> {
         // A browser keeps its pipelines itself.
         #[cfg(target_arch = "wasm32")]
         let _ = pipelines;
@@ -258,45 +254,18 @@ impl Gpu {
         device.set_device_lost_callback(move |reason, message| {
             let _ = heard.set(one_line(&format!("{reason:?}: {message}")));
         });
-        let gpu = Gpu {
+        Ok(Gpu {
             device,
             queue,
             lost,
             summary,
             checks,
             is_borrowed: false,
-            texture_passes: OnceLock::new(),
-            #[cfg(not(target_arch = "wasm32"))]
-            painter: OnceLock::new(),
-            pipelines: Pipelines::default(),
+            parts: Parts::default(),
             #[cfg(not(target_arch = "wasm32"))]
             pipelines_folder: pipelines.path(),
             stray_error,
-        };
-        #[cfg(not(target_arch = "wasm32"))]
-        let gpu = gpu.with_probed_subgroups().await;
-        Ok(gpu)
-    }
-
-    /// The same that knows how large the subgroups of cooperative matrices are where several sizes are possible, and does without such matrices if that
-    /// cannot be found out.
-    #[cfg(not(target_arch = "wasm32"))]
-    async fn with_probed_subgroups(mut self) -> Gpu {
-        let Capabilities { cooperative, subgroup, .. } = self.summary.capabilities;
-        if cooperative > 0 && subgroup == 0 {
-            match super::probe::subgroup(&self, cooperative).await {
-                Ok(Some(found)) => self.summary.capabilities.subgroup = found,
-                Ok(None) => {
-                    log::info!("{}: cooperative matrices are not used: subgroups are not as expected", self.summary);
-                    self.summary.capabilities.cooperative = 0;
-                }
-                Err(error) => {
-                    log::warn!("{error}; cooperative matrices are not used");
-                    self.summary.capabilities.cooperative = 0;
-                }
-            }
-        }
-        self
+        })
     }
 
     /// A host's device; see [`DeviceBuilder::from_wgpu`](crate::execution::device::DeviceBuilder::from_wgpu).
@@ -314,10 +283,7 @@ impl Gpu {
             summary,
             checks,
             is_borrowed: true,
-            texture_passes: OnceLock::new(),
-            #[cfg(not(target_arch = "wasm32"))]
-            painter: OnceLock::new(),
-            pipelines: Pipelines::default(),
+            parts: Parts::default(),
             #[cfg(not(target_arch = "wasm32"))]
             pipelines_folder: pipelines.path(),
             stray_error: Arc::default(),
@@ -395,28 +361,16 @@ impl Gpu {
             (None, Ok(_), None) => Ok(()),
         }
     }
-
-    /// Compiles the passes over pictures in textures.
-    ///
-    /// # Errors
-    /// [`Error::Device`] if the device rejects them.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub(crate) async fn warm_up_textures(&self) -> Result<()> {
-        self.checked("compiling", || self.texture_passes()).await.map(drop)
-    }
-
-    /// The passes over pictures in textures, compiled at their first use.
-    pub(super) fn texture_passes(&self) -> &Passes {
-        self.texture_passes.get_or_init(|| Passes::new(self))
-    }
-
-    /// What draws maps, compiled at its first use.
-    #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn painter(&self) -> &Painter {
-        self.painter.get_or_init(|| Painter::new(self))
-    }
 }
 
 fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn failed(gpu: &Gpu, error: impl std::fmt::Display) -> Error {
+    gpu.lost(true).unwrap_or_else(|| Error::device(gpu.summary(), error))
+}
+
+pub(super) fn create(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages, mapped_at_creation: bool) -> wgpu::Buffer {
+    gpu.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation })
 }

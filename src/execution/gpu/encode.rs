@@ -1,8 +1,8 @@
 //! A plan inside a host's command buffer: nothing is submitted, and outputs stay on the device.
 
-use super::context::Gpu;
-use super::plan::{Mapping, Plan, create, failed};
-use super::profile::estimate;
+use super::context::{Gpu, create, failed};
+use super::estimate::estimate;
+use super::plan::{Mapping, Plan};
 use super::texture::{PreparedImage, Sampler, TextureImage};
 use crate::data::config::Map;
 use crate::data::error::{Error, Result};

@@ -3,8 +3,11 @@
 mod compile;
 mod context;
 mod encode;
+mod estimate;
+mod open;
 #[cfg(not(target_arch = "wasm32"))]
 mod paint;
+mod parts;
 #[cfg(not(target_arch = "wasm32"))]
 mod pipeline_cache;
 mod plan;
@@ -28,6 +31,8 @@ pub use encode::{Budget, GpuOutput, Job, Readback, Source};
 pub use paint::PaintTarget;
 pub use plan::{Pending, Plan};
 pub use shader::{PIECES, specialise};
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use texture::warm_up_textures;
 pub use texture::{Encoding, Sampler, TextureImage};
 pub use upload::Pieces;
 pub use weight_buffers::WeightBuffers;

@@ -1,8 +1,7 @@
 //! Maps of an image drawn into a host's textures, in the host's encoder.
 
-use super::context::Gpu;
+use super::context::{Gpu, create};
 use super::encode::GpuOutput;
-use super::plan::create;
 use super::shader::assemble;
 use super::texture::{bind, is_float, uniform};
 use crate::data::config::{Map, MapKind};
@@ -10,7 +9,7 @@ use crate::data::error::{Error, Result};
 use crate::data::record::Spec;
 use crate::execution::image::painting::{Painting, STOPS, Selection};
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// A texture of the model's device that a map is drawn into.
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +99,12 @@ pub(super) struct Painter {
 }
 
 impl Painter {
-    pub fn new(gpu: &Gpu) -> Painter {
+    /// That of a device, compiled at its first use.
+    fn of(gpu: &Gpu) -> Arc<Painter> {
+        gpu.parts.get(|| Painter::new(gpu))
+    }
+
+    fn new(gpu: &Gpu) -> Painter {
         let module = |label, text: &str| {
             let source = wgpu::ShaderSource::Wgsl(assemble(text, &[], &Spec::NONE).expect("our own imports").into());
             gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source })
@@ -111,7 +115,7 @@ impl Painter {
             module: &module("heat map", include_str!("../../../shaders/texture/heat.wgsl")),
             entry_point: Some("heat_map"),
             compilation_options: wgpu::PipelineCompilationOptions::default(),
-            cache: gpu.pipeline_cache(),
+            cache: gpu.pipeline_cache().as_ref(),
         });
         Painter { heat, shader: module("paint", include_str!("../../../shaders/texture/paint.wgsl")), pipelines: Mutex::default() }
     }
@@ -139,7 +143,7 @@ impl Painter {
                 depth_stencil: None,
                 multisample: wgpu::MultisampleState::default(),
                 multiview_mask: None,
-                cache: gpu.pipeline_cache(),
+                cache: gpu.pipeline_cache().as_ref(),
             })
         };
         let mut pipelines = self.pipelines.lock().expect("no panic while it is held");
@@ -171,13 +175,13 @@ impl GpuOutput {
         let prepare = || {
             let (heat, values, start) = match map.kind {
                 MapKind::Attention { .. } => {
-                    let (pass, values) = gpu.painter().heat(gpu, self.buffer(), selection, map.grid);
+                    let (pass, values) = Painter::of(gpu).heat(gpu, self.buffer(), selection, map.grid);
                     (Some(pass), values, 0)
                 }
                 MapKind::Colours => (None, self.buffer().clone(), selection.start),
             };
             let params = PaintParams::new(map, start, selection.channels, painting, target.format(), rectangle);
-            let passes = Passes { heat, paint: gpu.painter().paint(gpu, &values, &params, target.format()), view: target.view, rectangle };
+            let passes = Passes { heat, paint: Painter::of(gpu).paint(gpu, &values, &params, target.format()), view: target.view, rectangle };
             // What the device would object to when the host's commands are finished, it says of these, which nobody submits.
             let mut trial = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             passes.encode(&mut trial);

@@ -1,13 +1,13 @@
 //! A recording compiled for one device, and its replay.
 
-use super::context::{Gpu, Progress};
-use super::profile::estimated;
+use super::context::{Gpu, Progress, create, failed};
+use super::estimate::estimate;
 use super::times::Times;
 use super::timestamps::Timestamps;
 use super::upload::Pieces;
 use super::weight_buffers::WeightBuffers;
 use crate::data::capabilities::Precision;
-use crate::data::error::{Error, Result};
+use crate::data::error::Result;
 use crate::data::record::{Command, Dispatch, Output, Recording, Role};
 use futures_channel::oneshot;
 use half::f16;
@@ -53,6 +53,14 @@ pub(super) struct CompiledDispatch {
 }
 
 impl Step {
+    /// How long it takes on a slow device of its kind.
+    pub fn estimated(&self, gpu: &Gpu) -> f64 {
+        match self {
+            Step::Dispatch(CompiledDispatch { dispatch, .. }) => estimate(gpu, dispatch.flops, dispatch.bytes()),
+            Step::Save { from, .. } => estimate(gpu, 0, 2 * from.size()),
+        }
+    }
+
     pub fn dispatch(&self) -> Option<&CompiledDispatch> {
         match self {
             Step::Dispatch(dispatch) => Some(dispatch),
@@ -96,7 +104,7 @@ impl Plan {
     /// Compiles `recording`, whose weights are `weights`; `progress` hears how many pipelines are done, and of how many.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device rejects a shader or runs out of memory.
+    /// [`Error::Device`](crate::Error::Device) if the device rejects a shader or runs out of memory.
     pub async fn compile(gpu: Arc<Gpu>, recording: &Recording, weights: &WeightBuffers, progress: Progress<'_>) -> Result<Plan> {
         let pipelines = recording.dispatches().map(|dispatch| (dispatch.kernel, &dispatch.spec));
         #[cfg(not(target_arch = "wasm32"))]
@@ -111,7 +119,7 @@ impl Plan {
     /// the recording's order.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device fails or is lost.
+    /// [`Error::Device`](crate::Error::Device) if the device fails or is lost.
     pub async fn run(&self, inputs: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
         self.submit(&inputs.iter().map(|values| Pieces::of(values)).collect::<Vec<_>>()).await?.outputs().await
     }
@@ -119,7 +127,7 @@ impl Plan {
     /// Begins a run and does not wait for it: while the device computes, the next one's inputs can be copied and submitted.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device fails or is lost.
+    /// [`Error::Device`](crate::Error::Device) if the device fails or is lost.
     pub async fn submit(&self, inputs: &[Pieces<'_>]) -> Result<Pending> {
         let free = self.transfers.lock().expect("no panic while it is held").pop();
         let transfer = match free {
@@ -204,7 +212,7 @@ impl Pending {
     /// Waits for the run, and gives its outputs in the recording's order.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device fails or is lost.
+    /// [`Error::Device`](crate::Error::Device) if the device fails or is lost.
     pub async fn outputs(self) -> Result<Vec<Vec<f32>>> {
         self.gpu.wait_for(Some(self.submission))?;
         for mapping in self.mappings {
@@ -228,10 +236,6 @@ fn read(gpu: &Gpu, output: &wgpu::Buffer, info: &Output) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-pub(super) fn failed(gpu: &Gpu, error: impl std::fmt::Display) -> Error {
-    gpu.lost(true).unwrap_or_else(|| Error::device(gpu.summary(), error))
-}
-
 /// Asks for a mapping; the receiver hears when it is there.
 fn map(buffer: &wgpu::Buffer, mode: wgpu::MapMode) -> Mapping {
     let (sender, receiver) = oneshot::channel();
@@ -240,10 +244,6 @@ fn map(buffer: &wgpu::Buffer, mode: wgpu::MapMode) -> Mapping {
         let _ = sender.send(result);
     });
     receiver
-}
-
-pub(super) fn create(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages, mapped_at_creation: bool) -> wgpu::Buffer {
-    gpu.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation })
 }
 
 fn transfer(gpu: &Gpu, inputs: &[wgpu::Buffer], outputs: &[Output]) -> Transfer {
@@ -283,7 +283,7 @@ fn build(gpu: &Arc<Gpu>, recording: &Recording, weights: &WeightBuffers) -> Plan
         }
     });
     let steps: Vec<Step> = steps.collect();
-    let times = Arc::new(Mutex::new(Times::new(steps.iter().map(|step| estimated(gpu, step)).collect())));
+    let times = Arc::new(Mutex::new(Times::new(steps.iter().map(|step| step.estimated(gpu)).collect())));
     Plan { steps, gpu: gpu.clone(), inputs, outputs, transfers, kept: OnceLock::new(), times, stopwatch: OnceLock::new() }
 }
 

@@ -2,6 +2,7 @@
 
 use super::context::Gpu;
 use super::shader::assemble;
+use crate::data::capabilities::Capabilities;
 use crate::data::error::{Error, Result};
 use crate::data::record::Spec;
 
@@ -57,6 +58,28 @@ fn lanes(found: &[[u32; 4]], side: u32) -> Option<u32> {
     let lanes = found.first()?[0].max(1);
     let expected = (0..).map(|i| [lanes, i / lanes, i % lanes, side]);
     found.iter().zip(expected).all(|(found, expected)| *found == expected).then_some(lanes)
+}
+
+impl Gpu {
+    /// The same that knows how large the subgroups of cooperative matrices are where several sizes are possible, and does without such matrices if that
+    /// cannot be found out.
+    pub(super) async fn with_probed_subgroups(mut self) -> Gpu {
+        let Capabilities { cooperative, subgroup, .. } = self.summary.capabilities;
+        if cooperative > 0 && subgroup == 0 {
+            match self::subgroup(&self, cooperative).await {
+                Ok(Some(found)) => self.summary.capabilities.subgroup = found,
+                Ok(None) => {
+                    log::info!("{}: cooperative matrices are not used: subgroups are not as expected", self.summary);
+                    self.summary.capabilities.cooperative = 0;
+                }
+                Err(error) => {
+                    log::warn!("{error}; cooperative matrices are not used");
+                    self.summary.capabilities.cooperative = 0;
+                }
+            }
+        }
+        self
+    }
 }
 
 #[cfg(test)]

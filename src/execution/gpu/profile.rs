@@ -1,37 +1,14 @@
 //! How long each dispatch of a plan takes on the device.
 
-use super::context::Gpu;
-use super::plan::{CompiledDispatch, Plan, Step, failed};
+use super::context::failed;
+use super::plan::{Plan, Step};
 use super::times::Times;
 use super::timestamps::Timestamps;
 use crate::data::error::{Error, Result};
 use crate::data::record::Timing;
 
-/// Floating-point operations and bytes a second of a GPU that a processor imitates, when it is slow.
-const SLOW_SOFTWARE: [f64; 2] = [5e9, 1e9];
-
-/// The same of a small hardware GPU.
-const SLOW_HARDWARE: [f64; 2] = [200e9, 20e9];
-
-/// Seconds that the shortest dispatch takes.
-const OVERHEAD: f64 = 10e-6;
-
 /// Seconds that a dispatch takes at the least; a clock with long ticks may say 0.
 const SHORTEST: f64 = 1e-7;
-
-/// How long a step takes on a slow device of its kind.
-pub(super) fn estimated(gpu: &Gpu, step: &Step) -> f64 {
-    match step {
-        Step::Dispatch(CompiledDispatch { dispatch, .. }) => estimate(gpu, dispatch.flops, dispatch.bytes()),
-        Step::Save { from, .. } => estimate(gpu, 0, 2 * from.size()),
-    }
-}
-
-/// How long so many operations and bytes take on a slow device of its kind.
-pub(super) fn estimate(gpu: &Gpu, operations: u64, bytes: u64) -> f64 {
-    let [flops, bandwidth] = if gpu.summary().capabilities.software { SLOW_SOFTWARE } else { SLOW_HARDWARE };
-    OVERHEAD + (operations as f64 / flops).max(bytes as f64 / bandwidth)
-}
 
 impl Plan {
     /// Runs the plan on what its inputs hold from the last run, each dispatch in a pass of its own between two timestamps of the
@@ -68,7 +45,7 @@ impl Plan {
         }
         let mut measured = timings.iter().map(|timing| timing.seconds);
         let seconds =
-            |step: &Step| step.dispatch().and_then(|_| measured.next()).map_or_else(|| estimated(gpu, step), |seconds| seconds.max(SHORTEST));
+            |step: &Step| step.dispatch().and_then(|_| measured.next()).map_or_else(|| step.estimated(gpu), |seconds| seconds.max(SHORTEST));
         *self.times.lock().expect("no panic while it is held") = Times::new(self.steps().iter().map(seconds).collect());
         Ok(timings)
     }

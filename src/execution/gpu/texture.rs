@@ -1,9 +1,9 @@
 //! Pictures in textures become a model's pixel values, on the device.
 
-use super::context::Gpu;
-use super::plan::create;
+use super::context::{Gpu, create};
 use crate::data::error::{Error, Result};
 use crate::execution::image::{Alpha, Levels, Preprocess, Sampling, Taps};
+use std::sync::Arc;
 
 /// A picture in a texture of the model's device.
 #[derive(Clone, Copy, Debug)]
@@ -113,8 +113,22 @@ pub(super) struct Passes {
     down: wgpu::ComputePipeline,
 }
 
+/// Compiles the passes over images in textures.
+///
+/// # Errors
+/// [`Error::Device`] if the device rejects them.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) async fn warm_up_textures(gpu: &Gpu) -> Result<()> {
+    gpu.checked("compiling", || Passes::of(gpu)).await.map(drop)
+}
+
 impl Passes {
-    pub fn new(gpu: &Gpu) -> Passes {
+    /// Those of a device, compiled at their first use.
+    fn of(gpu: &Gpu) -> Arc<Passes> {
+        gpu.parts.get(|| Passes::new(gpu))
+    }
+
+    fn new(gpu: &Gpu) -> Passes {
         const COMMON: &str = include_str!("../../../shaders/texture/sampling.wgsl");
         let pipeline = |name, text: &str| {
             let source = wgpu::ShaderSource::Wgsl(format!("{COMMON}{text}").into());
@@ -125,7 +139,7 @@ impl Passes {
                 module: &module,
                 entry_point: Some(name),
                 compilation_options: wgpu::PipelineCompilationOptions::default(),
-                cache: gpu.pipeline_cache(),
+                cache: gpu.pipeline_cache().as_ref(),
             })
         };
         Passes {
@@ -215,7 +229,7 @@ impl Sampler {
             std: by_channel(&preprocess.std),
             fill: by_channel(&fill.map(f32::from)),
         };
-        let passes = gpu.checked("compiling", || gpu.texture_passes()).await?;
+        let passes = gpu.checked("compiling", || Passes::of(gpu)).await?;
         let bind = || {
             let uniform = uniform(gpu, bytemuck::bytes_of(&params));
             let view = wgpu::BindingResource::TextureView(picture.view);

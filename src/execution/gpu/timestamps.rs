@@ -1,6 +1,6 @@
 //! Moments at which the device begins and ends passes.
 
-use super::context::Gpu;
+use super::context::{Gpu, create};
 
 /// A set of such moments, on their way to where the host reads them.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub(super) struct Timestamps {
 impl Timestamps {
     /// Room for `count` moments.
     pub fn new(gpu: &Gpu, count: u32) -> Timestamps {
-        let buffer = |usage| super::plan::create(gpu, "timestamps", u64::from(count) * 8, usage, false);
+        let buffer = |usage| create(gpu, "timestamps", u64::from(count) * 8, usage, false);
         Timestamps {
             queries: gpu.device.create_query_set(&wgpu::QuerySetDescriptor { label: Some("timestamps"), ty: wgpu::QueryType::Timestamp, count }),
             resolved: buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC),

@@ -9,7 +9,7 @@ mod resample;
 mod sampling;
 
 pub use preprocess::{Alpha, Crop, CropRounding, Filter, Levels, Preprocess, Resize};
-pub(crate) use sampling::{Sampling, Taps};
+pub use sampling::{Sampling, Taps};
 
 use crate::data::error::{Error, Result};
 use resample::Raster;

@@ -149,7 +149,7 @@ impl Preprocess {
     ///
     /// # Errors
     /// If the result would be too large.
-    pub(crate) fn sampling(&self, picture: [usize; 2]) -> Result<Sampling> {
+    pub fn sampling(&self, picture: [usize; 2]) -> Result<Sampling> {
         let (resized, frame) = self.frame(picture)?;
         let tables = match self.resizes {
             Levels::Rounded => tables::<u8>(picture, resized, frame.window, self.filter),
