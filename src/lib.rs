@@ -2,17 +2,23 @@
 //! orchestrator on wgpu, with a CPU executor that is both the reference of the tests and the fallback.
 //!
 //! ```
-//! use vitraux::{Checkpoint, Model, Tensor};
+//! use vitraux::{Checkpoint, Image, Model};
 //!
-//! # fn main() -> vitraux::Result<()> {
-//! let checkpoint = Checkpoint::digits(); // or Checkpoint::open("a folder from the hub")?
-//! let model = Model::builder(checkpoint).load_blocking()?;
-//! let pixel_values = Tensor::zeros([1, 1, 32, 32]);
-//! let outputs = model.session().forward_blocking(&pixel_values, &["logits", "hidden.3"])?;
-//! assert_eq!(outputs["logits"].shape(), [1, 10]);
-//! # Ok(())
-//! # }
+//! fn main() -> vitraux::Result<()> {
+//!     let checkpoint = Checkpoint::digits(); // or Checkpoint::open("a folder from the hub")?
+//!     let model = Model::builder(checkpoint).load_blocking()?;
+//!     let image = Image::new([32, 32], 1, vec![0; 32 * 32])?; // or, with the feature `image`, Image::open("cat.jpg")?
+//!     for classification in model.session().classify_blocking(&image, 3)? {
+//!         for prediction in classification.top {
+//!             println!("{:5.1} %  {:?}", 100.0 * prediction.probability, prediction.label);
+//!         }
+//!     }
+//!     Ok(())
+//! }
 //! ```
+//!
+//! [`Session::forward`] gives any intermediate result by its name, of tensors that [`Preprocess::apply`](preprocess::Preprocess::apply) makes of images or that you bring.
+//! Every call that takes long is async and does not block the executor; each has a blocking twin.
 //!
 //! A [`Model`] is shared by threads, each of which runs it by a [`Session`] of its own; a [`Checkpoint`] is a folder from the hub, read without conversion. Programs that
 //! own a wgpu device lend it ([`host`]). What is inside, kernels and recordings, is in [`low_level`], which may change with any version.

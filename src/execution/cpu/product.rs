@@ -1,8 +1,9 @@
-//! Matrix products through the `gemm` crate, behind safe functions.
+//! Matrix products through `gemm`'s crate for f32, behind safe functions.
 
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
 use crate::data::int8::{WORD, integers};
 use crate::data::panels::{PANEL, Panels};
+use gemm_common::Parallelism;
 use half::slice::HalfFloatSliceExt;
 use std::ops::Range;
 
@@ -37,20 +38,21 @@ pub fn product([m, n, k]: [usize; 3], factor: f32, a: Matrix, b: Matrix, y: Targ
     // SAFETY: the asserts above keep every element that is read or written inside its slice, and `y`
     // is borrowed exclusively, so that it overlaps neither factor.
     unsafe {
-        gemm::gemm(
-            m,
+        // It is made for results whose columns are contiguous: yᵀ = bᵀ · aᵀ.
+        gemm_f32::gemm::f32::get_gemm_fn()(
             n,
+            m,
             k,
             y.data.as_mut_ptr(),
-            1,
             y.row_stride as isize,
+            1,
             false,
-            a.data.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
             b.data.as_ptr(),
-            b.column_stride as isize,
             b.row_stride as isize,
+            b.column_stride as isize,
+            a.data.as_ptr(),
+            a.row_stride as isize,
+            a.column_stride as isize,
             1.0,
             factor,
             false,
@@ -128,14 +130,14 @@ pub fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-fn parallelism(cores: Cores) -> gemm::Parallelism {
+fn parallelism(cores: Cores) -> Parallelism {
     match cores {
-        Cores::All => gemm::Parallelism::Rayon(0),
-        Cores::One => gemm::Parallelism::None,
+        Cores::All => Parallelism::Rayon(0),
+        Cores::One => Parallelism::None,
     }
 }
 
 #[cfg(target_arch = "wasm32")]
-fn parallelism(_: Cores) -> gemm::Parallelism {
-    gemm::Parallelism::None
+fn parallelism(_: Cores) -> Parallelism {
+    Parallelism::None
 }

@@ -339,8 +339,7 @@ impl Gpu {
         match (self.lost(error.is_some()), error) {
             (Some(lost), _) => Err(lost),
             (None, None) => Ok(result),
-            (None, Some(wgpu::Error::OutOfMemory { .. })) => Err(Error::OutOfMemory { device: self.summary.to_string(), what: what.to_owned() }),
-            (None, Some(error)) => Err(Error::device(&self.summary, format!("{what}: {}", one_line(&error.to_string())))),
+            (None, Some(error)) => Err(objection(&self.summary, what, &error)),
         }
     }
 
@@ -363,6 +362,14 @@ impl Gpu {
     }
 }
 
+/// The error for what a device objects to.
+fn objection(device: impl std::fmt::Display, what: &str, error: &wgpu::Error) -> Error {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { device: device.to_string(), what: what.to_owned() },
+        _ => Error::device(device, format!("{what}: {}", one_line(&error.to_string()))),
+    }
+}
+
 fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -373,4 +380,20 @@ pub(super) fn failed(gpu: &Gpu, error: impl std::fmt::Display) -> Error {
 
 pub(super) fn create(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages, mapped_at_creation: bool) -> wgpu::Buffer {
     gpu.device.create_buffer(&wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_runs_out_is_told_from_other_objections() {
+        let memory = wgpu::Error::OutOfMemory { source: "no memory".into() };
+        let error = objection("a card", "weights", &memory);
+        assert!(matches!(&error, Error::OutOfMemory { device, what } if device == "a card" && what == "weights"), "{error}");
+        let invalid = wgpu::Error::Validation { source: "invalid".into(), description: "a buffer\n is invalid".to_owned() };
+        let error = objection("a card", "weights", &invalid);
+        assert!(matches!(&error, Error::Device { device, .. } if device == "a card"), "{error}");
+        assert!(error.to_string().starts_with("a card: weights: "), "{error}");
+    }
 }
