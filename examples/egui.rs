@@ -9,9 +9,7 @@ use eframe::egui_wgpu::{RenderState, WgpuSetup};
 use eframe::wgpu;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use vitraux::host::GpuInput;
-use vitraux::host::Painting;
-use vitraux::low_level::gpu::{Gpu, GpuOutput, PaintTarget, TextureImage, required_features, required_limits};
+use vitraux::host::{GpuInput, GpuOutput, PaintTarget, Painting, TextureImage, required_features, required_limits};
 use vitraux::{Checkpoint, Device, Image, Model, Session};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -80,7 +78,7 @@ impl App {
             None => Checkpoint::digits(),
         };
         let lent = Device::from_wgpu(&render.adapter, render.device.clone(), render.queue.clone());
-        let session = Model::builder(checkpoint).device(lent).load_blocking()?;
+        let session = Model::builder(checkpoint).device(lent).load_blocking()?.session();
         let mut app = App { render, session, opened: None, failure: None, patch: None, head: None };
         if let Some(picture) = &arguments.picture {
             app.open(picture);

@@ -2,8 +2,7 @@
 //!
 //!     cargo run --release --example own_device
 
-use vitraux::host::GpuInput;
-use vitraux::low_level::gpu::{required_features, required_limits};
+use vitraux::host::{GpuInput, required_features, required_limits};
 use vitraux::{Checkpoint, Device, Model, Tensor};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
