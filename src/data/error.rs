@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// What went wrong: the subject, what was expected, what was found, and what to do. `Debug` prints the same text as `Display` with its causes, so that
+/// A failure, with subject, expectation, finding and advice. `Debug` prints the same text as `Display` with its causes, so that
 /// a `main` that returns [`Result`] ends with a readable message.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
@@ -20,7 +20,7 @@ pub enum Error {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The defect.
         message: String,
     },
     /// The checkpoint is of a family or has a feature that vitraux does not run.
@@ -28,7 +28,7 @@ pub enum Error {
     Unsupported {
         /// The file that says so.
         path: PathBuf,
-        /// What was found, and what is supported.
+        /// The unsupported feature, and the supported ones.
         message: String,
     },
     /// A tensor is missing, or its shape, element type or values are wrong.
@@ -36,7 +36,7 @@ pub enum Error {
     Tensor {
         /// The tensor's name in the checkpoint or in the call.
         name: String,
-        /// What is wrong with it.
+        /// The defect.
         message: String,
     },
     /// An image could not be decoded.
@@ -44,7 +44,7 @@ pub enum Error {
     Image {
         /// The image's file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The defect.
         message: String,
     },
     /// A model could not be downloaded from the hub.
@@ -60,7 +60,7 @@ pub enum Error {
     Argument {
         /// The argument.
         argument: &'static str,
-        /// What was expected, and what was found.
+        /// Expectation and finding.
         message: String,
     },
     /// There is no such device.
@@ -71,7 +71,7 @@ pub enum Error {
     Device {
         /// The device.
         device: String,
-        /// What it objects to.
+        /// The driver's objection.
         message: String,
     },
     /// The device was lost: its driver was restarted, or it was removed or destroyed. Models and sessions on it are of no use any more; drop them, open
@@ -88,19 +88,19 @@ pub enum Error {
     OutOfMemory {
         /// The device.
         device: String,
-        /// What there was no memory for.
+        /// The allocation that failed.
         what: String,
     },
     /// The work exceeds a limit of the device.
     #[error("{what} needs {}, the device allows {}; use a smaller batch, fewer outputs or another device, such as the CPU", .limit.quantity(*.needed), .limit.quantity(*.allowed))]
     Limit {
-        /// What exceeds it.
+        /// The work that exceeds the limit.
         what: String,
-        /// Which limit.
+        /// The limit.
         limit: Limit,
-        /// What the work needs.
+        /// The quantity needed.
         needed: u64,
-        /// What the device allows.
+        /// The quantity allowed.
         allowed: u64,
     },
 }
