@@ -188,7 +188,7 @@ pub fn adapters_blocking() -> Vec<(AdapterSummary, wgpu::Adapter)> {
     pollster::block_on(adapters())
 }
 
-/// Told how much of something is done, and of how much.
+/// Receives how many steps are done, and of how many.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
 /// An open device with its queue.
@@ -201,7 +201,7 @@ pub struct Gpu {
     /// Whether a host lends the device: then it is the host who submits and polls.
     is_borrowed: bool,
     pub(super) parts: Parts,
-    /// Where they are kept from one start to the next.
+    /// Where compiled pipelines are kept from one start to the next.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) pipelines_folder: Option<std::path::PathBuf>,
     /// The first error that no call could report, since the last one that could.
