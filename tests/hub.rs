@@ -1,7 +1,7 @@
 //! Downloads from a hub: the real program against a server on this machine. A binary of its own, because it needs
 //! neither a device nor the rest of the tests.
 
-#[allow(dead_code, reason = "shared with the other tests, which use the rest")]
+#[expect(dead_code, reason = "shared with the other tests, which use the rest")]
 #[path = "support/cli.rs"]
 mod cli;
 #[path = "support/hub.rs"]
