@@ -36,7 +36,7 @@ var<workgroup> tile_k: array<vec4<f16>, PARTS * KEYS * STRIDE>; // [PARTS][KEYS]
 var<workgroup> tile_v: array<vec4<f16>, PARTS * KEYS * STRIDE>; // [PARTS][KEYS][STRIDE]
 var<workgroup> tile_scores: array<vec4<f32>, QUERIES * SCORES_STRIDE>; // [QUERIES][SCORES_STRIDE]; also what sums pass through
 var<workgroup> tile_p: array<vec4<f16>, PARTS * QUERIES * P_STRIDE>; // [PARTS][QUERIES][P_STRIDE]; also what queries pass through
-var<workgroup> tile_grown: array<u32, 2>; // whether a maximum has grown, in this turn and the next
+var<workgroup> tile_grown: array<u32, 4>; // [0..2], whether a maximum has grown, in this turn and the next; 16 bytes, so that matrices behind it stay aligned
 
 // Elements 4 v to 4 v + 3 of vector `part` (0 query, 1 key, 2 value) of token n, or of the last token; zeros behind the vector's end.
 fn load(b: u32, n: u32, part: u32, h: u32, v: u32) -> vec4<X> {

@@ -8,6 +8,8 @@ use super::pipeline_cache::PipelineCache;
 use super::shader::specialise;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::data::error::Result;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::data::record::Recording;
 use crate::data::record::{Access, Kernel, Spec};
 use std::collections::HashMap;
 #[cfg(not(target_arch = "wasm32"))]
@@ -64,6 +66,15 @@ impl Gpu {
             .entry(key(kernel, spec))
             .or_insert_with(|| self.compile(kernel, specialise(kernel, spec).expect("it was edited by nobody, or compiled before")))
             .clone()
+    }
+
+    /// Compiles on all cores what some recordings run. What the device rejects is reported where it is used.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn compile_ahead(&self, recordings: &[Recording]) {
+        let dispatches = recordings.iter().flat_map(Recording::dispatches);
+        if let Err(error) = self.compile_all(dispatches.map(|dispatch| (dispatch.kernel, &dispatch.spec)), &|_, _| ()) {
+            log::debug!("{error}");
+        }
     }
 
     /// Compiles what is not compiled yet of some pipelines, on all cores; `progress` is told how many are done, and of how many.

@@ -10,7 +10,29 @@ use crate::data::record::Timing;
 /// Seconds that a dispatch takes at the least; a clock with long ticks may say 0.
 const SHORTEST: f64 = 1e-7;
 
+/// Runs of a submission that raises clocks: between submissions a GPU is idle.
+const WARMING_RUNS: usize = 4;
+
 impl Plan {
+    /// Runs the plan on what its inputs hold again and again for so many seconds: a GPU that was idle has low clocks, which rise under work.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    pub fn warm(&self, seconds: f64) -> Result<()> {
+        let gpu = self.gpu();
+        let start = std::time::Instant::now();
+        while start.elapsed().as_secs_f64() < seconds {
+            let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("vitraux.warm") });
+            for _ in 0..WARMING_RUNS {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                self.steps().iter().filter_map(Step::dispatch).for_each(|dispatch| dispatch.encode(&mut pass));
+            }
+            gpu.queue.submit([encoder.finish()]);
+            gpu.wait()?;
+        }
+        Ok(())
+    }
+
     /// Runs the plan on what its inputs hold from the last run, each dispatch in a pass of its own between two timestamps of the
     /// device, and gives their times in order.
     ///

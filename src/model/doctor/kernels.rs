@@ -48,6 +48,10 @@ fn check(device: &Device, cases: &[&Case], exchange: Exchange<'_>) -> KernelRepo
     {
         return KernelReport { outcome: Outcome::Unsupported(lack), ..report };
     }
+    if let Some(gpu) = device.gpu() {
+        let recordings = cases.iter().filter_map(|case| Some(case.recording(gpu.summary().capabilities).ok()?.exchanging(exchange)));
+        gpu.compile_ahead(&recordings.collect::<Vec<_>>());
+    }
     let mut furthest = -1.0;
     for case in cases {
         report.cases += 1;

@@ -36,9 +36,14 @@ pub(crate) fn fastest(device: &Device, class: Class, most: usize) -> Found {
         }
     };
     let ends = match class {
-        Class::Product { .. } if !is_steady => SampleEpilogue::all().collect(),
+        Class::Product { .. } if !is_steady => SampleEpilogue::all().collect::<Vec<_>>(),
         Class::Product { .. } | Class::Attention { .. } => vec![SampleEpilogue::Bias],
     };
+    if let Some(gpu) = device.gpu() {
+        let of_ends = ends.iter().flat_map(|&end| variants.iter().map(move |variant| (small.class, variant.name, end)));
+        let all = of_ends.chain(variants.iter().map(|variant| (class, variant.name, SampleEpilogue::Bias)));
+        gpu.compile_ahead(&all.filter_map(|(class, variant, end)| recording(class, Some(variant), end, capabilities).ok()).collect::<Vec<_>>());
+    }
     let expected: Vec<(SampleEpilogue, Vec<f32>)> = ends.into_iter().map(|end| (end, small.on_the_cpu(end))).collect();
     let mut best = f64::INFINITY;
     for kernel in variants {
@@ -172,7 +177,13 @@ fn recording(class: Class, variant: Option<&'static str>, end: SampleEpilogue, c
 
 /// Values from -1/2 to 1/2 without a pattern that f16 holds, as the recording's device reads them.
 fn inputs(recording: &Recording, class: Class) -> Vec<Vec<f32>> {
-    let values = |count: usize, salt: usize| (0..count).map(|i| (((i + salt) * 7919 % 1009) as f32 - 504.0) / 1024.0).collect::<Vec<f32>>();
+    const PERIOD: usize = 1009; // a prime
+    let values = |count: usize, salt: usize| {
+        let period: Vec<f32> = (0..PERIOD).map(|i| (((i + salt) * 7919 % PERIOD) as f32 - 504.0) / 1024.0).collect();
+        let mut all = period.repeat(count.div_ceil(PERIOD));
+        all.truncate(count);
+        all
+    };
     let words = |bytes: &[u8]| bytes.chunks(4).map(|word| f32::from_le_bytes(word.try_into().expect("whole words"))).collect();
     let input = |(salt, info): (usize, &BufferInfo)| match (info.label.as_str(), class) {
         ("w", Class::Product { n, k, .. }) => words(Packed::new(&values(n * k, salt), [n, k], info.precision).bytes()),

@@ -23,7 +23,7 @@ const COPIED: [usize; 2] = [1 << 24, 1 << 27];
 const MULTIPLIED: [usize; 2] = [1 << 20, 1 << 24];
 
 /// How long a GPU is kept at it, so that its clocks are as high as in a long run; the fastest run counts.
-const WARM: f64 = 0.05;
+const WARM: f64 = 0.3;
 
 impl Ceilings {
     pub fn measure(device: &Device) -> Result<Ceilings> {

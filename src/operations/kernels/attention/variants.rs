@@ -101,7 +101,7 @@ impl Shape {
             Software => 0,
             Cooperative { side, parts, .. } => {
                 let (padded, queries) = (size(head).next_multiple_of(side), self.queries());
-                parts * (2 * keys * (2 * padded + 16) + queries * (2 * keys + 16)) + queries * (4 * keys + 16) + 8
+                parts * (2 * keys * (2 * padded + 16) + queries * (2 * keys + 16)) + queries * (4 * keys + 16) + 16
             }
         }
     }
