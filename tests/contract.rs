@@ -6,7 +6,7 @@ use naga::valid::{Capabilities as ShaderCapabilities, ModuleInfo, ValidationFlag
 use naga::{AddressSpace, StorageAccess, TypeInner};
 use std::collections::HashSet;
 use std::sync::OnceLock;
-use vitraux::low_level::capabilities::{Capabilities, Trust};
+use vitraux::low_level::capabilities::Capabilities;
 use vitraux::low_level::gpu::{PIECES, specialise};
 use vitraux::low_level::kernels::{ALL, workgroup_bytes};
 use vitraux::low_level::record::{Access, Binding, Field, Kernel, MAX_BINDINGS, Spec};
@@ -45,7 +45,7 @@ fn needed(kernel: &Kernel, source: &str) -> ShaderCapabilities {
     let of = |is_needed: bool, capabilities| if is_needed { capabilities } else { ShaderCapabilities::empty() };
     let is_cooperative = kernel.needs.cooperative > 0;
     ShaderCapabilities::SHADER_FLOAT16_IN_FLOAT32
-        | of(kernel.needs.subgroup > 0 || is_cooperative, ShaderCapabilities::SUBGROUP)
+        | of(kernel.needs.subgroup > 0 || kernel.needs.subgroups > 0, ShaderCapabilities::SUBGROUP)
         | of(is_cooperative, ShaderCapabilities::COOPERATIVE_MATRIX)
         // Of a spec's elements, if not of the kernel.
         | of(source.starts_with("enable f16;"), ShaderCapabilities::SHADER_FLOAT16)
@@ -112,7 +112,7 @@ fn every_kernel_is_translated_for_every_backend() {
 
         // Of cooperative matrices Metal has 8 x 8, and adds none; DirectX has none.
         let has_matrices = kernel.needs.cooperative > 0;
-        if has_matrices && (kernel.needs.cooperative > 8 || !kernel.may_import("matmul/memory_vec4") || kernel.needs.trust == Trust::Everything) {
+        if has_matrices && (kernel.needs.cooperative > 8 || !kernel.may_import("matmul/memory_vec4") || kernel.needs.vector_tiles) {
             continue;
         }
         let spec = if has_matrices { spec.with_scalar_tiles() } else { spec };

@@ -76,7 +76,7 @@ fn the_first_tensor_that_diverges_is_that_of_the_broken_kernel() {
     for (name, right_text, wrong_text) in [
         ("embed", "y[i] = value;", "y[i] = value + 1e-3;"),
         ("layernorm", "+ params.epsilon", "+ 1e-3"),
-        ("layernorm_software", "+ params.epsilon", "+ 1e-3"),
+        ("layernorm_subgroup", "+ params.epsilon", "+ 1e-3"),
         ("attention_tiled", "params.scale", "1.01 * params.scale"),
         ("attention_software", "params.scale", "1.01 * params.scale"),
         ("pool", "/ f32(params.count)", "/ (f32(params.count) + 0.01)"),
@@ -146,7 +146,7 @@ fn the_program_reports_what_is_right_and_names_what_is_broken() {
     }
     let right = doctor(&["--filter", "layernorm"]);
     assert_eq!((right.code, right.errors()), (0, Vec::new()), "{}", right.stdout);
-    for expected in ["vitraux ", "device: ", "subgroups: ", "worst error", "layernorm_software", " right, 0 wrong"] {
+    for expected in ["vitraux ", "device: ", "subgroups: ", "worst error", "layernorm_subgroup", " right, 0 wrong"] {
         assert!(right.stdout.contains(expected), "{expected}: {}", right.stdout);
     }
     let folder = tempfile::tempdir().expect("a folder");

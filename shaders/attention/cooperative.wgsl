@@ -16,6 +16,8 @@ const INVOCATIONS: u32 = LANES * SUBGROUPS;
 const QUERIES: u32 = SIDE * SUBGROUPS;
 const HEAD_MATRICES: u32 = (HEAD + SIDE - 1u) / SIDE; // matrices that a head's vectors are cut into, zeros behind their end
 const KEY_MATRICES: u32 = KEYS / SIDE;
+const VECTORS_OF_HEAD: u32 = HEAD_MATRICES * SIDE / 4u;
+const CHUNKS: u32 = (KEYS * VECTORS_OF_HEAD + INVOCATIONS - 1u) / INVOCATIONS; // of a tile, that an invocation loads
 // A row of scores is shared by so many lanes, each of which has VECTORS of them.
 const SHARERS: u32 = LANES / SIDE;
 const VECTORS: u32 = KEYS / 4u / SHARERS;
@@ -121,9 +123,11 @@ fn attention_cooperative(
     var scores: array<vec4<f32>, VECTORS>;
     for (var first = 0u; first < params.tokens; first += KEYS) {
         workgroupBarrier(); // the tiles are read before the next ones overwrite them
-        for (var i = index; i < KEYS * HEAD_MATRICES * SIDE / 4u; i += INVOCATIONS) {
-            let key = i / (HEAD_MATRICES * SIDE / 4u);
-            let v = i % (HEAD_MATRICES * SIDE / 4u);
+        #unroll
+        for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+            let i = min(index + chunk * INVOCATIONS, KEYS * VECTORS_OF_HEAD - 1u); // some load the last once more
+            let key = i / VECTORS_OF_HEAD;
+            let v = i % VECTORS_OF_HEAD;
             let at = key * STRIDE + v;
             let k4 = load(b, first + key, 1u, h, v);
             let v4 = load(b, first + key, 2u, h, v);
@@ -236,7 +240,7 @@ fn attention_cooperative(
             }
         }
     }
-    let whole = row_sum(total);
+    let share_of_whole = 1.0 / row_sum(total) / power_v;
     let n = wid.x * QUERIES + row;
     #unroll
     for (var d = 0u; d < HEAD_MATRICES; d++) {
@@ -249,7 +253,7 @@ fn attention_cooperative(
         for (var i = share; i < SIDE / 4u; i += SHARERS) {
             let v = d * SIDE / 4u + i;
             if n < params.queries && (HEAD % SIDE == 0u || v < HEAD / 4u) {
-                y[((b * params.queries + n) * params.heads + h) * (HEAD / 4u) + v] = narrow4(tile_scores[row * SCORES_STRIDE + i] / whole / power_v);
+                y[((b * params.queries + n) * params.heads + h) * (HEAD / 4u) + v] = narrow4(tile_scores[row * SCORES_STRIDE + i] * share_of_whole);
             }
         }
     }

@@ -14,17 +14,44 @@ fn end_k(slice: u32) -> u32 {
     return depth();
 }
 
-// Writes elements (m, n) to (m, n + 3), if there are such, from their products; n is a multiple of 4.
-fn finish4(slice: u32, m: u32, n: u32, products: vec4<f32>) {
+// What the epilogue of four columns reads, the same for all rows.
+struct Columns {
+    bias: vec4<f32>,
+    scale: vec4<f32>,
+}
+
+// That of columns n to n + 3, or of the last four; n is a multiple of 4.
+fn columns_at(n: u32) -> Columns {
+    let at = min(n, params.n - 4u) / 4u;
+    if EPILOGUE == 3u {
+        return Columns(bias[at], scale[at]);
+    }
+    return Columns(bias[at], vec4<f32>());
+}
+
+// Elements (m, n) to (m, n + 3) of y, or some others behind its end, if products are added to them.
+fn held_at(m: u32, n: u32) -> vec4<f32> {
+    if EPILOGUE >= 2u {
+        return vec4<f32>(y[(min(m, params.m - 1u) * params.stride + params.first + min(n, params.n - 4u)) / 4u]);
+    }
+    return vec4<f32>();
+}
+
+// Writes elements (m, n) to (m, n + 3), if there are such, from their products and from what was read for them.
+fn finish4_with(slice: u32, m: u32, n: u32, products: vec4<f32>, columns: Columns, held: vec4<f32>) {
     if m >= params.m || n >= params.n {
         return;
     }
     let at = (m * params.stride + params.first + n) / 4u;
-    let values = products + bias[n / 4u];
+    let values = products + columns.bias;
     switch EPILOGUE {
         case 1u: { y[at] = narrow4(vec4(activate(values.x), activate(values.y), activate(values.z), activate(values.w))); }
-        case 2u: { y[at] = narrow4(vec4<f32>(y[at]) + values); }
-        case 3u: { y[at] = narrow4(vec4<f32>(y[at]) + scale[n / 4u] * values); }
+        case 2u: { y[at] = narrow4(held + values); }
+        case 3u: { y[at] = narrow4(held + columns.scale * values); }
         default: { y[at] = narrow4(values); }
     }
+}
+
+fn finish4(slice: u32, m: u32, n: u32, products: vec4<f32>) {
+    finish4_with(slice, m, n, products, columns_at(n), held_at(m, n));
 }

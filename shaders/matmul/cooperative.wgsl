@@ -15,8 +15,8 @@
 alias Chunk = vec4<f16>;
 const PARTS: u32 = 1u;
 
-fn unscaled(m: u32, n: u32, sums: vec4<f32>) -> vec4<f32> {
-    return sums;
+fn factors_at(m: u32, n: u32) -> vec4<f32> {
+    return vec4(1.0);
 }
 
 @compute @workgroup_size(INVOCATIONS)
@@ -70,11 +70,14 @@ fn matmul_cooperative(
             }
         }
     }
+    var columns = columns_of(wid, subgroup, lane);
     #unroll
     for (var i = 0u; i < MATRICES_DOWN; i++) {
+        let row = first_row(subgroup, i);
+        var all = before(wid, row, subgroup, lane);
         #unroll
         for (var j = 0u; j < MATRICES_ACROSS; j++) {
-            finish_matrix(wid, sums[i * MATRICES_ACROSS + j], first_row(subgroup, i), first_column(subgroup, j), subgroup, lane);
+            finish_matrix(wid, sums[i * MATRICES_ACROSS + j], row, first_column(subgroup, j), subgroup, lane, columns[j], all[j]);
         }
     }
 }

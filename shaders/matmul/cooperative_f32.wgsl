@@ -48,8 +48,8 @@ fn powers_of(wid: vec3<u32>, index: u32) -> Powers {
 }
 
 // One division for both powers: what either of them makes of the sums by itself may be too large for f32.
-fn unscaled(m: u32, n: u32, sums: vec4<f32>) -> vec4<f32> {
-    return sums * (1.0 / power_of_x(m) / powers_of_w(n));
+fn factors_at(m: u32, n: u32) -> vec4<f32> {
+    return 1.0 / power_of_x(m) / powers_of_w(n);
 }
 
 @compute @workgroup_size(INVOCATIONS)
@@ -112,13 +112,16 @@ fn matmul_cooperative_f32(
             }
         }
     }
+    var columns = columns_of(wid, subgroup, lane);
     #unroll
     for (var i = 0u; i < MATRICES_DOWN; i++) {
+        let row = first_row(subgroup, i);
+        var all = before(wid, row, subgroup, lane);
         #unroll
         for (var j = 0u; j < MATRICES_ACROSS; j++) {
             let sum = i * MATRICES_ACROSS + j;
             let whole = sums[sum] + cross[sum] * (1.0 / LOW);
-            finish_matrix(wid, whole, first_row(subgroup, i), first_column(subgroup, j), subgroup, lane);
+            finish_matrix(wid, whole, row, first_column(subgroup, j), subgroup, lane, columns[j], all[j]);
         }
     }
 }

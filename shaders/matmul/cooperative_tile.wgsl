@@ -1,6 +1,6 @@
 // How a tile of a product is shared out: DOWN x ACROSS subgroups a workgroup, MATRICES_DOWN x MATRICES_ACROSS cooperative matrices a subgroup, STEPS of
-// them deep. Invocations bring x and w in chunks of four values, neighbours side by side. Needs call_vec4.wgsl or split.wgsl, coop_8.wgsl or coop_16.wgsl, and memory_vec4.wgsl or memory_scalar.wgsl.
-// The file that imports this defines x, w, Chunk, PARTS of which f16 each value is made, and unscaled(m, n, sums), the products (m, n) to (m, n + 3) of their sums.
+// them deep. Invocations bring x and w in chunks of four values, neighbours side by side. Needs call_vec4.wgsl or split_vec4.wgsl, coop_8.wgsl or coop_16.wgsl, and memory_vec4.wgsl or memory_scalar.wgsl.
+// The file that imports this defines x, w, Chunk, PARTS of which f16 each value is made, and factors_at(m, n), which make products (m, n) to (m, n + 3) of their sums.
 const LANES: u32 = 32u; // of a subgroup
 const DOWN: u32 = 2u;
 const ACROSS: u32 = 2u;
@@ -18,6 +18,9 @@ const W_STRIDE: u32 = COLUMNS / 4u + 2u;
 // Chunks of an invocation.
 const X_CHUNKS: u32 = (ROWS * TILE_K / 4u + INVOCATIONS - 1u) / INVOCATIONS;
 const W_CHUNKS: u32 = (COLUMNS * TILE_K / 4u + INVOCATIONS - 1u) / INVOCATIONS;
+
+// Chunks of four sums that a lane has of a matrix.
+const SHARE: u32 = (SIDE * SIDE / 4u + LANES - 1u) / LANES;
 
 // Where the rows of x, and those of w^T, begin of which an invocation brings chunks, in vec4.
 struct Starts {
@@ -107,15 +110,57 @@ fn first_column(subgroup: u32, j: u32) -> u32 {
     return (subgroup % ACROSS * MATRICES_ACROSS + j) * SIDE;
 }
 
+// What a lane reads for its share of four columns of sums that its subgroup ends with.
+struct Before {
+    held: vec4<f32>,
+    factors: vec4<f32>,
+}
+
+// The lane's row `part` in a matrix of sums, and its four columns, of which it has the same in each row.
+fn row_of(lane: u32, part: u32) -> u32 {
+    return (lane + part * LANES) / (SIDE / 4u);
+}
+
+fn column_of(lane: u32) -> u32 {
+    return lane % (SIDE / 4u) * 4u;
+}
+
+// Columns and a row of matrices are read all at once, in front of the barriers between which sums pass through memory: who waits for each by itself
+// waits for most of the time that a tile takes to be written.
+fn columns_of(wid: vec3<u32>, subgroup: u32, lane: u32) -> array<Columns, MATRICES_ACROSS> {
+    var columns: array<Columns, MATRICES_ACROSS>;
+    #unroll
+    for (var j = 0u; j < MATRICES_ACROSS; j++) {
+        columns[j] = columns_at(wid.x * COLUMNS + first_column(subgroup, j) + column_of(lane));
+    }
+    return columns;
+}
+
+fn before(wid: vec3<u32>, row: u32, subgroup: u32, lane: u32) -> array<array<Before, SHARE>, MATRICES_ACROSS> {
+    var all: array<array<Before, SHARE>, MATRICES_ACROSS>;
+    #unroll
+    for (var j = 0u; j < MATRICES_ACROSS; j++) {
+        #unroll
+        for (var part = 0u; part < SHARE; part++) {
+            let m = wid.y * ROWS + row + row_of(lane, part);
+            let n = wid.x * COLUMNS + first_column(subgroup, j) + column_of(lane);
+            all[j][part] = Before(held_at(m, n), factors_at(m, n));
+        }
+    }
+    return all;
+}
+
 // Brings a matrix of sums through workgroup memory to where the epilogue writes it.
-fn finish_matrix(wid: vec3<u32>, sums: Sum, row: u32, column: u32, subgroup: u32, lane: u32) {
+fn finish_matrix(wid: vec3<u32>, sums: Sum, row: u32, column: u32, subgroup: u32, lane: u32, columns: Columns, all: array<Before, SHARE>) {
     let own = subgroup * SIDE * SIDE / 4u;
     workgroupBarrier(); // the matrix before is read
     coopStoreT(sums, &tile_sums[own * ELEMENTS], SIDE / 4u * ELEMENTS);
     workgroupBarrier(); // this one is whole
-    for (var i = lane; i < SIDE * SIDE / 4u; i += LANES) {
-        let m = wid.y * ROWS + row + i / (SIDE / 4u);
-        let n = wid.x * COLUMNS + column + i % (SIDE / 4u) * 4u;
-        finish4(wid.z, m, n, unscaled(m, n, sums_at(own + i)));
+    #unroll
+    for (var part = 0u; part < SHARE; part++) {
+        if SIDE * SIDE / 4u % LANES == 0u || lane + part * LANES < SIDE * SIDE / 4u {
+            let products = sums_at(own + lane + part * LANES) * all[part].factors;
+            finish4_with(wid.z, wid.y * ROWS + row + row_of(lane, part), wid.x * COLUMNS + column + column_of(lane), products, columns, all[part].held);
+        }
     }
 }

@@ -5,10 +5,8 @@
 pub enum Trust {
     /// Variants that need nothing of a device but what WebGPU promises.
     Portable,
-    /// Cooperative matrices too, where they behave as on the hardware that they were tried on: the size of subgroups is fixed, on Vulkan.
-    Cooperative,
-    /// Variants too that nobody has run on hardware yet.
-    Everything,
+    /// Subgroups and cooperative matrices too, where they behave as on the hardware that they were tried on: the size of subgroups is fixed, on Vulkan.
+    Subgroups,
 }
 
 /// What a device can do.
@@ -58,7 +56,7 @@ impl Capabilities {
         software: true,
         large_shaders: true,
         scalar_tiles: false,
-        trust: Trust::Cooperative,
+        trust: Trust::Subgroups,
     };
 }
 
@@ -159,9 +157,14 @@ impl Needs {
     /// under masks, so they load each number once and hand it round.
     pub const LLVMPIPE: Needs = Needs { subgroup: 8, software: true, ..Needs::NOTHING };
 
+    /// Of kernels whose workgroups are so many subgroups.
+    pub const fn subgroups(subgroups: u32) -> Needs {
+        Needs { subgroups, trust: Trust::Subgroups, ..Needs::NOTHING }
+    }
+
     /// Of kernels whose workgroups are so many subgroups that multiply cooperative matrices of f16 with `side` rows and columns.
     pub const fn cooperative(side: u32, subgroups: u32, workgroup_bytes: u32) -> Needs {
-        Needs { cooperative: side, subgroups, workgroup_bytes, half: true, trust: Trust::Cooperative, ..Needs::NOTHING }
+        Needs { cooperative: side, workgroup_bytes, half: true, ..Needs::subgroups(subgroups) }
     }
 
     /// Whether a device has it.

@@ -16,9 +16,9 @@ use std::collections::{BTreeMap, VecDeque};
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::Arc;
 
-/// The most images of one pass over the device. Larger batches are cut: the matrix products are large enough long before this, the images of
-/// one pass are copied while the device computes another one, and scratch memory grows with it.
-const LARGEST_PASS: usize = 32;
+/// The most images of one pass over a processor, and over a hardware GPU, which has work for all its multiprocessors only then. Larger batches are
+/// cut: the images of one pass are copied while the device computes another one, and scratch memory grows with it.
+const LARGEST_PASS: [usize; 2] = [32, 64];
 
 /// Passes that are begun before the first of them is waited for: the inputs of the next are copied while the device computes.
 const UNDER_WAY: usize = 2;
@@ -264,7 +264,8 @@ impl Session {
         progress: Progress<'_>,
     ) -> Result<&mut Plan> {
         // Passes of one size, as far as that goes.
-        let mut request = Request { batch: images.div_ceil(images.div_ceil(LARGEST_PASS)), size, masked, levels, wanted: outputs.to_vec() };
+        let largest = LARGEST_PASS[usize::from(!self.model.device().capabilities().software)];
+        let mut request = Request { batch: images.div_ceil(images.div_ceil(largest)), size, masked, levels, wanted: outputs.to_vec() };
         let plan = loop {
             if let Some(place) = self.kept.plans.iter().rposition(|plan| plan.request == request && plan.executor.is_free()) {
                 break self.kept.plans.remove(place);

@@ -33,7 +33,7 @@ pub fn smaller(shrink: impl FnOnce(&mut Capabilities)) -> Option<Arc<Gpu>> {
 
 /// A device of its own that is given the kernels for hardware, those too that wait there to be measured.
 pub fn like_hardware() -> Option<Arc<Gpu>> {
-    smaller(|capabilities| (capabilities.software, capabilities.trust) = (false, Trust::Everything))
+    smaller(|capabilities| (capabilities.software, capabilities.trust) = (false, Trust::Subgroups))
 }
 
 /// A device of its own that checks what shaders do while they run.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub enum Class {
     /// Products x · wᵀ, x `[M, K]`, w `[N, K]`.
     Product {
-        /// M, as a power of two.
+        /// M, in eighths of a power of two.
         m: usize,
         /// N.
         n: usize,
@@ -22,9 +22,9 @@ pub enum Class {
     },
     /// Attention over `[B, N, 3, H, D]`.
     Attention {
-        /// B · H, as a power of two.
+        /// B · H, in eighths of a power of two.
         heads: usize,
-        /// N, as a power of two.
+        /// N, in eighths of a power of two.
         tokens: usize,
         /// Queries: one, or as many as tokens.
         queries: usize,
@@ -35,21 +35,26 @@ pub enum Class {
     },
 }
 
-/// Rows behind which more of them change nothing but the time: far more than the cores of any GPU, or of a processor.
+/// Rows behind which more of them change nothing but the time: far more than a GPU has work for at a time, or a processor.
 fn most_rows(capabilities: &Capabilities) -> usize {
-    if capabilities.software { 128 } else { 4096 }
+    if capabilities.software { 128 } else { 16384 }
+}
+
+/// The next power of two, or the next eighth of the way to it: which tiles fill a GPU to the last workgroup depends on the size.
+fn rounded(size: usize) -> usize {
+    size.next_multiple_of((size.next_power_of_two() / 16).max(1))
 }
 
 impl Class {
     /// That of products.
     pub fn product([m, n, k]: [usize; 3], [x, w]: [Precision; 2], capabilities: &Capabilities) -> Class {
-        Class::Product { m: m.next_power_of_two().min(most_rows(capabilities)), n, k, x, w }
+        Class::Product { m: rounded(m).min(most_rows(capabilities)), n, k, x, w }
     }
 
     /// That of attention of `heads` heads, B · H, of width `head`.
     pub fn attention(heads: usize, [tokens, queries]: [usize; 2], head: usize, qkv: Precision, capabilities: &Capabilities) -> Class {
-        let tokens = tokens.next_power_of_two().min(most_rows(capabilities));
-        let heads = heads.next_power_of_two().min((16 * most_rows(capabilities) / tokens).max(1));
+        let tokens = rounded(tokens).min(most_rows(capabilities));
+        let heads = rounded(heads).min((16 * most_rows(capabilities) / tokens).max(1));
         Class::Attention { heads, tokens, queries: if queries == 1 { 1 } else { tokens }, head, qkv }
     }
 }

@@ -56,7 +56,7 @@ vectorised! {
                 let mut sums = [start as f32; LANES];
                 for _ in 0..STEPS {
                     for (sum, factor) in sums.iter_mut().zip(&factors) {
-                        *sum = sum.mul_add(*factor, 0.5 * factor);
+                        *sum = sum.mul_add(*factor, *factor);
                     }
                 }
                 totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);

@@ -133,7 +133,7 @@ fn capabilities(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgp
         software: kind == AdapterKind::Software,
         large_shaders: kind != AdapterKind::Software,
         scalar_tiles: info.backend == wgpu::Backend::Metal,
-        trust: if fixed && info.backend == wgpu::Backend::Vulkan { Trust::Cooperative } else { Trust::Portable },
+        trust: if fixed && info.backend == wgpu::Backend::Vulkan { Trust::Subgroups } else { Trust::Portable },
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) fn ceilings(len: usize) -> [Case; 2] {
             _ => kernels::ceiling_multiply(recording, kernel.into(), inputs[0], output),
         }),
         reference: Box::new(move |inputs| {
-            let chain = |x: f64| (0..4).map(|start| (0..256).fold(f64::from(start), |s, _| s * x + x / 2.0)).sum();
+            let chain = |x: f64| (0..4).map(|start| (0..256).fold(f64::from(start), |s, _| s * x + x)).sum();
             inputs[0].iter().map(|&x| if kernel == "ceiling_copy" { x } else { chain(x) }).collect()
         }),
         terms,

@@ -20,8 +20,8 @@ pub(super) fn layernorm(rows: usize, width: usize, epsilon: f32) -> Vec<Case> {
         flops: 7 * (rows * width) as u64,
         ..Case::plain()
     };
-    let of_software = width.is_multiple_of(4).then_some("layernorm_software");
-    std::iter::once("layernorm").chain(of_software).map(case).chain([case("layernorm").in_f16()]).collect()
+    let of_subgroups = width.is_multiple_of(4).then_some("layernorm_subgroup");
+    std::iter::once("layernorm").chain(of_subgroups).flat_map(|kernel| [case(kernel), case(kernel).in_f16()]).collect()
 }
 
 /// One case for each epilogue; for the residual one the result begins as the fourth input, by way of a maximum of single pixels.

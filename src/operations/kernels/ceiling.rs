@@ -66,7 +66,7 @@ fn record(kernel: &'static Kernel, recording: &mut Recording, label: String, x: 
         params: bytemuck::bytes_of(&Params { len: size(len) }).to_vec(),
         flops: (flops * len) as u64,
         views: [x, y].map(|buf| recording.all(buf)).to_vec(),
-        grid: recording.folded(len.div_ceil(if is_cooperative { unit } else { 256 })),
+        grid: recording.folded(len.div_ceil(if is_cooperative { unit } else { 1024 })),
         label,
     })
 }

@@ -1,4 +1,4 @@
-use super::size;
+use super::{in_blocks, size};
 use crate::data::error::Result;
 use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 use crate::execution::cpu::embed::{self as twin, Params};
@@ -30,7 +30,7 @@ pub fn embed(recording: &mut Recording, label: String, patches: Buf, prefix: Opt
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 0,
         views: [patches, prefix, position, y].map(|buf| recording.all(buf)).to_vec(),
-        grid: recording.folded((batch * tokens * width).div_ceil(64)),
+        grid: in_blocks(recording, batch * tokens * width),
         label,
     })
 }

@@ -1,4 +1,4 @@
-use super::{rows, size};
+use super::{in_blocks, rows, size};
 use crate::data::config::Activation;
 use crate::data::error::Result;
 use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
@@ -19,7 +19,7 @@ pub fn gate(recording: &mut Recording, label: String, x: Buf, activation: Activa
         params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width) }).to_vec(),
         flops: 0,
         views: [x, y].map(|buf| recording.all(buf)).to_vec(),
-        grid: recording.folded((count * width).div_ceil(64)),
+        grid: in_blocks(recording, count * width),
         label,
     })
 }

@@ -1,13 +1,19 @@
 use super::{rows, size};
-use crate::data::capabilities::{Needs, Precision};
+use crate::data::capabilities::Needs;
 use crate::data::error::Result;
 use crate::data::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 use crate::execution::cpu::layernorm::{self as twin, Params};
 
 pub static LAYERNORM: Kernel = Kernel::new("layernorm", shader!("layernorm"), Params::FIELDS, BINDINGS, twin::layernorm);
 
-pub static LAYERNORM_SOFTWARE: Kernel =
-    Kernel::new("layernorm_software", shader!("software/layernorm"), Params::FIELDS, BINDINGS, twin::layernorm).needing(Needs::LLVMPIPE);
+pub static LAYERNORM_SUBGROUP: Kernel =
+    Kernel::new("layernorm_subgroup", shader!("layernorm_subgroup"), Params::FIELDS, BINDINGS, twin::layernorm).needing(Needs::subgroups(MOST_ROWS));
+
+/// Rows of a workgroup of [`LAYERNORM_SUBGROUP`], where there are rows enough for all multiprocessors.
+const MOST_ROWS: u32 = 4;
+
+/// Rows that are enough.
+const MANY_ROWS: usize = 1024;
 
 const BINDINGS: &[Binding] = &[read(1, "x"), read(2, "weight"), read(3, "bias"), write(4, "y")];
 
@@ -20,16 +26,20 @@ pub fn layernorm(recording: &mut Recording, label: String, x: Buf, [weight, bias
     assert_eq!(recording.shape(x), recording.shape(y), "{label}: x and y");
     assert_eq!([recording.shape(weight), recording.shape(bias)], [[width]; 2], "{label}: weight and bias");
     let written = recording.precision_of(y);
-    let is_for_software = width.is_multiple_of(4) && written == Precision::F32;
-    let variants = if is_for_software { &[&LAYERNORM_SOFTWARE, &LAYERNORM][..] } else { &[&LAYERNORM] };
+    let variants = if width.is_multiple_of(4) { &[&LAYERNORM_SUBGROUP, &LAYERNORM][..] } else { &[&LAYERNORM] };
     let kernel = variants[recording.choose(None, variants.iter().copied())];
+    let rows_of = if count < MANY_ROWS { 1 } else { MOST_ROWS };
+    let (spec, grid) = match kernel.needs.subgroups {
+        0 => (Spec::NONE, count),
+        _ => (Spec::NONE.with([("LANES", recording.capabilities().subgroup), ("ROWS", rows_of)]), count.div_ceil(rows_of as usize)),
+    };
     recording.dispatch(Dispatch {
         kernel,
-        spec: Spec::NONE.writing(written),
+        spec: spec.writing(written),
         params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width), epsilon }).to_vec(),
         flops: 0,
         views: [x, weight, bias, y].map(|buf| recording.all(buf)).to_vec(),
-        grid: recording.folded(count),
+        grid: recording.folded(grid),
         label,
     })
 }

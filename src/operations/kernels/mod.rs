@@ -51,7 +51,7 @@ pub use softmax::softmax;
 pub use unfold::{patchify, unfold};
 pub use unit::unit;
 
-use crate::data::record::{Kernel, Spec};
+use crate::data::record::{Kernel, Recording, Spec};
 use std::sync::LazyLock;
 use variant::Variant;
 
@@ -73,7 +73,7 @@ static SINGLE: &[&Kernel] = &[
     &unfold::UNFOLD,
     &embed::EMBED,
     &layernorm::LAYERNORM,
-    &layernorm::LAYERNORM_SOFTWARE,
+    &layernorm::LAYERNORM_SUBGROUP,
     &matmul::variants::MATMUL_COMBINE,
     &matmul::variants::MATMUL_POWERS,
     &attention::variants::ATTENTION_POWERS,
@@ -115,6 +115,11 @@ pub fn workgroup_bytes(kernel: &Kernel, spec: &Spec) -> Option<u32> {
 /// holds for every size that could be recorded.
 fn size(value: usize) -> u32 {
     u32::try_from(value).unwrap_or_else(|_| panic!("size {value} exceeds 32 bits"))
+}
+
+/// The grid of a kernel that works on blocks of elements, of which `shaders/common/block.wgsl` says how large they are.
+fn in_blocks(recording: &Recording, elements: usize) -> [u32; 3] {
+    recording.folded(elements.div_ceil(1024))
 }
 
 /// The product of all axes but the last, and the last.

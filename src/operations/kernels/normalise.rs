@@ -1,4 +1,4 @@
-use super::size;
+use super::{in_blocks, size};
 use crate::data::error::Result;
 use crate::data::levels::{LEVELS, WORD};
 use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
@@ -23,7 +23,7 @@ pub fn normalise(recording: &mut Recording, label: String, levels: Buf, values: 
         params: bytemuck::bytes_of(&Params { batch: size(batch), image: size(image), pixels: size(height * width) }).to_vec(),
         flops: 0,
         views: [levels, values, y].map(|buf| recording.all(buf)).to_vec(),
-        grid: recording.folded((batch * image.div_ceil(WORD)).div_ceil(64)),
+        grid: in_blocks(recording, batch * image),
         label,
     })
 }

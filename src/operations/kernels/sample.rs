@@ -15,8 +15,8 @@ pub fn variants(class: Class, capabilities: &Capabilities) -> Vec<&'static Kerne
             let sizes = of_matmul::variants::Sizes { m, n, k, x, w };
             of_matmul::variants::suitable(&sizes, capabilities).into_iter().map(|variant| &variant.kernel).collect()
         }
-        Class::Attention { queries, head, qkv, .. } => {
-            let sizes = of_attention::variants::Sizes { queries, head, is_masked: false, qkv };
+        Class::Attention { head, qkv, .. } => {
+            let sizes = of_attention::variants::Sizes { head, is_masked: false, qkv };
             of_attention::variants::suitable(&sizes, capabilities).into_iter().map(|variant| &variant.kernel).collect()
         }
     }

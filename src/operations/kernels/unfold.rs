@@ -1,5 +1,5 @@
 use super::matmul::{Epilogue, matmul};
-use super::size;
+use super::{in_blocks, size};
 use crate::data::error::Result;
 use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 use crate::execution::cpu::unfold::{self as twin, Params};
@@ -46,7 +46,7 @@ pub fn unfold(recording: &mut Recording, label: String, pixels: Buf, patch: [usi
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 0,
         views: [pixels, y].map(|buf| recording.all(buf)).to_vec(),
-        grid: recording.folded((batch * grid[0] * grid[1] * values).div_ceil(64)),
+        grid: in_blocks(recording, batch * grid[0] * grid[1] * values),
         label,
     })
 }

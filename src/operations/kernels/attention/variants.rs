@@ -1,6 +1,6 @@
 //! The variants of attention. Each is a value of [`shapes`], from which all else about it follows.
 
-use crate::data::capabilities::{Capabilities, Needs, Precision, Trust};
+use crate::data::capabilities::{Capabilities, Needs, Precision};
 use crate::data::record::{Binding, Kernel, Spec, Twin, read, shader, write};
 use crate::execution::cpu::attention::{self as twin, Params};
 use crate::execution::cpu::powers;
@@ -58,8 +58,6 @@ pub static VARIANTS: LazyLock<Vec<Variant<Shape>>> = LazyLock::new(|| shapes().m
 /// What attention is asked for with.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// How many tokens are queries.
-    pub queries: usize,
     /// D.
     pub head: usize,
     /// Whether some tokens are no keys.
@@ -129,8 +127,7 @@ impl Shape {
                 let spec = if side == 16 { spec } else { spec.with_piece("common/coop_16", "common/coop_8") };
                 let spec = if parts == 1 { spec } else { spec.with_piece("attention/no_powers", "attention/with_powers") };
                 let needs = Needs::cooperative(side, subgroups, self.workgroup_bytes(side as usize, keys));
-                let trust = if parts == 1 { needs.trust } else { Trust::Everything };
-                ("attention_cooperative", shader!("attention/cooperative"), spec, Needs { trust, vector_tiles: true, ..needs })
+                ("attention_cooperative", shader!("attention/cooperative"), spec, Needs { vector_tiles: true, ..needs })
             }
         };
         const MASKED: &[Binding] = &[read(1, "qkv"), write(2, "y"), read(3, "mask")];
@@ -198,8 +195,8 @@ pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Vari
     found.sort_by_key(|variant| match variant.shape {
         Software => 0,
         Tiled { .. } => 2,
-        // Where a processor imitates cooperative matrices, they are slower than what they are made of; for few queries most of a matrix is idle.
-        Cooperative { side, .. } if capabilities.software || sizes.queries < side as usize => 4,
+        // Where a processor imitates cooperative matrices, they are slower than what they are made of.
+        Cooperative { .. } if capabilities.software => 4,
         Cooperative { keys, .. } if variant.shape.workgroup_bytes(sizes.head, keys) > SHARED_BYTES => 3,
         Cooperative { .. } => 1,
     });
@@ -211,8 +208,8 @@ mod tests {
     use super::*;
 
     /// The variant that is taken by rule.
-    fn first(head: usize, queries: usize, is_masked: bool, qkv: Precision, capabilities: &Capabilities) -> Option<&'static str> {
-        let variants = suitable(&Sizes { queries, head, is_masked, qkv }, capabilities);
+    fn first(head: usize, is_masked: bool, qkv: Precision, capabilities: &Capabilities) -> Option<&'static str> {
+        let variants = suitable(&Sizes { head, is_masked, qkv }, capabilities);
         variants.iter().find(|variant| variant.kernel.needs.trust <= capabilities.trust).map(|variant| variant.kernel.name)
     }
 
@@ -226,25 +223,22 @@ mod tests {
         assert_eq!(keys(64, 4096), Some(8));
         assert_eq!(keys(2048, 16384), Some(1));
         assert_eq!(keys(4096, 32768), None);
-        assert_eq!(first(4096, 100, false, Precision::F32, &Capabilities::CPU), None);
+        assert_eq!(first(4096, false, Precision::F32, &Capabilities::CPU), None);
     }
 
     #[test]
     fn matrices_are_for_queries_in_f16_on_devices_that_have_them() {
         let device = Capabilities { software: false, subgroup: 32, cooperative: 16, half: true, workgroup_bytes: 48 * 1024, ..Capabilities::CPU };
-        let name = |head, queries, device| first(head, queries, false, Precision::F16, &device);
-        assert_eq!(name(64, 197, device), Some("attention_coop16_64x32"));
-        assert_eq!(name(72, 197, device), Some("attention_coop16_64x16"));
-        assert_eq!(name(128, 197, device), Some("attention_coop16_64x16"));
-        assert_eq!(name(64, 1, device), Some("attention_tiled"));
-        assert_eq!(name(66, 197, device), Some("attention_tiled"));
-        assert_eq!(name(64, 197, Capabilities { cooperative: 0, ..device }), Some("attention_tiled"));
-        assert_eq!(name(64, 197, Capabilities { software: true, cooperative: 8, subgroup: 8, ..device }), Some("attention_tiled"));
-        assert_eq!(name(64, 197, Capabilities { workgroup_bytes: 16 * 1024, ..device }), Some("attention_coop16_64x16"));
-        assert_eq!(first(64, 197, false, Precision::F32, &device), Some("attention_tiled"));
-        let trusting = Capabilities { trust: Trust::Everything, ..device };
-        assert_eq!(first(64, 197, false, Precision::F32, &trusting), Some("attention_coop16_f32_64x16"));
-        assert_eq!(name(64, 197, Capabilities { scalar_tiles: true, ..device }), Some("attention_tiled"));
-        assert_eq!(first(64, 197, true, Precision::F16, &device), Some("attention_masked"));
+        let name = |head, device| first(head, false, Precision::F16, &device);
+        assert_eq!(name(72, device), Some("attention_coop16_64x16"));
+        assert_eq!(name(128, device), Some("attention_coop16_64x16"));
+        assert_eq!(name(64, device), Some("attention_coop16_64x32"));
+        assert_eq!(name(66, device), Some("attention_tiled"));
+        assert_eq!(name(64, Capabilities { cooperative: 0, ..device }), Some("attention_tiled"));
+        assert_eq!(name(64, Capabilities { software: true, cooperative: 8, subgroup: 8, ..device }), Some("attention_tiled"));
+        assert_eq!(name(64, Capabilities { workgroup_bytes: 16 * 1024, ..device }), Some("attention_coop16_64x16"));
+        assert_eq!(first(64, false, Precision::F32, &device), Some("attention_coop16_f32_64x16"));
+        assert_eq!(name(64, Capabilities { scalar_tiles: true, ..device }), Some("attention_tiled"));
+        assert_eq!(first(64, true, Precision::F16, &device), Some("attention_masked"));
     }
 }

@@ -1,7 +1,7 @@
 pub(crate) mod variants;
 
 use super::quantise::quantise;
-use super::{rows, size};
+use super::{in_blocks, rows, size};
 use crate::data::capabilities::Precision;
 use crate::data::config::Activation;
 use crate::data::error::Result;
@@ -99,7 +99,7 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
                 params,
                 flops: 0,
                 views: vec![recording.all(sums), bias, scale, recording.all(y)],
-                grid: recording.folded((m * count).div_ceil(64)),
+                grid: in_blocks(recording, m * count),
                 label: format!("{label}.combine"),
             })?;
         } else {

@@ -1,7 +1,7 @@
 //! The variants of products. Each is a value of [`shapes`]; its name, constants, grid, memory and needs follow from that, and so do the cases of
 //! tests and doctor, the rows of benches and what the tuner tries.
 
-use crate::data::capabilities::{Capabilities, Needs, Precision, Trust};
+use crate::data::capabilities::{Capabilities, Needs, Precision};
 use crate::data::record::{Kernel, Spec, Twin, read, shader, write};
 use crate::execution::cpu::matmul::{self as twin, Params};
 use crate::execution::cpu::{matmul_int8, matmul_split, powers};
@@ -220,12 +220,12 @@ impl Shape {
             Cooperative { side, subgroups: [down, across], matrices, steps } => {
                 let needs = Needs::cooperative(side, down * across, self.workgroup_bytes());
                 let needs = Needs { large_shaders: matrices[0] * matrices[1] * steps > SMALL, ..needs };
-                if self.reads_powers() { Needs { trust: Trust::Everything, vector_tiles: true, ..needs } } else { needs }
+                if self.reads_powers() { Needs { vector_tiles: true, ..needs } } else { needs }
             }
             _ => Needs::NOTHING,
         };
-        let call = if is_cooperative { "matmul/call_vec4" } else { "matmul/call" };
-        let spec = if self.slices > 1 { spec.with_piece(call, "matmul/split") } else { spec };
+        let (call, split) = if is_cooperative { ("matmul/call_vec4", "matmul/split_vec4") } else { ("matmul/call", "matmul/split") };
+        let spec = if self.slices > 1 { spec.with_piece(call, split) } else { spec };
         let mut bindings = vec![read(1, "x"), read(2, "w")];
         if self.slices == 1 {
             bindings.extend([read(3, "bias"), read(4, "scale")]);
@@ -278,11 +278,13 @@ impl Shape {
 
     /// About how long it takes on a large GPU, in clocks, by an H200's measure (`benches/results`): to find the few variants that are worth being
     /// measured. A multiprocessor does 1,024 multiply-adds of cooperative matrices in a clock, or 128 of f32, and moves 128 bytes between
-    /// registers and its memories, all kinds of access together; a workgroup below 24 KiB has a second one beside it.
+    /// registers and its memories, all kinds of access together, hardly any of it at the same time; a workgroup below 24 KiB has a second one beside it.
     fn cost(&self, sizes: &Sizes) -> f64 {
         const UNITS: f64 = 132.0;
         // What another dispatch takes.
         const DISPATCH: f64 = 12_000.0;
+        // Bytes of the device's memory in a clock.
+        const MEMORY: f64 = 2_000.0;
         let [rows, columns] = self.tile().map(f64::from);
         let (x, w) = (f64::from(sizes.x.bits()) / 8.0, if sizes.w == Precision::F32 { 4.0 } else { 2.0 });
         let loaded = rows * x + columns * w;
@@ -302,18 +304,20 @@ impl Shape {
         let shared = if workgroups <= UNITS { 1.0 } else { (workgroups / (UNITS * together)).ceil() * together };
         let depth = sizes.k as f64 / f64::from(self.slices);
         // Barriers, and the latency of each step where no other workgroup hides it.
-        let each = if workgroups <= UNITS {
+        let each = if self.algorithm == Skinny {
+            1000.0
+        } else if workgroups <= UNITS {
             500.0
         } else if together < 2.0 {
-            150.0
+            400.0
         } else {
             40.0
         };
         let waiting = depth / f64::from(self.depth()) * each;
         let combining =
-            if self.slices > 1 { DISPATCH + f64::from(self.slices) * sizes.m as f64 * sizes.n as f64 * 8.0 / (128.0 * UNITS) } else { 0.0 };
-        let scaling = if self.reads_powers() { DISPATCH + (sizes.m + sizes.n) as f64 * sizes.k as f64 * 4.0 / (16.0 * UNITS) } else { 0.0 };
-        shared * (depth * (rows * columns / rate).max(moved / 128.0) + waiting) + combining + scaling
+            if self.slices > 1 { DISPATCH + (f64::from(self.slices) + 1.0) * sizes.m as f64 * sizes.n as f64 * 8.0 / MEMORY } else { 0.0 };
+        let scaling = if self.reads_powers() { DISPATCH + (sizes.m + sizes.n) as f64 * sizes.k as f64 * 4.0 / MEMORY } else { 0.0 };
+        shared * (depth * (rows * columns / rate + moved / 128.0) + waiting) + combining + scaling
     }
 }
 
@@ -338,6 +342,7 @@ pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Vari
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::capabilities::Trust;
     use crate::data::record::Recording;
 
     #[test]
@@ -367,9 +372,7 @@ mod tests {
         assert!(!chosen(matrices, mixed, large, None).contains("coop"));
         assert!(!chosen(hardware, half, large, None).contains("coop"));
         assert!(!chosen(matrices, half, [12608, 2304, 770], None).contains("coop"));
-        // What has not been seen on hardware waits for the tuner.
-        assert!(!chosen(matrices, single, large, None).contains("coop"));
-        assert!(chosen(Capabilities { trust: Trust::Everything, ..matrices }, single, large, None).starts_with("matmul_coop16_f32"));
+        assert!(chosen(matrices, single, large, None).starts_with("matmul_coop16_f32"));
         assert!(!chosen(Capabilities { trust: Trust::Portable, ..matrices }, half, large, None).contains("coop"));
         // 24 KiB and more do not fit 16 KiB; subgroups of 128 would make workgroups of 512.
         assert!(!chosen(Capabilities { workgroup_bytes: 8 * 1024, ..matrices }, half, large, None).contains("coop"));
