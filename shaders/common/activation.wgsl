@@ -1,10 +1,26 @@
 // Activations, by the numbers of config::Activation.
 const ACTIVATION: u32 = 0u;
 
+const ROUNDED: u32 = 0u; // 1 if results are rounded to f16
+
 // The complementary error function to within 1.2e-7 of its value (Numerical Recipes, 3rd edition, section 6.2.2),
-// so that GELU's negative tail, which 1 + erf would lose to rounding, keeps its digits.
+// so that GELU's negative tail, which 1 + erf would lose to rounding, keeps its digits; where they are rounded, to within 3e-7 by half as many
+// instructions, because on an H200 the others take a seventh of the time of a product (Abramowitz and Stegun 1964, 7.1.28).
 fn complementary_error_function(x: f32) -> f32 {
     let z = abs(x);
+    if ROUNDED == 1u {
+        var root = 0.0000430638;
+        root = root * z + 0.0002765672;
+        root = root * z + 0.0001520143;
+        root = root * z + 0.0092705272;
+        root = root * z + 0.0422820123;
+        root = root * z + 0.0705230784;
+        root = 1.0 / (root * z + 1.0);
+        let square = root * root;
+        let fourth = square * square;
+        let eighth = fourth * fourth;
+        return select(eighth * eighth, 2.0 - eighth * eighth, x < 0.0);
+    }
     let t = 1.0 / (1.0 + 0.5 * z);
     var p = 0.17087277;
     p = p * t - 0.82215223;

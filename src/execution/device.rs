@@ -13,9 +13,6 @@ use crate::execution::off_executor::off_executor;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Seconds that a GPU works in front of what is timed.
-const WARM: f64 = 0.02;
-
 /// Which device to run on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -217,8 +214,7 @@ impl Device {
         self.gpu.as_ref().is_none_or(|gpu| gpu.takes_times())
     }
 
-    /// Runs a recording without weights and with one output once, and then gives the output, and the times of its dispatches `runs`
-    /// times.
+    /// Runs a recording without weights once, and then gives its output, if it has one, and the times of its dispatches `runs` times.
     ///
     /// # Errors
     /// [`Error::Device`] if the device has no timestamps, or fails.
@@ -226,18 +222,18 @@ impl Device {
     pub fn time_blocking(&self, recording: Recording, inputs: &[&[f32]], runs: usize) -> Result<(Vec<f32>, Vec<Vec<Timing>>)> {
         let Some(gpu) = &self.gpu else {
             let mut plan = cpu::Plan::new(recording, Arc::default());
-            let output = plan.run(inputs).remove(0);
+            let output = plan.run(inputs).pop().unwrap_or_default();
             return Ok((output, (0..runs).map(|_| plan.profile()).collect()));
         };
         let compiled = async {
             let none = WeightBuffers::upload(gpu, std::iter::empty(), |_| None).await?;
             let plan = gpu::Plan::compile(gpu.clone(), &recording, &none, &|_, _| ()).await?;
-            let output = plan.run(inputs).await?.remove(0);
+            let output = plan.run(inputs).await?.pop().unwrap_or_default();
             Ok::<_, Error>((plan, output))
         };
         let (plan, output) = pollster::block_on(compiled)?;
         if runs > 0 && !gpu.summary().capabilities.software {
-            plan.warm(WARM)?;
+            plan.warm()?;
         }
         Ok((output, (0..runs).map(|_| plan.profile()).collect::<Result<_>>()?))
     }

@@ -39,8 +39,8 @@ impl Tune {
                 let bar = bar(recording.asked().len() as u64, "{bar:40} {pos}/{len} classes of calls, {eta} left");
                 failed.extend(tuning.measure(&device, recording.asked(), &|done, _| bar.set_position(done as u64)));
                 bar.finish_and_clear();
+                tuning.save()?;
             }
-            tuning.save()?;
         }
         if let Some(file) = &self.output {
             tuning.save_to(file)?;

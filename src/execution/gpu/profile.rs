@@ -6,21 +6,35 @@ use super::times::Times;
 use super::timestamps::Timestamps;
 use crate::data::error::{Error, Result};
 use crate::data::record::Timing;
+use std::sync::Mutex;
+use std::time::Instant;
 
 /// Seconds that a dispatch takes at the least; a clock with long ticks may say 0.
 const SHORTEST: f64 = 1e-7;
 
+/// Seconds that a GPU works in front of what is timed: an H200 needs 0.2 from its lowest clocks to its highest, and has the highest when a program
+/// starts (`benches/results`).
+const LEAST_WARMING: f64 = 0.02;
+const MOST_WARMING: f64 = 0.3;
+
 /// Runs of a submission that raises clocks: between submissions a GPU is idle.
 const WARMING_RUNS: usize = 4;
 
+/// When something was timed on a GPU for the last time.
+#[derive(Debug, Default)]
+struct LastTimed(Mutex<Option<Instant>>);
+
 impl Plan {
-    /// Runs the plan on what its inputs hold again and again for so many seconds: a GPU that was idle has low clocks, which rise under work.
+    /// Runs the plan on what its inputs hold again and again, for as long as the GPU was idle since something was timed, but some time at least and at
+    /// the most: a GPU that is idle half of the time lowers its clocks, by and by, and takes as long to raise them.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails.
-    pub fn warm(&self, seconds: f64) -> Result<()> {
+    pub fn warm(&self) -> Result<()> {
         let gpu = self.gpu();
-        let start = std::time::Instant::now();
+        let seconds = gpu.parts.get(LastTimed::default).0.lock().expect("no panic while it is held").map_or(0.0, |last| last.elapsed().as_secs_f64());
+        let seconds = seconds.clamp(LEAST_WARMING, MOST_WARMING);
+        let start = Instant::now();
         while start.elapsed().as_secs_f64() < seconds {
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("vitraux.warm") });
             for _ in 0..WARMING_RUNS {
@@ -69,6 +83,7 @@ impl Plan {
         let seconds =
             |step: &Step| step.dispatch().and_then(|_| measured.next()).map_or_else(|| step.estimated(gpu), |seconds| seconds.max(SHORTEST));
         *self.times.lock().expect("no panic while it is held") = Times::new(self.steps().iter().map(seconds).collect());
+        *gpu.parts.get(LastTimed::default).0.lock().expect("no panic while it is held") = Some(Instant::now());
         Ok(timings)
     }
 }

@@ -4,29 +4,92 @@ use crate::data::levels::WORD;
 
 /// An input's bytes: pieces behind one another, each of which begins with a word of its own.
 #[derive(Clone, Debug)]
-pub struct Pieces<'a>(Vec<&'a [u8]>);
+pub struct Pieces<'a> {
+    /// Each piece, and where it begins.
+    pieces: Vec<(usize, &'a [u8])>,
+    /// Bytes in all, with those between pieces.
+    len: usize,
+}
+
+/// Bytes that a thread copies at a time.
+const CHUNK: usize = 1 << 16;
+
+/// Chunks that are worth a thread: fewer are copied before it has begun.
+const WORTH_A_THREAD: usize = 16;
+
+/// Threads at the most: a few fill the bus.
+const THREADS: usize = 8;
 
 impl<'a> Pieces<'a> {
     /// Of several blocks of bytes.
     pub fn new(pieces: Vec<&'a [u8]>) -> Pieces<'a> {
-        Pieces(pieces)
+        let mut len = 0;
+        let place = |piece: &'a [u8]| {
+            let start = len;
+            len += piece.len().next_multiple_of(WORD);
+            (start, piece)
+        };
+        let pieces = pieces.into_iter().map(place).collect();
+        Pieces { pieces, len }
     }
 
     /// Of one block of numbers.
     pub fn of(values: &'a [f32]) -> Pieces<'a> {
-        Pieces(vec![bytemuck::cast_slice(values)])
+        Pieces::new(vec![bytemuck::cast_slice(values)])
     }
 
-    /// Copies them, each byte once.
+    /// Copies them, each byte once: one core writes to a GPU's memory slower than the bus is.
     ///
     /// # Panics
     /// If they are not as many bytes as the memory has.
-    pub(super) fn copy_to(&self, mut memory: wgpu::WriteOnly<'_, [u8]>) {
-        for piece in &self.0 {
-            let (own, rest) = memory.split_at(piece.len().next_multiple_of(WORD));
-            own.split_at(piece.len()).0.copy_from_slice(piece);
-            memory = rest;
+    pub(super) fn copy_to(&self, memory: wgpu::WriteOnly<'_, [u8]>) {
+        assert_eq!(memory.len(), self.len, "an input has as many bytes as its buffer");
+        let (chunks, rest) = memory.into_chunks::<CHUNK>();
+        let copy = |(number, chunk): (usize, wgpu::WriteOnly<'_, [u8; CHUNK]>)| self.copy_part(number * CHUNK, chunk.into());
+        let mut numbered: Vec<_> = chunks.into_iter().enumerate().collect();
+        let end = numbered.len() * CHUNK;
+        #[cfg(not(target_arch = "wasm32"))]
+        std::thread::scope(|scope| {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let share = numbered.len().div_ceil(cores.min(THREADS)).max(WORTH_A_THREAD);
+            while numbered.len() > share {
+                let some = numbered.split_off(numbered.len() - share);
+                scope.spawn(move || some.into_iter().for_each(copy));
+            }
+            numbered.into_iter().for_each(copy);
+        });
+        // A browser has no threads.
+        #[cfg(target_arch = "wasm32")]
+        numbered.drain(..).for_each(copy);
+        self.copy_part(end, rest);
+    }
+
+    /// Copies what lies from a byte on to a part of the memory.
+    fn copy_part(&self, start: usize, mut to: wgpu::WriteOnly<'_, [u8]>) {
+        let end = start + to.len();
+        let first = self.pieces.partition_point(|(at, piece)| at + piece.len() <= start);
+        for &(at, piece) in self.pieces[first..].iter().take_while(|(at, _)| *at < end) {
+            let (from, until) = (at.max(start), (at + piece.len()).min(end));
+            to.slice(from - start..until - start).copy_from_slice(&piece[from - at..until - at]);
         }
-        assert!(memory.is_empty(), "an input of as many bytes as its buffer has");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_copied_whole_whatever_their_sizes() {
+        for sizes in [&[][..], &[1], &[0, 5, 0, 3], &[CHUNK], &[CHUNK - 1, 2, CHUNK + 6], &[7; 3000], &[150_528; 40], &[40 * CHUNK + 9]] {
+            let bytes: Vec<Vec<u8>> =
+                sizes.iter().enumerate().map(|(n, &size)| (0..size).map(|i| (1 + (i * 7 + n * 13) % 251) as u8).collect()).collect();
+            let pieces = Pieces::new(bytes.iter().map(Vec::as_slice).collect());
+            let mut memory = vec![0; pieces.len];
+            pieces.copy_to(wgpu::WriteOnly::from_mut(&mut memory[..]));
+            let expected: Vec<u8> =
+                bytes.iter().flat_map(|piece| [&piece[..], &[0; WORD][..piece.len().next_multiple_of(WORD) - piece.len()]].concat()).collect();
+            assert_eq!(memory, expected, "{sizes:?}");
+        }
     }
 }

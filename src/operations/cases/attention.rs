@@ -43,7 +43,7 @@ fn of_variants(sizes: [usize; 4], queries: usize, range: f32, is_masked: bool) -
     };
     let mut cases = Vec::new();
     for qkv in [Precision::F32, Precision::F16] {
-        for variant in of_all_devices(|device| suitable(&Sizes { head, is_masked, qkv }, device)) {
+        for variant in of_all_devices(|device| suitable(&Sizes { queries, head, is_masked, qkv }, device)) {
             cases.push(if qkv == Precision::F16 { case(variant, qkv).in_f16() } else { case(variant, qkv) });
         }
     }

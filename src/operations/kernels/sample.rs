@@ -6,7 +6,7 @@ use super::{attention as of_attention, matmul as of_matmul};
 use crate::data::capabilities::{Capabilities, Precision};
 use crate::data::config::Activation;
 use crate::data::error::Result;
-use crate::data::record::{Class, Kernel, Recording};
+use crate::data::record::{Buf, Class, Kernel, Recording};
 
 /// The variants by which a device can compute calls of a class, those that should be the fastest first.
 pub fn variants(class: Class, capabilities: &Capabilities) -> Vec<&'static Kernel> {
@@ -15,8 +15,8 @@ pub fn variants(class: Class, capabilities: &Capabilities) -> Vec<&'static Kerne
             let sizes = of_matmul::variants::Sizes { m, n, k, x, w };
             of_matmul::variants::suitable(&sizes, capabilities).into_iter().map(|variant| &variant.kernel).collect()
         }
-        Class::Attention { head, qkv, .. } => {
-            let sizes = of_attention::variants::Sizes { head, is_masked: false, qkv };
+        Class::Attention { queries, head, qkv, .. } => {
+            let sizes = of_attention::variants::Sizes { queries, head, is_masked: false, qkv };
             of_attention::variants::suitable(&sizes, capabilities).into_iter().map(|variant| &variant.kernel).collect()
         }
     }
@@ -45,12 +45,12 @@ impl SampleEpilogue {
     }
 }
 
-/// Records a call of a class on inputs, and saves its result. Attention has no epilogue; its result has the precision of queries, keys and values.
+/// Records a call of a class on inputs, and gives its result. Attention has no epilogue; its result has the precision of queries, keys and values.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
-pub fn sample(recording: &mut Recording, class: Class, end: SampleEpilogue) -> Result<()> {
-    let y = match class {
+pub fn sample(recording: &mut Recording, class: Class, end: SampleEpilogue) -> Result<Buf> {
+    Ok(match class {
         Class::Product { m, n, k, x: x_precision, .. } => {
             let x = recording.input_in("x", &[m, k], x_precision)?;
             let w = recording.input_factor("w", [n, k])?;
@@ -75,7 +75,5 @@ pub fn sample(recording: &mut Recording, class: Class, end: SampleEpilogue) -> R
             attention(recording, "sample".to_owned(), qkv, heads, None, y)?;
             y
         }
-    };
-    recording.save("y", y);
-    Ok(())
+    })
 }

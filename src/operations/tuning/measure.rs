@@ -77,8 +77,8 @@ type Verdict = std::result::Result<(), String>;
 
 /// Seconds of the fastest run.
 fn seconds(device: &Device, samples: &Samples, variant: &'static str, best: f64) -> Result<f64> {
-    let first = samples.run(device, variant, SampleEpilogue::Bias, 1)?.1;
-    Ok(if first > NEAR * best { first } else { first.min(samples.run(device, variant, SampleEpilogue::Bias, RUNS)?.1) })
+    let first = samples.seconds(device, variant, 1)?;
+    Ok(if first > NEAR * best { first } else { first.min(samples.seconds(device, variant, RUNS)?) })
 }
 
 /// A call of the class that is no larger than it takes to fill some tiles, and to leave others partly empty.
@@ -105,19 +105,28 @@ impl Samples {
         Ok(Samples { class, capabilities, inputs })
     }
 
-    /// What a variant gives, and the seconds of the fastest of some runs behind that.
-    fn run(&self, device: &Device, variant: &'static str, end: SampleEpilogue, runs: usize) -> Result<(Vec<f32>, f64)> {
-        let recording = recording(self.class, Some(variant), end, self.capabilities)?;
-        let inputs: Vec<&[f32]> = self.inputs.iter().map(Vec::as_slice).collect();
-        let (output, timings) = device.time_blocking(recording, &inputs, runs)?;
+    /// What a variant gives.
+    fn output(&self, device: &Device, variant: &'static str, end: SampleEpilogue) -> Result<Vec<f32>> {
+        Ok(device.time_blocking(recording(self.class, Some(variant), end, self.capabilities)?, &self.read(), 0)?.0)
+    }
+
+    /// The seconds of a variant's fastest run of some. Nothing is read back: a device that waits for that lowers its clocks.
+    fn seconds(&self, device: &Device, variant: &'static str, runs: usize) -> Result<f64> {
+        let mut recording = tuned(self.class, Some(variant), self.capabilities);
+        sample(&mut recording, self.class, SampleEpilogue::Bias)?;
+        let timings = device.time_blocking(recording, &self.read(), runs)?.1;
         let totals = timings.iter().map(|timings| timings.iter().map(|timing| timing.seconds).sum::<f64>());
-        Ok((output, totals.fold(f64::INFINITY, f64::min)))
+        Ok(totals.fold(f64::INFINITY, f64::min))
+    }
+
+    fn read(&self) -> Vec<&[f32]> {
+        self.inputs.iter().map(Vec::as_slice).collect()
     }
 
     /// Whether a variant is right with each of some epilogues, beside the results that are expected.
     fn verdict(&self, device: &Device, variant: &'static str, expected: &[(SampleEpilogue, Vec<f32>)]) -> Result<Verdict> {
         for (end, expected) in expected {
-            let (got, _) = self.run(device, variant, *end, 0)?;
+            let got = self.output(device, variant, *end)?;
             if let Err(reason) = judge(&got, expected, bound(self.class, expected)) {
                 return Ok(Err(reason));
             }
@@ -165,14 +174,21 @@ fn bound(class: Class, expected: &[f32]) -> f32 {
     f32::EPSILON * largest * (16.0 + 4.0 * (terms as f32).sqrt()) + weights + written
 }
 
+/// A call of a class, with its result as an output.
 fn recording(class: Class, variant: Option<&'static str>, end: SampleEpilogue, capabilities: Capabilities) -> Result<Recording> {
+    let mut recording = tuned(class, variant, capabilities);
+    let y = sample(&mut recording, class, end)?;
+    recording.save("y", y);
+    Ok(recording)
+}
+
+/// An empty recording that prefers a variant.
+fn tuned(class: Class, variant: Option<&'static str>, capabilities: Capabilities) -> Recording {
     let precision = match class {
         Class::Product { w, .. } => w,
         Class::Attention { qkv, .. } => qkv,
     };
-    let mut recording = Recording::new(capabilities).with_precision(precision).preferring(variant);
-    sample(&mut recording, class, end)?;
-    Ok(recording)
+    Recording::new(capabilities).with_precision(precision).preferring(variant)
 }
 
 /// Values from -1/2 to 1/2 without a pattern that f16 holds, as the recording's device reads them.

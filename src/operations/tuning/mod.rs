@@ -23,6 +23,8 @@ use table::Table;
 #[derive(Clone, Debug, Default)]
 pub struct Tuning {
     table: Table,
+    /// What is known of the device without measuring.
+    shipped: Table,
     file: Option<PathBuf>,
     /// Whether classes that are not in the table are measured when a model needs them.
     grows: bool,
@@ -47,13 +49,15 @@ impl Tuning {
     pub fn of_user(device: &Device) -> Tuning {
         match (device.gpu(), storage::cache_folder("tuning")) {
             (Some(gpu), Some(folder)) => Tuning::kept_at(folder.join(file_name(gpu.summary())), device),
-            _ => Tuning::built_in(),
+            (Some(gpu), None) => Tuning { shipped: Table::shipped(gpu.summary()), ..Tuning::default() },
+            (None, _) => Tuning::built_in(),
         }
     }
 
     /// The table of a device in a file, which need not be there yet. On hardware, what is missing is measured when a model needs it.
     /// Nothing is measured unasked on adapters that a processor imitates, for which the rule was made by measuring, on the CPU, where the
-    /// device cannot take times, and on a device that a host lends. What is no table, or one of another device, is ignored and written over.
+    /// device cannot take times, and on a device that a host lends. Classes in the table that vitraux has of some GPUs, such as the H200, are not
+    /// measured either. What is no table, or one of another device, is ignored and written over.
     pub fn kept_at(file: impl Into<PathBuf>, device: &Device) -> Tuning {
         let Some(gpu) = device.gpu() else { return Tuning::built_in() };
         let (file, summary) = (file.into(), gpu.summary());
@@ -64,7 +68,14 @@ impl Tuning {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => log::warn!("{error}; it is ignored"),
         }
-        Tuning { table, file: Some(file), spent: Duration::ZERO, grows: !summary.capabilities.software && device.takes_times() && !gpu.is_borrowed() }
+        let shipped = Table::shipped(summary);
+        Tuning {
+            table,
+            shipped,
+            file: Some(file),
+            spent: Duration::ZERO,
+            grows: !summary.capabilities.software && device.takes_times() && !gpu.is_borrowed(),
+        }
     }
 
     /// A table from a file, such as [`Tuning::save_to`] has written, maybe on another machine. It does not grow.
@@ -82,13 +93,15 @@ impl Tuning {
 
     /// The table, for recordings.
     pub fn choices(&self) -> Choices {
-        Arc::new(self.table.choices())
+        let mut choices = self.shipped.choices();
+        choices.extend(self.table.choices());
+        Arc::new(choices)
     }
 
     /// Measures those of some classes that are missing, if the table grows and there is time, and keeps what was found; says whether there were any.
     pub(crate) fn grow(&mut self, device: &Device, asked: &[Class]) -> bool {
         let is_own = device.gpu().is_some_and(|gpu| self.table.is_of(gpu.summary()) && !gpu.is_borrowed());
-        let missing: Vec<Class> = asked.iter().filter(|class| !self.table.has(**class)).copied().collect();
+        let missing: Vec<Class> = asked.iter().filter(|class| !self.table.has(**class) && !self.shipped.has(**class)).copied().collect();
         if !self.grows || !is_own || missing.is_empty() || self.spent >= PATIENCE {
             return false;
         }
@@ -167,7 +180,11 @@ impl Tuning {
 
 impl std::fmt::Display for Tuning {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.table.fmt(f)
+        self.table.fmt(f)?;
+        if self.shipped.is_empty() {
+            return Ok(());
+        }
+        write!(f, "\nmeasured before this release; used where nothing is above:\n{}", self.shipped)
     }
 }
 

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// Tables that were measured before a release, by the names of adapter and backend.
+const SHIPPED: &[(&str, &str, &str)] = &[("NVIDIA H200", "Vulkan", include_str!("shipped/nvidia-h200.json"))];
+
 /// Bytes of a table that are read at the most: far more than any model makes.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 
@@ -43,6 +46,12 @@ impl Table {
         Table { vitraux: env!("CARGO_PKG_VERSION").to_owned(), adapter: adapter.to_string(), classes: BTreeMap::new() }
     }
 
+    /// What is known of an adapter before anything is measured, whatever its driver; empty for most.
+    pub fn shipped(adapter: &AdapterSummary) -> Table {
+        let found = SHIPPED.iter().find(|(name, backend, _)| (*name, *backend) == (&adapter.name, &adapter.backend));
+        found.map_or_else(|| Table::new(adapter), |(.., text)| serde_json::from_str(text).expect("a shipped table is one, as a test holds"))
+    }
+
     pub fn read(file: &Path) -> Result<Table> {
         let size = std::fs::metadata(file).map_err(Error::io(file))?.len();
         if size > LARGEST_FILE {
@@ -62,6 +71,10 @@ impl Table {
     pub fn is_of(&self, adapter: &AdapterSummary) -> bool {
         let own = Table::new(adapter);
         (&self.vitraux, &self.adapter) == (&own.vitraux, &own.adapter)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.classes.is_empty()
     }
 
     /// Whether a class was measured, with a result that still counts: a variant that there is, or that none is right.
@@ -104,6 +117,16 @@ impl std::fmt::Display for Table {
 mod tests {
     use super::*;
     use crate::data::capabilities::{Capabilities, Precision};
+
+    #[test]
+    fn shipped_tables_name_variants_that_there_are() {
+        for (name, _, text) in SHIPPED {
+            let table: Table = serde_json::from_str(text).expect("it is a table");
+            assert!(table.adapter.starts_with(name), "{name}");
+            let names = table.classes.values().flat_map(|found| found.milliseconds.keys().chain([&found.variant]));
+            names.for_each(|name| assert!(ALL.iter().any(|kernel| kernel.name == name), "{name}"));
+        }
+    }
 
     #[test]
     fn a_class_without_a_right_variant_is_known_and_left_to_the_rule() {

@@ -25,7 +25,7 @@ pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usiz
         assert_eq!(recording.shape(mask), [batch, tokens], "{label}: mask");
     }
     let capabilities = *recording.capabilities();
-    let sizes = Sizes { head, is_masked: mask.is_some(), qkv: recording.precision_of(qkv) };
+    let sizes = Sizes { queries, head, is_masked: mask.is_some(), qkv: recording.precision_of(qkv) };
     let variants = suitable(&sizes, &capabilities);
     if variants.is_empty() {
         return Err(Error::Limit {

@@ -32,12 +32,12 @@ const fn cooperative_f32(side: u32, subgroups: u32, keys: u32) -> Shape {
     Cooperative { side, subgroups, keys, parts: 2 }
 }
 
-/// 64 queries and 32 keys are what an H200 likes for heads of 64, 16 keys where heads are wide.
+/// 64 queries and 16 keys are what an H200 likes.
 const COOPERATIVE: &[Shape] = &[
-    cooperative(16, 4, 32),
     cooperative(16, 4, 16),
-    cooperative(16, 2, 32),
+    cooperative(16, 4, 32),
     cooperative(16, 2, 16),
+    cooperative(16, 2, 32),
     cooperative(16, 1, 16),
     cooperative(8, 4, 32),
     cooperative(8, 4, 16),
@@ -58,6 +58,8 @@ pub static VARIANTS: LazyLock<Vec<Variant<Shape>>> = LazyLock::new(|| shapes().m
 /// What attention is asked for with.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
+    /// How many tokens are queries.
+    pub queries: usize,
     /// D.
     pub head: usize,
     /// Whether some tokens are no keys.
@@ -192,14 +194,17 @@ const SHARED_BYTES: u32 = 24 * 1024;
 pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Variant<Shape>> {
     let suits = |variant: &&Variant<Shape>| variant.shape.suits(sizes, capabilities) && variant.kernel.needs.met_by(capabilities);
     let mut found: Vec<&Variant<Shape>> = VARIANTS.iter().filter(suits).collect();
-    found.sort_by_key(|variant| match variant.shape {
+    let group = |shape: &Shape| match *shape {
         Software => 0,
         Tiled { .. } => 2,
         // Where a processor imitates cooperative matrices, they are slower than what they are made of.
         Cooperative { .. } if capabilities.software => 4,
-        Cooperative { keys, .. } if variant.shape.workgroup_bytes(sizes.head, keys) > SHARED_BYTES => 3,
+        Cooperative { keys, .. } if shape.workgroup_bytes(sizes.head, keys) > SHARED_BYTES => 3,
         Cooperative { .. } => 1,
-    });
+    };
+    // Queries that there are not cost as much as others.
+    let idle = |shape: &Shape| if sizes.queries < shape.queries() as usize { shape.queries() } else { 0 };
+    found.sort_by_key(|variant| (group(&variant.shape), idle(&variant.shape)));
     found
 }
 
@@ -208,8 +213,8 @@ mod tests {
     use super::*;
 
     /// The variant that is taken by rule.
-    fn first(head: usize, is_masked: bool, qkv: Precision, capabilities: &Capabilities) -> Option<&'static str> {
-        let variants = suitable(&Sizes { head, is_masked, qkv }, capabilities);
+    fn first(head: usize, queries: usize, is_masked: bool, qkv: Precision, capabilities: &Capabilities) -> Option<&'static str> {
+        let variants = suitable(&Sizes { queries, head, is_masked, qkv }, capabilities);
         variants.iter().find(|variant| variant.kernel.needs.trust <= capabilities.trust).map(|variant| variant.kernel.name)
     }
 
@@ -223,22 +228,23 @@ mod tests {
         assert_eq!(keys(64, 4096), Some(8));
         assert_eq!(keys(2048, 16384), Some(1));
         assert_eq!(keys(4096, 32768), None);
-        assert_eq!(first(4096, false, Precision::F32, &Capabilities::CPU), None);
+        assert_eq!(first(4096, 100, false, Precision::F32, &Capabilities::CPU), None);
     }
 
     #[test]
     fn matrices_are_for_queries_in_f16_on_devices_that_have_them() {
         let device = Capabilities { software: false, subgroup: 32, cooperative: 16, half: true, workgroup_bytes: 48 * 1024, ..Capabilities::CPU };
-        let name = |head, device| first(head, false, Precision::F16, &device);
+        let name = |head, device| first(head, 197, false, Precision::F16, &device);
         assert_eq!(name(72, device), Some("attention_coop16_64x16"));
         assert_eq!(name(128, device), Some("attention_coop16_64x16"));
-        assert_eq!(name(64, device), Some("attention_coop16_64x32"));
+        assert_eq!(name(64, device), Some("attention_coop16_64x16"));
+        assert_eq!(first(64, 1, false, Precision::F16, &device), Some("attention_coop16_16x16"));
         assert_eq!(name(66, device), Some("attention_tiled"));
         assert_eq!(name(64, Capabilities { cooperative: 0, ..device }), Some("attention_tiled"));
         assert_eq!(name(64, Capabilities { software: true, cooperative: 8, subgroup: 8, ..device }), Some("attention_tiled"));
         assert_eq!(name(64, Capabilities { workgroup_bytes: 16 * 1024, ..device }), Some("attention_coop16_64x16"));
-        assert_eq!(first(64, false, Precision::F32, &device), Some("attention_coop16_f32_64x16"));
+        assert_eq!(first(64, 197, false, Precision::F32, &device), Some("attention_coop16_f32_64x16"));
         assert_eq!(name(64, Capabilities { scalar_tiles: true, ..device }), Some("attention_tiled"));
-        assert_eq!(first(64, true, Precision::F16, &device), Some("attention_masked"));
+        assert_eq!(first(64, 197, true, Precision::F16, &device), Some("attention_masked"));
     }
 }
