@@ -463,11 +463,11 @@ impl Recording {
         self.commands.push(Command::Save { from, output: self.outputs.len() - 1 });
     }
 
-    /// A grid of at least `count` workgroups in a row, folded over x and y where the device's limit
-    /// asks for it; `fold` in `shaders/common/grid.wgsl` undoes it.
+    /// A grid of at least `count` workgroups in a row, folded over x and y where the device's limit asks for it, with as few more as that takes;
+    /// `fold` in `shaders/common/grid.wgsl` undoes it.
     pub fn folded(&self, count: usize) -> [u32; 3] {
-        let across = count.min(self.capabilities.workgroups as usize).max(1);
-        let down = count.div_ceil(across).max(1);
+        let down = count.div_ceil(self.capabilities.workgroups as usize).max(1);
+        let across = count.div_ceil(down).max(1);
         [across as u32, u32::try_from(down).unwrap_or(u32::MAX), 1]
     }
 }
@@ -481,7 +481,9 @@ mod tests {
         let recording = Recording::new(Capabilities { workgroups: 10, ..Capabilities::CPU });
         assert_eq!(recording.folded(7), [7, 1, 1]);
         assert_eq!(recording.folded(10), [10, 1, 1]);
-        assert_eq!(recording.folded(11), [10, 2, 1]);
+        assert_eq!(recording.folded(11), [6, 2, 1]);
+        assert_eq!(recording.folded(21), [7, 3, 1]);
+        assert_eq!(recording.folded(100), [10, 10, 1]);
         assert_eq!(recording.folded(0), [1, 1, 1]);
     }
 
