@@ -36,8 +36,9 @@ fn no_tensor_of_any_model_diverges_on(device: &Device) {
             let worst = report.tensors.iter().max_by(|a, b| (a.step.error / a.step.bound).total_cmp(&(b.step.error / b.step.bound)));
             let worst = worst.expect("it computes something");
             nearest = nearest.max(worst.step.error / worst.step.bound);
-            // Room for drivers that round otherwise, but no more than they need.
-            assert!(worst.step.error <= worst.step.bound / 2.0, "{}: {precision}: {worst:?}", model.display());
+            // Room for drivers that round otherwise, but no more than they need. Of results in f16 most of a bound is one unit: they may be rounded apart.
+            let room = if precision == Precision::F16 { 1.0 } else { 0.5 };
+            assert!(worst.step.error <= room * worst.step.bound, "{}: {precision}: {worst:?}", model.display());
             assert!(report.first_divergence().is_none(), "{}: {precision}: {:?}", model.display(), report.first_divergence());
             assert!(report.tensors.iter().any(|tensor| tensor.outputs.iter().any(|name| name.starts_with("hidden."))), "outputs are named");
             examined_models += 1;

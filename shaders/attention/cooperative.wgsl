@@ -40,10 +40,10 @@ var<workgroup> tile_scores: array<vec4<f32>, QUERIES * SCORES_STRIDE>; // [QUERI
 var<workgroup> tile_p: array<vec4<f16>, PARTS * QUERIES * P_STRIDE>; // [PARTS][QUERIES][P_STRIDE]; also what queries pass through
 var<workgroup> tile_grown: array<u32, 4>; // [0..2], whether a maximum has grown, in this turn and the next; 16 bytes, so that matrices behind it stay aligned
 
-// Elements 4 v to 4 v + 3 of vector `part` (0 query, 1 key, 2 value) of token n, or of the last token; zeros behind the vector's end.
-fn load(b: u32, n: u32, part: u32, h: u32, v: u32) -> vec4<X> {
+// Elements 4 v to 4 v + 3 of the vector that token n, or the last token, has `start` behind the first token's query; zeros behind the vector's end.
+fn load(start: u32, n: u32, v: u32) -> vec4<X> {
     if HEAD % SIDE == 0u || v < HEAD / 4u {
-        return qkv[(((b * params.tokens + min(n, params.tokens - 1u)) * 3u + part) * params.heads + h) * (HEAD / 4u) + v];
+        return qkv[start + min(n, params.tokens - 1u) * (3u * params.heads * (HEAD / 4u)) + v];
     }
     return vec4<X>();
 }
@@ -80,6 +80,9 @@ fn attention_cooperative(
 ) {
     let h = wid.y;
     let b = wid.z;
+    let queries = (b * params.tokens * 3u * params.heads + h) * (HEAD / 4u); // where those of the first token lie
+    let keys = queries + params.heads * (HEAD / 4u);
+    let values = keys + params.heads * (HEAD / 4u);
     let own = subgroup * SIDE; // the subgroup's first row in the tiles
     let row = own + lane / SHARERS;
     let share = lane % SHARERS;
@@ -96,11 +99,11 @@ fn attention_cooperative(
         for (var i = lane; i < SIDE * SIDE / 4u; i += LANES) {
             let n = wid.x * QUERIES + own + i / (SIDE / 4u);
             let at = (own + i / (SIDE / 4u)) * P_STRIDE + i % (SIDE / 4u);
-            let values = load(b, n, 0u, h, d * SIDE / 4u + i % (SIDE / 4u));
+            let four = load(queries, n, d * SIDE / 4u + i % (SIDE / 4u));
             if PARTS == 1u {
-                tile_p[at] = vec4<f16>(values);
+                tile_p[at] = vec4<f16>(four);
             } else {
-                let scaled = vec4<f32>(values) * power_q;
+                let scaled = vec4<f32>(four) * power_q;
                 tile_p[at] = vec4<f16>(upper(scaled));
                 tile_p[LOW_P + at] = lower(scaled);
             }
@@ -129,8 +132,8 @@ fn attention_cooperative(
             let key = i / VECTORS_OF_HEAD;
             let v = i % VECTORS_OF_HEAD;
             let at = key * STRIDE + v;
-            let k4 = load(b, first + key, 1u, h, v);
-            let v4 = load(b, first + key, 2u, h, v);
+            let k4 = load(keys, first + key, v);
+            let v4 = load(values, first + key, v);
             if PARTS == 1u {
                 tile_k[at] = vec4<f16>(k4);
                 tile_v[at] = vec4<f16>(v4);
@@ -152,15 +155,15 @@ fn attention_cooperative(
             for (var d = 0u; d < HEAD_MATRICES; d++) {
                 // Keys lie in rows, and are the columns of the right factor.
                 let at = j * SIDE * STRIDE + d * SIDE / 4u;
-                let keys = coopLoad<Right>(&tile_k[at], STRIDE);
+                let right = coopLoad<Right>(&tile_k[at], STRIDE);
                 if PARTS == 1u {
-                    products = coopMultiplyAdd(query[d], keys, products);
+                    products = coopMultiplyAdd(query[d], right, products);
                 } else {
                     // Matrix units round sums towards zero; these are added by what rounds to the nearest.
-                    products = products + coopMultiplyAdd(query[d], keys, Sum());
+                    products = products + coopMultiplyAdd(query[d], right, Sum());
                     let low_at = LOW_TILE + at;
                     cross = coopMultiplyAdd(query[d], coopLoad<Right>(&tile_k[low_at], STRIDE), cross);
-                    cross = coopMultiplyAdd(query[(PARTS - 1u) * HEAD_MATRICES + d], keys, cross);
+                    cross = coopMultiplyAdd(query[(PARTS - 1u) * HEAD_MATRICES + d], right, cross);
                 }
             }
             if PARTS == 2u {
@@ -226,16 +229,16 @@ fn attention_cooperative(
             #unroll
             for (var d = 0u; d < HEAD_MATRICES; d++) {
                 let at = j * SIDE * STRIDE + d * SIDE / 4u;
-                let values = coopLoadT<Right>(&tile_v[at], STRIDE);
+                let right = coopLoadT<Right>(&tile_v[at], STRIDE);
                 if PARTS == 1u {
-                    sums[d] = coopMultiplyAdd(powers, values, sums[d]);
+                    sums[d] = coopMultiplyAdd(powers, right, sums[d]);
                 } else {
                     let low_at = LOW_TILE + at;
                     let low_p = LOW_P + at_p;
                     let low_d = (PARTS - 1u) * HEAD_MATRICES + d;
-                    sums[d] = sums[d] + coopMultiplyAdd(powers, values, Sum());
+                    sums[d] = sums[d] + coopMultiplyAdd(powers, right, Sum());
                     sums[low_d] = coopMultiplyAdd(powers, coopLoadT<Right>(&tile_v[low_at], STRIDE), sums[low_d]);
-                    sums[low_d] = coopMultiplyAdd(coopLoadT<Left>(&tile_p[low_p], P_STRIDE), values, sums[low_d]);
+                    sums[low_d] = coopMultiplyAdd(coopLoadT<Left>(&tile_p[low_p], P_STRIDE), right, sums[low_d]);
                 }
             }
         }

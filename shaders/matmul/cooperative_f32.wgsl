@@ -38,7 +38,7 @@ fn powers_of(wid: vec3<u32>, index: u32) -> Powers {
     var powers: Powers;
     #unroll
     for (var i = 0u; i < X_CHUNKS; i++) {
-        powers.x[i] = power_of_x(wid.y * ROWS + (index + i * INVOCATIONS) / (TILE_K / 4u));
+        powers.x[i] = power_of_x(first_of_rows(wid) + (index + i * INVOCATIONS) / (TILE_K / 4u));
     }
     #unroll
     for (var i = 0u; i < W_CHUNKS; i++) {

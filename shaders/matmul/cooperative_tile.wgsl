@@ -8,6 +8,8 @@ const MATRICES_DOWN: u32 = 4u;
 const MATRICES_ACROSS: u32 = 4u;
 const STEPS: u32 = 2u;
 const WHOLE: u32 = 0u; // 1 if K is known to be a multiple of TILE_K, so that no load tests for its end
+const TALL: u32 = 0u; // 1 if M is known to be at least ROWS, and invocations divide a tile of x into equal shares
+const EVEN: u32 = 0u; // 1 if they so divide one of w
 const INVOCATIONS: u32 = LANES * DOWN * ACROSS;
 const ROWS: u32 = DOWN * MATRICES_DOWN * SIDE;
 const COLUMNS: u32 = ACROSS * MATRICES_ACROSS * SIDE;
@@ -22,10 +24,33 @@ const W_CHUNKS: u32 = (COLUMNS * TILE_K / 4u + INVOCATIONS - 1u) / INVOCATIONS;
 // Chunks of four sums that a lane has of a matrix.
 const SHARE: u32 = (SIDE * SIDE / 4u + LANES - 1u) / LANES;
 
-// Where the rows of x, and those of w^T, begin of which an invocation brings chunks, in vec4.
+// Where the rows of x, and those of w^T, begin of which an invocation brings chunks, in vec4; where the others follow the first one at a constant
+// distance, which costs neither registers nor instructions, only that one.
 struct Starts {
-    x: array<u32, X_CHUNKS>,
-    w: array<u32, W_CHUNKS>,
+    x: array<u32, X_CHUNKS - TALL * (X_CHUNKS - 1u)>,
+    w: array<u32, W_CHUNKS - EVEN * (W_CHUNKS - 1u)>,
+}
+
+fn start_of_x(starts: ptr<function, Starts>, i: u32) -> u32 {
+    if TALL == 1u {
+        return (*starts).x[0] + i * (INVOCATIONS / (TILE_K / 4u)) * (depth() / 4u);
+    }
+    return (*starts).x[i];
+}
+
+fn start_of_w(starts: ptr<function, Starts>, i: u32) -> u32 {
+    if EVEN == 1u {
+        return (*starts).w[0] + i * (INVOCATIONS / (COLUMNS / 4u)) * 16u;
+    }
+    return (*starts).w[i];
+}
+
+// The first row of a tile. The last tile of a tall matrix ends with its last row, and computes some rows of the one before once more.
+fn first_of_rows(wid: vec3<u32>) -> u32 {
+    if TALL == 1u {
+        return min(wid.y * ROWS, params.m - ROWS);
+    }
+    return wid.y * ROWS;
 }
 
 // An invocation's share of a tile.
@@ -37,11 +62,11 @@ struct Chunks {
 // Rows and columns behind the last repeat it, so that no load tests for them; what becomes of them is not written.
 fn starts(wid: vec3<u32>, index: u32) -> Starts {
     var starts: Starts;
-    for (var i = 0u; i < X_CHUNKS; i++) {
-        let row = min(wid.y * ROWS + (index + i * INVOCATIONS) / (TILE_K / 4u), params.m - 1u);
+    for (var i = 0u; i < X_CHUNKS - TALL * (X_CHUNKS - 1u); i++) {
+        let row = min(first_of_rows(wid) + (index + i * INVOCATIONS) / (TILE_K / 4u), params.m - 1u);
         starts.x[i] = (row * depth() + column_of_x(index, i)) / 4u;
     }
-    for (var i = 0u; i < W_CHUNKS; i++) {
+    for (var i = 0u; i < W_CHUNKS - EVEN * (W_CHUNKS - 1u); i++) {
         let column = min(wid.x * COLUMNS + (index + i * INVOCATIONS) % (COLUMNS / 4u) * 4u, params.n - 4u);
         starts.w[i] = (column / 64u * depth() + row_of_w(index, i)) * 16u + column % 64u / 4u;
     }
@@ -54,14 +79,14 @@ fn fetch(chunks: ptr<function, Chunks>, starts: ptr<function, Starts>, k: u32, i
     for (var i = 0u; i < X_CHUNKS; i++) {
         (*chunks).x[i] = Chunk();
         if is_inside(k + column_of_x(index, i)) {
-            (*chunks).x[i] = x[(*starts).x[i] + k / 4u];
+            (*chunks).x[i] = x[start_of_x(starts, i) + k / 4u];
         }
     }
     #unroll
     for (var i = 0u; i < W_CHUNKS; i++) {
         (*chunks).w[i] = Chunk();
         if is_inside(k + row_of_w(index, i)) {
-            (*chunks).w[i] = w[(*starts).w[i] + k * 16u];
+            (*chunks).w[i] = w[start_of_w(starts, i) + k * 16u];
         }
     }
 }
@@ -142,7 +167,7 @@ fn before(wid: vec3<u32>, row: u32, subgroup: u32, lane: u32) -> array<array<Bef
     for (var j = 0u; j < MATRICES_ACROSS; j++) {
         #unroll
         for (var part = 0u; part < SHARE; part++) {
-            let m = wid.y * ROWS + row + row_of(lane, part);
+            let m = first_of_rows(wid) + row + row_of(lane, part);
             let n = wid.x * COLUMNS + first_column(subgroup, j) + column_of(lane);
             all[j][part] = Before(held_at(m, n), factors_at(m, n));
         }
@@ -158,9 +183,10 @@ fn finish_matrix(wid: vec3<u32>, sums: Sum, row: u32, column: u32, subgroup: u32
     workgroupBarrier(); // this one is whole
     #unroll
     for (var part = 0u; part < SHARE; part++) {
-        if SIDE * SIDE / 4u % LANES == 0u || lane + part * LANES < SIDE * SIDE / 4u {
+        let m = first_of_rows(wid) + row + row_of(lane, part);
+        if m >= wid.y * ROWS && (SIDE * SIDE / 4u % LANES == 0u || lane + part * LANES < SIDE * SIDE / 4u) {
             let products = sums_at(own + lane + part * LANES) * all[part].factors;
-            finish4_with(wid.z, wid.y * ROWS + row + row_of(lane, part), wid.x * COLUMNS + column + column_of(lane), products, columns, all[part].held);
+            finish4_with(wid.z, m, wid.x * COLUMNS + column + column_of(lane), products, columns, all[part].held);
         }
     }
 }

@@ -287,7 +287,7 @@ pub fn all() -> Vec<Case> {
     ] {
         cases.extend([unfold(image, patch, grid), unfold(image, patch, grid).in_f16()]);
     }
-    cases.extend([[2, 3, 8, 8], [3, 1, 5, 7], [1, 3, 3, 3], [5, 3, 1, 1]].map(normalise));
+    cases.extend([[2, 3, 8, 8], [3, 1, 5, 7], [1, 3, 3, 3], [5, 3, 1, 1], [2, 3, 19, 23]].map(normalise));
     cases.extend([
         embed(2, 5, 1, 0, 48),
         embed(1, 16, 0, 0, 10),

@@ -246,9 +246,9 @@ impl Shape {
         matches!(self.algorithm, Cooperative { .. }) && self.precision == Precision::F32
     }
 
-    /// Adds to a spec what depends on the device, and on sizes that are known when the pipeline is made: loads need not test for the end of K, and columns are
-    /// written four at a time where N is a multiple of that.
-    pub fn specialised(&self, spec: Spec, [n, k]: [usize; 2], capabilities: &Capabilities) -> Spec {
+    /// Adds to a spec what depends on the device, and on sizes that are known when the pipeline is made: loads need not test for the end of K, or for the
+    /// last row, and columns are written four at a time where N is a multiple of that.
+    pub fn specialised(&self, spec: Spec, [m, n, k]: [usize; 3], capabilities: &Capabilities) -> Spec {
         let known = [("WHOLE", u32::from(k.is_multiple_of(self.depth() as usize))), ("K", if capabilities.large_shaders { size(k) } else { 0 })];
         let spec = match self.algorithm {
             Tiled { .. } if self.slices == 1 && n.is_multiple_of(4) => spec.in_fours(),
@@ -258,7 +258,15 @@ impl Shape {
         let spec = match self.algorithm {
             Tiled { .. } if self.precision == Precision::Int8 => spec,
             Tiled { .. } => spec.with(known),
-            Cooperative { .. } => spec.with(known).with([("LANES", capabilities.subgroup)]),
+            Cooperative { subgroups: [down, across], .. } => {
+                let lanes = capabilities.subgroup;
+                let invocations = lanes * down * across;
+                // Chunks of four values side by side: whole rows of a tile for all invocations, and as many for each.
+                let [rows, columns] = self.tile();
+                let divide = |long: u32, wide: u32| invocations.is_multiple_of(wide / 4) && (long * wide / 4).is_multiple_of(invocations);
+                let (is_tall, is_even) = (m >= rows as usize && divide(rows, self.depth()), divide(self.depth(), columns));
+                spec.with(known).with([("LANES", lanes), ("TALL", u32::from(is_tall)), ("EVEN", u32::from(is_even))])
+            }
             Naive | Skinny | Software => return spec,
         };
         spec.unrolled(capabilities.large_shaders)
