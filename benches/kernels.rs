@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use std::time::Duration;
 use vitraux::low_level::capabilities::{Capabilities, Precision};
 use vitraux::low_level::kernels::{SampleEpilogue, sample, variants};
-use vitraux::low_level::record::{Class, Dispatch, Recording, Role};
+use vitraux::low_level::record::{Dispatch, Recording, Role, TuningKey};
 use vitraux::{Device, DeviceChoice};
 
 /// N, tokens of ViT-B/16 at 224 × 224, and C.
@@ -20,18 +20,18 @@ const WIDTH: usize = 768;
 const PRODUCTS: [(&str, [usize; 2]); 4] =
     [("qkv", [3 * WIDTH, WIDTH]), ("projection", [WIDTH, WIDTH]), ("mlp1", [4 * WIDTH, WIDTH]), ("mlp2", [WIDTH, 4 * WIDTH])];
 
-/// The classes of calls that are measured in a precision, by name.
-fn classes(precision: Precision, capabilities: &Capabilities) -> Vec<(String, Class)> {
+/// The benchmarked tuning keys for a precision, by name.
+fn keys(precision: Precision, capabilities: &Capabilities) -> Vec<(String, TuningKey)> {
     let activations = capabilities.activations(precision);
-    let product = |(name, [n, k]): (&str, [usize; 2])| (name.to_owned(), Class::product([TOKENS, n, k], [activations, precision], capabilities));
-    let attention = Class::attention(WIDTH / 64, [TOKENS, TOKENS], 64, activations, capabilities);
+    let product = |(name, [n, k]): (&str, [usize; 2])| (name.to_owned(), TuningKey::product([TOKENS, n, k], [activations, precision], capabilities));
+    let attention = TuningKey::attention(WIDTH / 64, [TOKENS, TOKENS], 64, activations, capabilities);
     let attention = (precision != Precision::Int8).then(|| ("attention".to_owned(), attention));
     PRODUCTS.into_iter().map(product).chain(attention).collect()
 }
 
-fn record(class: Class, precision: Precision, preferred: &'static str, capabilities: Capabilities) -> Recording {
+fn record(key: TuningKey, precision: Precision, preferred: &'static str, capabilities: Capabilities) -> Recording {
     let mut recording = Recording::new(capabilities).with_precision(precision).preferring(Some(preferred));
-    sample(&mut recording, class, SampleEpilogue::Bias).expect("it fits");
+    sample(&mut recording, key, SampleEpilogue::Bias).expect("it fits");
     recording
 }
 
@@ -42,13 +42,11 @@ fn bench(criterion: &mut Criterion) {
     for (device_name, device, most) in devices {
         let capabilities = device.capabilities();
         let precisions = [Precision::F32, Precision::F16, Precision::Int8].into_iter().take(most);
-        for (precision, (name, class)) in
-            precisions.flat_map(|precision| classes(precision, &capabilities).into_iter().map(move |one| (precision, one)))
-        {
+        for (precision, (name, key)) in precisions.flat_map(|precision| keys(precision, &capabilities).into_iter().map(move |one| (precision, one))) {
             let mut group = criterion.benchmark_group(format!("{name}/{precision}/{device_name}"));
             group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
-            for kernel in variants(class, &capabilities).into_iter().take(most) {
-                let recording = record(class, precision, kernel.name, capabilities);
+            for kernel in variants(key, &capabilities).into_iter().take(most) {
+                let recording = record(key, precision, kernel.name, capabilities);
                 group.throughput(Throughput::Elements(recording.dispatches().map(|Dispatch { flops, .. }| flops).sum()));
                 let inputs = recording.buffers().iter().filter(|buffer| matches!(buffer.role, Role::Input(_)));
                 let inputs: Vec<Vec<f32>> = inputs.map(|buffer| vec![0.25; buffer.bytes() as usize / 4]).collect();

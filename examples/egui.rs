@@ -1,5 +1,5 @@
-//! Drop a picture into the window: the classes that the model sees in it appear beside it, and what the class token attends to over it. Click
-//! into the picture to see what the patch there attends to. The network runs on the device that eframe draws with.
+//! Drop an image into the window: the classes that the model sees in it appear beside it, and what the class token attends to over it. Click
+//! into the image to see what the patch there attends to. The network runs on the device that eframe draws with.
 //!
 //!     cargo run --release -p vitraux-egui -- --model FOLDER photo.jpg
 
@@ -14,14 +14,14 @@ use vitraux::{Checkpoint, Device, Image, Model, Session};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// What a model sees in a picture, and where it looks
+/// What a model sees in an image, and where it looks
 #[derive(Parser)]
 struct Arguments {
     /// A folder of a model; the digits' model without
     #[arg(long)]
     model: Option<PathBuf>,
-    /// A picture to begin with
-    picture: Option<PathBuf>,
+    /// An image to begin with
+    image: Option<PathBuf>,
 }
 
 fn main() -> eframe::Result {
@@ -44,7 +44,7 @@ struct App {
     render: RenderState,
     session: Session,
     opened: Option<Opened>,
-    /// Why the last picture could not be opened.
+    /// Why the last image could not be opened.
     failure: Option<String>,
     /// Whose attention is shown: a patch's row and column, the class token's without.
     patch: Option<[usize; 2]>,
@@ -52,15 +52,15 @@ struct App {
     head: Option<usize>,
 }
 
-/// A picture with what the model says of it.
+/// An image with what the model says of it.
 struct Opened {
     size: [usize; 2],
-    /// What of the picture the model sees: left, top, width and height in pixels.
+    /// What of the image the model sees: left, top, width and height in pixels.
     seen: [f64; 4],
     attention: GpuOutput,
     /// Labels and probabilities, the most probable first.
     classes: Vec<(String, f32)>,
-    picture: Shown,
+    image: Shown,
     overlay: Shown,
 }
 
@@ -80,17 +80,17 @@ impl App {
         let lent = Device::from_wgpu(&render.adapter, render.device.clone(), render.queue.clone());
         let session = Model::builder(checkpoint).device(lent).load_blocking()?.session();
         let mut app = App { render, session, opened: None, failure: None, patch: None, head: None };
-        if let Some(picture) = &arguments.picture {
-            app.open(picture);
+        if let Some(image) = &arguments.image {
+            app.open(image);
         }
         Ok(app)
     }
 
     fn open(&mut self, file: &Path) {
-        match Image::open(file).map_err(Into::into).and_then(|picture| self.look_at(&picture)) {
+        match Image::open(file).map_err(Into::into).and_then(|image| self.look_at(&image)) {
             Ok(opened) => {
                 // egui knows textures until it is told otherwise.
-                for shown in self.opened.replace(opened).iter().flat_map(|old| [&old.picture, &old.overlay]) {
+                for shown in self.opened.replace(opened).iter().flat_map(|old| [&old.image, &old.overlay]) {
                     self.render.renderer.write().free_texture(&shown.id);
                 }
                 (self.failure, self.patch) = (None, None);
@@ -100,18 +100,18 @@ impl App {
         }
     }
 
-    /// Runs the model on a picture, and waits for its classes. Its attention stays on the device.
-    fn look_at(&mut self, picture: &Image) -> Result<Opened> {
-        let size = [picture.height, picture.width];
+    /// Runs the model on an image, and waits for its classes. Its attention stays on the device.
+    fn look_at(&mut self, image: &Image) -> Result<Opened> {
+        let size = [image.height, image.width];
         let largest = self.render.device.limits().max_texture_dimension_2d as usize;
         if size.iter().any(|size| *size > largest) {
-            return Err(format!("a picture of {} x {} pixels; the device takes {largest} at the most", picture.width, picture.height).into());
+            return Err(format!("an image of {} x {} pixels; the device takes {largest} at the most", image.width, image.height).into());
         }
         let texture = self.texture(size, wgpu::TextureUsages::COPY_DST);
         let view = texture.create_view(&Default::default());
         let opaque = |pixel: &[u8]| [pixel[0], pixel[pixel.len() / 2], pixel[pixel.len() - 1], 255];
-        let levels: Vec<u8> = picture.data.chunks_exact(picture.channels).flat_map(opaque).collect();
-        let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(4 * picture.width as u32), rows_per_image: None };
+        let levels: Vec<u8> = image.data.chunks_exact(image.channels).flat_map(opaque).collect();
+        let layout = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(4 * image.width as u32), rows_per_image: None };
         self.render.queue.write_texture(texture.as_image_copy(), &levels, layout, texture.size());
 
         let attention = format!("attn.{}", self.session.model().config().depth - 1);
@@ -127,10 +127,10 @@ impl App {
         let label = |class: usize| labels.get(class).cloned().unwrap_or_else(|| class.to_string());
         let mut classes: Vec<_> = probabilities.values().iter().enumerate().map(|(class, probability)| (label(class), *probability)).collect();
         classes.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let seen = self.session.model().preprocess().ok_or("the model takes no pictures")?.seen(size)?;
+        let seen = self.session.model().preprocess().ok_or("the model takes no images")?.seen(size)?;
         let overlay = self.texture(size, wgpu::TextureUsages::RENDER_ATTACHMENT).create_view(&Default::default());
-        let [picture, overlay] = [view, overlay].map(|view| self.shown(view));
-        Ok(Opened { size, seen, attention: outputs[&attention].clone(), classes, picture, overlay })
+        let [image, overlay] = [view, overlay].map(|view| self.shown(view));
+        Ok(Opened { size, seen, attention: outputs[&attention].clone(), classes, image, overlay })
     }
 
     /// Polls the device, which is the host's to do, until a result is there.
@@ -177,7 +177,7 @@ impl App {
     /// The classes, and whose attention is shown.
     fn sidebar(&mut self, ui: &mut egui::Ui) {
         let Some(opened) = &self.opened else {
-            ui.label("Drop a picture here.");
+            ui.label("Drop an image here.");
             return;
         };
         for (label, probability) in opened.classes.iter().take(8) {
@@ -204,14 +204,14 @@ impl App {
         }
     }
 
-    /// The picture, half of it covered by attention; a click chooses a patch.
-    fn picture(&mut self, ui: &mut egui::Ui) {
+    /// The image, half of it covered by attention; a click chooses a patch.
+    fn show_image(&mut self, ui: &mut egui::Ui) {
         let Some(opened) = &self.opened else { return };
         let size = egui::vec2(opened.size[1] as f32, opened.size[0] as f32);
         let scale = (ui.available_size() / size).min_elem();
         let (rectangle, response) = ui.allocate_exact_size(size * scale, egui::Sense::click());
         let whole = egui::Rect::from_min_max(egui::pos2(0.0, 0.0), egui::pos2(1.0, 1.0));
-        ui.painter().image(opened.picture.id, rectangle, whole, egui::Color32::WHITE);
+        ui.painter().image(opened.image.id, rectangle, whole, egui::Color32::WHITE);
         ui.painter().image(opened.overlay.id, rectangle, whole, egui::Color32::from_white_alpha(140));
         let Some(at) = response.interact_pointer_pos().filter(|_| response.clicked()) else { return };
         let at = (at - rectangle.min) / scale;
@@ -237,6 +237,6 @@ impl eframe::App for App {
                 ui.colored_label(egui::Color32::RED, failure);
             }
         });
-        egui::CentralPanel::default().show(ui, |ui| self.picture(ui));
+        egui::CentralPanel::default().show(ui, |ui| self.show_image(ui));
     }
 }

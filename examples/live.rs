@@ -33,7 +33,7 @@ struct Arguments {
     /// A folder of a model; the digits' model without
     #[arg(long)]
     model: Option<PathBuf>,
-    /// A picture to turn slowly; without one, digits are written
+    /// An image to turn slowly; without one, digits are written
     #[arg(long)]
     image: Option<PathBuf>,
     /// Microseconds of the GPU's time that the network may take in a frame
@@ -63,7 +63,7 @@ struct Scene {
     size: f32,
     points: u32,
     turn: [f32; 2],
-    has_picture: u32,
+    has_photo: u32,
     padding: u32,
     line: [[f32; 4]; 16],
 }
@@ -73,8 +73,8 @@ struct Show {
     device: wgpu::Device,
     queue: wgpu::Queue,
     scenes: wgpu::RenderPipeline,
-    picture: wgpu::TextureView,
-    has_picture: bool,
+    photo: wgpu::TextureView,
+    has_photo: bool,
     /// The scene as the model sees it.
     seen: wgpu::TextureView,
     session: Session,
@@ -113,14 +113,14 @@ impl Show {
             None => image::RgbaImage::new(1, 1),
         };
         let usage = wgpu::TextureUsages::TEXTURE_BINDING | wgpu::TextureUsages::COPY_DST;
-        let picture = texture(&device, format, [pixels.width(), pixels.height()], usage);
+        let photo = texture(&device, format, [pixels.width(), pixels.height()], usage);
         let levels = wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(4 * pixels.width()), rows_per_image: None };
-        queue.write_texture(picture.as_image_copy(), &ordered(pixels, format), levels, picture.size());
+        queue.write_texture(photo.as_image_copy(), &ordered(pixels, format), levels, photo.size());
         let seen = texture(&device, format, [EDGE; 2], wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::TEXTURE_BINDING);
         Ok(Show {
             scenes: pipeline(&device, format),
-            picture: picture.create_view(&Default::default()),
-            has_picture: arguments.image.is_some(),
+            photo: photo.create_view(&Default::default()),
+            has_photo: arguments.image.is_some(),
             seen: seen.create_view(&Default::default()),
             device,
             queue,
@@ -200,7 +200,7 @@ impl Show {
             buffer.slice(..).get_mapped_range_mut().expect("it is mapped").copy_from_slice(bytemuck::bytes_of(&self.parameters(column)));
             buffer.unmap();
             let sampler = self.device.create_sampler(&wgpu::SamplerDescriptor { mag_filter: wgpu::FilterMode::Linear, ..Default::default() });
-            let entries = [buffer.as_entire_binding(), wgpu::BindingResource::TextureView(&self.picture), wgpu::BindingResource::Sampler(&sampler)];
+            let entries = [buffer.as_entire_binding(), wgpu::BindingResource::TextureView(&self.photo), wgpu::BindingResource::Sampler(&sampler)];
             let entries: Vec<_> = (0..).zip(entries).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
             let layout = self.scenes.get_bind_group_layout(0);
             let bindings = self.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout: &layout, entries: &entries });
@@ -221,8 +221,8 @@ impl Show {
         line[..points].copy_from_slice(&written[..points]);
         let (sine, cosine) = (0.15 * (2.0 * time).sin()).sin_cos();
         let origin = [column as f32, 0.0];
-        let has_picture = u32::from(self.has_picture);
-        Scene { origin, size: EDGE as f32, points: points as u32, turn: [cosine, sine], has_picture, padding: 0, line }
+        let has_photo = u32::from(self.has_photo);
+        Scene { origin, size: EDGE as f32, points: points as u32, turn: [cosine, sine], has_photo, padding: 0, line }
     }
 }
 
@@ -256,7 +256,7 @@ fn texture(device: &wgpu::Device, format: wgpu::TextureFormat, [width, height]: 
     })
 }
 
-/// A picture's bytes in the order of a format.
+/// An image's bytes in the order of a format.
 fn ordered(pixels: image::RgbaImage, format: wgpu::TextureFormat) -> Vec<u8> {
     let mut bytes = pixels.into_raw();
     if format.remove_srgb_suffix() == wgpu::TextureFormat::Bgra8Unorm {

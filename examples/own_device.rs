@@ -25,9 +25,9 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let mut session = Model::builder(Checkpoint::digits()).device(lent).load().await?.session();
 
     // A frame: the forward pass is recorded among the program's own commands, and its outputs stay on the device.
-    let picture = Tensor::new([1, 1, 32, 32], (0..1024).map(|i| stroke(i % 32, i / 32)).collect())?;
+    let image = Tensor::new([1, 1, 32, 32], (0..1024).map(|i| stroke(i % 32, i / 32)).collect())?;
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&picture), &["probabilities"])?;
+    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&image), &["probabilities"])?;
     // outputs["probabilities"].buffer() could be bound in a pass that follows. Here it is brought back.
     let readback = outputs["probabilities"].encode_read(&mut encoder);
     queue.submit([encoder.finish()]);

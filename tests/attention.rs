@@ -1,4 +1,4 @@
-//! Heat maps over pictures, as the program paints them.
+//! Heat maps over images, as the program paints them.
 
 use crate::support::cli::{Run, vitraux};
 use crate::support::path;
@@ -40,16 +40,16 @@ fn every_head_has_its_map_in_one_call() {
     }
 }
 
-/// Each pixel that the model sees is the picture's and the map's colour mixed; the others are the picture's.
+/// Each pixel that the model sees is the image's and the map's colour mixed; the others are the image's.
 #[test]
-fn pictures_are_covered_by_what_the_model_looks_at() {
+fn images_are_covered_by_what_the_model_looks_at() {
     let model = path("tests/fixtures/cases/timm_vit_tiny");
     // Not square: the model crops it.
     let (file, folder) = (path("tests/fixtures/pillow/source.png"), tempfile::tempdir().expect("a folder"));
     let name = format!("{}.png", file.file_name().expect("a name").to_str().expect("UTF-8"));
     let checkpoint = Checkpoint::open(&model).expect("a checkpoint");
-    let prepare = checkpoint.preprocess.clone().expect("it takes pictures");
-    let source = Image::open(&file).expect("a picture");
+    let prepare = checkpoint.preprocess.clone().expect("it takes images");
+    let source = Image::open(&file).expect("an image");
     let pixel_values = prepare.apply(&source).expect("pixel values");
     let mut session = Model::builder(checkpoint).device(Device::cpu()).load_blocking().expect("a model").session();
     let size = vitraux::config::Size::Image([pixel_values.shape()[2], pixel_values.shape()[3]]);
@@ -89,31 +89,31 @@ fn pictures_are_covered_by_what_the_model_looks_at() {
 
 #[test]
 fn folders_keep_their_shape_and_what_is_there_is_skipped() {
-    let (pictures, output) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let (images, output) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let sample = std::fs::read(path("examples/digits/samples/handwritten-3.png")).expect("a sample");
     for name in ["a/one.png", "a/b/two.png", "c/one.png"] {
-        let file = pictures.path().join(name);
+        let file = images.path().join(name);
         std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
         std::fs::write(file, &sample).expect("it is written");
     }
-    std::fs::write(pictures.path().join("c/broken.png"), &sample[..50]).expect("it is written");
-    let run = attention(&["--output", text(output.path()), text(pictures.path())]);
+    std::fs::write(images.path().join("c/broken.png"), &sample[..50]).expect("it is written");
+    let run = attention(&["--output", text(output.path()), text(images.path())]);
     assert_eq!((run.code, run.errors().len()), (1, 2), "{}", run.stderr);
     let written = ["a/one.png.png", "a/b/two.png.png", "c/one.png.png"].map(|name| output.path().join(name));
     assert!(written.iter().all(|file| file.exists()));
     std::fs::write(&written[0], "kept").expect("it is written");
     std::fs::remove_file(&written[1]).expect("it is there");
-    // Maps beside the pictures are no pictures, and no picture is written over.
-    let beside = attention(&["--output", text(&pictures.path().join("maps")), text(pictures.path())]);
-    let twice = attention(&["--output", text(&pictures.path().join("maps")), text(pictures.path())]);
+    // Maps beside the images are no images, and no image is written over.
+    let beside = attention(&["--output", text(&images.path().join("maps")), text(images.path())]);
+    let twice = attention(&["--output", text(&images.path().join("maps")), text(images.path())]);
     assert_eq!((beside.errors().len(), twice.errors().len()), (2, 2), "{}", twice.stderr);
-    assert!(!pictures.path().join("maps/maps").exists());
-    std::fs::copy(pictures.path().join("a/one.png"), pictures.path().join("a/one.png.png")).expect("a copy");
-    let over = attention(&["--output", text(&pictures.path().join("a")), text(&pictures.path().join("a"))]);
-    assert!(over.code == 1 && over.errors()[0].contains("which another picture has"), "{}", over.stderr);
-    std::fs::remove_file(pictures.path().join("a/one.png.png")).expect("it is there");
-    std::fs::remove_dir_all(pictures.path().join("maps")).expect("it is there");
-    let again = attention(&["--resume", "--output", text(output.path()), text(pictures.path())]);
+    assert!(!images.path().join("maps/maps").exists());
+    std::fs::copy(images.path().join("a/one.png"), images.path().join("a/one.png.png")).expect("a copy");
+    let over = attention(&["--output", text(&images.path().join("a")), text(&images.path().join("a"))]);
+    assert!(over.code == 1 && over.errors()[0].contains("which another image has"), "{}", over.stderr);
+    std::fs::remove_file(images.path().join("a/one.png.png")).expect("it is there");
+    std::fs::remove_dir_all(images.path().join("maps")).expect("it is there");
+    let again = attention(&["--resume", "--output", text(output.path()), text(images.path())]);
     assert_eq!(again.code, 1, "{}", again.stderr);
     assert_eq!(std::fs::read(&written[0]).expect("it is there"), b"kept");
     assert!(written[1].exists());

@@ -70,15 +70,15 @@ fn checkpoints() {
 }
 
 #[test]
-fn pictures() {
+fn images() {
     let manifest = json(&format!("{BAD}/manifest.json"));
-    let entries = manifest["images"].as_array().expect("pictures");
+    let entries = manifest["images"].as_array().expect("images");
     assert_eq!(entries.len(), 63);
     let folder = tempfile::tempdir().expect("a temporary folder");
     for entry in entries {
         let file = entry["file"].as_str().expect("a file");
-        let (base, output, picture) = (path(BAD).join("base"), folder.path().join("pixels.safetensors"), path(BAD).join(file));
-        let arguments = ["preprocess".as_ref(), "--model".as_ref(), base.as_os_str(), "--output".as_ref(), output.as_os_str(), picture.as_os_str()];
+        let (base, output, image) = (path(BAD).join("base"), folder.path().join("pixels.safetensors"), path(BAD).join(file));
+        let arguments = ["preprocess".as_ref(), "--model".as_ref(), base.as_os_str(), "--output".as_ref(), output.as_os_str(), image.as_os_str()];
         check(entry, file, &vitraux(arguments));
     }
 }

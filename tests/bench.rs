@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use vitraux::Precision;
 use vitraux::low_level::kernels::variants;
-use vitraux::low_level::record::Class;
+use vitraux::low_level::record::TuningKey;
 
 fn json(arguments: &[&str]) -> Value {
     let run = vitraux(arguments.iter().map(OsStr::new));
@@ -80,8 +80,8 @@ fn every_variant_is_measured_and_edited_ones_beside_it() {
     }
     let capabilities = gpu.summary().capabilities;
     let (x, w) = ([Precision::F32, Precision::F16, Precision::Int8], Precision::F32);
-    let products = x.into_iter().flat_map(|precision| variants(Class::product([1, 96, 384], [w, precision], &capabilities), &capabilities));
-    let attention = variants(Class::attention(3, [65, 65], 32, Precision::F32, &capabilities), &capabilities);
+    let products = x.into_iter().flat_map(|precision| variants(TuningKey::product([1, 96, 384], [w, precision], &capabilities), &capabilities));
+    let attention = variants(TuningKey::attention(3, [65, 65], 32, Precision::F32, &capabilities), &capabilities);
     for variant in products.chain(attention) {
         assert!(measured.contains(variant.name), "{} of {measured:?}", variant.name);
     }

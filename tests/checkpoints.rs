@@ -131,7 +131,7 @@ fn position_tables_are_resampled_as_timm_does() {
     let larger = |root: &mut Value| root["model_args"]["img_size"] = json!([96, 64]);
     let checkpoint = changed("timm_vit_tiny", larger, |_, _| ()).expect("resampled");
     assert_eq!(positions(&checkpoint, [96, 64]), 12 * 8);
-    // A dynamic size: the model runs at that of the pictures, by way of the size that it is built for.
+    // A dynamic size: the model runs at that of the images, by way of the size that it is built for.
     let dynamic = |root: &mut Value| {
         larger(root);
         root["model_args"]["dynamic_img_size"] = json!(true);
@@ -224,8 +224,8 @@ fn heads_are_replaced_added_and_dropped() {
         }
         let alone = load(own()).forward_blocking(&pixel_values, &["logits"]).expect("outputs");
         assert_eq!(alone["logits"].values(), outputs["logits"].values());
-        let picture = Image::new([64, 64], 3, vec![100; 64 * 64 * 3]).expect("a picture");
-        let answers = session.classify_blocking(&picture, 2).expect("answers");
+        let image = Image::new([64, 64], 3, vec![100; 64 * 64 * 3]).expect("an image");
+        let answers = session.classify_blocking(&image, 2).expect("answers");
         let heads: Vec<(&str, usize)> = answers.iter().map(|answer| (answer.head.as_str(), answer.top.len())).collect();
         assert_eq!(heads, [("", 2), ("pets", 2), ("two", 2)]);
     }

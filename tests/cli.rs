@@ -29,7 +29,7 @@ fn classify_reads_a_digit_for_people() {
 }
 
 #[test]
-fn classify_writes_a_line_of_json_for_each_picture() {
+fn classify_writes_a_line_of_json_for_each_image() {
     let [first, second] = ["printed-2", "printed-9"].map(|name| path(&format!("examples/digits/samples/{name}.png")));
     let run = run(["classify", "--format", "json", "--device", "cpu", "--top", "3", text(&first), text(&second)]);
     let lines: Vec<Value> = run.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
@@ -89,15 +89,15 @@ fn forward_writes_outputs_and_taps() {
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1, "no partial file is left");
 }
 
-/// Another size: `--image-size` for pictures, and whatever size pixel values have.
+/// Another size: `--image-size` for images, and whatever size pixel values have.
 #[test]
 fn models_run_at_other_sizes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let [pixels, output] = ["pixels.safetensors", "out.safetensors"].map(|name| folder.path().join(name));
     let case = path("tests/fixtures/cases/timm_dynamic_size");
     let expected = case.join("expected_96x64.safetensors");
-    let picture = case.join("image.png");
-    let made = run(["preprocess", "--model", text(&case), "--image-size", "96", "64", "--output", text(&pixels), text(&picture)]);
+    let image = case.join("image.png");
+    let made = run(["preprocess", "--model", text(&case), "--image-size", "96", "64", "--output", text(&pixels), text(&image)]);
     assert_eq!(made.code, 0, "{}", made.stderr);
     let want = open_tensor(&expected, "pixel_values").expect("pixel values");
     assert_eq!(open_tensor(&pixels, "pixel_values").expect("pixel values").values(), want.values());
@@ -117,7 +117,7 @@ fn models_run_at_other_sizes() {
     assert!(inspect("96", "60").errors()[0].contains("do not divide"), "{}", inspect("96", "60").stderr);
     assert_eq!(inspect("0", "60").code, 2);
     assert_eq!(run(["inspect", "--image-size", "64", "64"]).code, 1, "the built-in model has one size");
-    let classified = run(["classify", "--device", "cpu", "--model", text(&case), "--image-size", "48", "112", text(&picture)]);
+    let classified = run(["classify", "--device", "cpu", "--model", text(&case), "--image-size", "48", "112", text(&image)]);
     assert_eq!((classified.code, classified.stdout.lines().count()), (0, 6), "{}", classified.stderr);
 }
 
@@ -131,9 +131,9 @@ fn heads_are_given_by_files() {
     let labels = [("labels".to_owned(), r#"["cat", "dog"]"#.to_owned())].into();
     safetensors::serialize_to_file([("weight", view)], Some(labels), &pets).expect("a file");
     let case = path("tests/fixtures/cases/timm_vit_tiny");
-    let picture = case.join("image.png");
+    let image = case.join("image.png");
     let classify =
-        |more: &[&str]| vitraux(["classify", "--device", "cpu", "--model", text(&case)].iter().chain(more).chain(&[text(&picture)]).map(OsStr::new));
+        |more: &[&str]| vitraux(["classify", "--device", "cpu", "--model", text(&case)].iter().chain(more).chain(&[text(&image)]).map(OsStr::new));
     let named = format!("pets={}", text(&pets));
     assert_eq!(classify(&["--head", "none"]).code, 1);
     let replaced = classify(&["--head", text(&pets)]).stdout;
@@ -164,7 +164,7 @@ fn heads_are_given_by_files() {
     assert!(nameless.code == 1 && nameless.errors()[0].contains("NAME=FILE"), "{}", nameless.stderr);
 }
 
-/// The encoder of 2017 takes embeddings, with positions or without, and gives its output; pictures are not for it.
+/// The encoder of 2017 takes embeddings, with positions or without, and gives its output; images are not for it.
 #[test]
 fn sequences_are_encoded() {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -206,14 +206,14 @@ fn sequences_are_encoded() {
     }
     let inspected = run(["inspect", "--model", text(&case)]);
     assert!(inspected.stdout.contains("up to 64 embeddings"), "{}", inspected.stdout);
-    let picture = run(["classify", "--model", text(&case), text_of_sample()]);
-    assert!(picture.code == 1 && picture.errors()[0].contains("no classes"), "{}", picture.stderr);
+    let image = run(["classify", "--model", text(&case), text_of_sample()]);
+    assert!(image.code == 1 && image.errors()[0].contains("no classes"), "{}", image.stderr);
     let prepared = run(["preprocess", "--model", text(&case), "--output", text(&output), text_of_sample()]);
     assert!(prepared.code == 1 && prepared.errors()[0].contains("takes embeddings"), "{}", prepared.stderr);
 }
 
 #[test]
-fn preprocess_stacks_pictures() {
+fn preprocess_stacks_images() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let output = folder.path().join("pixels.safetensors");
     let case = path("tests/fixtures/cases/timm_vit_tiny");
@@ -307,8 +307,8 @@ fn outputs_go_where_they_can() {
 
 #[test]
 fn mistakes_are_one_line() {
-    let missing = run(["classify", "no/such/picture.png"]);
-    assert_eq!((missing.code, missing.errors()), (1, vec!["error: no/such/picture.png: No such file or directory (os error 2)"]));
+    let missing = run(["classify", "no/such/image.png"]);
+    assert_eq!((missing.code, missing.errors()), (1, vec!["error: no/such/image.png: No such file or directory (os error 2)"]));
     let folder = run(["classify", "--model", "no/such/folder", text_of_sample()]);
     assert_eq!(folder.code, 1);
     assert!(folder.errors()[0].contains("no/such/folder: no such folder"), "{}", folder.stderr);
@@ -339,14 +339,14 @@ fn shells_and_manuals_are_told_of_every_subcommand() {
 #[test]
 fn one_may_ask_for_silence_for_more_and_for_a_device() {
     let said = |run: &crate::support::cli::Run| run.stderr.lines().filter(|line| !line.contains("XDG_RUNTIME_DIR")).count();
-    let picture = text_of_sample();
-    let usual = run(["classify", "--device", "cpu", picture]);
+    let image = text_of_sample();
+    let usual = run(["classify", "--device", "cpu", image]);
     assert!(usual.stderr.contains("device: cpu (as requested)"), "{}", usual.stderr);
-    let quiet = run(["classify", "--quiet", "--device", "cpu", picture]);
+    let quiet = run(["classify", "--quiet", "--device", "cpu", image]);
     assert_eq!((quiet.code, said(&quiet)), (0, 0), "{}", quiet.stderr);
-    assert_eq!(run(["-q", "-v", "classify", picture]).code, 2);
+    assert_eq!(run(["-q", "-v", "classify", image]).code, 2);
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vitraux"));
-    command.args(["classify", picture]).env("VITRAUX_DEVICE", "cpu");
+    command.args(["classify", image]).env("VITRAUX_DEVICE", "cpu");
     assert!(crate::support::cli::run(command).stderr.contains("device: cpu (as requested)"));
     let help = run(["--help"]).stdout;
     assert!(help.contains("Examples:") && help.contains("VITRAUX_DEVICE"), "{help}");

@@ -77,7 +77,7 @@ fn samples() -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn sample_pictures_are_read_right() {
+fn sample_images_are_read_right() {
     let files = samples();
     let expected = |name| open_tensor(path("examples/digits/expected.safetensors"), name).expect("an expected tensor").values().into_owned();
     let (pixel_values, expected_logits) = (expected("pixel_values"), expected("samples"));
@@ -85,23 +85,23 @@ fn sample_pictures_are_read_right() {
     assert_eq!(files.len(), 8);
     for (i, file) in files.iter().enumerate() {
         let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
-        let picture = Image::open(file).expect("a picture");
-        let pixels = session.model().preprocess().expect("it takes pictures").apply(&picture).expect("pixels");
+        let image = Image::open(file).expect("an image");
+        let pixels = session.model().preprocess().expect("it takes images").apply(&image).expect("pixels");
         let want: Vec<f64> = pixel_values[i * 1024..][..1024].iter().map(|&value| f64::from(value)).collect();
         assert_eq!(mismatch(&pixels.values(), &want, &[32, 32], 1e-6), None, "{name}");
-        let best = session.classify_blocking(&picture, 1).expect("a prediction").remove(0).top.remove(0);
+        let best = session.classify_blocking(&image, 1).expect("a prediction").remove(0).top.remove(0);
         assert!(name.ends_with(best.label.as_deref().expect("a label")), "{name}: {best:?}");
         assert!((best.logit - expected_logits[i * 10 + best.index]).abs() <= 4e-5, "{name}: {best:?}");
     }
 }
 
-/// Prepared pictures reach a GPU as 8-bit levels, and are widened there by the preprocessor's own values: the results are equal to the bit.
+/// Prepared images reach a GPU as 8-bit levels, and are widened there by the preprocessor's own values: the results are equal to the bit.
 #[test]
 fn levels_give_what_their_values_give() {
     for device in gpu::devices() {
         let mut session = Model::builder(Checkpoint::digits()).device(device).load_blocking().expect("a model").session();
-        let preprocess = session.model().preprocess().expect("it takes pictures").clone();
-        let image = |file| preprocess.apply(&Image::open(file).expect("a picture")).expect("pixels");
+        let preprocess = session.model().preprocess().expect("it takes images").clone();
+        let image = |file| preprocess.apply(&Image::open(file).expect("an image")).expect("pixels");
         let images: Vec<Tensor> = samples().into_iter().map(image).collect();
         // More than one pass takes.
         let levels = Tensor::stack(images.iter().cycle().take(37).cloned().collect()).expect("images of one size");
@@ -120,11 +120,11 @@ fn the_model_has_the_parameters_of_its_report() {
 }
 
 #[test]
-fn pictures_in_memory_need_no_codec() {
+fn images_in_memory_need_no_codec() {
     let mut session = Model::builder(Checkpoint::digits()).device(Device::cpu()).load_blocking().expect("a model").session();
     let (images, labels) = test_set();
-    let picture = Image::new([32, 32], 1, images[..1024].to_vec()).expect("a picture");
-    let top = session.classify_blocking(&picture, 3).expect("predictions").remove(0).top;
+    let image = Image::new([32, 32], 1, images[..1024].to_vec()).expect("an image");
+    let top = session.classify_blocking(&image, 3).expect("predictions").remove(0).top;
     assert_eq!((top.len(), top[0].index as i64), (3, labels[0]));
     assert!(top[0].probability > top[1].probability && top[1].probability > top[2].probability);
 }

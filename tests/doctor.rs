@@ -8,7 +8,7 @@ use vitraux::Precision;
 use vitraux::Tuning;
 use vitraux::low_level::doctor::{ModelReport, Outcome, check_kernels, check_model};
 use vitraux::low_level::kernels::ALL;
-use vitraux::low_level::record::{Class, Kernel};
+use vitraux::low_level::record::{Kernel, TuningKey};
 use vitraux::{Checkpoint, Device, Model};
 
 fn of_name(name: &str) -> &'static Kernel {
@@ -258,12 +258,12 @@ fn partial_sums_are_those_of_the_twin() {
     let Some(gpu) = gpu::device() else { return };
     let variant = "matmul_32x32x32_split4";
     let capabilities = gpu.summary().capabilities;
-    let class = |[n, k]: [usize; 2]| Class::product([65, n, k], [Precision::F32; 2], &capabilities).to_string();
+    let key = |[n, k]: [usize; 2]| TuningKey::product([65, n, k], [Precision::F32; 2], &capabilities).to_string();
     let found = serde_json::json!({ "variant": variant, "milliseconds": { variant: 1.0 } });
-    let classes: serde_json::Map<_, _> = [[192, 48], [48, 192]].map(|sizes| (class(sizes), found.clone())).into_iter().collect();
+    let keys: serde_json::Map<_, _> = [[192, 48], [48, 192]].map(|sizes| (key(sizes), found.clone())).into_iter().collect();
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("table.json");
-    std::fs::write(&file, serde_json::json!({ "vitraux": "", "adapter": "", "classes": classes }).to_string()).expect("it is written");
+    std::fs::write(&file, serde_json::json!({ "vitraux": "", "adapter": "", "keys": keys }).to_string()).expect("it is written");
     let checkpoint = Checkpoint::open(path("tests/fixtures/cases/timm_vit_tiny")).expect("a checkpoint");
     let size = checkpoint.config.native_size();
     let builder = Model::builder(checkpoint).device(Device::from(gpu)).tuning(Tuning::open(&file).expect("a table"));

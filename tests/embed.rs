@@ -1,4 +1,4 @@
-//! Vectors of pictures, as the program writes them.
+//! Vectors of images, as the program writes them.
 
 use crate::support::cli::{Run, vitraux};
 use crate::support::path;
@@ -24,10 +24,10 @@ fn samples() -> Vec<String> {
 /// An output of the digits' model for the samples, one after the other.
 fn expected(output: &str) -> Vec<f32> {
     let mut session = Model::builder(Checkpoint::digits()).device(Device::cpu()).load_blocking().expect("a model").session();
-    let prepare = session.model().preprocess().expect("it takes pictures").clone();
+    let prepare = session.model().preprocess().expect("it takes images").clone();
     let mut values = Vec::new();
     for file in samples() {
-        let pixel_values = prepare.apply(&Image::open(file).expect("a picture")).expect("pixel values");
+        let pixel_values = prepare.apply(&Image::open(file).expect("an image")).expect("pixel values");
         values.extend_from_slice(&session.forward_blocking(&pixel_values, &[output]).expect("outputs")[output].values());
     }
     values
@@ -94,7 +94,7 @@ fn every_format_has_the_models_features() {
 fn lines_of_something_else_are_not_gone_on_with() {
     let (folder, files) = (tempfile::tempdir().expect("a folder"), samples());
     let file = folder.path().join("vectors.json");
-    let run = |more: &[&str], picture: &str| embed(&[&["--output", text(&file), "--resume"], more, &[picture]].concat());
+    let run = |more: &[&str], image: &str| embed(&[&["--output", text(&file), "--resume"], more, &[image]].concat());
     assert_eq!(run(&[], &files[0]).code, 0);
     let before = std::fs::read(&file).expect("lines");
     let model = path("tests/fixtures/cases/timm_vit_tiny");
@@ -144,8 +144,8 @@ fn arrays_of_runs_that_were_cut_are_finished() {
         embed(&all)
     };
     let broken = folder.path().join("broken.png");
-    std::fs::write(&broken, "no picture").expect("it is written");
-    // What is there of the first picture when the second one stops the run.
+    std::fs::write(&broken, "no image").expect("it is written");
+    // What is there of the first image when the second one stops the run.
     let cut = |file: &Path| {
         let run = embed(&["--output", text(file), "--strict", "--batch", "1", &files[0], text(&broken)]);
         assert!(run.code == 1 && run.errors().len() == 1 && !file.exists(), "{}", run.stderr);
@@ -169,7 +169,7 @@ fn arrays_of_runs_that_were_cut_are_finished() {
     let values: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes[bytes.len() - want.len() * 4..]);
     assert!(values[..width].iter().all(|value| *value == 7.0), "the first row was there already");
     assert!(is_near(&values[width..], &want[width..]));
-    // Only a broken picture is left of a run that was cut: the array is made nevertheless, and the picture is named.
+    // Only a broken image is left of a run that was cut: the array is made nevertheless, and the image is named.
     let rest = folder.path().join("rest.npy");
     cut(&rest);
     let cut = embed(&["--output", text(&rest), &files[0]]);

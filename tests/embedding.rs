@@ -1,7 +1,7 @@
 //! vitraux on a device that a host lends: a host program, as somebody would write it.
 
 use crate::support::gpu;
-use crate::support::host::{Host, alone, is_pending, picture};
+use crate::support::host::{Host, alone, image, is_pending};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use vitraux::Precision;
@@ -16,7 +16,7 @@ fn nothing_is_submitted_and_outputs_are_those_of_the_stand_alone_path() {
     let Some(host) = Host::new(required_features) else { return };
     let before = host.submit(None);
     let mut session = host.session();
-    let (first, second) = (picture(1), picture(2));
+    let (first, second) = (image(1), image(2));
     let mut encoder = host.encoder();
     // Two passes in one command buffer: the first one's outputs are read before the second writes them.
     let outputs = session.encode(&mut encoder, GpuInput::Tensor(&first), &WANTED).expect("it is recorded");
@@ -46,7 +46,7 @@ fn nothing_is_submitted_and_outputs_are_those_of_the_stand_alone_path() {
 fn inputs_may_be_buffers_of_the_host() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
-    let input = picture(3);
+    let input = image(3);
     let buffer = host.buffer(&input.values(), wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::STORAGE);
     let mut encoder = host.encoder();
     let outputs = session.encode(&mut encoder, GpuInput::Buffer(&buffer, &[1, 1, 32, 32]), &["logits"]).expect("it is recorded");
@@ -78,14 +78,14 @@ fn the_hosts_handlers_stay_and_absent_features_are_done_without() {
     let mut session = host.session();
     assert_eq!((host.gpu.summary().capabilities.subgroup, host.gpu.takes_times()), (0, false));
     let mut encoder = host.encoder();
-    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&picture(4)), &["logits"]).expect("it is recorded");
+    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&image(4)), &["logits"]).expect("it is recorded");
     let readback = outputs["logits"].encode_read(&mut encoder);
     host.submit(Some(encoder));
     let mut values = Box::pin(readback.values());
     assert!(is_pending(&mut values));
     host.wait();
     let values = pollster::block_on(values).expect("values");
-    let expected = alone(&picture(4), &["logits"]);
+    let expected = alone(&image(4), &["logits"]);
     assert!(crate::support::compare::largest_difference(&values.values(), &expected["logits"].values()) <= 1e-5, "other kernels, near results");
     // A mistake of the host's reaches the host.
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
@@ -111,7 +111,7 @@ fn sessions_share_a_device_and_leave_nothing_behind() {
     let mut stays = host.session();
     let encode = |session: &mut Session| {
         let mut encoder = host.encoder();
-        let outputs = session.encode(&mut encoder, GpuInput::Tensor(&picture(5)), &["logits"]).expect("it is recorded");
+        let outputs = session.encode(&mut encoder, GpuInput::Tensor(&image(5)), &["logits"]).expect("it is recorded");
         drop(outputs);
         host.submit(Some(encoder));
     };
@@ -133,16 +133,16 @@ fn sessions_share_a_device_and_leave_nothing_behind() {
 fn a_session_on_the_cpu_says_that_it_cannot_encode() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = Model::builder(Checkpoint::digits()).device(Device::cpu()).load_blocking().expect("a model").session();
-    let error = session.encode(&mut host.encoder(), GpuInput::Tensor(&picture(6)), &["logits"]).expect_err("it has no GPU");
+    let error = session.encode(&mut host.encoder(), GpuInput::Tensor(&image(6)), &["logits"]).expect_err("it has no GPU");
     assert!(error.to_string().contains("expected a model on a GPU"), "{error}");
 }
 
-/// A texture with a picture's levels at (3, 2) in it, noise around, in a format; what the format decodes is encoded.
-fn texture(host: &Host, picture: &Image, format: wgpu::TextureFormat) -> wgpu::Texture {
-    let (width, height) = (picture.width + 7, picture.height + 5);
+/// A texture with an image's levels at (3, 2) in it, noise around, in a format; what the format decodes is encoded.
+fn texture(host: &Host, image: &Image, format: wgpu::TextureFormat) -> wgpu::Texture {
+    let (width, height) = (image.width + 7, image.height + 5);
     let level = |x: usize, y: usize, c: usize| -> u8 {
         match (x.checked_sub(3), y.checked_sub(2)) {
-            (Some(x), Some(y)) if x < picture.width && y < picture.height => picture.data[(y * picture.width + x) * 3 + c],
+            (Some(x), Some(y)) if x < image.width && y < image.height => image.data[(y * image.width + x) * 3 + c],
             _ => ((x * 131 + y * 71 + c * 17) % 256) as u8,
         }
     };
@@ -178,9 +178,9 @@ fn texture(host: &Host, picture: &Image, format: wgpu::TextureFormat) -> wgpu::T
     texture
 }
 
-/// The same output from a picture in a texture and from what the host prepares of it.
+/// The same output from an image in a texture and from what the host prepares of it.
 #[test]
-fn pictures_in_textures_become_what_the_host_makes_of_them() {
+fn images_in_textures_become_what_the_host_makes_of_them() {
     use wgpu::TextureFormat::{Bgra8Unorm, Rgba8Unorm, Rgba8UnormSrgb, Rgba32Float};
     let Some(host) = Host::new(required_features) else { return };
     let mut compared = 0;
@@ -190,20 +190,20 @@ fn pictures_in_textures_become_what_the_host_makes_of_them() {
     let folders = cases.map(|name| crate::support::path("tests/fixtures/cases").join(name)).into_iter();
     let checkpoints = folders.map(|folder| Checkpoint::open(folder).expect("a checkpoint")).chain([Checkpoint::digits()]);
     for checkpoint in checkpoints {
-        let preprocess = checkpoint.preprocess.clone().expect("it takes pictures");
+        let preprocess = checkpoint.preprocess.clone().expect("it takes images");
         let name = checkpoint.config.name.clone();
         let mut session = Model::builder(checkpoint).device(Device::from(host.gpu.clone())).load_blocking().expect("a model").session();
         for [height, width] in [[61, 47], [33, 150], [224, 224]] {
             let data = (0..height * width * 3).map(|i| ((i * 7919) % 251 + i % 5) as u8).collect();
-            let picture = Image::new([height, width], 3, data).expect("a picture");
+            let image = Image::new([height, width], 3, data).expect("an image");
             let rectangle = Some([3, 2, width as u32, height as u32]);
-            let textures = [Rgba8Unorm, Rgba8UnormSrgb, Bgra8Unorm, Rgba32Float].map(|format| texture(&host, &picture, format));
+            let textures = [Rgba8Unorm, Rgba8UnormSrgb, Bgra8Unorm, Rgba32Float].map(|format| texture(&host, &image, format));
             let views = textures.each_ref().map(|texture| texture.create_view(&wgpu::TextureViewDescriptor::default()));
-            let pictures = views.each_ref().map(|view| TextureImage { rectangle, ..TextureImage::new(view) });
+            let images = views.each_ref().map(|view| TextureImage { rectangle, ..TextureImage::new(view) });
             let mut encoder = host.encoder();
-            let from_textures = session.encode(&mut encoder, GpuInput::Images(&pictures), &["embeddings"]).expect("it is recorded");
+            let from_textures = session.encode(&mut encoder, GpuInput::Images(&images), &["embeddings"]).expect("it is recorded");
             let from_textures = from_textures["embeddings"].encode_read(&mut encoder);
-            let pixel_values = preprocess.apply(&picture).expect("pixel values");
+            let pixel_values = preprocess.apply(&image).expect("pixel values");
             let from_host = session.encode(&mut encoder, GpuInput::Tensor(&pixel_values), &["embeddings"]).expect("it is recorded");
             let from_host = from_host["embeddings"].encode_read(&mut encoder);
             host.submit(Some(encoder));
@@ -213,8 +213,8 @@ fn pictures_in_textures_become_what_the_host_makes_of_them() {
             let [got, want] = readings.map(|reading| pollster::block_on(reading).expect("values"));
             let (got, want) = (got.values(), want.values());
             let largest = want.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-            for (image, format) in got.chunks(want.len()).zip(["unorm", "srgb", "bgra", "float"]) {
-                let difference = crate::support::compare::largest_difference(image, &want);
+            for (values, format) in got.chunks(want.len()).zip(["unorm", "srgb", "bgra", "float"]) {
+                let difference = crate::support::compare::largest_difference(values, &want);
                 // Levels are the same; scaled by a factor in f32 they may differ in the last bit, which a ResNet in front makes larger.
                 assert!(difference <= 1e-5 * largest, "{name}, {height} x {width}, {format}: {difference} of {largest}");
                 compared += 1;
@@ -248,8 +248,8 @@ fn textures_that_cannot_be_read_are_errors() {
     let integers = make(wgpu::TextureFormat::Rgba8Uint, sampled, 1);
     let unreadable = make(wgpu::TextureFormat::Rgba8Unorm, drawn, 1);
     let samples = make(wgpu::TextureFormat::Rgba8Unorm, sampled | drawn, 4);
-    let mut refused = |picture: TextureImage<'_>| {
-        let error = session.encode(&mut host.encoder(), GpuInput::Images(&[picture]), &["logits"]).expect_err("it is refused");
+    let mut refused = |image: TextureImage<'_>| {
+        let error = session.encode(&mut host.encoder(), GpuInput::Images(&[image]), &["logits"]).expect_err("it is refused");
         assert!(matches!(error, Error::Argument { .. }), "{error}");
         error.to_string()
     };
@@ -261,7 +261,7 @@ fn textures_that_cannot_be_read_are_errors() {
         let message = refused(TextureImage { rectangle: Some(rectangle), ..TextureImage::new(&good) });
         assert!(message.contains("inside 40 x 30"), "{message}");
     }
-    let error = session.encode(&mut host.encoder(), GpuInput::Images(&[]), &["logits"]).expect_err("no picture");
+    let error = session.encode(&mut host.encoder(), GpuInput::Images(&[]), &["logits"]).expect_err("no image");
     assert!(matches!(error, Error::Argument { .. }), "{error}");
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }
@@ -281,7 +281,7 @@ fn values(host: &Host, outputs: &vitraux::host::GpuOutputs, names: &[&str]) -> V
 fn slices_keep_to_their_budget_and_give_what_the_whole_gives() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
-    let input = picture(7);
+    let input = image(7);
     let whole: Vec<Vec<f32>> = {
         let mut encoder = host.encoder();
         let outputs = session.encode(&mut encoder, GpuInput::Tensor(&input), &WANTED).expect("it is recorded");
@@ -306,7 +306,7 @@ fn slices_keep_to_their_budget_and_give_what_the_whole_gives() {
 fn without_timestamps_slices_are_cut_by_an_estimate() {
     let Some(host) = Host::new(|adapter| required_features(adapter) - wgpu::Features::TIMESTAMP_QUERY) else { return };
     let mut session = host.session();
-    let (small, large) = (slices(&host, &mut session, &picture(8), 300), slices(&host, &mut session, &picture(8), u32::MAX));
+    let (small, large) = (slices(&host, &mut session, &image(8), 300), slices(&host, &mut session, &image(8), u32::MAX));
     assert!(small.0 > 1 && large.0 == 1, "{} {}", small.0, large.0);
     assert_eq!(small.1, large.1);
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
@@ -317,7 +317,7 @@ fn without_timestamps_slices_are_cut_by_an_estimate() {
 fn slices_learn_from_how_long_they_took() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
-    let input = picture(11);
+    let input = image(11);
     let budget = 1500;
     let careful = slices(&host, &mut session, &input, budget).0;
     let seconds: Vec<f64> = (0..20)
@@ -339,7 +339,7 @@ fn a_readback_of_dropped_commands_is_an_error() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
     let mut encoder = host.encoder();
-    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&picture(12)), &["logits"]).expect("it is recorded");
+    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&image(12)), &["logits"]).expect("it is recorded");
     let readback = outputs["logits"].encode_read(&mut encoder);
     drop(encoder);
     let error = pollster::block_on(readback.values()).expect_err("nothing was submitted").to_string();
@@ -367,7 +367,7 @@ fn slices(host: &Host, session: &mut Session, input: &Tensor, microseconds: u32)
 fn a_job_is_not_disturbed() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
-    let (slow, quick) = (picture(8), picture(9));
+    let (slow, quick) = (image(8), image(9));
     let mut job = session.start(GpuInput::Tensor(&slow), &["logits"]).expect("it begins");
     let mut between = Vec::new();
     let mut is_whole = false;
@@ -415,7 +415,7 @@ fn compiled_pipelines_are_kept_in_a_folder() {
         let device = Device::builder().pipeline_cache(folder.map(Into::into)).from_wgpu(&host.adapter, host.device.clone(), host.queue.clone());
         let mut session = Model::builder(Checkpoint::digits()).device(device).load_blocking().expect("a model").session();
         let mut encoder = host.encoder();
-        let outputs = session.encode(&mut encoder, GpuInput::Tensor(&picture(10)), &["logits"]).expect("it is recorded");
+        let outputs = session.encode(&mut encoder, GpuInput::Tensor(&image(10)), &["logits"]).expect("it is recorded");
         let mut values = Box::pin(outputs["logits"].encode_read(&mut encoder).values());
         host.submit(Some(encoder));
         assert!(is_pending(&mut values));
@@ -455,10 +455,10 @@ fn a_host_may_lend_cooperative_matrices() {
     let load = |device| Model::builder(Checkpoint::digits()).device(device).precision(Precision::F16).load_blocking().expect("a model").session();
     let mut session = load(Device::from(host.gpu.clone()));
     let mut encoder = host.encoder();
-    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&picture(13)), &["logits"]).expect("it is recorded");
+    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&image(13)), &["logits"]).expect("it is recorded");
     host.submit(Some(encoder));
     let got = values(&host, &outputs, &["logits"]).remove(0);
-    let expected = load(Device::from(gpu::device().expect("there is one"))).forward_blocking(&picture(13), &["logits"]).expect("outputs");
+    let expected = load(Device::from(gpu::device().expect("there is one"))).forward_blocking(&image(13), &["logits"]).expect("outputs");
     assert_eq!(got, *expected["logits"].values(), "the same kernels, the same answers");
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }

@@ -1,4 +1,4 @@
-//! Classifiers from folders of pictures.
+//! Classifiers from folders of images.
 
 use crate::support::cli::{Run, vitraux};
 use crate::support::path;
@@ -14,7 +14,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path is UTF-8")
 }
 
-/// Two classes, of which each has ten copies of one picture: nothing is easier.
+/// Two classes, of which each has ten copies of one image: nothing is easier.
 fn examples() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for (class, sample) in [("three", "handwritten-3.png"), ("nine", "printed-9.png")] {
@@ -37,14 +37,14 @@ fn a_head_is_fitted_and_classify_takes_it() {
     assert_eq!((&report["trained"], &report["held_out"], &report["right"], &report["accuracy"]), (&16.into(), &4.into(), &4.into(), &1.0.into()));
     assert_eq!(report["labels"], serde_json::json!(["nine", "three"]));
     assert_eq!(report["confusion"], serde_json::json!([[2, 0], [0, 2]]));
-    let picture = path("examples/digits/samples/handwritten-3.png");
-    let classified = run(&["classify", "--device", "cpu", "--top", "1", "--head", text(&head), text(&picture)]);
+    let image = path("examples/digits/samples/handwritten-3.png");
+    let classified = run(&["classify", "--device", "cpu", "--top", "1", "--head", text(&head), text(&image)]);
     assert!(classified.stdout.trim_end().ends_with("three"), "{}", classified.stdout);
     let said = fit(&["--hold-out", "5"]);
     assert!(said.stdout.contains("held out: 10 of 10 right, 100.0 %") && said.stdout.contains("three"), "{}", said.stdout);
-    assert!(fit(&["--hold-out", "0"]).stdout.starts_with("20 pictures of 2 classes"));
-    // A broken picture is named and counted, and the rest is fitted.
-    std::fs::write(examples.path().join("nine/broken.png"), "no picture").expect("it is written");
+    assert!(fit(&["--hold-out", "0"]).stdout.starts_with("20 images of 2 classes"));
+    // A broken image is named and counted, and the rest is fitted.
+    std::fs::write(examples.path().join("nine/broken.png"), "no image").expect("it is written");
     let broken = fit(&["--format", "json"]);
     assert_eq!((broken.code, broken.errors().len()), (1, 2), "{}", broken.stderr);
     assert!(broken.stdout.contains("\"trained\":16"), "{}", broken.stdout);

@@ -140,7 +140,7 @@ fn int8_stays_near_the_libraries_outputs() {
 
 /// At the model's own size, and at others by `image_size`.
 #[test]
-fn pictures_become_the_libraries_pixel_values() {
+fn images_become_the_libraries_pixel_values() {
     let mut compared = 0;
     for name in cases() {
         for (i, run) in runs(&name).iter().enumerate().filter(|(_, run)| !run["images"][0].is_null()) {
@@ -151,12 +151,12 @@ fn pictures_become_the_libraries_pixel_values() {
             let key = if run["shapes"]["pixel_values_pil"].is_null() { "pixel_values" } else { "pixel_values_pil" };
             let want = open_tensor(&expected, key).expect("pixel values");
             let &[_, _, height, width] = want.shape() else { panic!("{what}: pixel values have four axes") };
-            let image = (i > 0).then_some([height, width]);
-            let preprocess = open_preprocess(model(&name), image).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let size = (i > 0).then_some([height, width]);
+            let preprocess = open_preprocess(model(&name), size).unwrap_or_else(|error| panic!("{what}: {error}"));
             let mut got = Vec::new();
-            for image in run["images"].as_array().expect("images") {
-                let picture = Image::open(folder.join(image.as_str().expect("a name"))).unwrap_or_else(|error| panic!("{what}: {error}"));
-                got.extend_from_slice(&preprocess.apply(&picture).expect("a colour picture").values());
+            for file in run["images"].as_array().expect("images") {
+                let image = Image::open(folder.join(file.as_str().expect("a name"))).unwrap_or_else(|error| panic!("{what}: {error}"));
+                got.extend_from_slice(&preprocess.apply(&image).expect("a colour image").values());
             }
             let difference = largest_difference(&got, &want.values());
             // DINOv3's are not rounded to 8 bits, so torch's order of sums shows in the last bits.

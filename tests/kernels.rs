@@ -134,32 +134,32 @@ fn subgroups_of_unknown_size_are_found_by_a_probe() {
 #[test]
 fn variants_that_nobody_has_seen_are_taken_from_a_table_only() {
     use vitraux::low_level::capabilities::{Precision, Trust};
-    use vitraux::low_level::record::Class;
+    use vitraux::low_level::record::TuningKey;
     let Some(gpu) = gpu::smaller(|capabilities| (capabilities.software, capabilities.trust) = (false, Trust::Portable)) else { return };
     let capabilities = gpu.summary().capabilities;
-    let class = Class::product([50, 64, 32], [Precision::F16; 2], &capabilities);
-    let variants = kernels::variants(class, &capabilities);
-    let taken = |class, tuning: &Tuning| {
+    let key = TuningKey::product([50, 64, 32], [Precision::F16; 2], &capabilities);
+    let variants = kernels::variants(key, &capabilities);
+    let taken = |key, tuning: &Tuning| {
         let mut recording = Recording::new(capabilities).with_precision(Precision::F16).with_choices(tuning.choices());
-        kernels::sample(&mut recording, class, SampleEpilogue::Bias).expect("it fits");
+        kernels::sample(&mut recording, key, SampleEpilogue::Bias).expect("it fits");
         recording.dispatches().next().expect("it dispatches").kernel
     };
     // So large that they should be the fastest.
-    let large = Class::product([4096, 2304, 768], [Precision::F16; 2], &capabilities);
+    let large = TuningKey::product([4096, 2304, 768], [Precision::F16; 2], &capabilities);
     assert_eq!(kernels::variants(large, &capabilities)[0].needs.cooperative, capabilities.cooperative);
     assert_eq!(taken(large, &Tuning::built_in()).needs.cooperative, 0);
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (file, device) = (folder.path().join("table.json"), vitraux::Device::from(gpu));
     let mut tuning = Tuning::kept_at(&file, &device);
-    assert!(tuning.measure(&device, &[class], &|_, _| ()).is_empty(), "{tuning}");
+    assert!(tuning.measure(&device, &[key], &|_, _| ()).is_empty(), "{tuning}");
     tuning.save().expect("it is written");
     let mut table: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).expect("it is there")).expect("it is JSON");
-    let found = &mut table["classes"][class.to_string()];
+    let found = &mut table["keys"][key.to_string()];
     assert_eq!(found["milliseconds"].as_object().expect("times").len(), variants.len(), "{found}");
     if let Some(cooperative) = variants.iter().find(|kernel| kernel.needs.cooperative > 0) {
         found["variant"] = cooperative.name.into();
         std::fs::write(&file, table.to_string()).expect("written");
-        assert_eq!(taken(class, &Tuning::open(&file).expect("a table")).name, cooperative.name);
+        assert_eq!(taken(key, &Tuning::open(&file).expect("a table")).name, cooperative.name);
     }
 }
 

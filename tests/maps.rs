@@ -8,7 +8,7 @@ use vitraux::{Checkpoint, Device, Model, Session, Tensor};
 /// Models with a class token, with registers, without either, with rotary positions, and after a convolutional network.
 const MODELS: [&str; 5] = ["timm_vit_tiny", "hf_dinov2_registers", "timm_gap_nocls_noqkvbias", "hf_dinov3_vit", "timm_hybrid_stem_only"];
 
-/// A model on a device, and two pictures for it.
+/// A model on a device, and two images for it.
 fn model(name: &str, device: &Device) -> (Session, Tensor) {
     let checkpoint = Checkpoint::open(path("tests/fixtures/cases").join(name)).expect("a checkpoint");
     let session = Model::builder(checkpoint).device(device.clone()).load_blocking().expect("a model").session();

@@ -122,7 +122,7 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "unit",
+        "l2_normalize",
         &[
             ("sqrt(workgroup_sum(squares, lane))", "workgroup_sum(squares, lane)"),
             ("row >= params.rows", "row + 1u >= params.rows"),

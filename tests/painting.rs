@@ -1,6 +1,6 @@
 //! Maps of an image in textures of a host.
 
-use crate::support::host::{Host, alone, picture};
+use crate::support::host::{Host, alone, image};
 use std::sync::atomic::Ordering;
 use vitraux::Tensor;
 use vitraux::host::GpuInput;
@@ -72,7 +72,7 @@ fn off_by(a: impl Iterator<Item = f64>, b: impl Iterator<Item = f64>) -> f64 {
 fn maps_are_drawn_into_textures_of_the_host() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
-    let input = Tensor::new([2, 1, 32, 32], [picture(7), picture(8)].iter().flat_map(|tensor| tensor.values().to_vec()).collect()).expect("a tensor");
+    let input = Tensor::new([2, 1, 32, 32], [image(7), image(8)].iter().flat_map(|tensor| tensor.values().to_vec()).collect()).expect("a tensor");
     let wanted = ["attn.3", "attn.3.0", "attn.3.17", "rollout", "rollout.5", "pca"];
     let [first, tokens] =
         [session.model().config().prefix_tokens, session.model().config().tokens(session.model().config().native_size()).expect("a number")];
@@ -153,7 +153,7 @@ fn what_is_painted_lies_over_what_was_there() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
     let mut encoder = host.encoder();
-    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&picture(9)), &["attn.3.0", "logits"]).expect("it is recorded");
+    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&image(9)), &["attn.3.0", "logits"]).expect("it is recorded");
     let texture = canvas(&host, wgpu::TextureFormat::Rgba8Unorm, [64, 64], &[200, 100, 50, 255]);
     let whole = canvas(&host, wgpu::TextureFormat::Rgba8Unorm, [64, 64], &[0; 4]);
     let [view, alone] = [&texture, &whole].map(|texture| texture.create_view(&wgpu::TextureViewDescriptor::default()));

@@ -9,7 +9,7 @@ use vitraux::preprocess::{Alpha, Preprocess, Resize};
 
 const PREPROC: &str = "tests/fixtures/preproc";
 
-/// The configuration files of a model that prepares pictures as an item of the manifest says.
+/// The configuration files of a model that prepares images as an item of the manifest says.
 fn write_configuration(folder: &std::path::Path, item: &Value) {
     let args = &item["args"];
     let write = |name: &str, value: &Value| std::fs::write(folder.join(name), value.to_string()).expect("a writable folder");
@@ -42,8 +42,8 @@ fn every_item_of_the_manifest_is_equal_to_the_bit() {
         write_configuration(folder.path(), item);
         let prepared = open_preprocess(folder.path(), None).unwrap_or_else(|error| panic!("{item}: {error}"));
         let source = path(PREPROC).join(item["source"].as_str().expect("a source"));
-        let pixel_values = prepared.apply(&Image::open(source).expect("a picture")).expect("pixel values");
-        let want = Image::open(path(PREPROC).join(item["expected"].as_str().expect("a name"))).expect("a picture");
+        let pixel_values = prepared.apply(&Image::open(source).expect("an image")).expect("pixel values");
+        let want = Image::open(path(PREPROC).join(item["expected"].as_str().expect("a name"))).expect("an image");
         assert_eq!(pixel_values.shape(), [1, 3, want.height, want.width], "{item}");
         let values = pixel_values.values();
         for (i, &level) in want.data.iter().enumerate() {
@@ -55,24 +55,24 @@ fn every_item_of_the_manifest_is_equal_to_the_bit() {
     }
 }
 
-fn rgb(picture: &Image) -> Vec<u8> {
-    match picture.channels {
-        1 => picture.data.iter().flat_map(|&grey| [grey; 3]).collect(),
-        _ => picture.data.clone(),
+fn rgb(image: &Image) -> Vec<u8> {
+    match image.channels {
+        1 => image.data.iter().flat_map(|&grey| [grey; 3]).collect(),
+        _ => image.data.clone(),
     }
 }
 
-/// Every kind of picture decodes to what Pillow gives, EXIF orientation applied.
+/// Every kind of image decodes to what Pillow gives, EXIF orientation applied.
 #[test]
-fn pictures_of_every_kind_decode_as_pillow_decodes_them() {
+fn images_of_every_kind_decode_as_pillow_decodes_them() {
     let manifest = json("tests/fixtures/bad/manifest.json");
     let mut exact = 0;
     for entry in manifest["images"].as_array().expect("images") {
         let (Some(file), Some(hash)) = (entry["file"].as_str(), entry["sha256_rgb8"].as_str()) else { continue };
-        let picture = Image::open(path("tests/fixtures/bad").join(file)).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(Some(picture.width as u64), entry["width"].as_u64(), "{file}");
-        assert_eq!(Some(picture.height as u64), entry["height"].as_u64(), "{file}");
-        let data = rgb(&picture);
+        let image = Image::open(path("tests/fixtures/bad").join(file)).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(Some(image.width as u64), entry["width"].as_u64(), "{file}");
+        assert_eq!(Some(image.height as u64), entry["height"].as_u64(), "{file}");
+        let data = rgb(&image);
         if entry["max_abs_diff"] == 0 {
             let found: String = Sha256::digest(&data).iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(found, hash, "{file}");
@@ -80,23 +80,23 @@ fn pictures_of_every_kind_decode_as_pillow_decodes_them() {
             continue;
         }
         // JPEG decoders differ in rounding and in the upsampling of chroma; the manifest says how much may be.
-        let reference = Image::open(path("tests/fixtures/bad").join(entry["reference_png"].as_str().expect("a name"))).expect("a picture");
+        let reference = Image::open(path("tests/fixtures/bad").join(entry["reference_png"].as_str().expect("a name"))).expect("an image");
         let apart: Vec<f64> = data.iter().zip(rgb(&reference)).map(|(&got, want)| (f64::from(got) - f64::from(want)).abs()).collect();
         let (largest, mean) = (apart.iter().copied().fold(0.0, f64::max), apart.iter().sum::<f64>() / apart.len() as f64);
         assert!(largest <= entry["max_abs_diff"].as_f64().expect("a bound"), "{file}: {largest}");
         assert!(mean <= entry["mean_abs_diff"].as_f64().unwrap_or(1.0), "{file}: {mean}");
     }
-    assert!(exact >= 20, "{exact} exact pictures");
+    assert!(exact >= 20, "{exact} exact images");
 }
 
 #[test]
-fn a_thin_picture_costs_no_more_than_its_crop() {
+fn a_thin_image_costs_no_more_than_its_crop() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write_configuration(folder.path(), &json!({ "library": "timm", "args": { "size": 224, "crop_pct": 0.9, "interpolation": "bicubic" } }));
     let prepared = open_preprocess(folder.path(), None).expect("a configuration");
     // Resized whole, it would have 248 x 24,800,000 pixels.
-    let picture = Image::new([100_000, 1], 3, vec![128; 300_000]).expect("a picture");
-    let pixel_values = prepared.apply(&picture).expect("pixel values");
+    let image = Image::new([100_000, 1], 3, vec![128; 300_000]).expect("an image");
+    let pixel_values = prepared.apply(&image).expect("pixel values");
     assert_eq!(pixel_values.shape(), [1, 3, 224, 224]);
     assert!(
         pixel_values
@@ -107,7 +107,7 @@ fn a_thin_picture_costs_no_more_than_its_crop() {
     );
 }
 
-/// Writes a model's folder and reads how it prepares pictures.
+/// Writes a model's folder and reads how it prepares images.
 fn prepared(config: &Value, processor: Option<&Value>) -> vitraux::Result<Preprocess> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let write = |name: &str, value: &Value| std::fs::write(folder.path().join(name), value.to_string()).expect("a writable folder");
@@ -131,9 +131,9 @@ fn every_filter_is_pillows() {
 fn resizes_to(source: &str, filter: &str, [height, width]: [usize; 2], expected: &str) {
     let cfg = json!({ "input_size": [3, height, width], "crop_pct": 1.0, "crop_mode": "squash", "interpolation": filter, "mean": [0], "std": [1] });
     let prepared = prepared(&json!({ "architecture": "vit_base_patch16_224", "pretrained_cfg": cfg }), None).expect("a configuration");
-    let picture = |name: &str| Image::open(path(&format!("tests/fixtures/pillow/{name}.png"))).expect("a picture");
-    let values = prepared.apply(&picture(source)).expect("pixel values").values().into_owned();
-    let want = picture(expected).data;
+    let image = |name: &str| Image::open(path(&format!("tests/fixtures/pillow/{name}.png"))).expect("an image");
+    let values = prepared.apply(&image(source)).expect("pixel values").values().into_owned();
+    let want = image(expected).data;
     let got: Vec<u8> = (0..want.len()).map(|i| (values[i % 3 * width * height + i / 3] * 255.0).round() as u8).collect();
     assert_eq!(got, want, "{source} by {filter}");
 }
@@ -216,7 +216,7 @@ fn sizes_are_read_in_every_form() {
     assert!(prepared(&json!({ "model_type": "vit" }), Some(&padded)).is_err());
 }
 
-/// timm's `resolve_data_config`: what the file says of the model comes before what it says of its pictures.
+/// timm's `resolve_data_config`: what the file says of the model comes before what it says of its images.
 #[test]
 fn timms_model_arguments_decide_the_input() {
     let cfg = |fixed: bool| json!({ "input_size": [3, 32, 32], "fixed_input_size": fixed });
@@ -243,23 +243,23 @@ fn impossible_sizes_are_errors() {
     assert!(timm("crop_pct", json!(0)).is_err());
     assert!(timm("crop_pct", json!(1e-8)).is_err());
     assert!(timm("std", json!(1e-300)).is_err());
-    let picture = Image::new([50, 70], 3, vec![7; 50 * 70 * 3]).expect("a picture");
+    let image = Image::new([50, 70], 3, vec![7; 50 * 70 * 3]).expect("an image");
     let huge = timm("input_size", json!([3, 1_048_576, 1_048_576])).expect("a size");
-    assert!(huge.apply(&picture).unwrap_err().to_string().contains("1048576 x 1048576"));
+    assert!(huge.apply(&image).unwrap_err().to_string().contains("1048576 x 1048576"));
     let squashed = prepared(&json!({ "model_type": "vit" }), Some(&json!({ "size": { "height": 2048, "width": 2048 } }))).expect("a size");
     let endless = json!({ "image_processor_type": "CLIPImageProcessor", "size": { "shortest_edge": 100_000 }, "resample": 0 });
     let endless = prepared(&json!({ "model_type": "vit" }), Some(&endless)).expect("a size");
-    let thin = Image::new([2_000_000, 1], 1, vec![7; 2_000_000]).expect("a picture");
+    let thin = Image::new([2_000_000, 1], 1, vec![7; 2_000_000]).expect("an image");
     assert!(squashed.apply(&thin).is_err());
-    assert!(endless.apply(&Image::new([2_000_000, 1], 3, vec![7; 6_000_000]).expect("a picture")).is_err());
+    assert!(endless.apply(&Image::new([2_000_000, 1], 3, vec![7; 6_000_000]).expect("an image")).is_err());
 }
 
 #[test]
 fn a_jpeg_with_something_behind_its_end_is_whole() {
-    let mut bytes = std::fs::read(path("tests/fixtures/bad/images/baseline420.jpg")).expect("a picture");
-    let whole = Image::decode("whole", &bytes).expect("a picture");
-    bytes.extend_from_slice(b"a video behind the picture \xff\xda and no end");
-    assert_eq!(Image::decode("with a tail", &bytes).expect("a picture"), whole);
+    let mut bytes = std::fs::read(path("tests/fixtures/bad/images/baseline420.jpg")).expect("an image");
+    let whole = Image::decode("whole", &bytes).expect("an image");
+    bytes.extend_from_slice(b"a video behind the image \xff\xda and no end");
+    assert_eq!(Image::decode("with a tail", &bytes).expect("an image"), whole);
     bytes.truncate(bytes.len() / 3);
     let is_cut = |bytes: &[u8]| Image::decode("cut", bytes).unwrap_err().to_string().contains("cut short");
     assert!(is_cut(&bytes));
@@ -269,16 +269,16 @@ fn a_jpeg_with_something_behind_its_end_is_whole() {
     assert!(is_cut(&bytes));
 }
 
-/// Transparent pictures are laid on white where transformers does so; timm and ViT's processor drop the alpha.
+/// Transparent images are laid on white where transformers does so; timm and ViT's processor drop the alpha.
 #[test]
-fn transparent_pictures_turn_white_where_the_library_has_it() {
+fn transparent_images_turn_white_where_the_library_has_it() {
     let folder = path("tests/fixtures/alpha");
     let prepared = open_preprocess(&folder, None).expect("a configuration");
     let dropped = Preprocess { alpha: Alpha::Dropped, ..prepared.clone() };
     for name in ["rgba", "la", "palette"] {
-        let picture = Image::open(folder.join(format!("{name}.png"))).expect("a picture");
+        let image = Image::open(folder.join(format!("{name}.png"))).expect("an image");
         let want = open_tensor(folder.join("expected.safetensors"), name).expect("pixel values");
-        let difference = |prepared: &Preprocess| largest_difference(&prepared.apply(&picture).expect("pixel values").values(), &want.values());
+        let difference = |prepared: &Preprocess| largest_difference(&prepared.apply(&image).expect("pixel values").values(), &want.values());
         assert!(difference(&prepared) <= 1e-6, "{name} is off by {}", difference(&prepared));
         assert!(difference(&dropped) > 0.1, "{name} is not transparent");
     }

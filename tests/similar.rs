@@ -1,4 +1,4 @@
-//! Pictures that are alike, as the program finds them.
+//! Images that are alike, as the program finds them.
 
 use crate::support::cli::{Run, vitraux};
 use crate::support::path;
@@ -16,20 +16,20 @@ fn text(path: &Path) -> &str {
 }
 
 /// A folder with the samples, a copy of one of them in another format, and one in another folder.
-fn pictures() -> tempfile::TempDir {
+fn images() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for entry in std::fs::read_dir(path("examples/digits/samples")).expect("samples") {
         let file = entry.expect("an entry").path();
         std::fs::copy(&file, folder.path().join(file.file_name().expect("a name"))).expect("it is copied");
     }
-    let three = image::open(path("examples/digits/samples/handwritten-3.png")).expect("a picture");
+    let three = image::open(path("examples/digits/samples/handwritten-3.png")).expect("an image");
     three.save(folder.path().join("copy-of-3.bmp")).expect("it is written");
     std::fs::create_dir(folder.path().join("deep")).expect("a folder");
     std::fs::copy(path("examples/digits/samples/printed-6.png"), folder.path().join("deep/six.png")).expect("it is copied");
     folder
 }
 
-/// The lines of JSON that a run printed: their pictures by their names, and how much they are alike.
+/// The lines of JSON that a run printed: their images by their names, and how much they are alike.
 fn lines(run: &Run) -> Vec<(Vec<String>, f64)> {
     let name = |value: &Value| Path::new(value.as_str()?).file_name()?.to_str().map(str::to_owned);
     let line = |line: &str| {
@@ -40,12 +40,12 @@ fn lines(run: &Run) -> Vec<(Vec<String>, f64)> {
     run.stdout.lines().map(line).collect()
 }
 
-/// The cosine of the features of two pictures, by hand.
+/// The cosine of the features of two images, by hand.
 fn cosine(a: &Path, b: &Path) -> f64 {
     let mut session = Model::builder(Checkpoint::digits()).device(Device::cpu()).load_blocking().expect("a model").session();
     let mut features = |file: &Path| {
-        let prepare = session.model().preprocess().expect("it takes pictures").clone();
-        let pixel_values = prepare.apply(&Image::open(file).expect("a picture")).expect("pixel values");
+        let prepare = session.model().preprocess().expect("it takes images").clone();
+        let pixel_values = prepare.apply(&Image::open(file).expect("an image")).expect("pixel values");
         session.forward_blocking(&pixel_values, &["features"]).expect("features")["features"].values().into_owned()
     };
     let (a, b) = (features(a), features(b));
@@ -54,8 +54,8 @@ fn cosine(a: &Path, b: &Path) -> f64 {
 }
 
 #[test]
-fn pictures_are_ranked_by_the_angle_between_their_features() {
-    let folder = pictures();
+fn images_are_ranked_by_the_angle_between_their_features() {
+    let folder = images();
     let query = folder.path().join("handwritten-3.png");
     let run = similar(&["--to", text(&query), "--format", "json", text(folder.path())]);
     assert_eq!((run.code, run.errors()), (0, Vec::new()));
@@ -79,13 +79,13 @@ fn pictures_are_ranked_by_the_angle_between_their_features() {
 
 #[test]
 fn near_duplicates_are_found_wherever_they_are() {
-    let folder = pictures();
+    let folder = images();
     let run = similar(&["--pairs", "--format", "json", text(folder.path())]);
     assert_eq!((run.code, run.errors()), (0, Vec::new()));
     let mut pairs: Vec<Vec<String>> = lines(&run).into_iter().map(|(names, _)| names).collect();
     pairs.sort();
     assert_eq!(pairs, [["copy-of-3.bmp", "handwritten-3.png"], ["six.png", "printed-6.png"]]);
-    // Ten pictures have 45 pairs.
+    // Ten images have 45 pairs.
     let all = similar(&["--pairs", "--above", "-1", "--format", "json", text(folder.path())]);
     assert_eq!(lines(&all).len(), 45);
     assert!(lines(&all).is_sorted_by(|a, b| a.1 >= b.1));
@@ -96,7 +96,7 @@ fn near_duplicates_are_found_wherever_they_are() {
 /// More than a block of vectors, so that pairs are found across blocks too.
 #[test]
 fn pairs_are_found_among_many() {
-    let folder = pictures();
+    let folder = images();
     let mut expected = 45;
     for i in 0..300 {
         std::fs::copy(path("examples/digits/samples/printed-2.png"), folder.path().join(format!("two-{i:03}.png"))).expect("it is copied");
@@ -114,19 +114,19 @@ fn pairs_are_found_among_many() {
 
 #[test]
 fn an_index_is_built_once_and_brought_up_to_date() {
-    let folder = pictures();
+    let folder = images();
     let index = tempfile::tempdir().expect("a folder");
-    let index = index.path().join("pictures.safetensors");
+    let index = index.path().join("images.safetensors");
     let three = folder.path().join("handwritten-3.png");
     let run = |more: &[&str]| similar(&[&["--index", text(&index), "--format", "json", "--to"], more].concat());
     let first = run(&[text(&three), text(folder.path())]);
     assert!(first.code == 0 && first.stderr.contains("device: "), "{}", first.stderr);
-    // Nothing to look at: no device is opened; with no pictures named, those of the index are meant.
+    // Nothing to look at: no device is opened; with no images named, those of the index are meant.
     for again in [run(&[text(&three), text(folder.path())]), run(&[text(&three)])] {
         assert!(again.code == 0 && !again.stderr.contains("device: "), "{}", again.stderr);
         assert_eq!(lines(&again), lines(&first));
     }
-    // A picture of elsewhere is compared with, but not kept.
+    // An image of elsewhere is compared with, but not kept.
     let nine = run(&[text(&path("examples/digits/samples/printed-9.png"))]);
     assert_eq!(lines(&nine)[0].0, ["printed-9.png"]);
     // One is new, one has become another one, and one is gone.
@@ -146,18 +146,18 @@ fn an_index_is_built_once_and_brought_up_to_date() {
     // What has changed is looked at again although nobody names it.
     std::fs::copy(&three, folder.path().join("printed-9.png")).expect("it is copied");
     assert!(lines(&run(&[text(&three)])).iter().any(|(names, similarity)| names[0] == "printed-9.png" && (similarity - 1.0).abs() < 1e-6));
-    // A picture that can no longer be read is not ranked by what it was.
-    std::fs::write(folder.path().join("new.png"), "no picture").expect("it is written");
-    std::fs::write(folder.path().join("printed-6.png"), "no picture either").expect("it is written");
+    // An image that can no longer be read is not ranked by what it was.
+    std::fs::write(folder.path().join("new.png"), "no image").expect("it is written");
+    std::fs::write(folder.path().join("printed-6.png"), "no image either").expect("it is written");
     for broken in [run(&[text(&three), text(folder.path())]), run(&[text(&three)])] {
-        assert!(broken.code == 1 && broken.stderr.contains("new.png") && broken.stderr.contains("2 of 2 pictures failed"), "{}", broken.stderr);
+        assert!(broken.code == 1 && broken.stderr.contains("new.png") && broken.stderr.contains("2 of 2 images failed"), "{}", broken.stderr);
         assert!(!lines(&broken).is_empty() && lines(&broken).iter().all(|(names, _)| !["new.png", "printed-6.png"].contains(&names[0].as_str())));
     }
 }
 
 #[test]
-fn pictures_are_ranked_whatever_their_files_are_like() {
-    let folder = pictures();
+fn images_are_ranked_whatever_their_files_are_like() {
+    let folder = images();
     let (old, three) = (folder.path().join("printed-2.png"), folder.path().join("handwritten-3.png"));
     let before = std::time::UNIX_EPOCH - std::time::Duration::from_secs(1 << 27);
     std::fs::File::options().write(true).open(&old).and_then(|file| file.set_modified(before)).expect("it is made old");
@@ -176,8 +176,8 @@ fn pictures_are_ranked_whatever_their_files_are_like() {
 
 /// Paths are as they were given: from another folder nothing of it is there, which is not the same as that nothing is alike.
 #[test]
-fn an_index_whose_pictures_are_not_there_says_so() {
-    let (folder, elsewhere) = (pictures(), tempfile::tempdir().expect("a folder"));
+fn an_index_whose_images_are_not_there_says_so() {
+    let (folder, elsewhere) = (images(), tempfile::tempdir().expect("a folder"));
     let run = |place: &Path, arguments: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vitraux"));
         command.args(["similar", "--device", "cpu"]).args(arguments).current_dir(place);
@@ -186,10 +186,10 @@ fn an_index_whose_pictures_are_not_there_says_so() {
     let index = elsewhere.path().join("index.safetensors");
     assert_eq!(run(folder.path(), &["--pairs", "--index", text(&index), "."]).code, 0);
     let nothing = run(elsewhere.path(), &["--pairs", "--index", text(&index)]);
-    assert!(nothing.code == 1 && nothing.errors()[0].contains("none of the 10 pictures of the index is there"), "{}", nothing.stderr);
+    assert!(nothing.code == 1 && nothing.errors()[0].contains("none of the 10 images of the index is there"), "{}", nothing.stderr);
     std::fs::remove_file(folder.path().join("printed-2.png")).expect("it is removed");
     let some = run(folder.path(), &["--pairs", "--index", text(&index)]);
-    assert!(some.code == 0 && some.stderr.contains("1 of the 10 pictures of the index are not there"), "{}", some.stderr);
+    assert!(some.code == 0 && some.stderr.contains("1 of the 10 images of the index are not there"), "{}", some.stderr);
     // A file that cannot be written is said before the work, not after it.
     let refused = run(folder.path(), &["--pairs", "--index", "/proc/index.safetensors", "."]);
     assert!(refused.code == 1 && !refused.stderr.contains("device: "), "{}", refused.stderr);
@@ -200,7 +200,7 @@ fn an_index_whose_pictures_are_not_there_says_so() {
 
 #[test]
 fn what_is_no_index_of_the_model_is_refused_and_kept() {
-    let (folder, place) = (pictures(), tempfile::tempdir().expect("a folder"));
+    let (folder, place) = (images(), tempfile::tempdir().expect("a folder"));
     let file = place.path().join("file.safetensors");
     let pairs = |more: &[&str]| similar(&[&["--pairs", "--index", text(&file), text(folder.path())], more].concat());
     for (contents, expected) in
@@ -217,7 +217,7 @@ fn what_is_no_index_of_the_model_is_refused_and_kept() {
     assert!(other.code == 1 && other.errors()[0].contains("it has features of vit_tiny_patch16_224"), "{:?}", other.errors());
     for (arguments, expected) in [
         (vec!["--to", "missing.png", text(folder.path())], "missing.png"),
-        (vec!["--pairs"], "expected pictures"),
+        (vec!["--pairs"], "expected images"),
         (vec![text(folder.path())], "--to"),
         (vec!["--pairs", "--above", "2", text(folder.path())], "from -1 to 1"),
         (vec!["--pairs", "--index", text(&file), "--glob", "*.png"], "--glob: expected folders"),

@@ -9,17 +9,17 @@ use vitraux::Tuning;
 use vitraux::low_level::capabilities::{Capabilities, Precision};
 use vitraux::low_level::kernels;
 use vitraux::low_level::kernels::SampleEpilogue;
-use vitraux::low_level::record::{Class, Command as Step, Recording};
+use vitraux::low_level::record::{Command as Step, Recording, TuningKey};
 use vitraux::{Checkpoint, Device, Model, Tensor};
 
-fn class(capabilities: &Capabilities) -> Class {
-    Class::product([50, 64, 32], [Precision::F32; 2], capabilities)
+fn key(capabilities: &Capabilities) -> TuningKey {
+    TuningKey::product([50, 64, 32], [Precision::F32; 2], capabilities)
 }
 
-/// The variant that a product of the class is recorded by.
+/// The variant that a product of the key is recorded by.
 fn recorded(capabilities: Capabilities, tuning: &Tuning) -> String {
     let mut recording = Recording::new(capabilities).with_choices(tuning.choices());
-    kernels::sample(&mut recording, class(&capabilities), SampleEpilogue::Bias).expect("it fits");
+    kernels::sample(&mut recording, key(&capabilities), SampleEpilogue::Bias).expect("it fits");
     let dispatch = recording.commands().iter().find_map(|step| if let Step::Dispatch(dispatch) = step { Some(dispatch) } else { None });
     let dispatch = dispatch.expect("it dispatches");
     dispatch.kernel.name.to_owned()
@@ -37,13 +37,13 @@ fn a_table_is_measured_kept_and_obeyed() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("new").join("table.json");
     let mut tuning = Tuning::kept_at(&file, &device);
-    tuning.measure(&device, &[class(&capabilities)], &|done, of| assert_eq!([done, of], [1, 1]));
+    tuning.measure(&device, &[key(&capabilities)], &|done, of| assert_eq!([done, of], [1, 1]));
     tuning.save().expect("it is written");
-    let name = class(&capabilities).to_string();
+    let name = key(&capabilities).to_string();
     let mut table = read(&file);
-    let found = &table["classes"][&name];
+    let found = &table["keys"][&name];
     let milliseconds = found["milliseconds"].as_object().expect("times");
-    assert_eq!(milliseconds.len(), kernels::variants(class(&capabilities), &capabilities).len(), "{found}");
+    assert_eq!(milliseconds.len(), kernels::variants(key(&capabilities), &capabilities).len(), "{found}");
     let variant = found["variant"].as_str().expect("a name");
     let fastest = milliseconds.values().filter_map(Value::as_f64).fold(f64::INFINITY, f64::min);
     assert!(milliseconds[variant].as_f64().is_some_and(|own| fastest > 0.0 && own <= fastest / 0.97), "{found}");
@@ -54,13 +54,13 @@ fn a_table_is_measured_kept_and_obeyed() {
     }
     // Edited by hand.
     for variant in ["matmul_32x32x32", "matmul_skinny", "matmul_64x64x16_split4"] {
-        table["classes"][&name]["variant"] = variant.into();
+        table["keys"][&name]["variant"] = variant.into();
         std::fs::write(&file, table.to_string()).expect("written");
         assert_eq!(recorded(capabilities, &Tuning::open(&file).expect("a table")), variant);
     }
     // No variant was right; a name of another version, or of what this device cannot run.
     for variant in ["", "matmul_of_tomorrow", "matmul_int8_64x64x16", "matmul_coop8_32x32x16_by_2x2"] {
-        table["classes"][&name]["variant"] = variant.into();
+        table["keys"][&name]["variant"] = variant.into();
         std::fs::write(&file, table.to_string()).expect("written");
         assert_eq!(recorded(capabilities, &Tuning::open(&file).expect("a table")), recorded(capabilities, &Tuning::built_in()));
     }
@@ -75,14 +75,14 @@ fn what_is_no_table_of_this_device_is_ignored_and_written_over() {
     let file = folder.path().join("table.json");
     // One that would choose otherwise.
     let found = serde_json::json!({ "variant": "matmul_32x32x32", "milliseconds": { "matmul_32x32x32": 1.0 } });
-    let other = serde_json::json!({ "vitraux": "0.0.1", "adapter": "another", "classes": { class(&capabilities).to_string(): found } }).to_string();
+    let other = serde_json::json!({ "vitraux": "0.0.1", "adapter": "another", "keys": { key(&capabilities).to_string(): found } }).to_string();
     for contents in [&b""[..], b"{", b"[1, 2]", b"\xff\xfe", other.as_bytes()] {
         std::fs::write(&file, contents).expect("written");
         let mut tuning = Tuning::kept_at(&file, &device);
         assert_eq!(recorded(capabilities, &tuning), recorded(capabilities, &Tuning::built_in()));
-        tuning.measure(&device, &[class(&capabilities)], &|done, of| assert_eq!([done, of], [1, 1]));
+        tuning.measure(&device, &[key(&capabilities)], &|done, of| assert_eq!([done, of], [1, 1]));
         tuning.save().expect("it is written");
-        assert_eq!(read(&file)["classes"].as_object().map(|classes| classes.len()), Some(1));
+        assert_eq!(read(&file)["keys"].as_object().map(|keys| keys.len()), Some(1));
     }
     for contents in [&b""[..], b"{", b"[1, 2]"] {
         std::fs::write(&file, contents).expect("written");
@@ -105,21 +105,21 @@ fn a_session_measures_once_on_hardware_and_never_on_software() {
         session.forward_blocking(&pixel_values, &["logits"]).expect("logits")["logits"].values().into_owned()
     };
     let (grown, unused) = (folder.path().join("grown.json"), folder.path().join("unused.json"));
-    let classes = || read(&grown)["classes"].as_object().expect("classes").len();
+    let keys = || read(&grown)["keys"].as_object().expect("keys").len();
     logits(&hardware, &grown);
     // Each start has half a second, in which it measures some.
-    let mut known = classes();
+    let mut known = keys();
     assert!(known > 0, "something is measured at once");
     let (mut starts, mut first) = (0, Vec::new());
-    while starts == 0 || classes() > known {
-        known = classes();
+    while starts == 0 || keys() > known {
+        known = keys();
         first = logits(&hardware, &grown);
         starts += 1;
         assert!(starts < 20, "every start measures something new: {}", read(&grown));
     }
     let table = read(&grown);
-    let found = table["classes"].as_object().expect("classes");
-    assert!(found.len() >= 6 && found.keys().all(|class| class.starts_with("product f32xf32 M=")), "{table}");
+    let found = table["keys"].as_object().expect("keys");
+    assert!(found.len() >= 6 && found.keys().all(|key| key.starts_with("product f32xf32 M=")), "{table}");
     assert!(found.values().all(|found| found["milliseconds"].as_object().is_some_and(|times| times.len() <= 4)), "a handful of each: {table}");
     let second = logits(&hardware, &grown);
     assert_eq!(read(&grown), table, "nothing is measured twice");
@@ -158,8 +158,8 @@ fn the_program_measures_shows_ships_and_obeys_tables() {
     assert_eq!(read(Path::new(kept)), read(&shipped));
     // In the table that is given, everything is done by one kernel.
     let mut table = read(&shipped);
-    for (class, found) in table["classes"].as_object_mut().expect("classes") {
-        found["variant"] = if class.starts_with("product") { "matmul_32x32x32" } else { "attention_tiled" }.into();
+    for (key, found) in table["keys"].as_object_mut().expect("keys") {
+        found["variant"] = if key.starts_with("product") { "matmul_32x32x32" } else { "attention_tiled" }.into();
     }
     std::fs::write(&shipped, table.to_string()).expect("written");
     let kernels = |arguments: &[&str]| -> Vec<String> {

@@ -1,4 +1,4 @@
-// y[b, c, i] = values[c, l], l the 8-bit level of pixel i in channel c of image b: pictures as a model reads them, by the preprocessor's own values.
+// y[b, c, i] = values[c, l], l the 8-bit level of pixel i in channel c of image b: images as a model reads them, by the preprocessor's own values.
 // A workgroup BLOCK elements of y. A word is four levels, the first in the lowest byte; an image begins with a word of its own.
 // Grid: ceil(B channels pixels / BLOCK), folded. Needs nothing. Twin: cpu/normalise.rs
 #import common/block

@@ -1,7 +1,7 @@
 // levels[row, column, c] = sum_i weight[i] * level(row, first + i, c): the horizontal pass over a texture, for the rows that the next one reads
 // One invocation a pixel; 22-bit weights and 8-bit levels in i32 as in Pillow's Resample.c, or both in f32.
 // Grid: (ceil(window_width / 8), ceil(rows / 8), 1).
-@group(0) @binding(2) var picture: texture_2d<f32>;
+@group(0) @binding(2) var image: texture_2d<f32>;
 @group(0) @binding(3) var<storage, read_write> levels: array<u32>; // [rows, window_width, channels], bits of i32 or f32
 
 fn encoded(light: f32) -> f32 {
@@ -10,7 +10,7 @@ fn encoded(light: f32) -> f32 {
 
 // 8-bit levels of a pixel of the rectangle, grey in all three where the model wants that.
 fn level(row: u32, column: u32) -> vec3<i32> {
-    var texel = clamp(textureLoad(picture, vec2(params.left + column, params.top + row), 0), vec4(0.0), vec4(1.0));
+    var texel = clamp(textureLoad(image, vec2(params.left + column, params.top + row), 0), vec4(0.0), vec4(1.0));
     if params.is_linear != 0u {
         texel = vec4(encoded(texel.r), encoded(texel.g), encoded(texel.b), texel.a);
     }

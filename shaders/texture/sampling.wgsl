@@ -1,10 +1,10 @@
-// How a picture in a texture becomes pixel values: what both passes are told.
+// How an image in a texture becomes pixel values: what both passes are told.
 struct Params {
     left: u32, // of the rectangle in the texture
     top: u32,
     first_row: u32, // of the rectangle, that the second pass reads
     rows: u32, // that it reads
-    window_width: u32, // of the resized picture that is seen
+    window_width: u32, // of the resized image that is seen
     window_height: u32,
     height: u32, // of the result
     width: u32,

@@ -1,4 +1,4 @@
-//! 8-bit levels of pictures, and what they stand for in a model's input.
+//! 8-bit levels of images, and what they stand for in a model's input.
 
 use std::sync::Arc;
 

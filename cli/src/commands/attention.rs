@@ -1,4 +1,4 @@
-use super::pictures::{PassArgs, preprocess_of};
+use super::images::{PassArgs, preprocess_of};
 use super::{Result, chain};
 use clap::Args;
 use image::RgbImage;
@@ -10,17 +10,17 @@ use vitraux::host::{Painted, Painting};
 use vitraux::preprocess::Preprocess;
 use vitraux::{Image, Tensor};
 
-/// How much of a picture its heat map covers.
+/// How much of an image its heat map covers.
 const OPACITY: f32 = 0.6;
 
 #[derive(Debug, Args)]
 pub struct Attention {
     #[command(flatten)]
     pass: PassArgs,
-    /// The folder that a PNG for each picture is written to
+    /// The folder that a PNG for each image is written to
     #[arg(long, value_name = "FOLDER")]
     output: PathBuf,
-    /// Pictures that have their PNG already are skipped
+    /// Images that have their PNG already are skipped
     #[arg(long)]
     resume: bool,
     /// The encoder block whose attention is shown, from 0 on; the last one without
@@ -59,7 +59,7 @@ impl std::str::FromStr for Heads {
     }
 }
 
-/// A PNG of a picture: which, and whose attention it shows; the mean of all heads without.
+/// A PNG of an image: which, and whose attention it shows; the mean of all heads without.
 struct Target {
     file: PathBuf,
     head: Option<usize>,
@@ -81,39 +81,39 @@ impl Attention {
         }
         self.check_numbers(&config)?;
         std::fs::create_dir_all(&self.output).map_err(|error| format!("{}: {error}", self.output.display()))?;
-        let mut paths = self.pass.pictures.sources()?;
+        let mut paths = self.pass.images.sources()?;
         let common = common_folder(&paths);
         let targets = |path: &Path| self.targets(path.strip_prefix(&common).unwrap_or(path), config.heads);
-        // Maps that lie among the pictures are none.
+        // Maps that lie among the images are none.
         paths.retain(|path| !path.starts_with(&self.output) || common.starts_with(&self.output));
-        let (pictures, mut taken): (HashSet<&PathBuf>, _) = (paths.iter().collect(), HashSet::new());
+        let (images, mut taken): (HashSet<&PathBuf>, _) = (paths.iter().collect(), HashSet::new());
         for path in &paths {
             if let Some(Target { file, .. }) =
-                targets(path).into_iter().find(|target| pictures.contains(&target.file) || !taken.insert(target.file.clone()))
+                targets(path).into_iter().find(|target| images.contains(&target.file) || !taken.insert(target.file.clone()))
             {
                 return Err(
-                    format!("{}: its map would be {}, which another picture has; expected another --output", path.display(), file.display()).into()
+                    format!("{}: its map would be {}, which another image has; expected another --output", path.display(), file.display()).into()
                 );
             }
         }
         let is_done = |path: &Path| self.resume && targets(path).iter().all(|target| target.file.exists());
-        let Some((pictures, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
-        pictures.for_each_batch(|paths, pixel_values| {
+        let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
+        images.for_each_batch(|paths, pixel_values| {
             let &[.., height, width] = pixel_values.shape() else { unreachable!("pixel_values have four axes") };
             let size = Size::Image([height, width]);
-            // Whose attention depends on the picture's size, where a pixel was named.
+            // Whose attention depends on the image's size, where a pixel was named.
             let (mut shown, mut failures) = (Vec::new(), Vec::new());
             for (image, path) in paths.iter().enumerate() {
                 match self.output_for(&config, &preprocess, size, path) {
                     Ok(name) => shown.push((image, *path, name)),
-                    Err(error) => failures.push(of_picture(path, &*error)),
+                    Err(error) => failures.push(of_image(path, &*error)),
                 }
             }
             let names: BTreeSet<&str> = shown.iter().map(|(.., name)| name.as_str()).collect();
             let outputs = session.forward_blocking(pixel_values, &names.into_iter().collect::<Vec<_>>())?;
             let paint = |(image, path, name): &(usize, &Path, String)| {
                 let map = config.map(size, name).expect("it was asked for");
-                self.paint(&preprocess, &outputs[name.as_str()], &map, *image, path, &targets(path)).err().map(|error| of_picture(path, &*error))
+                self.paint(&preprocess, &outputs[name.as_str()], &map, *image, path, &targets(path)).err().map(|error| of_image(path, &*error))
             };
             failures.extend(shown.par_iter().filter_map(paint).collect::<Vec<_>>());
             Ok(failures)
@@ -130,7 +130,7 @@ impl Attention {
         Ok(())
     }
 
-    /// The name of the output that shows what was asked for, of a picture.
+    /// The name of the output that shows what was asked for, of an image.
     fn output_for(&self, config: &Config, preprocess: &Preprocess, size: Size, path: &Path) -> Result<String> {
         if self.pca {
             return Ok("pca".to_owned());
@@ -139,9 +139,9 @@ impl Attention {
             None => 0,
             Some([x, y]) => {
                 // As it is turned by its orientation.
-                let picture = Image::open(path)?;
-                let (width, height) = (picture.width as u32, picture.height as u32);
-                let [left, top, seen_width, seen_height] = preprocess.seen([picture.height, picture.width])?;
+                let image = Image::open(path)?;
+                let (width, height) = (image.width as u32, image.height as u32);
+                let [left, top, seen_width, seen_height] = preprocess.seen([image.height, image.width])?;
                 let map = config.map(size, "rollout").ok_or("the model takes no images")?;
                 let place = |pixel: u32, start: f64, seen: f64, axis: usize| {
                     let at = (f64::from(pixel) + 0.5 - start) / seen / f64::from(map.share[axis]) * map.grid[axis] as f64;
@@ -157,27 +157,25 @@ impl Attention {
         Ok(if self.rollout { format!("rollout.{token}") } else { format!("attn.{}.{token}", self.block.unwrap_or(config.depth - 1)) })
     }
 
-    /// Paints a picture's maps over it, and writes the results; nobody sees half of a file.
-    fn paint(&self, preprocess: &Preprocess, output: &Tensor, map: &Map, image: usize, path: &Path, targets: &[Target]) -> Result<()> {
-        let picture = Image::open(path)?;
-        let seen = preprocess.seen([picture.height, picture.width])?;
+    /// Paints an image's maps over it, and writes the results; nobody sees half of a file.
+    fn paint(&self, preprocess: &Preprocess, output: &Tensor, map: &Map, number: usize, path: &Path, targets: &[Target]) -> Result<()> {
+        let image = Image::open(path)?;
+        let seen = preprocess.seen([image.height, image.width])?;
         let opacity = if self.pca { 1.0 } else { OPACITY };
-        let levels = picture
-            .data
-            .chunks_exact(picture.channels)
-            .flat_map(|pixel| if let &[grey] = pixel { [grey; 3] } else { [pixel[0], pixel[1], pixel[2]] });
-        let picture = RgbImage::from_raw(picture.width as u32, picture.height as u32, levels.collect()).ok_or("a picture of another size")?;
+        let levels =
+            image.data.chunks_exact(image.channels).flat_map(|pixel| if let &[grey] = pixel { [grey; 3] } else { [pixel[0], pixel[1], pixel[2]] });
+        let canvas = RgbImage::from_raw(image.width as u32, image.height as u32, levels.collect()).ok_or("an image of another size")?;
         for Target { file, head } in targets {
-            let painting = Painting { image, head: *head, ..Painting::default() };
+            let painting = Painting { image: number, head: *head, ..Painting::default() };
             let painted = painting.on_host(map, &output.values(), output.shape()[0])?;
-            let mut result = picture.clone();
+            let mut result = canvas.clone();
             cover(&mut result, &painted, seen, opacity);
             write(&result, file)?;
         }
         Ok(())
     }
 
-    /// Where the PNGs of a picture are written, by its path below the folder that all have in common: `a/cat.jpg.png` for `a/cat.jpg`.
+    /// Where the PNGs of an image are written, by its path below the folder that all have in common: `a/cat.jpg.png` for `a/cat.jpg`.
     fn targets(&self, below: &Path, heads: usize) -> Vec<Target> {
         let mut file = self.output.clone();
         file.extend(below.components().filter(|part| matches!(part, Component::Normal(_))));
@@ -194,8 +192,8 @@ impl Attention {
     }
 }
 
-/// What went wrong with a picture, which is named once.
-fn of_picture(path: &Path, error: &dyn std::error::Error) -> String {
+/// What went wrong with an image, which is named once.
+fn of_image(path: &Path, error: &dyn std::error::Error) -> String {
     let (name, error) = (path.display().to_string(), chain(error));
     if error.starts_with(&name) { error } else { format!("{name}: {error}") }
 }
@@ -209,16 +207,16 @@ fn write(result: &RgbImage, file: &Path) -> Result<()> {
     Ok(std::fs::rename(&partial, file).map_err(|error| format!("{}: {error}", file.display()))?)
 }
 
-/// The deepest folder that all pictures are below.
+/// The deepest folder that all images are below.
 fn common_folder(paths: &[PathBuf]) -> PathBuf {
     let folder = |path: &PathBuf| path.parent().map(Path::to_owned).unwrap_or_default();
     let in_both = |a: PathBuf, b: PathBuf| a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(part, _)| part).collect();
     paths.iter().map(folder).reduce(in_both).unwrap_or_default()
 }
 
-/// Lays a map over the part of a picture that the model sees: left, top, width and height.
-fn cover(picture: &mut RgbImage, painted: &Painted, [left, top, width, height]: [f64; 4], opacity: f32) {
-    for (x, y, pixel) in picture.enumerate_pixels_mut() {
+/// Lays a map over the part of an image that the model sees: left, top, width and height.
+fn cover(image: &mut RgbImage, painted: &Painted, [left, top, width, height]: [f64; 4], opacity: f32) {
+    for (x, y, pixel) in image.enumerate_pixels_mut() {
         let at = [(f64::from(x) + 0.5 - left) / width, (f64::from(y) + 0.5 - top) / height];
         if at.iter().all(|place| (0.0..1.0).contains(place)) {
             let above = painted.at(at.map(|place| place as f32));
@@ -235,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_pictures_have_in_common_is_left_out_of_names() {
+    fn what_images_have_in_common_is_left_out_of_names() {
         let common = |paths: &[&str]| common_folder(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
         assert_eq!(common(&["/photos/a/x.png", "/photos/a/b/y.png"]), Path::new("/photos/a"));
         assert_eq!(common(&["a/x.png", "b/x.png"]), Path::new(""));

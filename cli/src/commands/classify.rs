@@ -1,4 +1,4 @@
-use super::pictures::{Form, LineArgs, Lines, PassArgs, TableFormat as Format, name, row};
+use super::images::{Form, LineArgs, Lines, PassArgs, TableFormat as Format, name, row};
 use super::{HeadArgs, Result};
 use clap::Args;
 use serde_json::{Value, json};
@@ -16,10 +16,10 @@ pub struct Classify {
     heads: HeadArgs,
     #[command(flatten)]
     lines: LineArgs,
-    /// How many classes to name for each picture
+    /// How many classes to name for each image
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// text; json: an object for each picture and line; or csv
+    /// text; json: an object for each image and line; or csv
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -31,7 +31,7 @@ impl Classify {
             return Err("the model has no classes; `vitraux forward` gives its features, --head FILE gives it a classifier".into());
         }
         let model = self.pass.fingerprint(&checkpoint);
-        let paths = self.pass.pictures.sources()?;
+        let paths = self.pass.images.sources()?;
         let head = (self.format == Format::Csv).then(|| table_head(&checkpoint.config, self.top)).transpose()?;
         let mut lines = match self.format {
             Format::Text => self.lines.open(&paths, None, None)?,
@@ -39,12 +39,12 @@ impl Classify {
             Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form::table()))?,
         };
         let is_done = |path: &Path| lines.has(&name(path));
-        let Some((pictures, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
+        let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
         if let (Some(head), true) = (&head, lines.is_new()) {
             writeln!(lines, "{head}")?;
         }
         let device = session.model().device().to_string();
-        pictures.for_each_batch(|paths, pixel_values| {
+        images.for_each_batch(|paths, pixel_values| {
             let start = Instant::now();
             let answers = session.classify_batch_blocking(pixel_values, self.top as usize)?;
             let milliseconds = start.elapsed().as_secs_f64() * 1e3 / paths.len() as f64;
@@ -97,7 +97,7 @@ fn prediction(prediction: &Prediction) -> Value {
     })
 }
 
-/// A row for each picture: its path, and for each head and rank the class, its number, its probability and its score.
+/// A row for each image: its path, and for each head and rank the class, its number, its probability and its score.
 fn table_head(config: &Config, top: u32) -> Result<String> {
     let mut cells = vec!["image".to_owned()];
     for (suffix, classifier) in config.answers() {

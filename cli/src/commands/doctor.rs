@@ -257,13 +257,13 @@ fn rival_line(rival: &Rival) -> String {
         (None, Some((variant, time)), Some((other, longer))) => format!("taken, {variant} {time:.3} ms, {other} {longer:.3} ms"),
         (None, ..) => "taken, there is nothing else".to_owned(),
     };
-    format!("cooperative matrices for {}: {verdict}\n", rival.class)
+    format!("cooperative matrices for {}: {verdict}\n", rival.key)
 }
 
 fn rival_json(rival: &Rival) -> Value {
     let timed =
         |timed: &Option<(String, f64)>| timed.as_ref().map(|(kernel, milliseconds)| json!({ "kernel": kernel, "milliseconds": milliseconds }));
-    json!({ "class": rival.class.to_string(), "cooperative": timed(&rival.cooperative), "other": timed(&rival.other), "rejected": rival.rejection() })
+    json!({ "key": rival.key.to_string(), "cooperative": timed(&rival.cooperative), "other": timed(&rival.other), "rejected": rival.rejection() })
 }
 
 fn model_text(model: &ModelReport, precision: Precision) -> String {

@@ -2,7 +2,7 @@
 
 pub const VITRAUX: &str = "\
 Examples:
-  vitraux classify photo.jpg                             what is in a picture, by the built-in model of digits
+  vitraux classify photo.jpg                             what is in an image, by the built-in model of digits
   vitraux classify --model google/vit-base-patch16-224 photos/
   vitraux classify --model facebook/deit-tiny-patch16-224 --format csv --output answers.csv --resume photos/
   vitraux embed --model facebook/dinov2-small --l2 --output photos.parquet photos/

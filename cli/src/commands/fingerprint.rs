@@ -5,7 +5,7 @@ use vitraux::Checkpoint;
 /// Values of each weight that tell which model it is: all of biases and norms, and the beginning of others, which any training moves.
 const SAMPLE: usize = 4096;
 
-/// What tells models apart: what is computed, how pictures are prepared, and values of all weights.
+/// What tells models apart: what is computed, how images are prepared, and values of all weights.
 pub fn fingerprint(checkpoint: &Checkpoint) -> String {
     let mut hash = crc32fast::Hasher::new();
     hash.update(format!("{:?} {:?}", checkpoint.config, checkpoint.preprocess).as_bytes());

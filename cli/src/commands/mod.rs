@@ -13,8 +13,8 @@ mod fingerprint;
 mod fit;
 mod forward;
 mod hub;
+mod images;
 mod inspect;
-mod pictures;
 mod preprocess;
 mod shaders;
 mod similar;
@@ -74,25 +74,25 @@ impl Talk {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Name what is in pictures
+    /// Name what is in images
     #[command(after_help = examples::CLASSIFY)]
     Classify(classify::Classify),
-    /// Turn pictures into vectors, for search and for classifiers
+    /// Turn images into vectors, for search and for classifiers
     #[command(after_help = examples::EMBED)]
     Embed(embed::Embed),
-    /// Rank pictures by how much they are like one, or find near-duplicates
+    /// Rank images by how much they are like one, or find near-duplicates
     #[command(after_help = examples::SIMILAR)]
     Similar(similar::Similar),
     /// Make a classifier from a folder of folders, in seconds: closed-form least squares on a model's features
     #[command(after_help = examples::FIT)]
     Fit(fit::Fit),
-    /// Show where a model looks: heat maps over pictures
+    /// Show where a model looks: heat maps over images
     #[command(after_help = examples::ATTENTION)]
     Attention(attention::Attention),
     /// Run a model on tensors and write its outputs: for people who port and verify models
     #[command(after_help = examples::FORWARD)]
     Forward(forward::Forward),
-    /// Write the pixel values that a model takes for pictures
+    /// Write the pixel values that a model takes for images
     #[command(after_help = examples::PREPROCESS)]
     Preprocess(preprocess::Preprocess),
     /// List the devices that vitraux can run on
@@ -174,11 +174,11 @@ impl ModelArgs {
         }
     }
 
-    /// How pictures are prepared; no weights are needed for that.
+    /// How images are prepared; no weights are needed for that.
     fn preprocess(&self) -> Result<vitraux::preprocess::Preprocess> {
         match self.path()? {
             Some(path) => Ok(checkpoint::open_preprocess(path, self.image_size())?),
-            None => Ok(Checkpoint::digits().preprocess.expect("it takes pictures")),
+            None => Ok(Checkpoint::digits().preprocess.expect("it takes images")),
         }
     }
 
@@ -308,14 +308,14 @@ impl ExecutionArgs {
     }
 }
 
-/// Says on standard error if how pictures are prepared is not written down anywhere.
+/// Says on standard error if how images are prepared is not written down anywhere.
 fn warn_if_assumed(preprocess: Option<&vitraux::preprocess::Preprocess>) {
     if preprocess.is_some_and(|preprocess| preprocess.assumed) {
-        note("warning: the model has no preprocessor_config.json; pictures are prepared as transformers does it for such models by default");
+        note("warning: the model has no preprocessor_config.json; images are prepared as transformers does it for such models by default");
     }
 }
 
-/// Some pictures failed, and the others are done.
+/// Some images failed, and the others are done.
 #[derive(Debug)]
 pub struct Failed {
     count: usize,
@@ -324,7 +324,7 @@ pub struct Failed {
 
 impl std::fmt::Display for Failed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} of {} pictures failed", self.count, self.of)
+        write!(f, "{} of {} images failed", self.count, self.of)
     }
 }
 
@@ -344,7 +344,7 @@ impl Interrupted {
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "interrupted after {} of {} pictures; what is written is whole", self.done, self.of)
+        write!(f, "interrupted after {} of {} images; what is written is whole", self.done, self.of)
     }
 }
 

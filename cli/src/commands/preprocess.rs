@@ -10,7 +10,7 @@ pub struct Preprocess {
     /// The safetensors file to write: `pixel_values` [B, channels, height, width], F32
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Pictures: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM
+    /// Images: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
 }
@@ -27,7 +27,7 @@ impl Preprocess {
             if shape.is_empty() {
                 shape = pixel_values.shape().to_vec();
             } else if shape[1..] != pixel_values.shape()[1..] {
-                let message = "the model neither resizes nor crops, so all pictures must have one size";
+                let message = "the model neither resizes nor crops, so all images must have one size";
                 return Err(format!("{}: {:?} after {shape:?}; {message}", path.display(), pixel_values.shape()).into());
             }
             values.extend_from_slice(&pixel_values.values());

@@ -36,7 +36,7 @@ impl Tune {
             let model = self.model.plan()?;
             for &batch in &self.batch {
                 let recording = model.record(batch, Recording::new(device.capabilities()).with_precision(precision))?;
-                let bar = bar(recording.asked().len() as u64, "{bar:40} {pos}/{len} classes of calls, {eta} left");
+                let bar = bar(recording.asked().len() as u64, "{bar:40} {pos}/{len} tuning keys, {eta} left");
                 failed.extend(tuning.measure(&device, recording.asked(), &|done, _| bar.set_position(done as u64)));
                 bar.finish_and_clear();
                 tuning.save()?;
@@ -51,7 +51,7 @@ impl Tune {
         write!(std::io::stdout().lock(), "{tuning}")?;
         match failed.first() {
             None => Ok(()),
-            Some(class) => Err(format!("{class}: no variant could be measured, or none was right; the rule counts there").into()),
+            Some(key) => Err(format!("{key}: no variant could be measured, or none was right; the rule counts there").into()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Plain data that describes an encoder of the family, and how pictures are made ready for it.
+//! Plain data that describes an encoder of the family, and how images are made ready for it.
 //!
 //! The legend of every shape in this crate: B batch, N tokens, P patches, C width, H heads,
 //! D head width (C = H·D), F MLP width.

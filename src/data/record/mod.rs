@@ -2,13 +2,13 @@
 //!
 //! The kernels write a [`Recording`]; `gpu` and `cpu` replay it. Nothing here knows a device.
 
-mod class;
 mod copy;
 mod kernel;
+mod tuning_key;
 
-pub use class::{Choices, Class};
 pub use kernel::{Access, Binding, Call, Field, Kernel, MAX_BINDINGS, Spec, Twin};
 pub(crate) use kernel::{params, read, shader, write};
+pub use tuning_key::{Choices, TuningKey};
 
 use crate::data::capabilities::{Capabilities, Precision};
 use crate::data::error::{Error, Limit, Result};
@@ -183,7 +183,7 @@ pub struct Recording {
     precision: Precision,
     preferred: Option<&'static str>,
     choices: Choices,
-    asked: Vec<Class>,
+    asked: Vec<TuningKey>,
     buffers: Vec<BufferInfo>,
     commands: Vec<Command>,
     outputs: Vec<Output>,
@@ -220,8 +220,8 @@ impl Recording {
         Recording { choices, ..self }
     }
 
-    /// The classes of what was recorded for which there is a choice, each once, in order.
-    pub fn asked(&self) -> &[Class] {
+    /// Tuning keys of the recorded calls that have several variants, each once, in order.
+    pub fn asked(&self) -> &[TuningKey] {
         &self.asked
     }
 
@@ -230,13 +230,13 @@ impl Recording {
     ///
     /// # Panics
     /// If it can run none.
-    pub(crate) fn choose<'a>(&mut self, class: Option<Class>, variants: impl Iterator<Item = &'a Kernel>) -> usize {
+    pub(crate) fn choose<'a>(&mut self, key: Option<TuningKey>, variants: impl Iterator<Item = &'a Kernel>) -> usize {
         let able: Vec<_> = variants.enumerate().filter(|(_, kernel)| kernel.needs.met_by(&self.capabilities)).collect();
-        if let Some(class) = class.filter(|class| able.len() > 1 && !self.asked.contains(class)) {
-            self.asked.push(class);
+        if let Some(key) = key.filter(|key| able.len() > 1 && !self.asked.contains(key)) {
+            self.asked.push(key);
         }
         let named = |name: &str| able.iter().find(|(_, kernel)| kernel.name == name);
-        let of_table = || self.choices.get(&class?.to_string()).and_then(|name| named(name));
+        let of_table = || self.choices.get(&key?.to_string()).and_then(|name| named(name));
         let by_rule = || able.iter().find(|(_, kernel)| kernel.needs.trust <= self.capabilities.trust);
         self.preferred.and_then(named).or_else(of_table).or_else(by_rule).unwrap_or(&able[0]).0
     }

@@ -153,7 +153,7 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
     Ok(Outline { weights: weights(&config, &dialect, positioned), positions: Some(positions), config, own })
 }
 
-/// timm's preparation of pictures for these models: the released ones of 384 pixels are not cropped.
+/// timm's preparation of images for these models: the released ones of 384 pixels are not cropped.
 pub fn preprocess(path: &Path, config: &Config, image: Option<[usize; 2]>) -> Result<Preprocess> {
     let patches = config.patches().expect("Google's models take images");
     let [height, width] = patches.image;

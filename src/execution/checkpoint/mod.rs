@@ -39,7 +39,7 @@ use source::{PositionSource, Source};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Where transformers keeps how pictures are prepared.
+/// Where transformers keeps how images are prepared.
 const PROCESSOR: &str = "preprocessor_config.json";
 /// Where its version 5 keeps it, as `image_processor`, beside what else a model takes.
 const PROCESSORS: &str = "processor_config.json";
@@ -49,7 +49,7 @@ const PROCESSORS: &str = "processor_config.json";
 pub struct Checkpoint {
     /// What is computed.
     pub config: Config,
-    /// How pictures are prepared, if the model takes pictures.
+    /// How images are prepared, if the model takes images.
     pub preprocess: Option<Preprocess>,
     /// The weights.
     pub weights: Weights<Weight>,
@@ -79,7 +79,7 @@ impl Checkpoint {
         Checkpoint::open_at(path, None)
     }
 
-    /// [`Checkpoint::open`], with pictures prepared for this height and width, if any, instead of the configuration's.
+    /// [`Checkpoint::open`], with images prepared for this height and width, if any, instead of the configuration's.
     ///
     /// # Errors
     /// As [`Checkpoint::open`]; [`Error::Argument`] if the model cannot run at this size.
@@ -206,11 +206,11 @@ fn before_number(name: &str) -> Option<&str> {
     name.as_bytes().windows(2).enumerate().find_map(digit).map(|end| &name[..end])
 }
 
-/// How pictures are prepared for the model of a folder, or of an npz file; a folder's weights need not be there.
-/// With `image`, for pictures of this height and width instead of the configuration's.
+/// How images are prepared for the model of a folder, or of an npz file; a folder's weights need not be there.
+/// With `image`, for images of this height and width instead of the configuration's.
 ///
 /// # Errors
-/// If the configuration is missing, damaged or not supported, or if the model takes no pictures.
+/// If the configuration is missing, damaged or not supported, or if the model takes no images.
 pub fn open_preprocess(path: impl AsRef<Path>, image: Option<[usize; 2]>) -> Result<Preprocess> {
     let path = path.as_ref();
     if is_npz(path) {
@@ -265,7 +265,7 @@ fn outline(root: &Object, files: Option<&Files>) -> Result<Outline> {
     }
 }
 
-/// What a folder says of the preparation of pictures, in a file of its own; the newer form goes before the older.
+/// What a folder says of the preparation of images, in a file of its own; the newer form goes before the older.
 fn processor(folder: &Path) -> Result<Option<Object>> {
     let nested = match Object::open(&folder.join(PROCESSORS))? {
         Some(processors) => processors.object("image_processor")?,
@@ -280,7 +280,7 @@ fn processor(folder: &Path) -> Result<Option<Object>> {
 fn preprocess(root: &Object, processor: Option<Object>, image: Option<[usize; 2]>) -> Result<Preprocess> {
     match root.string("model_type")? {
         _ if root.has("architecture") => timm::preprocess(root, image),
-        Some(torch::MODEL_TYPE) => Err(root.error("this model takes embeddings, not pictures")),
+        Some(torch::MODEL_TYPE) => Err(root.error("this model takes embeddings, not images")),
         _ => transformers::preprocess(root, processor, image),
     }
 }

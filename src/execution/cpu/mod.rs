@@ -15,6 +15,7 @@ mod executor;
 mod exponential;
 pub mod gate;
 pub mod groupnorm;
+pub mod l2_normalize;
 pub mod layernorm;
 pub mod matmul;
 pub mod matmul_int8;
@@ -32,7 +33,6 @@ pub mod rollout;
 pub mod rotary;
 pub mod softmax;
 pub mod unfold;
-pub mod unit;
 mod vectors;
 mod weights;
 

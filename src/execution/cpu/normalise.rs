@@ -1,4 +1,4 @@
-//! Twin of image/normalise.wgsl: what 8-bit levels of pictures stand for.
+//! Twin of image/normalise.wgsl: what 8-bit levels of images stand for.
 
 use super::parallel::for_each_chunk;
 use crate::data::levels::{LEVELS, WORD};

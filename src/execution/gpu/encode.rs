@@ -20,7 +20,7 @@ pub enum Source<'a> {
     Values(&'a [f32]),
     /// A buffer of the same device with usage `COPY_SRC`, read when the commands run.
     Buffer(&'a wgpu::Buffer),
-    /// Pictures in textures, each with what samples those of its size.
+    /// Images in textures, each with what samples those of its size.
     Images(&'a Preprocess, &'a [(TextureImage<'a>, &'a Sampler)]),
 }
 
@@ -133,15 +133,15 @@ enum Feed {
 }
 
 impl Job {
-    /// Records what fits in the budget, and at least one picture, copy or dispatch; says whether that was all. Times are those of
-    /// [`Plan::profile`], else estimated, and corrected by what slices really took, where the device can tell; those of pictures are estimated.
+    /// Records what fits in the budget, and at least one image, copy or dispatch; says whether that was all. Times are those of
+    /// [`Plan::profile`], else estimated, and corrected by what slices really took, where the device can tell; those of images are estimated.
     /// The first slices read the inputs. If the commands of a slice are dropped instead of being submitted, the job is void, and is to be dropped.
     pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Budget) -> bool {
         let mut used = 0.0;
         while let Some(feed) = self.feeds.front() {
             let seconds = match feed {
                 Feed::Copy { to, .. } => estimate(self.plan.gpu(), 0, 2 * to.size()),
-                Feed::Image(picture) => estimate(self.plan.gpu(), picture.operations, 0),
+                Feed::Image(image) => estimate(self.plan.gpu(), image.operations, 0),
             };
             if used > 0.0 && used + seconds > budget.seconds {
                 return false;
@@ -149,7 +149,7 @@ impl Job {
             used += seconds;
             match self.feeds.pop_front().expect("it is the front") {
                 Feed::Copy { from, to } => encoder.copy_buffer_to_buffer(&from, 0, &to, 0, to.size()),
-                Feed::Image(picture) => picture.encode(encoder),
+                Feed::Image(image) => image.encode(encoder),
             }
         }
         let steps = self.plan.times.lock().expect("no panic while it is held").fitting(self.next, used, budget.seconds);
@@ -205,9 +205,9 @@ impl Plan {
         let mut feeds = VecDeque::new();
         for (input, source) in self.inputs().iter().zip(inputs) {
             match source {
-                Source::Images(preprocess, pictures) => {
-                    for (image, (picture, sampler)) in pictures.iter().enumerate() {
-                        feeds.push_back(Feed::Image(sampler.prepare(self.gpu(), preprocess, picture, image, input).await?));
+                Source::Images(preprocess, images) => {
+                    for (number, (image, sampler)) in images.iter().enumerate() {
+                        feeds.push_back(Feed::Image(sampler.prepare(self.gpu(), preprocess, image, number, input).await?));
                     }
                 }
                 Source::Buffer(buffer) => {

@@ -1,16 +1,16 @@
-//! Pictures in textures become a model's pixel values, on the device.
+//! Images in textures become a model's pixel values, on the device.
 
 use super::context::{Gpu, create};
 use crate::data::error::{Error, Result};
 use crate::execution::image::{Alpha, Levels, Preprocess, Sampling, Taps};
 use std::sync::Arc;
 
-/// A picture in a texture of the model's device.
+/// An image in a texture of the model's device.
 #[derive(Clone, Copy, Debug)]
 pub struct TextureImage<'a> {
     /// A 2-D view of a texture with usage `TEXTURE_BINDING` and a format that is read as floats: 8-bit, as sRGB or not, or float.
     pub view: &'a wgpu::TextureView,
-    /// Left, top, width and height of the picture in it; the whole of the texture's first level without.
+    /// Left, top, width and height of the image in it; the whole of the texture's first level without.
     pub rectangle: Option<[u32; 4]>,
     /// What the numbers are that a shader reads.
     pub encoding: Encoding,
@@ -46,7 +46,7 @@ impl<'a> TextureImage<'a> {
         let is_plain = texture.dimension() == wgpu::TextureDimension::D2 && texture.sample_count() == 1;
         if !is_float || !is_plain || !texture.usage().contains(wgpu::TextureUsages::TEXTURE_BINDING) {
             return Err(Error::argument(
-                "picture",
+                "image",
                 format!(
                     "expected a 2-D texture of floats without multisampling, with usage TEXTURE_BINDING, found {:?}, {:?}, {} samples, {:?}",
                     texture.format(),
@@ -61,7 +61,7 @@ impl<'a> TextureImage<'a> {
         match is_inside(left, width, texture.width()) && is_inside(top, height, texture.height()) {
             true => Ok([left, top, width, height]),
             false => Err(Error::argument(
-                "picture",
+                "image",
                 format!("expected a rectangle inside {} x {} texels, found {width} x {height} at {left}, {top}", texture.width(), texture.height()),
             )),
         }
@@ -149,7 +149,7 @@ impl Passes {
     }
 }
 
-/// What pictures of one size need on the device.
+/// What images of one size need on the device.
 #[derive(Debug)]
 pub struct Sampler {
     sampling: Sampling,
@@ -160,7 +160,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Brings the tables for pictures of one size to the device.
+    /// Brings the tables for images of one size to the device.
     ///
     /// # Errors
     /// [`Error::Device`] if memory runs out.
@@ -179,13 +179,13 @@ impl Sampler {
             let levels = create(gpu, "levels", bytes as u64, wgpu::BufferUsages::STORAGE, false);
             (table("rows", &sampling.rows.words()), table("columns", &sampling.columns.words()), levels)
         };
-        let (rows, columns, levels) = gpu.checked("a picture's tables", make).await?;
+        let (rows, columns, levels) = gpu.checked("an image's tables", make).await?;
         Ok(Sampler { sampling, rows, columns, levels })
     }
 
-    /// Height and width of the pictures that it is for.
-    pub fn picture(&self) -> [usize; 2] {
-        self.sampling.picture
+    /// Height and width of the images that it is for.
+    pub fn image(&self) -> [usize; 2] {
+        self.sampling.image
     }
 
     /// Height and width of what it gives.
@@ -201,16 +201,16 @@ impl Sampler {
         &self,
         gpu: &Gpu,
         preprocess: &Preprocess,
-        picture: &TextureImage<'_>,
-        image: usize,
+        image: &TextureImage<'_>,
+        number: usize,
         pixel_values: &wgpu::Buffer,
     ) -> Result<PreparedImage> {
-        let [left, top, ..] = picture.checked_rectangle()?;
+        let [left, top, ..] = image.checked_rectangle()?;
         let Sampling { size, offset, rows, columns, .. } = &self.sampling;
         let range = rows.range();
         let by_channel = |values: &[f32]| std::array::from_fn(|channel| values.get(channel).copied().unwrap_or(1.0));
         let fill = preprocess.crop.as_ref().map_or([0; 3], |crop| crop.fill);
-        let narrow = |value: usize| u32::try_from(value).expect("it is the size of a picture");
+        let narrow = |value: usize| u32::try_from(value).expect("it is the size of an image");
         let params = Params {
             left,
             top,
@@ -219,10 +219,10 @@ impl Sampler {
             window: [narrow(columns.pixels.len()), narrow(rows.pixels.len())],
             size: size.map(narrow),
             offset: offset.map(narrow),
-            image: narrow(image),
+            image: narrow(number),
             channels: narrow(preprocess.channels),
             is_rounded: u32::from(preprocess.resizes == Levels::Rounded),
-            is_linear: u32::from(picture.is_linear()),
+            is_linear: u32::from(image.is_linear()),
             on_white: u32::from(preprocess.alpha == Alpha::OnWhite),
             scale: preprocess.scale as f32,
             mean: by_channel(&preprocess.mean),
@@ -232,13 +232,13 @@ impl Sampler {
         let passes = gpu.checked("compiling", || Passes::of(gpu)).await?;
         let bind = || {
             let uniform = uniform(gpu, bytemuck::bytes_of(&params));
-            let view = wgpu::BindingResource::TextureView(picture.view);
+            let view = wgpu::BindingResource::TextureView(image.view);
             let (params, levels) = ((0, uniform.as_entire_binding()), (3, self.levels.as_entire_binding()));
             let across = [params.clone(), (1, self.columns.as_entire_binding()), (2, view), levels.clone()];
             let down = [params, (1, self.rows.as_entire_binding()), levels, (4, pixel_values.as_entire_binding())];
             [bind(gpu, &passes.across.get_bind_group_layout(0), across), bind(gpu, &passes.down.get_bind_group_layout(0), down)]
         };
-        let [across, down] = gpu.checked("a picture", bind).await?;
+        let [across, down] = gpu.checked("an image", bind).await?;
         let grid = |[width, height]: [u32; 2]| [width.div_ceil(8), height.div_ceil(8)];
         // Some twenty for each neighbour: a texel is clamped, encoded and rounded.
         let neighbours = |taps: &Taps| taps.pixels.iter().map(|(_, weights)| weights.len() as u64).sum::<u64>();
@@ -253,7 +253,7 @@ impl Sampler {
     }
 }
 
-/// Both passes over a picture: pipelines, bindings and grids.
+/// Both passes over an image: pipelines, bindings and grids.
 #[derive(Debug)]
 pub(super) struct PreparedImage {
     /// About how much arithmetic it is.

@@ -6,7 +6,7 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-/// The most bytes of a decoded picture, its conversion included: 55 megapixels of 8-bit RGB. A file of
+/// The most bytes of a decoded image, its conversion included: 55 megapixels of 8-bit RGB. A file of
 /// a few bytes can claim any size.
 const LARGEST: u64 = 160 * 1024 * 1024;
 
@@ -19,7 +19,7 @@ impl Image {
         let path = path.as_ref();
         let file = std::fs::File::open(path).map_err(Error::io(path))?;
         if file.metadata().map_err(Error::io(path))?.is_dir() {
-            return Err(Error::image(path, "a folder, not a picture"));
+            return Err(Error::image(path, "a folder, not an image"));
         }
         let mut bytes = Vec::new();
         // A device or a pipe does not say how long it is.
@@ -44,7 +44,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<Image> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Error::io(path))?;
     match reader.format() {
         None if bytes.is_empty() => return Err(Error::image(path, "the file is empty")),
-        None => return Err(Error::image(path, "not a picture of a known format (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM)")),
+        None => return Err(Error::image(path, "not an image of a known format (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM)")),
         Some(ImageFormat::Jpeg) if jpeg_is_cut(bytes) => return Err(Error::image(path, "the file is cut short")),
         Some(_) => {}
     }
@@ -63,11 +63,11 @@ fn read(path: &Path, bytes: &[u8]) -> Result<Image> {
             format!("{width} x {height} pixels are too large: at most {} MiB when decoded; scale it down first", LARGEST >> 20),
         ));
     }
-    // A broken orientation is no reason to refuse the picture.
+    // A broken orientation is no reason to refuse the image.
     let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
     image.apply_orientation(orientation);
-    Ok(picture(image))
+    Ok(plain(image))
 }
 
 /// Whether the end-of-image marker is missing: the decoder fills what is cut off with grey, without a word.
@@ -95,7 +95,7 @@ fn message(error: &ImageError) -> String {
 
 /// 16-bit levels keep their upper byte, as Pillow does it for colour; its clipping of 16-bit grey to 255 is a mistake
 /// that no viewer makes.
-fn picture(image: DynamicImage) -> Image {
+fn plain(image: DynamicImage) -> Image {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let high = |levels: Vec<u16>| -> Vec<u8> { levels.into_iter().map(|level| (level >> 8) as u8).collect() };
     let (channels, data) = match image {

@@ -1,4 +1,4 @@
-//! Resampling filters as Pillow and torch define them: for pictures and for position tables.
+//! Resampling filters as Pillow and torch define them: for images and for position tables.
 
 use crate::execution::image::Filter;
 

@@ -1,4 +1,4 @@
-//! Images: decoding, the preprocessing of timm and transformers with Pillow, and maps drawn as pictures.
+//! Images: decoding, the preprocessing of timm and transformers with Pillow, and maps drawn as images.
 
 #[cfg(feature = "image")]
 mod decode;
@@ -15,7 +15,7 @@ use crate::data::error::{Error, Result};
 use resample::Raster;
 use std::borrow::Cow;
 
-/// An 8-bit picture, rows from the top, channels interleaved.
+/// An 8-bit image, rows from the top, channels interleaved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// Pixels along the width.
@@ -26,12 +26,12 @@ pub struct Image {
     pub channels: usize,
     /// height · width · channels values.
     pub data: Vec<u8>,
-    /// How much of the picture is seen, height · width values from 0 to 255, where it is transparent somewhere.
+    /// How much of the image is seen, height · width values from 0 to 255, where it is transparent somewhere.
     pub alpha: Option<Vec<u8>>,
 }
 
 impl Image {
-    /// An opaque picture of the given values.
+    /// An opaque image of the given values.
     ///
     /// # Errors
     /// If there are not height · width · channels of them, or none.

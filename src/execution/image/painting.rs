@@ -1,4 +1,4 @@
-//! How maps of an image become pictures.
+//! How maps of an image become images.
 
 use crate::data::config::{Map, MapKind};
 use crate::data::error::{Error, Result};

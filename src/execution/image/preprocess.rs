@@ -13,7 +13,7 @@ use crate::data::tensor::Tensor;
 /// The most pixels of a result, 8192 x 8192: a made-up size in a configuration must not take the memory.
 const LARGEST_RESULT: usize = 1 << 26;
 
-/// How a decoded picture becomes `pixel_values`: resize, crop, scale, normalise.
+/// How a decoded image becomes `pixel_values`: resize, crop, scale, normalise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preprocess {
     /// Channels of the result: 1 (grey) or 3 (RGB).
@@ -38,13 +38,13 @@ pub struct Preprocess {
     pub assumed: bool,
 }
 
-/// What becomes of a picture's transparency.
+/// What becomes of an image's transparency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Alpha {
     /// It is dropped: what is transparent shows the colour that it has nevertheless.
     Dropped,
-    /// The picture is laid on white (transformers, where a processor has `do_convert_rgb`).
+    /// The image is laid on white (transformers, where a processor has `do_convert_rgb`).
     OnWhite,
 }
 
@@ -58,30 +58,30 @@ pub enum Levels {
     Scaled,
 }
 
-/// The size a picture is resized to.
+/// The size an image is resized to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resize {
     /// It keeps its size.
     Keep,
-    /// Height and width, whatever the picture's shape.
+    /// Height and width, whatever the image's shape.
     Exact([usize; 2]),
     /// The shorter edge; the longer follows, rounded down (torchvision's `Resize(int)`).
     ShortestEdge(usize),
-    /// The smallest size of the picture's shape that covers height × width (timm's `ResizeKeepRatio`).
+    /// The smallest size of the image's shape that covers height × width (timm's `ResizeKeepRatio`).
     Cover([usize; 2]),
-    /// The largest size of the picture's shape within height × width.
+    /// The largest size of the image's shape within height × width.
     Fit([usize; 2]),
 }
 
-/// A window of the final size in the middle; what lies outside the picture is filled.
+/// A window of the final size in the middle; what lies outside the image is filled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Crop {
     /// Height and width.
     pub size: [usize; 2],
     /// How half a pixel is rounded.
     pub rounding: CropRounding,
-    /// The value outside the picture, for each of R, G and B.
+    /// The value outside the image, for each of R, G and B.
     pub fill: [u8; 3],
 }
 
@@ -114,23 +114,23 @@ pub enum Filter {
 }
 
 impl Preprocess {
-    /// `pixel_values` `[1, channels, height, width]` of a picture.
+    /// `pixel_values` `[1, channels, height, width]` of an image.
     ///
     /// # Errors
-    /// If the picture's channels cannot be turned into the model's.
-    pub fn apply(&self, picture: &Image) -> Result<Tensor> {
-        let picture = picture.prepared(self.alpha, self.channels)?;
+    /// If the image's channels cannot be turned into the model's.
+    pub fn apply(&self, image: &Image) -> Result<Tensor> {
+        let image = image.prepared(self.alpha, self.channels)?;
         match self.resizes {
             Levels::Rounded => {
                 let table = LevelTable::new(self.channels, |channel, level| self.normalised(channel, self.scaled(level)));
-                let (shape, levels) = self.framed(&picture, |_, fill| fill, |_, level: u8| level)?;
+                let (shape, levels) = self.framed(&image, |_, fill| fill, |_, level: u8| level)?;
                 Ok(Tensor::of_levels(shape, levels, table))
             }
             Levels::Scaled => {
-                let data = picture.data.iter().map(|level| self.scaled(*level)).collect();
-                let picture = Raster { data, width: picture.width, height: picture.height, channels: picture.channels };
+                let data = image.data.iter().map(|level| self.scaled(*level)).collect();
+                let image = Raster { data, width: image.width, height: image.height, channels: image.channels };
                 let fill = |channel, fill| self.normalised(channel, self.scaled(fill));
-                let (shape, values) = self.framed(&picture, fill, |channel, value: f32| self.normalised(channel, value))?;
+                let (shape, values) = self.framed(&image, fill, |channel, value: f32| self.normalised(channel, value))?;
                 Tensor::new(shape, values)
             }
         }
@@ -145,57 +145,56 @@ impl Preprocess {
         (scaled - self.mean[channel]) / self.std[channel]
     }
 
-    /// How pictures of `[height, width]` become pixel values, for those who have them elsewhere, such as in a texture.
+    /// How images of `[height, width]` become pixel values, for those who have them elsewhere, such as in a texture.
     ///
     /// # Errors
     /// If the result would be too large.
-    pub fn sampling(&self, picture: [usize; 2]) -> Result<Sampling> {
-        let (resized, frame) = self.frame(picture)?;
+    pub fn sampling(&self, image: [usize; 2]) -> Result<Sampling> {
+        let (resized, frame) = self.frame(image)?;
         let tables = match self.resizes {
-            Levels::Rounded => tables::<u8>(picture, resized, frame.window, self.filter),
-            Levels::Scaled => tables::<f32>(picture, resized, frame.window, self.filter),
+            Levels::Rounded => tables::<u8>(image, resized, frame.window, self.filter),
+            Levels::Scaled => tables::<f32>(image, resized, frame.window, self.filter),
         };
-        let [rows, columns] = tables.ok_or_else(|| too_large(picture, "an intermediate picture that is too long"))?;
-        Ok(Sampling { picture, size: frame.size, offset: frame.offset, rows, columns })
+        let [rows, columns] = tables.ok_or_else(|| too_large(image, "an intermediate image that is too long"))?;
+        Ok(Sampling { image, size: frame.size, offset: frame.offset, rows, columns })
     }
 
-    /// The part of a picture of `[height, width]` that `pixel_values` show: left, top, width and height in the picture's pixels. Where the
-    /// result is padded it reaches beyond the picture.
+    /// The part of an image of `[height, width]` that `pixel_values` show: left, top, width and height in the image's pixels. Where the
+    /// result is padded it reaches beyond the image.
     ///
     /// # Errors
     /// If the result would be too large.
-    pub fn seen(&self, picture: [usize; 2]) -> Result<[f64; 4]> {
-        let (resized, frame) = self.frame(picture)?;
-        let scale = [0, 1].map(|axis| picture[axis] as f64 / resized[axis] as f64);
+    pub fn seen(&self, image: [usize; 2]) -> Result<[f64; 4]> {
+        let (resized, frame) = self.frame(image)?;
+        let scale = [0, 1].map(|axis| image[axis] as f64 / resized[axis] as f64);
         let [top, left] = [frame.window.top as f64 - frame.offset[0] as f64, frame.window.left as f64 - frame.offset[1] as f64];
         let [height, width] = frame.size.map(|size| size as f64);
         Ok([left * scale[1], top * scale[0], width * scale[1], height * scale[0]])
     }
 
-    /// What a picture of a size is resized to, and where it comes to lie.
-    fn frame(&self, picture: [usize; 2]) -> Result<([usize; 2], Frame)> {
-        let size = resized(self.resize, picture);
+    /// What an image of a size is resized to, and where it comes to lie.
+    fn frame(&self, image: [usize; 2]) -> Result<([usize; 2], Frame)> {
+        let size = resized(self.resize, image);
         let framed = self.crop.as_ref().map_or_else(|| Frame::whole(size), |crop| Frame::new(crop, size));
         let [height, width] = framed.size;
         match height.checked_mul(width).is_none_or(|pixels| pixels > LARGEST_RESULT) {
-            true => Err(too_large(picture, &format!("pixel_values of {width} x {height}, more than is supported"))),
+            true => Err(too_large(image, &format!("pixel_values of {width} x {height}, more than is supported"))),
             false => Ok((size, framed)),
         }
     }
 
-    /// Resizes and crops, channel by channel; `fill` is what lies outside the picture, by channel and level, and `value` what becomes of what lies
+    /// Resizes and crops, channel by channel; `fill` is what lies outside the image, by channel and level, and `value` what becomes of what lies
     /// inside.
     fn framed<L: Level, V: Copy>(
         &self,
-        picture: &Raster<L>,
+        image: &Raster<L>,
         fill: impl Fn(usize, u8) -> V,
         value: impl Fn(usize, L) -> V,
     ) -> Result<([usize; 4], Vec<V>)> {
-        let source = [picture.height, picture.width];
+        let source = [image.height, image.width];
         let (size, framed) = self.frame(source)?;
         let [height, width] = framed.size;
-        let window =
-            resample(picture, size, framed.window, self.filter).ok_or_else(|| too_large(source, "an intermediate picture that is too long"))?;
+        let window = resample(image, size, framed.window, self.filter).ok_or_else(|| too_large(source, "an intermediate image that is too long"))?;
         let fills = self.crop.as_ref().map_or([0; 3], |crop| crop.fill);
         let mut values = Vec::with_capacity(self.channels * height * width);
         for channel in 0..self.channels {
@@ -216,7 +215,7 @@ fn too_large([height, width]: [usize; 2], what: &str) -> Error {
     Error::argument("image", format!("{height} x {width} pixels gives {what}; scale it down first"))
 }
 
-/// The size that a picture of `[height, width]` is resized to.
+/// The size that an image of `[height, width]` is resized to.
 fn resized(resize: Resize, [height, width]: [usize; 2]) -> [usize; 2] {
     let by_ratio = |ratio: f64| [height, width].map(|size| ((size as f64 / ratio).round_ties_even() as usize).max(1));
     let ratios = |target: [usize; 2]| [height as f64 / target[0] as f64, width as f64 / target[1] as f64];
@@ -232,11 +231,11 @@ fn resized(resize: Resize, [height, width]: [usize; 2]) -> [usize; 2] {
     }
 }
 
-/// Where the resized picture comes to lie in the result.
+/// Where the resized image comes to lie in the result.
 struct Frame {
     /// Height and width of the result.
     size: [usize; 2],
-    /// The part of the resized picture that is seen.
+    /// The part of the resized image that is seen.
     window: Window,
     /// Row and column of that part in the result.
     offset: [usize; 2],
@@ -247,21 +246,21 @@ impl Frame {
         Frame { size, window: Window { top: 0, left: 0, height: size[0], width: size[1] }, offset: [0, 0] }
     }
 
-    fn new(crop: &Crop, picture: [usize; 2]) -> Frame {
-        let [(top, down, height), (left, across, width)] = [0, 1].map(|axis| placed(crop.rounding, picture[axis], crop.size[axis]));
+    fn new(crop: &Crop, image: [usize; 2]) -> Frame {
+        let [(top, down, height), (left, across, width)] = [0, 1].map(|axis| placed(crop.rounding, image[axis], crop.size[axis]));
         Frame { size: crop.size, window: Window { top, left, height, width }, offset: [down, across] }
     }
 }
 
-/// Along one axis: the first pixel of the picture that is seen, where it comes to lie, and how many follow.
-fn placed(rounding: CropRounding, picture: usize, crop: usize) -> (usize, usize, usize) {
-    if picture < crop {
-        let missing = crop - picture;
+/// Along one axis: the first pixel of the image that is seen, where it comes to lie, and how many follow.
+fn placed(rounding: CropRounding, image: usize, crop: usize) -> (usize, usize, usize) {
+    if image < crop {
+        let missing = crop - image;
         // transformers' Pillow path pads with the larger half in front, torchvision with the smaller.
         let front = if rounding == CropRounding::Down { missing.div_ceil(2) } else { missing / 2 };
-        return (0, front, picture);
+        return (0, front, image);
     }
-    let spare = picture - crop;
+    let spare = image - crop;
     let first = match rounding {
         CropRounding::Down => spare / 2,
         CropRounding::HalfEven => (spare as f64 / 2.0).round_ties_even() as usize,
@@ -283,12 +282,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_seen_is_the_crop_in_the_pictures_pixels() {
+    fn what_is_seen_is_the_crop_in_the_images_pixels() {
         let crop = |size, rounding| Some(Crop { size: [size; 2], rounding, fill: [0; 3] });
-        let seen = |resize, crop, picture| {
+        let seen = |resize, crop, image| {
             let (alpha, resizes, filter) = (Alpha::Dropped, Levels::Rounded, Filter::Bilinear);
             let [mean, std] = [0.0, 1.0].map(|value| vec![value]);
-            Preprocess { channels: 1, alpha, resize, resizes, filter, crop, scale: 1.0, mean, std, assumed: false }.seen(picture).expect("a size")
+            Preprocess { channels: 1, alpha, resize, resizes, filter, crop, scale: 1.0, mean, std, assumed: false }.seen(image).expect("a size")
         };
         assert_eq!(seen(Resize::ShortestEdge(256), crop(224, CropRounding::HalfEven), [512, 768]), [160.0, 32.0, 448.0, 448.0]);
         assert_eq!(seen(Resize::Exact([64, 32]), None, [100, 100]), [0.0, 0.0, 100.0, 100.0]);

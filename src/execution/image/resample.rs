@@ -4,7 +4,7 @@ use crate::execution::image::filter::{taps, taps_f32};
 use crate::execution::image::{Filter, Taps};
 use std::ops::Range;
 
-/// Levels of a picture, rows from the top, channels interleaved.
+/// Levels of an image, rows from the top, channels interleaved.
 #[derive(Debug)]
 pub struct Raster<L> {
     pub width: usize,
@@ -13,7 +13,7 @@ pub struct Raster<L> {
     pub data: Vec<L>,
 }
 
-/// What a picture is made of.
+/// What an image is made of.
 pub trait Level: Copy {
     /// A factor in a sum of levels.
     type Weight: Copy;
@@ -73,7 +73,7 @@ impl Level for f32 {
     }
 }
 
-/// A stretch of the resized picture.
+/// A stretch of the resized image.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub top: usize,
@@ -85,37 +85,37 @@ pub struct Window {
 /// Fraction bits of a weight: 32 bits less 8 for the level and 2 for sums beyond 1.
 const PRECISION: u32 = 32 - 8 - 2;
 
-/// The most bytes of the picture between the passes, which is as high as the first and as wide as the second.
+/// The most bytes of the image between the passes, which is as high as the first and as wide as the second.
 const LARGEST_INTERMEDIATE: usize = 128 * 1024 * 1024;
 
 /// The last pixel of a resized edge that nearest-neighbour resampling counts its way to.
 const LARGEST_NEAREST: usize = 1 << 24;
 
-/// Resizes `picture` to `[height, width]` and gives `window` of the result; nothing if the picture is so
-/// long and thin that what lies between the passes would be larger than the picture by far.
-pub fn resample<L: Level>(picture: &Raster<L>, [height, width]: [usize; 2], window: Window, filter: Filter) -> Option<Raster<L>> {
-    let (rows, columns) = taps_of_window::<L>([picture.height, picture.width], [height, width], window, filter)?;
+/// Resizes `image` to `[height, width]` and gives `window` of the result; nothing if the image is so
+/// long and thin that what lies between the passes would be larger than the image by far.
+pub fn resample<L: Level>(image: &Raster<L>, [height, width]: [usize; 2], window: Window, filter: Filter) -> Option<Raster<L>> {
+    let (rows, columns) = taps_of_window::<L>([image.height, image.width], [height, width], window, filter)?;
     // The horizontal pass is needed for those rows only that the vertical one reads.
     let needed = inputs(&rows);
-    if needed.len() * window.width * picture.channels > LARGEST_INTERMEDIATE {
+    if needed.len() * window.width * image.channels > LARGEST_INTERMEDIATE {
         return None;
     }
-    let across = horizontal(picture, &columns, needed.clone());
+    let across = horizontal(image, &columns, needed.clone());
     Some(vertical(&across, &rows, needed.start))
 }
 
-/// What the rows and the columns of `window` of a picture of `[height, width]` resized to `size` are made of; nothing as for [`resample`].
+/// What the rows and the columns of `window` of an image of `[height, width]` resized to `size` are made of; nothing as for [`resample`].
 pub fn tables<L: Level>([height, width]: [usize; 2], size: [usize; 2], window: Window, filter: Filter) -> Option<[Taps; 2]> {
     let (rows, columns) = taps_of_window::<L>([height, width], size, window, filter)?;
     let pixels = |taps: Vec<Tap<L>>| taps.into_iter().map(|tap| (tap.first as u32, tap.weights.into_iter().map(L::bits).collect())).collect();
     Some([Taps { pixels: pixels(rows) }, Taps { pixels: pixels(columns) }])
 }
 
-fn horizontal<L: Level>(picture: &Raster<L>, columns: &[Tap<L>], rows: Range<usize>) -> Raster<L> {
-    let channels = picture.channels;
+fn horizontal<L: Level>(image: &Raster<L>, columns: &[Tap<L>], rows: Range<usize>) -> Raster<L> {
+    let channels = image.channels;
     let mut data = Vec::with_capacity(rows.len() * columns.len() * channels);
     for y in rows.clone() {
-        let row = &picture.data[y * picture.width * channels..][..picture.width * channels];
+        let row = &image.data[y * image.width * channels..][..image.width * channels];
         for tap in columns {
             let pixels = row[tap.first * channels..].chunks_exact(channels);
             data.extend((0..channels).map(|channel| L::sum(&tap.weights, pixels.clone().map(|pixel| pixel[channel]))));
@@ -124,15 +124,15 @@ fn horizontal<L: Level>(picture: &Raster<L>, columns: &[Tap<L>], rows: Range<usi
     Raster { width: columns.len(), height: rows.len(), channels, data }
 }
 
-/// `picture` begins at row `first` of the one that `rows` counts from.
-fn vertical<L: Level>(picture: &Raster<L>, rows: &[Tap<L>], first: usize) -> Raster<L> {
-    let stride = picture.width * picture.channels;
+/// `image` begins at row `first` of the one that `rows` counts from.
+fn vertical<L: Level>(image: &Raster<L>, rows: &[Tap<L>], first: usize) -> Raster<L> {
+    let stride = image.width * image.channels;
     let mut data = Vec::with_capacity(rows.len() * stride);
     for tap in rows {
-        let from = &picture.data[(tap.first - first) * stride..];
+        let from = &image.data[(tap.first - first) * stride..];
         data.extend((0..stride).map(|column| L::sum(&tap.weights, from[column..].iter().step_by(stride).copied())));
     }
-    Raster { width: picture.width, height: rows.len(), channels: picture.channels, data }
+    Raster { width: image.width, height: rows.len(), channels: image.channels, data }
 }
 
 /// What a pixel of the result is made of, along one axis.
@@ -143,7 +143,7 @@ struct Tap<L: Level> {
 
 type TapsOfWindow<L> = (Vec<Tap<L>>, Vec<Tap<L>>);
 
-/// What the rows and the columns of a window of a picture resized from one size to another are made of.
+/// What the rows and the columns of a window of an image resized from one size to another are made of.
 fn taps_of_window<L: Level>(from: [usize; 2], to: [usize; 2], window: Window, filter: Filter) -> Option<TapsOfWindow<L>> {
     if filter == Filter::Nearest && (window.top + window.height).max(window.left + window.width) > LARGEST_NEAREST {
         return None;

@@ -1,4 +1,4 @@
-//! How pictures of one size become pixel values, pixel by pixel, as plain data.
+//! How images of one size become pixel values, pixel by pixel, as plain data.
 
 /// What pixels along one axis are made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -8,14 +8,14 @@ pub struct Taps {
     pub pixels: Vec<(u32, Vec<u32>)>,
 }
 
-/// How pictures of one size become pixel values.
+/// How images of one size become pixel values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
-    /// Height and width of the pictures.
-    pub picture: [usize; 2],
+    /// Height and width of the images.
+    pub image: [usize; 2],
     /// Height and width of the result.
     pub size: [usize; 2],
-    /// Row and column of the result where the part of the resized picture that is seen begins.
+    /// Row and column of the result where the part of the resized image that is seen begins.
     pub offset: [usize; 2],
     /// What that part's rows are made of.
     pub rows: Taps,

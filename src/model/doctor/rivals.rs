@@ -1,16 +1,16 @@
 //! Cooperative matrices beside the kernels that do without: whether a driver's are right, and worth it.
 
 use crate::data::capabilities::Precision;
-use crate::data::record::Class;
+use crate::data::record::TuningKey;
 use crate::execution::device::Device;
 use crate::operations::kernels::variants;
 use crate::operations::tuning::fastest;
 
-/// What was measured of one class of calls.
+/// Measurements for one tuning key.
 #[derive(Clone, Debug)]
 pub struct Rival {
     /// The calls.
-    pub class: Class,
+    pub key: TuningKey,
     /// The fastest kernel of cooperative matrices, with its milliseconds; nothing if none is right.
     pub cooperative: Option<(String, f64)>,
     /// The fastest of the others.
@@ -42,22 +42,22 @@ pub fn check_cooperative(device: &Device) -> Vec<Rival> {
     if capabilities.cooperative == 0 || !device.takes_times() {
         return Vec::new();
     }
-    let product = |[n, k]: [usize; 2]| Class::product([197, n, k], [Precision::F16; 2], &capabilities);
-    let attention = Class::attention(12, [197, 197], 64, Precision::F16, &capabilities);
-    let has_matrices = |class: &Class| variants(*class, &capabilities).iter().any(|kernel| kernel.needs.cooperative > 0);
-    [product([2304, 768]), product([768, 3072]), attention].into_iter().filter(has_matrices).map(|class| rival(device, class)).collect()
+    let product = |[n, k]: [usize; 2]| TuningKey::product([197, n, k], [Precision::F16; 2], &capabilities);
+    let attention = TuningKey::attention(12, [197, 197], 64, Precision::F16, &capabilities);
+    let has_matrices = |key: &TuningKey| variants(*key, &capabilities).iter().any(|kernel| kernel.needs.cooperative > 0);
+    [product([2304, 768]), product([768, 3072]), attention].into_iter().filter(has_matrices).map(|key| rival(device, key)).collect()
 }
 
-fn rival(device: &Device, class: Class) -> Rival {
-    let found = fastest(device, class, usize::MAX);
-    let kernels = variants(class, &device.capabilities());
+fn rival(device: &Device, key: TuningKey) -> Rival {
+    let found = fastest(device, key, usize::MAX);
+    let kernels = variants(key, &device.capabilities());
     let is_cooperative = |variant: &str| kernels.iter().any(|kernel| kernel.name == variant && kernel.needs.cooperative > 0);
     let best = |wants: bool| {
         let variants = found.milliseconds.iter().filter(|(variant, _)| is_cooperative(variant) == wants);
         variants.min_by(|a, b| a.1.total_cmp(b.1)).map(|(variant, time)| (variant.clone(), *time))
     };
     let wrong = found.rejected.iter().filter(|(variant, _)| is_cooperative(variant)).map(|(variant, reason)| format!("{variant}: {reason}"));
-    Rival { class, cooperative: best(true), other: best(false), wrong: wrong.collect() }
+    Rival { key, cooperative: best(true), other: best(false), wrong: wrong.collect() }
 }
 
 #[cfg(test)]
@@ -66,10 +66,10 @@ mod tests {
 
     #[test]
     fn wrong_ones_and_slow_ones_are_rejected() {
-        let class = Class::Product { m: 128, n: 64, k: 64, x: Precision::F16, w: Precision::F16 };
+        let key = TuningKey::Product { m: 128, n: 64, k: 64, x: Precision::F16, w: Precision::F16 };
         let timed = |name: &str, time| Some((name.to_owned(), time));
         let rejection = |cooperative, other, wrong: &[&str]| {
-            Rival { class, cooperative, other, wrong: wrong.iter().map(|reason| (*reason).to_owned()).collect() }.rejection()
+            Rival { key, cooperative, other, wrong: wrong.iter().map(|reason| (*reason).to_owned()).collect() }.rejection()
         };
         assert_eq!(rejection(timed("matmul_coop16", 1.0), timed("matmul_f16", 3.0), &[]), None);
         assert!(rejection(timed("matmul_coop16", 3.0), timed("matmul_f16", 1.0), &[]).is_some_and(|reason| reason.contains("slower")));

@@ -1,4 +1,4 @@
-//! The passes between textures and tensors: pictures that are sampled, and maps that are painted.
+//! The passes between textures and tensors: images that are sampled, and maps that are painted.
 
 use super::judge::apart;
 use super::report::{KernelReport, Outcome};
@@ -13,13 +13,13 @@ use crate::execution::image::painting::{Painting, Scale};
 use crate::model::{GpuInput, GpuOutputs, Model, Session};
 use std::sync::Arc;
 
-/// The shaders that pictures in textures go through.
+/// The shaders that images in textures go through.
 const SAMPLING: &str = "texture/across, texture/down";
 
 /// The shaders that paint maps.
 const PAINTING: &str = "texture/heat, texture/paint";
 
-/// Sizes of pictures: made smaller in both directions, in one, in the other, and larger.
+/// Sizes of images: made smaller in both directions, in one, in the other, and larger.
 const SIZES: [[usize; 2]; 4] = [[61, 47], [32, 150], [90, 32], [17, 20]];
 
 /// As a share of the largest value. Levels are the same to the bit; what is made of them in f32 may differ in its last.
@@ -79,7 +79,7 @@ struct Examined {
 impl Examined {
     fn new(gpu: &Arc<Gpu>) -> Result<Examined> {
         let checkpoint = Checkpoint::digits();
-        let preprocess = checkpoint.preprocess.clone().expect("it takes pictures");
+        let preprocess = checkpoint.preprocess.clone().expect("it takes images");
         let session = Model::builder(checkpoint).device(Device::from(gpu.clone())).load_blocking()?.session();
         Ok(Examined { gpu: gpu.clone(), session, preprocess })
     }
@@ -117,7 +117,7 @@ impl Examined {
     }
 }
 
-/// Made-up pictures of some sizes, from textures and as the host prepares them.
+/// Made-up images of some sizes, from textures and as the host prepares them.
 fn sampling(examined: &mut Examined) -> Result<Found> {
     let mut found = Found::default();
     for [height, width] in SIZES {
@@ -136,12 +136,12 @@ fn sampling(examined: &mut Examined) -> Result<Found> {
         let got = embeddings(GpuInput::Images(&[TextureImage::new(&view)]))?;
         let expected = embeddings(GpuInput::Tensor(&pixel_values))?;
         let largest = expected.iter().fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
-        found.add(format!("a picture of {height} x {width}"), apart(&got, &expected), SAMPLING_BOUND * largest);
+        found.add(format!("an image of {height} x {width}"), apart(&got, &expected), SAMPLING_BOUND * largest);
     }
     Ok(found)
 }
 
-/// Maps of a made-up picture, painted on the device and on the host.
+/// Maps of a made-up image, painted on the device and on the host.
 fn painting(examined: &mut Examined) -> Result<Found> {
     let config = examined.session.model().config().clone();
     let shape = config.input_shape(1, config.native_size())?;

@@ -30,9 +30,9 @@ impl Forward<'_> {
             let embeds = self.dense("projection", features, projection, Epilogue::Bias)?;
             self.save("image_embeds", embeds);
             if self.wants("image_embeds_l2") {
-                let unit = self.vector("unit", self.recording.shape(embeds)[1])?;
-                kernels::unit(&mut self.recording, "unit".to_owned(), embeds, unit)?;
-                self.save("image_embeds_l2", unit);
+                let normalized = self.vector("l2_normalize", self.recording.shape(embeds)[1])?;
+                kernels::l2_normalize(&mut self.recording, "l2_normalize".to_owned(), embeds, normalized)?;
+                self.save("image_embeds_l2", normalized);
             }
         }
         self.classifiers(weights, tokens, features)

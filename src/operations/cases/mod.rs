@@ -23,7 +23,7 @@ use crate::data::record::{Buf, Recording};
 use crate::operations::kernels::{ALL, variant::Variant};
 use attention::{attention, attention_pool, masked, powers as attention_powers, values};
 use ceilings::{ceiling_coop, ceilings};
-use norms::{groupnorms, layernorm, qk_norm, rotary, softmax, unit};
+use norms::{groupnorms, l2_normalize, layernorm, qk_norm, rotary, softmax};
 use products::{convolution, matmuls, normalise, powers, unfold};
 use reference::wide;
 use tokens::{average, embed, gate, max_pool, pool};
@@ -343,7 +343,7 @@ pub fn all() -> Vec<Case> {
         // Products up to 160,000, which f16 cannot hold.
         cases.extend([gate(7, 33, activation, 3.0).in_f16(), gate(9, 8, activation, 400.0).in_f16()]);
     }
-    cases.extend([unit(1, 1), unit(5, 24), unit(70, 130)]);
+    cases.extend([l2_normalize(1, 1), l2_normalize(5, 24), l2_normalize(70, 130)]);
     cases.extend([average(1), average(64), average(1000)]);
     for len in [4, 256, 1000, 40_000] {
         cases.extend(ceilings(len));
@@ -389,7 +389,7 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         cases.extend([rotary(batch, tokens, prefix, heads, 4 * size(1, 20)), attention_pool(batch, tokens, prefix, heads, head, 1.0)]);
         cases.extend(maps::of_sizes([batch, tokens, heads, head], first, size(1, tokens - first)));
         cases.extend(masked([batch, tokens, heads, head], 1.0));
-        cases.extend([unit(size(1, 90), size(1, 300)), average(size(1, 5000))]);
+        cases.extend([l2_normalize(size(1, 90), size(1, 300)), average(size(1, 5000))]);
     }
     cases
 }

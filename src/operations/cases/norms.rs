@@ -124,13 +124,13 @@ pub(super) fn rotary(batch: usize, tokens: usize, skip: usize, heads: usize, hea
     )
 }
 
-pub(super) fn unit(rows: usize, width: usize) -> Case {
+pub(super) fn l2_normalize(rows: usize, width: usize) -> Case {
     Case {
-        name: format!("unit {rows}x{width}"),
-        kernel: "unit",
+        name: format!("l2_normalize {rows}x{width}"),
+        kernel: "l2_normalize",
         inputs: vec![(vec![rows, width], Within(4.0))],
         output: vec![rows, width],
-        record: Box::new(|recording, inputs, output| kernels::unit(recording, "unit".into(), inputs[0], output)),
+        record: Box::new(|recording, inputs, output| kernels::l2_normalize(recording, "l2_normalize".into(), inputs[0], output)),
         reference: Box::new(move |inputs| {
             let length = |row: &[f64]| row.iter().map(|value| value * value).sum::<f64>().sqrt();
             inputs[0].chunks(width).flat_map(|row| row.iter().map(move |value| value / length(row))).collect()

@@ -11,6 +11,7 @@ mod convolution;
 mod embed;
 mod gate;
 mod groupnorm;
+mod l2_normalize;
 mod layernorm;
 pub(crate) mod matmul;
 mod max_pool;
@@ -24,7 +25,6 @@ mod rotary;
 mod sample;
 mod softmax;
 mod unfold;
-mod unit;
 pub(crate) mod variant;
 mod window;
 
@@ -37,6 +37,7 @@ pub use convolution::convolution;
 pub use embed::embed;
 pub use gate::gate;
 pub use groupnorm::{After, groupnorm};
+pub use l2_normalize::l2_normalize;
 pub use layernorm::layernorm;
 pub use matmul::{Epilogue, matmul, powers as matmul_powers};
 pub use max_pool::max_pool;
@@ -49,7 +50,6 @@ pub use rotary::rotary;
 pub use sample::{SampleEpilogue, sample, variants};
 pub use softmax::softmax;
 pub use unfold::{patchify, unfold};
-pub use unit::unit;
 
 use crate::data::record::{Kernel, Recording, Spec};
 use std::sync::LazyLock;
@@ -87,7 +87,7 @@ static SINGLE: &[&Kernel] = &[
     &gate::GATE,
     &pool::POOL,
     &attention_pool::ATTENTION_POOL,
-    &unit::UNIT,
+    &l2_normalize::L2_NORMALIZE,
     &average::AVERAGE,
     &softmax::SOFTMAX,
     &pca::PCA_START,

@@ -1,4 +1,4 @@
-//! Calls of a class, for those who measure which variant suits it.
+//! Sample calls for a tuning key, for measurements.
 
 use super::attention::attention;
 use super::matmul::{Epilogue, matmul};
@@ -6,16 +6,16 @@ use super::{attention as of_attention, matmul as of_matmul};
 use crate::data::capabilities::{Capabilities, Precision};
 use crate::data::config::Activation;
 use crate::data::error::Result;
-use crate::data::record::{Buf, Class, Kernel, Recording};
+use crate::data::record::{Buf, Kernel, Recording, TuningKey};
 
-/// The variants by which a device can compute calls of a class, those that should be the fastest first.
-pub fn variants(class: Class, capabilities: &Capabilities) -> Vec<&'static Kernel> {
-    match class {
-        Class::Product { m, n, k, x, w } => {
+/// The variants a device can run for a key, in order of expected speed.
+pub fn variants(key: TuningKey, capabilities: &Capabilities) -> Vec<&'static Kernel> {
+    match key {
+        TuningKey::Product { m, n, k, x, w } => {
             let sizes = of_matmul::variants::Sizes { m, n, k, x, w };
             of_matmul::variants::suitable(&sizes, capabilities).into_iter().map(|variant| &variant.kernel).collect()
         }
-        Class::Attention { queries, head, qkv, .. } => {
+        TuningKey::Attention { queries, head, qkv, .. } => {
             let sizes = of_attention::variants::Sizes { queries, head, is_masked: false, qkv };
             of_attention::variants::suitable(&sizes, capabilities).into_iter().map(|variant| &variant.kernel).collect()
         }
@@ -45,13 +45,13 @@ impl SampleEpilogue {
     }
 }
 
-/// Records a call of a class on inputs, and gives its result. Attention has no epilogue; its result has the precision of queries, keys and values.
+/// Records a sample call for a key and returns its result. Attention has no epilogue; its result has the precision of qkv.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
-pub fn sample(recording: &mut Recording, class: Class, end: SampleEpilogue) -> Result<Buf> {
-    Ok(match class {
-        Class::Product { m, n, k, x: x_precision, .. } => {
+pub fn sample(recording: &mut Recording, key: TuningKey, end: SampleEpilogue) -> Result<Buf> {
+    Ok(match key {
+        TuningKey::Product { m, n, k, x: x_precision, .. } => {
             let x = recording.input_in("x", &[m, k], x_precision)?;
             let w = recording.input_factor("w", [n, k])?;
             let bias = recording.input("bias", &[n])?;
@@ -69,7 +69,7 @@ pub fn sample(recording: &mut Recording, class: Class, end: SampleEpilogue) -> R
             matmul(recording, "sample".to_owned(), x, [w, bias], epilogue, y)?;
             y
         }
-        Class::Attention { heads, tokens, queries, head, qkv } => {
+        TuningKey::Attention { heads, tokens, queries, head, qkv } => {
             let y = recording.scratch_in("y", &[1, queries, heads * head], qkv)?;
             let qkv = recording.input_in("qkv", &[1, tokens, 3 * heads * head], qkv)?;
             attention(recording, "sample".to_owned(), qkv, heads, None, y)?;

@@ -1,10 +1,10 @@
-//! Which variant is the fastest for a class on a device, of those that are right.
+//! Finds the fastest correct variant for a tuning key on a device.
 
 use super::table::Found;
 use crate::data::capabilities::{Capabilities, Precision, Trust};
 use crate::data::error::Result;
 use crate::data::panels::{Packed, halves};
-use crate::data::record::{BufferInfo, Class, Recording, Role};
+use crate::data::record::{BufferInfo, Recording, Role, TuningKey};
 use crate::execution::device::Device;
 use crate::operations::kernels::{SampleEpilogue, sample, variants};
 
@@ -17,17 +17,17 @@ const NEAR: f64 = 1.5;
 /// How much faster than an earlier one a variant must be, so that noise does not choose.
 const FASTER: f64 = 0.97;
 
-/// Runs the variants of a class, the `most` that should be the fastest and the one that is taken by rule; if none is right, there are no times.
-pub(crate) fn fastest(device: &Device, class: Class, most: usize) -> Found {
+/// Times the `most` variants expected to be fastest for a key, and the default one. Reports no times if none is correct.
+pub(crate) fn fastest(device: &Device, key: TuningKey, most: usize) -> Found {
     let capabilities = device.capabilities();
-    let all = variants(class, &capabilities);
+    let all = variants(key, &capabilities);
     // Where drivers choose the size of subgroups for each pipeline, all pipelines of a variant are to be tried, which takes too long unasked.
     let is_steady = capabilities.trust > Trust::Portable;
     let offered: Vec<_> = all.into_iter().filter(|kernel| most == usize::MAX || is_steady || kernel.needs.trust == Trust::Portable).collect();
     let by_rule = offered.iter().position(|kernel| kernel.needs.trust <= capabilities.trust);
     let variants: Vec<_> = (0..).zip(offered).filter(|(i, _)| *i < most || Some(*i) == by_rule).map(|(_, kernel)| kernel).collect();
     let mut found = Found::default();
-    let (small, whole) = match (Samples::new(device, small(class)), Samples::new(device, class)) {
+    let (small, whole) = match (Samples::new(device, small(key)), Samples::new(device, key)) {
         (Ok(small), Ok(whole)) => (small, whole),
         (Err(error), _) | (_, Err(error)) => {
             found.has_failed = true;
@@ -35,14 +35,14 @@ pub(crate) fn fastest(device: &Device, class: Class, most: usize) -> Found {
             return found;
         }
     };
-    let ends = match class {
-        Class::Product { .. } if !is_steady => SampleEpilogue::all().collect::<Vec<_>>(),
-        Class::Product { .. } | Class::Attention { .. } => vec![SampleEpilogue::Bias],
+    let ends = match key {
+        TuningKey::Product { .. } if !is_steady => SampleEpilogue::all().collect::<Vec<_>>(),
+        TuningKey::Product { .. } | TuningKey::Attention { .. } => vec![SampleEpilogue::Bias],
     };
     if let Some(gpu) = device.gpu() {
-        let of_ends = ends.iter().flat_map(|&end| variants.iter().map(move |variant| (small.class, variant.name, end)));
-        let all = of_ends.chain(variants.iter().map(|variant| (class, variant.name, SampleEpilogue::Bias)));
-        gpu.compile_ahead(&all.filter_map(|(class, variant, end)| recording(class, Some(variant), end, capabilities).ok()).collect::<Vec<_>>());
+        let of_ends = ends.iter().flat_map(|&end| variants.iter().map(move |variant| (small.key, variant.name, end)));
+        let all = of_ends.chain(variants.iter().map(|variant| (key, variant.name, SampleEpilogue::Bias)));
+        gpu.compile_ahead(&all.filter_map(|(key, variant, end)| recording(key, Some(variant), end, capabilities).ok()).collect::<Vec<_>>());
     }
     let expected: Vec<(SampleEpilogue, Vec<f32>)> = ends.into_iter().map(|end| (end, small.on_the_cpu(end))).collect();
     let mut best = f64::INFINITY;
@@ -81,39 +81,39 @@ fn seconds(device: &Device, samples: &Samples, variant: &'static str, best: f64)
     Ok(if first > NEAR * best { first } else { first.min(samples.seconds(device, variant, RUNS)?) })
 }
 
-/// A call of the class that is no larger than it takes to fill some tiles, and to leave others partly empty.
-fn small(class: Class) -> Class {
-    match class {
-        Class::Product { m, n, k, x, w } => Class::Product { m: m.min(101), n: n.min(180), k, x, w },
-        Class::Attention { heads, tokens, queries, head, qkv } => {
-            Class::Attention { heads: heads.min(2), tokens: tokens.min(197), queries: queries.min(197), head, qkv }
+/// A smaller call of the same kind: large enough to fill some tiles and leave others partly empty.
+fn small(key: TuningKey) -> TuningKey {
+    match key {
+        TuningKey::Product { m, n, k, x, w } => TuningKey::Product { m: m.min(101), n: n.min(180), k, x, w },
+        TuningKey::Attention { heads, tokens, queries, head, qkv } => {
+            TuningKey::Attention { heads: heads.min(2), tokens: tokens.min(197), queries: queries.min(197), head, qkv }
         }
     }
 }
 
 /// A call with what it reads, made once for all variants.
 struct Samples {
-    class: Class,
+    key: TuningKey,
     capabilities: Capabilities,
     inputs: Vec<Vec<f32>>,
 }
 
 impl Samples {
-    fn new(device: &Device, class: Class) -> Result<Samples> {
+    fn new(device: &Device, key: TuningKey) -> Result<Samples> {
         let capabilities = device.capabilities();
-        let inputs = inputs(&recording(class, None, SampleEpilogue::Bias, capabilities)?, class);
-        Ok(Samples { class, capabilities, inputs })
+        let inputs = inputs(&recording(key, None, SampleEpilogue::Bias, capabilities)?, key);
+        Ok(Samples { key, capabilities, inputs })
     }
 
     /// What a variant gives.
     fn output(&self, device: &Device, variant: &'static str, end: SampleEpilogue) -> Result<Vec<f32>> {
-        Ok(device.time_blocking(recording(self.class, Some(variant), end, self.capabilities)?, &self.read(), 0)?.0)
+        Ok(device.time_blocking(recording(self.key, Some(variant), end, self.capabilities)?, &self.read(), 0)?.0)
     }
 
     /// The seconds of a variant's fastest run of some. Nothing is read back: a device that waits for that lowers its clocks.
     fn seconds(&self, device: &Device, variant: &'static str, runs: usize) -> Result<f64> {
-        let mut recording = tuned(self.class, Some(variant), self.capabilities);
-        sample(&mut recording, self.class, SampleEpilogue::Bias)?;
+        let mut recording = tuned(self.key, Some(variant), self.capabilities);
+        sample(&mut recording, self.key, SampleEpilogue::Bias)?;
         let timings = device.time_blocking(recording, &self.read(), runs)?.1;
         let totals = timings.iter().map(|timings| timings.iter().map(|timing| timing.seconds).sum::<f64>());
         Ok(totals.fold(f64::INFINITY, f64::min))
@@ -127,7 +127,7 @@ impl Samples {
     fn verdict(&self, device: &Device, variant: &'static str, expected: &[(SampleEpilogue, Vec<f32>)]) -> Result<Verdict> {
         for (end, expected) in expected {
             let got = self.output(device, variant, *end)?;
-            if let Err(reason) = judge(&got, expected, bound(self.class, expected)) {
+            if let Err(reason) = judge(&got, expected, bound(self.key, expected)) {
                 return Ok(Err(reason));
             }
         }
@@ -137,12 +137,14 @@ impl Samples {
     /// The twins' result in f32; the samples' values are the same in f16.
     fn on_the_cpu(&self, end: SampleEpilogue) -> Vec<f32> {
         let run = || -> Result<Vec<f32>> {
-            let class = match self.class {
-                Class::Product { m, n, k, .. } => Class::Product { m, n, k, x: Precision::F32, w: Precision::F32 },
-                Class::Attention { heads, tokens, queries, head, .. } => Class::Attention { heads, tokens, queries, head, qkv: Precision::F32 },
+            let key = match self.key {
+                TuningKey::Product { m, n, k, .. } => TuningKey::Product { m, n, k, x: Precision::F32, w: Precision::F32 },
+                TuningKey::Attention { heads, tokens, queries, head, .. } => {
+                    TuningKey::Attention { heads, tokens, queries, head, qkv: Precision::F32 }
+                }
             };
-            let recording = recording(class, None, end, Capabilities::CPU)?;
-            let inputs = inputs(&recording, class);
+            let recording = recording(key, None, end, Capabilities::CPU)?;
+            let inputs = inputs(&recording, key);
             Ok(Device::cpu().time_blocking(recording, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>(), 0)?.0)
         };
         run().expect("a small call fits the CPU, which does not fail")
@@ -160,39 +162,39 @@ fn judge(got: &[f32], expected: &[f32], bound: f32) -> Verdict {
 
 /// How far results may be from the CPU's: rounding errors of a sum of t terms in f32 grow with its root; attention in f16 rounds its weights
 /// to 2^-11 of each, and values are up to 1/2; results in f16 are off by at most 2^-11 of themselves.
-fn bound(class: Class, expected: &[f32]) -> f32 {
+fn bound(key: TuningKey, expected: &[f32]) -> f32 {
     let largest = expected.iter().fold(1.0, |largest: f32, value| largest.max(value.abs()));
-    let (terms, weights) = match class {
-        Class::Product { k, .. } => (k, 0.0),
-        Class::Attention { tokens, qkv: Precision::F16, .. } => (tokens, 0.5 / 1024.0),
-        Class::Attention { tokens, .. } => (tokens, 0.0),
+    let (terms, weights) = match key {
+        TuningKey::Product { k, .. } => (k, 0.0),
+        TuningKey::Attention { tokens, qkv: Precision::F16, .. } => (tokens, 0.5 / 1024.0),
+        TuningKey::Attention { tokens, .. } => (tokens, 0.0),
     };
-    let written = match class {
-        Class::Product { x: Precision::F16, .. } | Class::Attention { qkv: Precision::F16, .. } => largest / 2048.0,
-        Class::Product { .. } | Class::Attention { .. } => 0.0,
+    let written = match key {
+        TuningKey::Product { x: Precision::F16, .. } | TuningKey::Attention { qkv: Precision::F16, .. } => largest / 2048.0,
+        TuningKey::Product { .. } | TuningKey::Attention { .. } => 0.0,
     };
     f32::EPSILON * largest * (16.0 + 4.0 * (terms as f32).sqrt()) + weights + written
 }
 
-/// A call of a class, with its result as an output.
-fn recording(class: Class, variant: Option<&'static str>, end: SampleEpilogue, capabilities: Capabilities) -> Result<Recording> {
-    let mut recording = tuned(class, variant, capabilities);
-    let y = sample(&mut recording, class, end)?;
+/// Records a call for a key and saves its result.
+fn recording(key: TuningKey, variant: Option<&'static str>, end: SampleEpilogue, capabilities: Capabilities) -> Result<Recording> {
+    let mut recording = tuned(key, variant, capabilities);
+    let y = sample(&mut recording, key, end)?;
     recording.save("y", y);
     Ok(recording)
 }
 
 /// An empty recording that prefers a variant.
-fn tuned(class: Class, variant: Option<&'static str>, capabilities: Capabilities) -> Recording {
-    let precision = match class {
-        Class::Product { w, .. } => w,
-        Class::Attention { qkv, .. } => qkv,
+fn tuned(key: TuningKey, variant: Option<&'static str>, capabilities: Capabilities) -> Recording {
+    let precision = match key {
+        TuningKey::Product { w, .. } => w,
+        TuningKey::Attention { qkv, .. } => qkv,
     };
     Recording::new(capabilities).with_precision(precision).preferring(variant)
 }
 
 /// Values from -1/2 to 1/2 without a pattern that f16 holds, as the recording's device reads them.
-fn inputs(recording: &Recording, class: Class) -> Vec<Vec<f32>> {
+fn inputs(recording: &Recording, key: TuningKey) -> Vec<Vec<f32>> {
     const PERIOD: usize = 1009; // a prime
     let values = |count: usize, salt: usize| {
         let period: Vec<f32> = (0..PERIOD).map(|i| (((i + salt) * 7919 % PERIOD) as f32 - 504.0) / 1024.0).collect();
@@ -201,8 +203,8 @@ fn inputs(recording: &Recording, class: Class) -> Vec<Vec<f32>> {
         all
     };
     let words = |bytes: &[u8]| bytes.chunks(4).map(|word| f32::from_le_bytes(word.try_into().expect("whole words"))).collect();
-    let input = |(salt, info): (usize, &BufferInfo)| match (info.label.as_str(), class) {
-        ("w", Class::Product { n, k, .. }) => words(Packed::new(&values(n * k, salt), [n, k], info.precision).bytes()),
+    let input = |(salt, info): (usize, &BufferInfo)| match (info.label.as_str(), key) {
+        ("w", TuningKey::Product { n, k, .. }) => words(Packed::new(&values(n * k, salt), [n, k], info.precision).bytes()),
         _ if info.precision == Precision::F16 => words(&halves(&values(info.len(), salt))),
         _ => values(info.len(), salt),
     };
@@ -215,9 +217,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_not_taken() {
-        let class = Class::Product { m: 8, n: 8, k: 64, x: Precision::F16, w: Precision::F16 };
+        let key = TuningKey::Product { m: 8, n: 8, k: 64, x: Precision::F16, w: Precision::F16 };
         let expected = vec![2.0; 64];
-        let bound = bound(class, &expected);
+        let bound = bound(key, &expected);
         assert!(bound < 1.1e-3);
         let verdict = |value: f32| {
             let mut got = expected.clone();

@@ -1,4 +1,4 @@
-//! Which variant is the fastest for what on a device, measured there once and kept.
+//! Measures once which kernel variant is fastest on a device, and keeps the result.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod measure;
@@ -8,7 +8,7 @@ mod table;
 pub(crate) use measure::fastest;
 
 use crate::data::error::{Error, Result};
-use crate::data::record::{Choices, Class};
+use crate::data::record::{Choices, TuningKey};
 use crate::execution::device::Device;
 use crate::execution::gpu::AdapterSummary;
 #[cfg(not(target_arch = "wasm32"))]
@@ -19,24 +19,24 @@ use std::sync::Arc;
 use std::time::Duration;
 use table::Table;
 
-/// A table of choices, where it is kept, and whether it grows.
+/// A tuning table, its file, and whether it grows.
 #[derive(Clone, Debug, Default)]
 pub struct Tuning {
     table: Table,
     /// What is known of the device without measuring.
     shipped: Table,
     file: Option<PathBuf>,
-    /// Whether classes that are not in the table are measured when a model needs them.
+    /// Whether missing keys are measured when a model needs them.
     grows: bool,
-    /// How long that has taken.
+    /// Time spent on that so far.
     spent: Duration,
 }
 
-/// Variants of a class that are measured unasked: those that should be the fastest.
+/// Variants measured per key at start-up: those expected to be fastest.
 #[cfg(not(target_arch = "wasm32"))]
 const UNASKED: usize = 4;
 
-/// How long may be measured unasked. What is missing then is chosen by rule, until the next start.
+/// Time budget for measurements at start-up. Keys still missing use the default variant until the next start.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Tuning {
@@ -98,15 +98,15 @@ impl Tuning {
         Arc::new(choices)
     }
 
-    /// Measures those of some classes that are missing, if the table grows and there is time, and keeps what was found; says whether there were any.
-    pub(crate) fn grow(&mut self, device: &Device, asked: &[Class]) -> bool {
+    /// Measures missing keys within the time budget and saves the table. Returns whether any were measured.
+    pub(crate) fn grow(&mut self, device: &Device, asked: &[TuningKey]) -> bool {
         let is_own = device.gpu().is_some_and(|gpu| self.table.is_of(gpu.summary()) && !gpu.is_borrowed());
-        let missing: Vec<Class> = asked.iter().filter(|class| !self.table.has(**class) && !self.shipped.has(**class)).copied().collect();
+        let missing: Vec<TuningKey> = asked.iter().filter(|key| !self.table.has(**key) && !self.shipped.has(**key)).copied().collect();
         if !self.grows || !is_own || missing.is_empty() || self.spent >= PATIENCE {
             return false;
         }
-        for class in &missing {
-            self.measure_some(device, *class);
+        for key in &missing {
+            self.measure_some(device, *key);
             if self.spent >= PATIENCE {
                 log::info!("{device}: variants of what was not measured are chosen by rule; `vitraux tune` measures all of them");
                 break;
@@ -115,45 +115,45 @@ impl Tuning {
         if let Err(error) = self.save() {
             log::warn!("{error}; what was measured is lost with this program");
         }
-        missing.iter().any(|class| self.table.has(*class))
+        missing.iter().any(|key| self.table.has(*key))
     }
 
-    /// Measures the variants of a class that should be the fastest.
+    /// Measures the variants of a key that are expected to be fastest.
     #[cfg(not(target_arch = "wasm32"))]
-    fn measure_some(&mut self, device: &Device, class: Class) {
+    fn measure_some(&mut self, device: &Device, key: TuningKey) {
         let start = std::time::Instant::now();
-        self.measure_class(device, class, UNASKED);
+        self.measure_class(device, key, UNASKED);
         self.spent += start.elapsed();
     }
 
     /// A browser's device cannot be waited for.
     #[cfg(target_arch = "wasm32")]
-    fn measure_some(&mut self, _: &Device, _: Class) {}
+    fn measure_some(&mut self, _: &Device, _: TuningKey) {}
 
-    /// Measures all variants of classes anew; gives those of which none could be measured, or none was right: for them the rule counts. `progress` is
-    /// told how many classes are done, and of how many.
+    /// Measures all variants of the given keys again. Returns the keys without a correct variant, which use the default one. `progress` receives the
+    /// number of finished keys and their total.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn measure(&mut self, device: &Device, classes: &[Class], progress: Progress<'_>) -> Vec<Class> {
-        let measured = |(i, class): (usize, &Class)| {
-            let is_found = self.measure_class(device, *class, usize::MAX);
-            progress(i + 1, classes.len());
-            (!is_found).then_some(*class)
+    pub fn measure(&mut self, device: &Device, keys: &[TuningKey], progress: Progress<'_>) -> Vec<TuningKey> {
+        let measured = |(i, key): (usize, &TuningKey)| {
+            let is_found = self.measure_class(device, *key, usize::MAX);
+            progress(i + 1, keys.len());
+            (!is_found).then_some(*key)
         };
-        classes.iter().enumerate().filter_map(measured).collect()
+        keys.iter().enumerate().filter_map(measured).collect()
     }
 
-    /// Measures the first `most` variants of a class; says whether one was right.
+    /// Measures the first `most` variants of a key. Returns whether one was correct.
     #[cfg(not(target_arch = "wasm32"))]
-    fn measure_class(&mut self, device: &Device, class: Class, most: usize) -> bool {
-        log::info!("{device}: measuring {class}");
-        let found = measure::fastest(device, class, most);
+    fn measure_class(&mut self, device: &Device, key: TuningKey, most: usize) -> bool {
+        log::info!("{device}: measuring {key}");
+        let found = measure::fastest(device, key, most);
         let is_found = !found.variant.is_empty();
         if !is_found {
-            log::warn!("{device}: {class}: no variant is right: {:?}", found.rejected);
+            log::warn!("{device}: {key}: no variant is right: {:?}", found.rejected);
         }
         // What has failed may not fail at the next start.
         if is_found || !found.has_failed {
-            self.table.insert(class, found);
+            self.table.insert(key, found);
         }
         is_found
     }

@@ -1,7 +1,7 @@
 //! The table as a file: JSON that a person can read, ship and edit.
 
 use crate::data::error::{Error, Result};
-use crate::data::record::Class;
+use crate::data::record::TuningKey;
 use crate::execution::gpu::AdapterSummary;
 use crate::execution::storage;
 use crate::operations::kernels::ALL;
@@ -15,17 +15,17 @@ const SHIPPED: &[(&str, &str, &str)] = &[("NVIDIA H200", "Vulkan", include_str!(
 /// Bytes of a table that are read at the most: far more than any model makes.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 
-/// What was measured on a device, by class.
+/// Measurements of a device by tuning key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Table {
     /// The version that measured it: others may have other variants.
     vitraux: String,
     /// The adapter and its driver.
     adapter: String,
-    classes: BTreeMap<String, Found>,
+    keys: BTreeMap<String, Found>,
 }
 
-/// What was found for a class.
+/// Measurements for one key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Found {
     /// The fastest, which is taken; empty if none is right, so that the rule counts.
@@ -43,7 +43,7 @@ pub(crate) struct Found {
 impl Table {
     /// An empty one for an adapter.
     pub fn new(adapter: &AdapterSummary) -> Table {
-        Table { vitraux: env!("CARGO_PKG_VERSION").to_owned(), adapter: adapter.to_string(), classes: BTreeMap::new() }
+        Table { vitraux: env!("CARGO_PKG_VERSION").to_owned(), adapter: adapter.to_string(), keys: BTreeMap::new() }
     }
 
     /// What is known of an adapter before anything is measured, whatever its driver; empty for most.
@@ -74,32 +74,32 @@ impl Table {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.classes.is_empty()
+        self.keys.is_empty()
     }
 
-    /// Whether a class was measured, with a result that still counts: a variant that there is, or that none is right.
-    pub fn has(&self, class: Class) -> bool {
+    /// Whether a key has a usable result: an existing variant, or the finding that none is correct.
+    pub fn has(&self, key: TuningKey) -> bool {
         let counts = |found: &Found| found.variant.is_empty() || ALL.iter().any(|kernel| kernel.name == found.variant);
-        self.classes.get(&class.to_string()).is_some_and(counts)
+        self.keys.get(&key.to_string()).is_some_and(counts)
     }
 
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn insert(&mut self, class: Class, found: Found) {
-        self.classes.insert(class.to_string(), found);
+    pub fn insert(&mut self, key: TuningKey, found: Found) {
+        self.keys.insert(key.to_string(), found);
     }
 
-    /// The variant of each class.
+    /// The chosen variant of each key.
     pub fn choices(&self) -> BTreeMap<String, String> {
-        let found = self.classes.iter().filter(|(_, found)| !found.variant.is_empty());
-        found.map(|(class, found)| (class.clone(), found.variant.clone())).collect()
+        let found = self.keys.iter().filter(|(_, found)| !found.variant.is_empty());
+        found.map(|(key, found)| (key.clone(), found.variant.clone())).collect()
     }
 }
 
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{}", self.adapter)?;
-        for (class, Found { variant, milliseconds, rejected, .. }) in &self.classes {
-            writeln!(f, "{class}")?;
+        for (key, Found { variant, milliseconds, rejected, .. }) in &self.keys {
+            writeln!(f, "{key}")?;
             let mut order: Vec<_> = milliseconds.iter().collect();
             order.sort_by(|a, b| a.1.total_cmp(b.1));
             for (name, milliseconds) in order {
@@ -123,21 +123,21 @@ mod tests {
         for (name, _, text) in SHIPPED {
             let table: Table = serde_json::from_str(text).expect("it is a table");
             assert!(table.adapter.starts_with(name), "{name}");
-            let names = table.classes.values().flat_map(|found| found.milliseconds.keys().chain([&found.variant]));
+            let names = table.keys.values().flat_map(|found| found.milliseconds.keys().chain([&found.variant]));
             names.for_each(|name| assert!(ALL.iter().any(|kernel| kernel.name == name), "{name}"));
         }
     }
 
     #[test]
     fn a_class_without_a_right_variant_is_known_and_left_to_the_rule() {
-        let class = |m| Class::product([m, 64, 32], [Precision::F32; 2], &Capabilities::CPU);
+        let key = |m| TuningKey::product([m, 64, 32], [Precision::F32; 2], &Capabilities::CPU);
         let mut table = Table::default();
         let found = |variant: &str| Found { variant: variant.to_owned(), ..Found::default() };
         for (m, variant) in [(1, ""), (2, "matmul_skinny"), (4, "matmul_of_tomorrow")] {
-            table.insert(class(m), found(variant));
+            table.insert(key(m), found(variant));
         }
-        assert_eq!([1, 2, 4, 8].map(|m| table.has(class(m))), [true, true, false, false]);
+        assert_eq!([1, 2, 4, 8].map(|m| table.has(key(m))), [true, true, false, false]);
         let choices = table.choices();
-        assert_eq!([1, 2].map(|m| choices.get(&class(m).to_string()).map(String::as_str)), [None, Some("matmul_skinny")]);
+        assert_eq!([1, 2].map(|m| choices.get(&key(m).to_string()).map(String::as_str)), [None, Some("matmul_skinny")]);
     }
 }

@@ -255,10 +255,10 @@ impl Measured {
 fn input(session: &Session, batch: usize, size: Size) -> Result<Tensor> {
     let shape = session.model().config().input_shape(batch, size)?;
     if let (Some(preprocess), Size::Image([height, width])) = (session.model().preprocess(), size) {
-        let picture = Image::new([height, width], preprocess.channels, vec![99; height * width * preprocess.channels])?;
-        let image = preprocess.apply(&picture)?;
-        if image.shape()[1..] == shape[1..] {
-            return Ok(Tensor::stack(vec![image; batch])?);
+        let image = Image::new([height, width], preprocess.channels, vec![99; height * width * preprocess.channels])?;
+        let pixel_values = preprocess.apply(&image)?;
+        if pixel_values.shape()[1..] == shape[1..] {
+            return Ok(Tensor::stack(vec![pixel_values; batch])?);
         }
     }
     Ok(Tensor::zeros(shape))

@@ -1,9 +1,9 @@
-//! Vectors of pictures, for search and for classifiers.
+//! Vectors of images, for search and for classifiers.
 
 mod store;
 mod vectors;
 
-use super::pictures::{Form, LineArgs, Lines, PassArgs, check_is_none_of, name, row};
+use super::images::{Form, LineArgs, Lines, PassArgs, check_is_none_of, name, row};
 use super::tensors::check_output;
 use super::{Failed, Result};
 use clap::{Args, ValueEnum};
@@ -20,7 +20,7 @@ pub struct Embed {
     pass: PassArgs,
     #[command(flatten)]
     lines: LineArgs,
-    /// json: an object for each picture and line; csv; npy: an array, with the pictures' paths in FILE.txt; safetensors: `embeddings`, with the
+    /// json: an object for each image and line; csv; npy: an array, with the images' paths in FILE.txt; safetensors: `embeddings`, with the
     /// paths in the metadata; parquet: columns `image` and `embedding`. By the name of --output if it is not given, else json
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -75,24 +75,24 @@ impl Embed {
         }
     }
 
-    /// A line for each picture.
+    /// A line for each image.
     fn run_lines(&self, checkpoint: Checkpoint, vectors: &Vectors, format: Format) -> Result<()> {
         let head = (format == Format::Csv).then(|| {
             let columns = (0..vectors.width()).map(|i| i.to_string());
             std::iter::once("image".to_owned()).chain(columns).collect::<Vec<_>>().join(",")
         });
         let what = vectors.describe(&self.pass.fingerprint(&checkpoint));
-        let paths = self.pass.pictures.sources()?;
+        let paths = self.pass.images.sources()?;
         let mut lines = match format {
             Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form::table()))?,
             _ => self.lines.open(&paths, None, Some(&Form::objects("{\"embedding\":", "of", what.clone())))?,
         };
         let is_done = |path: &Path| lines.has(&name(path));
-        let Some((pictures, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
+        let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
         if let (Some(head), true) = (&head, lines.is_new()) {
             writeln!(lines, "{head}")?;
         }
-        pictures.for_each_batch(|paths, pixel_values| {
+        images.for_each_batch(|paths, pixel_values| {
             let embeddings = vectors.by(&mut session, pixel_values)?;
             let values = embeddings.values();
             for (path, vector) in paths.iter().zip(values.chunks(values.len() / paths.len())) {
@@ -103,18 +103,18 @@ impl Embed {
         })
     }
 
-    /// One array for all pictures.
+    /// One array for all images.
     fn run_store(&self, checkpoint: Checkpoint, vectors: &Vectors, format: Format) -> Result<()> {
         let Some(file) = self.lines.output() else {
             return Err("expected --output FILE for an array; json and csv can go to standard output".into());
         };
         check_output(file)?;
-        let paths = self.pass.pictures.sources()?;
+        let paths = self.pass.images.sources()?;
         check_is_none_of(file, &paths)?;
         let mut store = Store::open(file, vectors.describe(&self.pass.fingerprint(&checkpoint)), self.lines.resumes())?;
         let is_done = |path: &Path| store.has(&name(path));
-        let Some((pictures, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return store.finish(format) };
-        let whole = pictures.for_each_batch(|paths, pixel_values| {
+        let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return store.finish(format) };
+        let whole = images.for_each_batch(|paths, pixel_values| {
             store.append(paths, &vectors.by(&mut session, pixel_values)?)?;
             Ok(Vec::new())
         });

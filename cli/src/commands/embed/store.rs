@@ -1,9 +1,9 @@
-//! Arrays of all pictures' vectors. Rows are collected in a file beside, `FILE.part`, with the pictures' paths in another one, so that memory stays
+//! Arrays of all images' vectors. Rows are collected in a file beside, `FILE.part`, with the images' paths in another one, so that memory stays
 //! flat and a run that was cut can go on; at the end they become the array.
 
 use super::Format;
 use crate::commands::Result;
-use crate::commands::pictures::name;
+use crate::commands::images::name;
 use crate::commands::tensors::write_tensors;
 use memmap2::Mmap;
 use parquet::column::writer::ColumnWriter;
@@ -19,14 +19,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vitraux::Tensor;
 
-/// Rows of a Parquet row group, and pictures whose vectors are in memory at once.
+/// Rows of a Parquet row group, and images whose vectors are in memory at once.
 const ROWS_OF_A_GROUP: usize = 4096;
 
 /// Vectors on their way into an array.
 pub struct Store {
     file: PathBuf,
     rows: BufWriter<File>,
-    /// A line of JSON first: [`Head`]. Then each picture's path as JSON, a line each.
+    /// A line of JSON first: [`Head`]. Then each image's path as JSON, a line each.
     names: BufWriter<File>,
     /// What the vectors are, and of which model.
     what: String,
@@ -66,7 +66,7 @@ impl Store {
             options.map_err(|error| format!("{}: {error}", path.display()))
         };
         if resumes && file.exists() && !rows.exists() {
-            return Err(format!("{}: it is whole; to embed more pictures, give another --output", file.display()).into());
+            return Err(format!("{}: it is whole; to embed more images, give another --output", file.display()).into());
         }
         if !resumes && std::fs::metadata(&rows).is_ok_and(|part| part.len() > 0) {
             let part = rows.display();
@@ -97,9 +97,9 @@ impl Store {
         Ok(Store { file: file.to_owned(), what, rows: BufWriter::new(rows_file), names: BufWriter::new(names_file), shape, done, known })
     }
 
-    /// Whether a picture's vector is there.
-    pub fn has(&self, picture: &str) -> bool {
-        self.known.contains(picture)
+    /// Whether an image's vector is there.
+    pub fn has(&self, image: &str) -> bool {
+        self.known.contains(image)
     }
 
     /// Adds a batch: rows first, so that no name is without its row.
@@ -112,7 +112,7 @@ impl Store {
             }
             Some(known) if known != shape => {
                 return Err(format!(
-                    "{}: vectors of {known:?} are followed by some of {shape:?}, of pictures of another size; an array has one shape",
+                    "{}: vectors of {known:?} are followed by some of {shape:?}, of images of another size; an array has one shape",
                     self.file.display()
                 )
                 .into());
@@ -225,7 +225,7 @@ fn write_safetensors(file: &Path, names: &[String], shape: &[usize], rows: &[u8]
 
 /// Columns `image`, a string, and `embedding`, a list of floats.
 fn write_parquet(file: &Path, names: &[String], rows: &[u8]) -> Result<()> {
-    let schema = "message pictures {
+    let schema = "message images {
         REQUIRED BYTE_ARRAY image (UTF8);
         REQUIRED GROUP embedding (LIST) { REPEATED GROUP list { REQUIRED FLOAT element; } }
     }";

@@ -2,7 +2,7 @@
 
 mod ridge;
 
-use super::pictures::{PassArgs, check_is_none_of, name};
+use super::images::{PassArgs, check_is_none_of, name};
 use super::tensors::{check_output, write_tensors};
 use super::{Failed, Format, Result, note};
 use clap::Args;
@@ -19,7 +19,7 @@ pub struct Fit {
     /// The file that the head is written to, for `classify --head`
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// How many of ten pictures of each class are held out, and tell how good the head is
+    /// How many of ten images of each class are held out, and tell how good the head is
     #[arg(long, value_name = "TENTHS", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=9))]
     hold_out: u8,
     /// What is added to the sums of the features' squares: the larger, the smoother
@@ -30,7 +30,7 @@ pub struct Fit {
     format: Format,
 }
 
-/// A picture that was held out.
+/// An image that was held out.
 struct HeldOut {
     path: PathBuf,
     class: usize,
@@ -45,20 +45,20 @@ impl Fit {
         check_output(&self.output)?;
         let checkpoint = self.pass.model.open()?;
         if checkpoint.config.feature_width() == 0 {
-            return Err(format!("{} has no features of pictures", checkpoint.config.name).into());
+            return Err(format!("{} has no features of images", checkpoint.config.name).into());
         }
-        let paths = self.pass.pictures.sources()?;
+        let paths = self.pass.images.sources()?;
         check_is_none_of(&self.output, &paths)?;
         let labels: Vec<String> = paths.iter().map(|path| label(path)).collect::<BTreeSet<_>>().into_iter().collect();
         if labels.len() < 2 {
-            return Err(format!("expected pictures in a folder for each class, two at least, found {labels:?}").into());
+            return Err(format!("expected images in a folder for each class, two at least, found {labels:?}").into());
         }
         let numbers: HashMap<&str, usize> = labels.iter().enumerate().map(|(number, label)| (label.as_str(), number)).collect();
-        let (pictures, mut session) = self.pass.start(checkpoint, paths, |_| false)?.expect("none is done");
+        let (images, mut session) = self.pass.start(checkpoint, paths, |_| false)?.expect("none is done");
         let width = session.model().config().feature_width();
         let mut ridge = Ridge::new(width, labels.len());
         let (mut seen, mut held_out) = (vec![0; labels.len()], Vec::new());
-        let whole = pictures.for_each_batch(|paths, pixel_values| {
+        let whole = images.for_each_batch(|paths, pixel_values| {
             let features = session.forward_blocking(pixel_values, &["features"])?.remove("features").expect("it was asked for");
             let (mut vectors, mut classes) = (Vec::new(), Vec::new());
             for (path, features) in paths.iter().zip(features.values().chunks(width)) {
@@ -84,7 +84,7 @@ impl Fit {
             return whole;
         }
         if let Some(class) = seen.iter().position(|count| *count == 0) {
-            return Err(format!("{}: expected a picture of it that can be read, found none", labels[class]).into());
+            return Err(format!("{}: expected an image of it that can be read, found none", labels[class]).into());
         }
         let solution = ridge.solve(self.ridge)?;
         write_head(&self.output, &solution, &labels)?;
@@ -96,25 +96,25 @@ impl Fit {
     /// How good it is on what it has not seen.
     fn report(&self, solution: &Solution, labels: &[String], held_out: &[HeldOut], trained: usize) -> Result<()> {
         let mut confusion = vec![vec![0; labels.len()]; labels.len()];
-        let answers: Vec<usize> = held_out.iter().map(|picture| solution.class(&picture.features)).collect();
-        for (picture, answer) in held_out.iter().zip(&answers) {
-            confusion[picture.class][*answer] += 1;
+        let answers: Vec<usize> = held_out.iter().map(|image| solution.class(&image.features)).collect();
+        for (image, answer) in held_out.iter().zip(&answers) {
+            confusion[image.class][*answer] += 1;
         }
         let right: usize = (0..labels.len()).map(|class| confusion[class][class]).sum();
         let mut out = std::io::stdout().lock();
         if self.format == Format::Json {
-            let pictures: Vec<Value> = held_out
+            let images: Vec<Value> = held_out
                 .iter()
                 .zip(&answers)
-                .map(|(picture, answer)| json!({ "image": name(&picture.path), "label": labels[picture.class], "answer": labels[*answer] }))
+                .map(|(image, answer)| json!({ "image": name(&image.path), "label": labels[image.class], "answer": labels[*answer] }))
                 .collect();
             let accuracy = if held_out.is_empty() { Value::Null } else { (right as f64 / held_out.len() as f64).into() };
             let value = json!({
-                "labels": labels, "trained": trained, "held_out": held_out.len(), "right": right, "accuracy": accuracy, "confusion": confusion, "pictures": pictures,
+                "labels": labels, "trained": trained, "held_out": held_out.len(), "right": right, "accuracy": accuracy, "confusion": confusion, "images": images,
             });
             return Ok(writeln!(out, "{value}")?);
         }
-        writeln!(out, "{trained} pictures of {} classes", labels.len())?;
+        writeln!(out, "{trained} images of {} classes", labels.len())?;
         if held_out.is_empty() {
             return Ok(());
         }
@@ -130,7 +130,7 @@ impl Fit {
     }
 }
 
-/// The class of a picture: the name of the folder that it is in.
+/// The class of an image: the name of the folder that it is in.
 fn label(path: &Path) -> String {
     path.parent().and_then(Path::file_name).map_or_else(|| ".".to_owned(), |name| name.to_string_lossy().into_owned())
 }

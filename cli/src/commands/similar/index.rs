@@ -1,7 +1,7 @@
-//! Features of pictures, kept in a file between runs.
+//! Features of images, kept in a file between runs.
 
 use crate::commands::Result;
-use crate::commands::pictures::name;
+use crate::commands::images::name;
 use crate::commands::tensors::{check_replaceable, write_tensors};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-/// Vectors of length 1 of pictures, each with what its file was like when it was read.
+/// Vectors of length 1 of images, each with what its file was like when it was read.
 pub struct Index {
     file: Option<PathBuf>,
     /// Which model's features they are.
@@ -17,12 +17,12 @@ pub struct Index {
     width: usize,
     kept: Kept,
     places: HashMap<String, usize>,
-    /// The pictures that this run is about, with what their files were like before the first of them was read.
+    /// The images that this run is about, with what their files were like before the first of them was read.
     asked: HashMap<String, String>,
     has_changed: bool,
 }
 
-/// What is in the file: for each picture its path, its stamp, and a row of features.
+/// What is in the file: for each image its path, its stamp, and a row of features.
 #[derive(Default)]
 struct Kept {
     names: Vec<String>,
@@ -41,7 +41,7 @@ impl Index {
         Ok(Index { file: file.map(Path::to_owned), model, width, kept, places, asked: HashMap::new(), has_changed: false })
     }
 
-    /// How many pictures it has.
+    /// How many images it has.
     pub fn len(&self) -> usize {
         self.kept.names.len()
     }
@@ -51,9 +51,9 @@ impl Index {
         self.kept.names.iter().map(PathBuf::from).filter(|path| path.exists()).collect()
     }
 
-    /// Says which pictures a run is about, before the first of them is read: what changes meanwhile is found the next time.
-    pub fn ask(&mut self, pictures: &[PathBuf]) {
-        self.asked = pictures.iter().map(|path| (name(path), stamp(path).unwrap_or_default())).collect();
+    /// Says which images a run is about, before the first of them is read: what changes meanwhile is found the next time.
+    pub fn ask(&mut self, images: &[PathBuf]) {
+        self.asked = images.iter().map(|path| (name(path), stamp(path).unwrap_or_default())).collect();
     }
 
     /// Says whether what is to come can be written, before it is made.
@@ -61,15 +61,15 @@ impl Index {
         self.file.as_deref().map_or(Ok(()), check_replaceable)
     }
 
-    /// Whether it has a picture that the run is about as its file was when the run began.
-    pub fn is_fresh(&self, picture: &Path) -> bool {
+    /// Whether it has an image that the run is about as its file was when the run began.
+    pub fn is_fresh(&self, image: &Path) -> bool {
         // What tells nothing of itself is read each time.
-        self.asked.get(&name(picture)).is_some_and(|stamp| !stamp.is_empty()) && self.place(&name(picture)).is_some()
+        self.asked.get(&name(image)).is_some_and(|stamp| !stamp.is_empty()) && self.place(&name(image)).is_some()
     }
 
-    /// Adds a picture, or what it has become.
-    pub fn insert(&mut self, picture: &Path, vector: &[f32]) {
-        let name = name(picture);
+    /// Adds an image, or what it has become.
+    pub fn insert(&mut self, image: &Path, vector: &[f32]) {
+        let name = name(image);
         let stamp = self.asked.get(&name).cloned().unwrap_or_default();
         self.has_changed = true;
         match self.places.get(&name) {
@@ -88,14 +88,14 @@ impl Index {
         self.kept.rows.extend_from_slice(vector);
     }
 
-    /// Where a picture is, unless this run is about it and could not read what it has become.
-    pub fn place(&self, picture: &str) -> Option<usize> {
-        let place = *self.places.get(picture)?;
-        let is_current = self.asked.get(picture).is_none_or(|stamp| *stamp == self.kept.stamps[place]);
+    /// Where an image is, unless this run is about it and could not read what it has become.
+    pub fn place(&self, image: &str) -> Option<usize> {
+        let place = *self.places.get(image)?;
+        let is_current = self.asked.get(image).is_none_or(|stamp| *stamp == self.kept.stamps[place]);
         is_current.then_some(place)
     }
 
-    /// The picture at a place.
+    /// The image at a place.
     pub fn name(&self, place: usize) -> &str {
         &self.kept.names[place]
     }
@@ -175,12 +175,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("index.safetensors");
         let open = || Index::open(Some(&file), "a model".to_owned(), 2).expect("an index");
-        let picture = |name: &str| {
+        let image = |name: &str| {
             let path = folder.path().join(name);
             std::fs::write(&path, name).expect("it is written");
             path
         };
-        let (a, b) = (picture("a.png"), picture("b.png"));
+        let (a, b) = (image("a.png"), image("b.png"));
         let (mut first, mut second) = (open(), open());
         first.ask(std::slice::from_ref(&a));
         second.ask(std::slice::from_ref(&b));
@@ -192,7 +192,7 @@ mod tests {
         assert!(both.len() == 2 && both.is_fresh(&a) && both.is_fresh(&b));
         assert_eq!([&a, &b].map(|path| both.vector(both.place(&name(path)).expect("it is there")).to_vec()), [[1.0, 0.0], [0.0, 1.0]]);
         // What changes after it was asked for is not taken for what was read.
-        std::fs::write(&a, "another picture").expect("it is written");
+        std::fs::write(&a, "another image").expect("it is written");
         let mut later = open();
         assert!(both.place(&name(&a)).is_some(), "this run has seen what it was");
         later.ask(std::slice::from_ref(&a));

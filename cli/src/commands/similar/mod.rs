@@ -1,10 +1,10 @@
-//! Which pictures are alike: by the angle between their features.
+//! Which images are alike: by the angle between their features.
 
 mod index;
 mod nearest;
 
 use super::embed::{Vectors, What};
-use super::pictures::{PassArgs, TableFormat as Format, check_is_none_of, name, row, without_dot};
+use super::images::{PassArgs, TableFormat as Format, check_is_none_of, name, row, without_dot};
 use super::{Failed, Result, note};
 use clap::Args;
 use index::Index;
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use vitraux::Checkpoint;
 
-/// How much alike two pictures are at the least to be a pair, unless somebody says otherwise.
+/// How much alike two images are at the least to be a pair, unless somebody says otherwise.
 const NEAR_DUPLICATES: f64 = 0.95;
 
 /// How often an index that grows is written, so that a run that is cut keeps what it had.
@@ -29,20 +29,20 @@ const BETWEEN_SAVES: Duration = Duration::from_secs(30);
 pub struct Similar {
     #[command(flatten)]
     pass: PassArgs,
-    /// Rank the pictures by how much they are like this one
+    /// Rank the images by how much they are like this one
     #[arg(long, value_name = "IMAGE")]
     to: Option<PathBuf>,
-    /// Find the pictures that are like each other
+    /// Find the images that are like each other
     #[arg(long)]
     pairs: bool,
-    /// Only what is at least so much alike: the cosine of the angle between features, 1 for the same picture; of pairs 0.95 without
+    /// Only what is at least so much alike: the cosine of the angle between features, 1 for the same image; of pairs 0.95 without
     #[arg(long, value_name = "COSINE", allow_negative_numbers = true, value_parser = cosine)]
     above: Option<f64>,
-    /// The most that is named, the most alike first: 20 pictures without, or 1000 pairs
+    /// The most that is named, the most alike first: 20 images without, or 1000 pairs
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     top: Option<u32>,
-    /// A file that features are kept in, made if it is not there: pictures that it has, and that have not changed, are not looked at again.
-    /// Without other pictures its own are meant. Safetensors: `embeddings`, and `images`, their paths as JSON
+    /// A file that features are kept in, made if it is not there: images that it has, and that have not changed, are not looked at again.
+    /// Without other images its own are meant. Safetensors: `embeddings`, and `images`, their paths as JSON
     #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
     /// text; json: an object for each line; or csv
@@ -50,23 +50,23 @@ pub struct Similar {
     format: Format,
 }
 
-/// The picture that others are ranked by, where it is none of them: it is compared with, and not kept.
+/// The image that others are ranked by, where it is none of them: it is compared with, and not kept.
 struct Guest {
     path: PathBuf,
     vector: Vec<f32>,
 }
 
-/// The pictures of an index that are where they were.
+/// The images of an index that are where they were.
 fn of_index(index: &Index) -> Result<Vec<PathBuf>> {
     let present = index.present();
     let missing = index.len() - present.len();
     if present.is_empty() {
         return Err(
-            format!("none of the {missing} pictures of the index is there; their paths are as they were given, from the folder of that run").into()
+            format!("none of the {missing} images of the index is there; their paths are as they were given, from the folder of that run").into()
         );
     }
     if missing > 0 {
-        note(&format!("{missing} of the {} pictures of the index are not there, and are left out", index.len()));
+        note(&format!("{missing} of the {} images of the index are not there, and are left out", index.len()));
     }
     Ok(present)
 }
@@ -78,19 +78,19 @@ fn cosine(text: &str) -> std::result::Result<f64, String> {
 
 impl Similar {
     pub fn run(self) -> Result<()> {
-        let named = self.pass.pictures.sources()?;
+        let named = self.pass.images.sources()?;
         if named.is_empty() && self.index.as_deref().is_none_or(|index| !index.exists()) {
-            return Err("expected pictures, or the --index of an earlier run".into());
+            return Err("expected images, or the --index of an earlier run".into());
         }
-        if named.is_empty() && self.pass.pictures.has_globs() {
-            return Err("--glob: expected folders that it is for; without pictures all of the index are meant".into());
+        if named.is_empty() && self.pass.images.has_globs() {
+            return Err("--glob: expected folders that it is for; without images all of the index are meant".into());
         }
         if let Some(index) = &self.index {
             check_is_none_of(index, &named)?;
         }
         let checkpoint = self.pass.model.open()?;
         if checkpoint.config.pooling.is_none() {
-            return Err(format!("{} pools no features that pictures could be compared by", checkpoint.config.name).into());
+            return Err(format!("{} pools no features that images could be compared by", checkpoint.config.name).into());
         }
         let vectors = Vectors::new(&checkpoint.config, What::Features, true)?;
         let mut index = Index::open(self.index.as_deref(), self.pass.fingerprint(&checkpoint), vectors.width())?;
@@ -122,7 +122,7 @@ impl Similar {
         saved.and(whole)
     }
 
-    /// Brings the features of pictures that have none yet, or have changed since, into the index.
+    /// Brings the features of images that have none yet, or have changed since, into the index.
     fn look_at(
         &self,
         paths: Vec<PathBuf>,
@@ -135,9 +135,9 @@ impl Similar {
         if paths.iter().any(|path| !index.is_fresh(path)) {
             index.check_file()?;
         }
-        let Some((pictures, mut session)) = self.pass.start(checkpoint, paths, |path| index.is_fresh(path))? else { return Ok(()) };
+        let Some((images, mut session)) = self.pass.start(checkpoint, paths, |path| index.is_fresh(path))? else { return Ok(()) };
         let mut saved = Instant::now();
-        pictures.for_each_batch(|paths, pixel_values| {
+        images.for_each_batch(|paths, pixel_values| {
             let embeddings = vectors.by(&mut session, pixel_values)?;
             for (path, vector) in paths.iter().zip(embeddings.values().chunks(vectors.width())) {
                 match guest.as_mut().filter(|guest| guest.path == *path) {
@@ -158,8 +158,8 @@ impl Similar {
         if self.format == Format::Csv {
             writeln!(out, "{}", if self.pairs { "image,other,similarity" } else { "image,similarity" })?;
         }
-        for Match { similarity, pictures } in best.ordered() {
-            let names: Vec<&str> = pictures.iter().map(|place| index.name(*place)).collect();
+        for Match { similarity, images } in best.ordered() {
+            let names: Vec<&str> = images.iter().map(|place| index.name(*place)).collect();
             match self.format {
                 Format::Text => writeln!(out, "{similarity:.4}  {}", names.join("  "))?,
                 Format::Csv => {

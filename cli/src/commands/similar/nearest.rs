@@ -15,8 +15,8 @@ const ROUNDINGS: f64 = 1e-5;
 pub struct Match {
     /// The cosine of the angle.
     pub similarity: f64,
-    /// Of a ranking the picture, of a pair both.
-    pub pictures: Vec<usize>,
+    /// Of a ranking the image, of a pair both.
+    pub images: Vec<usize>,
 }
 
 /// The best of all that were seen.
@@ -41,8 +41,8 @@ impl Best {
     }
 
     fn cut(&mut self) {
-        // Of equals the first in the order of the pictures.
-        self.kept.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then_with(|| a.pictures.cmp(&b.pictures)));
+        // Of equals the first in the order of the images.
+        self.kept.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then_with(|| a.images.cmp(&b.images)));
         self.kept.truncate(self.most);
     }
 
@@ -66,19 +66,19 @@ impl Best {
     }
 }
 
-/// Pictures by how much their features are like others.
+/// Images by how much their features are like others.
 pub fn ranking(index: &Index, query: &[f32], places: &[usize], above: f64, most: usize) -> Best {
     let mut best = Best::new(most);
     for &place in places {
         let similarity = cosine(query, index.vector(place));
         if similarity >= above {
-            best.add(Match { similarity, pictures: vec![place] });
+            best.add(Match { similarity, images: vec![place] });
         }
     }
     best
 }
 
-/// Pairs of pictures.
+/// Pairs of images.
 pub fn pairs(index: &Index, places: &[usize], above: f64, most: usize) -> Best {
     let gathered: Vec<f32> = places.iter().flat_map(|place| index.vector(*place)).copied().collect();
     let width = gathered.len() / places.len().max(1);
@@ -93,7 +93,7 @@ pub fn pairs(index: &Index, places: &[usize], above: f64, most: usize) -> Best {
                 if a < b && f64::from(products[(row, column)]) >= above - ROUNDINGS {
                     let similarity = cosine(index.vector(places[a]), index.vector(places[b]));
                     if similarity >= above {
-                        best.add(Match { similarity, pictures: vec![places[a], places[b]] });
+                        best.add(Match { similarity, images: vec![places[a], places[b]] });
                     }
                 }
             }
@@ -117,14 +117,14 @@ mod tests {
     fn the_best_are_kept_in_order_and_the_others_counted() {
         let mut best = Best::new(3);
         for (place, similarity) in [0.1, 0.9, 0.5, 0.9, 0.3, 0.7, -1.0].into_iter().enumerate() {
-            best.add(Match { similarity, pictures: vec![place] });
+            best.add(Match { similarity, images: vec![place] });
         }
-        let order: Vec<usize> = best.ordered().iter().map(|found| found.pictures[0]).collect();
+        let order: Vec<usize> = best.ordered().iter().map(|found| found.images[0]).collect();
         assert_eq!((order, best.left_out()), (vec![1, 3, 5], 4));
         let mut other = Best::new(3);
-        other.add(Match { similarity: 0.8, pictures: vec![9] });
+        other.add(Match { similarity: 0.8, images: vec![9] });
         let joined = best.joined(other);
-        let order: Vec<usize> = joined.ordered().iter().map(|found| found.pictures[0]).collect();
+        let order: Vec<usize> = joined.ordered().iter().map(|found| found.images[0]).collect();
         assert_eq!((order, joined.left_out()), (vec![1, 3, 9], 5));
     }
 }

@@ -78,7 +78,7 @@ pub fn class_count(object: &Object) -> Result<Option<usize>> {
     }
 }
 
-/// Whether timm takes the size of the pictures for the model's. Where the file itself asks for a dynamic
+/// Whether timm takes the size of the images for the model's. Where the file itself asks for a dynamic
 /// size, timm forgets that the size was fixed.
 pub fn has_fixed_size(root: &Object, pretrained: &Object) -> Result<bool> {
     let asked = root.object("model_args")?.is_some_and(|own| own.has("dynamic_img_size"));

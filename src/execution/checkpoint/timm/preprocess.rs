@@ -1,11 +1,11 @@
-//! How timm prepares pictures for evaluation (`create_transform` with `pretrained_cfg`).
+//! How timm prepares images for evaluation (`create_transform` with `pretrained_cfg`).
 
 use super::{has_fixed_size, input_size, pretrained};
 use crate::data::error::Result;
 use crate::execution::checkpoint::{channel_values, json::Object};
 use crate::execution::image::{Alpha, Crop, CropRounding, Filter, Levels, Preprocess, Resize};
 
-/// Mean and deviation of ImageNet's training pictures, timm's default.
+/// Mean and deviation of ImageNet's training images, timm's default.
 const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
 
@@ -18,7 +18,7 @@ fn border_fill(pretrained: &Object) -> Result<[u8; 3]> {
 /// The transform of a `config.json` that has an `architecture`; for `image`, another height and width than its own.
 pub fn preprocess(root: &Object, image: Option<[usize; 2]>) -> Result<Preprocess> {
     let pretrained = pretrained(root)?;
-    // What the file says of the model itself comes before what it says of the pictures.
+    // What the file says of the model itself comes before what it says of the images.
     let own = root.object("model_args")?;
     let own_channels = own.as_ref().map_or(Ok(None), |own| own.size("in_chans"))?;
     let own_image = own.as_ref().map_or(Ok(None), |own| own.pair("img_size"))?;

@@ -1,4 +1,4 @@
-//! How transformers' image processors prepare pictures (their Pillow backends), from `preprocessor_config.json`.
+//! How transformers' image processors prepare images (their Pillow backends), from `preprocessor_config.json`.
 
 use crate::data::error::Result;
 use crate::execution::checkpoint::channel_values;
@@ -14,7 +14,7 @@ struct Processor {
     crops: bool,
     mean: [f64; 3],
     std: [f64; 3],
-    /// Whether transparent pictures are laid on white.
+    /// Whether transparent images are laid on white.
     on_white: bool,
     resizes: Levels,
 }
@@ -57,10 +57,10 @@ fn of_model(model_type: &str) -> &'static str {
     }
 }
 
-/// How a transformers image processor prepares pictures (its Pillow backend). Without a file of its own, it does so by its
+/// How a transformers image processor prepares images (its Pillow backend). Without a file of its own, it does so by its
 /// class's default, for the model's size.
 ///
-/// For `image`, another height and width than the file's, a picture is resized to that; only where its shorter edge is
+/// For `image`, another height and width than the file's, an image is resized to that; only where its shorter edge is
 /// resized and its middle cut out, and the size is a square, are edge and square enlarged alike.
 pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>) -> Result<Preprocess> {
     let vision = root.object("vision_config")?.unwrap_or_else(|| root.clone());

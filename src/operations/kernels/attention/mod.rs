@@ -4,7 +4,7 @@ use super::size;
 use super::variant::Variant;
 use crate::data::capabilities::Precision;
 use crate::data::error::{Error, Limit, Result};
-use crate::data::record::{Buf, Class, Dispatch, Recording, Spec};
+use crate::data::record::{Buf, Dispatch, Recording, Spec, TuningKey};
 use crate::execution::cpu::attention::Params;
 use variants::{ATTENTION_POWERS, Sizes, suitable};
 
@@ -35,8 +35,8 @@ pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usiz
             allowed: u64::from(capabilities.workgroup_bytes),
         });
     }
-    let class = mask.is_none().then(|| Class::attention(batch * heads, [tokens, queries], head, sizes.qkv, &capabilities));
-    let Variant { kernel, shape } = variants[recording.choose(class, variants.iter().map(|variant| &variant.kernel))];
+    let key = mask.is_none().then(|| TuningKey::attention(batch * heads, [tokens, queries], head, sizes.qkv, &capabilities));
+    let Variant { kernel, shape } = variants[recording.choose(key, variants.iter().map(|variant| &variant.kernel))];
     let spec = shape.specialised(kernel.spec.clone(), head, &capabilities).writing(recording.precision_of(y));
     let spec = if kernel.imports("common/x_f32") { spec.reading(sizes.qkv) } else { spec };
     let params = Params { tokens: size(tokens), queries: size(queries), heads: size(heads), scale: (head as f32).sqrt().recip(), batch: size(batch) };

@@ -1,10 +1,10 @@
-//! Twin of `unit`: rows divided by their Euclidean norms.
+//! Twin of `l2_normalize`: rows divided by their Euclidean norms.
 
 use super::parallel::for_each_chunk;
 use crate::data::record::{Call, params};
 
 params! {
-    /// Parameters of `unit`.
+    /// Parameters of `l2_normalize`.
     Params {
         /// Rows.
         rows: u32,
@@ -13,8 +13,8 @@ params! {
     }
 }
 
-/// Twin of `unit`.
-pub fn unit(call: Call<'_>) {
+/// Twin of `l2_normalize`.
+pub fn l2_normalize(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [x] = call.reads else { panic!("x") };
     let width = params.width as usize;

@@ -1,6 +1,6 @@
 // y[r, :] = x[r, :] / |x[r, :]|, the Euclidean norm
 // One workgroup a row. f32.
-// Grid: rows, folded. Needs nothing. Twin: cpu/unit.rs
+// Grid: rows, folded. Needs nothing. Twin: cpu/l2_normalize.rs
 #import common/grid
 #import common/reduce
 
@@ -14,7 +14,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> y: array<f32>; // [rows, width]
 
 @compute @workgroup_size(WORKGROUP)
-fn unit(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn l2_normalize(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = fold(wid, count);
     if row >= params.rows {
         return;

@@ -1,4 +1,4 @@
-//! Which pictures are meant: files, folders, patterns, and lists.
+//! Which images are meant: files, folders, patterns, and lists.
 
 use crate::commands::Result;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -10,7 +10,7 @@ use walkdir::WalkDir;
 /// What files are called that folders are searched for.
 const EXTENSIONS: [&str; 13] = ["png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif", "tif", "tiff", "pnm", "pbm", "pgm", "ppm"];
 
-/// The pictures that arguments name, each once, in their order; those of a folder in the order of their names.
+/// The images that arguments name, each once, in their order; those of a folder in the order of their names.
 pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> {
     let filter = Filter::new(globs)?;
     let mut found = Vec::new();
@@ -41,7 +41,7 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
             continue;
         }
         if found.len() == before {
-            return Err(format!("{}: expected pictures, found none", argument.display()).into());
+            return Err(format!("{}: expected images, found none", argument.display()).into());
         }
     }
     found.iter_mut().for_each(|path| *path = without_dot(path));
@@ -57,7 +57,7 @@ fn walk(walk: WalkDir, is_wanted: impl Fn(&Path) -> bool, found: &mut Vec<PathBu
     for entry in walk.follow_links(true).sort_by_file_name().into_iter().filter_entry(is_shown) {
         let entry = match entry {
             Ok(entry) => entry,
-            // A link to nowhere is no picture; what cannot be read is one that fails when its turn comes.
+            // A link to nowhere is no image; what cannot be read is one that fails when its turn comes.
             Err(error) => {
                 found.extend(error.path().filter(|path| !path.is_symlink()).map(Path::to_owned));
                 continue;
@@ -98,8 +98,8 @@ impl Filter {
 
     fn admits(&self, path: &Path) -> bool {
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-        let is_picture = || extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()));
-        (if self.by_extension { is_picture() } else { self.included.is_match(path) }) && !self.excluded.is_match(path)
+        let is_image = || extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()));
+        (if self.by_extension { is_image() } else { self.included.is_match(path) }) && !self.excluded.is_match(path)
     }
 }
 
@@ -160,12 +160,12 @@ mod tests {
             let found = sources(&arguments, &globs).map_err(|error| error.to_string())?;
             Ok::<_, String>(found.iter().map(|path| path.strip_prefix(folder.path()).expect("below").display().to_string()).collect::<Vec<_>>())
         };
-        assert_eq!(list(&[""], &[]).expect("pictures"), ["a.jpg", "b.PNG", "deep/d.png", "deep/er/c.webp"]);
-        assert_eq!(list(&["deep", "a.jpg", "deep/d.png"], &[]).expect("pictures"), ["deep/d.png", "deep/er/c.webp", "a.jpg"]);
-        assert_eq!(list(&[""], &["*.{png,jpg}", "!deep/**"]).expect("pictures"), ["a.jpg"]);
+        assert_eq!(list(&[""], &[]).expect("images"), ["a.jpg", "b.PNG", "deep/d.png", "deep/er/c.webp"]);
+        assert_eq!(list(&["deep", "a.jpg", "deep/d.png"], &[]).expect("images"), ["deep/d.png", "deep/er/c.webp", "a.jpg"]);
+        assert_eq!(list(&[""], &["*.{png,jpg}", "!deep/**"]).expect("images"), ["a.jpg"]);
         assert_eq!(list(&[""], &["*.txt"]).expect("what was asked for"), ["notes.txt"]);
-        assert_eq!(list(&["**/*.png"], &[]).expect("pictures"), ["deep/d.png"]);
-        assert_eq!(list(&["*.{jpg,PNG}"], &[]).expect("pictures"), ["a.jpg", "b.PNG"]);
+        assert_eq!(list(&["**/*.png"], &[]).expect("images"), ["deep/d.png"]);
+        assert_eq!(list(&["*.{jpg,PNG}"], &[]).expect("images"), ["a.jpg", "b.PNG"]);
         assert_eq!(list(&["missing.png"], &[]).expect("a path"), ["missing.png"]);
         assert!(list(&["*.gif"], &[]).expect_err("none").contains("found none"));
         assert!(list(&[""], &["[x"]).expect_err("no pattern").contains("expected a pattern"));

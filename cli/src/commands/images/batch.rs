@@ -1,14 +1,14 @@
-//! How many pictures pass the device together.
+//! How many images pass the device together.
 
 use std::str::FromStr;
 
-/// The most pictures that `auto` takes at a time: far more make no pass more efficient.
+/// The most images that `auto` takes at a time: far more make no pass more efficient.
 const LARGEST: usize = 64;
 
 /// How much faster twice as many must be, to be worth their memory.
 const WORTH: f64 = 1.1;
 
-/// A number of pictures, or as many as make it faster.
+/// A number of images, or as many as make it faster.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Batch {
     Auto,
@@ -27,7 +27,7 @@ impl FromStr for Batch {
     }
 }
 
-/// The size of the batches to come. `auto` doubles it while that makes pictures pass faster: of each size the first batch, which also compiles,
+/// The size of the batches to come. `auto` doubles it while that makes images pass faster: of each size the first batch, which also compiles,
 /// is not counted.
 #[derive(Debug)]
 pub struct BatchSize {
@@ -35,7 +35,7 @@ pub struct BatchSize {
     grows: bool,
     /// Batches of this size so far.
     seen: usize,
-    /// Pictures a second with half as many.
+    /// Images a second with half as many.
     before: f64,
 }
 

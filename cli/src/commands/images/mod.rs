@@ -1,4 +1,4 @@
-//! Many pictures through a model, in their order: found, decoded ahead, batched, and written as results come.
+//! Many images through a model, in their order: found, decoded ahead, batched, and written as results come.
 
 mod ahead;
 mod batch;
@@ -22,7 +22,7 @@ use vitraux::config::Config;
 use vitraux::preprocess::Preprocess;
 use vitraux::{Checkpoint, Session, Tensor};
 
-/// Pictures that go through a model on a device.
+/// Images that go through a model on a device.
 #[derive(Debug, Args)]
 pub struct PassArgs {
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub struct PassArgs {
     #[command(flatten)]
     pub execution: ExecutionArgs,
     #[command(flatten)]
-    pub pictures: PictureArgs,
+    pub images: ImageArgs,
 }
 
 impl PassArgs {
@@ -39,57 +39,57 @@ impl PassArgs {
         format!("{} in {}", fingerprint(checkpoint), self.execution.device.precision)
     }
 
-    /// Begins to prepare those of the pictures that are not done yet, and brings the model to the device; nothing if all are done.
-    pub fn start(&self, checkpoint: Checkpoint, paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool) -> Result<Option<(Pictures, Session)>> {
+    /// Begins to prepare those of the images that are not done yet, and brings the model to the device; nothing if all are done.
+    pub fn start(&self, checkpoint: Checkpoint, paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool) -> Result<Option<(Images, Session)>> {
         let preprocess = preprocess_of(&checkpoint)?;
-        let mut pictures = self.pictures.open(paths, is_done, &preprocess, &checkpoint.config);
-        if pictures.paths.is_empty() {
+        let mut images = self.images.open(paths, is_done, &preprocess, &checkpoint.config);
+        if images.paths.is_empty() {
             return Ok(None);
         }
-        pictures.check_alone()?;
+        images.check_alone()?;
         let session = self.execution.load(checkpoint)?.session();
         warn_if_assumed(session.model().preprocess());
-        Ok(Some((pictures, session)))
+        Ok(Some((images, session)))
     }
 }
 
-/// Which pictures, and how they go through the model.
+/// Which images, and how they go through the model.
 #[derive(Debug, Args)]
-pub struct PictureArgs {
-    /// Pictures (PNG, JPEG, WebP, BMP, GIF, TIFF or PNM), folders with all below them, patterns such as 'photos/**/*.jpg', or - for a list
+pub struct ImageArgs {
+    /// Images (PNG, JPEG, WebP, BMP, GIF, TIFF or PNM), folders with all below them, patterns such as 'photos/**/*.jpg', or - for a list
     /// of paths on standard input, one a line
     #[arg(required = true, value_name = "IMAGE|FOLDER|PATTERN|-")]
     images: Vec<PathBuf>,
     /// Of folders, only the files that match; !PATTERN leaves files out; may be repeated
     #[arg(long, value_name = "PATTERN")]
     glob: Vec<String>,
-    /// Pictures that pass the device together; auto doubles them while that makes it faster
+    /// Images that pass the device together; auto doubles them while that makes it faster
     #[arg(long, value_name = "auto|COUNT", default_value = "auto")]
     batch: Batch,
-    /// Stop at the first picture that fails, instead of going on and counting
+    /// Stop at the first image that fails, instead of going on and counting
     #[arg(long)]
     strict: bool,
 }
 
-/// Where a line for each picture goes.
+/// Where a line for each image goes.
 #[derive(Debug, Args)]
 pub struct LineArgs {
     /// Write results to a file: lines as they come, arrays when all is there
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Go on with the file of an earlier run of the same model and options that was cut: pictures that it has are skipped. Lines of JSON and arrays
+    /// Go on with the file of an earlier run of the same model and options that was cut: images that it has are skipped. Lines of JSON and arrays
     /// tell whether it is one; tables of CSV do not
     #[arg(long, requires = "output")]
     resume: bool,
 }
 
-/// How a model's pictures are prepared.
+/// How a model's images are prepared.
 pub fn preprocess_of(checkpoint: &Checkpoint) -> Result<Preprocess> {
-    checkpoint.preprocess.clone().ok_or_else(|| format!("{} takes no pictures", checkpoint.config.name).into())
+    checkpoint.preprocess.clone().ok_or_else(|| format!("{} takes no images", checkpoint.config.name).into())
 }
 
-/// Pictures that are being prepared.
-pub struct Pictures {
+/// Images that are being prepared.
+pub struct Images {
     paths: Arc<Vec<PathBuf>>,
     ahead: Ahead,
     batch: BatchSize,
@@ -109,54 +109,54 @@ impl LineArgs {
         self.resume
     }
 
-    /// Where results of pictures go. To go on with a file, lines must tell their picture; formats without such lines have no form.
+    /// Where results of images go. To go on with a file, lines must tell their image; formats without such lines have no form.
     pub fn open(&self, paths: &[PathBuf], head: Option<&str>, form: Option<&Form>) -> Result<Lines> {
         match (&self.output, form) {
             (None, _) => Ok(Lines::stdout()),
             (Some(file), _) if is_one_of(file, paths) => Err(taken(file)),
-            (Some(_), None) if self.resume => Err("--resume: expected a format with a line for each picture; add --format json or csv".into()),
+            (Some(_), None) if self.resume => Err("--resume: expected a format with a line for each image; add --format json or csv".into()),
             (Some(file), Some(form)) if self.resume => Lines::resume(file, head, form),
             (Some(file), _) => Lines::create(file),
         }
     }
 }
 
-/// Refuses to write over one of the pictures.
-pub fn check_is_none_of(file: &Path, pictures: &[PathBuf]) -> Result<()> {
-    if is_one_of(file, pictures) { Err(taken(file)) } else { Ok(()) }
+/// Refuses to write over one of the images.
+pub fn check_is_none_of(file: &Path, images: &[PathBuf]) -> Result<()> {
+    if is_one_of(file, images) { Err(taken(file)) } else { Ok(()) }
 }
 
-fn is_one_of(file: &Path, pictures: &[PathBuf]) -> bool {
+fn is_one_of(file: &Path, images: &[PathBuf]) -> bool {
     // However it is spelled, and by whichever link.
-    file.canonicalize().is_ok_and(|file| pictures.iter().any(|picture| picture.canonicalize().is_ok_and(|picture| picture == file)))
+    file.canonicalize().is_ok_and(|file| images.iter().any(|image| image.canonicalize().is_ok_and(|image| image == file)))
 }
 
 fn taken(file: &Path) -> Box<dyn std::error::Error> {
-    format!("{}: it is one of the pictures; expected another --output", file.display()).into()
+    format!("{}: it is one of the images; expected another --output", file.display()).into()
 }
 
-impl PictureArgs {
+impl ImageArgs {
     /// Whether some files of folders are wanted and others are not.
     pub fn has_globs(&self) -> bool {
         !self.glob.is_empty()
     }
 
-    /// The pictures that are meant.
+    /// The images that are meant.
     pub fn sources(&self) -> Result<Vec<PathBuf>> {
         sources::sources(&self.images, &self.glob)
     }
 
-    fn open(&self, mut paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool, preprocess: &Preprocess, config: &Config) -> Pictures {
+    fn open(&self, mut paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool, preprocess: &Preprocess, config: &Config) -> Images {
         let is_alone = paths.len() == 1;
         paths.retain(|path| !is_done(path));
         let (paths, batch) = (Arc::new(paths), BatchSize::new(self.batch));
         let ahead = Ahead::new(paths.clone(), preprocess.clone(), config.clone(), window(&batch));
-        Pictures { paths, ahead, batch, strict: self.strict, is_alone }
+        Images { paths, ahead, batch, strict: self.strict, is_alone }
     }
 }
 
-impl Pictures {
-    /// If a single picture was asked for, waits for it: when it cannot be read, no device needs to be opened.
+impl Images {
+    /// If a single image was asked for, waits for it: when it cannot be read, no device needs to be opened.
     fn check_alone(&mut self) -> Result<()> {
         if !self.is_alone {
             return Ok(());
@@ -164,8 +164,8 @@ impl Pictures {
         self.ahead.first_failure().map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Calls `pass` with each batch: paths, and pixel values `[B, channels, height, width]`; it gives an error for each picture that it could do
-    /// nothing with. Pictures that fail are reported and counted.
+    /// Calls `pass` with each batch: paths, and pixel values `[B, channels, height, width]`; it gives an error for each image that it could do
+    /// nothing with. Images that fail are reported and counted.
     pub fn for_each_batch(mut self, mut pass: impl FnMut(&[&Path], &Tensor) -> Result<Vec<String>>) -> Result<()> {
         catch_interrupts()?;
         let bar = progress(self.paths.len() as u64);
@@ -214,7 +214,7 @@ impl Pictures {
     }
 }
 
-/// A batch of what was gathered; gives how many pictures that were.
+/// A batch of what was gathered; gives how many images that were.
 fn run(
     gathered: &mut Vec<(&Path, Tensor)>,
     batch: &mut BatchSize,
@@ -248,12 +248,12 @@ fn catch_interrupts() -> Result<()> {
     })?)
 }
 
-/// Pictures that are prepared ahead: a batch while another one is under way, and at least what the cores work on.
+/// Images that are prepared ahead: a batch while another one is under way, and at least what the cores work on.
 fn window(batch: &BatchSize) -> usize {
     (2 * batch.get()).max(2 * std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// A bar on standard error, if that is a terminal and there is more than a moment's work.
 fn progress(images: u64) -> ProgressBar {
-    if images < 8 { ProgressBar::hidden() } else { bar(images, "{bar:40} {pos}/{len} pictures, {per_sec}, {eta} left") }
+    if images < 8 { ProgressBar::hidden() } else { bar(images, "{bar:40} {pos}/{len} images, {per_sec}, {eta} left") }
 }

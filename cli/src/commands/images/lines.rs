@@ -1,4 +1,4 @@
-//! Where results go, a line for each picture: standard output, or a file that a later run can go on with.
+//! Where results go, a line for each image: standard output, or a file that a later run can go on with.
 
 use crate::commands::Result;
 use serde_json::Value;
@@ -39,27 +39,27 @@ impl Form {
 
     /// Objects, a line each, of which each says by `key` what it is of: others are none of ours.
     pub fn objects(begins: &'static str, key: &'static str, of: String) -> Form {
-        let picture = move |line: &str| {
+        let image = move |line: &str| {
             let value = serde_json::from_str::<Value>(line).ok()?;
             let is_ours = value[key] == *of;
             value["image"].as_str().filter(|_| is_ours).map(str::to_owned)
         };
-        Form { begins, records: Box::new(move |text| lines(text, &picture)) }
+        Form { begins, records: Box::new(move |text| lines(text, &image)) }
     }
 }
 
-/// What a file has of a picture.
+/// What a file has of an image.
 struct Record {
     /// Where it ends in the text.
     end: usize,
-    /// The picture; nothing if it is no record of ours.
-    picture: Option<String>,
+    /// The image; nothing if it is no record of ours.
+    image: Option<String>,
 }
 
 /// Lines on their way out. They are written batch by batch, so that a run that is cut keeps what it had.
 pub struct Lines {
     out: BufWriter<Box<dyn Write>>,
-    /// The pictures whose lines are there already.
+    /// The images whose lines are there already.
     done: HashSet<String>,
     is_new: bool,
 }
@@ -105,7 +105,7 @@ impl Lines {
         let mut records = (form.records)(valid);
         let whole = records.last().map_or(0, |record| record.end);
         let rest = &valid[whole..];
-        // Whole, but for the end of the line, an object would have its picture; and no path has so many lines.
+        // Whole, but for the end of the line, an object would have its image; and no path has so many lines.
         let is_foreign = serde_json::from_str::<Value>(rest).is_ok_and(|value| value.is_object() && value["image"].is_null());
         if is_foreign || rest.matches('\n').count() > LONGEST_PATH {
             return Err(is_foreign_from(whole).into());
@@ -122,8 +122,8 @@ impl Lines {
             end_before = records.drain(..records.len().min(1)).next().map_or(0, |first| first.end);
         }
         let mut done = HashSet::new();
-        for Record { end, picture } in records {
-            done.insert(picture.ok_or_else(|| is_foreign_from(end_before))?);
+        for Record { end, image } in records {
+            done.insert(image.ok_or_else(|| is_foreign_from(end_before))?);
             end_before = end;
         }
         out.set_len(whole as u64).and_then(|()| out.seek(SeekFrom::End(0))).map_err(failed)?;
@@ -135,9 +135,9 @@ impl Lines {
         self.is_new
     }
 
-    /// Whether a picture has its line.
-    pub fn has(&self, picture: &str) -> bool {
-        self.done.contains(picture)
+    /// Whether an image has its line.
+    pub fn has(&self, image: &str) -> bool {
+        self.done.contains(image)
     }
 }
 
@@ -179,7 +179,7 @@ pub fn row(cells: impl IntoIterator<Item = String>) -> Result<String> {
     Ok(line.trim_end_matches('\n').to_owned())
 }
 
-/// Rows of CSV; the picture is the first cell. A path may have the end of a line in it, within quotes. All rows are as wide as the first.
+/// Rows of CSV; the image is the first cell. A path may have the end of a line in it, within quotes. All rows are as wide as the first.
 fn rows(text: &str) -> Vec<Record> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let (mut rows, mut record, mut start, mut width) = (Vec::new(), csv::StringRecord::new(), 0, None);
@@ -193,19 +193,19 @@ fn rows(text: &str) -> Vec<Record> {
             break;
         }
         let is_as_wide = *width.get_or_insert(record.len()) == record.len();
-        rows.push(Record { end, picture: record.get(0).filter(|_| is_as_wide).map(str::to_owned) });
+        rows.push(Record { end, image: record.get(0).filter(|_| is_as_wide).map(str::to_owned) });
         start = end;
     }
     rows
 }
 
-fn lines(text: &str, picture: impl Fn(&str) -> Option<String>) -> Vec<Record> {
+fn lines(text: &str, image: impl Fn(&str) -> Option<String>) -> Vec<Record> {
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     let mut end = 0;
     whole
         .map(|line| {
             end += line.len();
-            Record { end, picture: picture(line) }
+            Record { end, image: image(line) }
         })
         .collect()
 }
@@ -231,8 +231,8 @@ mod tests {
         };
         assert!(refused("a 1\nnonsense\n", None).contains("line 2"));
         assert!(refused("nonsense\n", None).contains("line 1"));
-        assert!(refused("a 1\n", Some("picture number")).contains("line 1"));
-        assert_eq!(refused("picture number\na 1\n", Some("picture number")), "");
+        assert!(refused("a 1\n", Some("image number")).contains("line 1"));
+        assert_eq!(refused("image number\na 1\n", Some("image number")), "");
         let mut again = Lines::create(&file).expect("a file");
         assert!(!std::fs::read(&file).expect("it is there").is_empty(), "nothing is lost yet");
         writeln!(again, "x 1").and_then(|()| again.flush()).expect("it is written");

@@ -1,19 +1,20 @@
 use super::{rows, size};
 use crate::data::error::Result;
 use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
-use crate::execution::cpu::unit::{self as twin, Params};
+use crate::execution::cpu::l2_normalize::{self as twin, Params};
 
-pub static UNIT: Kernel = Kernel::new("unit", shader!("unit"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::unit);
+pub static L2_NORMALIZE: Kernel =
+    Kernel::new("l2_normalize", shader!("l2_normalize"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::l2_normalize);
 
 /// Records rows divided by their Euclidean norms: x and y `[.., C]`.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
-pub fn unit(recording: &mut Recording, label: String, x: Buf, y: Buf) -> Result<()> {
+pub fn l2_normalize(recording: &mut Recording, label: String, x: Buf, y: Buf) -> Result<()> {
     let (count, width) = rows(recording.shape(x));
     assert_eq!(recording.shape(x), recording.shape(y), "{label}: x and y");
     recording.dispatch(Dispatch {
-        kernel: &UNIT,
+        kernel: &L2_NORMALIZE,
         spec: Spec::NONE,
         params: bytemuck::bytes_of(&Params { rows: size(count), width: size(width) }).to_vec(),
         flops: 0,

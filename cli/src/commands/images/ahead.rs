@@ -1,4 +1,4 @@
-//! Pictures are decoded and prepared on threads, ahead of the device.
+//! Images are decoded and prepared on threads, ahead of the device.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,13 +9,13 @@ use vitraux::config::{Config, Size};
 use vitraux::preprocess::Preprocess;
 use vitraux::{Error, Image, Tensor};
 
-/// A picture's pixel values, or why there are none.
+/// An image's pixel values, or why there are none.
 pub type Prepared = vitraux::Result<Tensor>;
 
-/// Pictures in their order, each as soon as it and those before are ready. No more than a window of them is in memory.
+/// Images in their order, each as soon as it and those before are ready. No more than a window of them is in memory.
 pub struct Ahead {
     paths: Arc<Vec<PathBuf>>,
-    /// Numbers of pictures that are to be prepared.
+    /// Numbers of images that are to be prepared.
     jobs: Sender<usize>,
     results: Receiver<(usize, Prepared)>,
     /// Those that are ready before their turn.
@@ -27,7 +27,7 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Begins to prepare pictures for a model on all cores, as many ahead as `window` says.
+    /// Begins to prepare images for a model on all cores, as many ahead as `window` says.
     pub fn new(paths: Arc<Vec<PathBuf>>, preprocess: Preprocess, config: Config, window: usize) -> Ahead {
         let (jobs, waiting) = channel::<usize>();
         let (done, results) = channel();
@@ -41,7 +41,7 @@ impl Ahead {
                     let Ok(number) = job else { return };
                     let path = &paths[number];
                     let prepare = || prepared(path, &prepares.0, &prepares.1);
-                    // A decoder that panics must not take the other pictures with it.
+                    // A decoder that panics must not take the other images with it.
                     let prepared = catch_unwind(AssertUnwindSafe(prepare))
                         .unwrap_or_else(|_| Err(Error::Image { path: path.clone(), message: "its decoder failed; the file is damaged".to_owned() }));
                     if done.send((number, prepared)).is_err() {
@@ -55,7 +55,7 @@ impl Ahead {
         ahead
     }
 
-    /// Waits for the first picture, before any is taken; if there is none because it failed, says why.
+    /// Waits for the first image, before any is taken; if there is none because it failed, says why.
     pub fn first_failure(&mut self) -> Option<Error> {
         self.wait_for_next();
         let failed = matches!(self.early.get(&0), Some(Err(_)));
@@ -69,7 +69,7 @@ impl Ahead {
         }
     }
 
-    /// From now on keeps so many pictures ahead.
+    /// From now on keeps so many images ahead.
     pub fn keep(&mut self, window: usize) {
         self.window = window;
         while self.asked < self.paths.len().min(self.given + window) {
@@ -79,15 +79,15 @@ impl Ahead {
     }
 }
 
-/// A picture's pixel values, of a size that the model takes; what is wrong names the picture.
+/// An image's pixel values, of a size that the model takes; what is wrong names the image.
 fn prepared(path: &Path, preprocess: &Preprocess, config: &Config) -> Prepared {
-    let of_picture = |error: Error| match error {
+    let of_image = |error: Error| match error {
         Error::Argument { message, .. } => Error::Image { path: path.to_owned(), message },
         other => other,
     };
-    let pixel_values = Image::open(path).and_then(|picture| preprocess.apply(&picture)).map_err(of_picture)?;
+    let pixel_values = Image::open(path).and_then(|image| preprocess.apply(&image)).map_err(of_image)?;
     if let &[.., height, width] = pixel_values.shape() {
-        config.tokens(Size::Image([height, width])).map_err(of_picture)?;
+        config.tokens(Size::Image([height, width])).map_err(of_image)?;
     }
     Ok(pixel_values)
 }

@@ -1,4 +1,4 @@
-//! Folders of pictures through the program: order, failures, runs that are cut and go on, memory.
+//! Folders of images through the program: order, failures, runs that are cut and go on, memory.
 
 use crate::support::cli::{Run, run};
 use crate::support::path;
@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// A folder with pictures of digits under numbered names, of which some are broken: every `broken`-th.
+/// A folder with images of digits under numbered names, of which some are broken: every `broken`-th.
 fn folder(count: usize, broken: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     let samples = ["handwritten-3.png", "printed-9.png"].map(|name| std::fs::read(path("examples/digits/samples").join(name)).expect("a sample"));
@@ -36,7 +36,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a path is UTF-8")
 }
 
-/// The numbers in the names of pictures, and what was seen in them, of lines of JSON.
+/// The numbers in the names of images, and what was seen in them, of lines of JSON.
 fn seen(lines: &str) -> Vec<(usize, u64)> {
     let line = |line: &str| {
         let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
@@ -46,16 +46,16 @@ fn seen(lines: &str) -> Vec<(usize, u64)> {
     lines.lines().map(line).collect()
 }
 
-/// What is to be seen in a picture of [`folder`].
+/// What is to be seen in an image of [`folder`].
 fn digit(number: usize) -> u64 {
     [3, 9][number % 2]
 }
 
 /// However the file is spelled.
 #[test]
-fn results_are_never_written_over_a_picture() {
+fn results_are_never_written_over_a_image() {
     let folder = tempfile::tempdir().expect("a folder");
-    let sample = std::fs::read(crate::support::path("examples/digits/samples/printed-2.png")).expect("a picture");
+    let sample = std::fs::read(crate::support::path("examples/digits/samples/printed-2.png")).expect("an image");
     for class in ["a", "b"] {
         std::fs::create_dir(folder.path().join(class)).expect("a folder");
         std::fs::write(folder.path().join(class).join("1.png"), &sample).expect("it is written");
@@ -73,16 +73,16 @@ fn results_are_never_written_over_a_picture() {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vitraux"));
         command.args(&arguments).current_dir(folder.path()).env("VITRAUX_DEVICE", "cpu");
         let run = crate::support::cli::run(command);
-        assert!(run.code == 1 && run.errors()[0].contains("it is one of the pictures"), "{arguments:?}: {}", run.stderr);
-        assert_eq!(std::fs::read(absolute).expect("a picture"), sample, "{arguments:?}");
+        assert!(run.code == 1 && run.errors()[0].contains("it is one of the images"), "{arguments:?}: {}", run.stderr);
+        assert_eq!(std::fs::read(absolute).expect("an image"), sample, "{arguments:?}");
     }
 }
 
 #[test]
 fn a_folder_is_gone_through_in_order_and_what_is_broken_is_named() {
-    let pictures = folder(40, 13);
+    let images = folder(40, 13);
     for batch in ["auto", "1", "5"] {
-        let all = classify(&["--format", "json", "--batch", batch, text(pictures.path())]);
+        let all = classify(&["--format", "json", "--batch", batch, text(images.path())]);
         assert_eq!(all.code, 1, "{}", all.stderr);
         let seen = seen(&all.stdout);
         let mut expected: Vec<usize> = (0..40).filter(|number| number % 13 != 12).collect();
@@ -93,17 +93,17 @@ fn a_folder_is_gone_through_in_order_and_what_is_broken_is_named() {
         for name in ["00012.png", "00025.png", "00038.png"] {
             assert_eq!(errors.iter().filter(|line| line.contains(name)).count(), 1, "{name}: {errors:?}");
         }
-        assert_eq!(errors[3], "error: 3 of 40 pictures failed");
+        assert_eq!(errors[3], "error: 3 of 40 images failed");
     }
-    let strict = classify(&["--format", "json", "--strict", text(pictures.path())]);
+    let strict = classify(&["--format", "json", "--strict", text(images.path())]);
     assert_eq!((strict.code, strict.errors().len()), (1, 1), "{}", strict.stderr);
     assert!(seen(&strict.stdout).len() < 37);
 }
 
 #[test]
-fn patterns_lists_and_filters_choose_pictures() {
-    let pictures = folder(21, 100);
-    let at = |within: &str| pictures.path().join(within).to_str().expect("UTF-8").to_owned();
+fn patterns_lists_and_filters_choose_images() {
+    let images = folder(21, 100);
+    let at = |within: &str| images.path().join(within).to_str().expect("UTF-8").to_owned();
     let count = |arguments: &[&str]| {
         let run = classify(&[&["--format", "json"], arguments].concat());
         assert_eq!(run.code, 0, "{}", run.stderr);
@@ -123,14 +123,14 @@ fn patterns_lists_and_filters_choose_pictures() {
     assert!(none.errors()[0].contains("found none"), "{}", none.stderr);
 }
 
-/// Killed again and again at some moment, and resumed: each picture has its line once, whole.
+/// Killed again and again at some moment, and resumed: each image has its line once, whole.
 #[test]
 fn a_run_that_was_killed_is_resumed() {
     let (count, broken) = (3000, 150);
-    let pictures = folder(count, broken);
-    let output = pictures.path().join("answers");
+    let images = folder(count, broken);
+    let output = images.path().join("answers");
     for format in ["json", "csv"] {
-        let arguments = ["--format", format, "--output", text(&output), "--resume", text(pictures.path())];
+        let arguments = ["--format", format, "--output", text(&output), "--resume", text(images.path())];
         let _ = std::fs::remove_file(&output);
         for milliseconds in [250, 400, 600] {
             let mut child = program(&arguments).stderr(Stdio::null()).spawn().expect("it starts");
@@ -144,7 +144,7 @@ fn a_run_that_was_killed_is_resumed() {
         }
         let rest = run(program(&arguments));
         assert_eq!(rest.code, 1, "{}", rest.stderr);
-        assert_eq!(rest.errors().len(), count / broken + 1, "each broken picture is named once, and their number");
+        assert_eq!(rest.errors().len(), count / broken + 1, "each broken image is named once, and their number");
         let text = std::fs::read_to_string(&output).expect("text");
         let mut found: BTreeMap<usize, u64> = BTreeMap::new();
         let lines = if format == "json" { seen(&text) } else { rows(&text) };
@@ -158,14 +158,14 @@ fn a_run_that_was_killed_is_resumed() {
         assert_eq!(std::fs::read_to_string(&output).expect("text"), text);
     }
     // A file of another format is not touched.
-    let other = classify(&["--format", "json", "--output", text(&output), "--resume", text(pictures.path())]);
+    let other = classify(&["--format", "json", "--output", text(&output), "--resume", text(images.path())]);
     assert_eq!(other.code, 1);
     assert!(other.errors()[0].contains("line 1 is none of an earlier run"), "{}", other.stderr);
-    let over = pictures.path().join("00/00000.png");
-    let own = classify(&["--output", text(&over), text(pictures.path())]);
-    assert!(own.code == 1 && own.errors()[0].contains("it is one of the pictures"), "{}", own.stderr);
-    assert_eq!(classify(&["--resume", text(pictures.path())]).code, 2);
-    assert!(classify(&["--output", text(&output), "--resume", text(pictures.path())]).errors()[0].contains("--format json or csv"));
+    let over = images.path().join("00/00000.png");
+    let own = classify(&["--output", text(&over), text(images.path())]);
+    assert!(own.code == 1 && own.errors()[0].contains("it is one of the images"), "{}", own.stderr);
+    assert_eq!(classify(&["--resume", text(images.path())]).code, 2);
+    assert!(classify(&["--output", text(&output), "--resume", text(images.path())]).errors()[0].contains("--format json or csv"));
 }
 
 fn rows(text: &str) -> Vec<(usize, u64)> {
@@ -184,10 +184,9 @@ fn rows(text: &str) -> Vec<(usize, u64)> {
 #[cfg(unix)]
 #[test]
 fn an_interrupt_leaves_whole_lines() {
-    let pictures = folder(3000, 10_000);
-    let output = pictures.path().join("answers.json");
-    let mut child =
-        program(&["--format", "json", "--output", text(&output), text(pictures.path())]).stderr(Stdio::piped()).spawn().expect("it starts");
+    let images = folder(3000, 10_000);
+    let output = images.path().join("answers.json");
+    let mut child = program(&["--format", "json", "--output", text(&output), text(images.path())]).stderr(Stdio::piped()).spawn().expect("it starts");
     while std::fs::metadata(&output).map_or(0, |file| file.len()) == 0 {
         assert!(child.try_wait().expect("it runs").is_none(), "it has ended");
         std::thread::sleep(std::time::Duration::from_millis(2));
@@ -203,15 +202,15 @@ fn an_interrupt_leaves_whole_lines() {
 }
 
 #[test]
-fn memory_does_not_grow_with_the_number_of_pictures() {
+fn memory_does_not_grow_with_the_number_of_images() {
     let [few, many] = [200, 4000].map(|count| {
-        let pictures = folder(count, 10_000);
-        let run = classify(&["--format", "json", "--batch", "16", text(pictures.path())]);
+        let images = folder(count, 10_000);
+        let run = classify(&["--format", "json", "--batch", "16", text(images.path())]);
         assert_eq!((run.code, run.stdout.lines().count()), (0, count), "{}", run.stderr);
         run.peak_memory
     });
     if let (Some(few), Some(many)) = (few, many) {
-        println!("{few} bytes for 200 pictures, {many} for 4000");
-        assert!(many < few + (4 << 20), "{few} bytes for 200 pictures, {many} for 4000");
+        println!("{few} bytes for 200 images, {many} for 4000");
+        assert!(many < few + (4 << 20), "{few} bytes for 200 images, {many} for 4000");
     }
 }
