@@ -1,4 +1,4 @@
-//! Paints what the class token attends to in the last block over an image.
+//! Paints the attention of the class token in the last block over an image.
 //!
 //!     cargo run --release --example attention -- IMAGE OUTPUT.png [MODEL_FOLDER]
 
@@ -7,7 +7,7 @@ use vitraux::config::Size;
 use vitraux::host::Painting;
 use vitraux::{Checkpoint, Image, Model};
 
-/// The share of the heat map in each pixel.
+/// Opacity of the heat map.
 const OPACITY: f32 = 0.6;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let map = model.config().map(Size::Image([height, width]), &name).ok_or("attention is a map")?;
     let painted = Painting::default().on_host(&map, &outputs[&name].values(), 1)?;
 
-    // The part of the image that the model sees, in its pixels.
+    // Part of the image that the model sees, in pixels.
     let [left, top, seen_width, seen_height] = preprocess.seen([image.height, image.width])?;
     let mut canvas = RgbImage::new(image.width as u32, image.height as u32);
     for (x, y, pixel) in canvas.enumerate_pixels_mut() {

@@ -1,5 +1,5 @@
-//! Drop an image into the window: the classes that the model sees in it appear beside it, and what the class token attends to over it. Click
-//! into the image to see what the patch there attends to. The network runs on the device that eframe draws with.
+//! Drop an image into the window: its classes appear beside it, and the attention of the class token over it. Click a patch of the image to see its
+//! attention. The network runs on the device that eframe draws with.
 //!
 //!     cargo run --release -p vitraux-egui -- --model FOLDER photo.jpg
 
@@ -29,7 +29,7 @@ fn main() -> eframe::Result {
     let mut options = eframe::NativeOptions::default();
     options.viewport = options.viewport.with_inner_size([900.0, 600.0]);
     if let WgpuSetup::CreateNew(setup) = &mut options.wgpu_options.wgpu_setup {
-        // eframe's own device, with what vitraux would like to have added.
+        // eframe's own device, with the features and limits of vitraux added.
         let own = setup.device_descriptor.clone();
         setup.device_descriptor = Arc::new(move |adapter| {
             let own = own(adapter);
@@ -44,27 +44,27 @@ struct App {
     render: RenderState,
     session: Session,
     opened: Option<Opened>,
-    /// Why the last image could not be opened.
+    /// Error of the last attempt to open an image or to paint its attention.
     failure: Option<String>,
-    /// Whose attention is shown: a patch's row and column, the class token's without.
+    /// Row and column of the patch whose attention is shown, or `None` for the first token, usually the class token.
     patch: Option<[usize; 2]>,
-    /// Of one head, or the mean of all.
+    /// Head whose attention is shown, or `None` for the mean of all heads.
     head: Option<usize>,
 }
 
-/// An image with what the model says of it.
+/// Image with the results of the model.
 struct Opened {
     size: [usize; 2],
-    /// What of the image the model sees: left, top, width and height in pixels.
+    /// Part of the image that the model sees: left, top, width and height in pixels.
     seen: [f64; 4],
     attention: GpuOutput,
-    /// Labels and probabilities, the most probable first.
+    /// Labels and probabilities, most probable first.
     classes: Vec<(String, f32)>,
     image: Shown,
     overlay: Shown,
 }
 
-/// A texture that egui shows.
+/// Texture that egui shows.
 struct Shown {
     view: wgpu::TextureView,
     id: egui::TextureId,
@@ -89,7 +89,7 @@ impl App {
     fn open(&mut self, file: &Path) {
         match Image::open(file).map_err(Into::into).and_then(|image| self.look_at(&image)) {
             Ok(opened) => {
-                // egui knows textures until it is told otherwise.
+                // egui keeps textures until they are freed.
                 for shown in self.opened.replace(opened).iter().flat_map(|old| [&old.image, &old.overlay]) {
                     self.render.renderer.write().free_texture(&shown.id);
                 }
@@ -100,7 +100,7 @@ impl App {
         }
     }
 
-    /// Runs the model on an image, and waits for its classes. Its attention stays on the device.
+    /// Runs the model on an image and waits for its classes. Its attention stays on the device.
     fn look_at(&mut self, image: &Image) -> Result<Opened> {
         let size = [image.height, image.width];
         let largest = self.render.device.limits().max_texture_dimension_2d as usize;
@@ -133,7 +133,7 @@ impl App {
         Ok(Opened { size, seen, attention: outputs[&attention].clone(), classes, image, overlay })
     }
 
-    /// Polls the device, which is the host's to do, until a result is there.
+    /// Polls the device, as the host must, until a result is ready.
     fn wait_for<T: Send + 'static>(&self, result: impl Future<Output = vitraux::Result<T>> + Send + 'static) -> Result<T> {
         let reader = std::thread::spawn(move || pollster::block_on(result));
         while !reader.is_finished() {
@@ -142,7 +142,7 @@ impl App {
         Ok(reader.join().expect("it does not panic")?)
     }
 
-    /// A texture of the format that egui shows.
+    /// Creates a texture in the format that egui shows.
     fn texture(&self, [height, width]: [usize; 2], usage: wgpu::TextureUsages) -> wgpu::Texture {
         self.render.device.create_texture(&wgpu::TextureDescriptor {
             label: None,
@@ -161,7 +161,7 @@ impl App {
         Shown { view, id }
     }
 
-    /// Draws the chosen attention into the overlay: a pass over values that are on the device already.
+    /// Draws the selected attention into the overlay. The values are already on the device.
     fn paint(&mut self) {
         let Some(Opened { seen, attention, overlay, .. }) = &self.opened else { return };
         let columns = attention.map().map_or(1, |map| map.grid[1]);
@@ -174,7 +174,7 @@ impl App {
         self.render.queue.submit([encoder.finish()]);
     }
 
-    /// The classes, and whose attention is shown.
+    /// Shows the classes, and the choice of patch and head.
     fn sidebar(&mut self, ui: &mut egui::Ui) {
         let Some(opened) = &self.opened else {
             ui.label("Drop an image here.");
@@ -204,7 +204,7 @@ impl App {
         }
     }
 
-    /// The image, half of it covered by attention; a click chooses a patch.
+    /// Shows the image with the attention blended over it. A click selects a patch.
     fn show_image(&mut self, ui: &mut egui::Ui) {
         let Some(opened) = &self.opened else { return };
         let size = egui::vec2(opened.size[1] as f32, opened.size[0] as f32);

@@ -1,4 +1,4 @@
-//! Embeds the images of a folder, by threads that share one model, and prints each with the one that is most like it.
+//! Embeds the images of a folder, on threads that share one model, and prints each with its most similar image.
 //!
 //!     cargo run --release --example embed -- FOLDER [MODEL_FOLDER]
 
@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Features `[C]` of each image, of length 1.
+/// Returns the features `[C]` of each image, scaled to unit length.
 fn embed(model: &Model, files: &[PathBuf]) -> Result<Vec<Vec<f32>>> {
     let preprocess = model.preprocess().expect("a model of images");
     let mut session = model.session();

@@ -1,4 +1,4 @@
-//! Patch features of an image from three blocks, as grids `[height, width, C]`: what dense heads are trained on.
+//! Patch features of an image from three blocks, as grids `[height, width, C]`: the features that dense heads are trained on.
 //!
 //!     cargo run --release --example features -- IMAGE [MODEL_FOLDER]
 

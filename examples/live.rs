@@ -1,6 +1,5 @@
-//! A program that renders, and looks at what it renders: each frame draws a scene, records a slice of a forward pass that is no longer than
-//! a budget, and lays what the class token attends to over the scene. The GPU never waits for the network, and nothing is read back but the
-//! probabilities.
+//! Live renderer whose frames a model looks at: each frame draws a scene, records a slice of a forward pass within a budget, and lays the attention
+//! of the class token over the scene. The GPU never waits for the network, and only the probabilities are read back.
 //!
 //!     cargo run --release -p vitraux-live
 //!     cargo run --release -p vitraux-live -- --model FOLDER --image photo.jpg
@@ -21,10 +20,10 @@ use winit::window::{Window, WindowId};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Texels along an edge of the scene, which the model looks at.
+/// Edge length in texels of the scene, which the model looks at.
 const EDGE: u32 = 480;
 
-/// Frames that a digit is written in, and stays.
+/// Frames per digit, to write it and to keep it.
 const FRAMES_OF_A_DIGIT: u32 = 60;
 
 /// A scene on the left, what the model attends to on the right
@@ -55,7 +54,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// What is drawn, as in `live.wgsl`.
+/// Uniforms of the scene, as in `live.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Scene {
@@ -68,7 +67,7 @@ struct Scene {
     line: [[f32; 4]; 16],
 }
 
-/// All that a frame needs, with a window or without.
+/// State that frames need, with or without a window.
 struct Show {
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -80,20 +79,20 @@ struct Show {
     session: Session,
     wanted: [String; 2],
     budget: Budget,
-    /// The forward pass that is under way.
+    /// Forward pass in progress.
     job: Option<GpuJob>,
-    /// What the last one attended to.
+    /// Attention of the last forward pass.
     map: Option<GpuOutput>,
-    /// Its probabilities, on their way back.
+    /// Probabilities being read back.
     reading: Option<Pin<Box<dyn Future<Output = vitraux::Result<Tensor>>>>>,
-    /// The best class and its probability.
+    /// Best class and its probability.
     answer: String,
     frame: u32,
 }
 
 impl Show {
     async fn new(adapter: &wgpu::Adapter, format: wgpu::TextureFormat, arguments: &Arguments) -> Result<Show> {
-        // The program's own device, with what vitraux would like to have added.
+        // The program's own device, with the features and limits of vitraux added.
         let descriptor = wgpu::DeviceDescriptor {
             required_features: required_features(adapter),
             required_limits: wgpu::Limits::default().or_better_values_from(&required_limits(adapter)),
@@ -135,7 +134,7 @@ impl Show {
         })
     }
 
-    /// Draws a frame into a texture of twice the scene's width, and submits it.
+    /// Draws a frame into a texture of twice the scene's width and submits it.
     fn draw(&mut self, view: &wgpu::TextureView) -> Result<()> {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         self.scene(&mut encoder, &self.seen, &[0]);
@@ -150,7 +149,7 @@ impl Show {
         self.listen()
     }
 
-    /// Records a slice of the forward pass, or begins another one.
+    /// Records a slice of the forward pass, or of a new one if none is in progress.
     fn think(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<()> {
         let mut job = match self.job.take() {
             Some(job) => job,
@@ -161,7 +160,7 @@ impl Show {
         };
         if job.encode_slice(encoder, self.budget) {
             let outputs = job.outputs();
-            // The last one's may still be on their way.
+            // Earlier probabilities may still be in flight.
             if self.reading.is_none() {
                 self.reading = Some(Box::pin(outputs[&self.wanted[0]].encode_read(encoder).values()));
             }
@@ -172,7 +171,7 @@ impl Show {
         Ok(())
     }
 
-    /// Takes the probabilities if they have come back; nothing waits for them.
+    /// Takes the probabilities if they have arrived. Never waits for them.
     fn listen(&mut self) -> Result<()> {
         self.device.poll(wgpu::PollType::Poll)?;
         let Some(reading) = &mut self.reading else { return Ok(()) };
@@ -187,7 +186,7 @@ impl Show {
         Ok(())
     }
 
-    /// Draws the scene into squares of a texture that begin at some columns.
+    /// Draws the scene into squares of a texture that begin at the given columns.
     fn scene(&self, encoder: &mut wgpu::CommandEncoder, view: &wgpu::TextureView, columns: &[u32]) {
         let attachment = wgpu::RenderPassColorAttachment { view, depth_slice: None, resolve_target: None, ops: Default::default() };
         let descriptor = wgpu::RenderPassDescriptor { color_attachments: &[Some(attachment)], ..Default::default() };
@@ -215,7 +214,7 @@ impl Show {
         let strokes = DIGITS[time as usize % DIGITS.len()].iter();
         let point = |(i, [x, y]): (usize, &[u8; 2])| [f32::from(*x) / 100.0, f32::from(*y) / 100.0, f32::from(u8::from(i == 0)), 0.0];
         let written: Vec<[f32; 4]> = strokes.flat_map(|stroke| stroke.iter().enumerate().map(point)).collect();
-        // The first half of the time it is being written.
+        // The digit is written during the first half of its frames.
         let points = ((2.0 * time.fract() * written.len() as f32) as usize + 2).min(written.len());
         let mut line = [[0.0; 4]; 16];
         line[..points].copy_from_slice(&written[..points]);
@@ -226,7 +225,7 @@ impl Show {
     }
 }
 
-/// Compiles what frames need before the first of them, and measures how long the network's steps take, by which it is cut.
+/// Compiles the kernels before the first frame, and times the steps of the network to cut slices by.
 async fn warm_up(session: &mut Session, wanted: &[String; 2]) -> Result<()> {
     let wanted = wanted.each_ref().map(String::as_str);
     let patches = session.model().config().patches().ok_or("the model takes no images")?;
@@ -256,7 +255,7 @@ fn texture(device: &wgpu::Device, format: wgpu::TextureFormat, [width, height]: 
     })
 }
 
-/// An image's bytes in the order of a format.
+/// Returns the bytes of an image in the channel order of a format.
 fn ordered(pixels: image::RgbaImage, format: wgpu::TextureFormat) -> Vec<u8> {
     let mut bytes = pixels.into_raw();
     if format.remove_srgb_suffix() == wgpu::TextureFormat::Bgra8Unorm {
@@ -285,7 +284,7 @@ fn pipeline(device: &wgpu::Device, format: wgpu::TextureFormat) -> wgpu::RenderP
     })
 }
 
-/// Renders frames into PNG files.
+/// Renders frames to PNG files.
 fn headless(arguments: &Arguments, frames: u32) -> Result<()> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let adapter = pollster::block_on(instance.request_adapter(&Default::default()))?;
@@ -304,7 +303,7 @@ fn headless(arguments: &Arguments, frames: u32) -> Result<()> {
     Ok(())
 }
 
-/// The bytes of a texture, whose rows are multiples of 256.
+/// Reads back the bytes of a texture, whose rows must be multiples of 256 bytes.
 fn pixels(show: &Show, texture: &wgpu::Texture) -> Result<Vec<u8>> {
     let row = 4 * texture.width();
     let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
@@ -319,7 +318,7 @@ fn pixels(show: &Show, texture: &wgpu::Texture) -> Result<Vec<u8>> {
     Ok(buffer.slice(..).get_mapped_range()?.to_vec())
 }
 
-/// The window.
+/// Program with a window.
 struct App {
     arguments: Arguments,
     shown: Option<Shown>,
@@ -375,7 +374,7 @@ impl ApplicationHandler for App {
                         window.set_title(&format!("vitraux: {}", show.answer));
                     }
                     Outdated | Lost => surface.configure(&show.device, config),
-                    // The window cannot be seen: a little later it may be.
+                    // The window is not visible; try again a little later.
                     _ => std::thread::sleep(std::time::Duration::from_millis(50)),
                 }
                 window.request_redraw();
@@ -385,7 +384,7 @@ impl ApplicationHandler for App {
     }
 }
 
-/// How digits are written: strokes of a pen through points, in hundredths of the scene's edge.
+/// Pen strokes of the digits: points in hundredths of the scene's edge.
 const DIGITS: [&[&[[u8; 2]]]; 10] = [
     &[&[[50, 18], [40, 23], [34, 38], [33, 55], [37, 72], [46, 82], [56, 81], [64, 70], [67, 53], [65, 35], [59, 22], [50, 18]]],
     &[&[[40, 32], [52, 18], [52, 50], [52, 82]]],

@@ -28,17 +28,17 @@ fn ceiling_cooperative(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workg
         }
     }
     workgroupBarrier(); // the tile is whole before it is read
-    let left = coopLoadT<Left>(&tile_x[0], SIDE);
-    let right = coopLoadT<Right>(&tile_x[0], SIDE);
-    var a = Sum();
-    var b = Sum();
-    var c = Sum();
-    var d = Sum();
+    let lhs = coopLoadT<Lhs>(&tile_x[0], SIDE);
+    let rhs = coopLoadT<Rhs>(&tile_x[0], SIDE);
+    var a = Acc();
+    var b = Acc();
+    var c = Acc();
+    var d = Acc();
     for (var step = 0u; step < STEPS; step++) {
-        a = coopMultiplyAdd(left, right, a);
-        b = coopMultiplyAdd(left, right, b);
-        c = coopMultiplyAdd(left, right, c);
-        d = coopMultiplyAdd(left, right, d);
+        a = coopMultiplyAdd(lhs, rhs, a);
+        b = coopMultiplyAdd(lhs, rhs, b);
+        c = coopMultiplyAdd(lhs, rhs, c);
+        d = coopMultiplyAdd(lhs, rhs, d);
     }
     coopStoreT(a + b + c + d, &tile_sums[0], SIDE);
     workgroupBarrier(); // the sums are whole before they are read

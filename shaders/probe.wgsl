@@ -20,10 +20,10 @@ fn probe(
         ones[i] = 1.0h;
     }
     workgroupBarrier(); // all ones are there
-    let left = coopLoadT<Left>(&ones[0], SIDE);
-    let right = coopLoadT<Right>(&ones[0], SIDE);
+    let lhs = coopLoadT<Lhs>(&ones[0], SIDE);
+    let rhs = coopLoadT<Rhs>(&ones[0], SIDE);
     let own = min(subgroup, SUBGROUPS - 1u) * SIDE * SIDE;
-    coopStoreT(coopMultiplyAdd(left, right, Sum()), &products[own], SIDE);
+    coopStoreT(coopMultiplyAdd(lhs, rhs, Acc()), &products[own], SIDE);
     workgroupBarrier(); // all products are there
     found[index] = vec4(subgroupAdd(1u), subgroup, lane, u32(products[own + lane % (SIDE * SIDE)]));
 }

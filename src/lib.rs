@@ -1,5 +1,5 @@
-//! Vision Transformer inference on any GPU: compute kernels written by hand in WGSL, chained by a small
-//! orchestrator on wgpu, with a CPU executor that is both the reference of the tests and the fallback.
+//! Vision Transformer inference on any GPU: hand-written WGSL compute kernels, a small orchestrator on wgpu, and a CPU
+//! executor that serves as both test reference and fallback.
 //!
 //! ```
 //! use vitraux::{Checkpoint, Image, Model};
@@ -17,18 +17,20 @@
 //! }
 //! ```
 //!
-//! [`Session::forward`] gives any intermediate result by its name, of tensors that [`Preprocess::apply`](preprocess::Preprocess::apply) makes of images or that you bring.
-//! Every call that takes long is async and does not block the executor; each has a blocking twin.
+//! [`Session::forward`] returns any intermediate result by name. Its input is a tensor that
+//! [`Preprocess::apply`](preprocess::Preprocess::apply) makes from images, or one of your own. Long-running calls are async
+//! and do not block the executor; each has a blocking counterpart.
 //!
-//! A [`Model`] is shared by threads, each of which runs it by a [`Session`] of its own; a [`Checkpoint`] is a folder from the hub, read without conversion. Programs that
-//! own a wgpu device lend it ([`host`]). What is inside, kernels and recordings, is in [`low_level`], which may change with any version.
+//! Threads share a [`Model`]; each runs it through its own [`Session`]. A [`Checkpoint`] is a folder from the hub, read
+//! without conversion. Programs that own a wgpu device can lend it ([`host`]). Kernels and recordings are in [`low_level`],
+//! which may change with any version.
 //!
-//! The legend of all shapes: B batch, N tokens, P patches, C width, H heads, D head width, F MLP width.
+//! Axes in shapes: B batch, N tokens, P patches, C width, H heads, D head width, F MLP width.
 //!
 //! # Versions of wgpu
 //!
-//! vitraux re-exports the [`wgpu`] that it is built with. A program that lends its device must have that version: `vitraux::wgpu` is always right. A new version of
-//! wgpu is a new minor version of vitraux.
+//! vitraux re-exports the [`wgpu`] it is built with. A program that lends its device must use the same version, so use
+//! `vitraux::wgpu`. A new version of wgpu means a new minor version of vitraux.
 
 #![deny(missing_docs)]
 
@@ -57,7 +59,7 @@ pub use model::{Classification, Memory, Model, ModelBuilder, Outputs, Prediction
 pub use operations::tuning::Tuning;
 pub use wgpu;
 
-/// The README's example is a test.
+/// Runs the README's example as a doc test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,5 +1,5 @@
-//! The inside: recordings, kernels, executors, checkpoints as they are read, and the doctor's checks. **Unstable**: it may change with any version. The program
-//! `vitraux`, the tests and the benches stand on it, and so may whoever writes kernels.
+//! Internals: recordings, kernels, executors, raw checkpoints, and the doctor's checks. **Unstable**: may change with any
+//! version. The `vitraux` program, the tests and the benches use it; kernel authors may too.
 
 pub use crate::data::{capabilities, panels, record};
 pub use crate::execution::image::{Sampling, Taps};

@@ -1,3 +1,3 @@
-//! How images become `pixel_values`, as timm and transformers do it: [`Preprocess`], which a checkpoint brings along.
+//! Preprocessing of images into `pixel_values`, as in timm and transformers: [`Preprocess`], which a checkpoint supplies.
 
 pub use crate::execution::image::{Alpha, Crop, CropRounding, Filter, Levels, Preprocess, Resize};

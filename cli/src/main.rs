@@ -8,7 +8,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match commands::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads our output has had enough of it, as `| head` has.
+        // The reader closed the pipe, as `| head` does.
         Err(error) if commands::is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             commands::report(&format!("error: {}{}", commands::chain(&*error), commands::advice(&*error)));

@@ -91,8 +91,8 @@ fn attention_cooperative(
     let power_q = power_of(b, h, 0u);
     let power_k = power_of(b, h, 1u);
     let power_v = power_of(b, h, 2u);
-    var query: array<Left, PARTS * HEAD_MATRICES>;
-    var sums: array<Sum, PARTS * HEAD_MATRICES>; // of upper parts, and of upper with lower ones
+    var query: array<Lhs, PARTS * HEAD_MATRICES>;
+    var sums: array<Acc, PARTS * HEAD_MATRICES>; // of upper parts, and of upper with lower ones
     #unroll
     for (var d = 0u; d < HEAD_MATRICES; d++) {
         workgroupBarrier(); // the slice before is read
@@ -112,7 +112,7 @@ fn attention_cooperative(
         #unroll
         for (var part = 0u; part < PARTS; part++) {
             let at = part * LOW_P + own * P_STRIDE;
-            query[part * HEAD_MATRICES + d] = coopLoadT<Left>(&tile_p[at], P_STRIDE);
+            query[part * HEAD_MATRICES + d] = coopLoadT<Lhs>(&tile_p[at], P_STRIDE);
         }
     }
     if index < 2u {
@@ -149,21 +149,21 @@ fn attention_cooperative(
         workgroupBarrier(); // the tiles are whole before they are read
         #unroll
         for (var j = 0u; j < KEY_MATRICES; j++) {
-            var products = Sum();
-            var cross = Sum();
+            var products = Acc();
+            var cross = Acc();
             #unroll
             for (var d = 0u; d < HEAD_MATRICES; d++) {
-                // Keys lie in rows, and are the columns of the right factor.
+                // Keys lie in rows: they are the columns of the rhs.
                 let at = j * SIDE * STRIDE + d * SIDE / 4u;
-                let right = coopLoad<Right>(&tile_k[at], STRIDE);
+                let rhs = coopLoad<Rhs>(&tile_k[at], STRIDE);
                 if PARTS == 1u {
-                    products = coopMultiplyAdd(query[d], right, products);
+                    products = coopMultiplyAdd(query[d], rhs, products);
                 } else {
                     // Matrix units round sums towards zero; these are added by what rounds to the nearest.
-                    products = products + coopMultiplyAdd(query[d], right, Sum());
+                    products = products + coopMultiplyAdd(query[d], rhs, Acc());
                     let low_at = LOW_TILE + at;
-                    cross = coopMultiplyAdd(query[d], coopLoad<Right>(&tile_k[low_at], STRIDE), cross);
-                    cross = coopMultiplyAdd(query[(PARTS - 1u) * HEAD_MATRICES + d], right, cross);
+                    cross = coopMultiplyAdd(query[d], coopLoad<Rhs>(&tile_k[low_at], STRIDE), cross);
+                    cross = coopMultiplyAdd(query[(PARTS - 1u) * HEAD_MATRICES + d], rhs, cross);
                 }
             }
             if PARTS == 2u {
@@ -203,7 +203,7 @@ fn attention_cooperative(
                     tile_scores[row * SCORES_STRIDE + i] *= shrink;
                 }
                 workgroupBarrier(); // they have shrunk
-                sums[d] = coopLoadT<Sum>(&tile_scores[scores_place], SCORES_STRIDE);
+                sums[d] = coopLoadT<Acc>(&tile_scores[scores_place], SCORES_STRIDE);
                 workgroupBarrier(); // they are read before the next ones overwrite them
             }
         }
@@ -225,20 +225,20 @@ fn attention_cooperative(
         #unroll
         for (var j = 0u; j < KEY_MATRICES; j++) {
             let at_p = own * P_STRIDE + j * SIDE / 4u;
-            let powers = coopLoadT<Left>(&tile_p[at_p], P_STRIDE);
+            let powers = coopLoadT<Lhs>(&tile_p[at_p], P_STRIDE);
             #unroll
             for (var d = 0u; d < HEAD_MATRICES; d++) {
                 let at = j * SIDE * STRIDE + d * SIDE / 4u;
-                let right = coopLoadT<Right>(&tile_v[at], STRIDE);
+                let rhs = coopLoadT<Rhs>(&tile_v[at], STRIDE);
                 if PARTS == 1u {
-                    sums[d] = coopMultiplyAdd(powers, right, sums[d]);
+                    sums[d] = coopMultiplyAdd(powers, rhs, sums[d]);
                 } else {
                     let low_at = LOW_TILE + at;
                     let low_p = LOW_P + at_p;
                     let low_d = (PARTS - 1u) * HEAD_MATRICES + d;
-                    sums[d] = sums[d] + coopMultiplyAdd(powers, right, Sum());
-                    sums[low_d] = coopMultiplyAdd(powers, coopLoadT<Right>(&tile_v[low_at], STRIDE), sums[low_d]);
-                    sums[low_d] = coopMultiplyAdd(coopLoadT<Left>(&tile_p[low_p], P_STRIDE), right, sums[low_d]);
+                    sums[d] = sums[d] + coopMultiplyAdd(powers, rhs, Acc());
+                    sums[low_d] = coopMultiplyAdd(powers, coopLoadT<Rhs>(&tile_v[low_at], STRIDE), sums[low_d]);
+                    sums[low_d] = coopMultiplyAdd(coopLoadT<Lhs>(&tile_p[low_p], P_STRIDE), rhs, sums[low_d]);
                 }
             }
         }

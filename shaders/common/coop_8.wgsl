@@ -2,6 +2,6 @@
 enable f16;
 enable wgpu_cooperative_matrix;
 const SIDE: u32 = 8u;
-alias Left = coop_mat8x8<f16, A>;
-alias Right = coop_mat8x8<f16, B>;
-alias Sum = coop_mat8x8<f32, C>;
+alias Lhs = coop_mat8x8<f16, A>;
+alias Rhs = coop_mat8x8<f16, B>;
+alias Acc = coop_mat8x8<f32, C>;

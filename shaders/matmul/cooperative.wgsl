@@ -28,11 +28,11 @@ fn matmul_cooperative(
 ) {
     var starts = starts(wid, index);
     var next: Chunks;
-    var left: array<Left, MATRICES_DOWN>;
-    var right: array<Right, MATRICES_ACROSS>;
-    var sums: array<Sum, MATRICES_DOWN * MATRICES_ACROSS>;
+    var lhs: array<Lhs, MATRICES_DOWN>;
+    var rhs: array<Rhs, MATRICES_ACROSS>;
+    var sums: array<Acc, MATRICES_DOWN * MATRICES_ACROSS>;
     let last = last_tile(wid.z);
-    fetch(&next, &starts, min(first_k(wid.z), last), index);
+    prefetch(&next, &starts, min(first_k(wid.z), last), index);
     for (var first = first_k(wid.z); first < end_k(wid.z); first += TILE_K) {
         workgroupBarrier(); // the tiles are read before the next ones overwrite them
         #unroll
@@ -48,24 +48,24 @@ fn matmul_cooperative(
             }
         }
         workgroupBarrier(); // the tiles are whole before they are read
-        fetch(&next, &starts, min(first + TILE_K, last), index);
+        prefetch(&next, &starts, min(first + TILE_K, last), index);
         #unroll
         for (var step = 0u; step < STEPS; step++) {
             #unroll
             for (var i = 0u; i < MATRICES_DOWN; i++) {
                 let at = first_row(subgroup, i) * X_STRIDE + step * SIDE / 4u;
-                left[i] = coopLoadT<Left>(&tile_x[at * ELEMENTS], X_STRIDE * ELEMENTS);
+                lhs[i] = coopLoadT<Lhs>(&tile_x[at * ELEMENTS], X_STRIDE * ELEMENTS);
             }
             #unroll
             for (var j = 0u; j < MATRICES_ACROSS; j++) {
                 let at = step * SIDE * W_STRIDE + first_column(subgroup, j) / 4u;
-                right[j] = coopLoadT<Right>(&tile_w[at * ELEMENTS], W_STRIDE * ELEMENTS);
+                rhs[j] = coopLoadT<Rhs>(&tile_w[at * ELEMENTS], W_STRIDE * ELEMENTS);
             }
             #unroll
             for (var i = 0u; i < MATRICES_DOWN; i++) {
                 #unroll
                 for (var j = 0u; j < MATRICES_ACROSS; j++) {
-                    sums[i * MATRICES_ACROSS + j] = coopMultiplyAdd(left[i], right[j], sums[i * MATRICES_ACROSS + j]);
+                    sums[i * MATRICES_ACROSS + j] = coopMultiplyAdd(lhs[i], rhs[j], sums[i * MATRICES_ACROSS + j]);
                 }
             }
         }

@@ -62,12 +62,12 @@ fn matmul_cooperative_f32(
     var starts = starts(wid, index);
     var scale = powers_of(wid, index);
     var next: Chunks;
-    var high_left: array<Left, MATRICES_DOWN>;
-    var low_left: array<Left, MATRICES_DOWN>;
-    var sums: array<Sum, MATRICES_DOWN * MATRICES_ACROSS>;
-    var cross: array<Sum, MATRICES_DOWN * MATRICES_ACROSS>;
+    var high_lhs: array<Lhs, MATRICES_DOWN>;
+    var low_lhs: array<Lhs, MATRICES_DOWN>;
+    var sums: array<Acc, MATRICES_DOWN * MATRICES_ACROSS>;
+    var cross: array<Acc, MATRICES_DOWN * MATRICES_ACROSS>;
     let last = last_tile(wid.z);
-    fetch(&next, &starts, min(first_k(wid.z), last), index);
+    prefetch(&next, &starts, min(first_k(wid.z), last), index);
     for (var first = first_k(wid.z); first < end_k(wid.z); first += TILE_K) {
         workgroupBarrier(); // the tiles are read before the next ones overwrite them
         #unroll
@@ -87,27 +87,27 @@ fn matmul_cooperative_f32(
             }
         }
         workgroupBarrier(); // the tiles are whole before they are read
-        fetch(&next, &starts, min(first + TILE_K, last), index);
+        prefetch(&next, &starts, min(first + TILE_K, last), index);
         #unroll
         for (var step = 0u; step < STEPS; step++) {
             #unroll
             for (var i = 0u; i < MATRICES_DOWN; i++) {
                 let at = first_row(subgroup, i) * X_STRIDE + step * SIDE / 4u;
-                high_left[i] = coopLoadT<Left>(&tile_x[at], X_STRIDE);
-                low_left[i] = coopLoadT<Left>(&tile_x[LOW_X + at], X_STRIDE);
+                high_lhs[i] = coopLoadT<Lhs>(&tile_x[at], X_STRIDE);
+                low_lhs[i] = coopLoadT<Lhs>(&tile_x[LOW_X + at], X_STRIDE);
             }
             #unroll
             for (var j = 0u; j < MATRICES_ACROSS; j++) {
                 let at = step * SIDE * W_STRIDE + first_column(subgroup, j) / 4u;
-                let high_right = coopLoadT<Right>(&tile_w[at], W_STRIDE);
-                let low_right = coopLoadT<Right>(&tile_w[LOW_W + at], W_STRIDE);
+                let high_rhs = coopLoadT<Rhs>(&tile_w[at], W_STRIDE);
+                let low_rhs = coopLoadT<Rhs>(&tile_w[LOW_W + at], W_STRIDE);
                 #unroll
                 for (var i = 0u; i < MATRICES_DOWN; i++) {
                     let sum = i * MATRICES_ACROSS + j;
                     // Matrix units round sums towards zero; these are added by what rounds to the nearest.
-                    sums[sum] = sums[sum] + coopMultiplyAdd(high_left[i], high_right, Sum());
-                    cross[sum] = coopMultiplyAdd(high_left[i], low_right, cross[sum]);
-                    cross[sum] = coopMultiplyAdd(low_left[i], high_right, cross[sum]);
+                    sums[sum] = sums[sum] + coopMultiplyAdd(high_lhs[i], high_rhs, Acc());
+                    cross[sum] = coopMultiplyAdd(high_lhs[i], low_rhs, cross[sum]);
+                    cross[sum] = coopMultiplyAdd(low_lhs[i], high_rhs, cross[sum]);
                 }
             }
         }

@@ -74,7 +74,7 @@ fn starts(wid: vec3<u32>, index: u32) -> Starts {
 }
 
 // Loads an invocation's chunks of the tile that begins at k, zeros behind the end of K.
-fn fetch(chunks: ptr<function, Chunks>, starts: ptr<function, Starts>, k: u32, index: u32) {
+fn prefetch(chunks: ptr<function, Chunks>, starts: ptr<function, Starts>, k: u32, index: u32) {
     #unroll
     for (var i = 0u; i < X_CHUNKS; i++) {
         (*chunks).x[i] = Chunk();
@@ -176,7 +176,7 @@ fn before(wid: vec3<u32>, row: u32, subgroup: u32, lane: u32) -> array<array<Bef
 }
 
 // Brings a matrix of sums through workgroup memory to where the epilogue writes it.
-fn finish_matrix(wid: vec3<u32>, sums: Sum, row: u32, column: u32, subgroup: u32, lane: u32, columns: Columns, all: array<Before, SHARE>) {
+fn finish_matrix(wid: vec3<u32>, sums: Acc, row: u32, column: u32, subgroup: u32, lane: u32, columns: Columns, all: array<Before, SHARE>) {
     let own = subgroup * SIDE * SIDE / 4u;
     workgroupBarrier(); // the matrix before is read
     coopStoreT(sums, &tile_sums[own * ELEMENTS], SIDE / 4u * ELEMENTS);

@@ -1,50 +1,51 @@
-//! What a device can do: its limits, and what kernels are chosen by.
+//! Device capabilities: limits, and the properties that select kernels.
 
-/// Which variants are taken by rule, without a tuning table in which they are right: each level includes those before it.
+/// Which variants are used by default, before a tuning table confirms them. Each level includes the previous ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trust {
-    /// Variants that need nothing of a device but what WebGPU promises.
+    /// Variants that need only what WebGPU guarantees.
     Portable,
-    /// Subgroups and cooperative matrices too, where they behave as on the hardware that they were tried on: the size of subgroups is fixed, on Vulkan.
+    /// Also variants with subgroups and cooperative matrices, on devices that behave like the hardware they were tested on:
+    /// Vulkan with a fixed subgroup size.
     Subgroups,
 }
 
-/// What a device can do.
+/// Capabilities of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Bytes of a buffer that one binding can reach.
+    /// Maximum bytes per binding.
     pub binding_bytes: u64,
-    /// Bytes of one buffer.
+    /// Maximum bytes per buffer.
     pub buffer_bytes: u64,
-    /// Workgroups along each dimension of a grid.
+    /// Maximum workgroups along each dimension of a grid.
     pub workgroups: u32,
-    /// Bytes of workgroup memory.
+    /// Maximum bytes of workgroup memory.
     pub workgroup_bytes: u32,
-    /// Invocations of a subgroup: of all, or, where they differ, of those of a pipeline that was tried; 0 if that is not known.
+    /// Subgroup size; where it varies, that of a probe pipeline; 0 if unknown.
     pub subgroup: u32,
-    /// Whether it computes in f16.
+    /// Whether the device computes in f16.
     pub half: bool,
-    /// Rows and columns of the cooperative matrices that it multiplies, of f16 with sums in f32: 8 or 16; 0 if it has none.
+    /// Rows and columns of cooperative matrices, with f16 inputs and f32 sums: 8 or 16; 0 if unsupported.
     pub cooperative: u32,
-    /// Whether a processor does the work: what is fast there is slow on a GPU.
+    /// Whether the device runs on a CPU: what is fast there is slow on a GPU.
     pub software: bool,
-    /// Whether its compiler is given large shaders of cooperative matrices, with loops unrolled and sizes put in; those for processors take
-    /// minutes for them.
+    /// Whether to compile large cooperative-matrix shaders, with unrolled loops and constant sizes. Compilers for CPUs take
+    /// minutes over them.
     pub large_shaders: bool,
-    /// Whether it loads cooperative matrices from arrays of scalars only, and adds none, as Metal does.
+    /// Whether cooperative matrices load only from arrays of scalars and cannot be added, as on Metal.
     pub scalar_tiles: bool,
-    /// Which variants are taken before they were measured.
+    /// Which variants are used before they are measured.
     pub trust: Trust,
 }
 
 impl Capabilities {
-    /// The precision of activations between kernels, given that of the factors: f16 with factors in f16 on GPUs that compute in it, else f32. On
-    /// software adapters the conversions take longer than the memory that they save.
+    /// Returns the precision of activations between kernels, given that of the rhs: f16 for an f16 rhs on GPUs that compute in
+    /// f16, else f32. On software adapters, conversions cost more time than the smaller memory saves.
     pub fn activations(&self, factors: Precision) -> Precision {
         if factors == Precision::F16 && self.half && !self.software { Precision::F16 } else { Precision::F32 }
     }
 
-    /// Those of the CPU: 4 GiB a buffer, so that a made-up size is an error and not the end of the memory.
+    /// Capabilities of the CPU. Buffers are limited to 4 GiB, so that a bogus size is an error instead of exhausting memory.
     pub const CPU: Capabilities = Capabilities {
         binding_bytes: 1 << 32,
         buffer_bytes: 1 << 32,
@@ -60,28 +61,30 @@ impl Capabilities {
     };
 }
 
-/// The format of the right factors of products, and with [`Precision::F16`] also of activations where a device computes in f16
-/// ([`Recording::activations`](crate::data::record::Recording::activations)). Sums, statistics and the residual stream are f32 in any case.
+/// Format of the rhs of products; with [`Precision::F16`], also of activations on GPUs that compute in f16
+/// ([`Recording::activations`](crate::data::record::Recording::activations)). Sums, statistics and the residual stream are
+/// always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Precision {
-    /// 32 bits; on the CPU 16 where the checkpoint has no more.
+    /// 32-bit floats; on the CPU, 16-bit where the checkpoint stores 16 bits.
     #[default]
     F32,
-    /// IEEE 754's 16 bits: half the memory, and a relative error of 2^-11 in each number that is kept so.
+    /// IEEE 754 binary16: half the memory, and a relative error of 2^-11 in each stored number.
     F16,
-    /// 8-bit integers with a scale for each output of a layer, and the inputs of the blocks' layers in such too, with a scale for each
-    /// token: a quarter of the memory.
+    /// 8-bit integers with a scale per output of a layer: a quarter of the memory. The inputs of the blocks' layers are also
+    /// quantised, with a scale per token.
     Int8,
 }
 
 impl Precision {
-    /// The fastest whose results stay near those of f32 (logits within 2e-2 of the largest): f16 on GPUs that compute in it, else f32.
+    /// Returns the fastest precision with results close to f32 (logits within 2e-2 of the largest): f16 on GPUs that compute in
+    /// f16, else f32.
     pub fn auto(capabilities: &Capabilities) -> Precision {
         if capabilities.half && !capabilities.software { Precision::F16 } else { Precision::F32 }
     }
 
-    /// Bits of an element in panels; that of integers is a word of four.
+    /// Returns the bits per element in panels. An int8 element is a word of four integers.
     pub fn bits(self) -> u32 {
         match self {
             Precision::F32 | Precision::Int8 => 32,
@@ -113,34 +116,34 @@ impl std::str::FromStr for Precision {
     }
 }
 
-/// What a kernel needs beside what every device has.
+/// Requirements of a kernel beyond what every device provides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Needs {
-    /// Invocations that each subgroup must have; 0 if that does not matter.
+    /// Required subgroup size; 0 if any.
     pub subgroup: u32,
-    /// Subgroups of a workgroup, if it is made of whole ones, so that its invocations depend on the device; else 0.
+    /// Subgroups per workgroup, if sized in whole subgroups, so that its invocations depend on the device; else 0.
     pub subgroups: u32,
-    /// Rows and columns of the cooperative matrices that it multiplies; 0 if it multiplies none.
+    /// Rows and columns of cooperative matrices; 0 if it uses none.
     pub cooperative: u32,
-    /// Bytes of workgroup memory, where they are more than every device has.
+    /// Bytes of workgroup memory, if more than every device provides.
     pub workgroup_bytes: u32,
-    /// Whether it computes in f16, or reads or writes it.
+    /// Whether it computes in, reads or writes f16.
     pub half: bool,
-    /// Whether it is only for devices where a processor does a GPU's work.
+    /// Whether it runs only on software adapters.
     pub software: bool,
-    /// Whether it is only for devices whose compilers are given large shaders.
+    /// Whether it runs only on devices that compile large shaders.
     pub large_shaders: bool,
-    /// Whether it loads cooperative matrices from arrays of vectors, or adds them.
+    /// Whether it loads cooperative matrices from arrays of vectors, or adds matrices.
     pub vector_tiles: bool,
-    /// Which devices take it by rule.
+    /// Trust required for use by default.
     pub trust: Trust,
 }
 
-/// Invocations of a workgroup that every device allows.
+/// Invocations per workgroup that every device allows.
 const INVOCATIONS: u32 = 256;
 
 impl Needs {
-    /// Nothing.
+    /// No requirements.
     pub const NOTHING: Needs = Needs {
         subgroup: 0,
         subgroups: 0,
@@ -153,21 +156,22 @@ impl Needs {
         trust: Trust::Portable,
     };
 
-    /// Of kernels that are made for llvmpipe: an access of memory is a loop over the lanes there, and a branch is executed
-    /// under masks, so they load each number once and hand it round.
+    /// Requirements of kernels written for llvmpipe. There, a memory access is a loop over the lanes and a branch runs under
+    /// masks, so these kernels load each number once and broadcast it.
     pub const LLVMPIPE: Needs = Needs { subgroup: 8, software: true, ..Needs::NOTHING };
 
-    /// Of kernels whose workgroups are so many subgroups.
+    /// Returns the requirements of kernels with this many subgroups per workgroup.
     pub const fn subgroups(subgroups: u32) -> Needs {
         Needs { subgroups, trust: Trust::Subgroups, ..Needs::NOTHING }
     }
 
-    /// Of kernels whose workgroups are so many subgroups that multiply cooperative matrices of f16 with `side` rows and columns.
+    /// Returns the requirements of kernels with this many subgroups per workgroup that multiply f16 cooperative matrices of `side`
+    /// rows and columns.
     pub const fn cooperative(side: u32, subgroups: u32, workgroup_bytes: u32) -> Needs {
         Needs { cooperative: side, workgroup_bytes, half: true, ..Needs::subgroups(subgroups) }
     }
 
-    /// Whether a device has it.
+    /// Returns whether a device meets the requirements.
     pub fn met_by(&self, capabilities: &Capabilities) -> bool {
         (self.cooperative == 0 || self.cooperative == capabilities.cooperative)
             && (self.subgroup == 0 || self.subgroup == capabilities.subgroup)

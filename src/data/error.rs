@@ -1,8 +1,8 @@
-//! The one error type: whatever the outside (files, shapes, devices, limits) can cause.
+//! The single error type, for everything that external input can cause: files, shapes, devices, limits.
 
 use std::path::{Path, PathBuf};
 
-/// A failure, with subject, expectation, finding and advice. `Debug` prints the same text as `Display` with its causes, so that
+/// A failure: its subject, what was expected, what was found, and advice. `Debug` prints the `Display` text and the causes, so
 /// a `main` that returns [`Result`] ends with a readable message.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
@@ -12,10 +12,10 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's error.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// A file was read, but its contents are wrong: a configuration, a checkpoint, an index.
+    /// A file has invalid contents: a configuration, a checkpoint, an index.
     #[error("{path}: {message}", path = .path.display())]
     File {
         /// The file.
@@ -23,15 +23,15 @@ pub enum Error {
         /// The defect.
         message: String,
     },
-    /// The checkpoint is of a family or has a feature that vitraux does not run.
+    /// The checkpoint has a family or a feature that vitraux does not support.
     #[error("{path}: {message}", path = .path.display())]
     Unsupported {
-        /// The file that says so.
+        /// The file that declares it.
         path: PathBuf,
-        /// The unsupported feature, and the supported ones.
+        /// The unsupported feature and the supported ones.
         message: String,
     },
-    /// A tensor is missing, or its shape, element type or values are wrong.
+    /// A tensor is missing, or has the wrong shape, element type or values.
     #[error("tensor {name}: {message}")]
     Tensor {
         /// The tensor's name in the checkpoint or in the call.
@@ -42,7 +42,7 @@ pub enum Error {
     /// An image could not be decoded.
     #[error("{path}: {message}", path = .path.display())]
     Image {
-        /// The image's file.
+        /// The image file.
         path: PathBuf,
         /// The defect.
         message: String,
@@ -52,30 +52,30 @@ pub enum Error {
     Network {
         /// The model, as `owner/name` or `owner/name@revision`.
         model: String,
-        /// Why, and what to do.
+        /// The cause and a remedy.
         message: String,
     },
-    /// An argument of a call is wrong.
+    /// An argument of a call is invalid.
     #[error("{argument}: {message}")]
     Argument {
         /// The argument.
         argument: &'static str,
-        /// Expectation and finding.
+        /// What was expected and what was found.
         message: String,
     },
-    /// There is no such device.
+    /// No device matches the request.
     #[error("{0}")]
     NoDevice(String),
-    /// The device, or its driver, refused or failed.
+    /// The device or its driver rejected the work or failed.
     #[error("{device}: {message}")]
     Device {
         /// The device.
         device: String,
-        /// The driver's objection.
+        /// The driver's message.
         message: String,
     },
-    /// The device was lost: its driver was restarted, or it was removed or destroyed. Models and sessions on it are of no use any more; drop them, open
-    /// the device again, and load again.
+    /// The device was lost: its driver was restarted, or it was removed or destroyed. Models and sessions on it are unusable.
+    /// Drop them, reopen the device, and load again.
     #[error("{device}: the device was lost: {message}; open it again, and load the model again")]
     DeviceLost {
         /// The device.
@@ -83,7 +83,7 @@ pub enum Error {
         /// The driver's reason.
         message: String,
     },
-    /// The device's memory ran out. Whatever was loaded before still works; drop models or sessions, or use a smaller batch.
+    /// The device ran out of memory. Everything loaded before still works. Drop models or sessions, or use a smaller batch.
     #[error("{device}: out of memory for {what}; use a smaller batch, a lower precision or another device")]
     OutOfMemory {
         /// The device.
@@ -109,20 +109,20 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Limit {
-    /// Bytes of a buffer.
+    /// Bytes per buffer.
     Buffer,
-    /// Bytes of a buffer that one binding of a kernel covers.
+    /// Bytes per binding.
     Binding,
-    /// Bytes of memory of a workgroup.
+    /// Bytes of workgroup memory.
     WorkgroupMemory,
     /// Workgroups along one dimension.
     Workgroups,
-    /// Images of a pass.
+    /// Images per pass.
     Images,
 }
 
 impl Limit {
-    /// So much of what it limits.
+    /// Formats a quantity of the limited resource.
     fn quantity(self, count: u64) -> String {
         let mebibytes = || format!("{:.1} MiB", count as f64 / f64::from(1 << 20));
         match self {
@@ -135,7 +135,7 @@ impl Limit {
     }
 }
 
-/// A result with vitraux' [`Error`].
+/// A result with vitraux's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl std::fmt::Debug for Error {

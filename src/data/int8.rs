@@ -1,17 +1,17 @@
-//! Numbers as 8-bit integers with a scale, four in a word, the first in the lowest byte.
+//! 8-bit integers with a scale, packed four to a word, the first in the lowest byte.
 
-/// The largest integer; -128 is not used, so that a number and its negative differ in the sign only.
+/// Largest magnitude. -128 is unused, so a number and its negative differ only in sign.
 const LARGEST: f32 = 127.0;
 
-/// Integers in a word.
+/// Integers per word.
 pub const WORD: usize = 4;
 
-/// What integers are multiplied by to give numbers of which the largest magnitude is among `values`.
+/// Returns the scale max |x| / 127, by which the integers are multiplied to restore the values.
 pub fn scale<'a>(values: impl IntoIterator<Item = &'a f32>) -> f32 {
     values.into_iter().fold(0.0, |largest: f32, value| largest.max(value.abs())) / LARGEST
 }
 
-/// The nearest integers, of ties the even one, to at most four numbers by their scale; zeros behind the last.
+/// Quantises up to four numbers to the nearest integers, ties to even, and packs them. Missing numbers become zero.
 pub fn word(values: &[f32], scale: f32) -> u32 {
     let mut bytes = [0; WORD];
     if scale > 0.0 {
@@ -22,7 +22,7 @@ pub fn word(values: &[f32], scale: f32) -> u32 {
     u32::from_le_bytes(bytes)
 }
 
-/// The integers of a word, as numbers.
+/// Unpacks the integers of a word as floats, without the scale.
 pub fn integers(word: u32) -> [f32; WORD] {
     word.to_le_bytes().map(|byte| f32::from(byte as i8))
 }

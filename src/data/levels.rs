@@ -1,19 +1,19 @@
-//! 8-bit levels of images, and what they stand for in a model's input.
+//! 8-bit levels of images, and the model input values they map to.
 
 use std::sync::Arc;
 
-/// Levels that there are.
+/// Number of levels.
 pub const LEVELS: usize = 256;
 
-/// Levels in a word, as GPUs read them: an image begins with a word of its own.
+/// Levels per word in GPU buffers. Each image starts on a word boundary.
 pub const WORD: usize = 4;
 
-/// A lookup table of the pixel values that levels stand for: `[channels, 256]`.
+/// A lookup table from level to pixel value: `[channels, 256]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LevelTable(Arc<[f32]>);
 
 impl LevelTable {
-    /// By a function of the channel and the level.
+    /// Builds the table from a function of channel and level.
     pub fn new(channels: usize, value: impl Fn(usize, u8) -> f32) -> LevelTable {
         LevelTable(
             (0..channels)
@@ -23,17 +23,17 @@ impl LevelTable {
         )
     }
 
-    /// All of it.
+    /// Returns the whole table.
     pub fn values(&self) -> &[f32] {
         &self.0
     }
 
-    /// Whether no level stands for NaN or infinity.
+    /// Returns whether every value is finite.
     pub fn is_finite(&self) -> bool {
         self.0.iter().all(|value| value.is_finite())
     }
 
-    /// Adds the values of an image's levels `[channels, height, width]`.
+    /// Appends the values of an image's levels `[channels, height, width]` to `out`.
     pub fn extend(&self, levels: &[u8], out: &mut Vec<f32>) {
         let pixels = (levels.len() / (self.0.len() / LEVELS)).max(1);
         for (levels, values) in levels.chunks(pixels).zip(self.0.chunks(LEVELS)) {

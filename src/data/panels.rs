@@ -1,17 +1,18 @@
-//! How the right factors of products lie, on every device: in panels.
+//! Panels: the memory layout of the rhs of matrix products, the same on every device.
 
 use crate::data::capabilities::Precision;
 use crate::data::int8;
 use half::{bf16, f16};
 
-/// Columns of a panel.
+/// Columns per panel.
 pub const PANEL: usize = 64;
 
-/// Rows of a panel that are filled at a time: of each column they are a line of the cache.
+/// Panel rows filled at a time: one cache line of each source column.
 const LINE: usize = 16;
 
-/// The shape of a factor w `[N, K]` in panels of 64 columns of wᵀ, zeros behind the last column: `[ceil(N / 64), K, 64]`. Of 8-bit
-/// integers four rows are one of words, and the last row has the columns' scales: `[ceil(N / 64), ceil(K / 4) + 1, 64]`.
+/// Returns the shape of a rhs w `[N, K]` in panels of 64 columns of wᵀ, zero-padded after the last column:
+/// `[ceil(N / 64), K, 64]`. For int8, a row of words packs four rows, and a last row holds the columns' scales:
+/// `[ceil(N / 64), ceil(K / 4) + 1, 64]`.
 pub fn shape([n, k]: [usize; 2], precision: Precision) -> [usize; 3] {
     let rows = match precision {
         Precision::F32 | Precision::F16 => k,
@@ -20,26 +21,26 @@ pub fn shape([n, k]: [usize; 2], precision: Precision) -> [usize; 3] {
     [n.div_ceil(PANEL), rows, PANEL]
 }
 
-/// Rows of words, and one of scales.
+/// Returns the rows of an int8 panel: rows of words plus one row of scales.
 fn int8_rows(k: usize) -> usize {
     k.div_ceil(int8::WORD) + 1
 }
 
-/// A factor in panels.
+/// An owned rhs in panels.
 #[derive(Debug)]
 pub enum Packed {
-    /// 32 bits.
+    /// 32-bit floats.
     F32(Vec<f32>),
-    /// IEEE 754's 16 bits.
+    /// IEEE 754 binary16.
     F16(Vec<f16>),
-    /// The upper 16 bits of f32.
+    /// Upper 16 bits of f32.
     Bf16(Vec<bf16>),
-    /// 8-bit integers, each column with a scale.
+    /// 8-bit integers, four per word, with a scale per column.
     Int8(Vec<u32>),
 }
 
 impl Packed {
-    /// The factor w `[N, K]` in a precision. What is larger than f16 can be stays finite.
+    /// Packs w `[N, K]` in the given precision. Values beyond the range of f16 are clamped, so they stay finite.
     pub fn new(w: &[f32], sizes: [usize; 2], precision: Precision) -> Packed {
         match precision {
             Precision::F32 => Packed::F32(pack(w, sizes, |value| value)),
@@ -51,12 +52,12 @@ impl Packed {
         }
     }
 
-    /// The factor w `[N, K]` in the upper bits of f32.
+    /// Packs w `[N, K]` as bf16.
     pub fn bf16(w: &[f32], sizes: [usize; 2]) -> Packed {
         Packed::Bf16(pack(w, sizes, bf16::from_f32))
     }
 
-    /// The panels, as the twins read them.
+    /// Borrows the panels, as CPU twins read them.
     pub fn panels(&self) -> Panels<'_> {
         match self {
             Packed::F32(values) => Panels::F32(values),
@@ -66,7 +67,7 @@ impl Packed {
         }
     }
 
-    /// Number of elements, padding included.
+    /// Returns the number of elements, padding included.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         match self {
@@ -77,7 +78,7 @@ impl Packed {
         }
     }
 
-    /// The bytes, as a GPU reads them.
+    /// Returns the bytes, as a GPU reads them.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Packed::F32(values) => bytemuck::cast_slice(values),
@@ -119,7 +120,7 @@ fn pack_int8(w: &[f32], [n, k]: [usize; 2]) -> Vec<u32> {
     panels
 }
 
-/// Numbers as a GPU reads them from a buffer in f16: whole words, zeros behind the last. What is larger than f16 can be stays finite.
+/// Converts to f16 bytes for a GPU buffer, zero-padded to whole words. Values beyond the range of f16 are clamped.
 pub fn halves(values: &[f32]) -> Vec<u8> {
     let largest = f16::MAX.to_f32();
     let mut bytes: Vec<u8> = values.iter().flat_map(|value| f16::from_f32(value.clamp(-largest, largest)).to_le_bytes()).collect();
@@ -138,21 +139,21 @@ fn for_each_panel<V: Send>(panels: &mut [V], len: usize, work: impl Fn(usize, &m
     panels.chunks_mut(len).enumerate().for_each(|(number, panel)| work(number, panel));
 }
 
-/// A factor in panels that somebody else keeps, as in [`Packed`].
+/// A borrowed rhs in panels; see [`Packed`].
 #[derive(Clone, Copy, Debug)]
 pub enum Panels<'a> {
-    /// 32 bits.
+    /// 32-bit floats.
     F32(&'a [f32]),
-    /// IEEE 754's 16 bits.
+    /// IEEE 754 binary16.
     F16(&'a [f16]),
-    /// The upper 16 bits of f32.
+    /// Upper 16 bits of f32.
     Bf16(&'a [bf16]),
-    /// 8-bit integers, each column with a scale.
+    /// 8-bit integers, four per word, with a scale per column.
     Int8(&'a [u32]),
 }
 
 impl<'a> Panels<'a> {
-    /// Rows of a panel that is `k` deep.
+    /// Returns the rows of a panel of depth `k`.
     pub fn rows(self, k: usize) -> usize {
         match self {
             Panels::F32(_) | Panels::F16(_) | Panels::Bf16(_) => k,
@@ -160,7 +161,7 @@ impl<'a> Panels<'a> {
         }
     }
 
-    /// `len` elements from `offset` on.
+    /// Returns `len` elements starting at `offset`.
     pub fn part(self, offset: usize, len: usize) -> Panels<'a> {
         match self {
             Panels::F32(values) => Panels::F32(&values[offset..][..len]),

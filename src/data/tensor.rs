@@ -1,4 +1,4 @@
-//! A named block of numbers on the host: a shape and bytes that may lie in a memory-mapped file.
+//! Host tensors: a shape and bytes, which may lie in a memory-mapped file.
 
 use crate::data::error::{Error, Result};
 use crate::data::levels::LevelTable;
@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Element types that weights are stored in. Arithmetic is f32 throughout.
+/// Stored element type. Elements are read as f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dtype {
@@ -16,16 +16,16 @@ pub enum Dtype {
     F16,
     /// The upper half of a binary32.
     Bf16,
-    /// IEEE 754 binary64; narrowed when read.
+    /// IEEE 754 binary64, narrowed when read.
     F64,
-    /// Bytes, or truth values of a byte: masks.
+    /// Bytes or one-byte booleans, as in masks.
     U8,
-    /// 64-bit integers: masks too.
+    /// 64-bit integers, as in masks.
     I64,
 }
 
 impl Dtype {
-    /// Bytes per element.
+    /// Returns the bytes per element.
     pub fn size(self) -> usize {
         match self {
             Dtype::F64 | Dtype::I64 => 8,
@@ -36,12 +36,12 @@ impl Dtype {
     }
 }
 
-/// Memory that tensors share: a mapped file, or a vector.
+/// Memory shared by tensors: a mapped file or a vector.
 pub trait Bytes: Send + Sync {
-    /// The whole of it.
+    /// Returns all bytes.
     fn bytes(&self) -> &[u8];
 
-    /// Says that `range` will not be read again soon, so that its pages need not stay resident.
+    /// Hints that `range` will not be read again soon, so its pages need not stay resident.
     fn release(&self, range: Range<usize>);
 }
 
@@ -60,13 +60,13 @@ struct Part {
     dtype: Dtype,
     memory: Arc<dyn Bytes>,
     range: Range<usize>,
-    /// How its axes are exchanged when it is read.
+    /// Permutation of the axes applied on reading.
     order: Option<Order>,
-    /// The lookup table of its bytes, if they are the levels of an image.
+    /// Lookup table for the bytes, if they are the levels of an image.
     table: Option<LevelTable>,
 }
 
-/// The shape that is stored, and for each axis of the tensor the stored one.
+/// The stored shape, and the stored axis for each axis of the tensor.
 #[derive(Clone)]
 struct Order {
     stored: Vec<usize>,
@@ -74,7 +74,7 @@ struct Order {
 }
 
 impl Order {
-    /// `values` in the order of the tensor's axes.
+    /// Returns `values` in the order of the tensor's axes.
     fn applied(&self, values: &[f32]) -> Vec<f32> {
         let stride = |axis: usize| self.stored[axis + 1..].iter().product::<usize>();
         let mut places = vec![0];
@@ -90,7 +90,7 @@ impl Part {
         &self.memory.bytes()[self.range.clone()]
     }
 
-    /// The part as f32 where it lies, if it is stored so and aligned.
+    /// Borrows the part as f32, if it is stored as aligned f32 in the tensor's order.
     fn in_place(&self) -> Option<&[f32]> {
         match self.dtype {
             Dtype::F32 if self.order.is_none() => bytemuck::try_cast_slice(self.bytes()).ok(),
@@ -125,8 +125,8 @@ impl Part {
     }
 }
 
-/// A dense row-major tensor. It may be the concatenation, along the first axis, of several stored
-/// ones (query, key and value of a transformers checkpoint make one packed matrix).
+/// A dense row-major tensor. It may concatenate several stored tensors along the first axis: query, key and value of a
+/// transformers checkpoint form one packed matrix.
 #[derive(Clone)]
 pub struct Tensor {
     shape: Vec<usize>,
@@ -140,10 +140,10 @@ impl std::fmt::Debug for Tensor {
 }
 
 impl Tensor {
-    /// A tensor of the given values.
+    /// Creates a tensor from values.
     ///
     /// # Errors
-    /// If `values` are not as many as `shape` says.
+    /// [`Error::Argument`] if the number of `values` does not match `shape`.
     pub fn new(shape: impl Into<Vec<usize>>, values: Vec<f32>) -> Result<Tensor> {
         let shape = shape.into();
         let expected = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
@@ -155,7 +155,7 @@ impl Tensor {
         Ok(Tensor { shape, parts: vec![part] })
     }
 
-    /// An image `[1, channels, height, width]` that is kept as its 8-bit levels.
+    /// Creates an image `[1, channels, height, width]` that stays in 8-bit levels.
     pub(crate) fn of_levels(shape: [usize; 4], levels: Vec<u8>, table: LevelTable) -> Tensor {
         assert_eq!((shape[0], shape.iter().product::<usize>()), (1, levels.len()), "levels of an image {shape:?}");
         let range = 0..levels.len();
@@ -163,18 +163,18 @@ impl Tensor {
         Tensor { shape: shape.to_vec(), parts: vec![part] }
     }
 
-    /// The levels of each image, and what they stand for, if the tensor is made of such.
+    /// Returns the levels of each image and their lookup table, if the tensor is made of levels.
     pub(crate) fn levels(&self) -> Option<(Vec<&[u8]>, &LevelTable)> {
         let table = self.parts.first()?.table.as_ref()?;
         let is_alike = self.parts.iter().all(|part| part.order.is_none() && part.table.as_ref() == Some(table));
         (is_alike && self.parts.len() == self.shape[0]).then(|| (self.parts.iter().map(Part::bytes).collect(), table))
     }
 
-    /// Tensors of one shape behind one another, along the first axis. Nothing is copied: images that
-    /// [`Preprocess::apply`](crate::execution::image::Preprocess::apply) has prepared stay 8-bit levels until a device reads them.
+    /// Concatenates tensors of one shape along the first axis, without copying. Images prepared by
+    /// [`Preprocess::apply`](crate::execution::image::Preprocess::apply) stay in 8-bit levels until a device reads them.
     ///
     /// # Errors
-    /// [`Error::Argument`] if there are none, or their shapes differ.
+    /// [`Error::Argument`] if there are none, they are scalars, or their shapes differ.
     pub fn stack(tensors: Vec<Tensor>) -> Result<Tensor> {
         let Some(first) = tensors.first() else {
             return Err(Error::argument("tensors", "expected some to stack, found none"));
@@ -190,27 +190,27 @@ impl Tensor {
         Ok(Tensor::concatenated(shape, tensors))
     }
 
-    /// A tensor of zeros.
+    /// Creates a tensor of zeros.
     pub fn zeros(shape: impl Into<Vec<usize>>) -> Tensor {
         let shape = shape.into();
         let count = shape.iter().product();
         Tensor::new(shape, vec![0.0; count]).expect("as many zeros as the shape says")
     }
 
-    /// A view of stored bytes; `range` must hold exactly the elements of `shape`.
+    /// Creates a view of stored bytes. `range` must hold exactly the elements of `shape`.
     pub(crate) fn view(shape: Vec<usize>, dtype: Dtype, memory: Arc<dyn Bytes>, range: Range<usize>) -> Tensor {
         assert_eq!(shape.iter().product::<usize>() * dtype.size(), range.len(), "stored bytes of a tensor {shape:?}");
         Tensor { shape, parts: vec![Part { dtype, memory, range, order: None, table: None }] }
     }
 
-    /// The same elements under another shape of as many.
+    /// Reshapes to `shape`, which must have as many elements.
     pub(crate) fn reshaped(mut self, shape: Vec<usize>) -> Tensor {
         assert_eq!(self.shape.iter().product::<usize>(), shape.iter().product::<usize>(), "{:?} as {shape:?}", self.shape);
         self.shape = shape;
         self
     }
 
-    /// The rows of `range`, along the first axis.
+    /// Returns the rows in `range` along the first axis.
     pub(crate) fn rows(self, range: Range<usize>) -> Tensor {
         assert!(range.end <= self.shape[0], "rows {range:?} of {:?}", self.shape);
         let [part] = self.parts.as_slice() else { panic!("rows of a tensor in parts") };
@@ -221,7 +221,7 @@ impl Tensor {
         Tensor { shape, parts: vec![Part { range: bytes, ..part.clone() }] }
     }
 
-    /// The same elements with the axes in another order: axis i of the result is axis `axes[i]` of this one.
+    /// Permutes the axes: axis i of the result is axis `axes[i]` of this tensor.
     pub(crate) fn permuted(mut self, axes: &'static [usize]) -> Tensor {
         let [part] = self.parts.as_mut_slice() else { panic!("axes of a tensor in parts") };
         assert!(part.order.is_none() && axes.len() == self.shape.len(), "axes {axes:?} of {:?}", self.shape);
@@ -231,36 +231,36 @@ impl Tensor {
         self
     }
 
-    /// One tensor after the other, under `shape`, which must hold as many elements as all together.
+    /// Concatenates tensors into `shape`, which must have as many elements as all of them together.
     pub(crate) fn concatenated(shape: Vec<usize>, tensors: Vec<Tensor>) -> Tensor {
         let count: usize = tensors.iter().map(Tensor::len).sum();
         assert_eq!(count, shape.iter().product::<usize>(), "elements of a concatenation {shape:?}");
         Tensor { shape, parts: tensors.into_iter().flat_map(|tensor| tensor.parts).collect() }
     }
 
-    /// The element type that all of it is stored in, if that is one.
+    /// Returns the stored element type, if all parts share one.
     pub(crate) fn stored_dtype(&self) -> Option<Dtype> {
         let first = self.parts.first()?.dtype;
         self.parts.iter().all(|part| part.dtype == first).then_some(first)
     }
 
-    /// Sizes of the axes, outermost first.
+    /// Returns the shape, outermost axis first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// Number of elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// Whether there is no element.
+    /// Returns whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The elements in row-major order: borrowed where they are stored as one aligned block of f32,
-    /// converted otherwise, as those of prepared images are.
+    /// Returns the elements in row-major order: borrowed if stored as one aligned block of f32, else converted, as for prepared
+    /// images.
     pub fn values(&self) -> Cow<'_, [f32]> {
         if let [part] = self.parts.as_slice()
             && let Some(values) = part.in_place()
@@ -272,10 +272,10 @@ impl Tensor {
         Cow::Owned(values)
     }
 
-    /// The elements, unless one is NaN or infinite.
+    /// Returns the elements if all are finite.
     ///
     /// # Errors
-    /// [`Error::Tensor`] with the place of the first such element.
+    /// [`Error::Tensor`] if an element is not finite; the message gives the index of the first one.
     pub(crate) fn finite_values(&self, name: &str) -> Result<Cow<'_, [f32]>> {
         let values = self.values();
         match not_finite(&values) {
@@ -284,10 +284,10 @@ impl Tensor {
         }
     }
 
-    /// The elements where they lie.
+    /// Borrows the elements.
     ///
     /// # Panics
-    /// If they are not one aligned block of f32; [`Tensor::materialized`] makes them so.
+    /// If they are not one aligned block of f32; [`Tensor::materialized`] makes them one.
     pub(crate) fn slice(&self) -> &[f32] {
         match self.parts.as_slice() {
             [part] => part.in_place().expect("a materialized tensor"),
@@ -295,7 +295,7 @@ impl Tensor {
         }
     }
 
-    /// The same tensor in a form whose [`values`](Tensor::values) are borrowed.
+    /// Returns the tensor in a form whose [`values`](Tensor::values) are borrowed.
     ///
     /// # Errors
     /// [`Error::Tensor`] if a value is not finite.
@@ -313,7 +313,7 @@ impl Tensor {
         }
     }
 
-    /// Lets go of the mapped pages behind this tensor; they are read from the file again if needed.
+    /// Releases the mapped pages behind this tensor; later accesses read them from the file again.
     pub(crate) fn release(&self) {
         for part in &self.parts {
             part.memory.release(part.range.clone());
@@ -321,10 +321,10 @@ impl Tensor {
     }
 }
 
-/// Numbers that are looked at together: so many that a loop without branches pays.
+/// Numbers checked at a time: enough for a branch-free loop to pay off.
 const STRETCH: usize = 1 << 14;
 
-/// The place of the first number that is NaN or infinite.
+/// Returns the index of the first NaN or infinity.
 fn not_finite(values: &[f32]) -> Option<usize> {
     let is_finite = |stretch: &[f32]| stretch.iter().fold(true, |all, value| all & value.is_finite());
     let first = values.chunks(STRETCH).position(|stretch| !is_finite(stretch))? * STRETCH;

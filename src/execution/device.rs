@@ -1,4 +1,4 @@
-//! The choice of a device: a GPU of this machine, or the CPU.
+//! Choice of a device: a GPU of this machine, or the CPU.
 
 use crate::data::capabilities::Capabilities;
 use crate::data::error::{Error, Result};
@@ -13,20 +13,20 @@ use crate::execution::off_executor::off_executor;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// Which device to run on.
+/// Device to run on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceChoice {
-    /// A hardware GPU, else the CPU. A GPU that software imitates is slower than the CPU itself.
+    /// A hardware GPU if there is one, else the CPU. A software GPU is slower than the CPU itself.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// The best adapter, be it software.
+    /// The best adapter, even a software one.
     Gpu,
-    /// The adapter with this place in the list of [`adapters`].
+    /// The adapter at this index in the list of [`adapters`].
     Index(usize),
-    /// The best adapter whose name contains this, in any case.
+    /// The best adapter whose name contains this text, ignoring case.
     Name(String),
 }
 
@@ -55,14 +55,14 @@ impl DeviceChoice {
     }
 }
 
-/// A device that models run on: a GPU, or the CPU. Clones are the same device.
+/// A device that runs models: a GPU or the CPU. Clones refer to the same device.
 #[derive(Clone, Debug)]
 pub struct Device {
     gpu: Option<Arc<Gpu>>,
     reason: Arc<str>,
 }
 
-/// How a device is opened.
+/// Options for opening a device.
 ///
 /// ```
 /// # fn main() -> vitraux::Result<()> {
@@ -82,32 +82,32 @@ pub struct DeviceBuilder {
 }
 
 impl DeviceBuilder {
-    /// Which device to open; by default a hardware GPU, else the CPU.
+    /// Sets the device to open. The default is a hardware GPU, else the CPU.
     pub fn choice(self, choice: DeviceChoice) -> DeviceBuilder {
         DeviceBuilder { choice, ..self }
     }
 
-    /// Whether shaders check indices and loops while they run; by default they do not.
+    /// Sets whether shaders check indices and loops at run time. By default they do not.
     pub fn shader_checks(self, shader_checks: ShaderChecks) -> DeviceBuilder {
         DeviceBuilder { shader_checks, ..self }
     }
 
-    /// The folder in which compiled pipelines are kept from one start to the next, or none: by default the user's cache folder. They are kept where the
-    /// driver hands them out (Vulkan, with [`wgpu::Features::PIPELINE_CACHE`]). Damaged files, and those of another driver, are ignored.
+    /// Sets the folder that keeps compiled pipelines between runs; `None` keeps none. The default is the user's cache folder. Pipelines are kept only
+    /// if the driver exposes them (Vulkan, with [`wgpu::Features::PIPELINE_CACHE`]). Files that are damaged or from another driver are ignored.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn pipeline_cache(self, folder: Option<std::path::PathBuf>) -> DeviceBuilder {
         DeviceBuilder { pipeline_cache: folder.map_or(PipelineFolder::None, PipelineFolder::Folder), ..self }
     }
 
-    /// Opens the device, on a thread of its own.
+    /// Opens the device on a separate thread.
     ///
     /// # Errors
-    /// [`Error::NoDevice`] if there is none such, [`Error::Device`] if its driver refuses.
+    /// [`Error::NoDevice`] if no device matches, [`Error::Device`] if its driver refuses.
     pub async fn open(self) -> Result<Device> {
         off_executor(async move || self.open_here().await).await
     }
 
-    /// [`DeviceBuilder::open`], blocking.
+    /// Blocking version of [`DeviceBuilder::open`].
     ///
     /// # Errors
     /// As [`DeviceBuilder::open`].
@@ -116,9 +116,9 @@ impl DeviceBuilder {
         pollster::block_on(self.open_here())
     }
 
-    /// The device of a host program, which lends it: nothing is submitted or polled but by the calls that say so, and the host's handlers for errors and
-    /// for loss stay as they are. Features and limits that it was not opened with ([`required_features`], [`required_limits`]) are done without.
-    /// Cooperative matrices are used where the host has unlocked them ([`cooperative_features`]).
+    /// Wraps a device borrowed from a host program. Only calls that say so submit or poll, and the host's handlers for errors and device loss stay in
+    /// place. Features and limits that the device was opened without ([`required_features`], [`required_limits`]) are not used. Cooperative matrices
+    /// are used if the host enabled them ([`cooperative_features`]).
     ///
     /// [`required_features`]: crate::execution::gpu::required_features
     /// [`required_limits`]: crate::execution::gpu::required_limits
@@ -154,12 +154,12 @@ impl DeviceBuilder {
 }
 
 impl Device {
-    /// The CPU.
+    /// Returns the CPU device.
     pub fn cpu() -> Device {
         Device::of_cpu("as requested")
     }
 
-    /// How a device is opened, with more choices than [`Device::open`] has.
+    /// Returns a builder with more options than [`Device::open`].
     pub fn builder() -> DeviceBuilder {
         DeviceBuilder::default()
     }
@@ -167,12 +167,12 @@ impl Device {
     /// Opens a device.
     ///
     /// # Errors
-    /// [`Error::NoDevice`] if there is none such, [`Error::Device`] if its driver refuses.
+    /// [`Error::NoDevice`] if no device matches, [`Error::Device`] if its driver refuses.
     pub async fn open(choice: DeviceChoice) -> Result<Device> {
         Device::builder().choice(choice).open().await
     }
 
-    /// [`Device::open`], blocking.
+    /// Blocking version of [`Device::open`].
     ///
     /// # Errors
     /// As [`Device::open`].
@@ -181,7 +181,7 @@ impl Device {
         Device::builder().choice(choice).open_blocking()
     }
 
-    /// The device of a host program: [`DeviceBuilder::from_wgpu`] with its defaults.
+    /// Wraps a device borrowed from a host program: [`DeviceBuilder::from_wgpu`] with default options.
     pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue) -> Device {
         Device::builder().from_wgpu(adapter, device, queue)
     }
@@ -194,30 +194,31 @@ impl Device {
         Device { gpu: Some(Arc::new(gpu)), reason: reason.into() }
     }
 
-    /// The GPU, unless it is the CPU.
+    /// Returns the GPU, or `None` for the CPU.
     pub fn gpu(&self) -> Option<&Arc<Gpu>> {
         self.gpu.as_ref()
     }
 
-    /// Whether it is the CPU.
+    /// Returns whether this is the CPU.
     pub fn is_cpu(&self) -> bool {
         self.gpu.is_none()
     }
 
-    /// Why it was chosen.
+    /// Returns why this device was chosen.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// Whether it can time its kernels.
+    /// Returns whether the device can time its kernels.
     pub fn takes_times(&self) -> bool {
         self.gpu.as_ref().is_none_or(|gpu| gpu.takes_times())
     }
 
-    /// Runs a recording without weights once, and then gives its output, if it has one, and the times of its dispatches `runs` times.
+    /// Runs a recording without weights once, then profiles it `runs` times. Returns its output (empty if it has none) and the dispatch times of each
+    /// profiled run.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device has no timestamps, or fails.
+    /// [`Error::Device`] if the device has no timestamp queries, or fails.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn time_blocking(&self, recording: Recording, inputs: &[&[f32]], runs: usize) -> Result<(Vec<f32>, Vec<Vec<Timing>>)> {
         let Some(gpu) = &self.gpu else {
@@ -238,7 +239,7 @@ impl Device {
         Ok((output, (0..runs).map(|_| plan.profile()).collect::<Result<_>>()?))
     }
 
-    /// What it can do.
+    /// Returns the capabilities of the device.
     pub fn capabilities(&self) -> Capabilities {
         self.gpu.as_ref().map_or(Capabilities::CPU, |gpu| gpu.summary().capabilities)
     }

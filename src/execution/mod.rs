@@ -1,4 +1,4 @@
-//! What touches the world: devices, files, images and the hub.
+//! Everything with side effects: devices, files, images and the hub.
 
 pub mod checkpoint;
 pub mod cpu;

@@ -1,41 +1,41 @@
-//! Files that are kept between starts: the user's cache folder, and how files are written there.
+//! Files kept between runs: the user's cache folder, and atomic writes.
 
 use crate::data::error::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A folder of ours in the user's cache folder, if there is one.
+/// Returns our folder `name` inside the user's cache folder, if there is one.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn cache_folder(name: &str) -> Option<PathBuf> {
     dirs::cache_dir().map(|folder| folder.join("vitraux").join(name))
 }
 
-/// A browser has none.
+/// Returns `None`: a browser has no cache folder.
 #[cfg(target_arch = "wasm32")]
 pub fn cache_folder(_: &str) -> Option<PathBuf> {
     None
 }
 
-/// A name for a file of letters, digits and dashes.
+/// Returns a lower-case file name of letters, digits and dashes.
 pub fn file_name(text: &str, extension: &str) -> String {
     let text = text.to_lowercase();
     let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
     format!("{}.{extension}", words.join("-"))
 }
 
-/// Writes a file, and its folder if need be; who reads it meanwhile has either the old one or the new one.
+/// Writes a file atomically, creating its folder if necessary. Concurrent readers see either the old or the new contents.
 ///
 /// # Errors
-/// [`Error::Io`] if that fails.
+/// [`Error::Io`] if writing fails.
 pub fn write(file: &Path, bytes: &[u8]) -> Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    // Of its own, for other processes and other threads.
+    // A unique name per process and call, so that concurrent writers do not collide.
     static WRITTEN: AtomicUsize = AtomicUsize::new(0);
     let partial = file.with_extension(format!("{}-{}.part", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
     let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, file));
     written.map_err(|error| {
-        // It is in the way of nobody, and there is nothing to do about it.
+        // A leftover partial file does no harm, so a failure to remove it is ignored.
         let _ = std::fs::remove_file(&partial);
         Error::io(file)(error)
     })

@@ -1,4 +1,4 @@
-//! How a model is loaded.
+//! Model loading.
 
 use super::resident::Resident;
 use super::{Loaded, Model};
@@ -27,7 +27,7 @@ pub struct ModelBuilder {
     device: Option<Device>,
     precision: Precision,
     tuning: Tuning,
-    /// Whose precisions of weights are taken, if not the device's.
+    /// Capabilities that determine the weight precisions; by default the device's own.
     layout: Option<Capabilities>,
 }
 
@@ -36,28 +36,28 @@ impl ModelBuilder {
         ModelBuilder { checkpoint, device: None, precision: Precision::default(), tuning: Tuning::default(), layout: None }
     }
 
-    /// The device; by default a hardware GPU, else the CPU.
+    /// Sets the device. Defaults to a hardware GPU if there is one, else the CPU.
     pub fn device(self, device: Device) -> ModelBuilder {
         ModelBuilder { device: Some(device), ..self }
     }
 
-    /// The precision of the weights of dense layers; by default f32.
+    /// Sets the weight precision of dense layers. Defaults to f32.
     pub fn precision(self, precision: Precision) -> ModelBuilder {
         ModelBuilder { precision, ..self }
     }
 
-    /// The table that kernel variants are chosen by; by default there is none, and they are chosen by rule.
+    /// Sets the tuning table that selects kernel variants. Without a table, each kernel uses its default variant.
     pub fn tuning(self, tuning: Tuning) -> ModelBuilder {
         ModelBuilder { tuning, ..self }
     }
 
-    /// Weights in the precisions that a device with these capabilities would have them in: to compare both.
+    /// Stores weights in the precisions used by a device with these capabilities, so that results can be compared.
     #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
     pub(crate) fn layout_of(self, capabilities: Capabilities) -> ModelBuilder {
         ModelBuilder { layout: Some(capabilities), ..self }
     }
 
-    /// The same on another device, by rule.
+    /// Sets the device and drops the tuning table.
     #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
     pub(crate) fn untuned_on(self, device: Device) -> ModelBuilder {
         ModelBuilder { device: Some(device), tuning: Tuning::default(), ..self }
@@ -68,19 +68,19 @@ impl ModelBuilder {
         &self.checkpoint
     }
 
-    /// Loads the model, on a thread of its own.
+    /// Loads the model on a separate thread.
     ///
     /// # Errors
-    /// [`Error::Tensor`](crate::Error::Tensor) if a weight is not finite, [`Error::Device`](crate::Error::Device) if the device fails or its memory
-    /// runs out.
+    /// - [`Error::Tensor`](crate::Error::Tensor) if a weight is not finite.
+    /// - [`Error::Device`](crate::Error::Device) if the device fails or runs out of memory.
     pub async fn load(self) -> Result<Model> {
         off_executor(async move || self.load_here().await).await
     }
 
-    /// [`ModelBuilder::load`], blocking.
+    /// Blocking version of [`ModelBuilder::load`].
     ///
     /// # Errors
-    /// As [`ModelBuilder::load`].
+    /// Same as [`ModelBuilder::load`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn load_blocking(self) -> Result<Model> {
         pollster::block_on(self.load_here())
@@ -92,7 +92,7 @@ impl ModelBuilder {
             None => Device::builder().open_here().await?,
         };
         let Checkpoint { config, preprocess, weights, positions, .. } = self.checkpoint;
-        // Each tensor is let go as soon as the device has it.
+        // Frees each tensor as soon as it has been uploaded.
         let mut tensors = Vec::new();
         let Ok(weights) = weights.try_map_all(|weight| {
             let info = weight.info();

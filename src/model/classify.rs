@@ -1,4 +1,4 @@
-//! What a classifier says of images.
+//! Image classification.
 
 use super::Session;
 use super::session::owned;
@@ -7,35 +7,36 @@ use crate::data::error::{Error, Result};
 use crate::data::tensor::Tensor;
 use crate::execution::image::Image;
 
-/// A class with its score.
+/// A class and its score.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Prediction {
-    /// The class's number.
+    /// Class index.
     pub index: usize,
-    /// Its name, if the checkpoint has names.
+    /// Class name, if the checkpoint provides names.
     pub label: Option<String>,
-    /// Softmax of the logits.
+    /// Softmax probability.
     pub probability: f32,
-    /// Raw score.
+    /// Raw logit.
     pub logit: f32,
 }
 
-/// The predictions of a classifier for an image.
+/// Predictions of one classifier for one image.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Classification {
-    /// The classifier's name; empty for the model's own.
+    /// Name of the classifier; empty for the model's main one.
     pub head: String,
-    /// Its most probable classes, the most probable first.
+    /// Most probable classes, in descending order of probability.
     pub top: Vec<Prediction>,
 }
 
 impl Session {
-    /// The `top` most probable classes of an image, the most probable first, by each classifier of the model ([`Config::answers`]), in one forward pass.
+    /// Classifies an image with every classifier of the model ([`Config::answers`]) in one forward pass. Returns the `top` most probable classes of
+    /// each classifier, in descending order.
     ///
     /// # Errors
-    /// As [`Session::forward`]; [`Error::Argument`] if the model has no classifier, or takes no images.
+    /// Same as [`Session::forward`]; also [`Error::Argument`] if the model has no classifier or does not take images.
     ///
     /// [`Config::answers`]: crate::data::config::Config::answers
     pub async fn classify(&mut self, image: &Image, top: usize) -> Result<Vec<Classification>> {
@@ -43,28 +44,28 @@ impl Session {
         self.off_executor(async move |session: &mut Session| session.classify_here(&image, top).await).await
     }
 
-    /// [`Session::classify`], blocking.
+    /// Blocking version of [`Session::classify`].
     ///
     /// # Errors
-    /// As [`Session::classify`].
+    /// Same as [`Session::classify`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn classify_blocking(&mut self, image: &Image, top: usize) -> Result<Vec<Classification>> {
         pollster::block_on(self.classify_here(image, top))
     }
 
-    /// [`Session::classify`] for each image of `pixel_values` `[B, channels, height, width]`.
+    /// Runs [`Session::classify`] on each image of `pixel_values` `[B, channels, height, width]`.
     ///
     /// # Errors
-    /// As [`Session::classify`].
+    /// Same as [`Session::classify`].
     pub async fn classify_batch(&mut self, pixel_values: &Tensor, top: usize) -> Result<Vec<Vec<Classification>>> {
         let pixel_values = pixel_values.clone();
         self.off_executor(async move |session: &mut Session| session.classify_batch_here(&pixel_values, top).await).await
     }
 
-    /// [`Session::classify_batch`], blocking.
+    /// Blocking version of [`Session::classify_batch`].
     ///
     /// # Errors
-    /// As [`Session::classify`].
+    /// Same as [`Session::classify`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn classify_batch_blocking(&mut self, pixel_values: &Tensor, top: usize) -> Result<Vec<Vec<Classification>>> {
         pollster::block_on(self.classify_batch_here(pixel_values, top))
@@ -97,7 +98,7 @@ impl Session {
     }
 }
 
-/// The most probable classes of a classifier, the most probable first.
+/// Returns the `top` most probable classes, in descending order.
 fn ranked(classifier: &Classifier, logits: &[f32], probabilities: &[f32], top: usize) -> Vec<Prediction> {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));

@@ -1,4 +1,4 @@
-//! Forward passes inside a host's command buffers.
+//! Forward passes recorded into a host's command buffers.
 
 use super::Session;
 use super::plan::Executor;
@@ -11,45 +11,45 @@ use crate::execution::image::Preprocess;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Sizes of images in textures whose tables are kept.
+/// Number of image sizes whose samplers are kept.
 const KEPT_SAMPLERS: usize = 8;
 
-/// What a forward pass inside a host's command buffer reads.
+/// Input of a forward pass recorded into a host's command buffer.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum GpuInput<'a> {
-    /// Values of the host, copied when they are given.
+    /// Host values, copied immediately.
     Tensor(&'a Tensor),
-    /// A buffer of the model's device with usage `COPY_SRC`, f32 in row-major order, and the sizes of its axes. It is read when the
-    /// commands run.
+    /// A buffer on the model's device with usage `COPY_SRC`, and its shape. Holds f32 values in row-major order; read when the commands execute.
     Buffer(&'a wgpu::Buffer, &'a [usize]),
-    /// Images in textures of the model's device, an image of the batch each; they are prepared on the device as
-    /// [`Preprocess::apply`](crate::execution::image::Preprocess::apply) does it, 8-bit levels to the bit.
+    /// Textures on the model's device, one per image of the batch. Preprocessed on the device as by
+    /// [`Preprocess::apply`](crate::execution::image::Preprocess::apply); 8-bit levels match bit for bit.
     Images(&'a [TextureImage<'a>]),
 }
 
-/// Outputs on the device, by the names of [`output_names`](crate::model::forward::output_names).
+/// Device-resident outputs, keyed by the names in [`output_names`](crate::model::forward::output_names).
 pub type GpuOutputs = BTreeMap<String, GpuOutput>;
 
 impl Session {
-    /// Records [`Session::forward`] into a host's encoder: nothing is submitted, polled or waited for, and the outputs stay on the device.
-    /// The first call for a shape compiles, and makes buffers; later ones make none but for a tensor's upload and some words for each image.
-    /// The outputs hold the results until the commands of the next call for the same shape and outputs run.
+    /// Records [`Session::forward`] into a host's encoder. Nothing is submitted, polled or awaited, and the outputs stay on the device.
+    ///
+    /// The first call for a shape compiles pipelines and allocates buffers. Later calls allocate only a tensor's upload buffer and a few words per
+    /// image. The outputs are valid until the commands of the next call with the same shape and outputs execute.
     ///
     /// # Errors
-    /// As [`Session::forward`]; [`Error::Limit`] also if the batch does not fit the device in one pass, [`Error::Argument`] if the model is on
-    /// the CPU.
+    /// Same as [`Session::forward`]; also [`Error::Limit`] if the batch does not fit the device in one pass, and [`Error::Argument`] if the model is
+    /// on the CPU.
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, input: GpuInput<'_>, outputs: &[&str]) -> Result<GpuOutputs> {
         let mut job = self.start(input, outputs)?;
         job.encode_slice(encoder, Budget::unlimited());
         Ok(job.outputs())
     }
 
-    /// Begins a forward pass that a host records slice by slice, so that none of its frames is late. The session may be used meanwhile: it
-    /// makes another plan if it needs one.
+    /// Starts a forward pass that the host records slice by slice, to keep its frame rate. The session stays usable meanwhile: it compiles another
+    /// plan if it needs one.
     ///
     /// # Errors
-    /// As [`Session::encode`].
+    /// Same as [`Session::encode`].
     pub fn start(&mut self, input: GpuInput<'_>, outputs: &[&str]) -> Result<GpuJob> {
         match input {
             GpuInput::Tensor(tensor) => {
@@ -90,7 +90,7 @@ impl Session {
         }
     }
 
-    /// What samples images of this one's size: made once for each size, and kept while others do not take its place.
+    /// Returns the sampler for this image size, from an LRU cache.
     fn sampler(&mut self, preprocess: &Preprocess, image: &TextureImage<'_>) -> Result<Arc<Sampler>> {
         let [_, _, width, height] = image.checked_rectangle()?;
         let size = [height as usize, width as usize];
@@ -111,7 +111,7 @@ impl Session {
     fn start_from(&mut self, source: Source<'_>, shape: &[usize], outputs: &[&str]) -> Result<GpuJob> {
         let (size, batch) = (self.size(shape)?, shape[0]);
         let maps: BTreeMap<&str, Map> = outputs.iter().filter_map(|name| Some((*name, self.model().config().map(size, name)?))).collect();
-        // Natively nothing in it waits: errors of a device that is not lost are known at once.
+        // Does not block natively: errors are available immediately unless the device is lost.
         let plan = pollster::block_on(self.plan(batch, size, [false; 2], &owned(outputs), &|_, _| ()))?;
         if plan.request.batch < batch {
             let allowed = plan.request.batch as u64;
@@ -125,7 +125,7 @@ impl Session {
     }
 }
 
-/// A forward pass that a host records slice by slice.
+/// A forward pass recorded slice by slice.
 ///
 /// ```no_run
 /// # fn frames(session: &mut vitraux::Session, input: vitraux::host::GpuInput, device: &wgpu::Device, queue: &wgpu::Queue) -> vitraux::Result<()> {
@@ -147,22 +147,24 @@ impl Session {
 #[derive(Debug)]
 pub struct GpuJob {
     job: Job,
-    /// Names, and what they show of images.
+    /// Output names, with the map that each one shows, if any.
     outputs: Vec<(String, Option<Map>)>,
 }
 
 impl GpuJob {
-    /// Records what fits in the budget, by the times of [`Session::profile_blocking`] or else by a careful estimate, corrected by what slices
-    /// took where the device can tell, and at least one kernel call, copy or image; says whether that was all. The first slices read the inputs.
-    /// If the commands of a slice are dropped instead of being submitted, the job is void, and is to be dropped.
+    /// Records as much as fits in `budget`, but at least one kernel call, copy or image. Returns whether the pass is complete.
+    ///
+    /// Costs come from the times measured by [`Session::profile_blocking`], or else from a conservative estimate, corrected by the measured times of
+    /// earlier slices where the device supports that. The first slices read the inputs. If the commands of a slice are dropped instead of submitted,
+    /// the job is invalid and must be dropped.
     pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Budget) -> bool {
         self.job.encode_slice(encoder, budget)
     }
 
-    /// The outputs; they hold the results when the commands of all slices have run.
+    /// Returns the outputs. They hold the results once the commands of all slices have executed.
     ///
     /// # Panics
-    /// If not all slices were recorded.
+    /// If some slices have not been recorded.
     pub fn outputs(&self) -> GpuOutputs {
         self.outputs.iter().zip(self.job.outputs()).map(|((name, map), output)| (name.clone(), output.with_map(*map))).collect()
     }

@@ -1,4 +1,4 @@
-//! What most users hold: a model on a device, and sessions that run it.
+//! The public API: a model on a device, and the sessions that run it.
 
 mod builder;
 mod classify;
@@ -33,10 +33,10 @@ use forward::{Request, Tables};
 use resident::Resident;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Sizes of inputs whose position tables are kept.
+/// Number of input sizes whose position tables are kept.
 const KEPT_TABLES: usize = 8;
 
-/// A model whose weights are on a device. Clones share the weights, and threads may share a model: each runs it in a [`Session`] of its own.
+/// A model whose weights are on a device. Clones share the weights. Threads may share a model, each with its own [`Session`].
 ///
 /// ```
 /// # fn main() -> vitraux::Result<()> {
@@ -62,19 +62,19 @@ struct Loaded {
     device: Device,
     resident: Resident,
     precision: Precision,
-    /// Sessions that need the same measurement wait for it here.
+    /// Sessions that need the same measurement wait on this lock.
     tuning: Mutex<Tuning>,
-    /// The one used last is the last.
+    /// Position tables by input size, least recently used first.
     sizes: Mutex<Vec<Arc<AtSize>>>,
 }
 
-/// What depends on the size of inputs.
+/// State that depends on the input size.
 #[derive(Debug)]
 struct AtSize {
     size: Size,
-    /// What positions add.
+    /// Position tables.
     tables: Tables,
-    /// The weights, and the tables beside them.
+    /// The weights, followed by the tables.
     resident: Resident,
 }
 
@@ -85,47 +85,47 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// Loads a checkpoint's weights to a device.
+    /// Returns a builder that loads the weights of `checkpoint` to a device.
     pub fn builder(checkpoint: Checkpoint) -> ModelBuilder {
         ModelBuilder::new(checkpoint)
     }
 
-    /// A session, which runs the model. It holds compiled plans and their buffers, but no weights.
+    /// Creates a session that runs the model. It holds compiled plans and their buffers, but no weights.
     pub fn session(&self) -> Session {
         Session::new(self.clone())
     }
 
-    /// The architecture.
+    /// Returns the model's architecture.
     pub fn config(&self) -> &Config {
         &self.0.config
     }
 
-    /// How images are prepared, if the model takes images.
+    /// Returns the image preprocessing, if the model takes images.
     pub fn preprocess(&self) -> Option<&Preprocess> {
         self.0.preprocess.as_ref()
     }
 
-    /// The precision of the weights of dense layers.
+    /// Returns the weight precision of dense layers.
     pub fn precision(&self) -> Precision {
         self.0.precision
     }
 
-    /// The device of the weights.
+    /// Returns the device that holds the weights.
     pub fn device(&self) -> &Device {
         &self.0.device
     }
 
-    /// The tuning table as it is now; sessions may have added to it.
+    /// Returns a copy of the tuning table, including keys that sessions have added.
     pub fn tuning(&self) -> Tuning {
         self.lock_tuning().clone()
     }
 
     fn lock_tuning(&self) -> MutexGuard<'_, Tuning> {
-        // A table is whole after each insertion.
+        // The table is consistent after each insertion.
         self.0.tuning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A forward pass by the variants that are tuned; what is missing from the tuning table is measured first, where the table grows.
+    /// Records a forward pass with tuned variants. If the tuning table may grow, missing keys are measured first.
     fn record_tuned(&self, at: &AtSize, request: &Request) -> Result<Recording> {
         loop {
             let mut tuning = self.lock_tuning();
@@ -137,7 +137,7 @@ impl Model {
         }
     }
 
-    /// What inputs of a size need: made once for each size, and kept while others do not take its place.
+    /// Returns the state for an input size, from an LRU cache.
     async fn at_size(&self, size: Size) -> Result<Arc<AtSize>> {
         if let Some(known) = self.kept_at_size(size) {
             return Ok(known);

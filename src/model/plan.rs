@@ -1,4 +1,4 @@
-//! A forward pass compiled for a device, and a batch's way through it.
+//! Compiled forward passes, and how they run on a batch.
 
 use super::Memory;
 use super::resident::Resident;
@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// A plan for a request.
+/// A forward pass compiled for a request.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub request: Request,
@@ -24,11 +24,11 @@ pub(super) struct Plan {
     pub executor: Executor,
 }
 
-/// The device's part of a plan.
+/// Device-specific part of a plan.
 #[derive(Debug)]
 pub(super) enum Executor {
     Cpu(cpu::Plan),
-    /// A job has a share of the plan that it runs.
+    /// Jobs in progress share the plan they run.
     Gpu(Arc<gpu::Plan>),
 }
 
@@ -44,11 +44,11 @@ impl Plan {
     }
 }
 
-/// The contents of a batch's inputs.
+/// Input contents of a batch.
 pub(super) enum Contents<'a> {
-    /// Numbers, of each input those of all images.
+    /// Values of all images, per input.
     Values(Vec<Cow<'a, [f32]>>),
-    /// The 8-bit levels of each image, and what they stand for: a quarter of the bytes, which a GPU widens itself.
+    /// 8-bit levels per image, and the table of their values. A quarter of the bytes of f32; expanded on the GPU.
     Levels(Vec<&'a [u8]>, &'a LevelTable),
 }
 
@@ -66,15 +66,15 @@ impl<'a> Contents<'a> {
     }
 }
 
-/// A pass over the device that was begun.
+/// A pass in progress.
 pub(super) enum Pass {
-    /// The CPU has done it.
+    /// Already computed by the CPU.
     Done(Vec<Vec<f32>>),
     Gpu(gpu::Pending),
 }
 
 impl Executor {
-    /// Whether no job runs it.
+    /// Returns whether no job is using the plan.
     pub fn is_free(&self) -> bool {
         match self {
             Executor::Cpu(_) => true,
@@ -82,7 +82,7 @@ impl Executor {
         }
     }
 
-    /// Begins a pass over some images of a batch.
+    /// Starts a pass over the given images of a batch.
     pub async fn begin(&mut self, contents: &Contents<'_>, images: Range<usize>, batch: usize) -> Result<Pass> {
         let part = |values: &Cow<'_, [f32]>| images.start * (values.len() / batch)..images.end * (values.len() / batch);
         Ok(match (self, contents) {

@@ -1,4 +1,4 @@
-//! Weights where the device reads them.
+//! Weights in device memory.
 
 use crate::data::capabilities::Precision;
 use crate::data::error::Result;
@@ -15,7 +15,7 @@ pub(super) enum Resident {
 }
 
 impl Resident {
-    /// Loads tensors to a device; `factor` tells which are the right factor of products, and in what precision.
+    /// Loads tensors to a device. `factor` returns the precision of the tensors that are the right-hand side of products.
     pub async fn load(
         device: &Device,
         tensors: impl Iterator<Item = (String, Tensor)>,
@@ -27,7 +27,7 @@ impl Resident {
         })
     }
 
-    /// These, and then those of the same device.
+    /// Concatenates these weights with others on the same device.
     pub fn joined(&self, others: &Resident) -> Resident {
         match (self, others) {
             (Resident::Cpu(weights), Resident::Cpu(others)) => Resident::Cpu(Arc::new(weights.joined(others))),

@@ -1,4 +1,4 @@
-//! Forward passes of a model: plans, their buffers, and batches cut into passes.
+//! Sessions: plans, their buffers, and batches split into passes.
 
 use super::Model;
 use super::plan::{Contents, Plan};
@@ -16,48 +16,48 @@ use std::collections::{BTreeMap, VecDeque};
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::Arc;
 
-/// The most images of one pass over a processor, and over a hardware GPU, which has work for all its multiprocessors only then. Larger batches are
-/// cut: the images of one pass are copied while the device computes another one, and scratch memory grows with it.
+/// Maximum number of images per pass on a CPU or software adapter, and on a hardware GPU, which needs that many to fill its multiprocessors. Larger
+/// batches are split: the images of one pass are copied while the device computes another, and scratch memory grows with the size of a pass.
 const LARGEST_PASS: [usize; 2] = [32, 64];
 
-/// Passes that are begun before the first of them is waited for: the inputs of the next are copied while the device computes.
+/// Maximum number of passes in flight: the next inputs are copied while the device computes.
 const UNDER_WAY: usize = 2;
 
-/// Plans that are kept: a caller alternates between few batch sizes, and each plan holds scratch memory.
+/// Maximum number of cached plans. Callers alternate between few batch sizes, and each plan holds scratch memory.
 const KEPT_PLANS: usize = 4;
 
-/// Tensors by the names of [`output_names`](crate::model::forward::output_names).
+/// Tensors keyed by the names in [`output_names`](crate::model::forward::output_names).
 pub type Outputs = BTreeMap<String, Tensor>;
 
-/// Runs a [`Model`]. Compiled plans are kept, one for each batch size, input size and set of outputs.
+/// Runs a [`Model`]. Caches compiled plans by batch size, input size and set of outputs.
 ///
-/// An async call does not block its executor: it compiles, computes and waits for the device on a thread of its own. If its future is dropped, that
-/// thread finishes the pass, and the session makes its plans anew.
+/// Async calls do not block the executor: they compile, compute and wait for the device on a separate thread. If the future is dropped, that thread
+/// finishes the pass, and the session loses its cached plans.
 #[derive(Debug)]
 pub struct Session {
     model: Model,
     pub(super) kept: Kept,
 }
 
-/// What a session keeps from one call to the next.
+/// State that a session keeps between calls.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    /// The one used last is the last.
+    /// Cached plans, least recently used first.
     plans: Vec<Plan>,
-    /// Of images in textures, by their sizes; the one used last is the last.
+    /// Texture samplers by image size, least recently used first.
     #[cfg(not(target_arch = "wasm32"))]
     pub samplers: Vec<Arc<Sampler>>,
 }
 
-/// The memory that a pass takes on a device, in bytes.
+/// Device memory of a pass, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
-    /// Images of a pass: a larger batch is cut into several.
+    /// Images per pass; larger batches are split.
     pub images: usize,
-    /// The model's weights, which all sessions share.
+    /// The model's weights, shared by all sessions.
     pub weights: u64,
-    /// The session's own: inputs, each beside its staging buffer, scratch, and outputs.
+    /// Memory of this session: inputs with their staging buffers, scratch and outputs.
     pub pass: u64,
 }
 
@@ -66,98 +66,103 @@ impl Session {
         Session { model, kept: Kept::default() }
     }
 
-    /// The model that it runs.
+    /// Returns the session's model.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// The memory of the pass that was run last; nothing before the first.
+    /// Returns the memory of a pass of the most recently used plan, or `None` if there is no plan yet.
     pub fn memory(&self) -> Option<Memory> {
         self.kept.plans.last().map(|plan| plan.memory)
     }
 
-    /// Runs the model on `pixel_values` `[B, channels, height, width]`, or on embeddings `[B, N, C]` if it takes
-    /// those, and gives the outputs with these names ([`output_names`](crate::model::forward::output_names)). Images
-    /// may be of any size that the patches divide; learned positions are resampled as the checkpoint's library
-    /// does it. A batch that is too large for one pass is cut into several.
+    /// Runs the model on `pixel_values` `[B, channels, height, width]`, or on embeddings `[B, N, C]` if it takes those. Returns the named outputs
+    /// ([`output_names`](crate::model::forward::output_names)).
+    ///
+    /// Images may have any size that [`Config::tokens`](crate::data::config::Config::tokens) accepts; learned positions are resampled as in the
+    /// checkpoint's original library. A batch that is too large for one pass is split into several.
     ///
     /// # Errors
-    /// [`Error::Argument`] for another shape or an unknown output, [`Error::Limit`] or [`Error::OutOfMemory`] if not even one image
-    /// fits the device, [`Error::DeviceLost`] or [`Error::Device`] if it fails.
+    /// - [`Error::Argument`] if the shape does not match or an output is unknown.
+    /// - [`Error::Limit`] or [`Error::OutOfMemory`] if not even one image fits the device.
+    /// - [`Error::DeviceLost`] or [`Error::Device`] if the device fails.
     pub async fn forward(&mut self, input: &Tensor, outputs: &[&str]) -> Result<Outputs> {
         let (input, outputs) = (input.clone(), owned(outputs));
         self.off_executor(async move |session: &mut Session| session.forward_here(&input, &outputs).await).await
     }
 
-    /// [`Session::forward`], blocking.
+    /// Blocking version of [`Session::forward`].
     ///
     /// # Errors
-    /// As [`Session::forward`].
+    /// Same as [`Session::forward`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn forward_blocking(&mut self, input: &Tensor, outputs: &[&str]) -> Result<Outputs> {
         pollster::block_on(self.forward_here(input, &owned(outputs)))
     }
 
-    /// [`Session::forward`] on sequences of embeddings that are shorter than the tensor `[B, N, C]`: tokens whose
-    /// `key_padding_mask` `[B, N]` is not 0 are not attended to.
+    /// Runs [`Session::forward`] on padded sequences of embeddings `[B, N, C]`. Tokens whose `key_padding_mask` `[B, N]` is not 0 are not attended
+    /// to.
     ///
     /// # Errors
-    /// As [`Session::forward`]; [`Error::Argument`] if nothing is left of a sequence, or the model takes images.
+    /// Same as [`Session::forward`]; also [`Error::Argument`] if a sequence is fully masked or the model takes images.
     pub async fn forward_masked(&mut self, input: &Tensor, key_padding_mask: &Tensor, outputs: &[&str]) -> Result<Outputs> {
         let (input, mask, outputs) = (input.clone(), key_padding_mask.clone(), owned(outputs));
         self.off_executor(async move |session: &mut Session| session.forward_masked_here(&input, &mask, &outputs).await).await
     }
 
-    /// [`Session::forward_masked`], blocking.
+    /// Blocking version of [`Session::forward_masked`].
     ///
     /// # Errors
-    /// As [`Session::forward_masked`].
+    /// Same as [`Session::forward_masked`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn forward_masked_blocking(&mut self, input: &Tensor, key_padding_mask: &Tensor, outputs: &[&str]) -> Result<Outputs> {
         pollster::block_on(self.forward_masked_here(input, key_padding_mask, &owned(outputs)))
     }
 
-    /// Compiles the forward pass over inputs of a shape, on all cores, and makes its buffers; `progress` hears how many pipelines are done, and of how
-    /// many. Of a batch of several passes the first is prepared; of images in textures what every size needs. It is for [`Session::encode`] and for
-    /// tensors of f32: images that [`Preprocess::apply`](crate::execution::image::Preprocess::apply) has prepared have plans of their own.
+    /// Compiles the forward pass for an input shape, on all cores, and allocates its buffers. `progress` receives the number of finished pipelines
+    /// and their total.
+    ///
+    /// If the batch is split into passes, only the first one is prepared. For images in textures, only the pipelines shared by all sizes are
+    /// prepared. Applies to [`Session::encode`] and to f32 tensors; images prepared by
+    /// [`Preprocess::apply`](crate::execution::image::Preprocess::apply) use separate plans.
     ///
     /// # Errors
-    /// As [`Session::forward`].
+    /// Same as [`Session::forward`].
     pub async fn warm_up(&mut self, shape: &[usize], outputs: &[&str], progress: impl Fn(usize, usize) + Send + Sync + 'static) -> Result<()> {
         let (shape, outputs) = (shape.to_vec(), owned(outputs));
         self.off_executor(async move |session: &mut Session| session.warm_up_here(&shape, &outputs, &progress).await).await
     }
 
-    /// [`Session::warm_up`], blocking.
+    /// Blocking version of [`Session::warm_up`].
     ///
     /// # Errors
-    /// As [`Session::forward`].
+    /// Same as [`Session::forward`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn warm_up_blocking(&mut self, shape: &[usize], outputs: &[&str], progress: impl Fn(usize, usize) + Send + Sync + 'static) -> Result<()> {
         pollster::block_on(self.warm_up_here(shape, &owned(outputs), &progress))
     }
 
-    /// Runs the model as [`Session::forward`] does, and then again to time each kernel call of the last pass on the device. From then on a
-    /// [`GpuJob`](super::GpuJob) of the same shape and outputs is cut by these times, if the input is a tensor of f32.
+    /// Runs the model like [`Session::forward`], then runs the last pass again to time each kernel call on the device. If the input is an f32 tensor,
+    /// later [`GpuJob`](super::GpuJob)s of the same shape and outputs size their slices by these times.
     ///
     /// # Errors
-    /// As [`Session::forward`]; [`Error::Device`] if the device has no timestamps.
+    /// Same as [`Session::forward`]; also [`Error::Device`] if the device has no timestamps.
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn profile(&mut self, input: &Tensor, outputs: &[&str]) -> Result<Vec<Timing>> {
         let (input, outputs) = (input.clone(), owned(outputs));
         self.off_executor(async move |session: &mut Session| session.profile_here(&input, &outputs).await).await
     }
 
-    /// [`Session::profile`], blocking.
+    /// Blocking version of [`Session::profile`].
     ///
     /// # Errors
-    /// As [`Session::profile`].
+    /// Same as [`Session::profile`].
     #[cfg(not(target_arch = "wasm32"))]
     pub fn profile_blocking(&mut self, input: &Tensor, outputs: &[&str]) -> Result<Vec<Timing>> {
         pollster::block_on(self.profile_here(input, &owned(outputs)))
     }
 
-    /// Lends the session to work that takes long.
+    /// Moves the session's state to a separate thread for long-running work.
     pub(super) async fn off_executor<T: Send + 'static>(&mut self, work: impl AsyncFnOnce(&mut Session) -> T + Send + 'static) -> T {
         let mut lent = Session { model: self.model.clone(), kept: std::mem::take(&mut self.kept) };
         let (kept, result) = off_executor(async move || {
@@ -206,7 +211,7 @@ impl Session {
         }
     }
 
-    /// The size of an input, if the model takes inputs of this shape.
+    /// Returns the size of an input, or an error if the model does not accept its shape.
     pub(super) fn size(&self, found: &[usize]) -> Result<Size> {
         let config = self.model.config();
         let size = match (&config.input, found) {
@@ -254,7 +259,8 @@ impl Session {
         outputs.into_iter().map(|(name, (shape, values))| Ok((name, Tensor::new(shape, values)?))).collect()
     }
 
-    /// A plan for as many of `images` as fit the device in one pass; whether there is a mask, and whether images come as levels.
+    /// Returns a plan for as many of `images` as fit the device in one pass. The flags tell whether there is a mask, and whether images are 8-bit
+    /// levels.
     pub(super) async fn plan(
         &mut self,
         images: usize,
@@ -263,7 +269,7 @@ impl Session {
         outputs: &[String],
         progress: Progress<'_>,
     ) -> Result<&mut Plan> {
-        // Passes of one size, as far as that goes.
+        // Passes of equal size, as far as possible.
         let largest = LARGEST_PASS[usize::from(!self.model.device().capabilities().software)];
         let mut request = Request { batch: images.div_ceil(images.div_ceil(largest)), size, masked, levels, wanted: outputs.to_vec() };
         let plan = loop {
@@ -273,7 +279,7 @@ impl Session {
             let at = self.model.at_size(size).await?;
             match self.model.record_tuned(&at, &request) {
                 Ok(recording) => match Plan::compile(request.clone(), recording, &at.resident, progress).await {
-                    // Plans of other shapes make room first.
+                    // Evict plans of other shapes first.
                     Err(Error::OutOfMemory { .. }) if !self.kept.plans.is_empty() => self.kept.plans.clear(),
                     Err(Error::OutOfMemory { .. }) if request.batch > 1 => request.batch = request.batch.div_ceil(2),
                     compiled => break compiled?,

@@ -1,4 +1,4 @@
-//! A forward pass of which every tensor is kept, for those who compare it with another device's.
+//! Traced forward passes, which keep every tensor for comparison with another device.
 
 use super::resident::Resident;
 use super::session::owned;
@@ -11,21 +11,21 @@ use crate::execution::gpu;
 use crate::model::forward::Request;
 use std::sync::Arc;
 
-/// A forward pass, and what every kernel call wrote.
+/// A forward pass and the output of every kernel call.
 pub struct Traced {
-    /// The pass.
+    /// The recording of the pass.
     pub recording: Recording,
-    /// Of each dispatch the whole buffer that it writes.
+    /// Full contents of the buffer written by each dispatch.
     pub got: Vec<Vec<f32>>,
-    /// The weights for its twins.
+    /// CPU weights for the twins.
     pub weights: Arc<cpu::Weights>,
 }
 
 impl Session {
-    /// Runs a forward pass with kernels exchanged, and brings what it takes to repeat it with twins, for which `twin` is the same model on the CPU.
+    /// Runs a forward pass with kernels exchanged. Also returns what is needed to repeat it with twins; `twin` is the same model on the CPU.
     ///
     /// # Errors
-    /// As [`Session::forward`]; [`Error::Argument`] if this is no GPU.
+    /// Same as [`Session::forward`]; also [`Error::Argument`] if the device is not a GPU.
     pub(crate) fn trace_beside(
         &self,
         twin: &Model,

@@ -1,4 +1,4 @@
-//! The kernels, and which of their variants is taken.
+//! The kernels, and the selection of their variants.
 
 #[cfg(feature = "doctor")]
 pub mod cases;

@@ -10,7 +10,7 @@ use vitraux::host::{Painted, Painting};
 use vitraux::preprocess::Preprocess;
 use vitraux::{Image, Tensor};
 
-/// How much of an image its heat map covers.
+/// Opacity of the heat map over the image.
 const OPACITY: f32 = 0.6;
 
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ pub struct Attention {
     pca: bool,
 }
 
-/// Whose attention is shown.
+/// Heads whose attention is shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Heads {
     All,
@@ -59,7 +59,7 @@ impl std::str::FromStr for Heads {
     }
 }
 
-/// A PNG of an image: which, and whose attention it shows; the mean of all heads without.
+/// PNG to write for an image: its file, and the head that it shows, or `None` for the mean of all heads.
 struct Target {
     file: PathBuf,
     head: Option<usize>,
@@ -84,7 +84,7 @@ impl Attention {
         let mut paths = self.pass.images.sources()?;
         let common = common_folder(&paths);
         let targets = |path: &Path| self.targets(path.strip_prefix(&common).unwrap_or(path), config.heads);
-        // Maps that lie among the images are none.
+        // Heat maps among the images are not inputs.
         paths.retain(|path| !path.starts_with(&self.output) || common.starts_with(&self.output));
         let (images, mut taken): (HashSet<&PathBuf>, _) = (paths.iter().collect(), HashSet::new());
         for path in &paths {
@@ -101,7 +101,7 @@ impl Attention {
         images.for_each_batch(|paths, pixel_values| {
             let &[.., height, width] = pixel_values.shape() else { unreachable!("pixel_values have four axes") };
             let size = Size::Image([height, width]);
-            // Whose attention depends on the image's size, where a pixel was named.
+            // With --query, the output to show depends on the image's size.
             let (mut shown, mut failures) = (Vec::new(), Vec::new());
             for (image, path) in paths.iter().enumerate() {
                 match self.output_for(&config, &preprocess, size, path) {
@@ -130,7 +130,7 @@ impl Attention {
         Ok(())
     }
 
-    /// The name of the output that shows what was asked for, of an image.
+    /// Returns the name of the output to show for an image.
     fn output_for(&self, config: &Config, preprocess: &Preprocess, size: Size, path: &Path) -> Result<String> {
         if self.pca {
             return Ok("pca".to_owned());
@@ -138,7 +138,7 @@ impl Attention {
         let token = match self.query {
             None => 0,
             Some([x, y]) => {
-                // As it is turned by its orientation.
+                // Sizes are those after the image's orientation is applied.
                 let image = Image::open(path)?;
                 let (width, height) = (image.width as u32, image.height as u32);
                 let [left, top, seen_width, seen_height] = preprocess.seen([image.height, image.width])?;
@@ -157,7 +157,7 @@ impl Attention {
         Ok(if self.rollout { format!("rollout.{token}") } else { format!("attn.{}.{token}", self.block.unwrap_or(config.depth - 1)) })
     }
 
-    /// Paints an image's maps over it, and writes the results; nobody sees half of a file.
+    /// Paints an image's maps over it and writes the results. No file is ever visible half-written.
     fn paint(&self, preprocess: &Preprocess, output: &Tensor, map: &Map, number: usize, path: &Path, targets: &[Target]) -> Result<()> {
         let image = Image::open(path)?;
         let seen = preprocess.seen([image.height, image.width])?;
@@ -175,7 +175,7 @@ impl Attention {
         Ok(())
     }
 
-    /// Where the PNGs of an image are written, by its path below the folder that all have in common: `a/cat.jpg.png` for `a/cat.jpg`.
+    /// Returns the PNGs to write for an image, by its path below the common folder: `a/cat.jpg.png` for `a/cat.jpg`.
     fn targets(&self, below: &Path, heads: usize) -> Vec<Target> {
         let mut file = self.output.clone();
         file.extend(below.components().filter(|part| matches!(part, Component::Normal(_))));
@@ -192,13 +192,13 @@ impl Attention {
     }
 }
 
-/// What went wrong with an image, which is named once.
+/// Formats an error of an image, naming the image once.
 fn of_image(path: &Path, error: &dyn std::error::Error) -> String {
     let (name, error) = (path.display().to_string(), chain(error));
     if error.starts_with(&name) { error } else { format!("{name}: {error}") }
 }
 
-/// Writes a PNG, and its folder if need be.
+/// Writes a PNG and creates its folder if necessary.
 fn write(result: &RgbImage, file: &Path) -> Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -207,14 +207,14 @@ fn write(result: &RgbImage, file: &Path) -> Result<()> {
     Ok(std::fs::rename(&partial, file).map_err(|error| format!("{}: {error}", file.display()))?)
 }
 
-/// The deepest folder that all images are below.
+/// Returns the deepest folder that contains all images.
 fn common_folder(paths: &[PathBuf]) -> PathBuf {
     let folder = |path: &PathBuf| path.parent().map(Path::to_owned).unwrap_or_default();
     let in_both = |a: PathBuf, b: PathBuf| a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(part, _)| part).collect();
     paths.iter().map(folder).reduce(in_both).unwrap_or_default()
 }
 
-/// Lays a map over the part of an image that the model sees: left, top, width and height.
+/// Blends a map over the part of an image that the model sees: left, top, width and height.
 fn cover(image: &mut RgbImage, painted: &Painted, [left, top, width, height]: [f64; 4], opacity: f32) {
     for (x, y, pixel) in image.enumerate_pixels_mut() {
         let at = [(f64::from(x) + 0.5 - left) / width, (f64::from(y) + 0.5 - top) / height];

@@ -97,7 +97,7 @@ fn prediction(prediction: &Prediction) -> Value {
     })
 }
 
-/// A row for each image: its path, and for each head and rank the class, its number, its probability and its score.
+/// Returns the header of the table: the image, and for each head and rank the label, index, probability and logit.
 fn table_head(config: &Config, top: u32) -> Result<String> {
     let mut cells = vec!["image".to_owned()];
     for (suffix, classifier) in config.answers() {

@@ -1,4 +1,4 @@
-//! What shells and `man` want to know of this program.
+//! Shell completions and manual pages.
 
 use super::{Cli, Result};
 use clap::{Args, CommandFactory};

@@ -1,4 +1,4 @@
-//! Whether a device computes rightly.
+//! Check that a device computes correctly.
 
 use super::shaders::EditedShaders;
 use super::{Format, ModelArgs, PrecisionChoice, Result, bar, chain, mebibytes};
@@ -50,7 +50,7 @@ impl Doctor {
             return Err("--shader-dir: the CPU runs no shaders; expected a GPU as --device".into());
         }
         let edited = self.edited()?;
-        // The built-in model is part of a whole examination.
+        // A check without a filter includes the built-in model.
         let checkpoint = (asks_for_model || is_gpu && self.filter.is_empty()).then(|| self.model.open()).transpose()?;
         let exchange = |kernel: &'static Kernel| *edited.get(kernel.name).unwrap_or(&kernel);
         let mut report =
@@ -94,7 +94,7 @@ impl Doctor {
             let size = self.model.image_size().map_or(checkpoint.config.native_size(), Size::Image);
             let name = checkpoint.config.name.clone();
             let builder = Model::builder(checkpoint).device(device.clone()).precision(precision).tuning(Tuning::of_user(&device));
-            // A device that cannot run the model is what a report is for.
+            // A device that cannot run the model still gets a report.
             let examined = check_model(builder, size, &exchange).map_err(|error| format!("{name}: {}", chain(&error)));
             if speaks {
                 write!(out, "{}", examined.as_ref().map_or_else(|error| format!("\n{error}\n"), |model| model_text(model, precision)))?;
@@ -107,7 +107,7 @@ impl Doctor {
         report.verdict()
     }
 
-    /// The kernels whose shaders are in the folder.
+    /// Returns the kernels whose shaders are in the folder, by name.
     fn edited(&self) -> Result<HashMap<&'static str, &'static Kernel>> {
         let Some(folder) = &self.shader_dir else { return Ok(HashMap::new()) };
         let shaders = EditedShaders::open(folder)?;
@@ -122,13 +122,13 @@ impl Doctor {
     }
 }
 
-/// All that was found.
+/// Results of all checks.
 struct Report {
     device: String,
     capabilities: Capabilities,
     kernels: Vec<KernelReport>,
     rivals: Vec<Rival>,
-    /// Of the model, or why the device cannot run it.
+    /// Report on the model, or the reason why the device cannot run it.
     model: Option<(std::result::Result<ModelReport, String>, Precision)>,
 }
 
@@ -170,7 +170,7 @@ impl Report {
         )
     }
 
-    /// The kernels that are at fault, each once: not those that others mislead, but those others.
+    /// Returns the kernels at fault, each once. A kernel misled by another is not at fault; the other one is.
     fn culprits(&self) -> Vec<&'static str> {
         let culprit = |report: &KernelReport| match report.outcome {
             Outcome::Wrong(_) | Outcome::Failed(_) => Some(report.kernel),
@@ -186,7 +186,7 @@ impl Report {
         names
     }
 
-    /// An error that names what is wrong, if something is.
+    /// Returns an error that names everything that is wrong, if anything is.
     fn verdict(&self) -> Result<()> {
         let mut wrong: Vec<String> = self.culprits().into_iter().map(str::to_owned).collect();
         wrong.extend(self.rivals.iter().flat_map(|rival| rival.wrong.clone()));
@@ -219,7 +219,7 @@ impl Report {
     }
 }
 
-/// A row of the table, and below it what is wrong.
+/// Formats a row of the table, with any error below it.
 fn kernel_line(report: &KernelReport) -> String {
     let KernelReport { kernel, cases, worst, error, bound, outcome } = report;
     let row = format!("{kernel:<40} {cases:>5} {error:>11.1e} {bound:>9.1e}");
@@ -246,7 +246,7 @@ fn kernel_json(report: &KernelReport) -> Value {
     })
 }
 
-/// JSON has no infinity; where a number was none there is null.
+/// Returns `None` for infinity and NaN, which JSON cannot represent.
 fn finite(number: f64) -> Option<f64> {
     number.is_finite().then_some(number)
 }

@@ -1,4 +1,4 @@
-//! What `--help` teaches by: calls as people make them. A test holds each to what the program takes.
+//! Examples for `--help`. A test checks that the program accepts each of them.
 
 pub const VITRAUX: &str = "\
 Examples:
@@ -100,7 +100,7 @@ mod tests {
     use crate::commands::Cli;
     use clap::{Command, CommandFactory, Parser};
 
-    /// The calls of the program that a text shows: what stands before a remark, or where a shell takes over.
+    /// Returns the calls of the program in a text, without remarks or shell syntax.
     fn calls(text: &str) -> Vec<String> {
         let call = |line: &str| {
             let line = &line[line.find("vitraux ")?..];

@@ -1,11 +1,11 @@
-//! Which model something was made with.
+//! Fingerprints of models.
 
 use vitraux::Checkpoint;
 
-/// Values of each weight that tell which model it is: all of biases and norms, and the beginning of others, which any training moves.
+/// Values of each weight that identify a model: all of biases and norms, and the beginning of the others. Any training changes them.
 const SAMPLE: usize = 4096;
 
-/// What tells models apart: what is computed, how images are prepared, and values of all weights.
+/// Returns what identifies a model: its configuration, its preprocessing, and values of all weights.
 pub fn fingerprint(checkpoint: &Checkpoint) -> String {
     let mut hash = crc32fast::Hasher::new();
     hash.update(format!("{:?} {:?}", checkpoint.config, checkpoint.preprocess).as_bytes());

@@ -56,7 +56,7 @@ impl Forward {
     }
 }
 
-/// What goes into the model.
+/// Input of the model.
 struct Input {
     values: Tensor,
     mask: Option<Tensor>,
@@ -78,13 +78,13 @@ impl Input {
     }
 }
 
-/// Embeddings times the root of their width, plus sinusoidal positions (Vaswani et al. 2017, section 3.4).
+/// Multiplies embeddings by the square root of their width and adds sinusoidal positions (Vaswani et al. 2017, section 3.4).
 fn positioned(embeddings: &Tensor, config: &Config) -> Result<Tensor> {
     let tokens = match *embeddings.shape() {
         [_, tokens, width] if width == config.width => tokens,
         ref found => return Err(format!("embeddings: expected [B, N, {}], found {found:?}", config.width).into()),
     };
-    // A tensor without values can claim any number of tokens.
+    // An empty tensor can claim any number of tokens.
     config.tokens(Size::Sequence(tokens))?;
     let positions = sinusoidal(tokens, config.width);
     let scale = (config.width as f32).sqrt();

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 use vitraux::hub;
 
-/// The path of a model: the one given if there is something, else the folder that it is downloaded to.
+/// Returns the path of a model: the given one if it exists, or the folder that a hub reference is downloaded to.
 pub fn local(model: &Path) -> vitraux::Result<PathBuf> {
     match model.to_str() {
         Some(reference) if !model.exists() && hub::is_reference(reference) => {
@@ -14,7 +14,7 @@ pub fn local(model: &Path) -> vitraux::Result<PathBuf> {
             bar.finish_and_clear();
             folder
         }
-        // A path that does not exist is an error of whoever opens it.
+        // A missing path is reported when it is opened.
         _ => Ok(model.to_owned()),
     }
 }

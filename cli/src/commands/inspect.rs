@@ -115,7 +115,7 @@ impl Inspect {
     }
 }
 
-/// Height and width, if that is what the size is of.
+/// Returns height and width if the size is that of an image.
 fn image(size: Size) -> Option<[usize; 2]> {
     match size {
         Size::Image(image) => Some(image),

@@ -1,4 +1,4 @@
-//! The command line: one file for each subcommand.
+//! Command line interface, with one module per subcommand.
 
 mod attention;
 mod bench;
@@ -33,7 +33,7 @@ use vitraux::low_level::checkpoint;
 use vitraux::low_level::gpu::ShaderChecks;
 use vitraux::{Checkpoint, Device, DeviceChoice, Head, Model};
 
-/// Any error, for one line on standard error.
+/// Result with any error, reported as one line on standard error.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Vision Transformer inference on any GPU, with kernels written by hand in WGSL.
@@ -57,7 +57,7 @@ struct Talk {
     verbose: u8,
 }
 
-/// Whether only errors are to be said.
+/// Set by `--quiet`: only errors are printed.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
 impl Talk {
@@ -117,7 +117,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what was asked for.
+    /// Runs the subcommand.
     pub fn run(self) -> Result<()> {
         self.talk.obey();
         match self.command {
@@ -162,7 +162,7 @@ struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// Whether something else is meant than the built-in model as it is.
+    /// Returns true unless the built-in model is used as it is.
     fn is_given(&self) -> bool {
         self.model.is_some() || self.image_size.is_some()
     }
@@ -174,7 +174,7 @@ impl ModelArgs {
         }
     }
 
-    /// How images are prepared; no weights are needed for that.
+    /// Returns the preprocessing of images, without loading weights.
     fn preprocess(&self) -> Result<vitraux::preprocess::Preprocess> {
         match self.path()? {
             Some(path) => Ok(checkpoint::open_preprocess(path, self.image_size())?),
@@ -182,7 +182,7 @@ impl ModelArgs {
         }
     }
 
-    /// Where the model is, downloaded if need be; nothing for the built-in one.
+    /// Returns the path of the model, downloading it if necessary, or `None` for the built-in one.
     fn path(&self) -> Result<Option<PathBuf>> {
         match (&self.model, &self.image_size) {
             (None, Some(_)) => Err("--image-size is for a model of yours; give it with --model".into()),
@@ -207,9 +207,9 @@ struct HeadArgs {
 
 impl HeadArgs {
     fn apply(&self, mut checkpoint: Checkpoint) -> Result<Checkpoint> {
-        // A file's name may have an = too.
+        // A file name may also contain a =.
         let is_named = |head: &&String| head.contains('=') && !std::path::Path::new(head).exists();
-        // What drops or replaces comes first, in whatever order it was given.
+        // Dropping or replacing the classifier comes first, whatever the order of the arguments.
         let (added, own): (Vec<&String>, Vec<&String>) = self.head.iter().partition(is_named);
         checkpoint = match own.as_slice() {
             [] => checkpoint,
@@ -246,7 +246,7 @@ struct DeviceArgs {
 }
 
 impl DeviceArgs {
-    /// Opens the device; says which one it is, how it computes, and why it was chosen.
+    /// Opens the device. Also returns the precision, and a line that names the device, the precision and the reason for the choice.
     fn open(&self) -> vitraux::Result<(Device, Precision, String)> {
         let checks = if self.checked { ShaderChecks::On } else { ShaderChecks::Off };
         let device = Device::builder().choice(self.device.clone()).shader_checks(checks).open_blocking()?;
@@ -270,7 +270,7 @@ struct ExecutionArgs {
     no_tune: bool,
 }
 
-/// A precision, or that which suits the device.
+/// Precision, or `None` for the one that suits the device.
 #[derive(Clone, Copy, Debug)]
 struct PrecisionChoice(Option<Precision>);
 
@@ -295,7 +295,7 @@ impl std::str::FromStr for PrecisionChoice {
 }
 
 impl ExecutionArgs {
-    /// Brings a model to the device, and says on standard error which one it is and why.
+    /// Loads a model onto the device, and prints the device and the reason for its choice to standard error.
     fn load(&self, checkpoint: Checkpoint) -> vitraux::Result<Model> {
         let (device, precision, line) = self.device.open()?;
         note(&line);
@@ -308,14 +308,14 @@ impl ExecutionArgs {
     }
 }
 
-/// Says on standard error if how images are prepared is not written down anywhere.
+/// Warns on standard error if the preprocessing is an assumption.
 fn warn_if_assumed(preprocess: Option<&vitraux::preprocess::Preprocess>) {
     if preprocess.is_some_and(|preprocess| preprocess.assumed) {
         note("warning: the model has no preprocessor_config.json; images are prepared as transformers does it for such models by default");
     }
 }
 
-/// Some images failed, and the others are done.
+/// Error of a run in which some images failed. The others are done.
 #[derive(Debug)]
 pub struct Failed {
     count: usize,
@@ -330,7 +330,7 @@ impl std::fmt::Display for Failed {
 
 impl Error for Failed {}
 
-/// Somebody has asked to stop.
+/// Error of a run that was stopped by an interrupt.
 #[derive(Debug)]
 pub struct Interrupted {
     done: usize,
@@ -338,7 +338,7 @@ pub struct Interrupted {
 }
 
 impl Interrupted {
-    /// The exit code that shells know it by: 128 and the signal's number.
+    /// Exit code by which shells recognise an interrupt: 128 plus the signal number.
     pub const CODE: u8 = 130;
 }
 
@@ -350,14 +350,14 @@ impl std::fmt::Display for Interrupted {
 
 impl Error for Interrupted {}
 
-/// A line on standard error for who wants to know.
+/// Prints a line to standard error, except with `--quiet`.
 fn note(line: &str) {
     if !QUIET.load(Ordering::Relaxed) {
         report(line);
     }
 }
 
-/// A progress bar on standard error, if that is a terminal, for who wants to see it.
+/// Creates a progress bar on standard error. Hidden with `--quiet`, or if standard error is not a terminal.
 fn bar(length: u64, template: &str) -> ProgressBar {
     if QUIET.load(Ordering::Relaxed) {
         return ProgressBar::hidden();
@@ -365,22 +365,22 @@ fn bar(length: u64, template: &str) -> ProgressBar {
     ProgressBar::new(length).with_style(ProgressStyle::with_template(template).expect("a valid template"))
 }
 
-/// Bytes, for people.
+/// Formats a number of bytes in MiB.
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-/// A line on standard error; nobody may be listening.
+/// Prints a line to standard error. Ignores errors, for example if standard error is closed.
 pub fn report(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Whether standard output was closed.
+/// Returns true if a pipe was closed by its reader.
 pub fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// The option that helps against an error of the library, behind the error.
+/// Returns the option that helps with an error of the library, to append to its message.
 pub fn advice(error: &(dyn Error + 'static)) -> &'static str {
     match error.downcast_ref::<vitraux::Error>() {
         Some(vitraux::Error::NoDevice(_) | vitraux::Error::Limit { .. } | vitraux::Error::OutOfMemory { .. }) => " (--device cpu)",
@@ -388,7 +388,7 @@ pub fn advice(error: &(dyn Error + 'static)) -> &'static str {
     }
 }
 
-/// An error with its causes, in one line.
+/// Formats an error and its causes on one line.
 pub fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

@@ -1,14 +1,14 @@
-//! Shaders that somebody edits, from a folder that is laid out as vitraux' own `shaders`.
+//! Edited shaders, from a folder laid out like vitraux' own `shaders`.
 
 use super::Result;
 use std::path::{Path, PathBuf};
 use vitraux::low_level::gpu::PIECES;
 use vitraux::low_level::record::Kernel;
 
-/// A folder of shaders.
+/// Folder of edited shaders.
 pub struct EditedShaders {
     folder: PathBuf,
-    /// The pieces that are in it.
+    /// Pieces found in the folder.
     pieces: &'static [(&'static str, &'static str)],
 }
 
@@ -22,7 +22,7 @@ impl EditedShaders {
         Ok(EditedShaders { folder: folder.to_owned(), pieces: pieces.leak() })
     }
 
-    /// A kernel with the text of its file, as far as it is there, and of what it imports; nothing if neither is.
+    /// Returns a kernel with its file and its imports taken from the folder where they exist, or `None` if none of them do.
     pub fn edited(&self, kernel: &'static Kernel) -> Result<Option<&'static Kernel>> {
         let file = file(&self.folder, kernel.file);
         let (wgsl, is_there) = if file.exists() { (read(&file)?, true) } else { (kernel.wgsl, false) };
@@ -41,7 +41,7 @@ fn file(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.wgsl"))
 }
 
-/// A file's text, which lives as long as kernels do: as the program.
+/// Reads a file. Its text lives as long as the program, as kernels do.
 fn read(file: &Path) -> Result<&'static str> {
     Ok(std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?.leak())
 }

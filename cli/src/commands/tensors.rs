@@ -1,4 +1,4 @@
-//! Safetensors files of the subcommands.
+//! Safetensors files read and written by the subcommands.
 
 use super::Result;
 use safetensors::tensor::TensorView;
@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use vitraux::Tensor;
 use vitraux::low_level::checkpoint;
 
-/// One tensor of a file.
+/// Reads one tensor from a file.
 pub fn read(path: &Path, name: &str) -> Result<Tensor> {
     Ok(checkpoint::open_tensor(path, name)?)
 }
 
-/// Whether a file can be written there: said before the work, not after it.
+/// Checks, before any work is done, that a path names a file in an existing folder.
 pub fn check_output(path: &Path) -> Result<()> {
     if path.is_dir() || path.file_name().is_none() {
         return Err(format!("{}: expected a file's name, found a folder", path.display()).into());
@@ -28,7 +28,7 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Writes tensors.
+/// Writes tensors to a file.
 pub fn write<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Result<()> {
     let values: Vec<_> = tensors.into_iter().map(|(name, tensor)| (name, tensor.shape().to_vec(), tensor.values())).collect();
     let views = values
@@ -38,7 +38,7 @@ pub fn write<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str, &'a Te
     write_tensors(views, None, path)
 }
 
-/// Writes tensors with metadata; who reads the file meanwhile has either the old one or the new one. A pipe or a device is written to.
+/// Writes tensors with metadata. Readers see either the old file or the new one. Pipes and devices are written to directly.
 pub fn write_tensors<'a>(
     tensors: impl IntoIterator<Item = (&'a str, TensorView<'a>)>,
     metadata: Option<HashMap<String, String>>,
@@ -49,24 +49,24 @@ pub fn write_tensors<'a>(
         let bytes = safetensors::serialize(tensors, metadata)?;
         return Ok(std::fs::write(file, bytes).map_err(|error| failed(&error))?);
     }
-    // By a link its target is replaced, not the link.
+    // For a link, replace its target, not the link.
     let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let partial = partial(&target);
     let write = || -> Result<()> {
-        // The library makes files that only their owner reads; this one is to be like any other.
+        // The library creates files that only their owner can read; this one gets the usual permissions.
         let permissions = File::create(&partial)?.metadata()?.permissions();
         safetensors::serialize_to_file(tensors, metadata, &partial)?;
         std::fs::set_permissions(&partial, permissions)?;
         Ok(std::fs::rename(&partial, &target)?)
     };
     write().map_err(|error| {
-        // What went wrong is that error, not that there is nothing to remove.
+        // Report the first error, even if the partial file cannot be removed.
         let _ = std::fs::remove_file(&partial);
         failed(&error).into()
     })
 }
 
-/// Whether a file can be replaced: said before the work that it is for.
+/// Checks that a file can be replaced, before any work is done.
 pub fn check_replaceable(file: &Path) -> Result<()> {
     check_output(file)?;
     let partial = partial(&file.canonicalize().unwrap_or_else(|_| file.to_owned()));
@@ -74,7 +74,7 @@ pub fn check_replaceable(file: &Path) -> Result<()> {
     Ok(tried.map_err(|error| format!("{}: {error}", file.display()))?)
 }
 
-/// Where a file is written before it has its name.
+/// Returns the path that a file is written to before it is renamed.
 fn partial(file: &Path) -> PathBuf {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     folder(file).join(format!(".{name}.{}.partial", std::process::id()))

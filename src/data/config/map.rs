@@ -1,51 +1,52 @@
-//! Outputs that are maps of the image: which of their values belong to which patch, as plain data.
+//! Plain data for outputs that are maps of the image: which values belong to which patch.
 
 use super::{Config, Input, Size};
 
-/// An output with a value, or a colour, for each patch of an image.
+/// An output with a value or colour for each patch of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Map {
-    /// What its values are.
+    /// Meaning of its values.
     pub kind: MapKind,
-    /// Patches along the height and the width of the image.
+    /// Patches along the height and width of the image.
     pub grid: [usize; 2],
-    /// How much of the image's height and width they cover: less than 1 where pixels at the edge fill no patch, more where patches are filled up.
+    /// Fraction of the image's height and width that the patches cover: below 1 where pixels at the edge fill no patch, above 1
+    /// where patches are padded.
     pub share: [f32; 2],
 }
 
-/// What the values of a map are.
+/// Meaning of a map's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MapKind {
-    /// How much of each token reaches a query: rows of N weights, for each image `[heads, queries, N]`, the patches from `first` on.
+    /// Attention of a query over the tokens: `[heads, queries, N]` per image, with the patches from index `first` of each row.
     Attention {
-        /// Heads that have weights of their own.
+        /// Number of heads with separate weights.
         heads: usize,
-        /// Tokens that have a row.
+        /// Number of queries, each with a row.
         queries: usize,
-        /// Tokens in front of the patches.
+        /// Number of tokens before the patches.
         first: usize,
     },
-    /// For each image `[P, 3]`, red, green and blue from 0 to 1.
+    /// `[P, 3]` per image: red, green and blue from 0 to 1.
     Colours,
 }
 
-/// A name of an output about attention.
+/// The parsed name of an attention output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Attention {
-    /// `attn.i`, or with a token `attn.i.q`.
+    /// `attn.i`, or `attn.i.q` for one query token.
     Block(usize, Option<usize>),
-    /// `rollout`, or with a token `rollout.q`.
+    /// `rollout`, or `rollout.q` for one query token.
     Rollout(Option<usize>),
 }
 
 impl Attention {
-    /// Reads a name.
+    /// Parses an output name.
     pub fn named(name: &str) -> Option<Attention> {
         let mut parts = name.split('.');
         let stem = parts.next()?;
-        // Only as we write them: no sign, no leading zero.
+        // Canonical form only: no sign, no leading zero.
         let numbers = parts.map(|part| part.parse().ok().filter(|number: &usize| number.to_string() == part)).collect::<Option<Vec<_>>>()?;
         match (stem, numbers.as_slice()) {
             ("attn", &[block]) => Some(Attention::Block(block, None)),
@@ -58,8 +59,8 @@ impl Attention {
 }
 
 impl Config {
-    /// What an output shows of images of this size, if it is a map: `attn.i` and `rollout`, both also with the token whose row is wanted
-    /// (`attn.11.0`), and `pca`.
+    /// Returns the layout of output `name` for this image size, if it is a map: `attn.i` or `rollout`, each also with a query
+    /// token (`attn.11.0`), or `pca`.
     pub fn map(&self, size: Size, name: &str) -> Option<Map> {
         let (Input::Image(patches), Size::Image(image)) = (&self.input, size) else { return None };
         let tokens = self.tokens(size).ok()?;

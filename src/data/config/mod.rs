@@ -1,6 +1,6 @@
-//! Plain data that describes an encoder of the family, and how images are made ready for it.
+//! Plain data that describes an encoder of the family and the preparation of its images.
 //!
-//! The legend of every shape in this crate: B batch, N tokens, P patches, C width, H heads,
+//! Axes in every shape of this crate: B batch, N tokens, P patches, C width, H heads,
 //! D head width (C = H·D), F MLP width.
 
 mod map;
@@ -12,17 +12,17 @@ pub use patches::{BACKBONE_GROUPS, Backbone, Edge, Patches, Stage};
 use crate::data::error::{Error, Result};
 use std::path::Path;
 
-/// The most values of one image's widest activation, 1 GiB of f32; ViT-G at 4097 tokens has a tenth.
+/// Maximum values in the widest activation of one input, 1 GiB of f32. ViT-G at 4097 tokens needs an eighth of that.
 const LARGEST_ACTIVATION: u64 = 1 << 28;
 
-/// Everything that decides what is computed. A family is a set of values, not a trait.
+/// Everything that determines the computation. A family is a set of values, not a trait.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// What the checkpoint calls itself, such as `vit_base_patch16_224`.
+    /// The checkpoint's name for itself, such as `vit_base_patch16_224`.
     pub name: String,
-    /// The library whose layout the checkpoint has.
+    /// Library whose layout the checkpoint follows.
     pub layout: Layout,
-    /// What goes in.
+    /// Kind of input.
     pub input: Input,
     /// C, the width of the residual stream.
     pub width: usize,
@@ -30,54 +30,54 @@ pub struct Config {
     pub depth: usize,
     /// H, the number of attention heads.
     pub heads: usize,
-    /// F, the width inside the MLP.
+    /// F, the hidden width of the MLP.
     pub mlp_width: usize,
-    /// Whether the MLP's activation is a factor on a second projection (SwiGLU, Shazeer 2020).
+    /// Whether the MLP is gated: the activation multiplies a second projection (SwiGLU, Shazeer 2020).
     pub gated: bool,
-    /// What LayerNorm adds to the variance.
+    /// LayerNorm's epsilon, added to the variance.
     pub epsilon: f32,
-    /// The MLP's activation.
+    /// Activation of the MLP.
     pub activation: Activation,
-    /// Where a block normalises.
+    /// Position of the norms in a block.
     pub norm_order: NormOrder,
-    /// Tokens in front of the patches: class token, distillation token, registers.
+    /// Number of tokens before the patches: class token, distillation token, registers.
     pub prefix_tokens: usize,
-    /// Whether the first of them is a class token.
+    /// Whether the first prefix token is a class token.
     pub class_token: bool,
-    /// The base of rotary position embeddings, if there are any (DINOv3's, over both axes of the grid).
+    /// Base of the rotary position embeddings, if any (DINOv3's, over both axes of the grid).
     pub rotary: Option<f64>,
     /// LayerNorm between the embeddings and the first block (CLIP).
     pub pre_norm: bool,
     /// LayerNorm on each head's queries and keys.
     pub qk_norm: bool,
-    /// Learned factors on what each half of a block adds to the stream (LayerScale).
+    /// Learned factors on the output of each half of a block (LayerScale).
     pub layer_scale: bool,
     /// LayerNorm on all tokens after the last block.
     pub final_norm: bool,
-    /// How the tokens become one vector, if they do.
+    /// Pooling of the tokens into one vector, if any.
     pub pooling: Option<Pooling>,
     /// LayerNorm on the pooled vector (timm's `fc_norm`, CLIP's `post_layernorm`).
     pub pool_norm: bool,
     /// A dense layer and an activation on the pooled vector (transformers' pooler).
     pub pooler: Option<Pooler>,
-    /// The width of a projection of the pooled vector, into the space that CLIP shares with texts.
+    /// Width of the projection of the pooled vector into the space that CLIP shares with text.
     pub projection: Option<usize>,
-    /// A dense layer and an activation between the features and a classifier of its own: the pre-training
-    /// head of Google's ImageNet-21k checkpoints.
+    /// A dense layer and an activation between the features and a separate classifier: the pre-training head of Google's
+    /// ImageNet-21k checkpoints.
     pub pre_logits: Option<Pooler>,
-    /// The classifiers.
+    /// Classifiers.
     pub classifiers: Vec<Classifier>,
 }
 
-/// What a model takes.
+/// The input of a model.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Input {
     /// `pixel_values` `[B, channels, height, width]`, cut into patches.
     Image(Patches),
-    /// `input` `[B, N, C]`, embeddings made elsewhere, positions included; with up to this many tokens.
+    /// `input` `[B, N, C]`: precomputed embeddings that include positions.
     Embeddings {
-        /// The most tokens of a sequence.
+        /// Maximum tokens per sequence.
         longest: usize,
     },
 }
@@ -91,7 +91,7 @@ pub enum Size {
     Sequence(usize),
 }
 
-/// The library whose tensor names and configuration a checkpoint follows.
+/// Library whose tensor names and configuration a checkpoint follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Layout {
@@ -105,14 +105,14 @@ pub enum Layout {
     Torch,
 }
 
-/// Functions that are applied element by element; the numbers are those of `shaders/common/activation.wgsl`.
+/// Elementwise activation functions, numbered as in `shaders/common/activation.wgsl`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 #[non_exhaustive]
 pub enum Activation {
     /// x·Φ(x), with the error function (Hendrycks and Gimpel 2016).
     Gelu = 0,
-    /// GELU's approximation with tanh.
+    /// The tanh approximation of GELU.
     GeluTanh = 1,
     /// x·sigmoid(1.702·x).
     QuickGelu = 2,
@@ -125,12 +125,12 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// All of them, by number.
+    /// All activations, ordered by number.
     pub const ALL: [Activation; 6] =
         [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Relu, Activation::Tanh, Activation::Silu];
 }
 
-/// Where a block normalises.
+/// Position of the norms in a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NormOrder {
@@ -140,59 +140,58 @@ pub enum NormOrder {
     Post,
 }
 
-/// How the tokens of an image become one vector.
+/// Pooling of an image's tokens into one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pooling {
     /// The first token.
     First,
-    /// The mean over the tokens from this one on.
+    /// The mean over the tokens from this index on.
     MeanFrom(usize),
-    /// The mean of the first and the second token, class and distillation (timm's DeiT).
+    /// The mean of the first two tokens, class and distillation (timm's DeiT).
     MeanOfTwo,
-    /// The first token beside the mean over the tokens from this one on, 2·C wide (DINOv2's classifier).
+    /// The first token concatenated with the mean over the tokens from this index on: width 2·C (DINOv2's classifier).
     FirstAndMeanFrom(usize),
-    /// Attention of a learned query to the tokens from this one on, and an MLP (SigLIP).
+    /// Attention of a learned query over the tokens from this index on, then an MLP (SigLIP).
     Attention(usize),
 }
 
 /// A dense layer with an activation on the pooled vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pooler {
-    /// Width of its result.
+    /// Output width.
     pub width: usize,
-    /// Its activation.
+    /// Activation.
     pub activation: Activation,
 }
 
-/// A dense layer that gives a score for each class.
+/// A dense layer that scores each class.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Classifier {
-    /// What it is called in the outputs `logits_NAME`; the one without a name gives `logits`.
+    /// Name in the output `logits_NAME`; an empty name gives `logits`.
     pub name: String,
-    /// What it reads.
+    /// Source of its input.
     pub reads: Reads,
     /// Number of classes.
     pub classes: usize,
-    /// A name for each class, or none at all.
+    /// One name per class, or empty.
     pub labels: Vec<String>,
 }
 
-/// What a classifier reads.
+/// The input of a classifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reads {
     /// The features.
     Features,
-    /// A token after the last norm. The models that have such classifiers (distilled DeiT) average their
-    /// logits, and that is `logits`.
+    /// A token after the last norm. Models with such classifiers (distilled DeiT) average their logits into `logits`.
     Token(usize),
-    /// What [`Config::pre_logits`] gives.
+    /// The output of [`Config::pre_logits`].
     PreLogits,
 }
 
 impl Classifier {
-    /// What follows `logits` and `probabilities` in the names of its outputs.
+    /// Returns the suffix of `logits` and `probabilities` in its output names.
     pub fn suffix(&self) -> String {
         if self.name.is_empty() { String::new() } else { format!("_{}", self.name) }
     }
@@ -222,7 +221,7 @@ impl std::fmt::Display for Pooling {
 }
 
 impl Config {
-    /// The encoder of ViT-B (Dosovitskiy et al. 2021, table 1), without a classifier: what a family does not say otherwise.
+    /// Returns the encoder of ViT-B (Dosovitskiy et al. 2021, table 1) without a classifier: the defaults for every family.
     pub(crate) fn plain(name: &str, layout: Layout, input: Input) -> Config {
         Config {
             name: name.to_owned(),
@@ -252,7 +251,7 @@ impl Config {
         }
     }
 
-    /// How images become patches, if the model takes images.
+    /// Returns the description of the patches, if the model takes images.
     pub fn patches(&self) -> Option<&Patches> {
         match &self.input {
             Input::Image(patches) => Some(patches),
@@ -260,7 +259,7 @@ impl Config {
         }
     }
 
-    /// The size that inputs have where nobody asks for another one: the longest, for sequences.
+    /// Returns the default input size; for sequences, the longest.
     pub fn native_size(&self) -> Size {
         match &self.input {
             Input::Image(patches) => Size::Image(patches.image),
@@ -268,10 +267,10 @@ impl Config {
         }
     }
 
-    /// The shape of `batch` inputs: `pixel_values` `[B, channels, height, width]`, or embeddings `[B, N, C]`.
+    /// Returns the shape of `batch` inputs: `pixel_values` `[B, channels, height, width]`, or embeddings `[B, N, C]`.
     ///
     /// # Errors
-    /// As [`Config::tokens`].
+    /// See [`Config::tokens`].
     pub fn input_shape(&self, batch: usize, size: Size) -> Result<Vec<usize>> {
         let tokens = self.tokens(size)?;
         Ok(match (self.patches(), size) {
@@ -280,10 +279,11 @@ impl Config {
         })
     }
 
-    /// N, the number of tokens of an input.
+    /// Returns N, the number of tokens of an input.
     ///
     /// # Errors
-    /// [`Error::Argument`] if no patch fits, or more than can be run; or if the model does not take such inputs.
+    /// [`Error::Argument`] if the size is too small or too large, if the patches do not divide it ([`Edge::Refuse`]), or if the
+    /// model does not take this kind of input.
     pub fn tokens(&self, size: Size) -> Result<usize> {
         let tokens = match (&self.input, size) {
             (Input::Image(patches), Size::Image(image)) => {
@@ -307,12 +307,12 @@ impl Config {
         }
     }
 
-    /// D, the width of a head.
+    /// Returns D, the width of a head.
     pub fn head_width(&self) -> usize {
         self.width / self.heads
     }
 
-    /// What the first layer of the MLP gives: F, twice if a gate is among it.
+    /// Returns the output width of the MLP's first layer: F, or 2·F if the MLP is gated.
     pub fn mlp_outputs(&self) -> usize {
         if self.gated { 2 * self.mlp_width } else { self.mlp_width }
     }
@@ -321,7 +321,7 @@ impl Config {
         self.width.max(self.mlp_outputs())
     }
 
-    /// Width of the features, which classifiers read; 0 if the tokens are not pooled.
+    /// Returns the width of the features, which classifiers read; 0 if the tokens are not pooled.
     pub fn feature_width(&self) -> usize {
         match (self.pooler, self.pooling) {
             (Some(pooler), _) => pooler.width,
@@ -331,7 +331,7 @@ impl Config {
         }
     }
 
-    /// Width of what a classifier reads.
+    /// Returns the width of a classifier's input.
     pub fn read_width(&self, reads: Reads) -> usize {
         match reads {
             Reads::Features => self.feature_width(),
@@ -340,14 +340,14 @@ impl Config {
         }
     }
 
-    /// Whether the logits are the mean of two classifiers' (distilled DeiT).
+    /// Returns whether the logits are the mean of two classifiers' (distilled DeiT).
     pub fn is_distilled(&self) -> bool {
         self.classifiers.iter().any(|classifier| matches!(classifier.reads, Reads::Token(_)))
     }
 
-    /// The classifiers that answer, by what follows `logits` and `probabilities` in the outputs' names. Those of a
-    /// distilled model answer together; the one on [`Config::pre_logits`] was trained with the model, and
-    /// answers instead of the one that leaves that layer out.
+    /// Returns the classifiers used for classification, each with its suffix of `logits` and `probabilities`. The classifiers of
+    /// a distilled model count as one. The one on [`Config::pre_logits`] was trained with the model and replaces the one that
+    /// skips that layer.
     pub fn answers(&self) -> Vec<(String, &Classifier)> {
         let trained = self.classifiers.iter().any(|classifier| classifier.reads == Reads::PreLogits);
         let is_part = |classifier: &Classifier| match classifier.reads {
@@ -360,7 +360,7 @@ impl Config {
         together.map(|classifier| (String::new(), classifier)).into_iter().chain(alone).collect()
     }
 
-    /// Checks what a configuration file can get wrong about sizes.
+    /// Checks the sizes that a configuration file can get wrong.
     pub(crate) fn validate(&self, path: &Path) -> Result<()> {
         let wrong = |message: String| Err(Error::file(path, message));
         if self.depth == 0 {
@@ -381,10 +381,10 @@ impl Config {
         Ok(())
     }
 
-    /// Floating-point operations of the matrix products for one input; a multiply-add counts as two.
+    /// Returns the floating-point operations of the matrix products for one input; a multiply-add counts as two.
     ///
     /// # Errors
-    /// As [`Config::tokens`].
+    /// See [`Config::tokens`].
     pub fn flops(&self, size: Size) -> Result<u64> {
         let n = self.tokens(size)? as u64;
         let [c, f, depth, outputs] = [self.width, self.mlp_width, self.depth, self.mlp_outputs()].map(|size| size as u64);
@@ -396,7 +396,7 @@ impl Config {
         };
         let block = n * (4 * c * c + c * outputs + f * c) + 2 * n * n * c;
         let pooled = match self.pooling {
-            // Keys and values of all tokens, one query, its projection and the MLP.
+            // Keys and values of all tokens, one query, its projection, and the MLP.
             Some(Pooling::Attention(_)) => n * 2 * c * c + 2 * n * c + 2 * c * c + 2 * c * f,
             _ => 0,
         };

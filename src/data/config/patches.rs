@@ -1,52 +1,52 @@
-//! How images become patches, as plain data.
+//! Plain data that describes how images become patches.
 
-/// The most patches of an image: 256 x 256. A made-up image size must not make tables of its own size.
+/// Maximum patches per image: 256 x 256. Keeps a bogus image size from allocating tables in proportion to it.
 const LARGEST_GRID: usize = 65_536;
 
-/// How an image becomes patch embeddings.
+/// Description of how an image becomes patch embeddings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Patches {
     /// Input channels.
     pub channels: usize,
-    /// Height and width of the input, in pixels, where nobody asks for another size.
+    /// Default height and width of the input, in pixels.
     pub image: [usize; 2],
-    /// Height and width of a patch: in pixels, or in pixels of the backbone's feature map.
+    /// Height and width of a patch, in pixels of the image or of the backbone's feature map.
     pub size: [usize; 2],
-    /// What becomes of pixels at the lower and right edge that fill no patch.
+    /// Treatment of pixels at the lower and right edge that fill no patch.
     pub edge: Edge,
-    /// The convolutional network in front of the patches of a hybrid.
+    /// Convolutional network before the patches of a hybrid.
     pub backbone: Option<Backbone>,
 }
 
-/// What becomes of pixels at the lower and right edge that fill no patch.
+/// Treatment of pixels at the lower and right edge that fill no patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Edge {
-    /// They are ignored, as a strided convolution does (transformers).
+    /// Drops them, as a strided convolution does (transformers).
     Ignore,
-    /// They are ignored at the model's own size; another size that the patches do not divide is an error (timm).
+    /// Drops them at the model's native size; any other size that the patches do not divide is an error (timm).
     Refuse,
-    /// The patches there are filled up with zeros (timm's `dynamic_img_pad`).
+    /// Pads the patches there with zeros (timm's `dynamic_img_pad`).
     Pad,
 }
 
-/// A ResNet as BiT has it (Kolesnikov et al. 2020): weight-standardised convolutions, GroupNorm, ReLU after.
+/// A BiT ResNet (Kolesnikov et al. 2020): weight-standardised convolutions, GroupNorm, post-activation ReLU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backbone {
     /// Channels after the first convolution.
     pub stem: usize,
-    /// The stages; none if there is only the stem.
+    /// Stages; empty if there is only the stem.
     pub stages: Vec<Stage>,
 }
 
-/// A stage of bottleneck blocks with the same sizes. All but the first stage halve the feature map.
+/// A stage of bottleneck blocks of the same size. Every stage but the first halves the feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stage {
     /// Number of blocks.
     pub depth: usize,
     /// Channels inside a block.
     pub inner: usize,
-    /// Channels that a block gives.
+    /// Output channels of a block.
     pub outer: usize,
 }
 
@@ -54,16 +54,16 @@ pub struct Stage {
 pub const BACKBONE_GROUPS: usize = 32;
 
 impl Patches {
-    /// Height and width of what the patches are cut from: the image, or the backbone's feature map.
+    /// Returns the height and width of the map that is cut into patches: the image, or the backbone's feature map.
     pub fn map(&self, image: [usize; 2]) -> [usize; 2] {
         match &self.backbone {
             None => image,
-            // Each stride of 2 pads as TensorFlow's SAME does, and so rounds up: stem, pool, and stages but the first.
+            // Strides of 2 use TensorFlow's SAME padding and round up: the stem, the pool, and every stage but the first.
             Some(backbone) => image.map(|size| (0..1 + backbone.stages.len().max(1)).fold(size, |size, _| size.div_ceil(2))),
         }
     }
 
-    /// Patches along the height and the width of an image.
+    /// Returns the number of patches along the height and width of an image.
     pub fn grid(&self, image: [usize; 2]) -> [usize; 2] {
         let map = self.map(image);
         let count = |axis: usize| match self.edge {
@@ -73,13 +73,13 @@ impl Patches {
         [count(0), count(1)]
     }
 
-    /// Whole patches along the height and the width of an image: the grid of a position table.
+    /// Returns the number of whole patches along the height and width of an image: the grid of a position table.
     pub fn whole_grid(&self, image: [usize; 2]) -> [usize; 2] {
         let map = self.map(image);
         [map[0] / self.size[0], map[1] / self.size[1]]
     }
 
-    /// Channels of what the patches are cut from.
+    /// Returns the channels of the map that is cut into patches.
     pub fn map_channels(&self) -> usize {
         match &self.backbone {
             None => self.channels,
@@ -87,12 +87,12 @@ impl Patches {
         }
     }
 
-    /// Values of one patch: channels × height × width.
+    /// Returns the number of values in a patch: channels × height × width.
     pub fn values(&self) -> usize {
         self.map_channels() * self.size[0] * self.size[1]
     }
 
-    /// Why no model of `tokens(image)` tokens can be run, if so.
+    /// Returns why this image size cannot be run, or `None` if it can.
     pub(super) fn refusal(&self, image: [usize; 2]) -> Option<String> {
         let [height, width] = image;
         let grid = self.grid(image);
@@ -110,7 +110,7 @@ impl Patches {
         (patches > LARGEST_GRID).then(|| format!("an image of {height} x {width} has {patches} patches; at most {LARGEST_GRID} are supported"))
     }
 
-    /// Multiply-adds of the backbone for one image.
+    /// Returns the backbone's multiply-adds for one image.
     pub(super) fn backbone_products(&self, image: [usize; 2]) -> u64 {
         let Some(backbone) = &self.backbone else { return 0 };
         let half = |map: [usize; 2]| map.map(|size| size.div_ceil(2));

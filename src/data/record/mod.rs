@@ -1,6 +1,6 @@
-//! A forward pass as plain data: buffers, dispatches in order, and what is read back.
+//! A forward pass as plain data: buffers, ordered dispatches, and outputs.
 //!
-//! The kernels write a [`Recording`]; `gpu` and `cpu` replay it. Nothing here knows a device.
+//! Kernels write a [`Recording`]; `gpu` and `cpu` replay it. Nothing here depends on a device.
 
 mod copy;
 mod kernel;
@@ -14,12 +14,12 @@ use crate::data::capabilities::{Capabilities, Precision};
 use crate::data::error::{Error, Limit, Result};
 use crate::data::panels;
 
-/// A handle of a buffer in a [`Recording`].
+/// A handle to a buffer in a [`Recording`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Buf(usize);
 
 impl Buf {
-    /// Its place in [`Recording::buffers`].
+    /// Returns its index in [`Recording::buffers`].
     pub fn index(self) -> usize {
         self.0
     }
@@ -28,45 +28,45 @@ impl Buf {
 /// A buffer in a recording.
 #[derive(Clone, Debug)]
 pub struct BufferInfo {
-    /// What it holds, for messages and debuggers.
+    /// Label for messages and debuggers.
     pub label: String,
-    /// Sizes of its axes, outermost first.
+    /// Shape, outermost axis first.
     pub shape: Vec<usize>,
-    /// Where its contents come from.
+    /// Source of its contents.
     pub role: Role,
-    /// What its elements are: f32 but for factors in panels, for activations in f16, and for words of 8-bit integers.
+    /// Element type: f32, except for rhs panels, f16 activations, and words of 8-bit integers.
     pub precision: Precision,
 }
 
 impl BufferInfo {
-    /// Number of elements.
+    /// Returns the number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// Whether it has no element; a recording refuses such buffers.
+    /// Returns whether it has no elements. A recording rejects such buffers.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Size in bytes, in whole words.
+    /// Returns its size in bytes, rounded up to whole words.
     pub fn bytes(&self) -> u64 {
         bytes(self.len(), self.precision.bits())
     }
 }
 
-/// Where a buffer's contents come from.
+/// Source of a buffer's contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The caller, before each run; the number counts the inputs.
+    /// Written by the caller before each run; holds the input's index.
     Input(usize),
-    /// The checkpoint, once; the number counts the weights.
+    /// Written once from the checkpoint; holds the weight's index.
     Weight(usize),
-    /// Earlier dispatches.
+    /// Written by earlier dispatches.
     Scratch,
 }
 
-/// A buffer, or a stretch of it, as a dispatch binds it.
+/// A buffer, or a range of it, as bound by a dispatch.
 #[derive(Clone, Copy, Debug)]
 pub struct View {
     /// The buffer.
@@ -75,17 +75,17 @@ pub struct View {
     pub offset: usize,
     /// Number of elements.
     pub len: usize,
-    /// Bits of an element.
+    /// Bits per element.
     pub bits: u32,
 }
 
 impl View {
-    /// Where it begins, in bytes.
+    /// Returns its offset in bytes.
     pub fn first_byte(&self) -> u64 {
         self.offset as u64 * u64::from(self.bits) / 8
     }
 
-    /// Its size in bytes, in whole words.
+    /// Returns its size in bytes, rounded up to whole words.
     pub fn bytes(&self) -> u64 {
         bytes(self.len, self.bits)
     }
@@ -95,27 +95,27 @@ fn bytes(elements: usize, bits: u32) -> u64 {
     (elements as u64 * u64::from(bits) / 8).next_multiple_of(4)
 }
 
-/// One kernel call.
+/// A kernel call.
 #[derive(Clone, Debug)]
 pub struct Dispatch {
-    /// The kernel.
+    /// Kernel to run.
     pub kernel: &'static Kernel,
-    /// Values of its constants.
+    /// Constants and imported pieces.
     pub spec: Spec,
-    /// What it computes, such as `block3.attention`.
+    /// Name of the step, such as `block3.attention`.
     pub label: String,
-    /// The bytes of its parameters.
+    /// Parameters as bytes.
     pub params: Vec<u8>,
-    /// Floating-point operations of its products, two for each; 0 for kernels whose time is that of their memory.
+    /// Floating-point operations of its products, two per multiply-add; 0 for memory-bound kernels.
     pub flops: u64,
-    /// A view for each of the kernel's bindings.
+    /// One view per binding of the kernel.
     pub views: Vec<View>,
     /// Workgroups along x, y and z.
     pub grid: [u32; 3],
 }
 
 impl Dispatch {
-    /// Bytes that must be moved at least: each view once.
+    /// Returns the minimum bytes moved: each view once.
     pub fn bytes(&self) -> u64 {
         self.views.iter().map(View::bytes).sum()
     }
@@ -126,11 +126,11 @@ impl Dispatch {
 pub enum Command {
     /// Runs a kernel.
     Dispatch(Dispatch),
-    /// Keeps what a buffer holds at this point as an output.
+    /// Saves the current contents of a buffer as an output.
     Save {
-        /// The buffer.
+        /// Source buffer.
         from: Buf,
-        /// Its place in [`Recording::outputs`].
+        /// Index in [`Recording::outputs`].
         output: usize,
     },
 }
@@ -138,45 +138,45 @@ pub enum Command {
 /// An output of a recording.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// The name that callers ask for.
+    /// Name by which callers request it.
     pub name: String,
-    /// Sizes of its axes, outermost first.
+    /// Shape, outermost axis first.
     pub shape: Vec<usize>,
-    /// What its elements are on the device; those who read them get f32.
+    /// Element type on the device. Readers get f32.
     pub precision: Precision,
 }
 
 impl Output {
-    /// Size in bytes on the device, in whole words.
+    /// Returns its size in bytes on the device, rounded up to whole words.
     pub fn bytes(&self) -> u64 {
         bytes(self.shape.iter().product(), self.precision.bits())
     }
 }
 
-/// How long a dispatch took.
+/// Measured time of a dispatch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timing {
-    /// The kernel.
+    /// Name of the kernel.
     pub kernel: &'static str,
-    /// What it computes, such as `block3.attention`.
+    /// Name of the step, such as `block3.attention`.
     pub label: String,
-    /// Time on the device.
+    /// Time on the device, in seconds.
     pub seconds: f64,
-    /// As in [`Dispatch::flops`].
+    /// Floating-point operations; see [`Dispatch::flops`].
     pub flops: u64,
-    /// As [`Dispatch::bytes`] counts them.
+    /// Minimum bytes moved; see [`Dispatch::bytes`].
     pub bytes: u64,
 }
 
 impl Timing {
-    /// What a dispatch took.
+    /// Returns the timing of a dispatch that took `seconds`.
     pub fn new(dispatch: &Dispatch, seconds: f64) -> Timing {
         let Dispatch { kernel, label, flops, .. } = dispatch;
         Timing { kernel: kernel.name, label: label.clone(), seconds, flops: *flops, bytes: dispatch.bytes() }
     }
 }
 
-/// Dispatches over named buffers, checked as they are recorded.
+/// Dispatches over named buffers, validated as they are recorded.
 #[derive(Clone, Debug)]
 pub struct Recording {
     capabilities: Capabilities,
@@ -190,7 +190,7 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// An empty recording for a device that can do this.
+    /// Creates an empty recording for a device with these capabilities.
     pub fn new(capabilities: Capabilities) -> Recording {
         Recording {
             capabilities,
@@ -204,32 +204,31 @@ impl Recording {
         }
     }
 
-    /// From now on takes the kernel of this name wherever it computes what is asked for and the device can run it: for tests
-    /// and measurements.
+    /// Prefers the kernel of this name in later calls, wherever it applies and the device can run it. For tests and measurements.
     pub fn prefer(&mut self, kernel: &'static str) {
         self.preferred = Some(kernel);
     }
 
-    /// The same with [`Recording::prefer`], if there is a preference.
+    /// Sets the preferred kernel, if any; see [`Recording::prefer`].
     pub fn preferring(self, kernel: Option<&'static str>) -> Recording {
         Recording { preferred: kernel, ..self }
     }
 
-    /// The same with kernels chosen by a table.
+    /// Sets the tuning table that selects variants.
     pub fn with_choices(self, choices: Choices) -> Recording {
         Recording { choices, ..self }
     }
 
-    /// Tuning keys of the recorded calls that have several variants, each once, in order.
+    /// Returns the tuning keys of recorded calls with several variants, deduplicated and in order.
     pub fn asked(&self) -> &[TuningKey] {
         &self.asked
     }
 
-    /// Which to take of several variants that compute the same: the preferred one, else that of the table, else the first that is
-    /// taken by rule, of those that the device can run.
+    /// Selects one of several equivalent variants and returns its index. Of those the device can run: the preferred one, else the
+    /// one in the tuning table, else the default (the first that the device trusts), else the first.
     ///
     /// # Panics
-    /// If it can run none.
+    /// If the device can run none.
     pub(crate) fn choose<'a>(&mut self, key: Option<TuningKey>, variants: impl Iterator<Item = &'a Kernel>) -> usize {
         let able: Vec<_> = variants.enumerate().filter(|(_, kernel)| kernel.needs.met_by(&self.capabilities)).collect();
         if let Some(key) = key.filter(|key| able.len() > 1 && !self.asked.contains(key)) {
@@ -241,67 +240,67 @@ impl Recording {
         self.preferred.and_then(named).or_else(of_table).or_else(by_rule).unwrap_or(&able[0]).0
     }
 
-    /// The same with factors in this precision from now on.
+    /// Sets the precision of the rhs in later calls.
     pub fn with_precision(self, precision: Precision) -> Recording {
         Recording { precision, ..self }
     }
 
-    /// The precision of factors.
+    /// Returns the precision of the rhs.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// The precision of activations between kernels ([`Capabilities::activations`]).
+    /// Returns the precision of activations between kernels ([`Capabilities::activations`]).
     pub fn activations(&self) -> Precision {
         self.capabilities.activations(self.precision)
     }
 
-    /// What the device can do.
+    /// Returns the capabilities of the device.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
 
-    /// All buffers, by [`Buf::index`].
+    /// Returns all buffers, ordered by [`Buf::index`].
     pub fn buffers(&self) -> &[BufferInfo] {
         &self.buffers
     }
 
-    /// All steps in order.
+    /// Returns all steps in order.
     pub fn commands(&self) -> &[Command] {
         &self.commands
     }
 
-    /// What is read back.
+    /// Returns the outputs, which are read back.
     pub fn outputs(&self) -> &[Output] {
         &self.outputs
     }
 
-    /// What a buffer's elements are.
+    /// Returns the element type of a buffer.
     pub fn precision_of(&self, buf: Buf) -> Precision {
         self.buffers[buf.0].precision
     }
 
-    /// Sizes of a buffer's axes.
+    /// Returns the shape of a buffer.
     pub fn shape(&self, buf: Buf) -> &[usize] {
         &self.buffers[buf.0].shape
     }
 
-    /// The whole of a buffer.
+    /// Returns a view of a whole buffer.
     pub fn all(&self, buf: Buf) -> View {
         self.part(buf, 0, self.buffers[buf.0].len())
     }
 
-    /// `len` elements of a buffer from `offset` on.
+    /// Returns a view of `len` elements of a buffer, starting at `offset`.
     pub fn part(&self, buf: Buf, offset: usize, len: usize) -> View {
         View { buf, offset, len, bits: self.buffers[buf.0].precision.bits() }
     }
 
-    /// Bytes of the weights, as they lie on a device.
+    /// Returns the bytes of the weights on a device.
     pub fn weight_bytes(&self) -> u64 {
         self.buffers.iter().filter(|buffer| matches!(buffer.role, Role::Weight(_))).map(BufferInfo::bytes).sum()
     }
 
-    /// Bytes of the buffers that only this recording needs: inputs, each beside what it is uploaded from, scratch, and outputs.
+    /// Returns the bytes of the buffers private to this recording: inputs with their staging buffers, scratch, and outputs.
     pub fn scratch_bytes(&self) -> u64 {
         let buffers = self.buffers.iter().map(|buffer| match buffer.role {
             Role::Weight(_) => 0,
@@ -311,15 +310,15 @@ impl Recording {
         buffers.chain(self.outputs.iter().map(Output::bytes)).sum()
     }
 
-    /// A buffer that the caller fills before each run.
+    /// Adds a buffer that the caller fills before each run.
     ///
     /// # Errors
-    /// [`Error::Limit`] if the device cannot hold it; so for every kind of buffer.
+    /// [`Error::Limit`] if the buffer is too large for the device, as for every kind of buffer.
     pub fn input(&mut self, label: impl Into<String>, shape: &[usize]) -> Result<Buf> {
         self.input_in(label, shape, Precision::F32)
     }
 
-    /// [`Recording::input`] with elements of a precision: for tests and measurements.
+    /// Adds an input with this element type. For tests and measurements.
     ///
     /// # Errors
     /// See [`Recording::input`].
@@ -328,7 +327,7 @@ impl Recording {
         self.buffer(label, shape, Role::Input(count), precision)
     }
 
-    /// A factor w `[N, K]` in panels that the caller fills: for tests and measurements.
+    /// Adds a rhs w `[N, K]` in panels that the caller fills. For tests and measurements.
     ///
     /// # Errors
     /// See [`Recording::input`].
@@ -337,7 +336,7 @@ impl Recording {
         self.input_like(&BufferInfo { label, shape: panels::shape(sizes, precision).to_vec(), role: Role::Scratch, precision })
     }
 
-    /// A buffer that the caller fills, otherwise like another one.
+    /// Adds an input with the label, shape and element type of another buffer.
     ///
     /// # Errors
     /// See [`Recording::input`].
@@ -345,7 +344,7 @@ impl Recording {
         self.input_in(&info.label, &info.shape, info.precision)
     }
 
-    /// A buffer that the checkpoint fills, once.
+    /// Adds a buffer filled once from the checkpoint.
     ///
     /// # Errors
     /// See [`Recording::input`].
@@ -354,7 +353,7 @@ impl Recording {
         self.buffer(label, shape, Role::Weight(count), Precision::F32)
     }
 
-    /// A factor w `[N, K]` of products in panels that the checkpoint fills, once, in a given precision.
+    /// Adds a rhs w `[N, K]` in panels of this precision, filled once from the checkpoint.
     ///
     /// # Errors
     /// See [`Recording::input`].
@@ -363,7 +362,7 @@ impl Recording {
         self.buffer(label, &panels::shape(sizes, precision), Role::Weight(count), precision)
     }
 
-    /// A buffer that dispatches fill.
+    /// Adds a buffer that dispatches fill.
     ///
     /// # Errors
     /// See [`Recording::input`].
@@ -371,7 +370,7 @@ impl Recording {
         self.scratch_in(label, shape, Precision::F32)
     }
 
-    /// [`Recording::scratch`] with elements of a precision.
+    /// Adds a scratch buffer with this element type.
     ///
     /// # Errors
     /// See [`Recording::input`].
@@ -379,7 +378,8 @@ impl Recording {
         self.buffer(label, shape, Role::Scratch, precision)
     }
 
-    /// A buffer that dispatches fill for the next one, the same each time for a label and a shape.
+    /// Returns the scratch buffer with this label, shape and precision, added on first use. It carries data from one dispatch to
+    /// the next.
     ///
     /// # Errors
     /// See [`Recording::input`].
@@ -414,10 +414,11 @@ impl Recording {
     /// Records a kernel call.
     ///
     /// # Errors
-    /// [`Error::Limit`] if the grid or a binding is larger than the device allows.
+    /// [`Error::Limit`] if the grid or a binding exceeds the device's limits.
     ///
     /// # Panics
-    /// If the call contradicts the kernel's descriptor, or binds a written buffer twice.
+    /// If the call does not match the kernel's descriptor or the buffers that it binds, if the grid is empty, or if a written
+    /// buffer is bound twice.
     pub fn dispatch(&mut self, dispatch: Dispatch) -> Result<()> {
         let Dispatch { kernel, spec, label, params, views, grid, .. } = &dispatch;
         assert_eq!(views.len(), kernel.bindings.len(), "{label}: bindings of {}", kernel.name);
@@ -426,7 +427,7 @@ impl Recording {
         for (binding, view) in kernel.bindings.iter().zip(views) {
             let buffer = &self.buffers[view.buf.0];
             assert!(view.len > 0 && view.offset + view.len <= buffer.len(), "{label}: {} reaches outside {}", binding.name, buffer.label);
-            // Factors have pieces of their own, and what computes in f16 reads it.
+            // Weight panels have their own pieces, and kernels that compute in f16 read f16 as is.
             let takes_f16 =
                 spec.is_of_f16(binding.access) || binding.access == Access::Read && (kernel.needs.half || view.bits == 16 && binding.name == "w");
             assert!(buffer.precision != Precision::F16 || takes_f16, "{label}: {} is in f16", binding.name);
@@ -457,14 +458,14 @@ impl Recording {
         Ok(())
     }
 
-    /// Keeps what `from` holds at this point under `name`.
+    /// Saves the current contents of `from` as output `name`.
     pub fn save(&mut self, name: impl Into<String>, from: Buf) {
         self.outputs.push(Output { name: name.into(), shape: self.shape(from).to_vec(), precision: self.precision_of(from) });
         self.commands.push(Command::Save { from, output: self.outputs.len() - 1 });
     }
 
-    /// A grid of at least `count` workgroups in a row, folded over x and y where the device's limit asks for it, with as few more as that takes;
-    /// `fold` in `shaders/common/grid.wgsl` undoes it.
+    /// Returns a 1-D grid of at least `count` workgroups, folded over x and y where the device's limit requires it, with minimal
+    /// excess. `fold` in `shaders/common/grid.wgsl` undoes it.
     pub fn folded(&self, count: usize) -> [u32; 3] {
         let down = count.div_ceil(self.capabilities.workgroups as usize).max(1);
         let across = count.div_ceil(down).max(1);

@@ -1,15 +1,15 @@
-//! Tuning keys: calls that share their fastest variant.
+//! Tuning keys: classes of calls that share their fastest variant.
 
 use crate::data::capabilities::{Capabilities, Precision};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Calls of similar shape, which share their fastest variant.
+/// A class of calls of similar shape, which share their fastest variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TuningKey {
-    /// Products x · wᵀ, x `[M, K]`, w `[N, K]`.
+    /// Product x · wᵀ: x `[M, K]`, w `[N, K]`.
     Product {
-        /// M, rounded up to an eighth of a power of two.
+        /// M, rounded up in steps of an eighth of a power of two, and capped.
         m: usize,
         /// N.
         n: usize,
@@ -22,11 +22,11 @@ pub enum TuningKey {
     },
     /// Attention over `[B, N, 3, H, D]`.
     Attention {
-        /// B · H, rounded up to an eighth of a power of two.
+        /// B · H, rounded up in steps of an eighth of a power of two, and capped.
         heads: usize,
-        /// N, rounded up to an eighth of a power of two.
+        /// N, rounded up in steps of an eighth of a power of two, and capped.
         tokens: usize,
-        /// Queries: one, or as many as tokens.
+        /// Number of queries: 1, or as many as tokens.
         queries: usize,
         /// D.
         head: usize,
@@ -35,23 +35,24 @@ pub enum TuningKey {
     },
 }
 
-/// Rows behind which more of them change nothing but the time: far more than a GPU has work for at a time, or a processor.
+/// Returns the number of rows beyond which more rows change only the time: far more than a GPU, or a CPU, processes at once.
 fn most_rows(capabilities: &Capabilities) -> usize {
     if capabilities.software { 128 } else { 16384 }
 }
 
-/// The next power of two, or the next eighth of the way to it: which tiles fill a GPU to the last workgroup depends on the size.
+/// Rounds up in steps of an eighth of a power of two. Finer than whole powers, because the size decides which tiles fill a
+/// GPU to the last workgroup.
 fn rounded(size: usize) -> usize {
     size.next_multiple_of((size.next_power_of_two() / 16).max(1))
 }
 
 impl TuningKey {
-    /// That of products.
+    /// Returns the key of a product.
     pub fn product([m, n, k]: [usize; 3], [x, w]: [Precision; 2], capabilities: &Capabilities) -> TuningKey {
         TuningKey::Product { m: rounded(m).min(most_rows(capabilities)), n, k, x, w }
     }
 
-    /// That of attention of `heads` heads, B · H, of width `head`.
+    /// Returns the key of attention over `heads` heads (B · H) of width `head`.
     pub fn attention(heads: usize, [tokens, queries]: [usize; 2], head: usize, qkv: Precision, capabilities: &Capabilities) -> TuningKey {
         let tokens = rounded(tokens).min(most_rows(capabilities));
         let heads = rounded(heads).min((16 * most_rows(capabilities) / tokens).max(1));
@@ -70,5 +71,5 @@ impl std::fmt::Display for TuningKey {
     }
 }
 
-/// Chosen variants by key, both by name. Keys that are missing use the default variant.
+/// The chosen variant for each key, both by name. Missing keys use the default variant.
 pub type Choices = Arc<BTreeMap<String, String>>;

@@ -1,5 +1,5 @@
-//! The convolutional network in front of a hybrid, in the three layouts that have one. The sizes are read
-//! from the tensors, as no configuration of timm's or Google's has them.
+//! Convolutional backbone of hybrids, in the three layouts that have one. Sizes are read from the tensors, because timm's
+//! and Google's configurations do not give them.
 
 use super::files::Files;
 use super::source::{Part, Source};
@@ -7,22 +7,22 @@ use super::weights::{Backbone as BackboneWeights, Bottleneck, Convolution, Norm}
 use crate::data::config::{BACKBONE_GROUPS, Backbone, Stage};
 use crate::data::error::{Error, Result};
 
-/// How a layout calls the backbone's tensors.
+/// Naming scheme of the backbone's tensors.
 #[derive(Clone, Debug)]
 pub enum Naming {
-    /// timm's `ResNetV2`; only the stem has names of its own.
+    /// timm's `ResNetV2`; `stem_only` drops the `stem` component from the names.
     Timm { stem_only: bool },
-    /// transformers' `BitBackbone`, behind a prefix such as `vit.`.
+    /// transformers' `BitBackbone`, below a prefix such as `vit.`.
     Transformers { prefix: &'static str },
-    /// Google's npz files, whose kernels are stored as height, width, in, out.
+    /// Google's npz files, with kernels stored as `[height, width, in, out]`.
     Jax { prefix: &'static str },
 }
 
-/// A convolution of the network.
+/// A convolution of the backbone.
 #[derive(Clone, Copy)]
 enum Place {
     Stem,
-    /// Convolution 1, 2 or 3 of a block, or 0 for its shortcut.
+    /// Convolution 1, 2 or 3 of a block; 0 is its shortcut.
     Block {
         stage: usize,
         block: usize,
@@ -31,7 +31,7 @@ enum Place {
 }
 
 impl Naming {
-    /// The names of the convolution's weight and of the norm's weight and bias.
+    /// Returns the names of the convolution's weight and of the norm's weight and bias.
     fn names(&self, place: Place) -> [String; 3] {
         let named = |convolution: String, norm: String| [convolution + ".weight", norm.clone() + ".weight", norm + ".bias"];
         let parts = |block: String, part: usize| match part {
@@ -62,7 +62,7 @@ impl Naming {
         }
     }
 
-    /// Output channels of a stored convolution.
+    /// Returns the output channels of a stored convolution.
     fn outputs(&self, files: &Files, place: Place) -> Result<usize> {
         let [name, ..] = self.names(place);
         let shape = files.shape(&name)?;
@@ -76,7 +76,7 @@ impl Naming {
         }
     }
 
-    /// The network's sizes, by its tensors.
+    /// Reads the backbone's sizes from its tensors.
     pub fn sizes(&self, files: &Files) -> Result<Backbone> {
         let has = |stage, block| files.has(&self.names(Place::Block { stage, block, part: 1 })[0]);
         let stage = |stage: usize| {
@@ -102,7 +102,7 @@ impl Naming {
         }
     }
 
-    /// Where the network's weights are.
+    /// Returns the sources of the backbone's weights.
     pub fn weights(&self, backbone: &Backbone, channels: usize) -> BackboneWeights<Source> {
         let mut input = backbone.stem;
         let mut stages = Vec::new();

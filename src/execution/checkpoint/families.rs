@@ -1,19 +1,19 @@
-//! The families that are run: for people who look for theirs. Tests hold the table to the readers and the fixtures.
+//! Table of supported families, for users. Tests check it against the readers and the fixtures.
 
 /// A family of models.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
-    /// What people call it.
+    /// Common name.
     pub name: &'static str,
-    /// timm's architectures, `*` standing for anything.
+    /// timm architectures; `*` matches anything.
     pub timm: &'static [&'static str],
-    /// transformers' classes.
+    /// transformers classes.
     pub transformers: &'static [&'static str],
-    /// What to give to `--model`, for example.
+    /// Example arguments of `--model`.
     pub examples: &'static [&'static str],
 }
 
-/// Every family. A model belongs to the first whose names fit.
+/// All families. A model belongs to the first one whose names match.
 pub const FAMILIES: &[Family] = &[
     Family {
         name: "DeiT, DeiT III",

@@ -1,4 +1,4 @@
-//! The tensors of a checkpoint where they lie: one safetensors file, or shards with an index, memory-mapped.
+//! Tensors of a checkpoint, read in place: one safetensors file, shards with an index, or an npz file, memory-mapped.
 
 use super::json::Object;
 use super::memory::{Embedded, Mapped, Stored};
@@ -16,15 +16,15 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// Tensors by name.
 pub struct Files {
-    /// The file or folder that messages name.
+    /// File or folder named in messages.
     path: PathBuf,
     tensors: HashMap<String, Stored>,
-    /// The metadata of a single safetensors file.
+    /// Metadata of a single safetensors file.
     metadata: HashMap<String, String>,
 }
 
 impl Files {
-    /// Finds the tensors of a checkpoint's folder.
+    /// Opens the tensors of a checkpoint folder.
     pub fn open(folder: &Path) -> Result<Files> {
         if folder.join(FILE).exists() {
             return Files::open_file(&folder.join(FILE));
@@ -35,18 +35,18 @@ impl Files {
         }
     }
 
-    /// Finds the tensors of one safetensors file.
+    /// Opens the tensors of one safetensors file.
     pub fn open_file(path: &Path) -> Result<Files> {
         Files::read(path, Arc::new(Mapped::open(path)?))
     }
 
-    /// Finds the arrays of one npz file.
+    /// Opens the arrays of one npz file.
     pub fn open_npz(path: &Path) -> Result<Files> {
         let tensors = npz::arrays(path, Arc::new(Mapped::open(path)?))?;
         Ok(Files { path: path.to_owned(), tensors, metadata: HashMap::new() })
     }
 
-    /// Finds the tensors of a safetensors file that is in memory.
+    /// Opens the tensors of a safetensors file in memory.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Files> {
         Files::read(Path::new(name), Arc::new(Embedded(bytes)))
     }
@@ -94,33 +94,33 @@ impl Files {
         Ok(Files { path: folder.to_owned(), tensors, metadata: HashMap::new() })
     }
 
-    /// The same tensors under shorter names, where they have this prefix.
+    /// Strips `prefix` from the names that have it.
     pub fn without_prefix(self, prefix: &str) -> Files {
         let shorter = |name: String| name.strip_prefix(prefix).map_or(name.clone(), str::to_owned);
         Files { tensors: self.tensors.into_iter().map(|(name, stored)| (shorter(name), stored)).collect(), ..self }
     }
 
-    /// How many tensors there are.
+    /// Number of tensors.
     pub fn len(&self) -> usize {
         self.tensors.len()
     }
 
-    /// The tensors' names.
+    /// Names of the tensors.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// A text that was stored beside the tensors.
+    /// Returns a metadata string stored with the tensors.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.metadata.get(key).map(String::as_str)
     }
 
-    /// Whether there is a tensor of this name.
+    /// Whether a tensor of this name exists.
     pub fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
 
-    /// A tensor's shape.
+    /// Returns a tensor's shape.
     pub fn shape(&self, name: &str) -> Result<&[usize]> {
         Ok(&self.find(name)?.shape)
     }
@@ -129,12 +129,12 @@ impl Files {
         self.tensors.get(name).ok_or_else(|| Error::tensor(name, format!("not in {}, which has {} tensors", self.path.display(), self.tensors.len())))
     }
 
-    /// A tensor of floating-point numbers, whatever its shape.
+    /// Returns a floating-point tensor of any shape.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         self.typed(name, &[("F32", Dtype::F32), ("F16", Dtype::F16), ("BF16", Dtype::Bf16), ("F64", Dtype::F64)])
     }
 
-    /// A tensor of truth values: not 0 for true.
+    /// Returns a boolean tensor; nonzero is true.
     pub fn mask(&self, name: &str) -> Result<Tensor> {
         self.typed(name, &[("BOOL", Dtype::U8), ("U8", Dtype::U8), ("I64", Dtype::I64), ("F32", Dtype::F32)])
     }
@@ -150,7 +150,7 @@ impl Files {
         }
     }
 
-    /// A tensor of this shape, axes of size 1 in front aside (a class token is `[1, 1, C]` or `[C]`).
+    /// Returns a tensor of this shape, ignoring leading axes of size 1 (a class token is `[1, 1, C]` or `[C]`).
     pub fn shaped(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let tensor = self.tensor(name)?;
         match without_ones(tensor.shape()) == without_ones(shape) {
@@ -162,7 +162,7 @@ impl Files {
         }
     }
 
-    /// A convolution `[out, in, height, width]`, which may be stored as the matrix that it is.
+    /// Returns a convolution `[out, in, height, width]`, which may be stored as the equivalent matrix.
     pub fn convolution(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         let matrix = [shape[0], shape[1..].iter().product()];
         match self.shape(name)? == matrix {
@@ -177,7 +177,7 @@ fn without_ones(shape: &[usize]) -> &[usize] {
     &shape[ones..]
 }
 
-/// Says what a folder without safetensors has instead.
+/// Builds the error for a folder without safetensors, naming what it has instead.
 fn missing(folder: &Path) -> Error {
     if !folder.is_dir() {
         return Error::file(folder, format!("no such folder; expected one with config.json and {FILE}"));
@@ -192,7 +192,7 @@ fn missing(folder: &Path) -> Error {
     }
 }
 
-/// Says what a file is that is not a valid safetensors file, or which tensor of its header is wrong.
+/// Explains why a file is not valid safetensors: its actual format, a tensor of unknown type, or the parser's error.
 fn explain(bytes: &[u8], error: &str) -> String {
     let starts: [(&[u8], &str); 4] = [
         (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull`"),
@@ -209,7 +209,7 @@ fn explain(bytes: &[u8], error: &str) -> String {
     }
 }
 
-/// The first tensor of a well-formed header whose type the safetensors crate does not know.
+/// Returns the first tensor of a well-formed header whose type is unknown to the safetensors crate.
 fn unknown_dtype(bytes: &[u8]) -> Option<(String, String)> {
     let length = usize::try_from(u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?)).ok()?;
     let header: serde_json::Map<String, Value> = serde_json::from_slice(bytes.get(8..length.checked_add(8)?)?).ok()?;

@@ -1,4 +1,4 @@
-//! A classifier in a file of its own, to replace that of a model or to stand beside it.
+//! A classifier in its own file, to replace a model's classifiers or to be added to them.
 
 use super::files::Files;
 use super::json::Object;
@@ -9,7 +9,7 @@ use crate::data::error::{Error, Result};
 use crate::data::tensor::Tensor;
 use std::path::Path;
 
-/// A dense layer from features to classes.
+/// Dense layer from features to classes.
 #[derive(Clone, Debug)]
 pub struct Head {
     /// Weight `[classes, features]`, bias `[classes]`.
@@ -18,12 +18,14 @@ pub struct Head {
 }
 
 impl Head {
-    /// Reads a safetensors file with one matrix `[classes, features]`, called `weight` or anything that ends in
-    /// `.weight` (`head.weight`, `classifier.weight`), and perhaps its bias beside it. Its metadata may have
-    /// `labels`, a JSON list of the classes' names.
+    /// Reads a safetensors file with one matrix `[classes, features]`, named `weight` or anything ending in `.weight`
+    /// (`head.weight`, `classifier.weight`), and optionally its bias. Metadata may contain `labels`, a JSON list of class
+    /// names.
     ///
     /// # Errors
-    /// If the file is damaged, or does not have exactly one matrix.
+    /// [`Error::Io`] or [`Error::File`] if the file is missing or damaged, does not have exactly one matrix, has tensors
+    /// besides the matrix and its bias, or has the wrong number of labels; [`Error::Tensor`] if the matrix is empty, or a
+    /// tensor has the wrong shape or type.
     pub fn open(path: impl AsRef<Path>) -> Result<Head> {
         let path = path.as_ref();
         let files = Files::open_file(path)?;
@@ -63,7 +65,7 @@ impl Head {
 }
 
 impl Checkpoint {
-    /// Drops the classifiers.
+    /// Removes the classifiers.
     pub fn without_heads(mut self) -> Checkpoint {
         self.config.classifiers.clear();
         self.config.pre_logits = None;
@@ -72,10 +74,11 @@ impl Checkpoint {
         self
     }
 
-    /// Adds a classifier that gives `logits_NAME`; one without a name replaces all that are there, and gives `logits`.
+    /// Adds a classifier with the output `logits_NAME`. With an empty name it replaces all others, and its output is `logits`.
     ///
     /// # Errors
-    /// [`Error::Argument`] if there is one of this name already, or if it does not read as many features as the model gives.
+    /// [`Error::Argument`] if the name is taken, or has characters other than ASCII letters, digits, `_`, `-` and `.`; or if the head does not
+    /// read as many features as the model outputs.
     pub fn with_head(self, name: &str, head: Head) -> Result<Checkpoint> {
         let mut checkpoint = if name.is_empty() { self.without_heads() } else { self };
         if !name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-.".contains(letter)) {
@@ -93,7 +96,7 @@ impl Checkpoint {
         }
         let classes = head.linear.weight.tensor.shape()[0];
         checkpoint.config.classifiers.push(Classifier { name: name.to_owned(), reads: Reads::Features, classes, labels: head.labels });
-        // Weights are told apart by their names.
+        // Weights are identified by their names.
         let named = |weight: Weight| Weight { name: format!("{}{}{}", name, if name.is_empty() { "" } else { ":" }, weight.name), ..weight };
         checkpoint.weights.heads.push(Linear { weight: named(head.linear.weight), bias: named(head.linear.bias) });
         Ok(checkpoint)

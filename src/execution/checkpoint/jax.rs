@@ -1,8 +1,8 @@
-//! Google's original checkpoints: npz files that JAX wrote, without a configuration. Everything follows from
-//! the arrays' names and shapes.
+//! Google's original checkpoints: npz files written by JAX, without a configuration. Everything follows from the names
+//! and shapes of the arrays.
 //!
-//! Source: google-research/vision_transformer's `models_vit.py`, and timm's `_load_weights`, whose numbers
-//! these are: GELU with the error function, where flax's default is its approximation with tanh.
+//! Source: google-research/vision_transformer's `models_vit.py`, and timm's `_load_weights`, whose results are
+//! reproduced: GELU uses the error function, where flax defaults to the tanh approximation.
 
 use super::backbone::Naming;
 use super::files::Files;
@@ -17,23 +17,23 @@ use crate::execution::image::Preprocess;
 use serde_json::json;
 use std::path::Path;
 
-/// How a file calls its arrays. Two code bases wrote such files: vision_transformer, and big_vision after it (SigLIP,
-/// FlexiViT), which numbers its modules otherwise and may keep all blocks in one array.
+/// Naming scheme of a file's arrays. Two code bases wrote such files: vision_transformer, and its successor big_vision (SigLIP,
+/// FlexiViT), which numbers modules differently and may stack all blocks in one array.
 struct Dialect {
-    /// What the names begin with.
+    /// Prefix of all names.
     prefix: &'static str,
-    /// The position table.
+    /// Name of the position table.
     position: String,
-    /// The numbers of a block's attention, MLP and second norm.
+    /// Module numbers of a block's attention, MLP and second norm.
     numbers: [usize; 3],
-    /// Whether the blocks are stacked in arrays of one axis more.
+    /// Whether blocks are stacked along an additional first axis.
     stacked: bool,
 }
 
-/// What the names may begin with: the second where the optimiser's state was saved too, the last where there is a text tower.
+/// Possible prefixes: the second if the optimiser state was saved too, the last if there is a text tower.
 const PREFIXES: [&str; 4] = ["", "opt/target/", "params/", "params/img/"];
 
-/// What the names of a model's arrays begin with, behind the prefix: without one of them, the others make another model.
+/// Name prefixes of a model's arrays, after the file's prefix. An unused array with one of them belongs to another model.
 const OWN: &[&str] = &["MAPHead_0/", "Transformer/", "block", "cls", "conv_root/", "embedding/", "gn_root/", "head/", "pos_embedding", "pre_logits/"];
 
 impl Dialect {
@@ -50,14 +50,14 @@ impl Dialect {
         format!("{}{part}", self.prefix)
     }
 
-    /// As many blocks as the highest number says; one of them that is missing is found out when it is asked for.
+    /// Returns the number of blocks implied by the highest block number. A missing block is detected when it is requested.
     fn depth(&self, files: &Files) -> usize {
         let start = self.name("Transformer/encoderblock_");
         let number = |name: &str| name.strip_prefix(&start)?.split('/').next()?.parse::<usize>().ok();
         files.names().filter_map(number).max().map_or(0, |last| last.saturating_add(1))
     }
 
-    /// The names of a block's arrays begin with this.
+    /// Returns the name prefix of a block's arrays.
     fn block(&self, i: usize) -> String {
         if self.stacked { self.name("Transformer/encoderblock/") } else { self.name(&format!("Transformer/encoderblock_{i}/")) }
     }
@@ -83,7 +83,7 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
         let (&[heads, _], &[mlp_width]) = (sizes(files, &bias)?, sizes(files, &dense)?);
         (dialect.depth(files), heads, mlp_width)
     };
-    // An axis of a small array can claim any number.
+    // A small file can claim any depth.
     if depth > DEEPEST {
         return Err(Error::file(path, format!("{depth} blocks; at most {DEEPEST} are supported")));
     }
@@ -96,10 +96,10 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
     let &[_, _, channels, _] = sizes(files, &channels_of)?;
     let &[_, rows, _] = sizes(files, &dialect.position)?;
     let side = rows.isqrt();
-    // A square number of rows leaves none for the class token.
+    // A square number of rows has none for the class token.
     let positioned = if side * side == rows { 0 } else { prefix_tokens };
     let side = (rows - positioned).isqrt();
-    // Pixels that a pixel of the feature map stands for.
+    // Input pixels along each side of a feature map pixel.
     let stride = backbone.as_ref().map_or(1, |backbone| 2 << backbone.stages.len().max(1));
     let mut classifiers = Vec::new();
     let pre_logits = match files.has(&name("pre_logits/kernel")) {
@@ -112,7 +112,7 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
     if files.has(&name("head/kernel")) {
         let &[read, classes] = sizes(files, &name("head/kernel"))?;
         let classifier = |name: &str, reads| Classifier { name: name.to_owned(), reads, classes, labels: super::labels(None, classes) };
-        // timm leaves pre_logits out, flax does not: `logits` is the former's, `logits_jax` the latter's.
+        // timm drops pre_logits, flax does not: `logits` is timm's result, `logits_jax` is flax's.
         classifiers.extend((read == width).then(|| classifier("", Reads::Features)));
         classifiers.extend(pre_logits.map(|_| classifier("jax", Reads::PreLogits)));
     }
@@ -153,7 +153,7 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
     Ok(Outline { weights: weights(&config, &dialect, positioned), positions: Some(positions), config, own })
 }
 
-/// timm's preparation of images for these models: the released ones of 384 pixels are not cropped.
+/// timm's preprocessing for these models. Released models of 384 pixels are not cropped.
 pub fn preprocess(path: &Path, config: &Config, image: Option<[usize; 2]>) -> Result<Preprocess> {
     let patches = config.patches().expect("Google's models take images");
     let [height, width] = patches.image;
@@ -167,7 +167,7 @@ pub fn preprocess(path: &Path, config: &Config, image: Option<[usize; 2]>) -> Re
     timm::preprocess(&Object::parse(path, fields.to_string().as_bytes())?, image)
 }
 
-/// The sizes of an array's axes, which must be as many, and none of them 0.
+/// Returns the sizes of an array's axes. There must be exactly `AXES` of them, none 0.
 fn sizes<'a, const AXES: usize>(files: &'a Files, name: &str) -> Result<&'a [usize; AXES]> {
     let shape = files.shape(name)?;
     let expected = || Error::tensor(name, format!("expected {AXES} axes of 1 to 1048576 elements, found {shape:?}"));
@@ -175,7 +175,7 @@ fn sizes<'a, const AXES: usize>(files: &'a Files, name: &str) -> Result<&'a [usi
     if sizes.iter().all(|size| (1..=1 << 20).contains(size)) { Ok(sizes) } else { Err(expected()) }
 }
 
-/// flax' names for the weights. Kernels are stored `[in, out]`.
+/// Maps weights to flax's array names. Kernels are stored `[in, out]`.
 fn weights(config: &Config, dialect: &Dialect, positioned: usize) -> Weights<Source> {
     let (width, heads, head) = (config.width, config.heads, config.head_width());
     let patches = config.patches().expect("Google's models take images");
@@ -230,7 +230,7 @@ fn weights(config: &Config, dialect: &Dialect, positioned: usize) -> Weights<Sou
     }
 }
 
-/// flax' layers of one width. `place` says where in an array they are.
+/// flax layers of one width. In the methods, `place` locates a part within a stacked array.
 struct Layers {
     width: usize,
     heads: usize,
@@ -250,7 +250,7 @@ impl Layers {
         }
     }
 
-    /// Projections to all heads, `[C, H, D]` each, one after the other.
+    /// Projections to all heads, `[C, H, D]` each, concatenated.
     fn projections(&self, attention: &str, which: &[&str], place: impl Fn(Part) -> Part) -> Linear<Source> {
         let kernel = |which: &&str| place(Part::permuted(format!("{attention}/{which}/kernel"), &[self.width, self.heads, self.head], &[1, 2, 0]));
         let bias = |which: &&str| place(Part::new(format!("{attention}/{which}/bias"), &[self.heads, self.head]));
@@ -261,7 +261,7 @@ impl Layers {
         }
     }
 
-    /// From all heads, `[H, D, C]`.
+    /// Projection from all heads, `[H, D, C]`.
     fn output(&self, attention: &str, place: impl Fn(Part) -> Part) -> Linear<Source> {
         let kernel = Part::permuted(format!("{attention}/out/kernel"), &[self.heads, self.head, self.width], &[2, 0, 1]);
         Linear {

@@ -6,26 +6,26 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The largest size that a configuration may give: above any real one, and small enough that the
-/// product of three sizes fits in 64 bits.
+/// Largest size accepted from a configuration: above any real one, and small enough that the product of three sizes
+/// fits in 64 bits.
 const LARGEST: u64 = 1 << 20;
 
-/// The most bytes of a configuration or an index: those of the largest models have some hundred KiB.
+/// Maximum bytes of a configuration or an index. Those of the largest models have a few hundred KiB.
 const LARGEST_FILE: u64 = 32 * 1024 * 1024;
 
-/// A JSON object of a file.
+/// A JSON object in a file.
 #[derive(Clone, Debug)]
 pub struct Object {
     path: PathBuf,
-    /// What the object is called in messages: nothing, or `pretrained_cfg.`.
+    /// Prefix of field names in messages: empty, or such as `pretrained_cfg.`.
     prefix: String,
     fields: Map<String, Value>,
 }
 
 impl Object {
-    /// Parses a file's text.
+    /// Parses the text of a file.
     pub fn parse(path: &Path, text: &[u8]) -> Result<Object> {
-        // Windows editors put a byte-order mark in front.
+        // Windows editors prepend a byte-order mark.
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         match serde_json::from_slice(text) {
             Ok(Value::Object(fields)) => Ok(Object { path: path.to_owned(), prefix: String::new(), fields }),
@@ -35,7 +35,7 @@ impl Object {
         }
     }
 
-    /// Parses a file, if there is one.
+    /// Parses a file, if it exists.
     pub fn open(path: &Path) -> Result<Option<Object>> {
         let file = match File::open(path) {
             Ok(file) => file,
@@ -50,61 +50,61 @@ impl Object {
         }
     }
 
-    /// The file.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// An error about this file.
+    /// Returns an error about this file.
     pub fn error(&self, message: impl Into<String>) -> Error {
         Error::file(&self.path, message)
     }
 
-    /// An error about a field.
+    /// Returns an error about a field.
     pub fn wrong(&self, key: &str, expected: &str) -> Error {
         let found = self.fields.get(key).map_or("nothing".to_owned(), |value| abbreviated(&value.to_string()));
         self.error(format!("{}{key}: expected {expected}, found {found}", self.prefix))
     }
 
-    /// Something that this field asks for and vitraux does not do.
+    /// Returns the error for a field value that vitraux does not support.
     pub fn unsupported(&self, key: &str, supported: &str) -> Error {
         let found = self.fields.get(key).map_or("nothing".to_owned(), |value| abbreviated(&value.to_string()));
         Error::unsupported(&self.path, format!("{}{key} = {found} is not supported; supported: {supported}", self.prefix))
     }
 
-    /// The fields' names.
+    /// Names of the fields.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.fields.keys().map(String::as_str)
     }
 
-    /// A field, unless it is absent or null.
+    /// Returns a field, unless it is absent or null.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.fields.get(key).filter(|value| !value.is_null())
     }
 
-    /// Whether a field is there, be it null.
+    /// Whether a field is present, even if null.
     pub fn has(&self, key: &str) -> bool {
         self.fields.contains_key(key)
     }
 
-    /// The fields of `over` on top of these.
+    /// Returns these fields, overridden by those of `over`.
     pub fn overlaid(mut self, over: &Object) -> Object {
         self.fields.extend(over.fields.clone());
         self
     }
 
-    /// The same fields but for one.
+    /// Returns these fields with one replaced.
     pub fn with(mut self, key: &str, value: Value) -> Object {
         self.fields.insert(key.to_owned(), value);
         self
     }
 
-    /// The same fields, for messages about another file, and about `what`.
+    /// Returns these fields, with `path` and the prefix `what` in messages.
     pub fn located(self, path: &Path, what: &str) -> Object {
         Object { path: path.to_owned(), prefix: what.to_owned(), ..self }
     }
 
-    /// An object within this one.
+    /// Reads a nested object.
     pub fn object(&self, key: &str) -> Result<Option<Object>> {
         match self.get(key) {
             None => Ok(None),
@@ -115,32 +115,32 @@ impl Object {
         }
     }
 
-    /// A text.
+    /// Reads a string.
     pub fn string(&self, key: &str) -> Result<Option<&str>> {
         self.typed(key, "a text", Value::as_str)
     }
 
-    /// True or false.
+    /// Reads a boolean.
     pub fn bool(&self, key: &str) -> Result<Option<bool>> {
         self.typed(key, "true or false", Value::as_bool)
     }
 
-    /// A finite number.
+    /// Reads a finite number.
     pub fn number(&self, key: &str) -> Result<Option<f64>> {
         self.typed(key, "a number", Value::as_f64)
     }
 
-    /// A size that may be 0.
+    /// Reads a size that may be 0.
     pub fn count(&self, key: &str) -> Result<Option<usize>> {
         self.typed(key, "a whole number from 0 to 1048576", |value| value.as_u64().filter(|&size| size <= LARGEST).map(|size| size as usize))
     }
 
-    /// A size.
+    /// Reads a size.
     pub fn size(&self, key: &str) -> Result<Option<usize>> {
         self.typed(key, "a whole number from 1 to 1048576", size)
     }
 
-    /// A height and a width, given as one number or as two.
+    /// Reads a height and a width, given as one number or two.
     pub fn pair(&self, key: &str) -> Result<Option<[usize; 2]>> {
         self.typed(key, "a size or [height, width]", |value| match value {
             Value::Array(pair) if pair.len() == 2 => Some([size(&pair[0])?, size(&pair[1])?]),
@@ -148,7 +148,7 @@ impl Object {
         })
     }
 
-    /// Numbers, given as one or as a list.
+    /// Reads numbers, given as one or as a list.
     pub fn numbers(&self, key: &str) -> Result<Option<Vec<f64>>> {
         self.typed(key, "a number or a list of numbers", |value| match value {
             Value::Array(list) => list.iter().map(Value::as_f64).collect(),
@@ -156,12 +156,12 @@ impl Object {
         })
     }
 
-    /// Names of classes: a list, or an object whose keys are the classes' numbers.
+    /// Reads class names from a list, or from an object whose keys are class indices.
     pub fn labels(&self, key: &str) -> Result<Option<Vec<String>>> {
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         self.typed(key, "a list of names, or an object from number to name", |value| match value {
             Value::Array(list) => Some(list.iter().map(text).collect()),
-            // Numbers without gaps, or the count is all that the object tells.
+            // The object's size is the number of classes; missing indices get placeholders.
             Value::Object(map) => {
                 let name = |index: usize| map.get(&index.to_string()).map_or_else(|| format!("LABEL_{index}"), text);
                 Some((0..map.len()).map(name).collect())

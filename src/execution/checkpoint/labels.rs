@@ -1,6 +1,6 @@
-//! Names of classes.
+//! Class names.
 
-/// Names for `classes` classes: those given if they are as many; if there are none, ImageNet-1k's for 1000 classes; else none.
+/// Returns names for `classes` classes: the given names if the count matches, ImageNet-1k's for 1000 classes if none are given, else none.
 pub fn labels(names: Option<Vec<String>>, classes: usize) -> Vec<String> {
     match names {
         None if classes == 1000 => IMAGENET.lines().map(str::to_owned).collect(),
@@ -8,5 +8,5 @@ pub fn labels(names: Option<Vec<String>>, classes: usize) -> Vec<String> {
     }
 }
 
-/// The classes of ImageNet-1k (ILSVRC 2012) in the order of their synsets, by WordNet's lemmas, as timm and the hub have them.
+/// Classes of ImageNet-1k (ILSVRC 2012) in synset order, named by WordNet lemmas, as in timm and on the hub.
 const IMAGENET: &str = include_str!("imagenet.txt");

@@ -1,6 +1,6 @@
-//! Checkpoints as they lie on the hub: configuration, preprocessing and weights of a folder.
+//! Checkpoints in the hub's layout: configuration, preprocessing and weights of a folder.
 //!
-//! Each layout is one file with a reader of its configuration and a table of its tensor names.
+//! Each layout has a module with a reader of its configuration and a table of its tensor names.
 
 mod backbone;
 mod families;
@@ -39,47 +39,47 @@ use source::{PositionSource, Source};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Where transformers keeps how images are prepared.
+/// Preprocessing file of transformers.
 const PROCESSOR: &str = "preprocessor_config.json";
-/// Where its version 5 keeps it, as `image_processor`, beside what else a model takes.
+/// Preprocessing file of transformers 5, which holds it as `image_processor` next to a model's other processors.
 const PROCESSORS: &str = "processor_config.json";
 
-/// A model as it was found: nothing is computed, and weights stay in the mapped file.
+/// An opened model. Weights stay in the mapped file unless they need conversion.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    /// What is computed.
+    /// Configuration of the model.
     pub config: Config,
-    /// How images are prepared, if the model takes images.
+    /// Preprocessing of images, if the model takes images.
     pub preprocess: Option<Preprocess>,
-    /// The weights.
+    /// Weights.
     pub weights: Weights<Weight>,
-    /// The learned positions of patches, if there are any.
+    /// Learned positions of the patches, if any.
     pub positions: Option<PositionTable>,
-    /// Learned values that only training needs: a mask token.
+    /// Number of learned values used only in training: a mask token.
     unused: usize,
 }
 
-/// What a configuration says of a model: what is computed, and where the weights are.
+/// A model as its configuration describes it: the computation, and the sources of the weights.
 struct Outline {
     config: Config,
     weights: Weights<Source>,
     positions: Option<PositionSource>,
-    /// What names begin with that are the encoder's beside those of its blocks: none may be left over.
+    /// Name prefixes of the encoder's tensors outside its blocks. An unused tensor with one of them is an error.
     own: Vec<String>,
 }
 
 impl Checkpoint {
-    /// Opens a folder with `config.json` and `model.safetensors` (or shards with an index), in timm's or
-    /// transformers' layout or torch's `TransformerEncoder`; or an npz file of Google's.
+    /// Opens a folder with `config.json` and `model.safetensors` (or shards with an index), in the layout of timm,
+    /// transformers or torch's `TransformerEncoder`; or one of Google's npz files.
     ///
     /// # Errors
-    /// If a file is missing or damaged, the model is of a family that vitraux does not run, or a tensor
-    /// does not have the shape that the configuration says.
+    /// [`Error::Io`] or [`Error::File`] if a file is missing or damaged; [`Error::Unsupported`] if vitraux does not run
+    /// the model's family; [`Error::Tensor`] if a tensor does not have the shape that the configuration implies.
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint> {
         Checkpoint::open_at(path, None)
     }
 
-    /// [`Checkpoint::open`], with images prepared for this height and width, if any, instead of the configuration's.
+    /// [`Checkpoint::open`], with images prepared for this height and width, if given, instead of the configured ones.
     ///
     /// # Errors
     /// As [`Checkpoint::open`]; [`Error::Argument`] if the model cannot run at this size.
@@ -93,10 +93,10 @@ impl Checkpoint {
         }
         let root = root(path)?;
         let files = match Files::open(path) {
-            // transformers' wrapper of timm's models has a prefix of its own.
+            // transformers' wrapper of timm models adds a prefix of its own.
             Ok(files) if root.string("model_type")? == Some("timm_wrapper") => files.without_prefix("timm_model."),
             Ok(files) => files,
-            // A configuration that cannot be run is the better message than missing weights.
+            // An unsupported configuration makes a better message than missing weights.
             Err(error) => return Err(outline(&root, None).err().unwrap_or(error)),
         };
         let outline = outline(&root, Some(&files))?.checked_at(image)?;
@@ -107,8 +107,8 @@ impl Checkpoint {
         outline.load(root.path(), preprocess, &files)
     }
 
-    /// The model that is part of the library: a small Vision Transformer that reads one digit, printed or
-    /// handwritten; `examples/digits/` has its training and its accuracy.
+    /// Returns the built-in model: a small Vision Transformer that reads one printed or handwritten digit. Its training and
+    /// accuracy are in `examples/digits/`.
     pub fn digits() -> Checkpoint {
         const CONFIG: &[u8] = include_bytes!("../../../examples/digits/config.json");
         static WEIGHTS: &[u8] = include_bytes!("../../../examples/digits/model.safetensors");
@@ -118,14 +118,14 @@ impl Checkpoint {
         load().expect("the embedded model is valid")
     }
 
-    /// Number of learned values: those that a reference implementation counts.
+    /// Number of learned values, as a reference implementation counts them.
     pub fn parameters(&self) -> usize {
         let mut counted = HashSet::new();
         let weights: usize = self.numbered_weights().iter().filter(|weight| counted.insert(&weight.name)).map(|weight| weight.learned).sum();
         weights + self.positions.as_ref().map_or(0, |positions| positions.learned) + self.unused
     }
 
-    /// All weights in the order in which a recording numbers them.
+    /// Returns all weights in the order in which a recording numbers them.
     pub fn numbered_weights(&self) -> Vec<Weight> {
         let mut numbered = Vec::new();
         let Ok(_) = self.weights.clone().try_map_all(|weight| {
@@ -137,7 +137,7 @@ impl Checkpoint {
 }
 
 impl Outline {
-    /// Number of learned values: those that a reference implementation counts.
+    /// Number of learned values, as a reference implementation counts them.
     #[cfg(test)]
     fn parameters(&self) -> usize {
         let mut counted = HashSet::new();
@@ -149,13 +149,13 @@ impl Outline {
         sum
     }
 
-    /// The same, if the model can run at a size.
+    /// Checks that the model can run at this size, or at its native size.
     fn checked_at(self, image: Option<[usize; 2]>) -> Result<Outline> {
         self.config.tokens(image.map_or(self.config.native_size(), Size::Image))?;
         Ok(self)
     }
 
-    /// Finds the weights.
+    /// Loads the weights.
     fn load(self, path: &Path, preprocess: Option<Preprocess>, files: &Files) -> Result<Checkpoint> {
         self.check_unused(path, files)?;
         let positions = self.positions.map(|positions| positions.load(files)).transpose()?;
@@ -164,14 +164,14 @@ impl Outline {
         Ok(Checkpoint { weights: self.weights.load(files)?, config: self.config, preprocess, positions, unused })
     }
 
-    /// Refuses a checkpoint with tensors that belong to the encoder and that this model does not have: it is another model, or
-    /// a deeper one. What lies elsewhere, such as a text tower or a decoder, may be left out.
+    /// Rejects a checkpoint with encoder tensors that this model lacks: it belongs to another model, or to a deeper one.
+    /// Tensors outside the encoder, such as those of a text tower or a decoder, may go unused.
     fn check_unused(&self, path: &Path, files: &Files) -> Result<()> {
         let used = self.names();
         let blocks: HashSet<&str> = used.iter().filter_map(|name| before_number(name)).collect();
         let is_buffer = |name: &str| BUFFERS.iter().any(|ending| name.ends_with(ending));
         let is_own = |name: &str| self.own.iter().any(|own| name.starts_with(own.as_str()));
-        // DINOv3 without registers has a tensor of none.
+        // DINOv3 without registers stores an empty tensor for them.
         let is_empty = |name: &str| files.shape(name).is_ok_and(|shape| shape.contains(&0));
         let belongs = |name: &str| is_own(name) || before_number(name).is_some_and(|place| blocks.contains(place));
         match files.names().filter(|name| !used.contains(*name) && belongs(name) && !is_buffer(name) && !is_empty(name)).min() {
@@ -186,7 +186,7 @@ impl Outline {
         }
     }
 
-    /// The tensors that it is made of.
+    /// Names of the tensors used.
     fn names(&self) -> HashSet<String> {
         let mut names: HashSet<String> = self.positions.iter().map(|positions| positions.name.clone()).collect();
         let Ok(_) = self.weights.clone().try_map_all(|source| {
@@ -197,20 +197,21 @@ impl Outline {
     }
 }
 
-/// Values that libraries store in blocks although they can be computed.
+/// Name endings of buffers that libraries store in blocks although they can be computed.
 const BUFFERS: &[&str] = &["inv_freq", "rope.periods", "relative_position_index", "attn.k_bias"];
 
-/// What comes before the number of a block in a tensor's name, such as `blocks.`.
+/// Returns the part of a tensor's name before the block number, such as `blocks.`.
 fn before_number(name: &str) -> Option<&str> {
     let digit = |(place, pair): (usize, &[u8])| (b"._".contains(&pair[0]) && pair[1].is_ascii_digit()).then_some(place + 1);
     name.as_bytes().windows(2).enumerate().find_map(digit).map(|end| &name[..end])
 }
 
-/// How images are prepared for the model of a folder, or of an npz file; a folder's weights need not be there.
-/// With `image`, for images of this height and width instead of the configuration's.
+/// Reads the preprocessing of a folder or an npz file. A folder's weights need not be there. `image` overrides the
+/// configured height and width.
 ///
 /// # Errors
-/// If the configuration is missing, damaged or not supported, or if the model takes no images.
+/// [`Error::Io`] or [`Error::File`] if the configuration is missing or damaged, or if the model takes no images;
+/// [`Error::Unsupported`] if the configuration is not supported; [`Error::Tensor`] if an array of an npz file has the wrong shape.
 pub fn open_preprocess(path: impl AsRef<Path>, image: Option<[usize; 2]>) -> Result<Preprocess> {
     let path = path.as_ref();
     if is_npz(path) {
@@ -219,26 +220,26 @@ pub fn open_preprocess(path: impl AsRef<Path>, image: Option<[usize; 2]>) -> Res
     preprocess(&root(path)?, processor(path)?, image)
 }
 
-/// The names of the tensors of a safetensors file.
+/// Returns the names of the tensors in a safetensors file.
 ///
 /// # Errors
-/// If the file is damaged.
+/// [`Error::Io`] or [`Error::File`] if the file is missing or damaged.
 pub fn tensor_names(path: impl AsRef<Path>) -> Result<Vec<String>> {
     Ok(Files::open_file(path.as_ref())?.names().map(str::to_owned).collect())
 }
 
-/// A tensor of truth values from a safetensors file, in BOOL, U8 or F32: not 0 for true.
+/// Reads a boolean tensor from a safetensors file: BOOL, U8, I64 or F32, where nonzero is true.
 ///
 /// # Errors
-/// If the file is damaged, or has no such tensor.
+/// [`Error::Io`] or [`Error::File`] if the file is missing or damaged; [`Error::Tensor`] if it has no such tensor.
 pub fn open_mask(path: impl AsRef<Path>, name: &str) -> Result<Tensor> {
     Files::open_file(path.as_ref())?.mask(name)
 }
 
-/// A tensor of floating-point numbers from a safetensors file.
+/// Reads a floating-point tensor from a safetensors file.
 ///
 /// # Errors
-/// If the file is damaged, or has no such tensor.
+/// [`Error::Io`] or [`Error::File`] if the file is missing or damaged; [`Error::Tensor`] if it has no such tensor.
 pub fn open_tensor(path: impl AsRef<Path>, name: &str) -> Result<Tensor> {
     Files::open_file(path.as_ref())?.tensor(name)
 }
@@ -256,7 +257,7 @@ fn is_npz(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "npz") && !path.is_dir()
 }
 
-/// Interprets a `config.json`; without `files`, as far as it goes.
+/// Interprets a `config.json`; without `files`, as far as possible.
 fn outline(root: &Object, files: Option<&Files>) -> Result<Outline> {
     match root.string("model_type")? {
         _ if root.has("architecture") => timm::read(root, files),
@@ -265,7 +266,7 @@ fn outline(root: &Object, files: Option<&Files>) -> Result<Outline> {
     }
 }
 
-/// What a folder says of the preparation of images, in a file of its own; the newer form goes before the older.
+/// Reads a folder's preprocessing file, if any. The newer format takes precedence.
 fn processor(folder: &Path) -> Result<Option<Object>> {
     let nested = match Object::open(&folder.join(PROCESSORS))? {
         Some(processors) => processors.object("image_processor")?,
@@ -285,11 +286,11 @@ fn preprocess(root: &Object, processor: Option<Object>, image: Option<[usize; 2]
     }
 }
 
-/// The most blocks where no tensors tell how many there can be: no published model has a tenth of this.
+/// Maximum number of blocks if no tensors bound it. No published model has a tenth of this.
 const DEEPEST: usize = 1000;
 
-/// A number of blocks, unless there are fewer tensors: each block has some of its own, so that a made-up depth is
-/// found out before anything is sized by it.
+/// Returns the number of blocks, unless there are fewer tensors. Each block has tensors of its own, so a bogus depth is
+/// caught before it sizes any allocation.
 fn checked_depth(root: &Object, depth: usize, files: Option<&Files>) -> Result<usize> {
     match files.map(Files::len) {
         Some(tensors) if depth > tensors => Err(root.error(format!("depth {depth} is more than the {tensors} tensors of the checkpoint allow"))),
@@ -298,10 +299,10 @@ fn checked_depth(root: &Object, depth: usize, files: Option<&Files>) -> Result<u
     }
 }
 
-/// A value for each channel: given for each, or one for all; `default` where the field is absent.
+/// Reads a value for each channel, or one for all; `default` if the field is absent.
 fn channel_values(object: &Object, key: &str, channels: usize, default: [f64; 3]) -> Result<Vec<f32>> {
     let values = object.numbers(key)?.unwrap_or(default.to_vec());
-    // Judged as the f32 that is calculated with: 1e-300 would divide by 0.
+    // Checked as f32, which the arithmetic uses: 1e-300 would divide by 0.
     let usable = |value: &f64| (*value as f32).is_finite() && (!key.ends_with("std") || (*value as f32).is_normal());
     if !values.iter().all(usable) || values.is_empty() {
         return Err(object.wrong(key, "finite numbers, none 0 for a deviation"));
@@ -309,7 +310,7 @@ fn channel_values(object: &Object, key: &str, channels: usize, default: [f64; 3]
     if values.len() == channels {
         return Ok(values.iter().map(|&value| value as f32).collect());
     }
-    // Published configurations of models with other than three channels keep the three of RGB.
+    // Published configurations of models without three channels still list three values, for RGB; their mean is used.
     let shared = values.iter().sum::<f64>() / values.len() as f64;
     Ok(vec![shared as f32; channels])
 }

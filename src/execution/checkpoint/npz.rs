@@ -1,8 +1,7 @@
-//! Arrays of an npz file: a zip file whose entries are npy files. Stored entries are used where they lie,
-//! compressed ones are unpacked.
+//! Arrays of an npz file, a zip file of npy files. Stored entries are read in place; compressed ones are unpacked.
 //!
-//! Source: numpy's `lib/format.py`. Its header is a Python literal; the crate that reads those brings a
-//! parser generator and assembly with it, for the three fields that are needed here.
+//! Source: numpy's `lib/format.py`. The header is a Python literal. The crate that parses those pulls in a parser generator
+//! and assembly, too much for the three fields needed here.
 
 use super::memory::{Stored, Unpacked};
 use crate::data::error::{Error, Result};
@@ -13,10 +12,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The most bytes that compressed entries may unpack to, beside 16 times the file's own: trained weights hardly shrink.
+/// Bytes that compressed entries may unpack to, on top of 16 times the file size: trained weights hardly compress.
 const UNPACKED: u64 = 64 * 1024 * 1024;
 
-/// Finds the arrays; a name is the entry's without `.npy`.
+/// Finds the arrays. Their names are those of the entries, without `.npy`.
 pub fn arrays(path: &Path, memory: Arc<dyn Bytes>) -> Result<HashMap<String, Stored>> {
     let damaged = |message: String| Error::file(path, message);
     let mut archive =
@@ -33,7 +32,7 @@ pub fn arrays(path: &Path, memory: Arc<dyn Bytes>) -> Result<HashMap<String, Sto
                 (memory.clone(), start..start.saturating_add(entry.size() as usize))
             }
             _ => {
-                // Grows with what is unpacked, not with the size that the entry claims.
+                // Grows with the unpacked bytes, not with the size that the entry claims.
                 let mut bytes = Vec::new();
                 entry.by_ref().take(left + 1).read_to_end(&mut bytes).map_err(|error| broken(&error.to_string()))?;
                 let len = bytes.len();
@@ -52,16 +51,16 @@ pub fn arrays(path: &Path, memory: Arc<dyn Bytes>) -> Result<HashMap<String, Sto
     Ok(arrays)
 }
 
-/// What an npy file says of its array.
+/// Header of an npy file.
 #[derive(Debug, PartialEq)]
 struct Header {
-    /// As safetensors calls it, or what the file says if it is none of those that are read: nobody may ask for it.
+    /// Type name as in safetensors, or the file's own if the type is unsupported, which is an error only once the array is requested.
     dtype: String,
     shape: Vec<usize>,
 }
 
 impl Header {
-    /// The header, and where the data begin.
+    /// Parses the header, and returns it with the offset of the data.
     fn read(bytes: &[u8]) -> std::result::Result<(Header, usize), String> {
         let (start, size): (usize, fn(&[u8]) -> usize) = match bytes.get(..8) {
             Some([0x93, b'N', b'U', b'M', b'P', b'Y', 1, _]) => (10, |size| usize::from(u16::from_le_bytes([size[0], size[1]]))),
@@ -86,7 +85,7 @@ impl Header {
         Ok((Header { dtype, shape }, start + size(&bytes[8..start])))
     }
 
-    /// Bytes of the data, where the type is known.
+    /// Bytes of the data, if the type is known.
     fn bytes(&self) -> Option<usize> {
         let element = match self.dtype.as_str() {
             "F64" => 8usize,
@@ -119,7 +118,7 @@ mod tests {
         assert_eq!(Header::read(&scalar).expect("a header").0, Header { dtype: "F64".to_owned(), shape: vec![] });
     }
 
-    /// What cannot be read may lie in the file, as long as nobody asks for it.
+    /// Unsupported arrays are allowed in a file as long as they are not requested.
     #[test]
     fn other_types_are_named() {
         for (descr, order, dtype) in [("|O", "False", "|O"), ("<f4", "True", "<f4 in Fortran order"), ("|V2", "False", "|V2")] {

@@ -1,43 +1,43 @@
-//! Positions of the patches: learned tables, resampled to the grid of the image, and computed ones.
+//! Patch positions: learned tables, resampled to the image's grid, and computed ones.
 
 use crate::data::error::Result;
 use crate::data::tensor::Tensor;
 use crate::execution::image::Filter;
 use crate::execution::image::filter::{Interpolation, neighbours, taps};
 
-/// How a library resamples a table to another grid.
+/// Method by which a library resamples a table to another grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resampling {
     /// Bicubic with coefficient -0.5, antialiased: timm's `resample_abs_pos_embed`, and transformers' DINOv2 with registers.
     BicubicAntialiased,
-    /// Bicubic with coefficient -0.75 at the nearest points: transformers' `interpolate_pos_encoding`.
+    /// Bicubic with coefficient -0.75, not antialiased: transformers' `interpolate_pos_encoding`.
     Bicubic,
-    /// Linear between the nearest points: timm's FlexiViT, RADIO and Google's npz files.
+    /// Bilinear, not antialiased: timm's FlexiViT and RADIO, and Google's npz files.
     Bilinear,
-    /// Linear, the corners of both grids lying on each other (`align_corners=True`): some of timm's RADIO.
+    /// Bilinear with the corners of both grids aligned (`align_corners=True`): some of timm's RADIO models.
     BilinearCorners,
 }
 
-/// A learned table of positions for a grid of patches; those of prefix tokens are not among them.
+/// Learned position table for a grid of patches, without the rows of prefix tokens.
 #[derive(Clone, Debug)]
 pub struct PositionTable {
-    /// `[grid height · grid width, C]`, rows of height first.
+    /// `[grid height · grid width, C]`, row by row.
     pub(super) table: Tensor,
-    /// The grid that it was trained on.
+    /// Grid that the table was trained on.
     pub(super) grid: [usize; 2],
-    /// A grid of as many patches for which the table is used as it is, whatever its own grid.
+    /// Grid with the same number of patches for which the table is used unchanged, whatever its own grid.
     pub(super) as_is: Option<[usize; 2]>,
-    /// How it is resampled.
+    /// Resampling method.
     pub(super) resampling: Resampling,
-    /// A grid that it is resampled to before any other: timm builds models of a dynamic size for one
-    /// size, resamples for that, and then again for each image.
+    /// Grid that the table is resampled to before any other: timm builds models of a dynamic size for one size, resamples
+    /// for that, and then again for each image.
     pub(super) built: Option<([usize; 2], Resampling)>,
-    /// How many values were learned, those of prefix tokens included.
+    /// Number of learned values, including those of prefix tokens.
     pub(super) learned: usize,
 }
 
 impl PositionTable {
-    /// The table for a grid, `[grid height · grid width, C]`.
+    /// Returns the table for a grid, `[grid height · grid width, C]`.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite.
@@ -89,11 +89,11 @@ fn resample_axis(values: &[f64], [outer, entries, inner]: [usize; 3], count: usi
     result
 }
 
-/// DINOv3's rotary positions over both axes of a grid, `[grid height · grid width, D / 2, 2]`: cosine and sine
-/// for each pair of values of a head of width D (Siméoni et al. 2025; transformers' `DINOv3ViTRopePositionEmbedding`).
+/// DINOv3's rotary positions over both axes of a grid, `[grid height · grid width, D / 2, 2]`: cosine and sine for each
+/// pair of values of a head of width D (Siméoni et al. 2025; transformers' `DINOv3ViTRopePositionEmbedding`).
 ///
-/// The centre of each patch has coordinates from -1 to 1 along each axis; the first D / 4 angles are
-/// 2π · y / base^(4 j / D), the next D / 4 the same with x.
+/// Patch centres have coordinates from -1 to 1 along each axis. The first D / 4 angles are 2π · y / base^(4 j / D); the
+/// next D / 4 use x instead of y.
 pub fn rotary(grid: [usize; 2], head: usize, base: f64) -> Tensor {
     use std::f64::consts::TAU;
     let centre = |i: usize, count: usize| 2.0 * (i as f64 + 0.5) / count as f64 - 1.0;
@@ -111,8 +111,8 @@ pub fn rotary(grid: [usize; 2], head: usize, base: f64) -> Tensor {
     Tensor::new([grid[0] * grid[1], head / 2, 2], values).expect("two values for each pair")
 }
 
-/// The sinusoidal positions of the first Transformer, `[tokens, width]`: column 2i is sin(p / 10000^(2i / width)),
-/// column 2i + 1 its cosine (Vaswani et al. 2017, section 3.5).
+/// Sinusoidal positions of the original Transformer, `[tokens, width]`: column 2i is sin(p / 10000^(2i / width)), column
+/// 2i + 1 is the cosine of the same angle (Vaswani et al. 2017, section 3.5).
 pub fn sinusoidal(tokens: usize, width: usize) -> Tensor {
     let value = |at: usize| {
         let (position, column) = (at / width, at % width);
@@ -149,7 +149,7 @@ mod tests {
         }
     }
 
-    /// As many patches in another arrangement are another grid.
+    /// The same number of patches in another arrangement is another grid.
     #[test]
     fn grids_are_told_apart_by_their_sides() {
         let values: Vec<f32> = (0..16).map(|value| value as f32).collect();

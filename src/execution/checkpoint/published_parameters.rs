@@ -1,4 +1,4 @@
-//! The sizes of the real models, counted from their configurations alone.
+//! Parameter counts of published models, computed from their configurations alone.
 
 use super::json::Object;
 use super::outline;
@@ -10,7 +10,7 @@ fn parameters(config: &Value) -> usize {
     outline(&root, None).unwrap_or_else(|error| panic!("{config}: {error}")).parameters()
 }
 
-/// The counts of the real models, as their libraries give them: 1000 classes or none.
+/// Parameter counts as the reference libraries report them, with 1000 classes or none.
 #[test]
 fn presets_have_the_published_parameters() {
     for (architecture, classes, expected) in [
@@ -40,7 +40,7 @@ fn presets_have_the_published_parameters() {
         let config = json!({ "architecture": architecture, "num_classes": classes, "pretrained_cfg": { "input_size": [3, size, size] } });
         assert_eq!(parameters(&config), expected, "{architecture}");
     }
-    // DINOv2's were trained at 518 pixels; transformers counts a mask token too, which inference does not need.
+    // DINOv2 was trained at 518 pixels. transformers also counts a mask token, which inference does not need.
     for (size, width, depth, heads, gated, expected) in [
         ("small", 384, 12, 6, false, 22_056_576),
         ("base", 768, 12, 12, false, 86_580_480),

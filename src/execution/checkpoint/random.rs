@@ -1,4 +1,4 @@
-//! Made-up weights: for measuring a model's speed and memory without downloading it.
+//! Random weights, for measuring a model's speed and memory without downloading it.
 
 use super::json::Object;
 use super::source::Source;
@@ -9,11 +9,11 @@ use crate::data::tensor::Tensor;
 use std::path::Path;
 
 impl Checkpoint {
-    /// A model of one of timm's architectures, such as `vit_base_patch16_224`, with made-up weights of
-    /// the sizes that training begins with. The same name gives the same weights.
+    /// Builds one of timm's architectures, such as `vit_base_patch16_224`, with random weights of the magnitude that training
+    /// starts from. The same name gives the same weights.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported) if the name is not one that vitraux runs.
+    /// [`Error::Unsupported`](crate::Error::Unsupported) if vitraux does not run the architecture.
     pub fn random(architecture: &str) -> Result<Checkpoint> {
         let config = serde_json::json!({ "architecture": architecture });
         let root = Object::parse(Path::new(architecture), config.to_string().as_bytes())?;
@@ -37,9 +37,9 @@ impl Checkpoint {
 fn random(source: &Source, state: &mut u64) -> Result<Weight> {
     let (name, shape) = (source.name(), source.shape());
     let spread = match *shape {
-        // Glorot and Bengio's uniform distribution, for the products.
+        // Glorot and Bengio's uniform distribution, for matrices.
         [out, input] => (6.0f32 / (out + input) as f32).sqrt(),
-        // Standardised weights have a deviation of 1 for each channel, whatever their number.
+        // Standardised weights have a deviation of 1 per channel, whatever their number.
         [_, _, _, _] => 3.0f32.sqrt(),
         _ => 0.02,
     };
@@ -48,7 +48,7 @@ fn random(source: &Source, state: &mut u64) -> Result<Weight> {
     Ok(Weight { name, tensor: Tensor::new(shape, values)?, learned: source.parameters() })
 }
 
-/// The next number from -1 to 1 of Knuth's linear congruential generator (MMIX).
+/// Returns the next number from -1 to 1 of Knuth's linear congruential generator (MMIX).
 fn unit(state: &mut u64) -> f32 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     (*state >> 40) as f32 / (1 << 23) as f32 - 1.0

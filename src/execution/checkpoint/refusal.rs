@@ -1,12 +1,12 @@
-//! What is said of a model that is not run.
+//! Errors for unsupported models.
 
 use super::Outline;
 use super::files::Files;
 use crate::data::error::{Error, Result};
 use std::path::Path;
 
-/// The candidate that has most tensors in common with the checkpoint, and of several such, or without a checkpoint, the one
-/// whose name looks most like `name`. `outlined` gives what a candidate is made of, or nothing if it is not run.
+/// Returns the candidate that shares the most tensors with the checkpoint. Among equals, or without a checkpoint, the one whose name is
+/// most similar to `name` wins. `outlined` returns a candidate's outline, or `None` if it is not supported.
 pub fn nearest<'a>(
     name: &str,
     candidates: impl Iterator<Item = &'a str>,
@@ -20,7 +20,7 @@ pub fn nearest<'a>(
     best.expect("some are run").2.to_owned()
 }
 
-/// An error about a model that is not run: why, what the nearest one is that is, and the first tensor that does not fit it.
+/// Builds the error for an unsupported model: the reason, the nearest supported model, and the first tensor that does not fit it.
 pub fn refusal(path: &Path, why: String, nearest: &str, outline: impl FnOnce() -> Result<Outline>, files: Option<&Files>) -> Error {
     let fits = match (outline(), files) {
         (Err(error), _) => format!(", which does not fit: {error}"),

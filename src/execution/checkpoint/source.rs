@@ -1,4 +1,4 @@
-//! Where a weight of the model is found in a checkpoint. A family's table is a [`Weights`] of these.
+//! Sources of a model's weights in a checkpoint. Each family's table is a [`Weights`] of these.
 
 use super::files::Files;
 use super::position::{PositionTable, Resampling};
@@ -8,25 +8,25 @@ use crate::data::error::{Error, Result};
 use crate::data::tensor::Tensor;
 use std::ops::Range;
 
-/// What keeps a channel's deviation from being 0 when its convolution is standardised (BiT's value).
+/// Added to a channel's variance when a convolution is standardised, so that the deviation is never 0 (BiT's value).
 const STANDARDISATION_EPSILON: f64 = 1e-8;
 
-/// A stored tensor, or some of it; or nothing.
+/// All or part of a stored tensor, or zeros.
 #[derive(Clone, Debug)]
 pub enum Part {
-    /// In the checkpoint.
+    /// Stored in the checkpoint.
     Stored {
         name: String,
-        /// The shape that is stored.
+        /// Shape as stored.
         shape: Vec<usize>,
-        /// Only these rows.
+        /// Rows to read; all if `None`.
         rows: Option<Range<usize>>,
-        /// Whether that is one row of a stack of tensors, whose first axis is not the tensor's.
+        /// Whether `rows` selects one tensor of a stack, whose first axis is then dropped.
         stacked: bool,
-        /// The order in which its axes are read.
+        /// Permutation applied to the axes.
         axes: Option<&'static [usize]>,
     },
-    /// Not in the checkpoint, and zero: a bias that the model does not have.
+    /// Zeros in place of a bias that the model lacks.
     Zeros(usize),
 }
 
@@ -36,17 +36,17 @@ impl Part {
         Part::Stored { name: name.into(), shape: shape.to_vec(), rows: None, stacked: false, axes: None }
     }
 
-    /// Some rows of a tensor.
+    /// A range of rows of a tensor.
     pub fn of_rows(name: impl Into<String>, shape: &[usize], rows: Range<usize>) -> Part {
         Part::Stored { name: name.into(), shape: shape.to_vec(), rows: Some(rows), stacked: false, axes: None }
     }
 
-    /// A tensor read with axis i of the result being axis `axes[i]` of what is stored.
+    /// A tensor with permuted axes: axis i of the result is stored axis `axes[i]`.
     pub fn permuted(name: impl Into<String>, shape: &[usize], axes: &'static [usize]) -> Part {
         Part::Stored { name: name.into(), shape: shape.to_vec(), rows: None, stacked: false, axes: Some(axes) }
     }
 
-    /// The same tensor where `count` of them are stored as one, and it is number `i`.
+    /// The same tensor as entry `i` of a stack of `count`.
     pub fn in_stack(self, i: usize, count: usize) -> Part {
         match self {
             Part::Stored { name, shape, axes, .. } => {
@@ -63,7 +63,7 @@ impl Part {
         }
     }
 
-    /// How many stored values it has.
+    /// Number of stored values.
     fn parameters(&self) -> usize {
         match self {
             Part::Zeros(_) => 0,
@@ -91,21 +91,21 @@ impl Part {
     }
 }
 
-/// A weight's place.
+/// Source of a weight.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// Tensors that follow one another; `shape` is that of all together.
+    /// Tensors, concatenated; `shape` is that of the result.
     Stored { parts: Vec<Part>, shape: Vec<usize> },
-    /// A convolution that may be stored as the matrix that it is, as old files of timm have it.
+    /// A convolution that may be stored as the equivalent matrix, as in old timm files.
     Flattened { part: Part, stored: [usize; 4], shape: [usize; 2] },
-    /// A convolution whose weights are standardised for each output channel: mean 0, deviation 1 (Qiao et al. 2019).
+    /// A convolution with weights standardised per output channel: mean 0, deviation 1 (Qiao et al. 2019).
     Standardised { part: Part, shape: Vec<usize> },
-    /// Prefix tokens `[T, C]`, with the first rows of a position table added to as many of them.
+    /// Prefix tokens `[T, C]`; the first `positions` of them have the first rows of a position table added.
     Prefix { tokens: Vec<Part>, table: String, positions: usize, shape: [usize; 2] },
 }
 
 impl Source {
-    /// Tensors that follow one another, under the shape of all together.
+    /// Concatenated tensors; `shape` is that of the result.
     pub fn of(parts: Vec<Part>, shape: &[usize]) -> Source {
         Source::Stored { parts, shape: shape.to_vec() }
     }
@@ -115,17 +115,17 @@ impl Source {
         Source::of(vec![Part::new(name, shape)], shape)
     }
 
-    /// A bias that the model does not have.
+    /// Zeros in place of a bias that the model lacks.
     pub fn zeros(len: usize) -> Source {
         Source::of(vec![Part::Zeros(len)], &[len])
     }
 
-    /// Prefix tokens `[T, C]`, the first `positions` of which have a row in front of the position table; nothing if T is 0.
+    /// Prefix tokens `[T, C]`, whose first `positions` tokens have a row at the start of the position table; `None` if T is 0.
     pub fn prefix(tokens: Vec<Part>, table: &str, positions: usize, shape: [usize; 2]) -> Option<Source> {
         (shape[0] > 0).then(|| Source::Prefix { tokens, table: table.to_owned(), positions, shape })
     }
 
-    /// The weight of a convolution, `[out, in, height, width]`, before its standardisation.
+    /// Weight of a convolution, `[out, in, height, width]`, before standardisation.
     pub fn standardised(part: Part, shape: [usize; 4]) -> Source {
         Source::Standardised { part, shape: shape.to_vec() }
     }
@@ -137,12 +137,12 @@ impl Source {
         }
     }
 
-    /// The tensors that it is made of; a position table is not among them.
+    /// Names of its tensors, without the position table.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.parts().iter().filter_map(Part::name)
     }
 
-    /// What messages call it.
+    /// Name for messages.
     pub fn name(&self) -> String {
         let label = |part: &Part| match part {
             Part::Stored { name, rows: Some(rows), .. } => Some(format!("{name}[{}..{}]", rows.start, rows.end)),
@@ -152,7 +152,7 @@ impl Source {
         if names.is_empty() { "zeros".to_owned() } else { names.join(" + ") }
     }
 
-    /// The shape that the model needs.
+    /// Shape that the model needs.
     pub fn shape(&self) -> &[usize] {
         match self {
             Source::Stored { shape, .. } | Source::Standardised { shape, .. } => shape,
@@ -160,12 +160,12 @@ impl Source {
         }
     }
 
-    /// How many learned values it has; a position table is counted where it is loaded.
+    /// Number of learned values. A position table is counted where it is loaded.
     pub fn parameters(&self) -> usize {
         self.parts().iter().map(Part::parameters).sum()
     }
 
-    /// Finds the weight.
+    /// Loads the weight.
     fn load(&self, files: &Files) -> Result<Weight> {
         let together = |parts: &[Part], shape: &[usize]| {
             Ok(Tensor::concatenated(shape.to_vec(), parts.iter().map(|part| part.load(files)).collect::<Result<_>>()?))
@@ -190,7 +190,7 @@ impl Source {
     }
 }
 
-/// A position table as rows of `width` values, whatever axes of size 1 it has.
+/// Returns a position table as rows of `width` values, ignoring leading axes of size 1.
 fn position_rows(files: &Files, name: &str, width: usize) -> Result<Tensor> {
     let rows = files.shape(name)?.iter().product::<usize>() / width;
     files.shaped(name, &[rows, width])
@@ -209,34 +209,34 @@ fn standardised(weight: &Tensor, name: &str, shape: &[usize]) -> Result<Tensor> 
     Tensor::new(shape, values)
 }
 
-/// Where a learned position table is, and how it is used.
+/// Location and interpretation of a learned position table.
 #[derive(Clone, Debug)]
 pub struct PositionSource {
     pub name: String,
-    /// Rows in front that belong to prefix tokens.
+    /// Leading rows, which belong to prefix tokens.
     pub prefix: usize,
     pub width: usize,
-    /// The grid of the configuration.
+    /// Grid in the configuration.
     pub grid: [usize; 2],
     pub stored: StoredGrid,
     pub resampling: Resampling,
-    /// See [`PositionTable`].
+    /// Intermediate grid; see [`PositionTable`].
     pub built: Option<([usize; 2], Resampling)>,
 }
 
-/// What a library takes the grid of a stored table to be.
+/// Grid that a library assumes for a stored table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoredGrid {
-    /// That of the configuration if it has as many patches, else a square (timm).
+    /// The configured grid if it has as many patches, else a square (timm).
     Configured,
-    /// A square whenever there is a square number of patches (transformers' DINOv2).
+    /// A square whenever the number of patches is square (transformers' DINOv2).
     Square,
-    /// The same, but for the configuration's own grid the table is used as it is (transformers' ViT).
+    /// The same, but for the configured grid the table is used unchanged (transformers' ViT).
     SquareElsewhere,
 }
 
 impl PositionSource {
-    /// Finds the table.
+    /// Loads the table.
     pub fn load(&self, files: &Files) -> Result<PositionTable> {
         let table = position_rows(files, &self.name, self.width)?;
         let rows = table.shape()[0];
@@ -258,7 +258,7 @@ impl PositionSource {
         Ok(self.made_of(table.rows(self.prefix..rows), grid))
     }
 
-    /// The table for these values, `[patches, C]`.
+    /// Returns the table with the given values, `[patches, C]`.
     pub fn made_of(&self, table: Tensor, grid: [usize; 2]) -> PositionTable {
         let learned = table.len() + self.prefix * self.width;
         let as_is = (self.stored == StoredGrid::SquareElsewhere).then_some(self.grid);
@@ -266,12 +266,12 @@ impl PositionSource {
     }
 }
 
-/// A dense layer `name.weight` `[out, in]` and `name.bias` `[out]`, which may be absent from the model.
+/// Dense layer with `name.weight` `[out, in]` and, if `has_bias`, `name.bias` `[out]`; else the bias is zero.
 pub fn linear(name: &str, shape: [usize; 2], has_bias: bool) -> Linear<Source> {
     packed(&[name], shape, &[has_bias])
 }
 
-/// Dense layers of the same shape `[out, in]` one after the other, as one; `has_bias` for each of them.
+/// Dense layers of the same shape `[out, in]`, concatenated into one. `has_bias` has an entry for each.
 pub fn packed(names: &[&str], [out, input]: [usize; 2], has_bias: &[bool]) -> Linear<Source> {
     let weights = names.iter().map(|name| Part::new(format!("{name}.weight"), &[out, input])).collect();
     let weight = Source::of(weights, &[names.len() * out, input]);
@@ -280,8 +280,8 @@ pub fn packed(names: &[&str], [out, input]: [usize; 2], has_bias: &[bool]) -> Li
     Linear { weight, bias }
 }
 
-/// The patch projection, a convolution `name.weight` `[C, channels, patch height, patch width]`, as the
-/// dense layer of flattened patches that it is.
+/// Patch projection, stored as a convolution `name.weight` `[C, channels, patch height, patch width]`, as a dense
+/// layer on flattened patches.
 pub fn patch_projection(name: &str, config: &Config, patches: &Patches, has_bias: bool) -> Linear<Source> {
     let stored = [config.width, patches.map_channels(), patches.size[0], patches.size[1]];
     let shape = [config.width, patches.values()];
@@ -293,16 +293,16 @@ pub fn patch_projection(name: &str, config: &Config, patches: &Patches, has_bias
     Linear { weight, ..linear(name, shape, has_bias) }
 }
 
-/// A LayerNorm `name.weight` and `name.bias`, both `[width]`.
+/// LayerNorm with `name.weight` and `name.bias`, both `[width]`.
 pub fn norm(name: &str, width: usize) -> Norm<Source> {
     Norm { weight: Source::stored(format!("{name}.weight"), &[width]), bias: Source::stored(format!("{name}.bias"), &[width]) }
 }
 
 impl Weights<Source> {
-    /// Finds each weight.
+    /// Loads every weight.
     ///
     /// # Errors
-    /// [`Error::Tensor`] for one that is missing, or of another shape or type.
+    /// [`Error::Tensor`] if a tensor is missing, or has the wrong shape or type.
     pub fn load(self, files: &Files) -> Result<Weights<Weight>> {
         self.try_map_all(|source| source.load(files))
     }

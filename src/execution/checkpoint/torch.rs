@@ -1,5 +1,5 @@
-//! `torch.nn.TransformerEncoder`: the encoder of 2017 (Vaswani et al.), which takes embeddings. Its `config.json`
-//! says `"model_type": "torch_transformer_encoder"`, and has the names of the constructors' arguments.
+//! `torch.nn.TransformerEncoder`: the original encoder (Vaswani et al. 2017), which takes embeddings. Its `config.json`
+//! has `"model_type": "torch_transformer_encoder"`, and the constructor arguments under their names.
 
 use super::json::Object;
 use super::source::{Part, Source, linear, norm};
@@ -8,7 +8,7 @@ use super::{Files, Outline, checked_depth};
 use crate::data::config::{Activation, Config, Input, Layout, NormOrder};
 use crate::data::error::Result;
 
-/// The `model_type` of these configurations.
+/// `model_type` of these configurations.
 pub const MODEL_TYPE: &str = "torch_transformer_encoder";
 
 pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
@@ -35,7 +35,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     Ok(Outline { weights: weights(&config, root.bool("bias")?.unwrap_or(true)), positions: None, config, own: vec!["norm.".to_owned()] })
 }
 
-/// torch's names for the weights.
+/// Maps weights to torch's tensor names.
 fn weights(config: &Config, has_bias: bool) -> Weights<Source> {
     let (width, mlp_width) = (config.width, config.mlp_width);
     let norm = |name: &str| match norm(name, width) {

@@ -1,31 +1,31 @@
-//! The weights of an encoder, as a structure over whatever stands for a tensor: where to find it, its
-//! values, its shape, or its handle in a recording.
+//! Weights of an encoder, generic over the representation of a tensor: its source, its values, its shape, or its
+//! handle in a recording.
 
 use crate::data::capabilities::{Capabilities, Precision};
 use crate::data::tensor::Tensor;
 use std::collections::HashMap;
 
-/// A weight as it was found.
+/// A loaded weight.
 #[derive(Clone, Debug)]
 pub struct Weight {
-    /// Its name in the file, for messages.
+    /// Name in the file, for messages.
     pub name: String,
-    /// Its values.
+    /// Values.
     pub tensor: Tensor,
-    /// How many of them were learned; a bias that the model does not have is all zeros, and none of it was.
+    /// Number of learned values, without the zeros in place of a bias that the model lacks.
     pub learned: usize,
 }
 
-/// A weight without its values.
+/// Name and shape of a weight.
 #[derive(Clone, Debug)]
 pub struct WeightInfo {
-    /// Its name in the file, for messages.
+    /// Name in the file, for messages.
     pub name: String,
-    /// Sizes of its axes, outermost first.
+    /// Sizes of the axes, outermost first.
     pub shape: Vec<usize>,
 }
 
-/// A dense layer: weight `[out, in]`, bias `[out]`.
+/// Dense layer: weight `[out, in]`, bias `[out]`.
 #[derive(Clone, Debug)]
 pub struct Linear<T> {
     /// `[out, in]`, as PyTorch stores it.
@@ -34,7 +34,7 @@ pub struct Linear<T> {
     pub bias: T,
 }
 
-/// A LayerNorm or GroupNorm: a factor and a term for each channel.
+/// LayerNorm or GroupNorm: scale and bias per channel.
 #[derive(Clone, Debug)]
 pub struct Norm<T> {
     /// `[C]`.
@@ -43,118 +43,118 @@ pub struct Norm<T> {
     pub bias: T,
 }
 
-/// LayerNorms on the queries and the keys, each over the D values of a head.
+/// LayerNorms on queries and keys, each over the D values of a head.
 #[derive(Clone, Debug)]
 pub struct QkNorm<T> {
-    /// On queries, `[D]`.
+    /// Norm of the queries, `[D]`.
     pub query: Norm<T>,
-    /// On keys, `[D]`.
+    /// Norm of the keys, `[D]`.
     pub key: Norm<T>,
 }
 
-/// An encoder block (Dosovitskiy et al. 2021, equations 2 and 3).
+/// Encoder block (Dosovitskiy et al. 2021, equations 2 and 3).
 #[derive(Clone, Debug)]
 pub struct Block<T> {
-    /// Of attention: in front of it, or after its residual sum.
+    /// Norm before attention, or after its residual sum.
     pub norm1: Norm<T>,
-    /// Packed query, key and value: weight `[3·C, C]`, rows q, then k, then v, each head by head.
+    /// Packed query, key and value: weight `[3·C, C]`, with the rows of q, then k, then v, each head by head.
     pub qkv: Linear<T>,
-    /// On queries and keys.
+    /// Norms of queries and keys.
     pub qk_norm: Option<QkNorm<T>>,
-    /// After attention: weight `[C, C]`.
+    /// Projection after attention: weight `[C, C]`.
     pub projection: Linear<T>,
-    /// LayerScale on the attention's half, `[C]`.
+    /// LayerScale of the attention branch, `[C]`.
     pub scale1: Option<T>,
-    /// Of the MLP: in front of it, or after its residual sum.
+    /// Norm before the MLP, or after its residual sum.
     pub norm2: Norm<T>,
-    /// Weight `[F, C]`; `[2·F, C]` with the gate's rows first if there is a gate.
+    /// First MLP layer: weight `[F, C]`, or with a gate `[2·F, C]`, the gate's rows first.
     pub mlp1: Linear<T>,
-    /// Weight `[C, F]`.
+    /// Second MLP layer: weight `[C, F]`.
     pub mlp2: Linear<T>,
-    /// LayerScale on the MLP's half, `[C]`.
+    /// LayerScale of the MLP branch, `[C]`.
     pub scale2: Option<T>,
 }
 
-/// A convolution without bias, weight-standardised when it was loaded, and its GroupNorm.
+/// Convolution without bias, weight-standardised at load time, and its GroupNorm.
 #[derive(Clone, Debug)]
 pub struct Convolution<T> {
     /// `[out, in, height, width]`.
     pub weight: T,
-    /// Over groups of the `out` channels.
+    /// GroupNorm over the `out` channels.
     pub norm: Norm<T>,
 }
 
-/// A residual block of the backbone (He et al. 2016, figure 5): 1×1, 3×3 and 1×1.
+/// Residual block of the backbone (He et al. 2016, figure 5): 1×1, 3×3 and 1×1 convolutions.
 #[derive(Clone, Debug)]
 pub struct Bottleneck<T> {
-    /// 1×1, to the inner channels.
+    /// 1×1 convolution to the inner channels.
     pub conv1: Convolution<T>,
-    /// 3×3, with the stage's stride.
+    /// 3×3 convolution with the stage's stride.
     pub conv2: Convolution<T>,
-    /// 1×1, to the outer channels.
+    /// 1×1 convolution to the outer channels.
     pub conv3: Convolution<T>,
-    /// A 1×1 convolution in the shortcut, where sizes change.
+    /// 1×1 convolution in the shortcut, where sizes change.
     pub downsample: Option<Convolution<T>>,
 }
 
-/// The convolutional network in front of a hybrid.
+/// Convolutional backbone of a hybrid.
 #[derive(Clone, Debug)]
 pub struct Backbone<T> {
-    /// 7×7.
+    /// 7×7 convolution.
     pub stem: Convolution<T>,
-    /// The blocks of each stage.
+    /// Blocks of each stage.
     pub stages: Vec<Vec<Bottleneck<T>>>,
 }
 
-/// Attention of one learned query to all tokens (Lee et al. 2019; SigLIP's head).
+/// Attention pooling: one learned query attends to all tokens (Lee et al. 2019; SigLIP's head).
 #[derive(Clone, Debug)]
 pub struct AttentionPool<T> {
-    /// The learned query before its projection, `[1, C]`.
+    /// Learned query before its projection, `[1, C]`.
     pub latent: T,
-    /// Weight `[C, C]`.
+    /// Query projection: weight `[C, C]`.
     pub query: Linear<T>,
-    /// Packed key and value: weight `[2·C, C]`.
+    /// Packed key and value projections: weight `[2·C, C]`.
     pub key_value: Linear<T>,
-    /// After attention: weight `[C, C]`.
+    /// Projection after attention: weight `[C, C]`.
     pub projection: Linear<T>,
-    /// Before the MLP.
+    /// Norm before the MLP.
     pub norm: Norm<T>,
-    /// Weight `[F, C]`.
+    /// First MLP layer: weight `[F, C]`.
     pub mlp1: Linear<T>,
-    /// Weight `[C, F]`.
+    /// Second MLP layer: weight `[C, F]`.
     pub mlp2: Linear<T>,
 }
 
-/// All weights of an encoder but for its position table, which depends on the image's size.
+/// All weights of an encoder except the position table, which depends on the image size.
 #[derive(Clone, Debug)]
 pub struct Weights<T> {
-    /// In front of the patches.
+    /// Convolutional backbone before the patch projection.
     pub backbone: Option<Backbone<T>>,
-    /// The patch projection: weight `[C, channels · patch height · patch width]`.
+    /// Patch projection: weight `[C, channels · patch height · patch width]`.
     pub patch: Option<Linear<T>>,
-    /// Class token, distillation token, registers, with their positions added: `[T, C]`.
+    /// Class token, distillation token and registers, with positions added: `[T, C]`.
     pub prefix: Option<T>,
-    /// Before the first block.
+    /// Norm before the first block.
     pub pre_norm: Option<Norm<T>>,
-    /// The encoder blocks.
+    /// Encoder blocks.
     pub blocks: Vec<Block<T>>,
-    /// After the last block.
+    /// Norm after the last block.
     pub norm: Option<Norm<T>>,
-    /// Pools the tokens.
+    /// Attention pooling of the tokens.
     pub attention_pool: Option<AttentionPool<T>>,
-    /// On the pooled vector.
+    /// Norm of the pooled vector.
     pub pool_norm: Option<Norm<T>>,
     /// Dense layer on the pooled vector: weight `[pooler width, C]`.
     pub pooler: Option<Linear<T>>,
-    /// Into the space shared with texts: weight `[projection, C]`.
+    /// Projection into the space shared with text: weight `[projection, C]`.
     pub projection: Option<Linear<T>>,
-    /// Between the features and a classifier: weight `[width, C]`.
+    /// Dense layer between features and classifier: weight `[width, C]`.
     pub pre_logits: Option<Linear<T>>,
-    /// The classifiers, in the configuration's order: weight `[classes, what it reads]`.
+    /// Classifiers, in the configuration's order: weight `[classes, inputs]`.
     pub heads: Vec<Linear<T>>,
 }
 
-/// Writes `try_map` of a structure: for each field what it is, a tensor (`leaf`), a structure (`node`), or several.
+/// Implements `try_map` for a structure. Each field is a tensor (`leaf`), a structure (`node`), or an option or list of these.
 macro_rules! try_map {
     ($name:ident { $($field:ident: $kind:ident),* $(,)? }) => {
         impl<T> $name<T> {
@@ -207,32 +207,32 @@ try_map!(Weights {
 });
 
 impl<T: Copy> Linear<T> {
-    /// Weight and bias.
+    /// Returns weight and bias.
     pub fn pair(&self) -> [T; 2] {
         [self.weight, self.bias]
     }
 }
 
 impl<T: Copy> Norm<T> {
-    /// Weight and bias.
+    /// Returns weight and bias.
     pub fn pair(&self) -> [T; 2] {
         [self.weight, self.bias]
     }
 }
 
 impl Weight {
-    /// What is known of it without its values.
+    /// Returns the name and shape.
     pub fn info(&self) -> WeightInfo {
         WeightInfo { name: self.name.clone(), shape: self.tensor.shape().to_vec() }
     }
 }
 
 impl Weights<WeightInfo> {
-    /// The weights that are right factors of products, all `[out, in]`, by their names, and in what precision they are kept if
-    /// `precision` is asked for: that of the patches is what activations are, and only the blocks' become integers.
+    /// Maps the name of every right-hand factor of a matrix product, all `[out, in]`, to the precision it is stored in when `precision` is
+    /// requested. The patch projection has that of activations, and only the blocks' layers become integers.
     pub fn factors(&self, precision: Precision, capabilities: &Capabilities) -> HashMap<String, Precision> {
         let named = |linear: &Linear<WeightInfo>, precision| (linear.weight.name.clone(), precision);
-        // Patches are projected in what activations are kept in.
+        // Patches are projected in the precision of activations.
         let patch = self.patch.iter().map(|linear| named(linear, capabilities.activations(precision)));
         let outside = if precision == Precision::Int8 { Precision::F32 } else { precision };
         let all = self.linears().map(|linear| named(linear, outside)).chain(patch);
@@ -242,7 +242,7 @@ impl Weights<WeightInfo> {
 }
 
 impl<T> Weights<T> {
-    /// Encoder blocks and nothing else.
+    /// Weights with encoder blocks only.
     pub(super) fn of_blocks(blocks: Vec<Block<T>>) -> Weights<T> {
         Weights {
             backbone: None,
@@ -260,7 +260,7 @@ impl<T> Weights<T> {
         }
     }
 
-    /// All dense layers.
+    /// Returns all dense layers.
     pub fn linears(&self) -> impl Iterator<Item = &Linear<T>> {
         let blocks = self.blocks.iter().flat_map(|block| [&block.qkv, &block.projection, &block.mlp1, &block.mlp2]);
         let pool = self.attention_pool.iter().flat_map(|pool| [&pool.query, &pool.key_value, &pool.projection, &pool.mlp1, &pool.mlp2]);
@@ -268,10 +268,10 @@ impl<T> Weights<T> {
         self.patch.iter().chain(blocks).chain(pool).chain(top)
     }
 
-    /// Replaces each tensor, in a fixed order: the order in which the weights are numbered.
+    /// Maps each tensor, in the fixed order in which the weights are numbered.
     ///
     /// # Errors
-    /// The first that `f` gives.
+    /// The first error that `f` returns.
     pub fn try_map_all<U, E>(self, mut f: impl FnMut(T) -> Result<U, E>) -> Result<Weights<U>, E> {
         self.try_map(&mut f)
     }

@@ -1,14 +1,14 @@
-//! Activations, element by element.
+//! Element-wise activations.
 
 use super::exponential::exp;
 use super::vectors::vectorised;
 use crate::data::config::Activation;
 
 vectorised! {
-    /// Applies `activation` to each value.
-    #[allow(clippy::redundant_closure)] // A closure is inlined, a function's own call is not.
+    /// Applies `activation` to each value in place.
+    #[allow(clippy::redundant_closure)] // A closure is inlined; a call through the function itself is not.
     pub fn activate<'a>(activation: Activation, values: &'a mut [f32]) -> () {
-        // One loop for each kind, so that the compiler turns it into vector instructions.
+        // One loop per activation, so that the compiler can vectorise it.
         match activation {
             Activation::Gelu => each(values, |x| 0.5 * x * complementary_error_function(x * -std::f32::consts::FRAC_1_SQRT_2)),
             Activation::GeluTanh => each(values, |x| 0.5 * x * (1.0 + tanh(0.797_884_6 * (x + 0.044_715 * x * x * x)))),
@@ -27,7 +27,7 @@ fn each(values: &mut [f32], of: impl Fn(f32) -> f32) {
     }
 }
 
-/// The activation that has this number in WGSL.
+/// Returns the activation with this number in WGSL.
 pub(crate) fn numbered(number: u32) -> Activation {
     Activation::ALL.into_iter().find(|&activation| activation as u32 == number).unwrap_or_else(|| panic!("no activation has the number {number}"))
 }
@@ -38,9 +38,8 @@ fn tanh(x: f32) -> f32 {
     ((1.0 - e) / (1.0 + e)).copysign(x)
 }
 
-/// The complementary error function as `shaders/common/activation.wgsl` has it (Numerical Recipes, 3rd
-/// edition, section 6.2.2): to within 1.2e-7 of its value everywhere, so that GELU's negative tail, which
-/// 1 + erf would lose to rounding, keeps its digits.
+/// Complementary error function, as in `shaders/common/activation.wgsl` (Numerical Recipes, 3rd edition, section 6.2.2). The relative error is at
+/// most 1.2e-7 everywhere, so GELU's negative tail keeps digits that 1 + erf would lose to rounding.
 #[inline(always)]
 fn complementary_error_function(x: f32) -> f32 {
     let z = x.abs();
@@ -70,7 +69,7 @@ mod tests {
             activate(Activation::Gelu, &mut value);
             let exact = 0.5 * f64::from(x) * libm::erfc(-f64::from(x) / std::f64::consts::SQRT_2);
             let difference = (f64::from(value[0]) - exact).abs();
-            // Half a unit in the last place of x, and erfc's own error.
+            // Half an ulp of x, plus the error of erfc itself.
             let bound = f64::from(f32::EPSILON) * f64::from(x.max(0.0)) + 2e-7 * exact.abs() + 1e-7 * f64::from(x < 1.0);
             assert!(difference <= bound, "gelu({x}) is off by {difference:e}, allowed {bound:e}");
         }

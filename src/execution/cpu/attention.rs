@@ -1,5 +1,5 @@
-//! Twins of `attention` and `attention_masked`: scores, softmax and values of one head for few queries at a time, so that no N × N
-//! matrix is stored.
+//! Twins of `attention` and `attention_masked`. They compute scores, softmax and values of one head for a few queries at a time, so no N × N matrix
+//! is stored.
 
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
 use super::product::{Cores, Matrix, ROWS, TASKS, Target, product};
@@ -10,13 +10,13 @@ use crate::data::record::{Call, params};
 params! {
     /// Parameters of `attention` and `attention_masked`.
     Params {
-        /// N, tokens of an image.
+        /// N, tokens per image.
         tokens: u32,
-        /// How many of them, from the first on, are queries.
+        /// Number of queries: the first tokens of the image.
         queries: u32,
         /// H, heads.
         heads: u32,
-        /// Factor on the scores, 1 / sqrt(D).
+        /// Scale of the scores, 1 / sqrt(D).
         scale: f32,
         /// B, images.
         batch: u32,
@@ -35,7 +35,7 @@ pub fn attention_masked(call: Call<'_>) {
     attend(*bytemuck::from_bytes(call.params), call.spec.get("HEAD"), qkv, Some(mask), call.write);
 }
 
-/// Attention of the first tokens to those whose `mask` is 0.
+/// Computes attention from the first `queries` tokens to all tokens whose `mask` is 0.
 fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut [f32]) {
     let [tokens, queries, heads, head] = [params.tokens, params.queries, params.heads, head].map(|size| size as usize);
     let width = heads * head;
@@ -44,7 +44,7 @@ fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut 
     let (chunks, groups) = (queries.div_ceil(ROWS), (TASKS * threads()).div_ceil(images * heads));
     let group = chunks.div_ceil(groups) * ROWS;
     let groups = queries.div_ceil(group);
-    // Scores and keys have a column for each token, and zeros up to whole panels.
+    // Scores and keys have one column per token, zero-padded to whole panels.
     let columns = tokens.next_multiple_of(PANEL);
     for_each_number(images * heads * groups, |task| {
         let (first, h, image) = (task % groups * group, task / groups % heads, task / (groups * heads));
@@ -76,7 +76,7 @@ fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut 
                 let v = Matrix { data: rows(2, 0), row_stride: 3 * width, column_stride: 1 };
                 product([count, head, tokens], 1.0, probabilities, v, Target { data: sums, row_stride: head }, Cores::One);
                 for (n, sums) in (top..top + count).zip(sums.chunks(head)) {
-                    // SAFETY: no other task has this head of these tokens.
+                    // SAFETY: no other task writes this head of these tokens.
                     unsafe { y.stretch((image * queries + n) * width + h * head, head) }.copy_from_slice(sums);
                 }
             }

@@ -1,4 +1,4 @@
-//! Twins of the two `attention_naive` kernels, as one reads the formula.
+//! Twins of the two `attention_naive` kernels, written directly from the formula.
 
 use super::parallel::for_each_chunk;
 use super::softmax::normalise;
@@ -9,17 +9,17 @@ params! {
     Params {
         /// B, images.
         batch: u32,
-        /// N, tokens of an image.
+        /// N, tokens per image.
         tokens: u32,
         /// H, heads.
         heads: u32,
         /// D, width of a head.
         head: u32,
-        /// The query that row 0 of the probabilities is for.
+        /// Query that row 0 of the probabilities belongs to.
         first: u32,
-        /// Queries that have a row there.
+        /// Number of queries with a row of probabilities.
         queries: u32,
-        /// Factor on the scores, 1 / sqrt(D).
+        /// Scale of the scores, 1 / sqrt(D).
         scale: f32,
     }
 }
@@ -29,7 +29,7 @@ impl Params {
         [self.tokens as usize, self.heads as usize, self.head as usize]
     }
 
-    /// Vector `part` (0 query, 1 key, 2 value) of a token.
+    /// Returns vector `part` (0 query, 1 key, 2 value) of a token.
     fn vector<'a>(&self, qkv: &'a [f32], b: usize, n: usize, part: usize, h: usize) -> &'a [f32] {
         let [tokens, heads, head] = self.sizes();
         &qkv[(((b * tokens + n) * 3 + part) * heads + h) * head..][..head]
@@ -47,7 +47,7 @@ pub fn attention_naive_probabilities(call: Call<'_>) {
         let query = params.vector(qkv, b, i, 0, h);
         for (j, score) in scores.iter_mut().enumerate() {
             let key = params.vector(qkv, b, j, 1, h);
-            // In f64: scores of some hundreds would else lose the digits that their exponentials need.
+            // In f64: otherwise scores in the hundreds lose digits that their exponentials need.
             *score = (query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>() * f64::from(params.scale)) as f32;
         }
         normalise(scores, params.tokens as usize, params.tokens as usize);

@@ -1,4 +1,4 @@
-//! Twin of `attention_pool`: one query for each head, the same for all images.
+//! Twin of `attention_pool`: one query per head, shared by all images.
 
 use super::parallel::{for_each_chunk, with_workspace};
 use super::softmax::normalise;
@@ -7,13 +7,13 @@ use crate::data::record::{Call, params};
 params! {
     /// Parameters of `attention_pool`.
     Params {
-        /// N, tokens of an image.
+        /// N, tokens per image.
         tokens: u32,
         /// H, heads.
         heads: u32,
-        /// The first token that is attended to.
+        /// First token attended to.
         first: u32,
-        /// Factor on the scores, 1 / sqrt(D).
+        /// Scale of the scores, 1 / sqrt(D).
         scale: f32,
     }
 }

@@ -5,7 +5,7 @@ use crate::data::record::{Call, params};
 params! {
     /// Parameters of `average`.
     Params {
-        /// Elements.
+        /// Number of elements.
         len: u32,
     }
 }

@@ -1,4 +1,4 @@
-//! Twins of the `ceiling` kernels: how much the processor moves, and how much it multiplies.
+//! Twins of the `ceiling` kernels, which measure peak memory bandwidth and peak arithmetic throughput.
 
 use super::parallel::for_each_chunk;
 use super::vectors::vectorised;
@@ -7,18 +7,18 @@ use crate::data::record::{Call, params};
 params! {
     /// Parameters of the `ceiling` kernels.
     Params {
-        /// Elements.
+        /// Number of elements.
         len: u32,
     }
 }
 
-/// As in `shaders/ceiling.wgsl`.
+/// Steps per chain, as in `shaders/ceiling.wgsl`.
 pub const STEPS: usize = 256;
 
-/// Elements that a core takes at a time.
+/// Elements per task.
 const RUN: usize = 1 << 14;
 
-/// Elements whose sums are in registers together.
+/// Elements whose sums are held in registers at once.
 const LANES: usize = 64;
 
 /// Twin of `ceiling_copy`.

@@ -1,4 +1,4 @@
-//! Twin of `convolution`: the kernel's weights times the image's windows, one column for each pixel of the result.
+//! Twin of `convolution`: the kernel's weights times the image's windows, with one column per output pixel.
 
 use super::parallel::{for_each_chunk, with_workspace};
 use super::product::{Cores, Matrix, Target, product};
@@ -9,25 +9,25 @@ params! {
     Params {
         /// B, images.
         batch: u32,
-        /// Channels of an image.
+        /// Input channels.
         channels: u32,
-        /// Pixels along the height.
+        /// Input height in pixels.
         height: u32,
-        /// Pixels along the width.
+        /// Input width in pixels.
         width: u32,
-        /// Channels of the result.
+        /// Output channels.
         outputs: u32,
-        /// Pixels of the result along the height.
+        /// Output height in pixels.
         output_height: u32,
-        /// Pixels of the result along the width.
+        /// Output width in pixels.
         output_width: u32,
-        /// Pixels along each side of the kernel.
+        /// Height and width of the kernel in pixels.
         size: u32,
-        /// Pixels from one window to the next.
+        /// Stride between windows in pixels.
         stride: u32,
-        /// Rows of zeros above the image.
+        /// Rows of zero padding above the image.
         top: u32,
-        /// Columns of zeros left of the image.
+        /// Columns of zero padding left of the image.
         left: u32,
     }
 }

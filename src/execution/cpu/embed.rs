@@ -1,4 +1,4 @@
-//! Twin of `embed`: prefix tokens in front of the patches, and positions on top.
+//! Twin of `embed`: puts prefix tokens before the patches and adds positions.
 
 use super::parallel::for_each_chunk;
 use crate::data::record::{Call, params};
@@ -14,7 +14,7 @@ params! {
         width: u32,
         /// T, prefix tokens.
         prefix: u32,
-        /// Prefix tokens that have no position; those in front.
+        /// Leading prefix tokens without a position.
         skip: u32,
     }
 }

@@ -1,4 +1,4 @@
-//! Replays a recording with the kernels' twins.
+//! Replays a recording with the kernels' CPU twins.
 
 use super::weights::{Kept, Weights};
 use crate::data::capabilities::Precision;
@@ -13,15 +13,15 @@ use std::sync::Arc;
 pub struct Plan {
     recording: Recording,
     weights: Arc<Weights>,
-    /// Contents of the inputs and the scratch buffers; empty for weights.
+    /// Contents of input and scratch buffers; empty for weights.
     memory: Vec<Vec<f32>>,
 }
 
 impl Plan {
-    /// Allocates what `recording` needs; each run reuses it.
+    /// Allocates the buffers that `recording` needs. Every run reuses them.
     ///
     /// # Panics
-    /// If a weight has another number of elements than the recording says.
+    /// If the number of elements of a weight differs from the recording.
     pub fn new(recording: Recording, weights: Arc<Weights>) -> Plan {
         for buffer in recording.buffers() {
             if let Role::Weight(number) = buffer.role {
@@ -35,10 +35,10 @@ impl Plan {
         Plan { memory: memory.collect(), recording, weights }
     }
 
-    /// Runs it: `inputs` by the number in [`Role::Input`]; gives the outputs in the recording's order.
+    /// Runs the recording. `inputs` are indexed by the number in [`Role::Input`]; outputs are in the recording's order.
     ///
     /// # Panics
-    /// If an input has another number of elements than the recording says.
+    /// If the number of elements of an input differs from the recording.
     pub fn run(&mut self, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
         self.fill(inputs);
         let mut outputs = vec![Vec::new(); self.recording.outputs().len()];
@@ -59,12 +59,13 @@ impl Plan {
         }
     }
 
-    /// Runs it beside another device, whose kernels have written `got`: of each dispatch in order the whole buffer, as
-    /// [`Recording::traced`] keeps it. Each twin reads what that device's kernel has read, so that errors do not add up; `tell` is told what it
-    /// gives, and what it gives where all f32 that it reads are off by one of `offs`, as a share of themselves, up or down.
+    /// Replays the recording alongside another device. `got` holds what that device's kernels wrote: for each dispatch in order, the whole buffer, as
+    /// saved by [`Recording::traced`]. Each twin reads what the device's kernel read, so errors do not accumulate. `tell` receives each dispatch with
+    /// the twin's result, and with its results when every f32 that it reads, except weights, is perturbed up or down by each relative error in
+    /// `offs`.
     ///
     /// # Panics
-    /// As [`Plan::run`]; and if something was not written by a dispatch of this recording.
+    /// As [`Plan::run`], and if the length of an entry of `got` differs from that of the written buffer.
     #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
     pub(crate) fn follow(&mut self, inputs: &[&[f32]], got: &[Vec<f32>], offs: &[f32], mut tell: impl FnMut(&Dispatch, &[f32], &[Vec<f32>])) {
         self.fill(inputs);
@@ -81,7 +82,7 @@ impl Plan {
         }
     }
 
-    /// What a dispatch reads, but for weights, with each f32 off by a share of itself, up or down without a pattern.
+    /// Copies the buffers of a dispatch, except weights, with each f32 perturbed by the relative error `off`, up or down without a pattern.
     #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
     fn disturbed(&self, dispatch: &Dispatch, off: f32) -> Vec<Vec<f32>> {
         let mut memory = vec![Vec::new(); self.memory.len()];
@@ -95,7 +96,7 @@ impl Plan {
         memory
     }
 
-    /// Runs the plan on what its inputs hold from the last run, and gives the time of each dispatch in order.
+    /// Runs the plan on the inputs of the last run and returns the time of each dispatch, in order.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn profile(&mut self) -> Vec<Timing> {
         let timings = self.recording.dispatches().map(|dispatch| {
@@ -107,7 +108,7 @@ impl Plan {
     }
 }
 
-/// The bits of a number mixed, as MurmurHash3 does it at its end.
+/// Mixes the bits of a number with MurmurHash3's finalizer.
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 fn mixed(mut bits: u32) -> u32 {
     for (shift, factor) in [(16, 0x85eb_ca6b_u32), (13, 0xc2b2_ae35)] {
@@ -116,7 +117,7 @@ fn mixed(mut bits: u32) -> u32 {
     bits ^ bits >> 16
 }
 
-/// Rounds a number to f16; what is too large stays finite.
+/// Rounds a number to f16. Values beyond its range saturate at the largest finite magnitude.
 fn rounded(value: f32) -> f32 {
     let largest = f16::MAX.to_f32();
     f16::from_f32(value.clamp(-largest, largest)).to_f32()
@@ -129,7 +130,7 @@ fn run(recording: &Recording, dispatch: &Dispatch, memory: &mut [Vec<f32>], weig
         Role::Weight(number) => Some(weights.get(number)),
         Role::Input(_) | Role::Scratch => None,
     };
-    // The written buffer is bound once (the recording checks it), so it can be taken out while others are read.
+    // The written buffer is bound only once (the recording checks this), so it can be taken out while others are read.
     let mut target = std::mem::take(&mut memory[written.buf.index()]);
     let mut reads: [&[f32]; MAX_BINDINGS] = [&[]; MAX_BINDINGS];
     let mut panels = None;

@@ -1,15 +1,15 @@
-//! exp in f32 that the compiler turns into vector instructions, which a call of libm's `expf` is not.
+//! An f32 exp that the compiler can vectorise, unlike a call to libm's `expf`.
 
-/// e^x to within 2 units in the last place for x from -87 to 88; beyond, the value at the end.
-/// Cephes' `expf`: x = n·ln 2 + r with |r| ≤ ln 2 / 2, then a polynomial for e^r, then the exponent n.
+/// e^x to within 2 ulp for x from -87 to 88; x is clamped to that range. Cephes' `expf`: x = n·ln 2 + r with |r| ≤ ln 2 / 2, a polynomial for e^r,
+/// then the exponent n.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    // Adding 1.5·2^23 leaves the nearest whole number in the low bits of the significand.
+    // Adding 1.5·2^23 leaves the nearest integer in the low bits of the significand.
     const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
-    // ln 2 in two parts, the first exact in few bits.
+    // ln 2 in two parts, the first exact in a few bits.
     let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
     let mut p = 1.987_569_1e-4;
     p = p * r + 1.398_199_9e-3;

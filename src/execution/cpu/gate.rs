@@ -1,4 +1,4 @@
-//! Twin of `gate`: the activation of one half of a row as a factor on the other.
+//! Twin of `gate`: multiplies the second half of each row by the activation of the first.
 
 use super::activation::{activate, numbered};
 use super::parallel::for_each_chunk;
@@ -7,9 +7,9 @@ use crate::data::record::{Call, params};
 params! {
     /// Parameters of `gate`.
     Params {
-        /// Rows.
+        /// Number of rows.
         rows: u32,
-        /// F, values of a row of the result.
+        /// F, values per output row.
         width: u32,
     }
 }

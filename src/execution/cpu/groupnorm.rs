@@ -7,20 +7,20 @@ use crate::data::record::{Call, params};
 params! {
     /// Parameters of the `groupnorm` kernels.
     Params {
-        /// Groups of all images.
+        /// Groups over all images.
         rows: u32,
-        /// G, groups of an image.
+        /// G, groups per image.
         groups: u32,
-        /// Channels of a group.
+        /// Channels per group.
         channels: u32,
-        /// P, pixels of a channel.
+        /// P, pixels per channel.
         pixels: u32,
-        /// Added to the variance.
+        /// Epsilon added to the variance.
         epsilon: f32,
     }
 }
 
-/// Replaces each value of y by `finish` of it and of the normalised value of x.
+/// Replaces each value of y by `finish` applied to it and to the normalised value of x.
 fn groupnorm_with(call: Call<'_>, finish: impl Fn(f32, f32) -> f32 + Sync) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [x, weight, bias] = call.reads else { panic!("x, weight and bias") };

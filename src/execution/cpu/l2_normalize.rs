@@ -1,4 +1,4 @@
-//! Twin of `l2_normalize`: rows divided by their Euclidean norms.
+//! Twin of `l2_normalize`: divides each row by its Euclidean norm.
 
 use super::parallel::for_each_chunk;
 use crate::data::record::{Call, params};
@@ -6,9 +6,9 @@ use crate::data::record::{Call, params};
 params! {
     /// Parameters of `l2_normalize`.
     Params {
-        /// Rows.
+        /// Number of rows.
         rows: u32,
-        /// Values in a row.
+        /// Values per row.
         width: u32,
     }
 }

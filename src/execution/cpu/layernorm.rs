@@ -7,11 +7,11 @@ use crate::data::record::{Call, params};
 params! {
     /// Parameters of `layernorm`.
     Params {
-        /// Rows that are normalised, each by itself.
+        /// Number of rows, each normalised on its own.
         rows: u32,
-        /// C, values in a row.
+        /// C, values per row.
         width: u32,
-        /// What is added to the variance.
+        /// Epsilon added to the variance.
         epsilon: f32,
     }
 }
@@ -38,13 +38,13 @@ vectorised! {
 }
 
 vectorised! {
-    /// The mean of some values, and 1 / sqrt(variance + epsilon).
+    /// Returns the mean of the values, and 1 / sqrt(variance + epsilon).
     pub(super) fn moments<'a>(values: &'a [f32], epsilon: f32) -> (f64, f64) {
         moments_of(values, epsilon)
     }
 }
 
-/// They are f64: the reference must not lose the digits that it judges.
+/// Both are f64: the reference must be more precise than the kernels it judges.
 #[inline(always)]
 fn moments_of(values: &[f32], epsilon: f32) -> (f64, f64) {
     let count = values.len() as f64;

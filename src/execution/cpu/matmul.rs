@@ -14,16 +14,16 @@ params! {
         n: u32,
         /// K, columns of x and w.
         k: u32,
-        /// Columns of the matrix that y is a band of.
+        /// Row stride: columns of the matrix that contains y as a band of columns.
         stride: u32,
-        /// The band's first column.
+        /// First column of the band.
         first: u32,
-        /// Values of K in a slice, if it is split over workgroups.
+        /// Depth of a K slice, with split-K over workgroups.
         slice_depth: u32,
     }
 }
 
-/// Twin of the kernels of products of numbers.
+/// Twin of the floating-point matmul kernels.
 pub fn matmul(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let w = call.factor(1);
@@ -33,7 +33,7 @@ pub fn matmul(call: Call<'_>) {
     product_in_panels(sizes, x, w, y, finished(call.spec, bias, scale));
 }
 
-/// What the epilogue that a spec chooses does with a row's columns, their sums, and those elements of y.
+/// Returns the epilogue selected by `spec`. It takes a row's index, its range of columns, their sums, and the matching elements of y.
 pub(super) fn finished(spec: &Spec, bias: &[f32], scale: &[f32]) -> impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync {
     let epilogue = spec.get("EPILOGUE");
     let activation = numbered(spec.get("ACTIVATION"));

@@ -1,4 +1,4 @@
-//! Twin of matmul/int8.wgsl: products of 8-bit integers, each row of both factors with a scale.
+//! Twin of `matmul/int8.wgsl`: products of 8-bit integers, with a scale per row of both factors.
 
 use super::matmul::{Params, finished};
 use super::parallel::for_each_chunk;
@@ -7,7 +7,7 @@ use crate::data::int8::{WORD, integers};
 use crate::data::panels::{PANEL, Panels};
 use crate::data::record::Call;
 
-/// Twin of matmul_int8. The integers are multiplied as f32, in which their products are exact, and their sums up to 2^24.
+/// Twin of `matmul_int8`. Multiplies the integers as f32, which is exact for the products, and for sums up to 2^24.
 pub fn matmul_int8(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let w = match call.panels {

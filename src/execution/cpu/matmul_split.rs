@@ -1,4 +1,4 @@
-//! Twins of products whose K is split over workgroups: sums over each slice of K, and what adds them up.
+//! Twins of the split-K matmul kernels: partial sums per slice of K, and their combination.
 
 use super::matmul::{Params, finished};
 use super::parallel::for_each_chunk;
@@ -6,7 +6,7 @@ use super::product::{Cores, Matrix, Target, product, with_panel};
 use crate::data::panels::PANEL;
 use crate::data::record::Call;
 
-/// Twin of the kernels that multiply.
+/// Twin of the kernels that compute partial sums.
 pub fn matmul_split(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [m, n, k] = [params.m, params.n, params.k].map(|size| size as usize);
@@ -28,7 +28,7 @@ pub fn matmul_split(call: Call<'_>) {
     }
 }
 
-/// Twin of matmul_combine.
+/// Twin of `matmul_combine`.
 pub fn matmul_combine(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [m, n, stride, first] = [params.m, params.n, params.stride, params.first].map(|size| size as usize);

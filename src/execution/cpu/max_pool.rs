@@ -1,4 +1,4 @@
-//! Twin of `max_pool`: the largest value of each window.
+//! Twin of `max_pool`: the maximum of each window.
 
 use super::parallel::for_each_chunk;
 use crate::data::record::{Call, params};
@@ -6,23 +6,23 @@ use crate::data::record::{Call, params};
 params! {
     /// Parameters of `max_pool`.
     Params {
-        /// Channels of all images.
+        /// Channels over all images.
         planes: u32,
-        /// Pixels along the height.
+        /// Input height in pixels.
         height: u32,
-        /// Pixels along the width.
+        /// Input width in pixels.
         width: u32,
-        /// Pixels of the result along the height.
+        /// Output height in pixels.
         output_height: u32,
-        /// Pixels of the result along the width.
+        /// Output width in pixels.
         output_width: u32,
-        /// Pixels along each side of a window.
+        /// Height and width of a window in pixels.
         size: u32,
-        /// Pixels from one window to the next.
+        /// Stride between windows in pixels.
         stride: u32,
-        /// Rows of the first window above the image.
+        /// Rows of the first window that lie above the image.
         top: u32,
-        /// Columns of the first window left of the image.
+        /// Columns of the first window that lie left of the image.
         left: u32,
     }
 }

@@ -1,22 +1,22 @@
-//! Twin of image/normalise.wgsl: what 8-bit levels of images stand for.
+//! Twin of `image/normalise.wgsl`: maps 8-bit levels of images to pixel values.
 
 use super::parallel::for_each_chunk;
 use crate::data::levels::{LEVELS, WORD};
 use crate::data::record::{Call, params};
 
 params! {
-    /// Parameters of the kernel.
+    /// Parameters of `normalise`.
     Params {
-        /// B.
+        /// B, images.
         batch: u32,
-        /// Values of an image, in all channels.
+        /// Values per image, over all channels.
         image: u32,
-        /// Values of a channel.
+        /// Values per channel.
         pixels: u32,
     }
 }
 
-/// Twin of normalise.
+/// Twin of `normalise`.
 pub fn normalise(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [image, pixels] = [params.image, params.pixels].map(|size| size as usize);

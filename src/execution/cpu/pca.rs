@@ -3,27 +3,27 @@
 use super::parallel::for_each_chunk;
 use crate::data::record::{Call, params};
 
-/// Directions that are followed.
+/// Number of directions that are iterated.
 const BLOCK: usize = 8;
 
-/// Rounds of Jacobi's method.
+/// Sweeps of Jacobi's method.
 const SWEEPS: usize = 8;
 
 params! {
     /// Parameters of the `pca` kernels.
     Params {
-        /// N, tokens of an image.
+        /// N, tokens per image.
         tokens: u32,
         /// C, width of a token.
         width: u32,
-        /// The first patch among the tokens.
+        /// Index of the first patch among the tokens.
         first: u32,
-        /// P, patches of an image.
+        /// P, patches per image.
         patches: u32,
     }
 }
 
-/// The patches of all images, less their mean.
+/// Patches of all images, minus their mean.
 struct Centred<'a> {
     x: &'a [f32],
     mean: &'a [f32],
@@ -31,7 +31,7 @@ struct Centred<'a> {
 }
 
 impl<'a> Centred<'a> {
-    /// Patch p of image b.
+    /// Returns patch p of image b.
     fn patch(&self, b: usize, p: usize) -> impl Iterator<Item = f32> + 'a {
         let Params { tokens, width, first, .. } = self.params;
         let row = (b * tokens as usize + first as usize + p) * width as usize;
@@ -88,7 +88,7 @@ pub fn pca_gather(call: Call<'_>) {
     });
 }
 
-/// Twin of `pca_orthonormalise`: Gram and Schmidt, each column twice.
+/// Twin of `pca_orthonormalise`: Gram-Schmidt, each column twice.
 pub fn pca_orthonormalise(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     for_each_chunk(call.write, params.width as usize * BLOCK, |_, v| {
@@ -128,10 +128,10 @@ pub fn pca_colours(call: Call<'_>) {
     });
 }
 
-/// The three eigenvectors of yᵀ·y with the largest eigenvalues, the largest first, by Jacobi's method (Golub and Van Loan, section 8.5).
+/// Returns the three eigenvectors of yᵀ·y with the largest eigenvalues, in descending order, by Jacobi's method (Golub and Van Loan, section 8.5).
 fn principal(y: &[f32]) -> [[f64; BLOCK]; 3] {
     let mut t = [[0.0; BLOCK]; BLOCK];
-    // Rows are eigenvectors, where the kernel has columns.
+    // Eigenvectors are rows here and columns in the kernel.
     let mut u: [[f64; BLOCK]; BLOCK] = std::array::from_fn(|i| std::array::from_fn(|j| f64::from(u8::from(i == j))));
     for row in y.chunks(BLOCK) {
         for (i, j) in (0..BLOCK).flat_map(|i| (0..BLOCK).map(move |j| (i, j))) {

@@ -1,4 +1,4 @@
-//! Twin of `pool`: the mean over a stretch of tokens.
+//! Twin of `pool`: the mean over a range of tokens.
 
 use super::parallel::for_each_chunk;
 use crate::data::record::{Call, params};
@@ -8,17 +8,17 @@ params! {
     Params {
         /// B, images.
         batch: u32,
-        /// N, tokens of an image.
+        /// N, tokens per image.
         tokens: u32,
         /// C, width of a token.
         width: u32,
-        /// The first token of the mean.
+        /// First token of the mean.
         first: u32,
-        /// Tokens in the mean.
+        /// Number of tokens in the mean.
         count: u32,
-        /// Columns of the matrix that the mean is written to.
+        /// Row stride: columns of the matrix that the mean is written to.
         stride: u32,
-        /// The first of them that is written.
+        /// First column written.
         column: u32,
     }
 }

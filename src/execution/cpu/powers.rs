@@ -1,4 +1,5 @@
-//! Twins of f32 by three products of f16: the powers of two that scale the factors, and what is computed by them, which they leave as it is.
+//! Twins of the kernels that compute f32 products as three f16 products: the powers of two that scale the factors, and the products themselves, which
+//! the scaling leaves unchanged.
 
 use super::attention::{self, attention};
 use super::matmul::{Params, matmul};
@@ -6,10 +7,10 @@ use super::product::with_panel;
 use crate::data::panels::PANEL;
 use crate::data::record::Call;
 
-/// The exponent of the power of two below the largest scaled magnitude.
+/// Exponent of the power of two below the largest scaled magnitude.
 const EXPONENT: u32 = 12;
 
-/// Twin of matmul_powers.
+/// Twin of `matmul_powers`.
 pub fn matmul_powers(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [m, n, k] = [params.m, params.n, params.k].map(|size| size as usize);
@@ -27,7 +28,7 @@ pub fn matmul_powers(call: Call<'_>) {
     }
 }
 
-/// Twin of attention_powers.
+/// Twin of `attention_powers`.
 pub fn attention_powers(call: Call<'_>) {
     let params: attention::Params = *bytemuck::from_bytes(call.params);
     let [tokens, heads] = [params.tokens, params.heads].map(|size| size as usize);
@@ -39,19 +40,19 @@ pub fn attention_powers(call: Call<'_>) {
     }
 }
 
-/// Twin of attention_cooperative with powers.
+/// Twin of `attention_cooperative` with powers.
 pub fn attention_by_three(call: Call<'_>) {
     let Call { params, spec, reads, panels, write } = call;
     attention(Call { params, spec, reads: &reads[..1], panels, write });
 }
 
-/// The power of two that brings the largest magnitude to between 2^12 and 2^13; neither it nor its inverse is subnormal.
+/// Returns the power of two that scales the largest magnitude to between 2^12 and 2^13. Neither it nor its inverse is subnormal.
 fn power_for<'a>(values: impl Iterator<Item = &'a f32>) -> f32 {
     let largest = values.fold(0.0, |largest: f32, value| largest.max(value.abs()));
     f32::from_bits((127 + 127 + EXPONENT - (largest.to_bits() >> 23)).min(253) << 23)
 }
 
-/// Twin of matmul_cooperative_f32.
+/// Twin of `matmul_cooperative_f32`.
 pub fn matmul_by_three(call: Call<'_>) {
     let Call { params, spec, reads, panels, write } = call;
     matmul(Call { params, spec, reads: &reads[..4], panels, write });

@@ -1,4 +1,4 @@
-//! Matrix products through `gemm`'s crate for f32, behind safe functions.
+//! Safe wrappers around the f32 matrix products of the `gemm` crate.
 
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
 use crate::data::int8::{WORD, integers};
@@ -7,7 +7,7 @@ use gemm_common::Parallelism;
 use half::slice::HalfFloatSliceExt;
 use std::ops::Range;
 
-/// A matrix over borrowed elements: `data[row · row_stride + column · column_stride]`.
+/// Matrix over borrowed elements: `data[row · row_stride + column · column_stride]`.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
     pub data: &'a [f32],
@@ -15,30 +15,29 @@ pub struct Matrix<'a> {
     pub column_stride: usize,
 }
 
-/// Where a product goes: rows that are `row_stride` apart.
+/// Destination of a product: rows `row_stride` apart.
 pub struct Target<'a> {
     pub data: &'a mut [f32],
     pub row_stride: usize,
 }
 
-/// Whether a product may use all cores, or is called from a task that has one.
+/// Cores of a product: all of them, or the one that its caller's task runs on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Cores {
     All,
     One,
 }
 
-/// `y[m, n] = factor · Σ_k a[m, k] · b[k, n]`.
+/// Computes `y[m, n] = factor · Σ_k a[m, k] · b[k, n]`.
 pub fn product([m, n, k]: [usize; 3], factor: f32, a: Matrix, b: Matrix, y: Target, cores: Cores) {
     let last = |rows: usize, columns: usize, row_stride: usize, column_stride: usize| (rows - 1) * row_stride + (columns - 1) * column_stride;
     assert!(m > 0 && n > 0 && k > 0, "empty product {m} x {n} x {k}");
     assert!(last(m, k, a.row_stride, a.column_stride) < a.data.len(), "left factor {m} x {k} of {} elements", a.data.len());
     assert!(last(k, n, b.row_stride, b.column_stride) < b.data.len(), "right factor {k} x {n} of {} elements", b.data.len());
     assert!(n <= y.row_stride && last(m, n, y.row_stride, 1) < y.data.len(), "product {m} x {n} into {} elements", y.data.len());
-    // SAFETY: the asserts above keep every element that is read or written inside its slice, and `y`
-    // is borrowed exclusively, so that it overlaps neither factor.
+    // SAFETY: the asserts above keep every element read or written inside its slice. `y` is borrowed exclusively, so it overlaps neither factor.
     unsafe {
-        // It is made for results whose columns are contiguous: yᵀ = bᵀ · aᵀ.
+        // `gemm` expects results with contiguous columns, so compute yᵀ = bᵀ · aᵀ.
         gemm_f32::gemm::f32::get_gemm_fn()(
             n,
             m,
@@ -63,14 +62,14 @@ pub fn product([m, n, k]: [usize; 3], factor: f32, a: Matrix, b: Matrix, y: Targ
     }
 }
 
-/// Rows that are multiplied by a panel at a time: so few that `gemm` reads the panel as it lies instead of packing it anew.
+/// Rows multiplied by a panel at a time: few enough that `gemm` reads the panel in place instead of packing it.
 pub const ROWS: usize = 48;
 
-/// Tasks for each thread, if there is so much work, so that none waits long for the last.
+/// Tasks per thread, given enough work, so that no thread waits long for the last task.
 pub const TASKS: usize = 4;
 
-/// Computes `x · wᵀ`, x `[M, K]`, w `[N, K]` in panels, panel by panel on all cores. While sums are in the cache, `finish`
-/// is called for each row of them with its number, those of its columns, the sums, and those elements of `y`.
+/// Computes `x · wᵀ`, with x `[M, K]` and w `[N, K]` in panels, panel by panel on all cores. Calls `finish` on each row of sums while they are in
+/// cache, with the row's index, the range of columns, the sums, and the matching elements of `y`.
 pub fn product_in_panels(
     [m, n, k]: [usize; 3],
     x: &[f32],
@@ -95,7 +94,7 @@ pub fn product_in_panels(
                 let w = Matrix { data: panel, row_stride: PANEL, column_stride: 1 };
                 product([rows, PANEL, k], 1.0, x, w, Target { data: &mut sums, row_stride: PANEL }, Cores::One);
                 for (row, sums) in (top..).zip(sums.chunks_mut(PANEL).take(rows)) {
-                    // SAFETY: no other task has elements of these columns in these rows.
+                    // SAFETY: no other task writes these columns of these rows.
                     let y = unsafe { y.stretch(row * row_stride + columns.start, columns.len()) };
                     finish(row, columns.clone(), &mut sums[..columns.len()], y);
                 }
@@ -104,7 +103,7 @@ pub fn product_in_panels(
     });
 }
 
-/// Lends a panel of depth `k` as f32, one of integers without the scales.
+/// Lends a panel of depth `k`, converted to f32. Integers come without their scales.
 pub fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
     let len = k * PANEL;
     match panel {

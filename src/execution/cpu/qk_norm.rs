@@ -1,4 +1,4 @@
-//! Twin of `qk_norm`: LayerNorm over each head's query and key.
+//! Twin of `qk_norm`: LayerNorm over the query and key of each head.
 
 use super::layernorm::normalise;
 use super::parallel::for_each_chunk;
@@ -7,13 +7,13 @@ use crate::data::record::{Call, params};
 params! {
     /// Parameters of `qk_norm`.
     Params {
-        /// Tokens of all images.
+        /// Tokens over all images.
         rows: u32,
         /// H, heads.
         heads: u32,
         /// D, width of a head.
         head: u32,
-        /// Added to the variance.
+        /// Epsilon added to the variance.
         epsilon: f32,
     }
 }

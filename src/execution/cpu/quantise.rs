@@ -1,20 +1,20 @@
-//! Twin of quantise.wgsl: rows as 8-bit integers, each with a scale.
+//! Twin of `quantise.wgsl`: quantises rows to 8-bit integers, with a scale per row.
 
 use super::parallel::for_each_chunk;
 use crate::data::int8::{WORD, scale, word};
 use crate::data::record::{Call, params};
 
 params! {
-    /// Parameters of the kernel.
+    /// Parameters of `quantise`.
     Params {
-        /// M.
+        /// M, rows.
         rows: u32,
-        /// K.
+        /// K, values per row.
         width: u32,
     }
 }
 
-/// Twin of quantise.
+/// Twin of `quantise`.
 pub fn quantise(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let width = params.width as usize;

@@ -8,7 +8,7 @@ params! {
     Params {
         /// B, images.
         batch: u32,
-        /// N, tokens of an image.
+        /// N, tokens per image.
         tokens: u32,
         /// H, heads.
         heads: u32,

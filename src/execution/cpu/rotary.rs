@@ -1,4 +1,4 @@
-//! Twin of `rotary`: rotates pairs of queries' and keys' values by the angles of their position.
+//! Twin of `rotary`: rotates pairs of values in queries and keys by the angles of their token's position.
 
 use super::parallel::for_each_chunk;
 use crate::data::record::{Call, params};
@@ -8,13 +8,13 @@ params! {
     Params {
         /// B, images.
         batch: u32,
-        /// N, tokens of an image.
+        /// N, tokens per image.
         tokens: u32,
         /// H, heads.
         heads: u32,
         /// D, width of a head.
         head: u32,
-        /// Tokens in front that have no position.
+        /// Leading tokens without a position.
         skip: u32,
     }
 }

@@ -8,9 +8,9 @@ use crate::data::record::{Call, params};
 params! {
     /// Parameters of `softmax`.
     Params {
-        /// Rows, each a distribution of its own.
+        /// Number of rows, each a distribution of its own.
         rows: u32,
-        /// Values in a row.
+        /// Values per row.
         width: u32,
     }
 }
@@ -27,7 +27,7 @@ pub fn softmax(call: Call<'_>) {
 }
 
 vectorised! {
-    /// Replaces the first `width` scores of each row of `stride` by their softmax.
+    /// Replaces the first `width` scores of each row by their softmax; rows are `stride` apart.
     pub(super) fn normalise<'a>(rows: &'a mut [f32], stride: usize, width: usize) -> () {
         for row in rows.chunks_mut(stride) {
             let row = &mut row[..width];

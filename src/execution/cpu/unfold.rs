@@ -1,4 +1,4 @@
-//! Twin of `unfold`: the patches of images.
+//! Twin of `unfold`: cuts images into patches.
 
 use super::parallel::for_each_chunk;
 use crate::data::record::{Call, params};
@@ -8,19 +8,19 @@ params! {
     Params {
         /// B, images.
         batch: u32,
-        /// Channels of an image.
+        /// Channels per image.
         channels: u32,
-        /// Pixels of the image along the height; what the grid does not cover at the lower and right edge is ignored.
+        /// Image height in pixels. Pixels beyond the grid at the bottom and right edges are ignored.
         image_height: u32,
-        /// Pixels of the image along the width.
+        /// Image width in pixels.
         image_width: u32,
-        /// Patches along the height; they reach beyond the image where it is to be padded with zeros.
+        /// Patches along the height. They extend beyond an image that is to be padded with zeros.
         grid_height: u32,
         /// Patches along the width.
         grid_width: u32,
-        /// Pixels of a patch along the height.
+        /// Patch height in pixels.
         patch_height: u32,
-        /// Pixels of a patch along the width.
+        /// Patch width in pixels.
         patch_width: u32,
     }
 }

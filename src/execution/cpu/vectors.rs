@@ -1,10 +1,10 @@
-//! Loops that become vector instructions, as wide as this processor has them.
+//! Loops that compile to the widest vector instructions of this processor.
 
-/// Partial sums of a reduction: more than the widest vector holds, so that additions need not wait for each other.
+/// Partial sums of a reduction: more than the widest vector holds, so that additions do not wait for each other.
 const LANES: usize = 32;
 
-/// Declares a function that is compiled for each set of vector instructions, and runs in the best that this processor has.
-/// All that its loops call must be `#[inline(always)]`: what is not inlined stays with the instructions that every processor has.
+/// Declares a function that is compiled for each vector instruction set and runs on the best one of this processor. Everything its loops call must be
+/// `#[inline(always)]`: code that is not inlined is limited to the baseline instruction set.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<'a>($($argument:ident: $kind:ty),*) -> $result:ty $body:block) => {
         $(#[$meta])*
@@ -27,7 +27,7 @@ macro_rules! vectorised {
 }
 pub(super) use vectorised;
 
-/// The sum of `term` over some values.
+/// Returns the sum of `term` over the values.
 #[inline(always)]
 pub fn sum<T: Copy + Default + std::iter::Sum + std::ops::AddAssign>(values: &[f32], term: impl Fn(f32) -> T) -> T {
     let mut sums = [T::default(); LANES];
@@ -41,7 +41,7 @@ pub fn sum<T: Copy + Default + std::iter::Sum + std::ops::AddAssign>(values: &[f
     total
 }
 
-/// The largest of some values, negative infinity if there is none.
+/// Returns the largest value, or negative infinity if there are none.
 #[inline(always)]
 pub fn largest(values: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };

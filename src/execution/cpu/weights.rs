@@ -1,4 +1,4 @@
-//! A checkpoint's tensors as the twins read them.
+//! A checkpoint's tensors in the layout that the twins read.
 
 use crate::data::capabilities::Precision;
 use crate::data::error::Result;
@@ -6,23 +6,23 @@ use crate::data::panels::Packed;
 use crate::data::tensor::{Dtype, Tensor};
 use std::sync::Arc;
 
-/// The weights by the number in [`Role::Weight`](crate::data::record::Role::Weight). Plans share them.
+/// Weights, indexed by the number in [`Role::Weight`](crate::data::record::Role::Weight). Plans share them.
 #[derive(Clone, Debug, Default)]
 pub struct Weights(Vec<Arc<Kept>>);
 
-/// A weight in memory.
+/// A weight in host memory.
 #[derive(Debug)]
 pub(super) enum Kept {
-    /// Where it was found, or converted to f32.
+    /// In its original place, or converted to f32.
     AsFound(Tensor),
-    /// A factor w `[N, K]` of products, in panels.
+    /// The rhs w `[N, K]` of products, in panels.
     Packed(Packed),
 }
 
 impl Weights {
-    /// Keeps named tensors, one after the other; those that are the right factor of products, as `factor` says by their
-    /// names, in panels. Factors of 16 bits stay so, and are widened panel by panel in each product: a large model in f16
-    /// needs no more memory than its file.
+    /// Loads named tensors in order. Those for which `factor` returns a precision are the rhs of products and are packed into panels. If that
+    /// precision is f32, 16-bit factors stay 16-bit and each product widens them panel by panel: a large f16 model needs no more memory than its
+    /// file.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite.
@@ -44,7 +44,7 @@ impl Weights {
         Ok(Weights(kept.collect::<Result<_>>()?))
     }
 
-    /// These, and then those.
+    /// Returns these weights followed by `others`.
     pub fn joined(&self, others: &Weights) -> Weights {
         Weights(self.0.iter().chain(&others.0).cloned().collect())
     }
@@ -55,7 +55,7 @@ impl Weights {
 }
 
 impl Kept {
-    /// Number of elements, padding included.
+    /// Returns the number of elements, padding included.
     pub fn len(&self) -> usize {
         match self {
             Kept::AsFound(tensor) => tensor.len(),

@@ -1,4 +1,4 @@
-//! Pipelines: from a kernel under a spec to what a device runs.
+//! Pipelines: compiles a kernel with its spec for a device.
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::context::Progress;
@@ -16,14 +16,14 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::sync::{Arc, Mutex};
 
-/// What a pipeline is made of: the kernel's entry point, its text and its edited pieces, and the spec.
+/// Key of a pipeline: the kernel's entry point, source and edited pieces, and the spec.
 type Key = (&'static str, &'static str, &'static [(&'static str, &'static str)], Spec);
 
 fn key(kernel: &'static Kernel, spec: &Spec) -> Key {
     (kernel.entry, kernel.wgsl, kernel.edited, spec.clone())
 }
 
-/// The pipelines of a device.
+/// Pipelines of a device.
 #[derive(Debug, Default)]
 struct Pipelines {
     compiled: Mutex<HashMap<Key, wgpu::ComputePipeline>>,
@@ -36,13 +36,13 @@ impl Gpu {
         self.parts.get(Pipelines::default)
     }
 
-    /// Where compiled pipelines are kept from one start to the next, if they are.
+    /// Returns the pipeline cache that persists between runs, if there is one.
     #[cfg(not(target_arch = "wasm32"))]
     fn kept_pipelines(&self) -> Option<Arc<PipelineCache>> {
         self.pipelines().kept.get_or_init(|| PipelineCache::open(self, self.pipelines_folder.as_ref()?).map(Arc::new)).clone()
     }
 
-    /// Writes what was compiled to where it is kept.
+    /// Writes the compiled pipelines to the persistent cache.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn keep_pipelines(&self) {
         if let Some(kept) = self.kept_pipelines() {
@@ -50,7 +50,7 @@ impl Gpu {
         }
     }
 
-    /// The driver's share of it.
+    /// Returns wgpu's handle of the pipeline cache.
     pub(super) fn pipeline_cache(&self) -> Option<wgpu::PipelineCache> {
         #[cfg(not(target_arch = "wasm32"))]
         return self.kept_pipelines().map(|kept| kept.cache().clone());
@@ -58,7 +58,7 @@ impl Gpu {
         None
     }
 
-    /// The pipeline of a kernel under a spec, compiled at its first use.
+    /// Returns the pipeline of a kernel with a spec, compiled on first use.
     pub(super) fn pipeline(&self, kernel: &'static Kernel, spec: &Spec) -> wgpu::ComputePipeline {
         let all = self.pipelines();
         let mut pipelines = all.compiled.lock().expect("no panic while it is held");
@@ -68,7 +68,7 @@ impl Gpu {
             .clone()
     }
 
-    /// Compiles on all cores what some recordings run. What the device rejects is reported where it is used.
+    /// Compiles the pipelines of some recordings on all cores. Errors of the device are reported when the pipeline is used.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn compile_ahead(&self, recordings: &[Recording]) {
         let dispatches = recordings.iter().flat_map(Recording::dispatches);
@@ -77,10 +77,11 @@ impl Gpu {
         }
     }
 
-    /// Compiles what is not compiled yet of some pipelines, on all cores; `progress` is told how many are done, and of how many.
+    /// Compiles the pipelines in `all` that are not compiled yet, on all cores. `progress` receives the number done and the total.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device rejects a shader; [`Error::Argument`] if an edited one lacks what is to be replaced in it.
+    /// [`Error::Device`](crate::Error::Device) if the device rejects a shader, [`Error::Argument`](crate::Error::Argument) if an edited shader lacks
+    /// something that the spec replaces.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn compile_all<'a>(&self, all: impl Iterator<Item = (&'static Kernel, &'a Spec)>, progress: Progress<'_>) -> Result<()> {
         use std::sync::atomic::{AtomicUsize, Ordering};
@@ -90,7 +91,7 @@ impl Gpu {
         let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let work = || -> Result<()> {
             while let Some(&(kernel, spec)) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                // Each thread has error scopes of its own.
+                // Error scopes are per thread.
                 let source = specialise(kernel, spec)?;
                 let pipeline = pollster::block_on(self.checked("compiling", || self.compile(kernel, source)))?;
                 self.pipelines().compiled.lock().expect("no panic while it is held").insert(key(kernel, spec), pipeline);
@@ -130,8 +131,8 @@ impl Gpu {
         let module = wgpu::ShaderModuleDescriptor { label: Some(kernel.name), source: wgpu::ShaderSource::Wgsl(source.into()) };
         let module = match self.checks {
             ShaderChecks::On => self.device.create_shader_module(module),
-            // SAFETY: indices, bounds of loops and divisors of our kernels are made of sizes that the recording has checked; see
-            // ShaderChecks::Off for how that is tested. Of edited kernels whoever edits them answers for it.
+            // SAFETY: indices, loop bounds and divisors of our kernels derive from sizes that the recording has checked; see ShaderChecks::Off for
+            // how that is tested. Whoever edits a kernel is responsible for the edited one.
             ShaderChecks::Off => unsafe { self.device.create_shader_module_trusted(module, wgpu::ShaderRuntimeChecks::unchecked()) },
         };
         self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
@@ -139,7 +140,7 @@ impl Gpu {
             layout: Some(&layout),
             module: &module,
             entry_point: Some(kernel.entry),
-            // Every kernel writes its workgroup memory before it reads it.
+            // Every kernel writes its workgroup memory before reading it.
             compilation_options: wgpu::PipelineCompilationOptions { zero_initialize_workgroup_memory: false, ..Default::default() },
             cache: self.pipeline_cache().as_ref(),
         })

@@ -1,4 +1,4 @@
-//! A device: which adapters there are, what they allow, and the pipelines compiled so far.
+//! A device: the available adapters, their capabilities, and an open device with its queue.
 
 use super::parts::Parts;
 use crate::data::capabilities::{Capabilities, Trust};
@@ -7,25 +7,25 @@ use crate::data::error::{Error, Result};
 use crate::execution::storage;
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// What is used where the adapter has it.
+/// Features used wherever the adapter has them.
 const FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY).union(wgpu::Features::PIPELINE_CACHE);
 
-/// Features that kernels of cooperative matrices need, beside a known size of subgroups.
+/// Features that cooperative-matrix kernels need, in addition to a known subgroup size.
 const COOPERATIVE: wgpu::Features = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SHADER_F16);
 
-/// What an adapter is, the better for inference first.
+/// Kind of adapter, ordered from best to worst for inference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum AdapterKind {
-    /// A card with memory of its own.
+    /// A card with its own memory.
     Discrete,
     /// Part of the processor.
     Integrated,
-    /// A share of a host's GPU.
+    /// A virtual GPU: a share of a host's GPU.
     Virtual,
-    /// The driver does not say.
+    /// Not reported by the driver.
     Other,
-    /// The processor does its work.
+    /// Emulated on the CPU.
     Software,
 }
 
@@ -41,27 +41,27 @@ impl std::fmt::Display for AdapterKind {
     }
 }
 
-/// Whether every index into a buffer or an array is checked while a shader runs, every loop bounded and every divisor looked at.
+/// Runtime checks in shaders: buffer and array indices, loop bounds and divisors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ShaderChecks {
-    /// Only where the driver does it anyway. The kernels are built for this: no index depends on data, loops count up to sizes, and the
-    /// tests run each of them on ragged shapes, with NaN behind the end of each buffer.
+    /// Only the checks that the driver makes anyway. The kernels are built for this: no index depends on data, loops count up to sizes, and the tests
+    /// run each kernel on ragged shapes, with NaN past the end of each buffer.
     #[default]
     Off,
-    /// Everywhere, which costs time: to find out whether a kernel that was edited reaches outside.
+    /// All checks, at a cost in speed. Reveals out-of-bounds accesses of an edited kernel.
     On,
 }
 
-/// Where compiled pipelines are kept from one start to the next.
+/// Location of the pipeline cache that persists between runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum PipelineFolder {
-    /// In the user's cache folder.
+    /// The user's cache folder.
     #[default]
     OfUser,
-    /// In this folder.
+    /// This folder.
     Folder(std::path::PathBuf),
-    /// Nowhere.
+    /// No persistent cache.
     None,
 }
 
@@ -76,20 +76,20 @@ impl PipelineFolder {
     }
 }
 
-/// An adapter as a person chooses among several.
+/// Description of an adapter, for choosing among several.
 #[derive(Clone, Debug)]
 pub struct AdapterSummary {
-    /// Its place in the list of [`adapters`].
+    /// Index in the list of [`adapters`].
     pub index: usize,
-    /// The name that the driver gives.
+    /// Name given by the driver.
     pub name: String,
     /// `Vulkan`, `Metal`, `Dx12` or `BrowserWebGpu`.
     pub backend: String,
-    /// What it is.
+    /// Kind of adapter.
     pub kind: AdapterKind,
-    /// The driver and its version.
+    /// Name and version of the driver.
     pub driver: String,
-    /// What it can do.
+    /// Capabilities of the adapter.
     pub capabilities: Capabilities,
 }
 
@@ -137,7 +137,7 @@ fn capabilities(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgp
     }
 }
 
-/// The side of the largest cooperative matrices of f16 with sums in f32 that WGSL can express; 0 if there are none.
+/// Returns the side of the largest square cooperative matrices, f16 with f32 sums, that WGSL can express; 0 if there are none.
 fn cooperative(adapter: &wgpu::Adapter) -> u32 {
     if !adapter.features().contains(COOPERATIVE) {
         return 0;
@@ -150,20 +150,20 @@ fn cooperative(adapter: &wgpu::Adapter) -> u32 {
     adapter.cooperative_matrix_properties().iter().filter_map(side).max().unwrap_or(0)
 }
 
-/// What a host should add to the features that it asks an adapter for, so that vitraux can be fast on its device. All of it is optional.
+/// Returns the features that a host should add to its device request so that vitraux runs fast. All of them are optional.
 pub fn required_features(adapter: &wgpu::Adapter) -> wgpu::Features {
     adapter.features() & FEATURES.union(wgpu::Features::SHADER_F16)
 }
 
-/// What a host adds beside, if it has unlocked experimental features ([`wgpu::ExperimentalFeatures::enabled`], which is unsafe: what they promise is
-/// the host's to judge): cooperative matrices, where our kernels can use those of the adapter.
+/// Returns further features for a host that has enabled experimental ones ([`wgpu::ExperimentalFeatures::enabled`], which is unsafe: the host must
+/// judge what they promise): cooperative matrices, if our kernels can use those of the adapter.
 pub fn cooperative_features(adapter: &wgpu::Adapter) -> wgpu::Features {
     let Capabilities { cooperative, subgroup, .. } = AdapterSummary::new(0, adapter).capabilities;
     if cooperative > 0 && subgroup > 0 { COOPERATIVE } else { wgpu::Features::empty() }
 }
 
-/// What a host should raise its limits to ([`wgpu::Limits::or_better_values_from`]): the sizes of buffers, and the memory and the number of
-/// workgroups. A device with less runs smaller batches, and reads large weights in bands.
+/// Returns the limits that a host should raise its own to ([`wgpu::Limits::or_better_values_from`]): buffer sizes, workgroup memory and number of
+/// workgroups. A device with lower limits runs smaller batches and reads large weights in bands.
 pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
     let all = adapter.limits();
     wgpu::Limits {
@@ -175,50 +175,50 @@ pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
     }
 }
 
-/// All adapters of this machine that can compute.
+/// Lists all adapters of this machine.
 pub async fn adapters() -> Vec<(AdapterSummary, wgpu::Adapter)> {
     let descriptor = wgpu::InstanceDescriptor { flags: wgpu::InstanceFlags::empty(), ..wgpu::InstanceDescriptor::new_without_display_handle() };
     let found = wgpu::Instance::new(descriptor).enumerate_adapters(wgpu::Backends::all()).await;
     found.into_iter().enumerate().map(|(index, adapter)| (AdapterSummary::new(index, &adapter), adapter)).collect()
 }
 
-/// [`adapters`], blocking.
+/// Blocking version of [`adapters`].
 #[cfg(not(target_arch = "wasm32"))]
 pub fn adapters_blocking() -> Vec<(AdapterSummary, wgpu::Adapter)> {
     pollster::block_on(adapters())
 }
 
-/// Receives how many steps are done, and of how many.
+/// Callback that receives the number of steps done and the total.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
-/// An open device with its queue.
+/// An open device and its queue.
 #[derive(Debug)]
 pub struct Gpu {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
     pub(super) summary: AdapterSummary,
     pub(super) checks: ShaderChecks,
-    /// Whether a host lends the device: then it is the host who submits and polls.
+    /// Whether the device is borrowed from a host, which then submits and polls.
     is_borrowed: bool,
     pub(super) parts: Parts,
-    /// Where compiled pipelines are kept from one start to the next.
+    /// Folder of the pipeline cache that persists between runs, if there is one.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) pipelines_folder: Option<std::path::PathBuf>,
-    /// The first error that no call could report, since the last one that could.
+    /// First error outside any error scope since the last [`Gpu::wait`], which reports it.
     stray_error: Arc<Mutex<Option<String>>>,
-    /// Why the device was lost, if it was. Of a borrowed device only the host hears.
+    /// Why the device was lost, if it was. Never set on a borrowed device, where only the host is notified.
     lost: Arc<OnceLock<String>>,
 }
 
 impl Gpu {
-    /// Opens an adapter, without a look at its subgroups.
+    /// Opens an adapter without probing its subgroups.
     pub(super) async fn open_unprobed(
         summary: AdapterSummary,
         adapter: &wgpu::Adapter,
         checks: ShaderChecks,
         pipelines: &PipelineFolder,
     ) -> Result<Gpu> {
-        // A browser keeps its pipelines itself.
+        // A browser caches its pipelines itself.
         #[cfg(target_arch = "wasm32")]
         let _ = pipelines;
         let capabilities = summary.capabilities;
@@ -229,8 +229,8 @@ impl Gpu {
         let mut experimental_features = wgpu::ExperimentalFeatures::disabled();
         if capabilities.cooperative > 0 {
             features |= COOPERATIVE;
-            // SAFETY: of the experimental features only cooperative matrices are asked for. wgpu does not check that their loads and
-            // stores stay inside buffers; our kernels do both in workgroup memory only, at places that depend on constants.
+            // SAFETY: cooperative matrices are the only experimental feature requested. wgpu does not check that their loads and stores stay inside
+            // buffers; our kernels load and store only in workgroup memory, at offsets that depend on constants.
             experimental_features = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
         let descriptor = wgpu::DeviceDescriptor {
@@ -245,7 +245,7 @@ impl Gpu {
         let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| Error::device(&summary, error))?;
         let stray_error = Arc::new(Mutex::new(None));
         let stray = stray_error.clone();
-        // wgpu's own handler panics.
+        // wgpu's default handler panics.
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             stray.lock().expect("no panic while it is held").get_or_insert(error.to_string());
         }));
@@ -268,12 +268,12 @@ impl Gpu {
         })
     }
 
-    /// A host's device; see [`DeviceBuilder::from_wgpu`](crate::execution::device::DeviceBuilder::from_wgpu).
+    /// Wraps a borrowed device; see [`DeviceBuilder::from_wgpu`](crate::execution::device::DeviceBuilder::from_wgpu).
     pub fn from_wgpu(adapter: &wgpu::Adapter, device: wgpu::Device, queue: wgpu::Queue, checks: ShaderChecks, pipelines: &PipelineFolder) -> Gpu {
         #[cfg(target_arch = "wasm32")]
         let _ = pipelines;
         let mut summary = AdapterSummary::of(0, adapter.get_info(), device.features(), &device.limits());
-        // Without a submission of its own nothing is found out about subgroups of several sizes.
+        // Probing the size of variable subgroups would take a submission, which a borrowed device does not allow.
         if device.features().contains(COOPERATIVE) && summary.capabilities.subgroup > 0 {
             summary.capabilities.cooperative = cooperative(adapter);
         }
@@ -291,44 +291,43 @@ impl Gpu {
         }
     }
 
-    /// Which adapter it is, and what it can do.
+    /// Returns the adapter's description and capabilities.
     pub fn summary(&self) -> &AdapterSummary {
         &self.summary
     }
 
-    /// Whether a host lends the device: then it is the host who submits and polls, but for calls that say so.
+    /// Returns whether the device is borrowed. The host then submits and polls, except for calls that say so.
     pub fn is_borrowed(&self) -> bool {
         self.is_borrowed
     }
 
-    /// wgpu's handle of the device.
+    /// Returns wgpu's handle of the device.
     pub fn wgpu_device(&self) -> &wgpu::Device {
         &self.device
     }
 
-    /// The error that says so, if the device was lost; `has_failed` says that it may have been just now.
+    /// Returns [`Error::DeviceLost`] if the device was lost. Set `has_failed` after a failure that the loss may have caused.
     pub(super) fn lost(&self, has_failed: bool) -> Option<Error> {
         if has_failed && !self.is_borrowed {
-            // wgpu tells of a loss when it is polled.
+            // wgpu reports a loss only when polled.
             let _ = self.device.poll(wgpu::PollType::Poll);
         }
         let message = self.lost.get()?.clone();
         Some(Error::DeviceLost { device: self.summary.to_string(), message })
     }
 
-    /// Whether it can time its kernels.
+    /// Returns whether the device can time its kernels.
     pub fn takes_times(&self) -> bool {
         self.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
     }
 
-    /// How many buffers the device has and how many bytes they take; zeros unless wgpu is built with its
-    /// `counters` feature.
+    /// Returns the number of buffers on the device and their total bytes. Both are zero unless wgpu is built with its `counters` feature.
     pub fn buffer_counts(&self) -> (isize, isize) {
         let counters = self.device.get_internal_counters().hal;
         (counters.buffers.read(), counters.buffer_memory.read())
     }
 
-    /// Calls `work`; if the device objects to anything in it, that is the result.
+    /// Calls `work` in error scopes. Returns the device's error if `work` causes one.
     pub(crate) async fn checked<T>(&self, what: &str, work: impl FnOnce() -> T) -> Result<T> {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
@@ -343,13 +342,12 @@ impl Gpu {
         }
     }
 
-    /// Waits until the device has done what was submitted. In a browser this returns at once, and
-    /// the futures of mapped buffers wait.
+    /// Waits until the device has finished all submitted work. In a browser it returns at once, and the futures of mapped buffers do the waiting.
     pub(crate) fn wait(&self) -> Result<()> {
         self.wait_for(None)
     }
 
-    /// [`Gpu::wait`] for one submission and those before it.
+    /// Waits as [`Gpu::wait`] does, but only for one submission and those before it.
     pub(super) fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let polled = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });
         let stray = self.stray_error.lock().expect("no panic while it is held").take();
@@ -362,7 +360,7 @@ impl Gpu {
     }
 }
 
-/// The error for what a device objects to.
+/// Converts a wgpu error to ours.
 fn objection(device: impl std::fmt::Display, what: &str, error: &wgpu::Error) -> Error {
     match error {
         wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory { device: device.to_string(), what: what.to_owned() },

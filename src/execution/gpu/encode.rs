@@ -1,4 +1,4 @@
-//! A plan inside a host's command buffer: nothing is submitted, and outputs stay on the device.
+//! Records a plan into a host's command buffers: nothing is submitted, and outputs stay on the device.
 
 use super::context::{Gpu, create, failed};
 use super::estimate::estimate;
@@ -13,19 +13,19 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Where an input comes from.
+/// Source of an input.
 #[derive(Clone, Copy, Debug)]
 pub enum Source<'a> {
-    /// The host's memory; it is copied when it is given.
+    /// Host memory, copied at once.
     Values(&'a [f32]),
-    /// A buffer of the same device with usage `COPY_SRC`, read when the commands run.
+    /// A buffer on the same device with usage `COPY_SRC`, read when the commands run.
     Buffer(&'a wgpu::Buffer),
-    /// Images in textures, each with what samples those of its size.
+    /// Images in textures, each with the sampler for its size.
     Images(&'a Preprocess, &'a [(TextureImage<'a>, &'a Sampler)]),
 }
 
-/// An output on the device, f32 in row-major order. It holds the result once the commands have run, and until those of the next
-/// encoding of the same shape and outputs run.
+/// An output on the device, f32 in row-major order. It holds the result once its commands have run, until those of the next encoding with the same
+/// shape and outputs run.
 #[derive(Clone, Debug)]
 pub struct GpuOutput {
     gpu: Arc<Gpu>,
@@ -35,13 +35,13 @@ pub struct GpuOutput {
 }
 
 impl GpuOutput {
-    /// The same as a map of an image.
+    /// Attaches the map of an image that the output represents.
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn with_map(self, map: Option<Map>) -> GpuOutput {
         GpuOutput { map, ..self }
     }
 
-    /// What it shows of an image, if it is a map.
+    /// Returns the map of an image that the output represents, if it is one.
     pub fn map(&self) -> Option<&Map> {
         self.map.as_ref()
     }
@@ -51,31 +51,31 @@ impl GpuOutput {
         &self.gpu
     }
 
-    /// The buffer, with usages `STORAGE` and `COPY_SRC`.
+    /// Returns the buffer, with usages `STORAGE` and `COPY_SRC`.
     pub fn buffer(&self) -> &wgpu::Buffer {
         &self.buffer
     }
 
-    /// Sizes of its axes, outermost first.
+    /// Returns the sizes of the axes, outermost first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
 
-    /// Records a copy to where the host can read it. If memory for it runs out, the host's handler hears of it.
+    /// Records a copy to a staging buffer for readback. If that runs out of memory, the host's error handler is told.
     pub fn encode_read(&self, encoder: &mut wgpu::CommandEncoder) -> Readback {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let copy = create(&self.gpu, "readback", self.buffer.size(), usage, false);
         encoder.copy_buffer_to_buffer(&self.buffer, 0, &copy, 0, copy.size());
         let (sender, mapped) = oneshot::channel();
         encoder.map_buffer_on_submit(&copy, wgpu::MapMode::Read, .., move |result| {
-            // Nobody listens if the readback was dropped.
+            // Sending fails if the readback was dropped.
             let _ = sender.send(result);
         });
         Readback { gpu: self.gpu.clone(), copy, mapped, shape: self.shape.clone() }
     }
 }
 
-/// A copy of an output that the host will be able to read.
+/// A copy of an output on its way to host memory.
 #[derive(Debug)]
 pub struct Readback {
     gpu: Arc<Gpu>,
@@ -85,10 +85,10 @@ pub struct Readback {
 }
 
 impl Readback {
-    /// The values: ready once the host has submitted the commands, and polled its device until they are done.
+    /// Returns the values. The future resolves once the host has submitted the commands and polled its device until they are done.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device fails or is lost, or the commands were dropped instead of being submitted.
+    /// [`Error::Device`] if the device fails, or the commands were dropped instead of submitted; [`Error::DeviceLost`] if the device is lost.
     pub async fn values(self) -> Result<Tensor> {
         let mapped = self.mapped.await.map_err(|_| Error::device(self.gpu.summary(), "commands were dropped, not submitted"))?;
         mapped.map_err(|error| failed(&self.gpu, error))?;
@@ -97,35 +97,35 @@ impl Readback {
     }
 }
 
-/// How long the device may be busy with a slice of a [`Job`].
+/// Limit on the time that the device may spend on a slice of a [`Job`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Budget {
     seconds: f64,
 }
 
 impl Budget {
-    /// So many microseconds.
+    /// Returns a budget in microseconds.
     pub fn microseconds(count: u32) -> Budget {
         Budget { seconds: f64::from(count) * 1e-6 }
     }
 
-    /// As long as it takes.
+    /// Returns a budget without a limit.
     pub fn unlimited() -> Budget {
         Budget { seconds: f64::INFINITY }
     }
 }
 
-/// A forward pass that is recorded slice by slice, into as many command buffers as the host likes. Its plan is its own until it is dropped.
+/// A forward pass recorded slice by slice, into any number of command buffers. The job has exclusive use of its plan until it is dropped.
 #[derive(Debug)]
 pub struct Job {
     plan: Arc<Plan>,
-    /// Where the inputs come from, until the first slice has brought them.
+    /// Inputs not yet recorded; the first slices record them.
     feeds: VecDeque<Feed>,
-    /// The first step that is not recorded.
+    /// Index of the first step not yet recorded.
     next: usize,
 }
 
-/// What brings an input.
+/// Operation that fills an input.
 #[derive(Debug)]
 enum Feed {
     Copy { from: wgpu::Buffer, to: wgpu::Buffer },
@@ -133,9 +133,10 @@ enum Feed {
 }
 
 impl Job {
-    /// Records what fits in the budget, and at least one image, copy or dispatch; says whether that was all. Times are those of
-    /// [`Plan::profile`], else estimated, and corrected by what slices really took, where the device can tell; those of images are estimated.
-    /// The first slices read the inputs. If the commands of a slice are dropped instead of being submitted, the job is void, and is to be dropped.
+    /// Records as many steps as fit in the budget, but at least one image, copy or dispatch. Returns whether the job is complete. Step times come
+    /// from [`Plan::profile`], or else from estimates; where the device has timestamps, measured times of slices correct them. Times of images and
+    /// copied inputs are always estimated. The first slices read the inputs. If the commands of a slice are dropped instead of submitted, the job is
+    /// invalid and must be dropped.
     pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Budget) -> bool {
         let mut used = 0.0;
         while let Some(feed) = self.feeds.front() {
@@ -158,10 +159,10 @@ impl Job {
         self.next == self.plan.steps().len()
     }
 
-    /// The outputs in the recording's order, in buffers that the plan keeps; they hold the results when all slices have run.
+    /// Returns the outputs in the recording's order, in buffers owned by the plan. They hold the results once all slices have run.
     ///
     /// # Panics
-    /// If not all slices were recorded.
+    /// If some slices are not recorded yet.
     pub fn outputs(&self) -> Vec<GpuOutput> {
         assert_eq!(self.next, self.plan.steps().len(), "a job's outputs are there when all slices are recorded");
         let output = |(buffer, shape): (&wgpu::Buffer, &Vec<usize>)| GpuOutput {
@@ -175,10 +176,10 @@ impl Job {
 }
 
 impl Plan {
-    /// Records steps into the buffers that outputs stay in. Where the device can tell how long they take, the times of steps are corrected
-    /// once the host has polled it; while one slice's times are on their way, others are not measured.
+    /// Records steps, writing outputs to the buffers that stay on the device. Where the device has timestamps, step times are corrected once the host
+    /// has polled it. While the times of one slice are pending, other slices are not measured.
     fn encode_timed(&self, encoder: &mut wgpu::CommandEncoder, steps: Range<usize>) {
-        // Copies behind the last dispatch are in no pass, which could be timed.
+        // Copies after the last dispatch are outside any pass, so they cannot be timed.
         let timed = self.steps()[steps.clone()].iter().rposition(|step| step.dispatch().is_some()).map(|last| steps.start..steps.start + last + 1);
         let stopwatch = self.stopwatch.get().filter(|stopwatch| timed.is_some() && Arc::strong_count(stopwatch) == 1).cloned();
         self.encode(encoder, steps, self.kept(), stopwatch.as_deref());
@@ -186,20 +187,21 @@ impl Plan {
         stopwatch.encode_read(encoder);
         let (times, period) = (self.times.clone(), self.gpu().queue.get_timestamp_period());
         encoder.map_buffer_on_submit(&stopwatch.readable().clone(), wgpu::MapMode::Read, .., move |mapped| {
-            // If it fails, the next slice is cut by what was known before.
+            // On failure the next slice is cut by the times known so far.
             if let (Ok(()), Ok(seconds)) = (mapped, stopwatch.seconds(period)) {
                 times.lock().expect("no panic while it is held").learn(timed, seconds[0]);
             }
         });
     }
 
-    /// Begins a forward pass; nothing is recorded yet. A source's values are copied.
+    /// Starts a forward pass without recording anything yet. Values in host memory are copied.
     ///
     /// # Errors
-    /// [`Error::Device`](crate::Error::Device) if memory runs out, or the device objects to a view.
+    /// [`Error::OutOfMemory`] if memory runs out, [`Error::Device`] if the device rejects a view, [`Error::Argument`] if a texture cannot be read or
+    /// its rectangle is not inside it.
     ///
     /// # Panics
-    /// If an input has another size than the recording says.
+    /// If the size of an input differs from the recording.
     pub async fn start(self: &Arc<Plan>, inputs: &[Source<'_>]) -> Result<Job> {
         self.keep_outputs().await?;
         let mut feeds = VecDeque::new();
@@ -215,7 +217,7 @@ impl Plan {
                     feeds.push_back(Feed::Copy { from: (*buffer).clone(), to: input.clone() });
                 }
                 Source::Values(values) => {
-                    // Of its own, because commands that were recorded before may not have run yet.
+                    // A separate staging buffer, because commands recorded earlier may not have run yet.
                     let make = || create(self.gpu(), "upload", input.size(), wgpu::BufferUsages::COPY_SRC, true);
                     let upload = self.gpu().checked("an input", make).await?;
                     upload.slice(..).get_mapped_range_mut().map_err(|error| failed(self.gpu(), error))?.copy_from_slice(bytemuck::cast_slice(values));

@@ -1,17 +1,17 @@
-//! How long work takes at the most, before it is measured.
+//! Upper estimates of the time of work that has not been measured yet.
 
 use super::context::Gpu;
 
-/// Floating-point operations and bytes a second of a GPU that a processor imitates, when it is slow.
+/// Floating-point operations and bytes per second of a slow software GPU.
 const SLOW_SOFTWARE: [f64; 2] = [5e9, 1e9];
 
-/// The same of a small hardware GPU.
+/// Floating-point operations and bytes per second of a small hardware GPU.
 const SLOW_HARDWARE: [f64; 2] = [200e9, 20e9];
 
-/// Seconds that the shortest dispatch takes.
+/// Seconds of the shortest dispatch.
 const OVERHEAD: f64 = 10e-6;
 
-/// How long so many operations and bytes take on a slow device of its kind.
+/// Estimates the seconds that so many operations and bytes take on a slow device of the same kind.
 pub(super) fn estimate(gpu: &Gpu, operations: u64, bytes: u64) -> f64 {
     let [flops, bandwidth] = if gpu.summary().capabilities.software { SLOW_SOFTWARE } else { SLOW_HARDWARE };
     OVERHEAD + (operations as f64 / flops).max(bytes as f64 / bandwidth)

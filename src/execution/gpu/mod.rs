@@ -1,4 +1,4 @@
-//! The GPU through wgpu: choice of a device, compilation of a recording, replay.
+//! GPU backend on wgpu: opens devices, compiles recordings and replays them.
 
 mod compile;
 mod context;

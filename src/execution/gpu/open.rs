@@ -1,10 +1,10 @@
-//! A device, opened.
+//! Opens a device.
 
 use super::context::{AdapterSummary, Gpu, PipelineFolder, ShaderChecks};
 use crate::data::error::Result;
 
 impl Gpu {
-    /// Opens an adapter with all that it can do, of which no more is used than the summary says.
+    /// Opens an adapter with all its features and limits. No capability beyond the summary's is used.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the driver refuses.

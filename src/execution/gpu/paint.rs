@@ -1,4 +1,4 @@
-//! Maps of an image drawn into a host's textures, in the host's encoder.
+//! Draws maps of an image into a host's textures, in the host's encoder.
 
 use super::context::{Gpu, create};
 use super::encode::GpuOutput;
@@ -11,20 +11,20 @@ use crate::execution::image::painting::{Painting, STOPS, Selection};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-/// A texture of the model's device that a map is drawn into.
+/// A texture on the model's device to draw a map into.
 #[derive(Clone, Copy, Debug)]
 pub struct PaintTarget<'a> {
-    /// A view of one level of a 2-D texture with usage `RENDER_ATTACHMENT`; sRGB and float formats are given light, others encoded levels.
+    /// A view of one mip level of a 2-D texture with usage `RENDER_ATTACHMENT`. sRGB and float formats receive linear light, others encoded levels.
     pub view: &'a wgpu::TextureView,
-    /// The view's format; that of its texture without.
+    /// Format of the view; by default that of its texture.
     pub format: Option<wgpu::TextureFormat>,
-    /// Left, top, width and height of the image in it, in texels; the whole of the texture's first level without, so that other levels need
-    /// one. What lies outside stays as it is, and the rectangle may reach outside.
+    /// Left, top, width and height of the image in the target, in texels; by default the whole of the texture's first mip level, so other levels need
+    /// one. Texels outside keep their contents, and the rectangle may extend beyond the texture.
     pub rectangle: Option<[f32; 4]>,
 }
 
 impl<'a> PaintTarget<'a> {
-    /// The whole of a texture.
+    /// Targets the whole of a texture.
     pub fn new(view: &'a wgpu::TextureView) -> PaintTarget<'a> {
         PaintTarget { view, format: None, rectangle: None }
     }
@@ -33,7 +33,7 @@ impl<'a> PaintTarget<'a> {
         self.format.unwrap_or(self.view.texture().format())
     }
 
-    /// The rectangle, if the texture can be drawn into, and blended with what is there if that is asked for.
+    /// Returns the rectangle, if the texture can be drawn into, and blended if `blends`.
     fn checked(&self, gpu: &Gpu, blends: bool) -> Result<[f32; 4]> {
         let (texture, format) = (self.view.texture(), self.format());
         let able = format.guaranteed_format_features(gpu.device.features());
@@ -64,7 +64,7 @@ impl<'a> PaintTarget<'a> {
     }
 }
 
-/// As in `shaders/texture/heat.wgsl`.
+/// Parameters in `shaders/texture/heat.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct HeatParams {
@@ -74,7 +74,7 @@ struct HeatParams {
     patches: u32,
 }
 
-/// As in `shaders/texture/paint.wgsl`.
+/// Parameters in `shaders/texture/paint.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct PaintParams {
@@ -89,17 +89,17 @@ struct PaintParams {
     scale: [[f32; 4]; STOPS],
 }
 
-/// What draws maps.
+/// Pipelines that draw maps.
 #[derive(Debug)]
 pub(super) struct Painter {
     heat: wgpu::ComputePipeline,
     shader: wgpu::ShaderModule,
-    /// By the target's format, and whether what is there shows through.
+    /// Pipelines by target format and whether they blend with its contents.
     pipelines: Mutex<HashMap<(wgpu::TextureFormat, bool), wgpu::RenderPipeline>>,
 }
 
 impl Painter {
-    /// That of a device, compiled at its first use.
+    /// Returns the painter of a device, compiled on first use.
     fn of(gpu: &Gpu) -> Arc<Painter> {
         gpu.parts.get(|| Painter::new(gpu))
     }
@@ -157,13 +157,13 @@ impl Painter {
 }
 
 impl GpuOutput {
-    /// Records that this output, a map of an image ([`Config::map`](crate::data::config::Config::map)), is drawn into a texture of the same device:
-    /// rows of attention as heat, principal components as colours, between the patches' centres linearly. Where the patches cover the whole
-    /// image, a target as large as their grid is given one texel for each. The first painting into a format compiles. Nothing is submitted.
+    /// Records drawing this output, a map of an image ([`Config::map`](crate::data::config::Config::map)), into a texture on the same device: rows of
+    /// attention as heat, principal components as colours, interpolated linearly between patch centres. Where the patches cover the whole image, a
+    /// target the size of their grid gets one texel per patch. The first painting into a format compiles a pipeline. Nothing is submitted.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the output is no map, what is to be painted is not there, or the texture cannot be drawn into;
-    /// [`Error::Device`] if memory runs out.
+    /// [`Error::Argument`] if the output is not a map, `painting` selects something that it lacks, or the texture cannot be drawn into;
+    /// [`Error::OutOfMemory`] if memory runs out; [`Error::Device`] if the device rejects the commands.
     pub fn paint(&self, encoder: &mut wgpu::CommandEncoder, target: &PaintTarget<'_>, painting: &Painting) -> Result<()> {
         let Some(map) = self.map() else {
             let found = "expected an output that is a map of an image, such as attn.0, rollout or pca";
@@ -182,7 +182,7 @@ impl GpuOutput {
             };
             let params = PaintParams::new(map, start, selection.channels, painting, target.format(), rectangle);
             let passes = Passes { heat, paint: Painter::of(gpu).paint(gpu, &values, &params, target.format()), view: target.view, rectangle };
-            // What the device would object to when the host's commands are finished, it says of these, which nobody submits.
+            // A trial that is never submitted: it raises the errors that the device would otherwise report when the host finishes its commands.
             let mut trial = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             passes.encode(&mut trial);
             drop(trial.finish());
@@ -220,7 +220,7 @@ impl PaintParams {
 }
 
 impl Painter {
-    /// A pass that makes values from 0 to 1 of a row of attention, and the buffer that they are in.
+    /// Returns a pass that scales a row of attention to values from 0 to 1, and the buffer that it writes.
     fn heat(&self, gpu: &Gpu, weights: &wgpu::Buffer, selection: Selection, grid: [usize; 2]) -> (HeatPass, wgpu::Buffer) {
         let patches = grid[0] * grid[1];
         let Selection { start, stride, heads, .. } = selection;
@@ -231,7 +231,7 @@ impl Painter {
         ((self.heat.clone(), bind(gpu, &self.heat.get_bind_group_layout(0), buffers)), heat)
     }
 
-    /// A pass that draws values.
+    /// Returns a pass that draws `values`.
     fn paint(&self, gpu: &Gpu, values: &wgpu::Buffer, params: &PaintParams, format: wgpu::TextureFormat) -> PaintPass {
         let pipeline = self.pipeline(gpu, format, params.opacity < 1.0);
         let params = uniform(gpu, bytemuck::bytes_of(params));
@@ -243,7 +243,7 @@ impl Painter {
 type HeatPass = (wgpu::ComputePipeline, wgpu::BindGroup);
 type PaintPass = (wgpu::RenderPipeline, wgpu::BindGroup);
 
-/// All that a painting records.
+/// Passes that a painting records.
 struct Passes<'a> {
     heat: Option<HeatPass>,
     paint: PaintPass,
@@ -278,7 +278,7 @@ impl Passes<'_> {
     }
 }
 
-/// Elements of a buffer, of which there are fewer than 2^30.
+/// Converts a count of elements of a buffer, of which there are fewer than 2^30.
 fn narrow(count: usize) -> u32 {
     u32::try_from(count).expect("it counts elements of a buffer")
 }

@@ -1,4 +1,4 @@
-//! Whatever a file makes once for each device, such as pipelines: the device keeps it, and does not know what it is.
+//! Values that other files create once per device, such as pipelines. The device keeps them without knowing their types.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -6,22 +6,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 #[cfg(not(target_arch = "wasm32"))]
 type Part = dyn Any + Send + Sync;
-/// There is one thread, and wgpu's types stay in it.
+/// There is only one thread, and wgpu's types stay on it.
 #[cfg(target_arch = "wasm32")]
 type Part = dyn Any;
 
-/// One value of each type, behind an `Arc`.
+/// One value per type, each in an `Arc`.
 #[derive(Debug, Default)]
 pub(super) struct Parts(Mutex<HashMap<TypeId, Box<Part>>>);
 
 macro_rules! get {
     ($($bounds:tt)*) => {
-        /// The value of a type, made at its first use. Two threads that are first make it twice, and one of both is kept.
+        /// Returns the value of a type, created on first use. If two threads race, both create one and the first is kept.
         pub fn get<T: $($bounds)*>(&self, make: impl FnOnce() -> T) -> Arc<T> {
             if let Some(known) = self.known() {
                 return known;
             }
-            // Without the lock: what is made may use other parts.
+            // Not under the lock: `make` may use other parts.
             let made: Box<Part> = Box::new(Arc::new(make()));
             self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(TypeId::of::<T>()).or_insert(made);
             self.known().expect("just inserted")

@@ -1,4 +1,4 @@
-//! Compiled pipelines that are kept from one start to the next, where the driver gives them away (Vulkan).
+//! Compiled pipelines kept between runs, where the driver exposes them (Vulkan).
 
 use super::context::Gpu;
 use crate::data::error::Result;
@@ -6,38 +6,39 @@ use crate::execution::storage;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// What such a file begins with.
+/// First bytes of a cache file.
 const MAGIC: &[u8] = b"vitraux pipelines 1\n";
 
-/// Bytes of a file at the most. Caches only grow, with each version of our shaders: one that is larger is not kept.
+/// Largest cache file, in bytes. Caches only grow, with each version of our shaders; a larger file is ignored, and more than half of this is not
+/// saved.
 const LARGEST_FILE: u64 = 64 * 1024 * 1024;
 
-/// A cache of the driver's, and the file that it is kept in.
+/// The driver's pipeline cache and its file.
 #[derive(Debug)]
 pub(super) struct PipelineCache {
     cache: wgpu::PipelineCache,
     file: PathBuf,
-    /// Whose pipelines they are.
+    /// Version, adapter and driver that the pipelines belong to.
     key: String,
-    /// The checksum of what is in the file.
+    /// Checksum of the data in the file.
     kept: Mutex<Option<u32>>,
 }
 
 impl PipelineCache {
-    /// The cache of a device with what is kept in a folder; what is damaged, or of another device, driver or version, is ignored.
+    /// Opens the pipeline cache of a device with the data in a folder. Data that is damaged, or from another device, driver or version, is ignored.
     pub fn open(gpu: &Gpu, folder: &Path) -> Option<PipelineCache> {
         if !gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
             return None;
         }
         let summary = gpu.summary();
         let key = format!("{} {summary}", env!("CARGO_PKG_VERSION"));
-        // A new driver's pipelines take the place of the old one's.
+        // A new driver's pipelines replace those of the old one.
         let file = folder.join(storage::file_name(&format!("{} {}", summary.name, summary.backend), "bin"));
         let kept = read(&file, &key);
         let make = |data: Option<&[u8]>| {
             let descriptor = wgpu::PipelineCacheDescriptor { label: Some("vitraux"), data, fallback: true };
-            // SAFETY: the data is what the same version of vitraux was given by the same driver for the same adapter, whole by its checksum;
-            // wgpu looks at its own header, and the driver at its.
+            // SAFETY: the data came from the same driver for the same adapter and version of vitraux, and its checksum shows that it is intact; wgpu
+            // validates its own header, and the driver validates its own.
             let made = gpu.checked("a pipeline cache", || unsafe { gpu.device.create_pipeline_cache(&descriptor) });
             // Natively nothing in it waits.
             pollster::block_on(made)
@@ -54,7 +55,7 @@ impl PipelineCache {
         &self.cache
     }
 
-    /// Writes what was compiled so far to the file, unless it is there.
+    /// Writes the pipelines compiled so far to the file, unless it already holds them.
     pub fn save(&self) {
         let Some(data) = self.cache.get_data().filter(|data| data.len() as u64 <= LARGEST_FILE / 2) else { return };
         let sum = crc32fast::hash(&data);
@@ -72,7 +73,7 @@ fn write(file: &Path, key: &str, data: &[u8]) -> Result<()> {
     storage::write(file, &[MAGIC, &head, data].concat())
 }
 
-/// What was written under the same key, if it is whole.
+/// Reads the data written under the same key, if it is intact.
 fn read(file: &Path, key: &str) -> Option<Vec<u8>> {
     let size = std::fs::metadata(file).ok()?.len();
     let kept = if size <= LARGEST_FILE { std::fs::read(file).ok()? } else { Vec::new() };

@@ -1,4 +1,4 @@
-//! A recording compiled for one device, and its replay.
+//! A recording compiled for a device, and its replay.
 
 use super::context::{Gpu, Progress, create, failed};
 use super::estimate::estimate;
@@ -14,21 +14,22 @@ use half::f16;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// A recording with everything made that a run needs: pipelines, bind groups, one uniform buffer, scratch, and the mapped buffers
-/// through which inputs and outputs pass. A run allocates nothing on the device, unless it begins while another one is under way.
+/// A recording with all the objects that a run needs: pipelines, bind groups, one uniform buffer, scratch buffers, and mapped staging buffers for
+/// inputs and outputs. A run allocates nothing on the device, unless it starts while another is in flight.
 #[derive(Debug)]
 pub struct Plan {
     gpu: Arc<Gpu>,
     steps: Vec<Step>,
     inputs: Vec<wgpu::Buffer>,
     outputs: Vec<Output>,
-    /// Those that no run has.
+    /// Staging buffers not in use by a run.
     transfers: Pool,
-    /// Outputs for those who leave them on the device, made when first asked for.
+    /// Buffers of outputs that stay on the device, created on first use.
     kept: OnceLock<Vec<wgpu::Buffer>>,
-    /// How long its steps take, as far as is known.
+    /// Known or estimated times of the steps.
     pub(super) times: Arc<Mutex<Times>>,
-    /// For the begin and the end of a slice; whoever waits for them has a share of it. Made with `kept`, if the device can take times.
+    /// Timestamps of the begin and end of a slice; a slice whose times are pending holds a reference. Created with `kept` if the device has timestamp
+    /// queries.
     pub(super) stopwatch: OnceLock<Arc<Timestamps>>,
 }
 
@@ -37,7 +38,7 @@ type Pool = Arc<Mutex<Vec<Transfer>>>;
 #[derive(Debug)]
 pub(super) enum Step {
     Dispatch(CompiledDispatch),
-    /// Keeps a buffer as an output.
+    /// Copies a buffer to an output.
     Save {
         from: wgpu::Buffer,
         output: usize,
@@ -46,14 +47,14 @@ pub(super) enum Step {
 
 #[derive(Debug)]
 pub(super) struct CompiledDispatch {
-    /// What was compiled.
+    /// Source of the compiled objects.
     pub dispatch: Dispatch,
     pipeline: wgpu::ComputePipeline,
     bindings: wgpu::BindGroup,
 }
 
 impl Step {
-    /// How long it takes on a slow device of its kind.
+    /// Estimates the time on a slow device of the same kind.
     pub fn estimated(&self, gpu: &Gpu) -> f64 {
         match self {
             Step::Dispatch(CompiledDispatch { dispatch, .. }) => estimate(gpu, dispatch.flops, dispatch.bytes()),
@@ -78,18 +79,18 @@ impl CompiledDispatch {
     }
 }
 
-/// Where one run's inputs and outputs pass between host and device.
+/// Staging buffers for the inputs and outputs of one run.
 #[derive(Debug)]
 struct Transfer {
-    /// For each input, mapped between runs.
+    /// One per input, mapped between runs.
     uploads: Vec<wgpu::Buffer>,
-    /// For each output.
+    /// One per output.
     readable: Vec<wgpu::Buffer>,
 }
 
 pub(super) type Mapping = oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>;
 
-/// A run that was submitted, and whose outputs are not yet read.
+/// A submitted run whose outputs have not been read.
 #[derive(Debug)]
 pub struct Pending {
     gpu: Arc<Gpu>,
@@ -101,33 +102,32 @@ pub struct Pending {
 }
 
 impl Plan {
-    /// Compiles `recording`, whose weights are `weights`; `progress` hears how many pipelines are done, and of how many.
+    /// Compiles `recording` with `weights`. `progress` receives the number of pipelines done and the total.
     ///
     /// # Errors
-    /// [`Error::Device`](crate::Error::Device) if the device rejects a shader or runs out of memory.
+    /// [`Error::Device`](crate::Error::Device) if the device rejects a shader, [`Error::OutOfMemory`](crate::Error::OutOfMemory) if memory runs out.
     pub async fn compile(gpu: Arc<Gpu>, recording: &Recording, weights: &WeightBuffers, progress: Progress<'_>) -> Result<Plan> {
         let pipelines = recording.dispatches().map(|dispatch| (dispatch.kernel, &dispatch.spec));
         #[cfg(not(target_arch = "wasm32"))]
         gpu.compile_all(pipelines, progress)?;
-        // A browser compiles on threads of its own.
+        // A browser compiles on its own threads.
         #[cfg(target_arch = "wasm32")]
         let _ = (pipelines, progress);
         gpu.checked("the buffers of a pass", || build(&gpu, recording, weights)).await
     }
 
-    /// Runs it in one command buffer: `inputs` by the number in [`Role::Input`]; gives the outputs in
-    /// the recording's order.
+    /// Runs the plan in one command buffer. `inputs` are indexed by the number in [`Role::Input`]; outputs are in the recording's order.
     ///
     /// # Errors
-    /// [`Error::Device`](crate::Error::Device) if the device fails or is lost.
+    /// [`Error::Device`](crate::Error::Device) if the device fails, [`Error::DeviceLost`](crate::Error::DeviceLost) if it is lost.
     pub async fn run(&self, inputs: &[&[f32]]) -> Result<Vec<Vec<f32>>> {
         self.submit(&inputs.iter().map(|values| Pieces::of(values)).collect::<Vec<_>>()).await?.outputs().await
     }
 
-    /// Begins a run and does not wait for it: while the device computes, the next one's inputs can be copied and submitted.
+    /// Starts a run without waiting for it: while the device computes, the inputs of the next run can be copied and submitted.
     ///
     /// # Errors
-    /// [`Error::Device`](crate::Error::Device) if the device fails or is lost.
+    /// [`Error::Device`](crate::Error::Device) if the device fails, [`Error::DeviceLost`](crate::Error::DeviceLost) if it is lost.
     pub async fn submit(&self, inputs: &[Pieces<'_>]) -> Result<Pending> {
         let free = self.transfers.lock().expect("no panic while it is held").pop();
         let transfer = match free {
@@ -147,7 +147,7 @@ impl Plan {
         Ok(Pending { gpu: self.gpu.clone(), submission, transfer, mappings, outputs: self.outputs.clone(), pool: self.transfers.clone() })
     }
 
-    /// Records steps; neighbouring dispatches share a pass. A stopwatch is told when the first of them begins and the last one ends.
+    /// Records steps; adjacent dispatches share a pass. The stopwatch records the begin of the first dispatch and the end of the last.
     pub(super) fn encode(&self, encoder: &mut wgpu::CommandEncoder, steps: Range<usize>, outputs: &[wgpu::Buffer], stopwatch: Option<&Timestamps>) {
         let groups: Vec<&[Step]> = self.steps[steps].chunk_by(|a, b| a.dispatch().is_some() && b.dispatch().is_some()).collect();
         let computes = |group: &&[Step]| group[0].dispatch().is_some();
@@ -177,21 +177,21 @@ impl Plan {
         &self.inputs
     }
 
-    /// A buffer for each output, once they are made.
+    /// Returns the output buffers on the device, which must have been created.
     pub(super) fn kept(&self) -> &[wgpu::Buffer] {
         self.kept.get().expect("a job makes them when it starts")
     }
 
-    /// Makes the buffers that outputs stay in, if they are not made.
+    /// Creates the output buffers on the device, unless they exist.
     pub(super) async fn keep_outputs(&self) -> Result<()> {
         if self.kept.get().is_none() {
             let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
             let make = || self.outputs.iter().map(|output| create(&self.gpu, &output.name, output.bytes(), usage, false)).collect();
             let made = self.gpu.checked("outputs", make).await?;
-            // Whoever was faster has made the same.
+            // If another thread set them first, its buffers are equivalent.
             let _ = self.kept.set(made);
             if self.gpu.takes_times() {
-                // Without one, slices are cut by what is known.
+                // Without a stopwatch, slices are cut by the times known so far.
                 let made = self.gpu.checked("a stopwatch", || Timestamps::new(&self.gpu, 2)).await;
                 let _ = made.map(|stopwatch| self.stopwatch.set(Arc::new(stopwatch)));
             }
@@ -209,17 +209,17 @@ impl Plan {
 }
 
 impl Pending {
-    /// Waits for the run, and gives its outputs in the recording's order.
+    /// Waits for the run and returns its outputs in the recording's order.
     ///
     /// # Errors
-    /// [`Error::Device`](crate::Error::Device) if the device fails or is lost.
+    /// [`Error::Device`](crate::Error::Device) if the device fails, [`Error::DeviceLost`](crate::Error::DeviceLost) if it is lost.
     pub async fn outputs(self) -> Result<Vec<Vec<f32>>> {
         self.gpu.wait_for(Some(self.submission))?;
         for mapping in self.mappings {
             mapping.await.map_err(|error| failed(&self.gpu, error))?.map_err(|error| failed(&self.gpu, error))?;
         }
         let outputs = self.transfer.readable.iter().zip(&self.outputs).map(|(output, info)| read(&self.gpu, output, info)).collect();
-        // After an error its buffers are in no known state, and are let go.
+        // After an error the state of these buffers is unknown, so they are dropped.
         self.pool.lock().expect("no panic while it is held").push(self.transfer);
         outputs
     }
@@ -236,11 +236,11 @@ fn read(gpu: &Gpu, output: &wgpu::Buffer, info: &Output) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-/// Asks for a mapping; the receiver hears when it is there.
+/// Starts mapping a buffer. The receiver is notified when it is mapped.
 fn map(buffer: &wgpu::Buffer, mode: wgpu::MapMode) -> Mapping {
     let (sender, receiver) = oneshot::channel();
     buffer.map_async(mode, .., move |result| {
-        // Nobody listens if the run has failed meanwhile.
+        // Sending fails if the run has failed in the meantime.
         let _ = sender.send(result);
     });
     receiver
@@ -270,7 +270,7 @@ fn build(gpu: &Arc<Gpu>, recording: &Recording, weights: &WeightBuffers) -> Plan
         })
         .collect();
     let outputs = recording.outputs().to_vec();
-    // A host that lends its device leaves outputs there.
+    // Outputs stay on a borrowed device, so it needs no staging buffers up front.
     let first = (!gpu.is_borrowed()).then(|| transfer(gpu, &inputs, &outputs));
     let transfers = Arc::new(Mutex::new(first.into_iter().collect()));
     let uniforms = Uniforms::new(gpu, recording);
@@ -306,7 +306,7 @@ fn step(gpu: &Gpu, dispatch: &Dispatch, buffers: &[wgpu::Buffer], params: wgpu::
     Step::Dispatch(CompiledDispatch { dispatch: dispatch.clone(), pipeline, bindings })
 }
 
-/// The parameters of all dispatches in one buffer.
+/// Parameters of all dispatches in one buffer.
 struct Uniforms {
     buffer: wgpu::Buffer,
     stride: usize,
@@ -332,7 +332,7 @@ impl Uniforms {
     }
 
     fn binding(&self, number: usize, dispatch: &Dispatch) -> wgpu::BufferBinding<'_> {
-        // Uniform bindings are made of whole 16-byte rows.
+        // Uniform bindings consist of whole 16-byte rows.
         let size = dispatch.params.len().next_multiple_of(16) as u64;
         wgpu::BufferBinding { buffer: &self.buffer, offset: (number * self.stride) as u64, size: wgpu::BufferSize::new(size) }
     }

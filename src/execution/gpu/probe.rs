@@ -1,4 +1,4 @@
-//! How large subgroups are where a driver chooses that for each pipeline (AMD 32 or 64, Intel 8 to 32): found by running one.
+//! Subgroup size on drivers that choose it per pipeline (AMD 32 or 64, Intel 8 to 32), measured by running a pipeline.
 
 use super::context::Gpu;
 use super::shader::assemble;
@@ -6,11 +6,11 @@ use crate::data::capabilities::Capabilities;
 use crate::data::error::{Error, Result};
 use crate::data::record::Spec;
 
-/// The shader's `INVOCATIONS`.
+/// `INVOCATIONS` of the shader.
 const INVOCATIONS: usize = 128;
 
-/// Invocations of a subgroup in a pipeline that multiplies cooperative matrices of `side` rows and columns; nothing if they are not numbered in order,
-/// or the product is wrong.
+/// Returns the subgroup size of a pipeline that multiplies cooperative matrices of `side` rows and columns, or `None` if invocations are not numbered
+/// in order or the product is wrong.
 ///
 /// # Errors
 /// [`Error::Device`] if the device rejects the shader.
@@ -53,7 +53,7 @@ pub(super) async fn subgroup(gpu: &Gpu, side: u32) -> Result<Option<u32>> {
     Ok(lanes(bytemuck::cast_slice(&bytes), side))
 }
 
-/// Invocations of a subgroup, given what each invocation has found.
+/// Returns the subgroup size, given what each invocation wrote.
 fn lanes(found: &[[u32; 4]], side: u32) -> Option<u32> {
     let lanes = found.first()?[0].max(1);
     let expected = (0..).map(|i| [lanes, i / lanes, i % lanes, side]);
@@ -61,8 +61,7 @@ fn lanes(found: &[[u32; 4]], side: u32) -> Option<u32> {
 }
 
 impl Gpu {
-    /// The same that knows how large the subgroups of cooperative matrices are where several sizes are possible, and does without such matrices if that
-    /// cannot be found out.
+    /// Measures the subgroup size of cooperative-matrix pipelines if it is variable. If that fails, cooperative matrices are not used.
     pub(super) async fn with_probed_subgroups(mut self) -> Gpu {
         let Capabilities { cooperative, subgroup, .. } = self.summary.capabilities;
         if cooperative > 0 && subgroup == 0 {

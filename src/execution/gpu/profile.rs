@@ -1,4 +1,4 @@
-//! How long each dispatch of a plan takes on the device.
+//! Time of each dispatch of a plan on the device.
 
 use super::context::failed;
 use super::plan::{Plan, Step};
@@ -9,24 +9,24 @@ use crate::data::record::Timing;
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// Seconds that a dispatch takes at the least; a clock with long ticks may say 0.
+/// Minimum time of a dispatch, in seconds; a clock with long ticks may report 0.
 const SHORTEST: f64 = 1e-7;
 
-/// Seconds that a GPU works in front of what is timed: an H200 needs 0.2 from its lowest clocks to its highest, and has the highest when a program
+/// Minimum warm-up before timing, in seconds. An H200 takes 0.2 s to go from its lowest clocks to its highest, and has the highest when a program
 /// starts (`benches/results`).
 const LEAST_WARMING: f64 = 0.02;
 const MOST_WARMING: f64 = 0.3;
 
-/// Runs of a submission that raises clocks: between submissions a GPU is idle.
+/// Runs per warm-up submission: between submissions the GPU is idle.
 const WARMING_RUNS: usize = 4;
 
-/// When something was timed on a GPU for the last time.
+/// Time of the last measurement on a GPU.
 #[derive(Debug, Default)]
 struct LastTimed(Mutex<Option<Instant>>);
 
 impl Plan {
-    /// Runs the plan on what its inputs hold again and again, for as long as the GPU was idle since something was timed, but some time at least and at
-    /// the most: a GPU that is idle half of the time lowers its clocks, by and by, and takes as long to raise them.
+    /// Runs the plan repeatedly on its current inputs, for as long as the GPU has been idle since the last measurement, within a minimum and a
+    /// maximum. A GPU that is idle half of the time gradually lowers its clocks, and takes as long to raise them again.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails.
@@ -47,18 +47,17 @@ impl Plan {
         Ok(())
     }
 
-    /// Runs the plan on what its inputs hold from the last run, each dispatch in a pass of its own between two timestamps of the
-    /// device, and gives their times in order.
+    /// Runs the plan on the inputs of the last run, each dispatch in its own pass between two timestamp queries, and returns the times in order.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device cannot take timestamps, or fails.
+    /// [`Error::Device`] if the device has no timestamp queries, or fails.
     pub fn profile(&self) -> Result<Vec<Timing>> {
         let gpu = self.gpu();
         if !gpu.takes_times() {
             return Err(Error::device(gpu.summary(), "no timestamp queries, which kernels are timed by"));
         }
         let dispatches: Vec<_> = self.steps().iter().filter_map(Step::dispatch).collect();
-        // Steps that only copy, for outputs, change nothing that a dispatch reads.
+        // Skipping the steps that copy outputs is safe: they change nothing that a dispatch reads.
         let mut timings = Vec::new();
         for group in dispatches.chunks(wgpu::QUERY_SET_MAX_QUERIES as usize / 2) {
             let timestamps = Timestamps::new(gpu, 2 * group.len() as u32);

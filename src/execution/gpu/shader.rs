@@ -1,8 +1,8 @@
-//! From a WGSL file to what a device compiles: imports resolved, constants specialised, loops unrolled where it says so.
+//! Turns a WGSL file into the source that a device compiles: resolves imports, specialises constants, and unrolls marked loops.
 //!
-//! Two directives stand in shaders, each on a line of its own: `#import NAME` brings in a piece of `shaders/`, or the one that a [`Spec`] has
-//! instead of it; `#unroll` in front of `for (var i = 0u; i < COUNT; i++) {` repeats the loop's body with the numbers put in for `i`, if
-//! the spec wants it: drivers keep arrays of cooperative matrices in registers only where all indices are constants.
+//! Shaders use two directives, each on its own line. `#import NAME` inserts a piece from `shaders/`, or the one that a [`Spec`] substitutes for it.
+//! `#unroll` before `for (var i = 0u; i < COUNT; i++) {` repeats the loop's body with numbers substituted for `i`, if the spec asks for it: drivers
+//! keep arrays of cooperative matrices in registers only if all indices are constants.
 
 use crate::data::error::{Error, Result};
 use crate::data::record::{Kernel, Spec};
@@ -11,7 +11,7 @@ macro_rules! pieces {
     ($($name:literal),* $(,)?) => { &[$(($name, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $name, ".wgsl")))),*] };
 }
 
-/// The pieces that `#import` brings in, by name.
+/// Pieces that `#import` can insert, by name.
 pub const PIECES: &[(&str, &str)] = pieces![
     "attention/call",
     "attention/masked",
@@ -44,16 +44,15 @@ pub const PIECES: &[(&str, &str)] = pieces![
     "matmul/w_f32",
 ];
 
-/// What a device compiles of a kernel under a spec.
+/// Returns the source that a device compiles for a kernel with a spec.
 ///
 /// # Errors
-/// [`Error::Argument`] if something does not exist that is to be imported or replaced: a mistake of whoever edits shaders, as the contract tests
-/// find those in ours.
+/// [`Error::Argument`] if an import or a replaced constant does not exist. Only edited shaders can cause this; contract tests rule it out for ours.
 pub fn specialise(kernel: &Kernel, spec: &Spec) -> Result<String> {
     assemble(kernel.wgsl, kernel.edited, spec)
 }
 
-/// [`specialise`] for a text and edited pieces.
+/// Does the work of [`specialise`], from a shader's text and edited pieces.
 pub(super) fn assemble(wgsl: &str, edited: &[(&str, &str)], spec: &Spec) -> Result<String> {
     let mut source = resolved(wgsl, edited, spec)?;
     for (name, value) in &spec.constants {
@@ -65,7 +64,7 @@ pub(super) fn assemble(wgsl: &str, edited: &[(&str, &str)], spec: &Spec) -> Resu
     if spec.unrolls { unrolled(source) } else { Ok(without_directives(&source)) }
 }
 
-/// The text with its pieces, what it enables in front.
+/// Resolves imports, and moves `enable` directives to the top.
 fn resolved(wgsl: &str, edited: &[(&str, &str)], spec: &Spec) -> Result<String> {
     let mut lines: Vec<&str> = Vec::new();
     let mut replaced = Vec::new();
@@ -90,7 +89,7 @@ fn resolved(wgsl: &str, edited: &[(&str, &str)], spec: &Spec) -> Result<String> 
     Ok(known.into_iter().chain(others).flat_map(|line| [line, "\n"]).collect())
 }
 
-/// Where a constant's value stands.
+/// Returns the byte range of a constant's value.
 fn constant(source: &str, name: &str) -> Option<(usize, usize)> {
     let declaration = format!("const {name}: u32 = ");
     let start = source.find(&declaration)? + declaration.len();
@@ -101,7 +100,7 @@ fn without_directives(source: &str) -> String {
     source.lines().filter(|line| line.trim_start() != "#unroll").flat_map(|line| [line, "\n"]).collect()
 }
 
-/// The loops that are to be unrolled, outer ones first.
+/// Unrolls the marked loops, outer loops first.
 fn unrolled(mut source: String) -> Result<String> {
     while let Some(directive) = source.find("#unroll\n") {
         let wrong =
@@ -134,7 +133,7 @@ fn unrolled(mut source: String) -> Result<String> {
     Ok(source)
 }
 
-/// A text with a number in place of a variable.
+/// Replaces a variable by a number.
 fn with_number(text: &str, name: &str, number: u32) -> String {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut result = String::new();
@@ -149,11 +148,11 @@ fn with_number(text: &str, name: &str, number: u32) -> String {
     result + rest
 }
 
-/// The value of an expression of constants: u32, with + - * / % and parentheses, evaluated as WGSL does.
+/// Evaluates a constant expression of u32 with + - * / % and parentheses, as WGSL does.
 fn value(source: &str, expression: &str) -> Option<u32> {
     let expression = expression.trim();
     let mut depth = 0;
-    // The last operator of the lowest precedence that stands in no parentheses is evaluated last.
+    // The last operator of lowest precedence outside parentheses is evaluated last.
     let mut split: Option<(usize, char)> = None;
     for (place, c) in expression.char_indices() {
         match c {

@@ -1,45 +1,44 @@
-//! Images in textures become a model's pixel values, on the device.
+//! Converts images in textures to a model's pixel values, on the device.
 
 use super::context::{Gpu, create};
 use crate::data::error::{Error, Result};
 use crate::execution::image::{Alpha, Levels, Preprocess, Sampling, Taps};
 use std::sync::Arc;
 
-/// An image in a texture of the model's device.
+/// An image in a texture on the model's device.
 #[derive(Clone, Copy, Debug)]
 pub struct TextureImage<'a> {
-    /// A 2-D view of a texture with usage `TEXTURE_BINDING` and a format that is read as floats: 8-bit, as sRGB or not, or float.
+    /// A 2-D view of a texture with usage `TEXTURE_BINDING` and a format that shaders read as floats: 8-bit (sRGB or not) or float.
     pub view: &'a wgpu::TextureView,
-    /// Left, top, width and height of the image in it; the whole of the texture's first level without.
+    /// Left, top, width and height of the image in the texture; by default the whole of its first mip level.
     pub rectangle: Option<[u32; 4]>,
-    /// What the numbers are that a shader reads.
+    /// Encoding of the values that a shader reads.
     pub encoding: Encoding,
 }
 
-/// What the numbers in a texture are. Models were trained on sRGB's encoded levels.
+/// Encoding of the values in a texture. Models were trained on sRGB-encoded levels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Encoding {
-    /// As the format suggests: light in sRGB formats, which are decoded when they are read, and in float formats; encoded levels in other
-    /// 8-bit formats.
+    /// By the format: linear light in float formats and in sRGB formats, which are decoded when read; encoded levels in other 8-bit formats.
     #[default]
     ByFormat,
-    /// Proportional to light: to be encoded.
+    /// Linear light, still to be encoded.
     Linear,
-    /// Encoded levels already.
+    /// Already encoded levels.
     Encoded,
 }
 
 impl<'a> TextureImage<'a> {
-    /// The whole of a texture.
+    /// Uses the whole of a texture.
     pub fn new(view: &'a wgpu::TextureView) -> TextureImage<'a> {
         TextureImage { view, rectangle: None, encoding: Encoding::ByFormat }
     }
 
-    /// Left, top, width and height.
+    /// Returns left, top, width and height.
     ///
     /// # Errors
-    /// [`Error::Argument`] if shaders cannot read the texture, or the rectangle is empty or reaches outside.
+    /// [`Error::Argument`] if shaders cannot read the texture, or the rectangle is empty or extends beyond it.
     pub fn checked_rectangle(&self) -> Result<[u32; 4]> {
         let texture = self.view.texture();
         let is_float = matches!(texture.format().sample_type(None, None), Some(wgpu::TextureSampleType::Float { .. }));
@@ -84,7 +83,7 @@ pub(super) fn is_float(format: wgpu::TextureFormat) -> bool {
     [R16Float, Rg16Float, Rgba16Float, R32Float, Rg32Float, Rgba32Float, Rg11b10Ufloat, Rgb9e5Ufloat, Bc6hRgbFloat, Bc6hRgbUfloat].contains(&format)
 }
 
-/// As in `shaders/texture/sampling.wgsl`.
+/// Parameters in `shaders/texture/sampling.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
@@ -106,14 +105,14 @@ struct Params {
     fill: [f32; 4],
 }
 
-/// The two passes, compiled.
+/// Pipelines of the two passes.
 #[derive(Debug)]
 pub(super) struct Passes {
     across: wgpu::ComputePipeline,
     down: wgpu::ComputePipeline,
 }
 
-/// Compiles the passes over images in textures.
+/// Compiles the passes for images in textures.
 ///
 /// # Errors
 /// [`Error::Device`] if the device rejects them.
@@ -123,7 +122,7 @@ pub(crate) async fn warm_up_textures(gpu: &Gpu) -> Result<()> {
 }
 
 impl Passes {
-    /// Those of a device, compiled at their first use.
+    /// Returns the passes of a device, compiled on first use.
     fn of(gpu: &Gpu) -> Arc<Passes> {
         gpu.parts.get(|| Passes::new(gpu))
     }
@@ -149,26 +148,26 @@ impl Passes {
     }
 }
 
-/// What images of one size need on the device.
+/// Device resources for images of one size.
 #[derive(Debug)]
 pub struct Sampler {
     sampling: Sampling,
     rows: wgpu::Buffer,
     columns: wgpu::Buffer,
-    /// Between the passes.
+    /// Levels between the two passes.
     levels: wgpu::Buffer,
 }
 
 impl Sampler {
-    /// Brings the tables for images of one size to the device.
+    /// Uploads the tables for images of one size.
     ///
     /// # Errors
-    /// [`Error::Device`] if memory runs out.
+    /// [`Error::OutOfMemory`] if memory runs out.
     pub async fn new(gpu: &Gpu, preprocess: &Preprocess, sampling: Sampling) -> Result<Sampler> {
         let make = || {
             let table = |name, words: &[u32]| {
                 let buffer = create(gpu, name, words.len() as u64 * 4, wgpu::BufferUsages::STORAGE, true);
-                // If memory ran out there is no range; the scope reports why.
+                // If memory ran out there is no range; the error scope reports why.
                 if let Ok(mut range) = buffer.slice(..).get_mapped_range_mut() {
                     range.copy_from_slice(bytemuck::cast_slice(words));
                 }
@@ -183,20 +182,20 @@ impl Sampler {
         Ok(Sampler { sampling, rows, columns, levels })
     }
 
-    /// Height and width of the images that it is for.
+    /// Returns the height and width of the input images.
     pub fn image(&self) -> [usize; 2] {
         self.sampling.image
     }
 
-    /// Height and width of what it gives.
+    /// Returns the height and width of the result.
     pub fn size(&self) -> [usize; 2] {
         self.sampling.size
     }
 
-    /// Makes both passes ready for image number `image` of `pixel_values` `[B, channels, height, width]`.
+    /// Prepares both passes for image `number` of `pixel_values` `[B, channels, height, width]`.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device objects to the view.
+    /// [`Error::Argument`] if the texture or its rectangle is not usable, [`Error::Device`] if the device rejects the view.
     pub(super) async fn prepare(
         &self,
         gpu: &Gpu,
@@ -240,7 +239,7 @@ impl Sampler {
         };
         let [across, down] = gpu.checked("an image", bind).await?;
         let grid = |[width, height]: [u32; 2]| [width.div_ceil(8), height.div_ceil(8)];
-        // Some twenty for each neighbour: a texel is clamped, encoded and rounded.
+        // About twenty operations per tap: a texel is clamped, encoded and rounded.
         let neighbours = |taps: &Taps| taps.pixels.iter().map(|(_, weights)| weights.len() as u64).sum::<u64>();
         let [rows_read, columns_made] = [params.rows, params.window[0]].map(u64::from);
         Ok(PreparedImage {
@@ -253,10 +252,10 @@ impl Sampler {
     }
 }
 
-/// Both passes over an image: pipelines, bindings and grids.
+/// Both passes over an image: pipelines, bind groups and grids.
 #[derive(Debug)]
 pub(super) struct PreparedImage {
-    /// About how much arithmetic it is.
+    /// Approximate number of arithmetic operations.
     pub operations: u64,
     passes: [(wgpu::ComputePipeline, wgpu::BindGroup, [u32; 2]); 2],
 }
@@ -272,10 +271,10 @@ impl PreparedImage {
     }
 }
 
-/// A buffer of parameters.
+/// Creates a uniform buffer of parameters.
 pub(super) fn uniform(gpu: &Gpu, bytes: &[u8]) -> wgpu::Buffer {
     let buffer = create(gpu, "parameters", bytes.len() as u64, wgpu::BufferUsages::UNIFORM, true);
-    // If memory ran out there is no range; the scope reports why.
+    // If memory ran out there is no range; the error scope reports why.
     if let Ok(mut range) = buffer.slice(..).get_mapped_range_mut() {
         range.copy_from_slice(bytes);
     }
@@ -283,7 +282,7 @@ pub(super) fn uniform(gpu: &Gpu, bytes: &[u8]) -> wgpu::Buffer {
     buffer
 }
 
-/// Numbered resources for a pass.
+/// Creates a bind group of numbered resources.
 pub(super) fn bind<const COUNT: usize>(
     gpu: &Gpu,
     layout: &wgpu::BindGroupLayout,

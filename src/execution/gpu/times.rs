@@ -1,14 +1,14 @@
-//! How long the steps of a plan take, as far as is known.
+//! Times of a plan's steps, as far as they are known.
 
 use std::ops::Range;
 
-/// How much of what a slice took less than expected is believed at once: a GPU that was idle runs slower for a while.
+/// Share of a speed-up that is believed at once: a GPU that was idle runs slower for a while.
 const TRUST: f64 = 0.25;
 
-/// The most that times grow by one slice.
+/// Largest factor by which one slice raises times.
 const MOST: f64 = 4.0;
 
-/// Seconds of each step.
+/// Seconds per step.
 #[derive(Debug)]
 pub(super) struct Times(Vec<f64>);
 
@@ -17,7 +17,7 @@ impl Times {
         Times(seconds)
     }
 
-    /// How far steps from `first` on fit in a budget of which a part is used: one at least if nothing is.
+    /// Returns the steps from `first` on that fit in a budget of which `used` is spent; at least one if nothing is spent.
     pub fn fitting(&self, first: usize, mut used: f64, budget: f64) -> Range<usize> {
         let fits = |seconds: &&f64| {
             let fits = used == 0.0 || used + **seconds <= budget;
@@ -27,7 +27,7 @@ impl Times {
         first..first + self.0[first..].iter().take_while(fits).count()
     }
 
-    /// Takes note of how long some steps took together. What took longer is believed, what was faster only in part.
+    /// Learns how long some steps took together. A longer time is believed, a shorter one only in part.
     pub fn learn(&mut self, steps: Range<usize>, seconds: f64) {
         let expected: f64 = self.0[steps.clone()].iter().sum();
         if expected > 0.0 && seconds > 0.0 {

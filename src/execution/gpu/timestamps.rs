@@ -1,8 +1,8 @@
-//! Moments at which the device begins and ends passes.
+//! Timestamp queries at the begin and end of passes.
 
 use super::context::{Gpu, create};
 
-/// A set of such moments, on their way to where the host reads them.
+/// A set of timestamps and the buffers for their readback.
 #[derive(Debug)]
 pub(super) struct Timestamps {
     queries: wgpu::QuerySet,
@@ -11,7 +11,7 @@ pub(super) struct Timestamps {
 }
 
 impl Timestamps {
-    /// Room for `count` moments.
+    /// Creates room for `count` timestamps.
     pub fn new(gpu: &Gpu, count: u32) -> Timestamps {
         let buffer = |usage| create(gpu, "timestamps", u64::from(count) * 8, usage, false);
         Timestamps {
@@ -21,7 +21,7 @@ impl Timestamps {
         }
     }
 
-    /// For a pass: which moments are its begin and its end.
+    /// Returns the timestamp writes of a pass: the indices for its begin and end.
     pub fn of_pass(&self, begin: Option<u32>, end: Option<u32>) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
         (begin.is_some() || end.is_some()).then_some(wgpu::ComputePassTimestampWrites {
             query_set: &self.queries,
@@ -30,18 +30,18 @@ impl Timestamps {
         })
     }
 
-    /// Records that the moments are copied to where the host reads them.
+    /// Records the copy of the timestamps to the readable buffer.
     pub fn encode_read(&self, encoder: &mut wgpu::CommandEncoder) {
         encoder.resolve_query_set(&self.queries, 0..(self.resolved.size() / 8) as u32, &self.resolved, 0);
         encoder.copy_buffer_to_buffer(&self.resolved, 0, &self.readable, 0, self.resolved.size());
     }
 
-    /// The buffer that is to be mapped.
+    /// Returns the buffer to map.
     pub fn readable(&self) -> &wgpu::Buffer {
         &self.readable
     }
 
-    /// Seconds from each moment with an even number to the next one, once the buffer is mapped, which it is no longer then.
+    /// Returns the seconds from each even-numbered timestamp to the next one. The buffer must be mapped, and is unmapped.
     pub fn seconds(&self, period: f32) -> Result<Vec<f64>, wgpu::MapRangeError> {
         let range = self.readable.slice(..).get_mapped_range()?;
         let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&range);

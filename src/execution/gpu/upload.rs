@@ -1,27 +1,27 @@
-//! The way of inputs into mapped memory.
+//! Copies inputs into mapped memory.
 
 use crate::data::levels::WORD;
 
-/// An input's bytes: pieces behind one another, each of which begins with a word of its own.
+/// Bytes of an input: consecutive pieces, each starting at a new word.
 #[derive(Clone, Debug)]
 pub struct Pieces<'a> {
-    /// Each piece, and where it begins.
+    /// Offset and contents of each piece.
     pieces: Vec<(usize, &'a [u8])>,
-    /// Bytes in all, with those between pieces.
+    /// Total number of bytes, padding between pieces included.
     len: usize,
 }
 
 /// Bytes that a thread copies at a time.
 const CHUNK: usize = 1 << 16;
 
-/// Chunks that are worth a thread: fewer are copied before it has begun.
+/// Chunks worth a thread: fewer are copied before a thread has started.
 const WORTH_A_THREAD: usize = 16;
 
-/// Threads at the most: a few fill the bus.
+/// Maximum number of threads: a few saturate the bus.
 const THREADS: usize = 8;
 
 impl<'a> Pieces<'a> {
-    /// Of several blocks of bytes.
+    /// Creates an input from several blocks of bytes.
     pub fn new(pieces: Vec<&'a [u8]>) -> Pieces<'a> {
         let mut len = 0;
         let place = |piece: &'a [u8]| {
@@ -33,15 +33,15 @@ impl<'a> Pieces<'a> {
         Pieces { pieces, len }
     }
 
-    /// Of one block of numbers.
+    /// Creates an input from one block of numbers.
     pub fn of(values: &'a [f32]) -> Pieces<'a> {
         Pieces::new(vec![bytemuck::cast_slice(values)])
     }
 
-    /// Copies them, each byte once: one core writes to a GPU's memory slower than the bus is.
+    /// Copies the pieces, each byte once, on several threads if there are enough: one core writes to GPU memory more slowly than the bus allows.
     ///
     /// # Panics
-    /// If they are not as many bytes as the memory has.
+    /// If the number of bytes differs from the size of `memory`.
     pub(super) fn copy_to(&self, memory: wgpu::WriteOnly<'_, [u8]>) {
         assert_eq!(memory.len(), self.len, "an input has as many bytes as its buffer");
         let (chunks, rest) = memory.into_chunks::<CHUNK>();
@@ -64,7 +64,7 @@ impl<'a> Pieces<'a> {
         self.copy_part(end, rest);
     }
 
-    /// Copies what lies from a byte on to a part of the memory.
+    /// Copies the bytes from `start` on to `to`, which is a part of the memory.
     fn copy_part(&self, start: usize, mut to: wgpu::WriteOnly<'_, [u8]>) {
         let end = start + to.len();
         let first = self.pieces.partition_point(|(at, piece)| at + piece.len() <= start);

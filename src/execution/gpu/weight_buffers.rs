@@ -1,4 +1,4 @@
-//! A checkpoint's tensors in the device's memory.
+//! A checkpoint's tensors in device memory.
 
 use super::context::Gpu;
 use crate::data::capabilities::Precision;
@@ -6,22 +6,22 @@ use crate::data::error::Result;
 use crate::data::panels::{self, PANEL, Packed};
 use crate::data::tensor::Tensor;
 
-/// Bytes that may wait in staging buffers before the copies are waited for: what loading needs
-/// beyond the weights themselves.
+/// Bytes in staging buffers before waiting for the copies: the memory that loading needs beyond the weights themselves.
 const STAGED_BYTES: usize = 8 * 1024 * 1024;
 
-/// A buffer for each weight, by the number in [`Role::Weight`](crate::data::record::Role::Weight). Plans share them.
+/// One buffer per weight, indexed by the number in [`Role::Weight`](crate::data::record::Role::Weight). Plans share them.
 #[derive(Clone, Debug)]
 pub struct WeightBuffers {
     pub(super) buffers: Vec<wgpu::Buffer>,
 }
 
 impl WeightBuffers {
-    /// Copies named tensors to the device, those that are the right factor of products, as `factor` says by their names,
-    /// in panels of that precision, piece by piece; the pages of a mapped file are let go as soon as they were read.
+    /// Copies named tensors to the device, piece by piece. Those for which `factor` returns a precision are the rhs of products and are packed into
+    /// panels of that precision. Pages of a mapped file are released as soon as they are read.
     ///
     /// # Errors
-    /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite, [`Error::Device`](crate::Error::Device) if memory runs out.
+    /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite, [`Error::OutOfMemory`](crate::Error::OutOfMemory) if memory runs out,
+    /// [`Error::Device`](crate::Error::Device) if the device fails.
     pub async fn upload(
         gpu: &Gpu,
         weights: impl Iterator<Item = (String, Tensor)>,
@@ -62,20 +62,20 @@ impl WeightBuffers {
         Ok(WeightBuffers { buffers })
     }
 
-    /// These, and then those; the memory is shared.
+    /// Returns these buffers followed by `others`; the memory is shared.
     pub fn joined(&self, others: &WeightBuffers) -> WeightBuffers {
         WeightBuffers { buffers: self.buffers.iter().chain(&others.buffers).cloned().collect() }
     }
 }
 
-/// What is on its way to the device.
+/// Bytes on their way to the device.
 struct Stage<'a> {
     gpu: &'a Gpu,
     bytes: usize,
 }
 
 impl Stage<'_> {
-    /// Copies pieces into a buffer, one behind the other.
+    /// Copies consecutive pieces into a buffer.
     fn fill<P>(&mut self, buffer: &wgpu::Buffer, pieces: impl Iterator<Item = P>, bytes: impl Fn(&P) -> &[u8]) -> Result<()> {
         let mut offset = 0;
         for piece in pieces {
@@ -91,7 +91,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Waits until all of it is there. On a borrowed device it goes with what the host submits next.
+    /// Waits until all copies are done. On a borrowed device they go with the host's next submission.
     fn flush(&mut self) -> Result<()> {
         self.bytes = 0;
         if self.gpu.is_borrowed() {

@@ -1,5 +1,5 @@
-//! One model's place in the cache that Hugging Face's libraries share: `blobs` by hash, `snapshots` of links to
-//! them by commit, and `refs` from a revision's name to its commit.
+//! A model's entry in the cache that Hugging Face's libraries share: `blobs` by hash, `snapshots` of links to them by
+//! commit, and `refs` from revision names to commits.
 
 use super::reference::Reference;
 use super::{CONFIG, INDEX, PROCESSOR, WEIGHTS, shards};
@@ -8,7 +8,7 @@ use hf_hub::{CacheRepo, Repo, RepoType};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// A model's place in the cache.
+/// A model's entry in the cache.
 pub struct Cache {
     repo: CacheRepo,
     /// `models--owner--name`.
@@ -19,7 +19,7 @@ pub struct Cache {
 
 impl Cache {
     pub fn open(reference: &Reference) -> Cache {
-        // `hf-hub` reads HF_HOME only.
+        // `hf-hub` reads only HF_HOME.
         let cache = match std::env::var_os("HF_HUB_CACHE").filter(|path| !path.is_empty()) {
             Some(path) => hf_hub::Cache::new(path.into()),
             None => hf_hub::Cache::from_env(),
@@ -29,7 +29,7 @@ impl Cache {
         Cache { name: repo.folder_name(), root: cache.path().clone(), repo: cache.repo(repo), commit }
     }
 
-    /// The revision's folder, if everything that is needed of it is there.
+    /// Returns the revision's folder, if all required files are in it.
     pub fn cached(&self) -> Option<PathBuf> {
         let folder = match &self.commit {
             Some(commit) => self.snapshot(commit),
@@ -41,22 +41,22 @@ impl Cache {
         (has(CONFIG) && processor && weights).then_some(folder)
     }
 
-    /// Where a commit's files are.
+    /// Returns the folder of a commit's files.
     pub fn snapshot(&self, commit: &str) -> PathBuf {
         self.repo.pointer_path(commit)
     }
 
-    /// Where contents are.
+    /// Returns the path of a blob.
     pub fn blob(&self, hash: &str) -> PathBuf {
         self.root.join(&self.name).join("blobs").join(hash)
     }
 
-    /// Where contents gather until they are whole.
+    /// Returns the path of an incomplete download.
     pub fn partial(&self, key: &str) -> PathBuf {
         self.blob(&format!("{key}.incomplete"))
     }
 
-    /// Makes this process the only one that writes what the key stands for, until the file is dropped.
+    /// Locks `key` against other processes until the returned file is dropped.
     pub fn lock(&self, key: &str) -> Result<File> {
         let path = self.root.join(".locks").join(&self.name).join(format!("{key}.lock"));
         create_parent(&path)?;
@@ -65,17 +65,17 @@ impl Cache {
         Ok(file)
     }
 
-    /// Whether a commit's snapshot has a blob. A copy or a hard link does not tell of which, and is taken for it.
+    /// Whether a commit's snapshot has a blob. A copy or a hard link does not reveal its blob, and is assumed to match.
     pub fn is_linked(&self, commit: &str, name: &str, hash: &str) -> bool {
         let path = self.snapshot(commit).join(name);
         path.exists() && fs::read_link(&path).map_or(true, |target| target.file_name() == Some(hash.as_ref()))
     }
 
-    /// Puts a blob into a commit's snapshot.
+    /// Links a blob into a commit's snapshot.
     pub fn link(&self, commit: &str, name: &str, hash: &str) -> Result<()> {
         let path = self.snapshot(commit).join(name);
         create_parent(&path)?;
-        // A link to another blob, or to one that somebody deleted, may be in the way.
+        // A link to another blob, or to a deleted one, may be in the way.
         let _ = fs::remove_file(&path);
         #[cfg(unix)]
         let linked = std::os::unix::fs::symlink(Path::new("../../blobs").join(hash), &path);
@@ -85,7 +85,7 @@ impl Cache {
         linked.map_err(Error::io(&path))
     }
 
-    /// Remembers that a commit has no such file, as Python's library does.
+    /// Records that a commit lacks a file, as the Python library does.
     pub fn mark_absent(&self, commit: &str, name: &str) -> Result<()> {
         let path = self.absent(commit, name);
         create_parent(&path)?;
@@ -96,7 +96,7 @@ impl Cache {
         self.root.join(&self.name).join(".no_exist").join(commit).join(name)
     }
 
-    /// Has the revision's name point to a commit.
+    /// Points the revision's name to a commit.
     pub fn point(&self, commit: &str) -> Result<()> {
         match self.commit {
             Some(_) => Ok(()),
@@ -105,7 +105,7 @@ impl Cache {
     }
 }
 
-/// Makes the folder that a file is to be in.
+/// Creates the parent folder of a file.
 pub fn create_parent(path: &Path) -> Result<()> {
     let folder = path.parent().expect("a path within the cache");
     fs::create_dir_all(folder).map_err(Error::io(folder))

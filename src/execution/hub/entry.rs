@@ -1,16 +1,16 @@
-//! What a hub says of a file in the headers of its answers, before the file itself is asked for.
+//! File metadata from the headers of a hub's responses, known before the file itself is requested.
 
 use super::reference::{is_hash, is_plain};
 use ureq::http::Response;
 
-/// What is known of a file. Only a hub says everything; a simple server may say nothing.
+/// Metadata of a file. Only a hub gives all of it; a simple server may give none.
 #[derive(Debug, Default, PartialEq)]
 pub struct Entry {
     pub name: String,
-    /// The commit that the file is of.
+    /// Commit of the file.
     pub commit: Option<String>,
     pub size: Option<u64>,
-    /// In lower case: a SHA-256, or for what git itself keeps, git's SHA-1. Other tags name no contents.
+    /// SHA-256 in lower case, or for files kept in git itself, git's SHA-1. Other tags do not identify contents.
     pub hash: Option<String>,
 }
 
@@ -19,28 +19,28 @@ impl Entry {
         Entry { name: name.to_owned(), ..Entry::default() }
     }
 
-    /// Adds what an answer says. What the hub said of a large file goes before what the file's own host says.
+    /// Adds the headers of a response. For a large file, the hub's take precedence over those of the file's own host.
     pub fn add<T>(&mut self, response: &Response<T>) {
         let text = |name: &str| header(response, name);
         let hash = |name: &str| {
             let hash = text(name)?.trim_start_matches("W/").trim_matches('"').to_lowercase();
             (is_hash(&hash, 64) || is_hash(&hash, 40)).then_some(hash)
         };
-        // Commits become paths.
+        // Commits become path components.
         let commit = || text("X-Repo-Commit").filter(|commit| is_plain(commit)).map(str::to_owned);
         self.commit = self.commit.take().or_else(commit);
         self.hash = self.hash.take().or_else(|| hash("X-Linked-ETag")).or_else(|| hash("ETag"));
-        // No file that is wanted is empty, but some servers say so when they are asked for headers only.
+        // No file of interest is empty, but some servers report a length of 0 for requests of headers only.
         self.size = self.size.or_else(|| text("X-Linked-Size")?.parse().ok()).or_else(|| length(response)).filter(|size| *size > 0);
     }
 
-    /// The hash of what large-file storage keeps, which tells its bytes from any other.
+    /// Hash of a file in large-file storage, which identifies its bytes.
     pub fn sha256(&self) -> Option<&str> {
         self.hash.as_deref().filter(|hash| is_hash(hash, 64))
     }
 }
 
-/// How long an answer says that the whole file is, be it all here or a part.
+/// Returns the length of the whole file as announced by a complete or partial response.
 pub fn length<T>(response: &Response<T>) -> Option<u64> {
     match response.status().as_u16() {
         200 => header(response, "Content-Length")?.parse().ok(),

@@ -1,17 +1,17 @@
-//! Why a file could not be had, in terms of what can be done about it.
+//! Reasons why a file could not be fetched, by the possible remedy.
 
 use super::CONFIG;
 use super::reference::Reference;
 use crate::data::error::Error;
 use ureq::http::Response;
 
-/// Why there is no file.
+/// Reason why a file could not be fetched.
 pub enum Failure {
-    /// Another attempt may help.
+    /// A retry may help.
     Cut(String),
-    /// Nobody answered, or not the hub, or it is out of order: the cache will do.
+    /// There was no response, it was not the hub's, or the hub is out of order: the cache is used instead.
     Unreachable(String),
-    /// The hub says no.
+    /// The hub refused.
     Refused(Refusal),
     /// Nothing helps.
     Final(Error),
@@ -23,18 +23,18 @@ impl From<Error> for Failure {
     }
 }
 
-/// The hub's no, which asking again does not change.
+/// Refusal by the hub, which a retry does not change.
 pub struct Refusal {
     file: String,
     status: u16,
-    /// One of the hub's words for the reason; simple servers have none.
+    /// The hub's code for the reason; empty with simple servers.
     code: String,
-    /// What it says to a human.
+    /// Message for humans.
     message: String,
 }
 
 impl Refusal {
-    /// The refusal that an answer is, if it is one.
+    /// Reads a refusal from a response, if it is one.
     pub fn read<T>(file: &str, response: &Response<T>) -> Option<Refusal> {
         let text = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
         let status = response.status().as_u16();
@@ -46,22 +46,22 @@ impl Refusal {
         })
     }
 
-    /// Whether it is the hub's own, with its reason, and not that of a server that does not know the method.
+    /// Whether the hub itself refused, with a reason, rather than a server that does not support the method.
     pub fn is_explained(&self) -> bool {
         !self.code.is_empty()
     }
 
-    /// Whether there is no such file.
+    /// Whether the file does not exist.
     pub fn is_absence(&self) -> bool {
         self.status == 404
     }
 
-    /// Whether the revision may not be known, by this name of it.
+    /// Whether the revision may be unknown under this name.
     pub fn is_of_revision(&self) -> bool {
         self.is_absence() && self.code != "EntryNotFound"
     }
 
-    /// Says what to do.
+    /// Builds an error with advice.
     pub fn error(&self, reference: &Reference, endpoint: &str) -> Error {
         let Refusal { file, status, code, message } = self;
         let advice = match (status, code.as_str()) {

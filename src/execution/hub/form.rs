@@ -1,5 +1,5 @@
-//! Whether a file is whole by its own account, for servers that give no hash: one that declares less than it has
-//! cuts a file where nothing else shows it.
+//! Completeness check by a file's own header, for servers that give no hash. If a server announces too short a length,
+//! the file is truncated and nothing else shows it.
 
 use super::entry::Entry;
 use super::failure::Failure;
@@ -11,19 +11,19 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// What a safetensors header may be long, by its specification.
+/// Maximum length of a safetensors header, by the specification.
 const HEADER: u64 = 100_000_000;
 
-/// Checks what came in for an entry.
+/// Checks a downloaded file.
 pub fn check(reference: &Reference, entry: &Entry, path: &Path) -> Answer<()> {
     let name = &entry.name;
     if name.ends_with(".json") {
         let text = std::fs::read(path).map_err(Error::io(path))?;
-        // A login page of a hotel answers for every file.
+        // The login page of a hotel network answers every request.
         let is_json = serde_json::from_slice::<serde_json::Value>(&text);
         return is_json.map(drop).map_err(|error| Failure::Unreachable(format!("the answer is not the hub's: {name} is no JSON: {error}")));
     }
-    // What hashes to what the hub says is what it has, however broken.
+    // Contents with the hub's hash are what the hub has, however broken.
     if entry.sha256().is_some() {
         return Ok(());
     }
@@ -35,7 +35,7 @@ pub fn check(reference: &Reference, entry: &Entry, path: &Path) -> Answer<()> {
     }
 }
 
-/// How long a safetensors file is by its header, if it has one.
+/// Returns the length of a safetensors file according to its header, if it has one.
 fn own_length(path: &Path) -> Result<Option<u64>> {
     let mut file = File::open(path).map_err(Error::io(path))?;
     let (mut size, mut header) = ([0; 8], Vec::new());

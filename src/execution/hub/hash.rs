@@ -1,4 +1,4 @@
-//! What files hash to.
+//! Hashes of files.
 
 use super::entry::Entry;
 use crate::data::error::{Error, Result};
@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// The name that a file's blob gets: the hub's, if that is a hash of the contents, else their SHA-256. Simple
-/// servers tag files with whatever they like, even different ones with the same.
+/// Returns the name of a file's blob: the hub's hash if it matches the contents, else their SHA-256. Simple servers use
+/// arbitrary tags, even the same one for different files.
 pub fn name(path: &Path, entry: &Entry) -> Result<String> {
     match &entry.hash {
         Some(hash) if *hash == git(path)? => Ok(hash.clone()),
@@ -21,7 +21,7 @@ pub fn sha256(path: &Path) -> Result<String> {
     hexadecimal(Sha256::new(), path)
 }
 
-/// What git calls these contents.
+/// Returns git's hash of the contents.
 fn git(path: &Path) -> Result<String> {
     let length = path.metadata().map_err(Error::io(path))?.len();
     hexadecimal(Sha1::new_with_prefix(format!("blob {length}\0")), path)

@@ -1,7 +1,7 @@
-//! Models of the Hugging Face hub: `owner/name`, downloaded into the cache that its libraries share.
+//! Models on the Hugging Face hub: `owner/name`, downloaded into the cache that its libraries share.
 //!
-//! `hf-hub` has the cache's layout. The transfer is ours, because its own links a file into the snapshot whatever
-//! its length; here only what is as long as the server says, and hashes to what it says, gets there.
+//! `hf-hub` provides the cache's layout. The transfer is our own, because that of `hf-hub` links a file into the snapshot
+//! whatever its length. Here, only a file with the announced length and hash is linked.
 
 mod cache;
 mod entry;
@@ -22,27 +22,28 @@ use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.json";
 const PROCESSOR: &str = "preprocessor_config.json";
-/// Where transformers 5 has what stood in the former; it goes before it.
+/// Replaces the former in transformers 5, and takes precedence over it.
 const PROCESSORS: &str = "processor_config.json";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 
-/// Told while a file comes in: its name, how many bytes are here, and how many there will be.
+/// Callback during a download: the file's name, the bytes received, and the total bytes.
 pub type Progress<'a> = dyn Fn(&str, u64, u64) + 'a;
 
-/// Whether this could name a model of the hub: `owner/name`, or `owner/name@revision`.
+/// Whether the text could name a model on the hub: `owner/name`, or `owner/name@revision`.
 pub fn is_reference(text: &str) -> bool {
     Reference::parse(text).is_some()
 }
 
-/// The folder of a model of the hub, `owner/name` or `owner/name@revision`, with its files in it: configuration,
-/// preprocessing and safetensors. What is not in the cache is downloaded. The environment is that of Hugging
-/// Face's libraries: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
+/// Returns the folder of a model on the hub, `owner/name` or `owner/name@revision`, with its configuration, preprocessing
+/// and safetensors. Files that are not in the cache are downloaded. The environment variables are those of Hugging Face's
+/// libraries: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
 ///
 /// # Errors
-/// If there is no such model, it may not be read, it has no safetensors, or the hub cannot be reached and the
-/// cache does not have the model.
+/// [`Error::Argument`] if `reference` is not such a name; [`Error::Network`] if the model does not exist, access is denied,
+/// it has no safetensors, or the hub cannot be reached and the cache does not have the model; [`Error::Io`] or
+/// [`Error::File`] if a file in the cache cannot be read or written, or is damaged.
 pub fn fetch(reference: &str, progress: &Progress<'_>) -> Result<PathBuf> {
     let reference = Reference::parse(reference)
         .ok_or_else(|| Error::argument("model", format!("expected a model of the hub, owner/name or owner/name@revision, found {reference:?}")))?;
@@ -71,12 +72,12 @@ pub fn fetch(reference: &str, progress: &Progress<'_>) -> Result<PathBuf> {
     }
 }
 
-/// Whether the network is not to be used, by the words that Python's library takes for yes.
+/// Whether the network must not be used, by the values that the Python library accepts as true.
 fn is_offline() -> bool {
     std::env::var("HF_HUB_OFFLINE").is_ok_and(|value| ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str()))
 }
 
-/// Brings in what a folder needs; the revision's name points to it only when it is whole.
+/// Downloads a folder's files. The revision's name points to the folder only once it is complete.
 fn download(remote: &Remote, progress: &Progress<'_>) -> Answer<PathBuf> {
     let get = |entry: &Entry| transfer::fetch(remote, entry, progress);
     get(&remote.ask(CONFIG)?)?;
@@ -103,7 +104,7 @@ fn download(remote: &Remote, progress: &Progress<'_>) -> Answer<PathBuf> {
     Ok(folder)
 }
 
-/// What there is to know of a file that need not be there.
+/// Requests the metadata of an optional file.
 fn find(remote: &Remote, name: &str) -> Answer<Option<Entry>> {
     match remote.ask(name) {
         Err(Failure::Refused(refusal)) if refusal.is_absence() => Ok(None),
@@ -111,7 +112,7 @@ fn find(remote: &Remote, name: &str) -> Answer<Option<Entry>> {
     }
 }
 
-/// The shards that an index names. They become paths, so a name is one of a file beside the index, or an error.
+/// Returns the shards in an index. They become paths, so each must name a file next to the index.
 fn shards(index: &Path) -> Result<Vec<String>> {
     let text = std::fs::read(index).map_err(Error::io(index))?;
     let wrong = |what: String| Error::file(index, format!("expected weight_map, an object from tensor to file, found {what}"));
@@ -129,7 +130,7 @@ fn shards(index: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Why a model without safetensors is refused.
+/// Builds the error for a model without safetensors.
 fn no_weights(remote: &Remote) -> Answer<Error> {
     let reference = remote.reference;
     for pickle in PICKLES {

@@ -1,14 +1,14 @@
-//! Names of models: `owner/name@revision`. They become paths and addresses, so nothing else is let through.
+//! Names of models: `owner/name@revision`. They become paths and URLs, so anything else is rejected.
 
 use crate::data::error::Error;
 use std::fmt;
 
-/// A model of the hub.
+/// A model on the hub.
 #[derive(Debug)]
 pub struct Reference {
     /// `owner/name`.
     pub repository: String,
-    /// A branch, a tag, a commit, or a reference such as refs/pr/1.
+    /// Branch, tag, commit, or reference such as refs/pr/1.
     pub revision: String,
 }
 
@@ -16,12 +16,12 @@ impl Reference {
     pub fn parse(text: &str) -> Option<Reference> {
         let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
         let (owner, name) = repository.split_once('/')?;
-        // Two dashes stand for the slash in the cache, and the hub allows them in no name.
+        // The cache replaces the slash by two dashes, which the hub allows in no name.
         let is_repository = is_plain(owner) && is_plain(name) && !repository.contains("--");
         (is_repository && revision.split('/').all(is_plain)).then(|| Reference { repository: repository.to_owned(), revision: revision.to_owned() })
     }
 
-    /// Whether the revision is a commit, which names one state for ever.
+    /// Whether the revision is a commit, which never changes.
     pub fn is_commit(&self) -> bool {
         is_hash(&self.revision, 40)
     }
@@ -40,14 +40,14 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Whether a name is a single component of a path on every system: no separator, drive, `..` or hidden file.
+/// Whether a name is a single path component on every system: no separator, drive, `..` or hidden file.
 pub fn is_plain(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let edge = ['-', '.'];
     (1..=128).contains(&name.len()) && name.chars().all(allowed) && !name.contains("..") && !name.starts_with(edge) && !name.ends_with(edge)
 }
 
-/// Whether this is a hash in so many hexadecimal digits.
+/// Whether the text is a hash with this number of hexadecimal digits.
 pub fn is_hash(text: &str, digits: usize) -> bool {
     text.len() == digits && text.chars().all(|c| c.is_ascii_hexdigit())
 }

@@ -1,5 +1,5 @@
-//! Requests for files: `/owner/name/resolve/revision/file`, the one address that hubs, mirrors and simple servers
-//! have in common.
+//! Requests for files at `/owner/name/resolve/revision/file`, the one URL that hubs, mirrors and simple servers have in
+//! common.
 
 use super::cache::Cache;
 use super::entry::{Entry, header};
@@ -14,13 +14,13 @@ use ureq::tls::{RootCerts, TlsConfig};
 use ureq::typestate::WithoutBody;
 use ureq::{Agent, Body, RequestBuilder};
 
-/// How long the hub may be silent before it counts as unreachable, as with Python's library.
+/// Silence after which the hub counts as unreachable, as in the Python library.
 const SILENCE: Duration = Duration::from_secs(10);
-/// How long it may be silent within a file, which can be gone on with.
+/// Silence allowed within a file, whose download can be resumed.
 const STALL: Duration = Duration::from_secs(5);
-/// Redirects within a host before it counts as a circle.
+/// Redirects within a host before they count as a loop.
 const HOPS: usize = 5;
-/// Milliseconds before each attempt to learn about a file.
+/// Milliseconds before each GET that probes for a file.
 const PAUSES: [u64; 3] = [0, 200, 400];
 
 pub type Answer<T> = std::result::Result<T, Failure>;
@@ -32,7 +32,7 @@ pub struct Remote<'a> {
     pub endpoint: String,
     token: Option<String>,
     agent: Agent,
-    /// What the first answer says; all files are to be of one commit.
+    /// Commit named by the first response. All files are fetched from the same commit.
     commit: OnceCell<Option<String>>,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Remote<'a> {
     pub fn open(reference: &'a Reference, cache: Cache) -> Remote<'a> {
         let variable = |name: &str| std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()).trim_end_matches('/').to_owned();
-        // `hf-hub` reads the file of `hf auth login` only.
+        // `hf-hub` reads only the file written by `hf auth login`.
         let token = variable("HF_TOKEN").or_else(|| hf_hub::Cache::from_env().token());
         let agent = Agent::config_builder()
             .timeout_connect(Some(SILENCE))
@@ -48,15 +48,15 @@ impl<'a> Remote<'a> {
             .timeout_per_read(Some(STALL))
             .http_status_as_error(false)
             .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-            // The system's certificates, so that what a company or a mirror adds to them counts.
+            // The system's certificates, so that those added by a company or for a mirror are trusted.
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .user_agent(concat!("vitraux/", env!("CARGO_PKG_VERSION")))
             .build();
         Remote { reference, cache, endpoint, token, agent: agent.into(), commit: OnceCell::new() }
     }
 
-    /// The name of the state that the files are of: the commit, or where the server names none, the revision, so
-    /// that the next run finds what this one brought. It names a folder, where two dashes stand for a slash.
+    /// Returns the name of the files' snapshot: the commit, or if the server names none, the revision, so that the next run
+    /// finds the files of this one. It is a folder's name, with two dashes for a slash.
     pub fn state(&self) -> String {
         self.commit().map_or_else(|| self.reference.revision.replace('/', "--"), str::to_owned)
     }
@@ -65,15 +65,15 @@ impl<'a> Remote<'a> {
         self.commit.get()?.as_deref()
     }
 
-    /// What there is to know of a file.
+    /// Requests the metadata of a file.
     pub fn ask(&self, name: &str) -> Answer<Entry> {
         let entry = self.somewhere(|revision| self.probe(revision, name))?;
-        // A commit that was asked for is the one that counts.
+        // A commit in the reference takes precedence.
         self.commit.get_or_init(|| entry.commit.clone().filter(|_| !self.reference.is_commit()));
         Ok(entry)
     }
 
-    /// Asks for a file from a byte on.
+    /// Requests a file from byte `start` on.
     pub fn get(&self, name: &str, start: u64) -> Answer<Response<Body>> {
         self.somewhere(|revision| {
             let request = self.agent.get(self.url(revision, name));
@@ -81,7 +81,7 @@ impl<'a> Remote<'a> {
         })
     }
 
-    /// Tries the commit, then the revision, because a simple server may know only its name.
+    /// Tries the commit, then the revision: a simple server may know only the latter.
     fn somewhere<T>(&self, attempt: impl Fn(&str) -> Answer<T>) -> Answer<T> {
         match self.commit().map(&attempt) {
             Some(Err(Failure::Refused(refusal))) if refusal.is_of_revision() => attempt(&self.reference.revision),
@@ -90,7 +90,7 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// Asks for the headers, and if that is no good for the first byte, because some servers know only GET.
+    /// Requests the headers, and if that fails, the first byte: some servers support only GET.
     fn probe(&self, revision: &str, name: &str) -> Answer<Entry> {
         match self.walk(true, revision, name) {
             Err(Failure::Refused(refusal)) if !refusal.is_explained() => {}
@@ -108,8 +108,8 @@ impl<'a> Remote<'a> {
         Err(Failure::Unreachable(why))
     }
 
-    /// Follows redirects within the host, as after a renaming. Those to another one lead to the file, of which the
-    /// hub itself has said what there is to know.
+    /// Follows redirects within the host, such as after a rename. A redirect to another host leads to the file itself, whose
+    /// metadata the hub has already given.
     fn walk(&self, heads: bool, revision: &str, name: &str) -> Answer<Entry> {
         let mut url = self.url(revision, name);
         let mut entry = Entry::of(name);
@@ -132,8 +132,8 @@ impl<'a> Remote<'a> {
     }
 
     fn send(&self, name: &str, request: RequestBuilder<WithoutBody>) -> Answer<Response<Body>> {
-        // One request a connection: simple servers close it without a word, send a body after a HEAD, or wait on it
-        // instead of on the next one; and at a wrong length they wait for us, if it stays open.
+        // One request per connection. Simple servers close it silently, send a body after a HEAD, or keep waiting on it instead
+        // of accepting the next one. After announcing a wrong length, they wait for us if it stays open.
         let mut request = request.header("Accept-Encoding", "identity").header("Connection", "close");
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
@@ -155,7 +155,7 @@ impl<'a> Remote<'a> {
     }
 }
 
-/// The address of a path on the host of another address.
+/// Returns the URL of a path on the host of another URL.
 fn within(url: &str, path: &str) -> String {
     let host = url.find("://").map_or(0, |scheme| scheme + 3);
     let end = url[host..].find('/').map_or(url.len(), |slash| host + slash);

@@ -1,5 +1,5 @@
-//! One file from the hub into the cache. Bytes gather in `<blob>.incomplete`, as with Python's library, and an
-//! interrupted download goes on from there; only a file of the length and hash that were promised becomes a blob.
+//! Download of one file into the cache. Bytes are collected in `<blob>.incomplete`, as in the Python library, and an
+//! interrupted download resumes from there. Only a file with the announced length and hash becomes a blob.
 
 use super::cache::create_parent;
 use super::entry::{Entry, header, length};
@@ -12,16 +12,16 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Attempts that bring nothing new before it is given up.
+/// Consecutive attempts without progress before giving up.
 const ATTEMPTS: u32 = 5;
-/// What an attempt must bring to count as progress; else a server could keep us for ever, byte by byte.
+/// Bytes that an attempt must add to count as progress; otherwise a server could keep us forever, byte by byte.
 const WORTHWHILE: u64 = 1 << 20;
-/// How long attempts may bring no byte: a silent server is not waited for as often as one that cuts.
+/// Time without a new byte before giving up: a silent server gets fewer attempts than one that cuts connections.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Waited after the first failure, and doubled after each.
+/// Pause after the first failure, doubled after each.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Has a file in the snapshot.
+/// Places a file in the snapshot, downloading it if necessary.
 pub fn fetch(remote: &Remote, entry: &Entry, progress: &Progress<'_>) -> Answer<()> {
     let (cache, state, name) = (&remote.cache, &remote.state(), entry.name.as_str());
     let fits = |path: &Path| fs::metadata(path).is_ok_and(|found| entry.size.is_none_or(|size| size == found.len()));
@@ -33,13 +33,13 @@ pub fn fetch(remote: &Remote, entry: &Entry, progress: &Progress<'_>) -> Answer<
         }
         return Ok(());
     }
-    // Without a SHA-256, a file of this state and length is taken for the one that the server has.
+    // Without a SHA-256, a file of this snapshot and length is assumed to be the server's.
     if entry.sha256().is_none() && fits(&cache.snapshot(state).join(name)) {
         return Ok(());
     }
     let partial = cache.partial(&key);
     create_parent(&partial)?;
-    // Only a hash tells whether an earlier run's bytes and new ones are of one file.
+    // Only a SHA-256 shows whether the bytes of an earlier run belong to the same file as new ones.
     if entry.sha256().is_none() {
         let _ = fs::remove_file(&partial);
     }
@@ -51,7 +51,7 @@ pub fn fetch(remote: &Remote, entry: &Entry, progress: &Progress<'_>) -> Answer<
     Ok(cache.link(state, name, &hash)?)
 }
 
-/// Attempts until the file is whole.
+/// Retries until the file is complete.
 fn persist(remote: &Remote, entry: &Entry, partial: &Path, progress: &Progress<'_>) -> Answer<()> {
     let (mut failures, mut most, mut since) = (0, 0, Instant::now());
     loop {
@@ -94,15 +94,15 @@ fn attempt(remote: &Remote, entry: &Entry, partial: &Path, progress: &Progress<'
     Ok(())
 }
 
-/// Appends what is missing.
+/// Appends the missing bytes.
 fn receive(remote: &Remote, entry: &Entry, (file, partial): (&mut File, &Path), mut here: u64, progress: &Progress<'_>) -> Answer<()> {
     let response = remote.get(&entry.name, here)?;
     match response.status().as_u16() {
         206 if header(&response, "Content-Range").is_some_and(|range| range.starts_with(&format!("bytes {here}-"))) => {}
-        // Everything, be it because everything was asked for or because the server knows no ranges.
+        // The whole file, either because all of it was requested or because the server does not support ranges.
         200 => here = restart(file, partial)?,
         other => {
-            // Another range than was asked for, or none: what is here cannot be gone on from.
+            // The wrong range, or none: the partial file cannot be resumed.
             if matches!(other, 206 | 416) {
                 restart(file, partial)?;
             }
@@ -137,7 +137,7 @@ fn receive(remote: &Remote, entry: &Entry, (file, partial): (&mut File, &Path), 
     }
 }
 
-/// Drops what is here of a file.
+/// Discards the bytes of a partial file.
 fn restart(file: &File, partial: &Path) -> Result<u64> {
     file.set_len(0).map_err(Error::io(partial))?;
     Ok(0)

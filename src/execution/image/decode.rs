@@ -1,4 +1,4 @@
-//! Image files through the `image` crate, to RGB or grey as Pillow's `convert` gives it.
+//! Decoding of image files with the `image` crate, to RGB or grey as in Pillow's `convert`.
 
 use super::Image;
 use crate::data::error::{Error, Result};
@@ -6,15 +6,15 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-/// The most bytes of a decoded image, its conversion included: 55 megapixels of 8-bit RGB. A file of
-/// a few bytes can claim any size.
+/// Maximum bytes of a decoded image, conversion included: 55 megapixels of 8-bit RGB. A file of a few bytes can claim any
+/// size.
 const LARGEST: u64 = 160 * 1024 * 1024;
 
 impl Image {
-    /// Reads an image file (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM), whatever its extension says, and turns it by its EXIF orientation.
+    /// Reads an image file (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM), whatever its extension, and applies its EXIF orientation.
     ///
     /// # Errors
-    /// [`Error::Image`] if it is no image, damaged, or larger than 160 MiB when decoded.
+    /// [`Error::Io`] if the file cannot be read; [`Error::Image`] if it is not an image, is damaged, or exceeds 160 MiB when decoded.
     pub fn open(path: impl AsRef<Path>) -> Result<Image> {
         let path = path.as_ref();
         let file = std::fs::File::open(path).map_err(Error::io(path))?;
@@ -22,7 +22,7 @@ impl Image {
             return Err(Error::image(path, "a folder, not an image"));
         }
         let mut bytes = Vec::new();
-        // A device or a pipe does not say how long it is.
+        // Devices and pipes do not report a length.
         file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
         if bytes.len() as u64 > LARGEST {
             return Err(Error::image(path, format!("a file of more than {} MiB", LARGEST >> 20)));
@@ -30,7 +30,7 @@ impl Image {
         read(path, &bytes)
     }
 
-    /// Decodes an image file in memory; errors call it by `name`.
+    /// Decodes an image file in memory. Errors refer to it as `name`.
     ///
     /// # Errors
     /// As [`Image::open`].
@@ -55,7 +55,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<Image> {
         return Err(Error::image(path, format!("{width} x {height} pixels: the file is damaged")));
     }
     let decoded = pixels * u64::from(decoder.color_type().bytes_per_pixel());
-    // Eight-bit RGB and RGBA are taken over where they lie.
+    // 8-bit RGB and RGBA are converted in place.
     let converted = if matches!(decoder.color_type(), image::ColorType::Rgb8 | image::ColorType::Rgba8) { 0 } else { pixels * 3 };
     if decoded + converted > LARGEST {
         return Err(Error::image(
@@ -63,18 +63,18 @@ fn read(path: &Path, bytes: &[u8]) -> Result<Image> {
             format!("{width} x {height} pixels are too large: at most {} MiB when decoded; scale it down first", LARGEST >> 20),
         ));
     }
-    // A broken orientation is no reason to refuse the image.
+    // A broken orientation is no reason to reject the image.
     let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
     image.apply_orientation(orientation);
     Ok(plain(image))
 }
 
-/// Whether the end-of-image marker is missing: the decoder fills what is cut off with grey, without a word.
-/// Segments are skipped by their lengths, as thumbnails within them have markers of their own.
+/// Whether the end-of-image marker is missing: the decoder silently fills missing data with grey. Segments are skipped by
+/// length, because thumbnails in them have markers of their own.
 fn jpeg_is_cut(bytes: &[u8]) -> bool {
     let mut rest = &bytes[2.min(bytes.len())..];
-    // Within a scan 0xFF is followed by 0x00 or a restart marker; elsewhere it may be repeated.
+    // Within a scan, 0xFF is followed by 0x00 or a restart marker; elsewhere it may be repeated.
     while let Some(place) = rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF | 0xD0..=0xD7)) {
         if rest[place + 1] == 0xD9 {
             return false;
@@ -93,8 +93,8 @@ fn message(error: &ImageError) -> String {
     }
 }
 
-/// 16-bit levels keep their upper byte, as Pillow does it for colour; its clipping of 16-bit grey to 255 is a mistake
-/// that no viewer makes.
+/// Converts to 8 bits. 16-bit levels keep their upper byte, as in Pillow for colour. Pillow's clipping of 16-bit grey to 255 is
+/// a mistake that no viewer makes.
 fn plain(image: DynamicImage) -> Image {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let high = |levels: Vec<u16>| -> Vec<u8> { levels.into_iter().map(|level| (level >> 8) as u8).collect() };
@@ -118,7 +118,7 @@ fn plain(image: DynamicImage) -> Image {
     }
 }
 
-/// Drops every `channels`-th value, in place.
+/// Drops every `channels`-th value in place.
 fn without_last(mut data: Vec<u8>, channels: usize) -> Vec<u8> {
     let kept = channels - 1;
     let pixels = data.len() / channels;

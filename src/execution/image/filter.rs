@@ -1,27 +1,27 @@
-//! Resampling filters as Pillow and torch define them: for images and for position tables.
+//! Resampling filters of Pillow and torch, for images and position tables.
 
 use crate::execution::image::Filter;
 
-/// What entry `i` of a resampled axis is made of: the first of the `from` entries within the filter's
-/// support, and weights, whose sum is 1, for it and those that follow. `scale` is the ratio of the old to
-/// the new length; above 1 the support widens, so that nothing is skipped (antialiasing).
+/// Returns the taps of entry `i` of a resampled axis: the first of the `from` entries within the filter's support, and
+/// weights with sum 1 for it and the entries that follow. `scale` is the ratio of old to new length; above 1 the support
+/// widens so that no entry is skipped (antialiasing).
 pub fn taps(filter: Filter, from: usize, scale: f64, i: usize) -> (usize, Vec<f64>) {
     taps_rounded(filter, from, scale, i, |value| value)
 }
 
-/// The same as torch calculates it in f32: away from the origin the places lose digits, and the weights with them.
+/// [`taps`] as torch computes them in f32: away from the origin, positions and therefore weights lose digits.
 pub fn taps_f32(filter: Filter, from: usize, scale: f64, i: usize) -> (usize, Vec<f64>) {
     taps_rounded(filter, from, f64::from(scale as f32), i, |value| f64::from(value as f32))
 }
 
-/// The same, with each step rounded by `round`.
+/// [`taps`] with each step rounded by `round`.
 fn taps_rounded(filter: Filter, from: usize, scale: f64, i: usize, round: impl Fn(f64) -> f64) -> (usize, Vec<f64>) {
     let stretch = scale.max(1.0);
     let support = round(support(filter) * stretch);
     let centre = round((i as f64 + 0.5) * scale);
     let first = (round(round(centre - support) + 0.5) as isize).max(0) as usize;
     let end = (round(round(centre + support) + 0.5) as usize).min(from);
-    // Multiplied by the reciprocal, as Pillow does it: the last bit decides some roundings.
+    // Multiplied by the reciprocal, as in Pillow: the last bit decides some roundings.
     let shrink = round(1.0 / stretch);
     let place = |entry: usize| round(round(round(entry as f64 - centre) + 0.5) * shrink);
     let weights: Vec<f64> = (first..end).map(|entry| round(weight(filter, place(entry)))).collect();
@@ -29,8 +29,8 @@ fn taps_rounded(filter: Filter, from: usize, scale: f64, i: usize, round: impl F
     (first, weights.iter().map(|weight| round(weight / total)).collect())
 }
 
-/// What a value at `point` is made of without antialiasing, as torch's `interpolate` has it: the neighbours
-/// of the point, those beyond the end replaced by the last of the `from` entries.
+/// Returns the taps of a value at `point` without antialiasing, as in torch's `interpolate`: its neighbours, clamped to
+/// the `from` entries.
 pub fn neighbours(interpolation: Interpolation, from: usize, point: f64) -> (usize, Vec<f64>) {
     let (first, weights) = match interpolation {
         Interpolation::Bicubic => {
@@ -52,7 +52,7 @@ pub fn neighbours(interpolation: Interpolation, from: usize, point: f64) -> (usi
     (start as usize, kept)
 }
 
-/// Interpolations without antialiasing.
+/// Interpolation without antialiasing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interpolation {
     /// Cubic with coefficient -0.75, over four neighbours.

@@ -1,4 +1,4 @@
-//! Images: decoding, the preprocessing of timm and transformers with Pillow, and maps drawn as images.
+//! Images: decoding, preprocessing as in timm and transformers with Pillow, and rendering of maps.
 
 #[cfg(feature = "image")]
 mod decode;
@@ -15,26 +15,26 @@ use crate::data::error::{Error, Result};
 use resample::Raster;
 use std::borrow::Cow;
 
-/// An 8-bit image, rows from the top, channels interleaved.
+/// An 8-bit image, top row first, channels interleaved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Pixels along the width.
+    /// Width in pixels.
     pub width: usize,
-    /// Pixels along the height.
+    /// Height in pixels.
     pub height: usize,
     /// 1 (grey) or 3 (RGB).
     pub channels: usize,
     /// height · width · channels values.
     pub data: Vec<u8>,
-    /// How much of the image is seen, height · width values from 0 to 255, where it is transparent somewhere.
+    /// Opacity, height · width values from 0 to 255, if the image has an alpha channel.
     pub alpha: Option<Vec<u8>>,
 }
 
 impl Image {
-    /// An opaque image of the given values.
+    /// Creates an opaque image from `data`.
     ///
     /// # Errors
-    /// If there are not height · width · channels of them, or none.
+    /// [`Error::Argument`] if `data` is empty or does not have height · width · channels values.
     pub fn new([height, width]: [usize; 2], channels: usize, data: Vec<u8>) -> Result<Image> {
         let count = height.checked_mul(width).and_then(|pixels| pixels.checked_mul(channels));
         match count == Some(data.len()) && !data.is_empty() {
@@ -46,7 +46,7 @@ impl Image {
         }
     }
 
-    /// The levels as a model takes them: laid on white or not, with as many channels; grey from RGB is Pillow's
+    /// Returns levels with the model's number of channels, composited onto white if requested. Grey from RGB is Pillow's
     /// `convert("L")` (ITU-R 601-2 luma).
     fn prepared(&self, alpha: Alpha, channels: usize) -> Result<Raster<u8>> {
         let levels: Cow<'_, [u8]> = match (&self.alpha, alpha) {
@@ -73,7 +73,7 @@ impl Image {
     }
 }
 
-/// A level laid on white, as Pillow's `alpha_composite` rounds it.
+/// Composites a level onto white, rounded as in Pillow's `alpha_composite`.
 fn on_white(level: u8, cover: u8) -> u8 {
     let (level, cover) = (u32::from(level), u32::from(cover));
     let sum = (level * cover + 255 * (255 - cover)) * 128 + (0x80 << 7);

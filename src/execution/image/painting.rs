@@ -1,45 +1,45 @@
-//! How maps of an image become images.
+//! Rendering of an image's maps as images.
 
 use crate::data::config::{Map, MapKind};
 use crate::data::error::{Error, Result};
 
-/// What of a map is painted, and how.
+/// Selection and style of a rendered map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Painting {
-    /// The image's number in the batch.
+    /// Index of the image in the batch.
     pub image: usize,
-    /// Of an output with a row of attention for each token, the token's number: 0 is the class token where there is one.
+    /// Index of the token, for outputs with a row of attention per token; 0 is the class token if there is one.
     pub query: usize,
-    /// Whose attention; the mean of all heads without.
+    /// Attention head; the mean of all heads if `None`.
     pub head: Option<usize>,
-    /// The colours of weights, which are stretched to the range that they have over the image.
+    /// Palette of the weights, which are stretched to their range over the image.
     pub scale: Scale,
-    /// How much of what was there is covered, from 0 to 1.
+    /// Opacity over the background, from 0 to 1.
     pub opacity: f32,
 }
 
 impl Default for Painting {
-    /// The class token's attention, averaged over the heads, in colours that cover what was there.
+    /// The class token's attention, averaged over the heads, in opaque colours.
     fn default() -> Painting {
         Painting { image: 0, query: 0, head: None, scale: Scale::Inferno, opacity: 1.0 }
     }
 }
 
-/// A scale of colours.
+/// A palette.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Scale {
-    /// From black through purple and orange to pale yellow, evenly to the eye (matplotlib's).
+    /// From black through purple and orange to pale yellow, perceptually uniform (matplotlib's).
     Inferno,
-    /// None: red, green and blue are the value itself, which shaders can read.
+    /// No palette: red, green and blue are the value itself, for shaders to read.
     Values,
 }
 
-/// Colours of a scale at equal distances.
+/// Number of evenly spaced colours in a palette.
 pub const STOPS: usize = 256;
 
 impl Scale {
-    /// sRGB's encoded levels from 0 to 1; none for values themselves.
+    /// Returns the colours as encoded sRGB levels from 0 to 1; `None` for [`Scale::Values`].
     pub fn stops(self) -> Option<[[f32; 3]; STOPS]> {
         let stop = |i: usize| {
             let colour = colorous::INFERNO.eval_rational(i, STOPS);
@@ -49,24 +49,24 @@ impl Scale {
     }
 }
 
-/// Where in an output the values are that a painting shows.
+/// Location of a painting's values in an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Selection {
-    /// The first patch's value.
+    /// Index of the first patch's value.
     pub start: usize,
-    /// From head to head.
+    /// Distance from head to head.
     pub stride: usize,
-    /// Heads that are averaged.
+    /// Number of heads to average.
     pub heads: usize,
-    /// Values of a patch: 1 is a weight, 3 are colours.
+    /// Values per patch: 1 for a weight, 3 for a colour.
     pub channels: usize,
 }
 
 impl Painting {
-    /// Where the values are in an output of so many images.
+    /// Locates the values in an output of `images` images.
     ///
     /// # Errors
-    /// [`Error::Argument`] if there is no such image, token or head, or the opacity is not from 0 to 1.
+    /// [`Error::Argument`] if the image, token or head does not exist, or the opacity is not from 0 to 1.
     pub fn select(&self, map: &Map, images: usize) -> Result<Selection> {
         let patches = map.grid[0] * map.grid[1];
         let below = |what: &str, found: usize, count: usize| match found < count {
@@ -92,20 +92,19 @@ impl Painting {
     }
 }
 
-/// A map as the host draws it: red, green and blue, sRGB's encoded levels from 0 to 1, anywhere in the image. What a GPU draws into textures is the
-/// same.
+/// A map drawn on the host, in encoded sRGB levels from 0 to 1, at any point of the image. A GPU draws the same into textures.
 #[derive(Clone, Debug)]
 pub struct Painted {
     grid: [usize; 2],
     share: [f32; 2],
-    /// Of each patch: a place on the scale, or colours.
+    /// Per patch: a position in the palette, or a colour.
     values: Vec<f32>,
     channels: usize,
     stops: Option<[[f32; 3]; STOPS]>,
 }
 
 impl Painting {
-    /// Chooses and scales the values of an output, of so many images.
+    /// Selects and scales the values in an output of `images` images.
     ///
     /// # Errors
     /// As [`Painting::select`].
@@ -125,7 +124,7 @@ impl Painting {
 }
 
 impl Painted {
-    /// The colour at a place in the image, of which the upper left corner is (0, 0) and the lower right one (1, 1).
+    /// Returns the colour at a point of the image, from (0, 0) at the upper left to (1, 1) at the lower right.
     pub fn at(&self, [x, y]: [f32; 2]) -> [f32; 3] {
         let [rows, columns] = self.grid;
         let place = |at: f32, axis: usize| (at / self.share[axis] * self.grid[axis] as f32 - 0.5).clamp(0.0, (self.grid[axis] - 1) as f32);
@@ -179,7 +178,7 @@ mod tests {
     #[test]
     fn between_centres_colours_change_linearly() {
         let map = Map { kind: MapKind::Attention { heads: 2, queries: 1, first: 1 }, grid: [1, 2], share: [1.0, 0.5] };
-        // Two heads, a token in front each: means of 1 and 3.
+        // Two heads, each with a prefix token: means of 1 and 3.
         let painting = Painting { scale: Scale::Values, ..Painting::default() };
         let painted = painting.on_host(&map, &[9.0, 1.0, 2.0, 9.0, 1.0, 4.0], 1).expect("a map");
         // The patches cover the left half of the image.

@@ -1,7 +1,7 @@
-//! From 8-bit images to `pixel_values`, as timm and transformers do it with Pillow.
+//! Preprocessing of 8-bit images to `pixel_values`, as in timm and transformers with Pillow.
 //!
-//! The resampling is Pillow's own (`libImaging/Resample.c`, versions up to 12): horizontal pass first,
-//! 22-bit fixed-point weights, each pass rounded to 8 bits. Only what the crop keeps is computed.
+//! Resampling is that of Pillow (`libImaging/Resample.c`, versions up to 12): horizontal pass first, 22-bit fixed-point
+//! weights, each pass rounded to 8 bits. Only the pixels that the crop keeps are computed.
 
 use super::Image;
 use super::resample::{Level, Raster, Window, resample, tables};
@@ -10,82 +10,82 @@ use crate::data::error::{Error, Result};
 use crate::data::levels::LevelTable;
 use crate::data::tensor::Tensor;
 
-/// The most pixels of a result, 8192 x 8192: a made-up size in a configuration must not take the memory.
+/// Maximum pixels of a result, 8192 x 8192, so that a bogus size in a configuration cannot exhaust memory.
 const LARGEST_RESULT: usize = 1 << 26;
 
-/// How a decoded image becomes `pixel_values`: resize, crop, scale, normalise.
+/// Conversion of a decoded image to `pixel_values`: resize, crop, scale, normalise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preprocess {
     /// Channels of the result: 1 (grey) or 3 (RGB).
     pub channels: usize,
-    /// What becomes of transparency.
+    /// Treatment of transparency.
     pub alpha: Alpha,
-    /// The resize, if any.
+    /// Size that images are resized to.
     pub resize: Resize,
-    /// What the resize works on.
+    /// Values that the resize operates on.
     pub resizes: Levels,
-    /// The resize's filter.
+    /// Filter of the resize.
     pub filter: Filter,
-    /// The crop or padding to the final size, if any.
+    /// Crop or padding to the final size, if any.
     pub crop: Option<Crop>,
-    /// Factor on the 8-bit values.
+    /// Factor applied to 8-bit values.
     pub scale: f64,
-    /// What is subtracted from the scaled values, for each channel.
+    /// Mean of each channel, subtracted from the scaled values.
     pub mean: Vec<f32>,
-    /// What the result is divided by, for each channel.
+    /// Standard deviation of each channel, by which the result is divided.
     pub std: Vec<f32>,
-    /// Whether no file says so, and this is what the library does with such models by default.
+    /// Whether no file specifies the preprocessing, and these are the library's defaults for such models.
     pub assumed: bool,
 }
 
-/// What becomes of an image's transparency.
+/// Treatment of an image's transparency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Alpha {
-    /// It is dropped: what is transparent shows the colour that it has nevertheless.
+    /// Alpha is dropped: transparent pixels show their stored colour.
     Dropped,
-    /// The image is laid on white (transformers, where a processor has `do_convert_rgb`).
+    /// The image is composited onto white (transformers processors with `do_convert_rgb`).
     OnWhite,
 }
 
-/// What a resize works on.
+/// Values that a resize operates on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Levels {
-    /// 8-bit levels, rounded to such after each pass, as Pillow does it.
+    /// 8-bit levels, rounded after each pass, as in Pillow.
     Rounded,
-    /// Scaled values, not rounded (DINOv3's processor, by torch).
+    /// Scaled values, not rounded (DINOv3's processor, with torch).
     Scaled,
 }
 
-/// The size an image is resized to.
+/// Size that an image is resized to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resize {
-    /// It keeps its size.
+    /// The image's own size.
     Keep,
-    /// Height and width, whatever the image's shape.
+    /// Height and width, whatever the image's aspect ratio.
     Exact([usize; 2]),
-    /// The shorter edge; the longer follows, rounded down (torchvision's `Resize(int)`).
+    /// Shorter edge. The longer edge follows the aspect ratio, rounded down (torchvision's `Resize(int)`).
     ShortestEdge(usize),
-    /// The smallest size of the image's shape that covers height × width (timm's `ResizeKeepRatio`).
+    /// Smallest size with the image's aspect ratio that covers height × width (timm's `ResizeKeepRatio`).
     Cover([usize; 2]),
-    /// The largest size of the image's shape within height × width.
+    /// Largest size with the image's aspect ratio that fits within height × width.
     Fit([usize; 2]),
 }
 
-/// A window of the final size in the middle; what lies outside the image is filled.
+/// Centre crop to the final size. Pixels outside the image are filled.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Crop {
     /// Height and width.
     pub size: [usize; 2],
-    /// How half a pixel is rounded.
+    /// Rounding of half a pixel.
     pub rounding: CropRounding,
-    /// The value outside the image, for each of R, G and B.
+    /// Fill value outside the image, for each of R, G and B.
     pub fill: [u8; 3],
 }
 
-/// How crop offsets are rounded.
+/// Rounding of crop offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CropRounding {
@@ -95,7 +95,7 @@ pub enum CropRounding {
     Down,
 }
 
-/// Resampling filters, as Pillow defines them.
+/// Resampling filters as defined by Pillow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Filter {
@@ -114,10 +114,10 @@ pub enum Filter {
 }
 
 impl Preprocess {
-    /// `pixel_values` `[1, channels, height, width]` of an image.
+    /// Returns `pixel_values` `[1, channels, height, width]` of an image.
     ///
     /// # Errors
-    /// If the image's channels cannot be turned into the model's.
+    /// [`Error::Argument`] if the image's channels cannot be converted to the model's, or if the result would be too large.
     pub fn apply(&self, image: &Image) -> Result<Tensor> {
         let image = image.prepared(self.alpha, self.channels)?;
         match self.resizes {
@@ -140,15 +140,15 @@ impl Preprocess {
         (f64::from(level) * self.scale) as f32
     }
 
-    /// Each step is rounded to f32, as in the references.
+    /// Normalises a scaled value. Each step is rounded to f32, as in the references.
     fn normalised(&self, channel: usize, scaled: f32) -> f32 {
         (scaled - self.mean[channel]) / self.std[channel]
     }
 
-    /// How images of `[height, width]` become pixel values, for those who have them elsewhere, such as in a texture.
+    /// Returns the sampling of images of `[height, width]` to pixel values, for images that are stored elsewhere, such as in a texture.
     ///
     /// # Errors
-    /// If the result would be too large.
+    /// [`Error::Argument`] if the result would be too large.
     pub fn sampling(&self, image: [usize; 2]) -> Result<Sampling> {
         let (resized, frame) = self.frame(image)?;
         let tables = match self.resizes {
@@ -159,11 +159,11 @@ impl Preprocess {
         Ok(Sampling { image, size: frame.size, offset: frame.offset, rows, columns })
     }
 
-    /// The part of an image of `[height, width]` that `pixel_values` show: left, top, width and height in the image's pixels. Where the
-    /// result is padded it reaches beyond the image.
+    /// Returns the part of an image of `[height, width]` that `pixel_values` show: left, top, width and height in the image's pixels.
+    /// With padding, it extends beyond the image.
     ///
     /// # Errors
-    /// If the result would be too large.
+    /// [`Error::Argument`] if the result would be too large.
     pub fn seen(&self, image: [usize; 2]) -> Result<[f64; 4]> {
         let (resized, frame) = self.frame(image)?;
         let scale = [0, 1].map(|axis| image[axis] as f64 / resized[axis] as f64);
@@ -172,7 +172,7 @@ impl Preprocess {
         Ok([left * scale[1], top * scale[0], width * scale[1], height * scale[0]])
     }
 
-    /// What an image of a size is resized to, and where it comes to lie.
+    /// Returns the size that an image is resized to, and its placement in the result.
     fn frame(&self, image: [usize; 2]) -> Result<([usize; 2], Frame)> {
         let size = resized(self.resize, image);
         let framed = self.crop.as_ref().map_or_else(|| Frame::whole(size), |crop| Frame::new(crop, size));
@@ -183,8 +183,8 @@ impl Preprocess {
         }
     }
 
-    /// Resizes and crops, channel by channel; `fill` is what lies outside the image, by channel and level, and `value` what becomes of what lies
-    /// inside.
+    /// Resizes and crops, channel by channel. `fill` maps a channel and a fill level to the value outside the image; `value` maps a
+    /// channel and a level to the value inside.
     fn framed<L: Level, V: Copy>(
         &self,
         image: &Raster<L>,
@@ -215,7 +215,7 @@ fn too_large([height, width]: [usize; 2], what: &str) -> Error {
     Error::argument("image", format!("{height} x {width} pixels gives {what}; scale it down first"))
 }
 
-/// The size that an image of `[height, width]` is resized to.
+/// Returns the size that an image of `[height, width]` is resized to.
 fn resized(resize: Resize, [height, width]: [usize; 2]) -> [usize; 2] {
     let by_ratio = |ratio: f64| [height, width].map(|size| ((size as f64 / ratio).round_ties_even() as usize).max(1));
     let ratios = |target: [usize; 2]| [height as f64 / target[0] as f64, width as f64 / target[1] as f64];
@@ -231,11 +231,11 @@ fn resized(resize: Resize, [height, width]: [usize; 2]) -> [usize; 2] {
     }
 }
 
-/// Where the resized image comes to lie in the result.
+/// Placement of the resized image in the result.
 struct Frame {
     /// Height and width of the result.
     size: [usize; 2],
-    /// The part of the resized image that is seen.
+    /// Visible part of the resized image.
     window: Window,
     /// Row and column of that part in the result.
     offset: [usize; 2],
@@ -252,11 +252,11 @@ impl Frame {
     }
 }
 
-/// Along one axis: the first pixel of the image that is seen, where it comes to lie, and how many follow.
+/// Along one axis: returns the first visible pixel of the image, its position in the result, and the number of visible pixels.
 fn placed(rounding: CropRounding, image: usize, crop: usize) -> (usize, usize, usize) {
     if image < crop {
         let missing = crop - image;
-        // transformers' Pillow path pads with the larger half in front, torchvision with the smaller.
+        // With padding, transformers' Pillow path puts the larger half first, torchvision the smaller.
         let front = if rounding == CropRounding::Down { missing.div_ceil(2) } else { missing / 2 };
         return (0, front, image);
     }

@@ -1,10 +1,10 @@
-//! Pillow's 8-bit resampling, bit for bit; and the same in f32, without rounding, as torch does it with `antialias=True`.
+//! Pillow's 8-bit resampling, bit for bit, and the same in f32 without rounding, as in torch with `antialias=True`.
 
 use crate::execution::image::filter::{taps, taps_f32};
 use crate::execution::image::{Filter, Taps};
 use std::ops::Range;
 
-/// Levels of an image, rows from the top, channels interleaved.
+/// Levels of an image, top row first, channels interleaved.
 #[derive(Debug)]
 pub struct Raster<L> {
     pub width: usize,
@@ -13,21 +13,21 @@ pub struct Raster<L> {
     pub data: Vec<L>,
 }
 
-/// What an image is made of.
+/// Type of an image's levels.
 pub trait Level: Copy {
-    /// A factor in a sum of levels.
+    /// Weight of a level in a sum.
     type Weight: Copy;
 
-    /// The weights of a pixel's neighbours, and the first of them.
+    /// Returns the first neighbour of a pixel, and the weights of its neighbours.
     fn taps(filter: Filter, from: usize, scale: f64, i: usize) -> (usize, Vec<f64>);
 
-    /// Keeps as much of a weight as is needed.
+    /// Rounds a weight to the precision in use.
     fn weight(exact: f64) -> Self::Weight;
 
-    /// The bits of a weight.
+    /// Returns the bits of a weight.
     fn bits(weight: Self::Weight) -> u32;
 
-    /// The weighted sum, in order.
+    /// Returns the weighted sum, accumulated in order.
     fn sum(weights: &[Self::Weight], levels: impl Iterator<Item = Self>) -> Self;
 }
 
@@ -73,7 +73,7 @@ impl Level for f32 {
     }
 }
 
-/// A stretch of the resized image.
+/// A region of the resized image.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
     pub top: usize,
@@ -82,20 +82,20 @@ pub struct Window {
     pub width: usize,
 }
 
-/// Fraction bits of a weight: 32 bits less 8 for the level and 2 for sums beyond 1.
+/// Fraction bits of a weight: 32 bits minus 8 for the level and 2 for sums above 1.
 const PRECISION: u32 = 32 - 8 - 2;
 
-/// The most bytes of the image between the passes, which is as high as the first and as wide as the second.
+/// Maximum number of levels in the image between the passes, which has the source rows read and the columns of the window.
 const LARGEST_INTERMEDIATE: usize = 128 * 1024 * 1024;
 
-/// The last pixel of a resized edge that nearest-neighbour resampling counts its way to.
+/// Last pixel along an edge up to which nearest-neighbour resampling counts.
 const LARGEST_NEAREST: usize = 1 << 24;
 
-/// Resizes `image` to `[height, width]` and gives `window` of the result; nothing if the image is so
-/// long and thin that what lies between the passes would be larger than the image by far.
+/// Resizes `image` to `[height, width]` and returns `window` of the result. Returns `None` if the image is so long and thin that
+/// the image between the passes would be far larger, or if nearest-neighbour resampling would have to count too far.
 pub fn resample<L: Level>(image: &Raster<L>, [height, width]: [usize; 2], window: Window, filter: Filter) -> Option<Raster<L>> {
     let (rows, columns) = taps_of_window::<L>([image.height, image.width], [height, width], window, filter)?;
-    // The horizontal pass is needed for those rows only that the vertical one reads.
+    // The horizontal pass needs only the rows that the vertical pass reads.
     let needed = inputs(&rows);
     if needed.len() * window.width * image.channels > LARGEST_INTERMEDIATE {
         return None;
@@ -104,7 +104,8 @@ pub fn resample<L: Level>(image: &Raster<L>, [height, width]: [usize; 2], window
     Some(vertical(&across, &rows, needed.start))
 }
 
-/// What the rows and the columns of `window` of an image of `[height, width]` resized to `size` are made of; nothing as for [`resample`].
+/// Returns the taps of the rows and columns of `window`, for an image of `[height, width]` resized to `size`. Returns `None` if
+/// nearest-neighbour resampling would have to count too far.
 pub fn tables<L: Level>([height, width]: [usize; 2], size: [usize; 2], window: Window, filter: Filter) -> Option<[Taps; 2]> {
     let (rows, columns) = taps_of_window::<L>([height, width], size, window, filter)?;
     let pixels = |taps: Vec<Tap<L>>| taps.into_iter().map(|tap| (tap.first as u32, tap.weights.into_iter().map(L::bits).collect())).collect();
@@ -124,7 +125,7 @@ fn horizontal<L: Level>(image: &Raster<L>, columns: &[Tap<L>], rows: Range<usize
     Raster { width: columns.len(), height: rows.len(), channels, data }
 }
 
-/// `image` begins at row `first` of the one that `rows` counts from.
+/// Vertical pass. `image` starts at row `first` of the source that `rows` index.
 fn vertical<L: Level>(image: &Raster<L>, rows: &[Tap<L>], first: usize) -> Raster<L> {
     let stride = image.width * image.channels;
     let mut data = Vec::with_capacity(rows.len() * stride);
@@ -135,7 +136,7 @@ fn vertical<L: Level>(image: &Raster<L>, rows: &[Tap<L>], first: usize) -> Raste
     Raster { width: image.width, height: rows.len(), channels: image.channels, data }
 }
 
-/// What a pixel of the result is made of, along one axis.
+/// Taps of a pixel of the result along one axis.
 struct Tap<L: Level> {
     first: usize,
     weights: Vec<L::Weight>,
@@ -143,7 +144,7 @@ struct Tap<L: Level> {
 
 type TapsOfWindow<L> = (Vec<Tap<L>>, Vec<Tap<L>>);
 
-/// What the rows and the columns of a window of an image resized from one size to another are made of.
+/// Returns the taps of the rows and columns of a window of an image resized from one size to another.
 fn taps_of_window<L: Level>(from: [usize; 2], to: [usize; 2], window: Window, filter: Filter) -> Option<TapsOfWindow<L>> {
     if filter == Filter::Nearest && (window.top + window.height).max(window.left + window.width) > LARGEST_NEAREST {
         return None;
@@ -152,13 +153,13 @@ fn taps_of_window<L: Level>(from: [usize; 2], to: [usize; 2], window: Window, fi
     Some((rows, taps_of::<L>(from[1], to[1], window.left..window.left + window.width, filter)))
 }
 
-/// What each pixel of a window of the result is made of.
+/// Returns the taps of each pixel in a window of the result.
 fn taps_of<L: Level>(from: usize, to: usize, window: Range<usize>, filter: Filter) -> Vec<Tap<L>> {
     let whole = |first| Tap { first, weights: vec![L::weight(1.0)] };
     let scale = from as f64 / to as f64;
     match filter {
         _ if from == to => window.map(whole).collect(),
-        // Pillow adds the scale up pixel by pixel, and its rounding errors decide which neighbour is taken.
+        // Pillow accumulates the scale pixel by pixel, and its rounding errors decide which neighbour is taken.
         Filter::Nearest => {
             let places = std::iter::successors(Some(0.5 * scale), |place| Some(place + scale));
             places.take(window.end).skip(window.start).map(|place| whole((place as usize).min(from - 1))).collect()
@@ -173,7 +174,7 @@ fn taps_of<L: Level>(from: usize, to: usize, window: Range<usize>, filter: Filte
     }
 }
 
-/// The pixels that are read.
+/// Returns the range of pixels read.
 fn inputs<L: Level>(taps: &[Tap<L>]) -> Range<usize> {
     let start = taps.iter().map(|tap| tap.first).min().unwrap_or(0);
     let end = taps.iter().map(|tap| tap.first + tap.weights.len()).max().unwrap_or(0);

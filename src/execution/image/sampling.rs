@@ -1,38 +1,38 @@
-//! How images of one size become pixel values, pixel by pixel, as plain data.
+//! Sampling of images of one size to pixel values, pixel by pixel, as plain data.
 
-/// What pixels along one axis are made of.
+/// Taps of the pixels along one axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Taps {
-    /// For each pixel its first neighbour, and the bits of the weights of it and those that follow: i32 with 22 bits of fraction where
-    /// levels are rounded, else f32.
+    /// For each pixel, its first neighbour and the bits of the weights from that neighbour on: i32 with 22 fraction bits if levels
+    /// are rounded, else f32.
     pub pixels: Vec<(u32, Vec<u32>)>,
 }
 
-/// How images of one size become pixel values.
+/// Sampling of images of one size to pixel values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
     /// Height and width of the images.
     pub image: [usize; 2],
     /// Height and width of the result.
     pub size: [usize; 2],
-    /// Row and column of the result where the part of the resized image that is seen begins.
+    /// Row and column of the result where the visible part of the resized image begins.
     pub offset: [usize; 2],
-    /// What that part's rows are made of.
+    /// Taps of that part's rows.
     pub rows: Taps,
-    /// What its columns are made of.
+    /// Taps of that part's columns.
     pub columns: Taps,
 }
 
 impl Taps {
-    /// The first and the last neighbour but one that any of them has.
+    /// Returns the range of all neighbours.
     pub fn range(&self) -> std::ops::Range<u32> {
         let start = self.pixels.iter().map(|(first, _)| *first).min().unwrap_or(0);
         let end = self.pixels.iter().map(|(first, weights)| first + weights.len() as u32).max().unwrap_or(0);
         start..end
     }
 
-    /// As the shaders read them: for each pixel its first neighbour and where its weights begin, once more where the last ones end,
-    /// then the weights.
+    /// Returns the layout that the shaders read: for each pixel its first neighbour and the offset of its weights, then an entry with the
+    /// end of the last weights, then the weights.
     pub fn words(&self) -> Vec<u32> {
         let mut header = Vec::new();
         let mut weights: Vec<u32> = Vec::new();

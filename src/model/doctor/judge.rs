@@ -1,34 +1,34 @@
-//! One call of a kernel beside its twin, both on what the device's kernel has read.
+//! Compares a device's kernel calls with their twins on the same inputs.
 
 use crate::data::capabilities::Precision;
 use crate::data::int8::{WORD, integers};
 use crate::data::record::{BufferInfo, Dispatch, Recording};
 use crate::execution::cpu;
 
-/// How far a call's result is from its twin's.
+/// Difference between a kernel call's result and its twin's.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// What it computes, such as `block3.mlp1`.
+    /// Label of the call, such as `block3.mlp1`.
     pub label: String,
-    /// The kernel.
+    /// Kernel name.
     pub kernel: &'static str,
-    /// The largest difference; of 8-bit integers the share of those that are the next one, and infinite if one is further off.
+    /// Largest difference. For 8-bit integers: the share that is off by one, or infinity if any is further off.
     pub error: f64,
-    /// How large it may be.
+    /// Largest permitted error.
     pub bound: f64,
 }
 
 impl Step {
-    /// Whether it is right.
+    /// Returns whether the error is within the bound.
     pub fn is_right(&self) -> bool {
         self.error <= self.bound
     }
 }
 
-/// Relative errors of one rounding: of f32, and of f16 to which cooperative matrices take their factors.
+/// Relative rounding errors of f32 and of f16, to which cooperative matrices round their factors.
 const ROUNDINGS: [f32; 2] = [f32::EPSILON, 1.0 / 2048.0];
 
-/// Every call of a recording by its twin, beside `got`, what a device's kernels wrote ([`Recording::traced`]).
+/// Compares every call of a recording with its twin. `got` holds the outputs of the device's kernels ([`Recording::traced`]).
 pub(super) fn steps(recording: &Recording, mut twins: cpu::Plan, inputs: &[&[f32]], got: &[Vec<f32>]) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut all = got.iter();
@@ -45,9 +45,9 @@ pub(super) fn steps(recording: &Recording, mut twins: cpu::Plan, inputs: &[&[f32
     steps
 }
 
-/// How far a right kernel's result may be from its twin's: as far as roundings of what it reads, and of what it gives, would move it. What one
-/// rounding of all that is read moves is measured, by the twin on values that are off by one. The t roundings of a sum of t terms, of half a unit
-/// each, add up like a random walk, to about half the root of t; twice that is allowed, and 8 for exp, division and what else there is.
+/// Error bound of a correct kernel: the effect of rounding its inputs and its result. The effect of one rounding of all inputs is measured by running
+/// the twin on perturbed values. In a sum of t terms, t roundings of half a unit each add up like a random walk, to about half of sqrt(t). Twice that
+/// is allowed, plus 8 for exp, division and the like.
 fn bound(dispatch: &Dispatch, BufferInfo { shape, precision: written_in, .. }: &BufferInfo, expected: &[f32], nearby: &[Vec<f32>]) -> f64 {
     let written = expected.len();
     let read = dispatch.views.iter().map(|view| view.len).sum::<usize>() - written;
@@ -55,14 +55,14 @@ fn bound(dispatch: &Dispatch, BufferInfo { shape, precision: written_in, .. }: &
     let largest = expected.iter().filter(|value| value.is_finite()).fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
     let [rounded, halved] = [0, 1].map(|i| finite_apart(&nearby[i], expected));
     let bound = (8.0 + (terms as f64).sqrt()) * (f64::from(f32::EPSILON) * largest + rounded);
-    // Weights of attention are rounded to f16 too, and their sum as much.
+    // Attention weights are also rounded to f16, and their sum is off by as much.
     let is_of_f16 = dispatch.kernel.needs.cooperative > 0 && dispatch.views.iter().any(|view| view.bits == 16);
     let bound = if is_of_f16 { bound + 4.0 * halved + largest / 1024.0 } else { bound };
-    // Of two results that are close together one may be rounded up and the other down, by half a unit each.
+    // Two results that are close may be rounded in opposite directions, by half a unit each.
     if *written_in == Precision::F16 { bound + largest / 1024.0 } else { bound }
 }
 
-/// The largest difference; infinite where one is no number and the other is.
+/// Returns the largest difference; infinity where exactly one value is NaN.
 pub(super) fn apart(got: &[f32], expected: &[f32]) -> f64 {
     let apart = |(got, expected): (&f32, &f32)| {
         if got == expected || got.is_nan() && expected.is_nan() {
@@ -79,9 +79,9 @@ fn finite_apart(got: &[f32], expected: &[f32]) -> f64 {
     got.iter().zip(expected).map(apart).filter(|apart| apart.is_finite()).fold(0.0, f64::max)
 }
 
-/// The share of 8-bit integers that are next to what is expected, and how large it may be; they lie in rows of words, of which the last is the row's
-/// scale. Infinite if an integer is further off, or a scale by more than some roundings. What is within a rounding of the middle between
-/// two integers may become either: of 127 steps to a side that is one of ten thousand.
+/// Returns the share of 8-bit integers that are off by one, and its bound. Rows consist of words; the last word is the row's scale. The share is
+/// infinite if an integer is further off, or a scale by more than a few roundings. A value within a rounding of the midpoint between two integers may
+/// go either way: with 127 steps per side, about one in ten thousand.
 fn integers_apart(got: &[f32], expected: &[f32], width: usize) -> (f64, f64) {
     let count = (got.len() / width * (width - 1) * WORD) as f64;
     let rows = got.chunks(width).zip(expected.chunks(width));

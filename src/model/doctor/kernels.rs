@@ -1,4 +1,4 @@
-//! Every kernel on the cases of its table.
+//! Checks every kernel on its cases.
 
 use super::judge::steps;
 use super::report::{KernelReport, Outcome};
@@ -14,8 +14,8 @@ use crate::operations::kernels::ALL;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Runs the cases of all kernels whose names contain `filter`; `tell` is told each report as it is there, with how many are done, and
-/// of how many, and may end that.
+/// Runs the cases of all kernels whose name contains `filter`. Calls `tell` with each report, the number of finished kernels and their total; `tell`
+/// may stop the run.
 pub fn check_kernels(
     device: &Device,
     filter: &str,
@@ -39,7 +39,7 @@ pub fn check_kernels(
     reports
 }
 
-/// All cases of a kernel.
+/// Runs all cases of a kernel.
 fn check(device: &Device, cases: &[&Case], exchange: Exchange<'_>) -> KernelReport {
     let first = cases[0];
     let mut report = KernelReport { kernel: first.kernel, cases: 0, worst: String::new(), error: 0.0, bound: 0.0, outcome: Outcome::Right };
@@ -58,7 +58,7 @@ fn check(device: &Device, cases: &[&Case], exchange: Exchange<'_>) -> KernelRepo
         let values = case.values();
         let got = match run(device, case, &values, exchange) {
             Ok(got) => got,
-            // One fault of its own is enough, whatever else there is.
+            // One fault of its own is enough.
             Err(_) if matches!(report.outcome, Outcome::Wrong(_)) => return report,
             Err(error) => {
                 let outcome = refused(device, case, &values, exchange)
@@ -84,13 +84,13 @@ fn check(device: &Device, cases: &[&Case], exchange: Exchange<'_>) -> KernelRepo
     report
 }
 
-/// The largest difference; infinite if the device gave no number.
+/// Returns the largest difference; infinity if the device returned NaN.
 fn apart(got: &[f32], expected: &[f64]) -> f64 {
     let apart = |(got, expected): (f64, &f64)| if got.is_nan() { f64::INFINITY } else { (got - expected).abs() };
     reference::wide(got).into_iter().zip(expected).map(apart).fold(0.0, f64::max)
 }
 
-/// What a device gives for a case. The CPU runs everything: all variants have the same twin.
+/// Runs a case on a device. The CPU runs every case, as all variants share a twin.
 fn run(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>) -> Result<Vec<f32>> {
     let (capabilities, is_gpu) = match device.gpu() {
         None => (case.able(), false),
@@ -101,7 +101,7 @@ fn run(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>
     Ok(device.time_blocking(recording, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>(), 0)?.0)
 }
 
-/// Of the other kernels that a case runs the first one that is wrong on what it reads; nothing if the case's own is wrong too.
+/// Returns the first other kernel in a case that is wrong on its own inputs; `None` if the case's own kernel is wrong too.
 fn blamed(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>) -> Option<&'static str> {
     let gpu = device.gpu()?;
     let recording = case.recording(gpu.summary().capabilities).ok()?.exchanging(exchange);
@@ -113,7 +113,7 @@ fn blamed(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<
     if wrong.contains(&case.kernel) { None } else { wrong.first().copied() }
 }
 
-/// Of the kernels that a case runs the first one that the device refuses, or fails at.
+/// Returns the first kernel in a case that the device rejects or fails to run.
 fn refused(device: &Device, case: &Case, values: &[Vec<f32>], exchange: Exchange<'_>) -> Option<&'static str> {
     let gpu = device.gpu()?;
     let recording = case.recording(gpu.summary().capabilities).ok()?.exchanging(exchange);
@@ -130,7 +130,7 @@ fn outputs(gpu: &Arc<Gpu>, recording: &Recording, inputs: &[Vec<f32>]) -> Result
     })
 }
 
-/// What a device lacks that a kernel needs.
+/// Describes what a kernel needs and the device lacks.
 fn lack(needs: Needs, capabilities: &Capabilities) -> Option<String> {
     let lacks = match needs {
         _ if needs.met_by(capabilities) => return None,
@@ -140,6 +140,7 @@ fn lack(needs: Needs, capabilities: &Capabilities) -> Option<String> {
         Needs { workgroup_bytes, .. } if workgroup_bytes > capabilities.workgroup_bytes => {
             format!("needs {workgroup_bytes} bytes of workgroup memory")
         }
+        Needs { large_shaders: true, .. } if !capabilities.large_shaders => "needs a compiler that takes large shaders".to_owned(),
         Needs { subgroups, .. } if subgroups > 0 => format!("needs workgroups of {subgroups} subgroups, of one size and within 256 invocations"),
         Needs { half: true, .. } if !capabilities.half => "needs f16".to_owned(),
         Needs { software: true, subgroup, .. } => format!("made for processors that act as GPUs, with subgroups of {subgroup}"),

@@ -1,4 +1,4 @@
-//! Whether a device computes rightly: each kernel beside brute force, and a whole model beside the CPU, tensor by tensor.
+//! Device checks: each kernel against the brute-force reference, and whole models against the CPU, tensor by tensor.
 
 mod judge;
 mod kernels;
@@ -15,5 +15,5 @@ pub use rivals::{Rival, check_cooperative};
 
 use crate::data::record::Kernel;
 
-/// What stands in for each kernel while a device is examined; for itself, unless somebody edits shaders.
+/// Maps each kernel to its replacement during the checks. The identity, unless shaders are being edited.
 pub type Exchange<'a> = &'a dyn Fn(&'static Kernel) -> &'static Kernel;

@@ -1,4 +1,4 @@
-//! A whole model, tensor by tensor, on a device and on the CPU.
+//! Compares every tensor of a model on a device and on the CPU.
 
 use super::Exchange;
 use super::judge::{Step, apart, steps};
@@ -13,44 +13,43 @@ use crate::model::forward::output_names;
 use crate::model::{ModelBuilder, Traced};
 use crate::operations::cases::Rng;
 
-/// How a device does on a model.
+/// Results of a device on a model.
 #[derive(Clone, Debug)]
 pub struct ModelReport {
-    /// The model's name.
+    /// Model name.
     pub model: String,
-    /// Every tensor that is computed, in order.
+    /// Every computed tensor, in order.
     pub tensors: Vec<TensorReport>,
 }
 
-/// One tensor of a model.
+/// Result for one tensor of a model.
 #[derive(Clone, Debug)]
 pub struct TensorReport {
-    /// The call that computes it, beside its twin: both read the same, so that errors do not add up.
+    /// The call that computes the tensor, compared with its twin. Both read the same inputs, so errors do not accumulate.
     pub step: Step,
-    /// The names of the model's outputs that it is.
+    /// Names of the model outputs that this tensor provides.
     pub outputs: Vec<String>,
-    /// The largest difference from what the CPU has there in a pass of its own, where the errors of all calls so far have added up; nothing for
-    /// integers.
+    /// Largest difference from an independent CPU pass, including the accumulated error of all earlier calls; `None` for integers.
     pub apart: Option<f64>,
 }
 
 impl ModelReport {
-    /// The first tensor that diverges.
+    /// Returns the first tensor whose error exceeds its bound.
     pub fn first_divergence(&self) -> Option<&TensorReport> {
         self.tensors.iter().find(|tensor| !tensor.step.is_right())
     }
 }
 
-/// Runs a model on made-up input, on the builder's device and on the CPU.
+/// Runs a model on generated input, on the builder's device and on the CPU.
 ///
 /// # Errors
-/// As [`ModelBuilder::load`] and [`Session::forward`](crate::Session::forward); [`Error::Argument`](crate::Error::Argument) if the device is the CPU, which others are held
-/// against.
+/// Same as [`ModelBuilder::load`] and [`Session::forward`](crate::Session::forward); also [`Error::Argument`](crate::Error::Argument) if the device
+/// is the CPU, which is the reference.
 pub fn check_model(builder: ModelBuilder, size: Size, exchange: Exchange<'_>) -> Result<ModelReport> {
     let config = builder.checkpoint().config.clone();
     let shape = config.input_shape(1, size)?;
     let input = Tensor::new(shape.clone(), Rng::new("doctor").units(shape.iter().product()))?;
-    // The probabilities are computed beside, by kernels that are checked by their cases, and take B × H × N × N each.
+    // Attention probabilities are left out: their kernels are checked by cases, and each takes B × H × N × N values.
     let names: Vec<String> = output_names(&config).into_iter().filter(|name| !name.starts_with("attn.")).collect();
     let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
     let model = builder.clone().load_blocking()?;
@@ -69,7 +68,7 @@ pub fn check_model(builder: ModelBuilder, size: Size, exchange: Exchange<'_>) ->
     Ok(ModelReport { model: config.name, tensors: tensors.collect() })
 }
 
-/// For each dispatch the outputs that are what it wrote.
+/// Returns, for each dispatch, the outputs whose values it wrote.
 fn outputs(recording: &Recording) -> Vec<Vec<String>> {
     let mut outputs = vec![Vec::new(); recording.dispatches().count()];
     let mut last_writer = vec![None; recording.buffers().len()];

@@ -1,39 +1,39 @@
-//! What was found of a kernel.
+//! Kernel check reports.
 
-/// How a kernel does on a device.
+/// Check results of one kernel.
 #[derive(Clone, Debug)]
 pub struct KernelReport {
-    /// The kernel.
+    /// Kernel name.
     pub kernel: &'static str,
-    /// Cases that it was run on.
+    /// Number of cases run.
     pub cases: usize,
-    /// The one that came nearest to its bound, or went furthest beyond; empty if none was run.
+    /// Case with the largest error relative to its bound; empty if none was run.
     pub worst: String,
-    /// The largest difference from brute force in f64 there.
+    /// Largest difference from the f64 brute-force reference in that case.
     pub error: f64,
-    /// How large it may be.
+    /// Largest permitted error in that case.
     pub bound: f64,
-    /// What that means.
+    /// Overall result.
     pub outcome: Outcome,
 }
 
-/// What was found of a kernel.
+/// Result of checking a kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// All within bounds.
+    /// All cases are within bounds.
     Right,
-    /// Beyond a bound: where, and by how much.
+    /// A case exceeds its bound; describes where and by how much.
     Wrong(String),
-    /// Its cases also run another kernel, which is wrong, or which the device refuses.
+    /// Inconclusive: another kernel in its cases is wrong or rejected by the device.
     Misled(&'static str),
-    /// The device refuses it, or fails.
+    /// The device rejects the kernel or fails.
     Failed(String),
-    /// The device does not have what it needs.
+    /// The device lacks a required feature.
     Unsupported(String),
 }
 
 impl Outcome {
-    /// Whether the device or its driver is at fault.
+    /// Returns whether the device or its driver is at fault.
     pub fn is_bad(&self) -> bool {
         matches!(self, Outcome::Wrong(_) | Outcome::Misled(_) | Outcome::Failed(_))
     }

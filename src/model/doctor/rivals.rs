@@ -1,4 +1,4 @@
-//! Cooperative matrices beside the kernels that do without: whether a driver's are right, and worth it.
+//! Compares cooperative-matrix kernels with the others, to check whether a driver's implementation is correct and faster.
 
 use crate::data::capabilities::Precision;
 use crate::data::record::TuningKey;
@@ -9,18 +9,18 @@ use crate::operations::tuning::fastest;
 /// Measurements for one tuning key.
 #[derive(Clone, Debug)]
 pub struct Rival {
-    /// The calls.
+    /// The tuning key.
     pub key: TuningKey,
-    /// The fastest kernel of cooperative matrices, with its milliseconds; nothing if none is right.
+    /// Fastest cooperative-matrix kernel and its milliseconds; `None` if none is correct.
     pub cooperative: Option<(String, f64)>,
-    /// The fastest of the others.
+    /// Fastest of the other kernels.
     pub other: Option<(String, f64)>,
-    /// Why kernels of cooperative matrices are wrong.
+    /// Reasons why cooperative-matrix kernels were rejected.
     pub wrong: Vec<String>,
 }
 
 impl Rival {
-    /// Why cooperative matrices are to be rejected for these calls, if they are.
+    /// Returns the reason to reject cooperative matrices for this key, if there is one.
     pub fn rejection(&self) -> Option<String> {
         if !self.wrong.is_empty() {
             return Some(self.wrong.join("; "));
@@ -35,8 +35,7 @@ impl Rival {
     }
 }
 
-/// Measures products and attention of ViT-B/16 (N 197, C 768, H 12), in f16, on a device that has cooperative matrices and can take times; nothing
-/// on others.
+/// Measures products and attention of ViT-B/16 (N 197, C 768, H 12) in f16. Returns nothing if the device lacks cooperative matrices or timestamps.
 pub fn check_cooperative(device: &Device) -> Vec<Rival> {
     let capabilities = device.capabilities();
     if capabilities.cooperative == 0 || !device.takes_times() {

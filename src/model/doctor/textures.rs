@@ -1,4 +1,4 @@
-//! The passes between textures and tensors: images that are sampled, and maps that are painted.
+//! Checks the passes between textures and tensors: sampled images and painted maps.
 
 use super::judge::apart;
 use super::report::{KernelReport, Outcome};
@@ -13,27 +13,27 @@ use crate::execution::image::painting::{Painting, Scale};
 use crate::model::{GpuInput, GpuOutputs, Model, Session};
 use std::sync::Arc;
 
-/// The shaders that images in textures go through.
+/// Shaders that sample images from textures.
 const SAMPLING: &str = "texture/across, texture/down";
 
-/// The shaders that paint maps.
+/// Shaders that paint maps.
 const PAINTING: &str = "texture/heat, texture/paint";
 
-/// Sizes of images: made smaller in both directions, in one, in the other, and larger.
+/// Image sizes: downscaled in both directions, in only one, in only the other, and upscaled.
 const SIZES: [[usize; 2]; 4] = [[61, 47], [32, 150], [90, 32], [17, 20]];
 
-/// As a share of the largest value. Levels are the same to the bit; what is made of them in f32 may differ in its last.
+/// Relative to the largest value. 8-bit levels match bit for bit, but f32 values derived from them may differ in the last digits.
 const SAMPLING_BOUND: f64 = 1e-5;
 
-/// Of values from 0 to 1 between the centres of patches, which the device places by texel coordinates in f32.
+/// For values from 0 to 1 between patch centres, which the device locates by f32 texel coordinates.
 const PAINTING_BOUND: f64 = 1e-4;
 
-/// Width and height of what is painted; rows of it are a multiple of 256 bytes, as copies want them.
+/// Width and height of the painted texture. Its rows are a multiple of 256 bytes, as copies require.
 const CANVAS: [u32; 2] = [64, 40];
 
 type Check = fn(&mut Examined) -> Result<Found>;
 
-/// Both, beside what the host makes of the same.
+/// Runs both checks against the host implementation.
 pub(super) fn check(gpu: &Arc<Gpu>, filter: &str) -> Vec<KernelReport> {
     let checks: [(&'static str, Check); 2] = [(SAMPLING, sampling), (PAINTING, painting)];
     let wanted = checks.into_iter().filter(|(kernel, _)| kernel.contains(filter));
@@ -51,7 +51,7 @@ pub(super) fn check(gpu: &Arc<Gpu>, filter: &str) -> Vec<KernelReport> {
     wanted.map(report).collect()
 }
 
-/// What came nearest to its bound, or went furthest beyond.
+/// Number of cases, and the one with the largest error relative to its bound.
 #[derive(Default)]
 struct Found {
     cases: usize,
@@ -69,7 +69,7 @@ impl Found {
     }
 }
 
-/// A model on the device that is examined.
+/// A model on the device under test.
 struct Examined {
     gpu: Arc<Gpu>,
     session: Session,
@@ -84,7 +84,7 @@ impl Examined {
         Ok(Examined { gpu: gpu.clone(), session, preprocess })
     }
 
-    /// Calls `record` with commands, and runs them.
+    /// Records commands by `record` and executes them.
     fn run<T>(&mut self, record: impl FnOnce(&mut Session, &mut wgpu::CommandEncoder) -> Result<T>) -> Result<T> {
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("vitraux.doctor") });
         let recorded = record(&mut self.session, &mut encoder)?;
@@ -117,7 +117,7 @@ impl Examined {
     }
 }
 
-/// Made-up images of some sizes, from textures and as the host prepares them.
+/// Compares generated images of several sizes, sampled from textures, with the host's preprocessing.
 fn sampling(examined: &mut Examined) -> Result<Found> {
     let mut found = Found::default();
     for [height, width] in SIZES {
@@ -141,7 +141,7 @@ fn sampling(examined: &mut Examined) -> Result<Found> {
     Ok(found)
 }
 
-/// Maps of a made-up image, painted on the device and on the host.
+/// Compares maps of a generated image, painted on the device and on the host.
 fn painting(examined: &mut Examined) -> Result<Found> {
     let config = examined.session.model().config().clone();
     let shape = config.input_shape(1, config.native_size())?;
@@ -165,7 +165,7 @@ fn painting(examined: &mut Examined) -> Result<Found> {
     Ok(found)
 }
 
-/// The texels of a map that the device has painted.
+/// Paints a map on the device and returns its texels.
 fn painted(examined: &mut Examined, outputs: &GpuOutputs, name: &str, painting: &Painting) -> Result<Vec<f32>> {
     let usage = wgpu::TextureUsages::RENDER_ATTACHMENT | wgpu::TextureUsages::COPY_SRC;
     let texture = examined.texture(CANVAS, wgpu::TextureFormat::Rgba32Float, usage)?;

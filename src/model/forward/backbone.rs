@@ -1,4 +1,4 @@
-//! The convolutional network in front of a hybrid (Kolesnikov et al. 2020, BiT; He et al. 2016, bottleneck blocks).
+//! Convolutional backbone of hybrid models (Kolesnikov et al. 2020, BiT; He et al. 2016, bottleneck blocks).
 
 use crate::data::config::BACKBONE_GROUPS;
 use crate::data::error::Result;
@@ -6,7 +6,7 @@ use crate::data::record::{Buf, Recording};
 use crate::execution::checkpoint::{Backbone, Bottleneck, Convolution};
 use crate::operations::kernels::{self, After};
 
-/// Records the network on pixels `[B, channels, height, width]`; gives its feature map.
+/// Records the backbone on pixels `[B, channels, height, width]`. Returns its feature map.
 pub fn record(recording: &mut Recording, weights: &Backbone<Buf>, pixels: Buf) -> Result<Buf> {
     let stem = convolution(recording, "backbone.stem", &weights.stem, pixels, 2)?;
     let normed = like(recording, "backbone.stem.norm", stem)?;
@@ -23,7 +23,7 @@ pub fn record(recording: &mut Recording, weights: &Backbone<Buf>, pixels: Buf) -
     Ok(map)
 }
 
-/// A residual block; the stride is in the 3×3 convolution.
+/// Records a residual bottleneck block. The stride is in the 3×3 convolution.
 fn bottleneck(recording: &mut Recording, label: &str, weights: &Bottleneck<Buf>, map: Buf, stride: usize) -> Result<Buf> {
     let step = |name: &str| format!("{label}.{name}");
     let inner = convolution(recording, &step("conv1"), &weights.conv1, map, 1)?;
@@ -33,7 +33,7 @@ fn bottleneck(recording: &mut Recording, label: &str, weights: &Bottleneck<Buf>,
     let normed = like(recording, &step("norm2"), inner)?;
     norm(recording, &step("norm2"), &weights.conv2, inner, After::Relu, normed)?;
     let outer = convolution(recording, &step("conv3"), &weights.conv3, normed, 1)?;
-    // The sum takes place in the shortcut, which nothing needs afterwards.
+    // The sum is accumulated into the shortcut, which is not needed afterwards.
     let sum = match &weights.downsample {
         None => map,
         Some(downsample) => {

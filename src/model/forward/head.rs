@@ -1,4 +1,4 @@
-//! From the last block's tokens to what the model is asked for.
+//! Final norm, pooling and classification heads.
 
 use super::{Forward, Scratch};
 use crate::data::config::{Pooling, Reads};
@@ -8,7 +8,7 @@ use crate::execution::checkpoint::{AttentionPool, Linear, Weights};
 use crate::operations::kernels::{self, Epilogue};
 
 impl Forward<'_> {
-    /// The last norm, pooling, projection and classifiers (Dosovitskiy et al. 2021, equation 4).
+    /// Records the final norm, pooling, projection and classifiers (Dosovitskiy et al. 2021, equation 4).
     pub(super) fn head(&mut self, weights: &Weights<Buf>) -> Result<()> {
         let config = self.config;
         let Scratch { stream, normed, .. } = self.scratch;
@@ -38,7 +38,7 @@ impl Forward<'_> {
         self.classifiers(weights, tokens, features)
     }
 
-    /// The pooled vector, with what is applied to it.
+    /// Records pooling and the layers applied to the pooled vector.
     fn features(&mut self, pooling: Pooling, weights: &Weights<Buf>, tokens: Buf) -> Result<Buf> {
         let (config, all) = (self.config, self.tokens);
         let mut features = match (pooling, &weights.attention_pool) {
@@ -67,7 +67,7 @@ impl Forward<'_> {
         Ok(features)
     }
 
-    /// Attention of a learned query to the tokens, and an MLP on the result (SigLIP; big_vision's `MAPHead`).
+    /// Records attention of a learned query over the tokens, followed by an MLP (SigLIP; big_vision's `MAPHead`).
     fn attention_pool(&mut self, weights: &AttentionPool<Buf>, tokens: Buf, first: usize) -> Result<Buf> {
         let (config, batch) = (self.config, self.request.batch);
         let recording = &mut self.recording;
@@ -85,7 +85,7 @@ impl Forward<'_> {
         Ok(pooled)
     }
 
-    /// The scores of each classifier; those of a distilled model also averaged (Touvron et al. 2021, section 5.1).
+    /// Records the logits of each classifier and, for a distilled model, their mean (Touvron et al. 2021, section 5.1).
     fn classifiers(&mut self, weights: &Weights<Buf>, tokens: Buf, features: Buf) -> Result<()> {
         let config = self.config;
         let pre_logits = match (&weights.pre_logits, config.pre_logits) {
@@ -122,7 +122,7 @@ impl Forward<'_> {
         Ok(())
     }
 
-    /// Saves logits and their softmax, if they are wanted.
+    /// Saves logits and their softmax, if requested.
     fn scores(&mut self, suffix: &str, logits: Buf) -> Result<()> {
         self.save(&format!("logits{suffix}"), logits);
         let name = format!("probabilities{suffix}");
@@ -134,12 +134,12 @@ impl Forward<'_> {
         Ok(())
     }
 
-    /// A buffer for a vector of each image.
+    /// Allocates a scratch buffer with one vector per image.
     pub(super) fn vector(&mut self, label: &str, width: usize) -> Result<Buf> {
         self.recording.scratch(label, &[self.request.batch, width])
     }
 
-    /// A dense layer on a vector of each image.
+    /// Records a dense layer on one vector per image.
     fn dense(&mut self, label: &str, x: Buf, weights: &Linear<Buf>, epilogue: Epilogue) -> Result<Buf> {
         let y = self.vector(label, self.recording.shape(weights.bias)[0])?;
         kernels::matmul(&mut self.recording, label.to_owned(), x, weights.pair(), epilogue, y)?;

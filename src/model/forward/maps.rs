@@ -1,4 +1,4 @@
-//! What a model looks at, patch by patch: rows of attention, rollout, principal components.
+//! Attention maps, rollout and principal components of patches.
 
 use super::Forward;
 use crate::data::config::Attention;
@@ -7,18 +7,18 @@ use crate::data::record::Buf;
 use crate::operations::kernels;
 use std::collections::BTreeSet;
 
-/// The buffers of a rollout, `[B, N, N]` each.
+/// Rollout buffers, `[B, N, N]` each.
 pub(super) struct Rollout {
-    /// What reaches each token through the blocks so far.
+    /// Rollout over the blocks so far.
     reached: Buf,
-    /// Takes turns with it.
+    /// Double buffer of `reached`.
     spare: Buf,
-    /// What a block lets pass.
+    /// Mixing matrix of the current block.
     mixed: Buf,
 }
 
 impl Forward<'_> {
-    /// Saves what is asked for of a block's attention, once its queries and keys are there.
+    /// Saves the requested attention maps of block `i`. Its queries and keys must already be computed.
     pub(super) fn attention_maps(&mut self, i: usize) -> Result<()> {
         let wanted: Vec<Attention> = self.request.wanted.iter().filter_map(|name| Attention::named(name)).collect();
         let row = |name: &Attention| match *name {
@@ -39,7 +39,7 @@ impl Forward<'_> {
         if rolls_out { self.roll_out(i, p) } else { Ok(()) }
     }
 
-    /// The attention probabilities of some queries, in a buffer that all blocks share.
+    /// Records the attention probabilities of `queries` tokens, starting at `first`, in a buffer shared by all blocks.
     fn probabilities_of(&mut self, i: usize, first: usize, queries: usize) -> Result<Buf> {
         let shape = [self.request.batch, self.config.heads, queries, self.tokens];
         let known = self.probabilities.iter().copied().find(|p| self.recording.shape(*p) == shape);
@@ -55,7 +55,7 @@ impl Forward<'_> {
         Ok(p)
     }
 
-    /// Takes a block's attention into the rollout, and saves it behind the last block.
+    /// Multiplies a block's attention into the rollout. Saves the rollout after the last block.
     fn roll_out(&mut self, i: usize, p: Buf) -> Result<()> {
         let (batch, tokens) = (self.request.batch, self.tokens);
         let recording = &mut self.recording;
@@ -86,7 +86,7 @@ impl Forward<'_> {
         Ok(())
     }
 
-    /// Saves the patches' principal components as colours, if they are wanted.
+    /// Saves the principal components of the patches as colours, if requested.
     pub(super) fn components(&mut self, tokens: Buf) -> Result<()> {
         if !self.wants("pca") {
             return Ok(());

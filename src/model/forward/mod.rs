@@ -1,4 +1,4 @@
-//! The encoder as a recording: which kernels, in what order, over which buffers.
+//! The encoder as a recording of kernel calls.
 
 mod backbone;
 mod head;
@@ -15,41 +15,41 @@ use crate::data::record::{Buf, Recording};
 use crate::execution::checkpoint::{Block, Linear, WeightInfo, Weights};
 use crate::operations::kernels::{self, Epilogue};
 
-/// What a recording is for.
+/// Parameters of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// B, the number of images or sequences.
     pub batch: usize,
-    /// The size of each of them.
+    /// Size of each image or sequence.
     pub size: Size,
-    /// Whether a second input `[B, N]` says which tokens of a sequence are no keys.
+    /// Whether a second input `[B, N]` masks out key tokens.
     pub masked: bool,
-    /// Whether images come as 8-bit levels, and a second input `[channels, 256]` says what each stands for.
+    /// Whether images are 8-bit levels, with a second input `[channels, 256]` that maps levels to values.
     pub levels: bool,
-    /// The names of the outputs, of those of [`output_names`].
+    /// Requested outputs, from [`output_names`].
     pub wanted: Vec<String>,
 }
 
-/// The names that a forward pass can give, in the order of the computation.
+/// Names of all outputs of a forward pass, in order of computation.
 ///
 /// - `backbone` `[B, channels, h, w]`: a hybrid's feature map
-/// - `embeddings` `[B, N, C]`: what enters block 0
+/// - `embeddings` `[B, N, C]`: the input of block 0
 /// - `attn.i` `[B, H, N, N]`: the attention probabilities of block i
 /// - `hidden.i` `[B, N, C]`: the residual stream after block i
-/// - `tokens` `[B, N, C]`: after the last norm, if the model has one there
+/// - `tokens` `[B, N, C]`: the output of the final norm, or of the last block if there is none
 /// - `features` `[B, features]`: the pooled vector
-/// - `image_embeds`, `image_embeds_l2` `[B, projection]`: CLIP's projection, and the same divided by its norm
-/// - `pre_logits_jax` `[B, width]`: what the pre-training head's first layer gives
-/// - `logits`, `logits_NAME` `[B, classes]`: raw scores of each classifier; of a distilled model also their mean
-/// - `probabilities`, `probabilities_NAME` `[B, classes]`: their softmax
+/// - `image_embeds`, `image_embeds_l2` `[B, projection]`: CLIP's projection, and the same L2-normalised
+/// - `pre_logits_jax` `[B, width]`: the output of the pre-training head's first layer
+/// - `logits`, `logits_NAME` `[B, classes]`: the logits of each classifier; for a distilled model also their mean
+/// - `probabilities`, `probabilities_NAME` `[B, classes]`: the softmax of the logits
 ///
-/// Of images it also gives these, which are not among the names, but may be asked for ([`Config::map`]):
+/// For images, these may also be requested, although they are not listed ([`Config::map`]):
 ///
-/// - `attn.i.q` `[B, H, 1, N]`: the row of `attn.i` for token q, without the others; token 0 is the class token where there is one
-/// - `rollout` `[B, N, N]`: how much of each token reaches each token through all blocks (Abnar and Zuidema 2020), and `rollout.q` `[B, N]`
+/// - `attn.i.q` `[B, H, 1, N]`: row q of `attn.i`, computed without the others; token 0 is the class token, if there is one
+/// - `rollout` `[B, N, N]`: attention rollout through all blocks (Abnar and Zuidema 2020), and `rollout.q` `[B, N]`, its row q
 /// - `pca` `[B, P, 3]`: the first three principal components of each image's patches in `tokens`, as colours from 0 to 1
 ///
-/// A model that takes embeddings gives `hidden.i` and `output`, both `[B, N, C]`.
+/// A model that takes embeddings has only `hidden.i` and `output`, both `[B, N, C]`.
 pub fn output_names(config: &Config) -> Vec<String> {
     let Input::Image(patches) = &config.input else {
         return (0..config.depth).map(|i| format!("hidden.{i}")).chain(["output".to_owned()]).collect();
@@ -74,7 +74,8 @@ pub fn output_names(config: &Config) -> Vec<String> {
 /// Records a forward pass into an empty recording.
 ///
 /// # Errors
-/// [`Error::Argument`] for an unknown output or an impossible size, [`Error::Limit`] if the batch does not fit the device.
+/// - [`Error::Argument`] if an output is unknown or the size is not supported.
+/// - [`Error::Limit`] if the batch does not fit the device.
 pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, request: &Request, mut recording: Recording) -> Result<Recording> {
     let known = output_names(config);
     if let Some(unknown) = request.wanted.iter().find(|name| !known.contains(name) && config.map(request.size, name).is_none()) {
@@ -100,8 +101,8 @@ pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, r
     Ok(forward.recording)
 }
 
-/// How many tokens, from the first on, are read behind the last block: where a head reads the class token and nobody asks for
-/// the others, they need not pass through the last block's MLP.
+/// Returns the number of leading tokens that are read after the last block. If the head reads only the class token and no other token is requested,
+/// the rest skip the last block's MLP.
 fn rows_read(config: &Config, request: &Request, tokens: usize) -> usize {
     let pooled = match config.pooling {
         Some(Pooling::First) => 1,
@@ -119,7 +120,7 @@ fn rows_read(config: &Config, request: &Request, tokens: usize) -> usize {
     }
 }
 
-/// The outputs' names, those of all blocks in one.
+/// Summarises the output names, with per-block outputs as ranges.
 fn summary(config: &Config, known: &[String]) -> String {
     let last = config.depth - 1;
     let ranges = ["attn.", "hidden."].iter().filter(|of| known.contains(&format!("{of}0"))).map(|of| format!("{of}0 to {of}{last}"));
@@ -128,7 +129,7 @@ fn summary(config: &Config, known: &[String]) -> String {
     others.chain(ranges).chain(maps).collect::<Vec<_>>().join(", ")
 }
 
-/// What is kept between the kernels of a block but for the stream. Where norms follow the sums, what they give is the stream.
+/// Precision of the buffers inside a block, except the residual stream. With post-norm, the norms write the stream, so everything is f32.
 fn activations(recording: &Recording, config: &Config) -> Precision {
     match config.norm_order {
         NormOrder::Pre => recording.activations(),
@@ -136,17 +137,17 @@ fn activations(recording: &Recording, config: &Config) -> Precision {
     }
 }
 
-/// The buffers that the blocks take turns with. N is [`Forward::rows`] behind the attention of the last block.
+/// Scratch buffers reused by all blocks. N shrinks to [`Forward::rows`] at the attention of the last block.
 struct Scratch {
-    /// The residual stream, `[B, N, C]`.
+    /// Residual stream, `[B, N, C]`.
     stream: Buf,
-    /// What a norm gives, `[B, N, C]`.
+    /// Output of a norm, `[B, N, C]`.
     normed: Buf,
-    /// What attention gives, `[B, N, C]`.
+    /// Output of attention, `[B, N, C]`.
     attended: Buf,
-    /// Gate and values inside the MLP, `[B, N, 2·F]`, if there is a gate.
+    /// Gate and values of the MLP, `[B, N, 2·F]`, if it is gated.
     gated: Option<Buf>,
-    /// Inside the MLP, `[B, N, F]`.
+    /// Hidden layer of the MLP, `[B, N, F]`.
     hidden: Buf,
 }
 
@@ -164,7 +165,7 @@ impl Scratch {
     }
 }
 
-/// A recording in the making.
+/// State while a forward pass is being recorded.
 struct Forward<'a> {
     recording: Recording,
     config: &'a Config,
@@ -175,13 +176,13 @@ struct Forward<'a> {
     request: &'a Request,
     /// N.
     tokens: usize,
-    /// Tokens that are read behind the last block, see [`rows_read`].
+    /// Number of tokens read after the last block; see [`rows_read`].
     rows: usize,
-    /// `[B, N]`, which tokens are no keys.
+    /// Key padding mask, `[B, N]`.
     mask: Option<Buf>,
-    /// `[B, H, Q, N]` for each Q that is asked for: all blocks share them.
+    /// Attention probabilities, `[B, H, Q, N]` for each requested Q; shared by all blocks.
     probabilities: Vec<Buf>,
-    /// If it is asked for.
+    /// Rollout state, if requested.
     rollout: Option<maps::Rollout>,
 }
 
@@ -197,7 +198,7 @@ impl Forward<'_> {
         }
     }
 
-    /// From what the caller gives to the tokens of block 0.
+    /// Records everything from the input to the tokens of block 0.
     fn input(&mut self, weights: &Weights<Buf>) -> Result<()> {
         let batch = self.request.batch;
         match (&self.config.input, self.request.size, &weights.patch) {
@@ -212,7 +213,7 @@ impl Forward<'_> {
         }
     }
 
-    /// The images `[B, channels, height, width]` that the caller gives.
+    /// Records the input images `[B, channels, height, width]`.
     fn pixels(&mut self, shape: [usize; 4]) -> Result<Buf> {
         let recording = &mut self.recording;
         if !self.request.levels {
@@ -227,7 +228,7 @@ impl Forward<'_> {
         Ok(pixels)
     }
 
-    /// Patches, prefix tokens and positions (Dosovitskiy et al. 2021, equation 1).
+    /// Records patch embedding, prefix tokens and positions (Dosovitskiy et al. 2021, equation 1).
     fn embeddings(&mut self, patches: &Patches, projection: &Linear<Buf>, weights: &Weights<Buf>, image: [usize; 2]) -> Result<()> {
         let pixels = self.pixels([self.request.batch, patches.channels, image[0], image[1]])?;
         let map = match &weights.backbone {
@@ -251,8 +252,8 @@ impl Forward<'_> {
         Ok(())
     }
 
-    /// One encoder block, from the stream to the stream: normalised before each half (Dosovitskiy et al. 2021,
-    /// equations 2 and 3), or after each residual sum (Vaswani et al. 2017, section 3.1).
+    /// Records one encoder block on the residual stream: pre-norm (Dosovitskiy et al. 2021, equations 2 and 3) or post-norm (Vaswani et al. 2017,
+    /// section 3.1).
     fn block(&mut self, i: usize, weights: &Block<Buf>) -> Result<()> {
         let label = |step: &str| format!("block{i}.{step}");
         let Scratch { stream, normed, .. } = self.scratch;
@@ -276,7 +277,7 @@ impl Forward<'_> {
         Ok(())
     }
 
-    /// Keeps the first rows of the stream, for what follows; the other buffers shrink to as many.
+    /// Copies the first `rows` tokens to a smaller stream and shrinks the other scratch buffers to match.
     fn narrow(&mut self) -> Result<()> {
         let (config, all) = (self.config, self.scratch.stream);
         self.scratch = Scratch::new(&mut self.recording, config, self.request.batch, self.rows)?;
@@ -323,7 +324,7 @@ impl Forward<'_> {
     }
 }
 
-/// A buffer itself if it is in f32, else another one of its shape that is: for what is no activation inside a block.
+/// Returns `buf` itself if it is f32, else a new f32 buffer of the same shape. Used for tensors outside of blocks.
 fn wide(recording: &mut Recording, label: &str, buf: Buf) -> Result<Buf> {
     if recording.precision_of(buf) == Precision::F32 {
         return Ok(buf);

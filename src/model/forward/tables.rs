@@ -1,4 +1,4 @@
-//! What positions add, for one size of the inputs.
+//! Position tables for one input size.
 
 use crate::data::config::{Config, Input, Size};
 use crate::data::error::Result;
@@ -6,20 +6,20 @@ use crate::data::record::{Buf, Recording};
 use crate::data::tensor::Tensor;
 use crate::execution::checkpoint::{PositionTable, rotary};
 
-/// Tables that depend on the size of the input; a recording numbers them after the weights.
+/// Tables that depend on the input size. A recording numbers them after the weights.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
-    /// Positions of the patches, `[P, C]`.
+    /// Patch position embeddings, `[P, C]`.
     position: Option<Tensor>,
     /// Rotary angles of the patches, `[P, D / 2, 2]`.
     rotary: Option<Tensor>,
 }
 
 impl Tables {
-    /// The tables for inputs of a size.
+    /// Builds the tables for an input size.
     ///
     /// # Errors
-    /// As [`Config::tokens`]; [`Error::Tensor`](crate::Error::Tensor) if a position is not finite.
+    /// Same as [`Config::tokens`]; also [`Error::Tensor`](crate::Error::Tensor) if a position is not finite.
     pub fn at(config: &Config, positions: Option<&PositionTable>, size: Size) -> Result<Tables> {
         config.tokens(size)?;
         let (Input::Image(patches), Size::Image(image)) = (&config.input, size) else { return Ok(Tables::default()) };
@@ -30,7 +30,7 @@ impl Tables {
         })
     }
 
-    /// The tables that there are, with names for messages.
+    /// Returns the existing tables with their names for messages.
     pub fn named(self) -> impl Iterator<Item = (String, Tensor)> {
         let named = |name: &str, table: Option<Tensor>| table.map(|table| (name.to_owned(), table));
         named("positions", self.position).into_iter().chain(named("rotary angles", self.rotary))
@@ -42,7 +42,7 @@ impl Tables {
     }
 }
 
-/// The tables in a recording.
+/// Buffers of the tables in a recording.
 pub(super) struct Recorded {
     pub position: Option<Buf>,
     pub rotary: Option<Buf>,

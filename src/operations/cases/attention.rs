@@ -1,4 +1,4 @@
-//! Cases of attention: of all tokens, of some, masked, and of one query that pools.
+//! Cases of attention: full, partial, masked, and pooling by a single query.
 
 use super::Fill::{Left, Mask, Within};
 use super::{Case, of_all_devices, reference};
@@ -6,12 +6,12 @@ use crate::data::capabilities::Precision;
 use crate::operations::kernels::attention::variants::{Shape, Sizes, suitable};
 use crate::operations::kernels::{self, variant::Variant};
 
-/// Attention of the first `queries` tokens of each image, by every variant that takes such heads.
+/// Attention of the first `queries` tokens of each image, with every variant that supports the head width.
 pub(super) fn attention(sizes: [usize; 4], queries: usize, range: f32) -> Vec<Case> {
     of_variants(sizes, queries, range, false)
 }
 
-/// The same of all tokens, some of which are no keys.
+/// Attention of all tokens, with some keys masked out.
 pub(super) fn masked(sizes: [usize; 4], range: f32) -> Vec<Case> {
     of_variants(sizes, sizes[1], range, true)
 }
@@ -34,9 +34,9 @@ fn of_variants(sizes: [usize; 4], queries: usize, range: f32, is_masked: bool) -
         precision,
         activations: precision,
         is_large: shape.is_large(head),
-        // Weights in f16 are each off by at most 2^-11 of theirs, and their sum as much, which moves a mean of values up to v by at most v / 1024.
+        // Each f16 weight is off by at most 2^-11 of itself, and so is their sum. A mean of values up to v moves by at most v / 1024.
         slack: if kernel.needs.cooperative > 0 && precision == Precision::F16 { f64::from(range) / 1024.0 } else { 0.0 },
-        // An error of the score is an error of its exponential as many times as large as the scores are.
+        // A score's error becomes an error of its exponential, scaled by the magnitude of the scores.
         terms: (head as f32 * range.powi(2)) as usize + tokens,
         flops: 4 * (batch * heads * queries * tokens * head) as u64,
         ..Case::plain()
@@ -50,7 +50,7 @@ fn of_variants(sizes: [usize; 4], queries: usize, range: f32, is_masked: bool) -
     cases
 }
 
-/// The powers of two that scale queries, keys and values; of each vector one value is the largest by far.
+/// Powers of two that scale queries, keys and values. One value of each vector is much larger than the rest.
 pub(super) fn powers([batch, tokens, heads, head]: [usize; 4]) -> Case {
     Case {
         name: format!("attention_powers {:?}", [batch, tokens, heads, head]),

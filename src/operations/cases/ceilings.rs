@@ -1,4 +1,4 @@
-//! Cases of the kernels that measure what a device does at the most.
+//! Cases of the kernels that measure a device's peak throughput.
 
 use super::Case;
 use super::Fill::{Halves, Within};
@@ -22,7 +22,7 @@ pub(super) fn ceilings(len: usize) -> [Case; 2] {
         flops: (flops * len) as u64,
         ..Case::plain()
     };
-    // The chain forgets what is further back than about ten steps.
+    // Contributions to the chain vanish after about ten steps.
     [case("ceiling_copy", 1, 1), case("ceiling_multiply", 40, 2048)]
 }
 

@@ -1,6 +1,6 @@
-//! Comparison that NaN fails, and that says where the first mismatch is.
+//! NaN-safe comparison that reports the first mismatch.
 
-/// What differs, if anything by more than `tolerance` does.
+/// Describes the mismatches above `tolerance`; `None` if there are none.
 pub fn mismatch(got: &[f32], want: &[f64], shape: &[usize], tolerance: f64) -> Option<String> {
     assert_eq!(got.len(), want.len(), "elements to compare");
     assert_eq!(want.len(), shape.iter().product::<usize>(), "elements of shape {shape:?}");
@@ -37,7 +37,7 @@ fn coordinates(mut index: usize, shape: &[usize]) -> Vec<usize> {
     place
 }
 
-/// The largest difference of two results.
+/// Returns the largest difference between two results.
 pub fn largest_difference(got: &[f32], want: &[f32]) -> f32 {
     assert_eq!(got.len(), want.len(), "elements to compare");
     got.iter().zip(want).map(|(got, want)| (got - want).abs()).fold(0.0, |most, apart| if apart <= most { most } else { apart })

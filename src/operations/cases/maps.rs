@@ -1,11 +1,11 @@
-//! Cases of the kernels for maps: attention probabilities, rollout, principal components.
+//! Cases of the map kernels: attention probabilities, rollout, principal components.
 
 use super::Fill::{Graded, Left, Within};
 use super::{Case, reference};
 use crate::data::capabilities::Precision;
 use crate::operations::kernels;
 
-/// Columns that the `pca` kernels follow.
+/// Number of columns that the `pca` kernels iterate on.
 const BLOCK: usize = 8;
 
 pub fn all() -> Vec<Case> {
@@ -20,7 +20,7 @@ pub fn all() -> Vec<Case> {
     cases
 }
 
-/// The cases of an image's sizes B, N, H and D; the patches, or the queries, begin at `first`.
+/// Cases for the sizes B, N, H and D of an image. Patches, or queries, start at `first`.
 pub fn of_sizes(sizes: [usize; 4], first: usize, queries: usize) -> Vec<Case> {
     let [batch, tokens, heads, head] = sizes;
     let of_f16 = Case { written: Precision::F32, ..probabilities(sizes, first, queries).in_f16() };
@@ -92,7 +92,7 @@ fn product(batch: usize, tokens: usize) -> Case {
     }
 }
 
-/// One case for each step of the principal components of tokens `[B, N, C]`, whose patches begin at `first`.
+/// One case per step of the principal components of tokens `[B, N, C]`, with patches starting at `first`.
 fn components(shape: [usize; 3], first: usize) -> Vec<Case> {
     let [batch, tokens, width] = shape;
     let patches = tokens - first;
@@ -152,7 +152,7 @@ fn components(shape: [usize; 3], first: usize) -> Vec<Case> {
         flops,
         ..Case::plain()
     };
-    // The columns are written over: they are copied from an input first, by the sum of one token.
+    // Columns are overwritten in place, so they are first copied from an input, by pooling a single token.
     let orthonormalise = Case {
         name: name("pca_orthonormalise"),
         kernel: "pca_orthonormalise",
@@ -163,7 +163,7 @@ fn components(shape: [usize; 3], first: usize) -> Vec<Case> {
             kernels::pca_orthonormalise(recording, "orthonormalise".into(), output)
         }),
         reference: Box::new(move |inputs| inputs[0].chunks(width * BLOCK).flat_map(|columns| reference::orthonormalised(columns, BLOCK)).collect()),
-        // Eight columns of few rows are nearly dependent, which enlarges errors.
+        // Eight columns of few rows are nearly dependent, which amplifies errors.
         terms: 4 * width + 64 * BLOCK,
         flops: 2 * (batch * width * BLOCK * BLOCK) as u64,
         ..Case::plain()
@@ -182,7 +182,7 @@ fn components(shape: [usize; 3], first: usize) -> Vec<Case> {
         flops,
         ..Case::plain()
     };
-    // Fewer tokens than columns have no eight directions, and the last ones are made of rounding.
+    // With fewer tokens than columns there are no eight independent directions, and the last ones are rounding noise.
     let wide_enough = |case: &Case| case.kernel != "pca_orthonormalise" || width > 2 * BLOCK;
     let many_enough = |case: &Case| case.kernel != "pca_colours" || patches > 2 * BLOCK;
     [start, project, gather, orthonormalise, colours].into_iter().filter(|case| wide_enough(case) && many_enough(case)).collect()

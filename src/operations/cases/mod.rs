@@ -1,5 +1,5 @@
-//! The case table: for each kernel the shapes that it is checked on, with the brute-force result in f64 and the tolerance. The
-//! tests, their mutants and [`doctor`](crate::model::doctor) iterate over it.
+//! The case table: for each kernel, the shapes to check, with the brute-force result in f64 and the tolerance. Used by the tests, the mutation tests
+//! and [`doctor`](crate::model::doctor).
 
 mod attention;
 mod ceilings;
@@ -31,11 +31,11 @@ use tokens::{average, embed, gate, max_pool, pool};
 type Record = Box<dyn Fn(&mut Recording, &[Buf], Buf) -> crate::data::error::Result<()>>;
 type Reference = Box<dyn Fn(&[Vec<f64>]) -> Vec<f64>>;
 
-/// A call of a kernel on made-up data.
+/// A kernel call on generated data.
 pub struct Case {
-    /// What it is: the kernel and the shape.
+    /// Kernel and shape, for messages.
     pub name: String,
-    /// The kernel that it tests.
+    /// The kernel under test.
     pub kernel: &'static str,
     /// Precision of the factors.
     precision: Precision,
@@ -43,50 +43,50 @@ pub struct Case {
     activations: Precision,
     /// Precision of the result.
     written: Precision,
-    /// How far a result may be off beside the rounding of sums.
+    /// Extra tolerance on top of summation rounding.
     slack: f64,
-    /// Whether its sizes make a large shader.
+    /// Whether these sizes produce a large shader.
     is_large: bool,
-    /// Whether rows of the factors differ in magnitude, and one value of each row by far from the others.
+    /// Whether factor rows differ in magnitude and each has one dominant value.
     is_peaked: bool,
-    /// The shape and the contents of each input.
+    /// Shape and contents of each input.
     inputs: Vec<(Vec<usize>, Fill)>,
-    /// The shape of the result.
+    /// Shape of the result.
     pub output: Vec<usize>,
     record: Record,
     reference: Reference,
-    /// How many products are added up for an element of the result: rounding grows with its root.
+    /// Products summed per element of the result; rounding grows with the square root.
     terms: usize,
     /// Floating-point operations.
     pub flops: u64,
 }
 
-/// What an input is made of.
+/// Contents of an input.
 #[derive(Clone, Copy)]
 enum Fill {
     /// Values from -r to r.
     Within(f32),
-    /// The same in what may be an activation: the left factor `[M, K]` of a product, packed queries, keys and values.
+    /// Values from -r to r in activation precision: the lhs `[M, K]` of a product, or packed queries, keys and values.
     Left(f32),
-    /// The same in the right factor `[N, K]` of a product.
+    /// Values from -r to r for the rhs `[N, K]` of a product.
     Factor(f32),
-    /// The same, of numbers that f16 holds, in f32.
+    /// Values from -r to r that f16 represents exactly, stored as f32.
     Halves(f32),
-    /// Values from -r to r, each column of the last axis half as large as the one before.
+    /// Values from -r to r, halved in magnitude with each column of the last axis.
     Graded(f32),
     /// A mask `[B, N]`.
     Mask,
-    /// 8-bit levels `[B, ..]`, which a device reads in words of four.
+    /// 8-bit levels `[B, ..]`, packed four to a word.
     Levels,
 }
 use Fill::{Factor, Graded, Halves, Left, Levels, Mask, Within};
 
-/// Two devices that between them run every variant: with cooperative matrices of 8 and of 16 rows.
+/// Two devices that between them run every variant: with 8 × 8 and with 16 × 16 cooperative matrices.
 fn devices() -> [Capabilities; 2] {
     [(8, 8), (32, 16)].map(|(subgroup, cooperative)| Capabilities { subgroup, cooperative, half: true, software: true, ..Capabilities::CPU })
 }
 
-/// The variants that some device computes something by, as `suitable` gives them for one.
+/// Collects the variants that `suitable` returns for any of the devices.
 fn of_all_devices<S: PartialEq>(suitable: impl Fn(&Capabilities) -> Vec<&'static Variant<S>>) -> Vec<&'static Variant<S>> {
     let mut found: Vec<&Variant<S>> = Vec::new();
     for variant in devices().iter().flat_map(suitable) {
@@ -97,20 +97,20 @@ fn of_all_devices<S: PartialEq>(suitable: impl Fn(&Capabilities) -> Vec<&'static
     found
 }
 
-/// 1 for about half of the tokens, but not for all of a sequence: a token of each, every time another one, stays.
+/// Masks about half of the tokens, but leaves at least one per sequence, at varying positions.
 fn mask(units: &[f32], tokens: usize) -> Vec<f32> {
     let ignored = |(i, unit): (usize, &f32)| f32::from(u8::from(*unit > 0.0 && i % tokens != i / tokens * 5 % tokens));
     units.iter().enumerate().map(ignored).collect()
 }
 
-/// Multiples of a 127th of each row's first value, which is the largest, moved by a quarter of that up or down: to be rounded, but not near the middle.
+/// Multiples of 1/127 of each row's first value, its largest, offset by a quarter step up or down: they need rounding, but are far from ties.
 fn between(values: Vec<f32>, width: usize) -> Vec<f32> {
     let quarter =
         |i: usize| if i.is_multiple_of(width) { 0.0 } else { values[i - i % width] / 127.0 * if i.is_multiple_of(2) { 0.25 } else { -0.25 } };
     values.iter().enumerate().map(|(i, value)| value + quarter(i)).collect()
 }
 
-/// Rows of several magnitudes; one value of each, which lies elsewhere in each, is at least 4 times as large as the others.
+/// Rows of several magnitudes. One value per row, at varying positions, is at least 4 times as large as the others.
 fn peaked(units: &[f32], range: f32, width: usize) -> Vec<f32> {
     let is_peak = |i: usize| i % width == i / width * 7 % width;
     let magnitude = |row: usize| range * 0.5f32.powi((row % 3 + row % 5) as i32);
@@ -118,7 +118,7 @@ fn peaked(units: &[f32], range: f32, width: usize) -> Vec<f32> {
     units.iter().enumerate().map(value).collect()
 }
 
-/// Words of four levels, each image beginning with one of its own.
+/// Packs levels four to a word. Each image starts at a word boundary.
 fn packed_levels(levels: &[f32], image: usize) -> Vec<f32> {
     let word = |four: &[f32]| four.iter().rev().fold(0, |word, &level| word << 8 | level as u32);
     levels.chunks(image).flat_map(|levels| levels.chunks(WORD).map(word)).map(f32::from_bits).collect()
@@ -129,7 +129,7 @@ fn graded(units: &[f32], range: f32, width: usize) -> Vec<f32> {
 }
 
 impl Case {
-    /// The defaults of a case: f32, and a tolerance for the rounding of sums only.
+    /// Default case: f32, with a tolerance for summation rounding only.
     fn plain() -> Case {
         Case {
             name: String::new(),
@@ -149,17 +149,17 @@ impl Case {
         }
     }
 
-    /// The same with activations in f16, of those that are read if it has such, and that are written.
+    /// Switches to f16 activations: the result, and the [`Left`] inputs if there are any.
     fn in_f16(self) -> Case {
         Case { name: format!("{}, in f16", self.name), activations: Precision::F16, written: Precision::F16, ..self }
     }
 
-    /// The same with a result of a precision.
+    /// Sets the precision of the result.
     fn written_as(self, written: Precision) -> Case {
         Case { written, ..self }
     }
 
-    /// The recording: the result is poisoned first, then computed, then saved.
+    /// Records the case: poisons the result, computes it, saves it.
     pub fn recording(&self, capabilities: Capabilities) -> crate::data::error::Result<Recording> {
         let mut recording = Recording::new(capabilities).with_precision(self.precision);
         let input = |(i, (shape, fill)): (usize, &(Vec<usize>, Fill))| match (fill, shape.as_slice()) {
@@ -181,28 +181,28 @@ impl Case {
         Ok(recording)
     }
 
-    /// Values from -r to r that a precision holds as they are; of integers, because each row has one of the largest.
+    /// Generates values from -r to r that a precision represents exactly. For integers, the first value of each row is the largest.
     fn held(precision: Precision, units: Vec<f32>, range: f32, width: usize) -> Vec<f32> {
-        // The largest is negative in every other row, and the rows' scales differ.
+        // The largest value alternates in sign from row to row, and the scales differ.
         let largest = |row: usize| if row.is_multiple_of(2) { 127.0 } else { -127.0 };
         let integer = |(i, unit): (usize, f32)| if i % width == 0 { largest(i / width) } else { (unit * 126.0).round() };
         let step = |i: usize| ((range / 127.0).log2().floor() - (i / width % 3) as f32).exp2();
         match precision {
             Precision::F32 => units.iter().map(|unit| unit * range).collect(),
             Precision::F16 => units.iter().map(|unit| half::f16::from_f32(unit * range).to_f32()).collect(),
-            // The step is a power of two, so that it is a 127th of the largest exactly.
+            // The step is a power of two, so the largest value divided by 127 is exact.
             Precision::Int8 => units.into_iter().enumerate().map(|unit| integer(unit) * step(unit.0)).collect(),
         }
     }
 
-    /// The inputs' values, always the same for a case.
+    /// Returns the input values, which are deterministic for a case.
     pub fn values(&self) -> Vec<Vec<f32>> {
         let mut rng = Rng::new(&self.name);
         let mut input = |(shape, fill): &(Vec<usize>, Fill)| match (fill, rng.units(shape.iter().product())) {
             (Mask, units) => mask(&units, shape[1]),
             (Levels, units) => units.iter().map(|unit| (127.5 + 127.5 * unit).round()).collect(),
             (Left(range), units) if self.kernel == "quantise" => between(Self::held(self.precision, units, *range, shape[1]), shape[1]),
-            // The left factor of integers is rounded to some too.
+            // The lhs of an integer product is quantised too.
             (Left(range), units) if self.precision == Precision::Int8 => Self::held(self.precision, units, *range, shape[1]),
             (Left(range) | Factor(range), units) if self.is_peaked => peaked(&units, *range, shape[1]),
             (Left(range), units) => Self::held(self.activations, units, *range, 1),
@@ -214,7 +214,7 @@ impl Case {
         self.inputs.iter().map(&mut input).collect()
     }
 
-    /// Requirements of its kernel and of its elements.
+    /// Requirements of the kernel and of the element types.
     pub fn needs(&self) -> Needs {
         let kernel = ALL.iter().find(|kernel| kernel.name == self.kernel);
         let needs = kernel.unwrap_or_else(|| panic!("{} is not in ALL", self.kernel)).needs;
@@ -222,18 +222,18 @@ impl Case {
         Needs { half: needs.half || is_half, large_shaders: needs.large_shaders || self.is_large, ..needs }
     }
 
-    /// What a device could be that runs it.
+    /// Returns a device that can run the case.
     pub fn able(&self) -> Capabilities {
         let able = devices().into_iter().find(|device| self.needs().met_by(device));
         able.unwrap_or_else(|| panic!("{} runs on no device", self.kernel))
     }
 
-    /// The inputs' values as a device reads them: factors in panels, and the bits of those that are no f32 as if they were.
+    /// Lays out the inputs for a device: factors in panels, and non-f32 data as words reinterpreted as f32.
     pub fn laid_out(&self, mut values: Vec<Vec<f32>>, on_gpu: bool) -> Vec<Vec<f32>> {
         let words = |bytes: &[u8]| bytes.chunks(4).map(|word| f32::from_le_bytes(word.try_into().expect("four"))).collect();
         for ((shape, fill), values) in self.inputs.iter().zip(&mut values) {
             match (fill, shape.as_slice(), on_gpu) {
-                // The twins take f16 widened.
+                // The twins read f16 widened to f32.
                 (Factor(_), &[n, k], false) if self.precision == Precision::F16 => {
                     *values = words(Packed::new(values, [n, k], Precision::F32).bytes())
                 }
@@ -246,22 +246,22 @@ impl Case {
         values
     }
 
-    /// The result in f64, as far as it can be written.
+    /// Computes the result in f64, clamped to the range of the output precision.
     pub fn expected(&self, values: &[Vec<f32>]) -> Vec<f64> {
         let largest = if self.written == Precision::F16 { half::f16::MAX.to_f64() } else { f64::INFINITY };
         let expected = (self.reference)(&values.iter().map(|values| wide(values)).collect::<Vec<_>>());
         expected.into_iter().map(|value| value.clamp(-largest, largest)).collect()
     }
 
-    /// Bytes that must be moved at least: each input and the result once.
+    /// Minimum memory traffic in bytes: each input and the result once, at 4 bytes per element.
     pub fn bytes(&self) -> u64 {
         let elements: usize = self.inputs.iter().map(|(shape, _)| shape).chain([&self.output]).map(|shape| shape.iter().product::<usize>()).sum();
         elements as u64 * 4
     }
 
-    /// The bound on each element's error. The rounding errors of a sum of t terms in f32 add up like a
-    /// random walk, to about sqrt(t) half units in the last place of the largest partial sum; 8 of those
-    /// make room for the order of the sum, and 16 units more for exp, division and the epilogue. A result in f16 is off by at most 2^-11 of itself.
+    /// Error bound per element. The rounding errors of a sum of t terms in f32 add up like a random walk, to about sqrt(t) half units in the last
+    /// place of the largest partial sum. The bound allows 8 of those for the summation order, and 16 units more for exp, division and the epilogue. A
+    /// result in f16 is off by at most 2^-11 of itself.
     pub fn tolerance(&self, expected: &[f64]) -> f64 {
         let largest = expected.iter().fold(1.0, |largest: f64, value| largest.max(value.abs()));
         let tolerance = f64::from(f32::EPSILON) * largest * (16.0 + 4.0 * (self.terms as f64).sqrt());
@@ -271,7 +271,7 @@ impl Case {
     }
 }
 
-/// The fixed cases: every kernel, tiles met exactly, missed by one, and not filled; real sizes of models.
+/// The fixed cases: every kernel, on tiles that fit exactly, miss by one or stay partly empty, and on real model sizes.
 pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     for shape in [[1, 1, 1], [64, 64, 16], [65, 63, 17], [128, 64, 32], [5, 130, 3], [197, 192, 768], [1, 1000, 192], [33, 7, 269], [33, 36, 28]] {
@@ -315,9 +315,9 @@ pub fn all() -> Vec<Case> {
         cases.extend(values(batch, tokens, heads, head));
     }
     cases.extend([[1, 1, 1, 4], [2, 65, 3, 16], [1, 9, 2, 64], [3, 20, 1, 12]].map(attention_powers));
-    // Scores up to some hundreds: exp overflows unless the maximum is subtracted.
+    // Scores up to several hundred: exp overflows unless the maximum is subtracted.
     cases.extend(attention([1, 40, 2, 16], 40, 12.0));
-    // A single score far below 0: exp underflows unless it is the maximum that is subtracted.
+    // A single score far below 0: exp underflows unless the true maximum is subtracted.
     cases.extend(attention([2, 1, 4, 16], 1, 20.0));
     for (queries, head) in [(1, 64), (41, 32), (2, 100)] {
         cases.extend(attention([2, 66, 2, head], queries, 1.0));
@@ -340,7 +340,7 @@ pub fn all() -> Vec<Case> {
     cases.push(attention_pool(2, 2, 1, 4, 16, 20.0));
     for activation in [Activation::Silu, Activation::Gelu] {
         cases.extend([gate(3, 8, activation, 3.0), gate(65, 130, activation, 3.0), gate(1, 1, activation, 3.0)]);
-        // Products up to 160,000, which f16 cannot hold.
+        // Products up to 160,000, which f16 cannot represent.
         cases.extend([gate(7, 33, activation, 3.0).in_f16(), gate(9, 8, activation, 400.0).in_f16()]);
     }
     cases.extend([l2_normalize(1, 1), l2_normalize(5, 24), l2_normalize(70, 130)]);
@@ -356,7 +356,7 @@ pub fn all() -> Vec<Case> {
     cases
 }
 
-/// Cases of shapes drawn at random, `count` of each kernel.
+/// Cases of random shapes, in `count` rounds.
 pub fn fuzzed(count: usize) -> Vec<Case> {
     let mut rng = Rng::new("ragged");
     let mut cases = Vec::new();
@@ -377,7 +377,7 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         cases.extend(attention([batch, tokens, heads, head], size(1, tokens), 1.0));
         cases.extend(values(batch, tokens, heads, head));
         cases.push(attention_powers([batch, tokens, heads, 4 * size(1, 20)]));
-        let (tokens, first) = (size(2, 50), size(0, 1)); // of the pool, and of what follows
+        let (tokens, first) = (size(2, 50), size(0, 1)); // for `pool` and the cases below
         cases.push(pool(size(1, 4), tokens, size(1, 200), first..size(first + 1, tokens), size(1, 3)));
         cases.push(softmax(size(1, 90), size(1, 300), 4.0));
         let map = [size(1, 3), size(1, 40), size(1, 20), size(1, 20)];

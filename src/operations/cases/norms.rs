@@ -1,4 +1,4 @@
-//! Cases of what normalises rows, maps and heads, and of rotary embeddings.
+//! Cases of normalisation over rows, feature maps and heads, and of rotary embeddings.
 
 use super::Fill::{self, Left, Within};
 use super::poison::copy;
@@ -24,7 +24,7 @@ pub(super) fn layernorm(rows: usize, width: usize, epsilon: f32) -> Vec<Case> {
     std::iter::once("layernorm").chain(of_subgroups).flat_map(|kernel| [case(kernel), case(kernel).in_f16()]).collect()
 }
 
-/// One case for each epilogue; for the residual one the result begins as the fourth input, by way of a maximum of single pixels.
+/// One case per epilogue. For the residual one, the result is initialised with the fourth input, by a 1 × 1 max pool.
 pub(super) fn groupnorms(map: [usize; 4], groups: usize) -> Vec<Case> {
     let [_, channels, height, width] = map;
     let of = |kernel: &'static str, after: After, finish: fn(f64, f64) -> f64| Case {
@@ -51,7 +51,7 @@ pub(super) fn groupnorms(map: [usize; 4], groups: usize) -> Vec<Case> {
     ]
 }
 
-/// A kernel that works in place, on packed qkv that begins as the first input.
+/// Case of an in-place kernel on packed qkv, initialised with the first input.
 pub(super) fn in_place(
     kernel: &'static str,
     [batch, tokens, heads, head]: [usize; 4],
@@ -97,7 +97,7 @@ pub(super) fn qk_norm(batch: usize, tokens: usize, heads: usize, head: usize) ->
     )
 }
 
-/// The angles' cosines and sines are made up, and need not fit each other.
+/// Cosines and sines are arbitrary values that need not belong to the same angle.
 pub(super) fn rotary(batch: usize, tokens: usize, skip: usize, heads: usize, head: usize) -> Case {
     in_place(
         "rotary",

@@ -1,10 +1,10 @@
-//! Contents of a case's result before its kernel runs: NaN, or a copy of an input.
+//! Initial contents of a case's result: NaN, or a copy of an input.
 
 use crate::data::record::{Access, Binding, Buf, Call, Dispatch, Field, Kernel, Recording, Spec};
 
 const PARAMS: &[Field] = &[Field { name: "count", kind: "u32" }, Field { name: "value", kind: "f32" }];
 
-/// Fills a buffer with NaN: what a kernel then leaves unwritten, no comparison accepts.
+/// Fills a buffer with NaN, so that comparison catches elements the kernel leaves unwritten.
 static POISON: Kernel = Kernel::new(
     "poison",
     (
@@ -24,7 +24,7 @@ static POISON: Kernel = Kernel::new(
     |call: Call<'_>| call.write.fill(f32::NAN),
 );
 
-/// Copies an input to where a kernel then works in place.
+/// Copies an input to the buffer of an in-place kernel.
 static COPY: Kernel = Kernel::new(
     "copy",
     (
@@ -59,14 +59,14 @@ fn record(recording: &mut Recording, kernel: &'static Kernel, spec: Spec, bufs: 
     recording.dispatch(dispatch).expect("a buffer that fits can be written");
 }
 
-/// Records the poisoning of a buffer.
+/// Records filling a buffer with NaN.
 pub fn poison(recording: &mut Recording, buf: Buf) {
     let spec = Spec::NONE.writing(recording.precision_of(buf));
     let count = recording.all(buf).len;
     record(recording, &POISON, spec, &[buf], count);
 }
 
-/// Records a copy of x in y.
+/// Records a copy of x to y.
 pub(super) fn copy(recording: &mut Recording, x: Buf, y: Buf) {
     let spec = Spec::NONE.reading(recording.precision_of(x)).writing(recording.precision_of(y));
     let count = recording.all(x).len;

@@ -1,4 +1,4 @@
-//! Cases of products: by every variant, of patches, of convolutions.
+//! Cases of matrix products, patches and convolutions.
 
 use super::Fill::{Factor, Left, Levels, Within};
 use super::{Case, of_all_devices, reference};
@@ -9,7 +9,7 @@ use crate::operations::kernels::matmul::variants::{MATMUL_COMBINE, MATMUL_POWERS
 use crate::operations::kernels::variant::Variant;
 use crate::operations::kernels::{self, Epilogue};
 
-/// Cases for each variant: of the first one of each shader with each epilogue, of the others with two.
+/// Cases for each variant: all epilogues for the first variant of each shader, two for the others.
 pub(super) fn matmuls(shape: [usize; 3]) -> Vec<Case> {
     let [m, n, k] = shape;
     let (f32, f16, int8) = (Precision::F32, Precision::F16, Precision::Int8);
@@ -19,7 +19,7 @@ pub(super) fn matmuls(shape: [usize; 3]) -> Vec<Case> {
         for variant in of_all_devices(|device| suitable(&Sizes { m, n, k, x, w }, device)) {
             let Variant { kernel, shape: Shape { slices, .. } } = variant;
             let product = Product { variant, kernel: kernel.name, sizes: shape, x, w };
-            // Of 8 x 8 and of 16 x 16 matrices there is a case each.
+            // 8 × 8 and 16 × 16 matrices count as different shaders.
             let is_first = !known.contains(&(kernel.entry, kernel.needs.cooperative, *slices));
             known.push((kernel.entry, kernel.needs.cooperative, *slices));
             cases.extend(if is_first && *slices == 1 { product.of_all_epilogues() } else { product.of_some_epilogues() });
@@ -37,11 +37,11 @@ pub(super) fn matmuls(shape: [usize; 3]) -> Vec<Case> {
     cases
 }
 
-/// A product by a variant.
+/// A product and the variant that computes it.
 #[derive(Clone, Copy)]
 struct Product {
     variant: &'static Variant<Shape>,
-    /// The kernel that is tested.
+    /// The kernel under test.
     kernel: &'static str,
     sizes: [usize; 3],
     x: Precision,
@@ -65,7 +65,7 @@ impl Product {
         cases
     }
 
-    /// x is so large, and w so small, or the other way round, that f16 holds neither.
+    /// x is so large and w so small, or vice versa, that neither is in the range of f16.
     fn of_magnitudes(self, exponent: i32) -> Case {
         let case = self.case(&format!("magnitudes 2^{exponent} and 2^-{exponent}"), 0, |_| Epilogue::Bias, |sum, _, _| sum);
         let [m, n, k] = self.sizes;
@@ -78,8 +78,8 @@ impl Product {
         self.case("scaled residual", 2, scaled, |sum, before, scale| before + scale * sum)
     }
 
-    /// A product whose result, for the residual epilogues, begins as another product: inputs 3 and 4 are its
-    /// factors of depth 1, and input 5 the scale. `extras` says how much of that the epilogue needs.
+    /// For the residual epilogues, the result is initialised with another product: inputs 3 and 4 are its factors with K = 1, and input 5 is the
+    /// scale. `extras` is how much of that the epilogue needs: 1 for the factors, 2 for the scale too.
     fn case(
         self,
         what: &str,
@@ -88,7 +88,7 @@ impl Product {
         finish: impl Fn(f64, f64, f64) -> f64 + 'static,
     ) -> Case {
         let Product { variant, kernel, sizes: [m, n, k], x, w } = self;
-        // Values that keep sums near 1, so that activations are tested where they bend.
+        // Keeps sums near 1, where activations are most nonlinear.
         let range = (3.0 / (k as f32).sqrt()).min(1.0).sqrt() * 1.5;
         let mut inputs = vec![(vec![m, k], Left(range)), (vec![n, k], Factor(range)), (vec![n], Within(1.0))];
         if extras > 0 {
@@ -126,7 +126,7 @@ impl Product {
     }
 }
 
-/// The powers of two that scale a product's factors; of each row and column one value is the largest by far.
+/// Powers of two that scale a product's factors. One value of each row and column is much larger than the rest.
 pub(super) fn powers([m, n, k]: [usize; 3]) -> Case {
     Case {
         name: format!("{} {m}x{n}x{k}", MATMUL_POWERS.name),
@@ -144,7 +144,7 @@ pub(super) fn powers([m, n, k]: [usize; 3]) -> Case {
     }
 }
 
-/// Pixel values of 8-bit levels.
+/// Pixel values looked up from 8-bit levels.
 pub(super) fn normalise(image: [usize; 4]) -> Case {
     let [_, channels, height, width] = image;
     Case {

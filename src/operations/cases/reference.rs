@@ -1,8 +1,8 @@
-//! What the kernels compute, by brute force in f64: no tiles, no tricks, nothing shared with `src/`.
+//! Brute-force references in f64: no tiles, no tricks, and no code shared with the kernels or their twins.
 
 use crate::data::config::Activation;
 
-/// Numbers in f64.
+/// Widens values to f64.
 pub fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| f64::from(value)).collect()
 }
@@ -13,7 +13,7 @@ pub fn matmul(x: &[f64], w: &[f64], bias: &[f64], [m, n, k]: [usize; 3]) -> Vec<
     (0..m * n).map(|i| element(i / n, i % n)).collect()
 }
 
-/// Rows of x `[m, k]` as multiples of a 127th of their largest magnitude.
+/// Rounds rows of x `[m, k]` to multiples of 1/127 of their largest magnitude.
 pub fn quantised(x: &[f64], k: usize) -> Vec<f64> {
     let row = |row: &[f64]| {
         let scale = row.iter().fold(0.0, |largest: f64, value| largest.max(value.abs())) / 127.0;
@@ -22,7 +22,7 @@ pub fn quantised(x: &[f64], k: usize) -> Vec<f64> {
     x.chunks(k).flat_map(row).collect()
 }
 
-/// An activation; GELU by the error function.
+/// Applies an activation; GELU by the error function.
 pub fn activate(activation: Activation, x: f64) -> f64 {
     let tanh_inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
     match activation {
@@ -35,7 +35,7 @@ pub fn activate(activation: Activation, x: f64) -> f64 {
     }
 }
 
-/// The patches of pixels `[batch, channels, height, width]` as rows, in the order of a convolution's weights; beyond the edge there are zeros.
+/// Patches of pixels `[batch, channels, height, width]` as rows, in the order of convolution weights; zero beyond the edge.
 pub fn patches(pixels: &[f64], [batch, channels, height, width]: [usize; 4], patch: [usize; 2], grid: [usize; 2]) -> Vec<f64> {
     let mut rows = Vec::new();
     for b in 0..batch {
@@ -52,13 +52,13 @@ pub fn patches(pixels: &[f64], [batch, channels, height, width]: [usize; 4], pat
     rows
 }
 
-/// The pixel that the window of `place` has at `offset`, padded as TensorFlow's SAME; nothing in the padding.
+/// Pixel at `offset` in the window of `place`, with TensorFlow SAME padding; `None` in the padding.
 fn same(length: usize, [size, stride]: [usize; 2], place: usize, offset: usize) -> Option<usize> {
     let padding = ((length.div_ceil(stride) - 1) * stride + size).saturating_sub(length);
     (place * stride + offset).checked_sub(padding / 2).filter(|&pixel| pixel < length)
 }
 
-/// Windows of x `[batch, channels, height, width]`, padded as TensorFlow's SAME, times w `[outputs, channels, size, size]`.
+/// Convolution of x `[batch, channels, height, width]` with w `[outputs, channels, size, size]` and TensorFlow SAME padding.
 pub fn convolution(x: &[f64], [batch, channels, height, width]: [usize; 4], w: &[f64], outputs: usize, window: [usize; 2]) -> Vec<f64> {
     let [size, stride] = window;
     let mut y = Vec::new();
@@ -81,7 +81,7 @@ pub fn convolution(x: &[f64], [batch, channels, height, width]: [usize; 4], w: &
     y
 }
 
-/// The largest of each window of x `[batch, channels, height, width]`, padded as TensorFlow's SAME.
+/// Maximum of each window of x `[batch, channels, height, width]`, with TensorFlow SAME padding.
 pub fn max_pool(x: &[f64], [batch, channels, height, width]: [usize; 4], window: [usize; 2]) -> Vec<f64> {
     let [size, stride] = window;
     let mut y = Vec::new();
@@ -96,14 +96,14 @@ pub fn max_pool(x: &[f64], [batch, channels, height, width]: [usize; 4], window:
     y
 }
 
-/// x `[batch, channels, height, width]`, normalised over each of `groups` groups of channels, times weight and plus bias `[channels]`.
+/// Normalises x `[batch, channels, height, width]` over each of `groups` channel groups, then applies weight and bias `[channels]`.
 pub fn groupnorm(x: &[f64], [_, channels, height, width]: [usize; 4], weight: &[f64], bias: &[f64], groups: usize) -> Vec<f64> {
     let size = channels / groups * height * width;
     let normal = x.chunks(size).flat_map(|group| layernorm(group, &vec![1.0; size], &vec![0.0; size], 1e-5));
     normal.enumerate().map(|(i, value)| value * weight[i / (height * width) % channels] + bias[i / (height * width) % channels]).collect()
 }
 
-/// Rows of x as wide as weight and bias, normalised.
+/// Normalises rows of x, as wide as weight and bias.
 pub fn layernorm(x: &[f64], weight: &[f64], bias: &[f64], epsilon: f64) -> Vec<f64> {
     let width = weight.len();
     let row = |row: &[f64]| {
@@ -126,8 +126,8 @@ pub fn softmax(x: &[f64], width: usize) -> Vec<f64> {
     x.chunks(width).flat_map(row).collect()
 }
 
-/// Probabilities `[batch, heads, tokens, tokens]` from packed qkv `[batch, tokens, 3, heads, head]`; 0 for keys whose mask `[batch, tokens]`,
-/// if there is one, is not.
+/// Probabilities `[batch, heads, tokens, tokens]` from packed qkv `[batch, tokens, 3, heads, head]`; 0 for keys whose mask `[batch, tokens]`, if any,
+/// is not 0.
 pub fn probabilities(qkv: &[f64], [batch, tokens, heads, head]: [usize; 4], mask: &[f64]) -> Vec<f64> {
     let at = |b: usize, n: usize, part: usize, h: usize| (((b * tokens + n) * 3 + part) * heads + h) * head;
     let mut scores = Vec::with_capacity(batch * heads * tokens * tokens);
@@ -146,7 +146,7 @@ pub fn probabilities(qkv: &[f64], [batch, tokens, heads, head]: [usize; 4], mask
     softmax(&scores, tokens)
 }
 
-/// Values weighted by `p`, `[batch, tokens, heads, head]`.
+/// Values weighted by `p`: `[batch, tokens, heads, head]`.
 pub fn weighted_values(qkv: &[f64], p: &[f64], [batch, tokens, heads, head]: [usize; 4]) -> Vec<f64> {
     let mut y = Vec::with_capacity(batch * tokens * heads * head);
     for b in 0..batch {
@@ -162,7 +162,8 @@ pub fn weighted_values(qkv: &[f64], p: &[f64], [batch, tokens, heads, head]: [us
     y
 }
 
-/// One query `[heads, head]` for all images, keys and values packed `[batch, tokens, 2, heads, head]`: y `[batch, heads, head]`.
+/// Attention of one query `[heads, head]`, shared by all images, over packed keys and values `[batch, tokens, 2, heads, head]`: y `[batch, heads,
+/// head]`.
 pub fn attention_pool(q: &[f64], kv: &[f64], [batch, tokens, heads, head]: [usize; 4], first: usize) -> Vec<f64> {
     let at = |b: usize, n: usize, part: usize, h: usize| (((b * tokens + n) * 2 + part) * heads + h) * head;
     let mut y = Vec::new();
@@ -174,7 +175,7 @@ pub fn attention_pool(q: &[f64], kv: &[f64], [batch, tokens, heads, head]: [usiz
     y
 }
 
-/// The columns of a matrix `[rows, count]`, made orthonormal in order: by projecting on those before, in f64, three times over.
+/// Orthonormalises the columns of a matrix `[rows, count]` in order, by projecting out the earlier ones three times in f64.
 pub fn orthonormalised(matrix: &[f64], count: usize) -> Vec<f64> {
     let rows = matrix.len() / count;
     let mut columns: Vec<Vec<f64>> = (0..count).map(|k| (0..rows).map(|row| matrix[row * count + k]).collect()).collect();
@@ -191,7 +192,7 @@ pub fn orthonormalised(matrix: &[f64], count: usize) -> Vec<f64> {
     (0..rows * count).map(|i| columns[i % count][i / count]).collect()
 }
 
-/// The eigenvector of the largest eigenvalue of a symmetric matrix, by as many steps of power iteration as it takes.
+/// Eigenvector of the largest eigenvalue of a symmetric matrix, by power iteration until convergence.
 fn leading(matrix: &[Vec<f64>]) -> Vec<f64> {
     let mut vector: Vec<f64> = (0..matrix.len()).map(|i| 1.0 + 0.1 * i as f64).collect();
     for _ in 0..20_000 {
@@ -207,8 +208,8 @@ fn leading(matrix: &[Vec<f64>]) -> Vec<f64> {
     vector
 }
 
-/// The three principal components of scores [P, count] about 0 as colours; the components' entries, of which the one of the largest
-/// magnitude is positive, are combinations of the columns of `basis` [C, count].
+/// The three principal components, about 0, of scores [P, count] as colours. The components are combinations of the columns of `basis` [C, count];
+/// their entry of the largest magnitude is made positive.
 pub fn colours(basis: &[f64], scores: &[f64], count: usize) -> Vec<f64> {
     let mut matrix: Vec<Vec<f64>> = (0..count).map(|i| (0..count).map(|j| scores.chunks(count).map(|row| row[i] * row[j]).sum()).collect()).collect();
     let mut rgb = vec![0.0; scores.len() / count * 3];
@@ -216,7 +217,7 @@ pub fn colours(basis: &[f64], scores: &[f64], count: usize) -> Vec<f64> {
         let direction = leading(&matrix);
         let times = |row: &[f64]| row.iter().zip(&direction).map(|(a, b)| a * b).sum::<f64>();
         let value = (0..count).map(|i| direction[i] * times(&matrix[i])).sum::<f64>();
-        // Without that one the next is the largest.
+        // Deflation: the next eigenvalue becomes the largest.
         for i in 0..count {
             for j in 0..count {
                 matrix[i][j] -= value * direction[i] * direction[j];

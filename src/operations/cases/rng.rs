@@ -1,12 +1,12 @@
-//! Made-up numbers.
+//! Random numbers for generated data.
 
 /// A small seeded generator (xorshift64*), so that every run sees the same numbers.
 pub struct Rng(u64);
 
 impl Rng {
-    /// A generator whose numbers follow from `seed`.
+    /// Seeds a generator from text.
     pub fn new(seed: &str) -> Rng {
-        // FNV-1a: any text makes a state that is not zero.
+        // FNV-1a; the lowest bit is set so that the state is not zero.
         let hash = seed.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
         Rng(hash | 1)
     }
@@ -18,17 +18,17 @@ impl Rng {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// A number from -1 to 1.
+    /// Returns a number from -1 to 1.
     pub fn unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
-    /// A number from `low` to `high`, both possible.
+    /// Returns a number from `low` to `high`, inclusive.
     pub fn between(&mut self, low: usize, high: usize) -> usize {
         low + (self.next() >> 33) as usize % (high - low + 1)
     }
 
-    /// As many numbers from -1 to 1.
+    /// Returns `count` numbers from -1 to 1.
     pub fn units(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| self.unit()).collect()
     }

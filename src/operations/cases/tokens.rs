@@ -1,4 +1,4 @@
-//! Cases of what makes, joins and pools tokens and maps element by element.
+//! Cases of elementwise and pooling kernels on tokens and feature maps.
 
 use super::Fill::{Left, Within};
 use super::{Case, reference};
@@ -33,7 +33,7 @@ pub(super) fn embed(batch: usize, tokens: usize, prefix: usize, skip: usize, wid
     }
 }
 
-/// The mean, written side by side to all of `columns` columns.
+/// The mean, written to each of `columns` side-by-side columns.
 pub(super) fn pool(batch: usize, tokens: usize, width: usize, range: std::ops::Range<usize>, columns: usize) -> Case {
     let mean = range.clone();
     Case {

@@ -11,8 +11,7 @@ pub static ATTENTION_NAIVE_PROBABILITIES: Kernel =
 pub static ATTENTION_NAIVE_VALUES: Kernel =
     Kernel::new("attention_naive_values", SHADER, Params::FIELDS, &[read(1, "qkv"), read(3, "weights"), write(4, "y")], twin::attention_naive_values);
 
-/// Records the attention probabilities of some queries: qkv `[B, N, 3·C]`, p `[B, H, Q, N]` for the Q tokens from `first` on, each row a
-/// distribution over keys.
+/// Records the attention probabilities of the Q tokens from `first` on: qkv `[B, N, 3·C]`, p `[B, H, Q, N]`, each row a distribution over keys.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
@@ -32,7 +31,7 @@ pub fn attention_naive_probabilities(recording: &mut Recording, label: String, q
     })
 }
 
-/// Records the sum of the values by stored probabilities: qkv `[B, N, 3·C]`, p `[B, H, N, N]`, y `[B, N, C]`.
+/// Records the sum of values weighted by stored probabilities: qkv `[B, N, 3·C]`, p `[B, H, N, N]`, y `[B, N, C]`.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

@@ -6,8 +6,8 @@ use crate::execution::cpu::attention_pool::{self as twin, Params};
 pub static ATTENTION_POOL: Kernel =
     Kernel::new("attention_pool", shader!("attention/pool"), Params::FIELDS, &[read(1, "q"), read(2, "kv"), write(3, "y")], twin::attention_pool);
 
-/// Records attention of one query `[1, C]` to the tokens from `first` on, of packed keys and values kv `[B, N, 2·C]`
-/// (Lee et al. 2019, pooling by multi-head attention): y `[B, C]`, C = heads · D.
+/// Records attention of one query `[1, C]` over the tokens from `first` on, with packed keys and values kv `[B, N, 2·C]` (Lee et al. 2019, pooling by
+/// multi-head attention): y `[B, C]`, C = heads · D.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

@@ -11,7 +11,7 @@ pub static CEILING_COPY: Kernel = Kernel::new("ceiling_copy", shader!("ceiling")
 
 pub static CEILING_MULTIPLY: Kernel = Kernel::new("ceiling_multiply", shader!("ceiling"), Params::FIELDS, BINDINGS, twin::ceiling_multiply);
 
-/// By cooperative matrices of 16 and of 8 rows and columns.
+/// Variants on 16 × 16 and 8 × 8 cooperative matrices.
 pub static COOPERATIVE: LazyLock<[Kernel; 2]> = LazyLock::new(|| {
     let kernel = |name, side: u32, spec, twin| Kernel {
         entry: "ceiling_cooperative",
@@ -23,7 +23,7 @@ pub static COOPERATIVE: LazyLock<[Kernel; 2]> = LazyLock::new(|| {
     [kernel("ceiling_coop16", 16, Spec::NONE, twin::ceiling_coop::<16>), kernel("ceiling_coop8", 8, of_8, twin::ceiling_coop::<8>)]
 });
 
-/// Records y = x, both of one shape with a multiple of 4 elements: how many bytes a second the device moves.
+/// Records y = x, both of the same shape with a multiple of 4 elements. Measures memory bandwidth.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
@@ -31,8 +31,7 @@ pub fn ceiling_copy(recording: &mut Recording, label: String, x: Buf, y: Buf) ->
     record(&CEILING_COPY, recording, label, x, y, 4, 0)
 }
 
-/// Records a long chain of multiplications and additions for each element of x and y, as [`ceiling_copy`] takes them: how many of
-/// them the device does in a second.
+/// Records a long chain of multiply-adds per element, with x and y as in [`ceiling_copy`]. Measures arithmetic throughput.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
@@ -40,8 +39,7 @@ pub fn ceiling_multiply(recording: &mut Recording, label: String, x: Buf, y: Buf
     record(&CEILING_MULTIPLY, recording, label, x, y, 4, 2 * 4 * twin::STEPS)
 }
 
-/// Records a long chain of products of the cooperative matrices that x is made of, y being of the same shape: how much the device
-/// multiplies in a second by them.
+/// Records a long chain of products of the cooperative matrices in x; y has the same shape. Measures cooperative-matrix throughput.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

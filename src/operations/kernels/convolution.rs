@@ -7,8 +7,8 @@ use crate::execution::cpu::convolution::{self as twin, Params};
 pub static CONVOLUTION: Kernel =
     Kernel::new("convolution", shader!("image/convolution"), Params::FIELDS, &[read(1, "x"), read(2, "w"), write(3, "y")], twin::convolution);
 
-/// Records a convolution without bias, padded as TensorFlow's `SAME`: x `[B, channels, height, width]`, w
-/// `[O, channels, size, size]`, y `[B, O, ceil(height / stride), ceil(width / stride)]`.
+/// Records a convolution without bias, with TensorFlow `SAME` padding: x `[B, channels, height, width]`, w `[O, channels, size, size]`, y `[B, O,
+/// ceil(height / stride), ceil(width / stride)]`.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

@@ -6,8 +6,8 @@ use crate::execution::cpu::embed::{self as twin, Params};
 pub static EMBED: Kernel =
     Kernel::new("embed", shader!("embed"), Params::FIELDS, &[read(1, "patches"), read(2, "prefix"), read(3, "position"), write(4, "y")], twin::embed);
 
-/// Records the token sequence (Dosovitskiy et al. 2021, equation 1): prefix tokens `[T, C]` in front of patches
-/// `[B, P, C]`, plus positions for the last rows `[N - skip, C]`; y `[B, N, C]`.
+/// Records the token sequence (Dosovitskiy et al. 2021, equation 1): prefix tokens `[T, C]`, then patches `[B, P, C]`, plus positions for the last
+/// rows `[N - skip, C]`; y `[B, N, C]`.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
@@ -22,7 +22,7 @@ pub fn embed(recording: &mut Recording, label: String, patches: Buf, prefix: Opt
     assert!(prefix.into_iter().chain(position).all(|buf| recording.shape(buf)[1] == width), "{label}: prefix tokens and positions");
     assert!(positions <= tokens, "{label}: {positions} positions for {tokens} tokens");
     let params = Params { batch: size(batch), tokens: size(tokens), width: size(width), prefix: size(front), skip: size(tokens - positions) };
-    // What there is none of is not read; something must be bound for it.
+    // Missing inputs are not read, but a buffer must be bound.
     let (prefix, position) = (prefix.unwrap_or(patches), position.unwrap_or(patches));
     recording.dispatch(Dispatch {
         kernel: &EMBED,

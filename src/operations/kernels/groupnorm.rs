@@ -13,18 +13,18 @@ const fn kernel(name: &'static str, twin: Twin) -> Kernel {
     Kernel::new(name, shader!("image/groupnorm"), Params::FIELDS, BINDINGS, twin)
 }
 
-/// What becomes of the normalised values.
+/// Epilogue applied to the normalised values v.
 #[derive(Clone, Copy, Debug)]
 pub enum After {
-    /// y = them.
+    /// y = v.
     Nothing,
-    /// y = max(them, 0).
+    /// y = max(v, 0).
     Relu,
-    /// y = max(y + them, 0): the end of a residual block, with the shortcut in y.
+    /// y = max(y + v, 0): the end of a residual block, with the shortcut in y.
     ResidualRelu,
 }
 
-/// What GroupNorm adds to the variance, in every network that vitraux runs.
+/// Epsilon added to the variance; the same in every supported network.
 const EPSILON: f32 = 1e-5;
 
 /// Records GroupNorm (Wu and He 2018): x and y `[B, channels, height, width]`, weight and bias `[channels]`.

@@ -6,7 +6,7 @@ use crate::execution::cpu::l2_normalize::{self as twin, Params};
 pub static L2_NORMALIZE: Kernel =
     Kernel::new("l2_normalize", shader!("l2_normalize"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::l2_normalize);
 
-/// Records rows divided by their Euclidean norms: x and y `[.., C]`.
+/// Records L2 normalisation of rows: x and y `[.., C]`.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

@@ -9,10 +9,10 @@ pub static LAYERNORM: Kernel = Kernel::new("layernorm", shader!("layernorm"), Pa
 pub static LAYERNORM_SUBGROUP: Kernel =
     Kernel::new("layernorm_subgroup", shader!("layernorm_subgroup"), Params::FIELDS, BINDINGS, twin::layernorm).needing(Needs::subgroups(MOST_ROWS));
 
-/// Rows of a workgroup of [`LAYERNORM_SUBGROUP`], where there are rows enough for all multiprocessors.
+/// Rows per workgroup of [`LAYERNORM_SUBGROUP`], if there are enough rows for all multiprocessors.
 const MOST_ROWS: u32 = 4;
 
-/// Rows that are enough.
+/// Number of rows that is enough.
 const MANY_ROWS: usize = 1024;
 
 const BINDINGS: &[Binding] = &[read(1, "x"), read(2, "weight"), read(3, "bias"), write(4, "y")];

@@ -6,8 +6,8 @@ use crate::execution::cpu::max_pool::{self as twin, Params};
 
 pub static MAX_POOL: Kernel = Kernel::new("max_pool", shader!("image/max_pool"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::max_pool);
 
-/// Records the maximum over square windows, which lie as TensorFlow's `SAME` has them: x `[B, channels, height, width]`,
-/// y `[B, channels, ceil(height / stride), ceil(width / stride)]`.
+/// Records the maximum over square windows, with TensorFlow `SAME` padding: x `[B, channels, height, width]`, y `[B, channels, ceil(height / stride),
+/// ceil(width / stride)]`.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

@@ -1,4 +1,4 @@
-//! The kernels: for each its descriptor, and the function that checks shapes and records a call.
+//! The kernels. Each module has a descriptor and a function that checks shapes and records a call.
 //!
 //! [`ALL`] is the list that the tests and benches iterate over.
 
@@ -55,14 +55,14 @@ use crate::data::record::{Kernel, Recording, Spec};
 use std::sync::LazyLock;
 use variant::Variant;
 
-/// Every kernel; of what can be computed in several variants, those of all of them.
+/// Every kernel, including all variants.
 pub static ALL: LazyLock<Vec<&'static Kernel>> = LazyLock::new(|| {
     let products = matmul::variants::VARIANTS.iter().map(|variant| &variant.kernel);
     let attention = attention::variants::VARIANTS.iter().map(|variant| &variant.kernel);
     SINGLE.iter().copied().chain(&*ceiling::COOPERATIVE).chain(products).chain(attention).collect()
 });
 
-/// The kernels that are no values of a list of variants.
+/// Kernels that are not in a list of variants.
 static SINGLE: &[&Kernel] = &[
     &convolution::CONVOLUTION,
     &groupnorm::GROUPNORM,
@@ -99,7 +99,7 @@ static SINGLE: &[&Kernel] = &[
     &ceiling::CEILING_MULTIPLY,
 ];
 
-/// Bytes of workgroup memory of a variant under a spec, by the formula that it is chosen by; nothing for kernels that are no variants.
+/// Bytes of workgroup memory of a variant under a spec, by the formula used for selection; `None` for kernels that are not variants.
 pub fn workgroup_bytes(kernel: &Kernel, spec: &Spec) -> Option<u32> {
     let product =
         || matmul::variants::VARIANTS.iter().find(|variant| variant.kernel.name == kernel.name).map(|variant| variant.shape.workgroup_bytes());
@@ -111,18 +111,17 @@ pub fn workgroup_bytes(kernel: &Kernel, spec: &Spec) -> Option<u32> {
     attention.map(of_attention).or_else(product)
 }
 
-/// A size as a kernel's parameter. A buffer has at most 2^30 elements (4 GiB) on any device, so this
-/// holds for every size that could be recorded.
+/// Converts a size to a kernel parameter. A buffer has at most 2^30 elements (4 GiB) on any device, so every recordable size fits.
 fn size(value: usize) -> u32 {
     u32::try_from(value).unwrap_or_else(|_| panic!("size {value} exceeds 32 bits"))
 }
 
-/// The grid of a kernel that works on blocks of elements, of which `shaders/common/block.wgsl` says how large they are.
+/// Grid of an elementwise kernel that works in blocks, whose size is defined in `shaders/common/block.wgsl`.
 fn in_blocks(recording: &Recording, elements: usize) -> [u32; 3] {
     recording.folded(elements.div_ceil(1024))
 }
 
-/// The product of all axes but the last, and the last.
+/// Returns the product of all axes but the last, and the last axis.
 fn rows(shape: &[usize]) -> (usize, usize) {
     let (&width, outer) = shape.split_last().expect("a shape has an axis");
     (outer.iter().product(), width)

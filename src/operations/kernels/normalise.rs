@@ -7,8 +7,8 @@ use crate::execution::cpu::normalise::{self as twin, Params};
 pub static NORMALISE: Kernel =
     Kernel::new("normalise", shader!("image/normalise"), Params::FIELDS, &[read(1, "levels"), read(2, "values"), write(3, "y")], twin::normalise);
 
-/// Records what 8-bit levels stand for: levels `[B, ceil(channels · height · width / 4)]` words of four, values `[channels, 256]`, y
-/// `[B, channels, height, width]`.
+/// Records the lookup of 8-bit levels: levels `[B, ceil(channels · height · width / 4)]` words of four, values `[channels, 256]`, y `[B, channels,
+/// height, width]`.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

@@ -3,11 +3,11 @@ use crate::data::error::Result;
 use crate::data::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, Twin, read, shader, write};
 use crate::execution::cpu::pca::{self as twin, Params};
 
-/// Directions that are followed, as in `shaders/pca.wgsl`.
+/// Number of directions iterated on, as in `shaders/pca.wgsl`.
 const BLOCK: usize = 8;
 
-/// How often the directions are improved. What is left of the others in the first three shrinks with each by the ratio of the variances, of
-/// the ninth direction to the third; squared, in what they explain.
+/// Number of iterations. Each shrinks what the first three directions contain of the others by the ratio of the variances of the ninth direction to
+/// the third; squared, in terms of explained variance.
 const ROUNDS: usize = 8;
 
 const fn kernel(name: &'static str, bindings: &'static [Binding], twin: Twin) -> Kernel {
@@ -20,9 +20,9 @@ pub static PCA_GATHER: Kernel = kernel("pca_gather", &[read(1, "x"), read(2, "me
 pub static PCA_ORTHONORMALISE: Kernel = kernel("pca_orthonormalise", &[write(5, "v")], twin::pca_orthonormalise);
 pub static PCA_COLOURS: Kernel = kernel("pca_colours", &[read(3, "basis"), read(4, "scores"), write(7, "rgb")], twin::pca_colours);
 
-/// Records the first three principal components of each image's patches as colours: x `[B, N, C]`, of whose tokens the patches begin at
-/// `first`, rgb `[B, P, 3]` with values from 0 to 1. As scikit-learn's `PCA(3)` turns them, each component stretched to the range that it has
-/// over the image; by block power iteration (Halko, Martinsson and Tropp 2011, algorithm 4.4).
+/// Records the first three principal components of each image's patches as colours: x `[B, N, C]`, with patches from token `first` on, rgb `[B, P,
+/// 3]` with values from 0 to 1. Signs are those of scikit-learn's `PCA(3)`, and each component is stretched to its range over the image. Uses block
+/// power iteration (Halko, Martinsson and Tropp 2011, algorithm 4.4).
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
@@ -46,10 +46,10 @@ pub fn pca(recording: &mut Recording, label: &str, x: Buf, first: usize, rgb: Bu
     pca_colours(recording, named("colours"), [v, y, rgb])
 }
 
-/// Records where the directions begin: patches at equal distances, less the mean. x `[B, N, C]`, mean `[B, C]`, v `[B, C, 8]`.
+/// Records the initial directions: evenly spaced patches, minus the mean. x `[B, N, C]`, mean `[B, C]`, v `[B, C, 8]`.
 ///
 /// # Errors
-/// [`Error::Limit`](crate::Error::Limit) if it does not fit the device; so for each step of [`pca`].
+/// [`Error::Limit`](crate::Error::Limit) if it does not fit the device; the same for each step of [`pca`].
 pub fn pca_start(recording: &mut Recording, label: String, bufs: [Buf; 3], first: usize) -> Result<()> {
     let sizes = of_tokens(recording, bufs[0], first);
     let columns = sizes.width * BLOCK;
@@ -74,7 +74,7 @@ pub fn pca_gather(recording: &mut Recording, label: String, bufs: [Buf; 4], firs
     step(recording, label, &PCA_GATHER, sizes, &bufs, sizes.products(), [sizes.width.div_ceil(64), sizes.batch])
 }
 
-/// Records that the columns of each image's v `[B, C, 8]` become orthonormal, or 0 where they depend on those before.
+/// Records orthonormalisation of the columns of each image's v `[B, C, 8]`, in place. Columns that depend on earlier ones become 0.
 ///
 /// # Errors
 /// See [`pca_start`].
@@ -115,7 +115,7 @@ fn of_tokens(recording: &Recording, x: Buf, first: usize) -> Sizes {
     Sizes { batch, tokens, width, first, patches: tokens - first }
 }
 
-/// Records a step over buffers whose shapes follow from the sizes, by the kernel's names for them.
+/// Records one step. Checks the buffers' shapes by the names of the kernel's bindings.
 fn step(
     recording: &mut Recording,
     label: String,

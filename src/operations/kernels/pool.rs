@@ -6,8 +6,8 @@ use std::ops::Range;
 
 pub static POOL: Kernel = Kernel::new("pool", shader!("pool"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::pool);
 
-/// Records the mean over a range of tokens: x `[B, N, C]`, y `[B, ..]`, of whose rows the C values from
-/// `column` on are written. A range of one token selects it.
+/// Records the mean over a range of tokens: x `[B, N, C]`, y `[B, ..]`. Writes C values per row of y, from `column` on. A range of one token selects
+/// it.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

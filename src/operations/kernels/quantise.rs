@@ -7,8 +7,8 @@ use crate::execution::cpu::quantise::{self as twin, Params};
 
 pub static QUANTISE: Kernel = Kernel::new("quantise", shader!("quantise"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::quantise);
 
-/// Records the rounding of x `[.., K]` to 8-bit integers, each row by a scale of its own, and gives where they are:
-/// `[M, ceil(K / 4) + 1]` words of four, the scale in the last.
+/// Records the quantisation of x `[.., K]` to 8-bit integers with one scale per row. Returns the result: `[M, ceil(K / 4) + 1]` words of four, with
+/// the scale in the last.
 pub fn quantise(recording: &mut Recording, label: &str, x: Buf) -> Result<Buf> {
     let (m, k) = rows(recording.shape(x));
     let y = recording.shared_scratch("quantised", &[m, k.div_ceil(WORD) + 1], Precision::Int8)?;

@@ -10,8 +10,8 @@ pub static ROLLOUT_MIX: Kernel = Kernel::new("rollout_mix", SHADER, Params::FIEL
 pub static ROLLOUT_PRODUCT: Kernel =
     Kernel::new("rollout_product", SHADER, Params::FIELDS, &[read(3, "mixed"), read(4, "x"), write(5, "y")], twin::rollout_product);
 
-/// Records what a block lets pass from token to token (Abnar and Zuidema 2020, section 3): half of its attention, averaged over the heads,
-/// and half of the residual stream: p `[B, H, N, N]`, a `[B, N, N]`.
+/// Records the mixing matrix of a block (Abnar and Zuidema 2020, section 3): half the attention, averaged over heads, plus half the identity for the
+/// residual stream. p `[B, H, N, N]`, a `[B, N, N]`.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
@@ -21,7 +21,7 @@ pub fn rollout_mix(recording: &mut Recording, label: String, p: Buf, a: Buf) -> 
     record(recording, label, &ROLLOUT_MIX, heads, 0, &[p, a])
 }
 
-/// Records y = a·x for each image, all `[B, N, N]`: what reaches each token through one block more.
+/// Records y = a·x for each image, all `[B, N, N]`: the rollout through one more block.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

@@ -5,8 +5,8 @@ use crate::execution::cpu::rotary::{self as twin, Params};
 
 pub static ROTARY: Kernel = Kernel::new("rotary", shader!("rotary"), Params::FIELDS, &[read(1, "angles"), write(2, "qkv")], twin::rotary);
 
-/// Records rotary positions on queries and keys, in place (Su et al. 2021, halves rotated against each other): qkv
-/// `[B, N, 3·C]`, angles `[P, D / 2, 2]`, cosine and sine; the first N - P tokens have no position.
+/// Records rotary positions on queries and keys, in place (Su et al. 2021, with the two halves of a head rotated against each other): qkv `[B, N,
+/// 3·C]`, angles `[P, D / 2, 2]` as cosine and sine. The first N - P tokens have no position.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

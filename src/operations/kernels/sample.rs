@@ -1,4 +1,4 @@
-//! Sample calls for a tuning key, for measurements.
+//! Sample calls for tuning keys, used in measurements.
 
 use super::attention::attention;
 use super::matmul::{Epilogue, matmul};
@@ -8,7 +8,7 @@ use crate::data::config::Activation;
 use crate::data::error::Result;
 use crate::data::record::{Buf, Kernel, Recording, TuningKey};
 
-/// The variants a device can run for a key, in order of expected speed.
+/// Returns the variants that a device can run for a key, fastest expected first.
 pub fn variants(key: TuningKey, capabilities: &Capabilities) -> Vec<&'static Kernel> {
     match key {
         TuningKey::Product { m, n, k, x, w } => {
@@ -22,12 +22,12 @@ pub fn variants(key: TuningKey, capabilities: &Capabilities) -> Vec<&'static Ker
     }
 }
 
-/// The epilogue of a sample of a product.
+/// Epilogue of a sample product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SampleEpilogue {
     /// y = x · wᵀ + bias, in the precision of x.
     Bias,
-    /// The same in f32.
+    /// y = x · wᵀ + bias, in f32.
     WideBias,
     /// y = activation(x · wᵀ + bias), in the precision of x.
     Activation(Activation),
@@ -38,7 +38,7 @@ pub enum SampleEpilogue {
 }
 
 impl SampleEpilogue {
-    /// One for each pipeline that a model makes of a variant.
+    /// Returns one epilogue for each pipeline that a model creates from a variant.
     pub fn all() -> impl Iterator<Item = SampleEpilogue> {
         use SampleEpilogue::{Bias, Residual, ScaledResidual, WideBias};
         [Bias, WideBias, Residual, ScaledResidual].into_iter().chain(Activation::ALL.map(SampleEpilogue::Activation))

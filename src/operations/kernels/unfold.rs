@@ -4,12 +4,12 @@ use crate::data::error::Result;
 use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 use crate::execution::cpu::unfold::{self as twin, Params};
 
-/// The patches, which a product projects.
+/// Extracts flattened patches, which a product then projects.
 pub static UNFOLD: Kernel = Kernel::new("unfold", shader!("image/unfold"), Params::FIELDS, &[read(1, "pixels"), write(2, "y")], twin::unfold);
 
-/// Records the projection of the flattened patches (Dosovitskiy et al. 2021, equation 1): pixels `[B, channels, height, width]`, w
-/// `[C, channels · patch height · patch width]` in [`panels`](crate::data::panels), bias `[C]`, y `[B, P, C]`, P = the patches of the grid. Pixels at the
-/// lower and right edge that the grid does not cover are ignored, as a strided convolution does; where it reaches beyond the image there are zeros.
+/// Records patch embedding (Dosovitskiy et al. 2021, equation 1): pixels `[B, channels, height, width]`, w `[C, channels · patch height · patch
+/// width]` in [`panels`](crate::data::panels), bias `[C]`, y `[B, P, C]`, P = patches in the grid. Pixels at the lower and right edge outside the
+/// grid are ignored, as in a strided convolution; where the grid extends beyond the image, pixels are zero.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

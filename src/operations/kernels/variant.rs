@@ -1,11 +1,11 @@
-//! What can be computed in several variants.
+//! Kernel variants.
 
 use crate::data::record::Kernel;
 
-/// A variant: the value that describes it, and the kernel that was made of that.
+/// A variant: its parameters and the kernel built from them.
 #[derive(Debug)]
 pub struct Variant<S> {
-    /// The value.
+    /// The parameters.
     pub shape: S,
     /// The kernel.
     pub kernel: Kernel,

@@ -1,16 +1,16 @@
-//! Windows that slide over an axis of an image.
+//! Sliding windows over an image axis.
 
-/// How windows lie over an axis.
+/// Placement of windows along an axis.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Window {
     /// Number of windows.
     pub count: usize,
-    /// Pixels of the first one in front of the image.
+    /// Padding before the image, in pixels.
     pub before: usize,
 }
 
 impl Window {
-    /// TensorFlow's `SAME`: ceil(length / stride) windows; of the padding that they need, the smaller half is in front.
+    /// TensorFlow's `SAME` padding: ceil(length / stride) windows, with the smaller half of the padding in front.
     pub fn same(length: usize, window: usize, stride: usize) -> Window {
         let count = length.div_ceil(stride);
         let padding = ((count - 1) * stride + window).saturating_sub(length);

@@ -8,20 +8,20 @@ use crate::data::record::{BufferInfo, Recording, Role, TuningKey};
 use crate::execution::device::Device;
 use crate::operations::kernels::{SampleEpilogue, sample, variants};
 
-/// Runs of a variant that is not out of the question after the first.
+/// Extra runs of a variant whose first run is competitive.
 const RUNS: usize = 3;
 
-/// How much longer than the best so far a variant may take in its first run to be given more of them.
+/// Variants whose first run takes longer than the best so far by more than this factor get no further runs.
 const NEAR: f64 = 1.5;
 
-/// How much faster than an earlier one a variant must be, so that noise does not choose.
+/// A variant replaces the best so far only if its time is below this fraction of it, so that noise does not decide.
 const FASTER: f64 = 0.97;
 
 /// Times the `most` variants expected to be fastest for a key, and the default one. Reports no times if none is correct.
 pub(crate) fn fastest(device: &Device, key: TuningKey, most: usize) -> Found {
     let capabilities = device.capabilities();
     let all = variants(key, &capabilities);
-    // Where drivers choose the size of subgroups for each pipeline, all pipelines of a variant are to be tried, which takes too long unasked.
+    // Where drivers choose the subgroup size per pipeline, every pipeline of a variant must be tried, which takes too long at start-up.
     let is_steady = capabilities.trust > Trust::Portable;
     let offered: Vec<_> = all.into_iter().filter(|kernel| most == usize::MAX || is_steady || kernel.needs.trust == Trust::Portable).collect();
     let by_rule = offered.iter().position(|kernel| kernel.needs.trust <= capabilities.trust);
@@ -48,7 +48,7 @@ pub(crate) fn fastest(device: &Device, key: TuningKey, most: usize) -> Found {
     let mut best = f64::INFINITY;
     for kernel in variants {
         let variant = kernel.name;
-        // Of variants that do not depend on subgroups one pipeline is as good as another.
+        // For variants that do not depend on subgroups, one pipeline is representative.
         let count = if kernel.needs.subgroups > 0 { expected.len() } else { 1 };
         match small.verdict(device, variant, &expected[..count]).and_then(|verdict| match verdict {
             Ok(()) => seconds(device, &whole, variant, best).map(Ok),
@@ -75,13 +75,13 @@ pub(crate) fn fastest(device: &Device, key: TuningKey, most: usize) -> Found {
 /// The verdict on a result: the reason if it is wrong.
 type Verdict = std::result::Result<(), String>;
 
-/// Seconds of the fastest run.
+/// Returns the time of the fastest run in seconds.
 fn seconds(device: &Device, samples: &Samples, variant: &'static str, best: f64) -> Result<f64> {
     let first = samples.seconds(device, variant, 1)?;
     Ok(if first > NEAR * best { first } else { first.min(samples.seconds(device, variant, RUNS)?) })
 }
 
-/// A smaller call of the same kind: large enough to fill some tiles and leave others partly empty.
+/// Shrinks a key to a smaller call of the same kind that still fills some tiles and leaves others partly empty.
 fn small(key: TuningKey) -> TuningKey {
     match key {
         TuningKey::Product { m, n, k, x, w } => TuningKey::Product { m: m.min(101), n: n.min(180), k, x, w },
@@ -91,7 +91,7 @@ fn small(key: TuningKey) -> TuningKey {
     }
 }
 
-/// A call with what it reads, made once for all variants.
+/// A call and its inputs, generated once for all variants.
 struct Samples {
     key: TuningKey,
     capabilities: Capabilities,
@@ -105,12 +105,12 @@ impl Samples {
         Ok(Samples { key, capabilities, inputs })
     }
 
-    /// What a variant gives.
+    /// Runs a variant and returns its output.
     fn output(&self, device: &Device, variant: &'static str, end: SampleEpilogue) -> Result<Vec<f32>> {
         Ok(device.time_blocking(recording(self.key, Some(variant), end, self.capabilities)?, &self.read(), 0)?.0)
     }
 
-    /// The seconds of a variant's fastest run of some. Nothing is read back: a device that waits for that lowers its clocks.
+    /// Returns the time of the fastest of `runs` runs in seconds. Reads nothing back: waiting for that would lower the device's clocks.
     fn seconds(&self, device: &Device, variant: &'static str, runs: usize) -> Result<f64> {
         let mut recording = tuned(self.key, Some(variant), self.capabilities);
         sample(&mut recording, self.key, SampleEpilogue::Bias)?;
@@ -123,7 +123,7 @@ impl Samples {
         self.inputs.iter().map(Vec::as_slice).collect()
     }
 
-    /// Whether a variant is right with each of some epilogues, beside the results that are expected.
+    /// Checks a variant with each given epilogue against the expected results.
     fn verdict(&self, device: &Device, variant: &'static str, expected: &[(SampleEpilogue, Vec<f32>)]) -> Result<Verdict> {
         for (end, expected) in expected {
             let got = self.output(device, variant, *end)?;
@@ -134,7 +134,7 @@ impl Samples {
         Ok(Ok(()))
     }
 
-    /// The twins' result in f32; the samples' values are the same in f16.
+    /// Computes the twins' result in f32; the sample values are exact in f16.
     fn on_the_cpu(&self, end: SampleEpilogue) -> Vec<f32> {
         let run = || -> Result<Vec<f32>> {
             let key = match self.key {
@@ -160,8 +160,8 @@ fn judge(got: &[f32], expected: &[f32], bound: f32) -> Verdict {
     if worst <= bound { Ok(()) } else { Err(format!("wrong: off by {worst:e}, allowed {bound:e}")) }
 }
 
-/// How far results may be from the CPU's: rounding errors of a sum of t terms in f32 grow with its root; attention in f16 rounds its weights
-/// to 2^-11 of each, and values are up to 1/2; results in f16 are off by at most 2^-11 of themselves.
+/// Tolerance relative to the CPU: rounding errors of a sum of t terms in f32 grow with sqrt(t). Attention in f16 rounds its weights to 2^-11 of each,
+/// with values up to 1/2. Results in f16 are off by at most 2^-11 of themselves.
 fn bound(key: TuningKey, expected: &[f32]) -> f32 {
     let largest = expected.iter().fold(1.0, |largest: f32, value| largest.max(value.abs()));
     let (terms, weights) = match key {
@@ -184,7 +184,7 @@ fn recording(key: TuningKey, variant: Option<&'static str>, end: SampleEpilogue,
     Ok(recording)
 }
 
-/// An empty recording that prefers a variant.
+/// Creates an empty recording that prefers a variant.
 fn tuned(key: TuningKey, variant: Option<&'static str>, capabilities: Capabilities) -> Recording {
     let precision = match key {
         TuningKey::Product { w, .. } => w,
@@ -193,7 +193,7 @@ fn tuned(key: TuningKey, variant: Option<&'static str>, capabilities: Capabiliti
     Recording::new(capabilities).with_precision(precision).preferring(variant)
 }
 
-/// Values from -1/2 to 1/2 without a pattern that f16 holds, as the recording's device reads them.
+/// Generates patternless values from -1/2 to 1/2 that are exact in f16, in the layout of the recording's device.
 fn inputs(recording: &Recording, key: TuningKey) -> Vec<Vec<f32>> {
     const PERIOD: usize = 1009; // a prime
     let values = |count: usize, salt: usize| {

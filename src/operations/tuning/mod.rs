@@ -19,16 +19,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use table::Table;
 
-/// A tuning table, its file, and whether it grows.
+/// A tuning table, its file, and its growth policy.
 #[derive(Clone, Debug, Default)]
 pub struct Tuning {
     table: Table,
-    /// What is known of the device without measuring.
+    /// Measurements of this device shipped with vitraux.
     shipped: Table,
     file: Option<PathBuf>,
     /// Whether missing keys are measured when a model needs them.
     grows: bool,
-    /// Time spent on that so far.
+    /// Time spent on such measurements so far.
     spent: Duration,
 }
 
@@ -40,12 +40,12 @@ const UNASKED: usize = 4;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Tuning {
-    /// Without a table: kernels are chosen by rule.
+    /// Returns an empty tuning: every kernel uses its default variant.
     pub fn built_in() -> Tuning {
         Tuning::default()
     }
 
-    /// The table of a device in the user's cache folder, as by [`Tuning::kept_at`]; a file for each adapter and driver.
+    /// Opens the device's table in the user's cache folder, like [`Tuning::kept_at`]. There is one file per adapter and driver.
     pub fn of_user(device: &Device) -> Tuning {
         match (device.gpu(), storage::cache_folder("tuning")) {
             (Some(gpu), Some(folder)) => Tuning::kept_at(folder.join(file_name(gpu.summary())), device),
@@ -54,10 +54,11 @@ impl Tuning {
         }
     }
 
-    /// The table of a device in a file, which need not be there yet. On hardware, what is missing is measured when a model needs it.
-    /// Nothing is measured unasked on adapters that a processor imitates, for which the rule was made by measuring, on the CPU, where the
-    /// device cannot take times, and on a device that a host lends. Classes in the table that vitraux has of some GPUs, such as the H200, are not
-    /// measured either. What is no table, or one of another device, is ignored and written over.
+    /// Opens the device's table in a file, which need not exist yet. On hardware, missing keys are measured when a model needs them.
+    ///
+    /// Nothing is measured at start-up on software adapters, whose defaults were chosen by measurement; on the CPU; on devices without timestamps; or
+    /// on devices borrowed from a host. Keys in a table shipped with vitraux, such as the one for the H200, are not measured either. A file that is
+    /// invalid or belongs to another device is ignored and overwritten.
     pub fn kept_at(file: impl Into<PathBuf>, device: &Device) -> Tuning {
         let Some(gpu) = device.gpu() else { return Tuning::built_in() };
         let (file, summary) = (file.into(), gpu.summary());
@@ -78,20 +79,20 @@ impl Tuning {
         }
     }
 
-    /// A table from a file, such as [`Tuning::save_to`] has written, maybe on another machine. It does not grow.
+    /// Opens a table from a file, such as one written by [`Tuning::save_to`], possibly on another machine. The table does not grow.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::File`] if it is none.
+    /// [`Error::Io`] if the file cannot be read, [`Error::File`] if it is not a table.
     pub fn open(file: impl AsRef<Path>) -> Result<Tuning> {
         Ok(Tuning { table: Table::read(file.as_ref())?, ..Tuning::default() })
     }
 
-    /// Where the table is kept.
+    /// Returns the path of the table's file.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
 
-    /// The table, for recordings.
+    /// Returns the table's choices, for recordings.
     pub fn choices(&self) -> Choices {
         let mut choices = self.shipped.choices();
         choices.extend(self.table.choices());
@@ -126,7 +127,7 @@ impl Tuning {
         self.spent += start.elapsed();
     }
 
-    /// A browser's device cannot be waited for.
+    /// Does nothing: a browser's device cannot be waited for.
     #[cfg(target_arch = "wasm32")]
     fn measure_some(&mut self, _: &Device, _: TuningKey) {}
 
@@ -151,17 +152,17 @@ impl Tuning {
         if !is_found {
             log::warn!("{device}: {key}: no variant is right: {:?}", found.rejected);
         }
-        // What has failed may not fail at the next start.
+        // Failures may be transient: without a correct variant, a key with failures is not stored.
         if is_found || !found.has_failed {
             self.table.insert(key, found);
         }
         is_found
     }
 
-    /// Writes the table to where it is kept.
+    /// Writes the table to its file, if it has one.
     ///
     /// # Errors
-    /// [`Error::Io`] if that fails.
+    /// [`Error::Io`] if writing fails.
     pub fn save(&self) -> Result<()> {
         match &self.file {
             Some(file) => self.save_to(file),
@@ -169,10 +170,10 @@ impl Tuning {
         }
     }
 
-    /// Writes the table to a file; who reads it meanwhile has either the old one or the new one.
+    /// Writes the table to a file. The replacement is atomic: concurrent readers see either the old table or the new one.
     ///
     /// # Errors
-    /// [`Error::Io`] if that fails.
+    /// [`Error::Io`] if writing fails.
     pub fn save_to(&self, file: impl AsRef<Path>) -> Result<()> {
         self.table.write(file.as_ref())
     }
@@ -188,7 +189,7 @@ impl std::fmt::Display for Tuning {
     }
 }
 
-/// A file for each adapter with its driver.
+/// Returns the file name for an adapter and its driver.
 fn file_name(AdapterSummary { name, backend, driver, .. }: &AdapterSummary) -> String {
     storage::file_name(&format!("{name} {backend} {driver}"), "json")
 }

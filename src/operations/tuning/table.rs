@@ -1,4 +1,4 @@
-//! The table as a file: JSON that a person can read, ship and edit.
+//! The tuning table as JSON that a person can read, ship and edit.
 
 use crate::data::error::{Error, Result};
 use crate::data::record::TuningKey;
@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Tables that were measured before a release, by the names of adapter and backend.
+/// Tables measured before a release: adapter, backend and JSON.
 const SHIPPED: &[(&str, &str, &str)] = &[("NVIDIA H200", "Vulkan", include_str!("shipped/nvidia-h200.json"))];
 
-/// Bytes of a table that are read at the most: far more than any model makes.
+/// Maximum size of a table file: far more than any model needs.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 
 /// Measurements of a device by tuning key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Table {
-    /// The version that measured it: others may have other variants.
+    /// The vitraux version that measured it; other versions may have other variants.
     vitraux: String,
     /// The adapter and its driver.
     adapter: String,
@@ -28,25 +28,25 @@ pub(super) struct Table {
 /// Measurements for one key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Found {
-    /// The fastest, which is taken; empty if none is right, so that the rule counts.
+    /// The fastest correct variant; empty if none is correct, in which case the default variant is used.
     pub variant: String,
-    /// Milliseconds of all that are right.
+    /// Milliseconds of each correct variant.
     pub milliseconds: BTreeMap<String, f64>,
-    /// Why the others are not taken.
+    /// Reasons why the other variants were rejected.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<String, String>,
-    /// Whether some of them failed: then it is not known whether they are right.
+    /// Whether a variant failed to run, so that its correctness is unknown.
     #[serde(skip)]
     pub has_failed: bool,
 }
 
 impl Table {
-    /// An empty one for an adapter.
+    /// Creates an empty table for an adapter.
     pub fn new(adapter: &AdapterSummary) -> Table {
         Table { vitraux: env!("CARGO_PKG_VERSION").to_owned(), adapter: adapter.to_string(), keys: BTreeMap::new() }
     }
 
-    /// What is known of an adapter before anything is measured, whatever its driver; empty for most.
+    /// Returns the shipped table of an adapter, whatever its driver; empty for most.
     pub fn shipped(adapter: &AdapterSummary) -> Table {
         let found = SHIPPED.iter().find(|(name, backend, _)| (*name, *backend) == (&adapter.name, &adapter.backend));
         found.map_or_else(|| Table::new(adapter), |(.., text)| serde_json::from_str(text).expect("a shipped table is one, as a test holds"))
@@ -67,7 +67,7 @@ impl Table {
         storage::write(file, text.as_bytes())
     }
 
-    /// Whether it was measured on this adapter, with this driver and these kernels.
+    /// Returns whether the table was measured on this adapter, with this driver and this version of vitraux.
     pub fn is_of(&self, adapter: &AdapterSummary) -> bool {
         let own = Table::new(adapter);
         (&self.vitraux, &self.adapter) == (&own.vitraux, &own.adapter)
@@ -77,7 +77,7 @@ impl Table {
         self.keys.is_empty()
     }
 
-    /// Whether a key has a usable result: an existing variant, or the finding that none is correct.
+    /// Returns whether a key has a usable result: an existing variant, or the finding that none is correct.
     pub fn has(&self, key: TuningKey) -> bool {
         let counts = |found: &Found| found.variant.is_empty() || ALL.iter().any(|kernel| kernel.name == found.variant);
         self.keys.get(&key.to_string()).is_some_and(counts)
@@ -88,7 +88,7 @@ impl Table {
         self.keys.insert(key.to_string(), found);
     }
 
-    /// The chosen variant of each key.
+    /// Returns the chosen variant of each key.
     pub fn choices(&self) -> BTreeMap<String, String> {
         let found = self.keys.iter().filter(|(_, found)| !found.variant.is_empty());
         found.map(|(key, found)| (key.clone(), found.variant.clone())).collect()

@@ -1,4 +1,4 @@
-//! What an earlier run has measured, from its JSON.
+//! Baseline from the JSON of an earlier run.
 
 use super::times::{Change, Paces, Times};
 use crate::commands::{Result, note};
@@ -16,14 +16,14 @@ pub struct CompareArgs {
     compare: Option<PathBuf>,
 }
 
-/// Earlier measurements.
+/// Measurements of the baseline.
 pub struct Before {
     file: PathBuf,
     rows: Vec<(Value, Times)>,
     paces: Paces,
 }
 
-/// What a run was of, for its JSON: what is compared should be alike.
+/// Returns the conditions of a run for its JSON. Runs to compare should have the same.
 pub fn conditions(config: &Config, device: &str, precision: Precision, size: Size) -> Value {
     let Config { name, width, depth, heads, mlp_width, .. } = config;
     let size = match size {
@@ -40,14 +40,14 @@ pub fn conditions(config: &Config, device: &str, precision: Precision, size: Siz
 }
 
 impl CompareArgs {
-    /// Reads them: the rows below `list`, of a run of the same model; says under which other conditions that was.
+    /// Reads the rows in `list` from a run of the same model. Prints a note for each other condition that differs.
     pub fn open(&self, list: &str, conditions: &Value) -> Result<Option<Before>> {
         let Some(file) = &self.compare else { return Ok(None) };
         let text = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let none = |found: &str| format!("{}: expected what this command writes with --format json, {found}", file.display());
         let value: Value = serde_json::from_slice(&text).map_err(|error| none(&format!("found no JSON: {error}")))?;
         let Some(rows) = value[list].as_array() else { return Err(none(&format!("found no {list}")).into()) };
-        // Of transformers' models the name is that of a class.
+        // For models from transformers, the name is that of a class.
         for of in ["name", "encoder"] {
             if value[of] != conditions[of] {
                 return Err(none(&format!("of {}, found one of {}", conditions[of], value[of])).into());
@@ -69,13 +69,13 @@ impl CompareArgs {
 }
 
 impl Before {
-    /// What has become of the times of the row that has these values; nothing if that run has not measured it.
+    /// Compares times with the baseline row that has these values. Returns `None` if there is no such row.
     pub fn change(&self, keys: &[(&str, Value)], times: &Times, paces: &Paces) -> Option<Change> {
         let is_it = |(row, _): &&(Value, Times)| keys.iter().all(|(key, value)| row[key] == *value);
         self.rows.iter().find(is_it).map(|(_, before)| times.since(before, [paces, &self.paces]))
     }
 
-    /// Says how many rows that run has not measured.
+    /// Prints the number of rows without a baseline.
     pub fn note_missing(&self, changes: &[Option<Change>]) {
         let missing = changes.iter().filter(|change| change.is_none()).count();
         if missing > 0 {

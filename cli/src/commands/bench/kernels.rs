@@ -104,14 +104,14 @@ impl BenchKernels {
         Ok(rows.iter().zip(changes).try_for_each(|(row, change)| writeln!(out, "{}", row.text(&ceilings, change)))?)
     }
 
-    /// A row for each step of the model and each variant, all blocks being alike; after it one for the edited shader.
+    /// Returns a row for each step of the model and each variant, since all blocks are alike. A row for any edited shader follows it.
     fn rows(&self, recordings: &[Recording], shaders: Option<&EditedShaders>) -> Result<Vec<Row>> {
         let (mut known, mut rows) = (HashSet::new(), Vec::new());
         for (place, recording) in recordings.iter().enumerate() {
             for dispatch in recording.dispatches() {
                 let (step, kernel) = (without_block(&dispatch.label).to_owned(), dispatch.kernel.name.to_owned());
                 let is_asked_for = kernel.contains(&self.filter) || step.contains(&self.filter);
-                // Most preferences leave most kernels as they are.
+                // Most preferences leave most kernels unchanged.
                 if !is_asked_for || !known.insert((step.clone(), kernel.clone(), dispatch.params.clone())) {
                     continue;
                 }
@@ -126,7 +126,7 @@ impl BenchKernels {
     }
 }
 
-/// A model's forward passes: as it is run, and with a preference for each kernel that the device can run.
+/// Records forward passes of a model: the default one, and one with a preference for each kernel that the device can run.
 fn recordings(model: &Planned, batch: u32, device: &Device, precision: Precision) -> Result<Vec<Recording>> {
     let capabilities = device.capabilities();
     let able = ALL.iter().filter(|kernel| kernel.needs.met_by(&capabilities)).map(|kernel| Some(kernel.name));
@@ -134,30 +134,30 @@ fn recordings(model: &Planned, batch: u32, device: &Device, precision: Precision
     std::iter::once(None).chain(able).map(record).collect()
 }
 
-/// A kernel's call by itself.
+/// Single call of a kernel.
 #[derive(Clone)]
 struct Row {
     batch: u32,
     step: String,
     kernel: String,
-    /// The place of the recording that it is of.
+    /// Index of its recording.
     recording: usize,
     dispatch: Dispatch,
-    /// Of an edited kernel the name of the built-in one, whose row is the one before.
+    /// For an edited kernel, the name of the built-in one, which has the row before.
     built_in: Option<String>,
     seconds: Vec<f64>,
-    /// How far an edited kernel's results are from the built-in one's.
+    /// Largest difference between the results of an edited kernel and those of the built-in one.
     apart: Option<f32>,
 }
 
 impl Row {
-    /// The same with another shader.
+    /// Returns the same row with another shader.
     fn edited(&self, kernel: &'static Kernel) -> Row {
         let dispatch = Dispatch { kernel, ..self.dispatch.clone() };
         Row { kernel: format!("{}, edited", self.kernel), dispatch, built_in: Some(self.kernel.clone()), ..self.clone() }
     }
 
-    /// Runs it, keeps the times and gives the output.
+    /// Runs the kernel, keeps its times and returns its output.
     fn measure(&mut self, device: &Device, recordings: &[Recording], plan: &Plan, round: usize) -> Result<Vec<f32>> {
         let (alone, inputs) = alone(&recordings[self.recording], &self.dispatch)?;
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
@@ -166,7 +166,7 @@ impl Row {
         Ok(output)
     }
 
-    /// What tells it from the others of a run.
+    /// Returns the values that identify the row in a run.
     fn keys(&self) -> [(&'static str, Value); 4] {
         let Row { batch, step, kernel, dispatch, .. } = self;
         [("step", json!(step)), ("kernel", json!(kernel)), ("batch", json!(batch)), ("bytes", json!(dispatch.bytes()))]
@@ -195,7 +195,7 @@ impl Row {
     }
 }
 
-/// A recording of one dispatch of another, what it reads being inputs, and values for them.
+/// Extracts one dispatch into a recording of its own. Returns it with values for its inputs, the buffers that the dispatch reads.
 fn alone(whole: &Recording, dispatch: &Dispatch) -> Result<(Recording, Vec<Vec<f32>>)> {
     let mut recording = Recording::new(*whole.capabilities());
     let mut inputs = Vec::new();
@@ -207,7 +207,7 @@ fn alone(whole: &Recording, dispatch: &Dispatch) -> Result<(Recording, Vec<Vec<f
             (Some(copy), _) => *copy,
             (None, Access::Write) => recording.scratch_in(&buffer.label, &buffer.shape, buffer.precision)?,
             (None, Access::Read) => {
-                // Small and without a pattern; as f16, two in each word, they are small too.
+                // Small values without a pattern. They are also small as f16, with two in each word.
                 inputs.push((0..buffer.bytes() / 4).map(|i| ((i * 7919) % 997) as f32 / 997.0 - 0.5).collect());
                 recording.input_like(buffer)?
             }
@@ -222,7 +222,7 @@ fn alone(whole: &Recording, dispatch: &Dispatch) -> Result<(Recording, Vec<Vec<f
     Ok((recording, inputs))
 }
 
-/// The largest difference of two results; NaN if one of them has a NaN.
+/// Returns the largest difference between two results, or NaN if one of them has a NaN.
 fn apart(a: &[f32], b: &[f32]) -> f32 {
     a.iter()
         .zip(b)

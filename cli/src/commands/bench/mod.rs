@@ -1,4 +1,4 @@
-//! How fast: whole models, and each kernel.
+//! Benchmarks of whole models and of each kernel.
 
 mod before;
 mod kernels;
@@ -59,7 +59,7 @@ impl BenchedModel {
         Ok((checkpoint, size))
     }
 
-    /// The model without its weights' values.
+    /// Returns the model without the values of its weights.
     pub fn plan(&self) -> Result<Planned> {
         let (checkpoint, size) = self.open()?;
         let Ok(weights) = checkpoint.weights.try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
@@ -68,7 +68,7 @@ impl BenchedModel {
     }
 }
 
-/// A model whose forward passes are planned, but not run.
+/// Model whose forward passes are planned but not run.
 pub struct Planned {
     config: Config,
     weights: Weights<WeightInfo>,
@@ -77,25 +77,25 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// The model's name.
+    /// Returns the name of the model.
     pub fn name(&self) -> &str {
         &self.config.name
     }
 
-    /// Records a forward pass of so many images.
+    /// Records a forward pass of `batch` images.
     pub fn record(&self, batch: u32, recording: Recording) -> vitraux::Result<Recording> {
         let request = Request { batch: batch as usize, size: self.size, masked: false, levels: false, wanted: vec![result(&self.config).to_owned()] };
         record(&self.config, &self.weights, &self.tables, &request, recording)
     }
 }
 
-/// What a model is for: its scores, else its features, else its tokens.
+/// Returns the main output of a model: its logits, features or `output`, else its tokens.
 fn result(config: &Config) -> &'static str {
     let names = vitraux::low_level::forward::output_names(config);
     ["logits", "features", "output"].into_iter().find(|name| names.iter().any(|known| known == name)).unwrap_or("tokens")
 }
 
-/// A label without the block that it is in: `mlp1` for `block3.mlp1`.
+/// Returns a label without its block: `mlp1` for `block3.mlp1`.
 fn without_block(label: &str) -> &str {
     label.strip_prefix("block").and_then(|rest| rest.split_once('.')).map_or(label, |(_, step)| step)
 }

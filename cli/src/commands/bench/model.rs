@@ -43,7 +43,7 @@ impl BenchModel {
         let load = start.elapsed().as_secs_f64();
         let conditions = conditions(session.model().config(), &session.model().device().to_string(), session.model().precision(), size);
         let before = self.compare.open("batches", &conditions)?;
-        // Without times of kernels there is nothing to hold against them.
+        // Without kernel times, there is nothing to compare with the ceilings.
         let ceilings = session.model().device().takes_times().then(|| Ceilings::measure(session.model().device())).transpose()?;
         let mut measured = self.batch.iter().map(|&batch| Measured::first(&mut session, batch as usize, size)).collect::<Result<Vec<_>>>()?;
         let plan = Plan::new(self.runs, 10, 0.6);
@@ -90,22 +90,22 @@ impl BenchModel {
     }
 }
 
-/// How far results are from those in f32.
+/// Deviation of results from those in f32.
 struct Accuracy {
     worst: f64,
     mean: f64,
-    /// Images whose largest value is at the same place.
+    /// Images whose largest value has the same index.
     alike: usize,
     images: usize,
 }
 
-/// Images that results are compared on.
+/// Number of images to compare results on.
 const COMPARED: usize = 16;
 
 impl Accuracy {
     fn measure(session: &mut Session, checkpoint: Checkpoint, size: Size) -> Result<Accuracy> {
         let shape = session.model().config().input_shape(COMPARED, size)?;
-        // Each image a wave of its own, so that they are told apart.
+        // Each image is a different wave, so that they are distinguishable.
         let len = shape[1..].iter().product::<usize>();
         let values = (0..COMPARED * len).map(|i| (((i % len) as f32) * 0.01 * (1 + i / len) as f32).sin());
         let input = Tensor::new(shape, values.collect())?;
@@ -131,26 +131,26 @@ impl Accuracy {
     }
 }
 
-/// Seconds of passes in front of profiles.
+/// Seconds of forward passes before the profiles.
 const WARM: f64 = 0.2;
 
 const PROFILES: usize = 5;
 
-/// What one batch size gave.
+/// Measurements of one batch size.
 struct Measured {
     batch: usize,
     input: Tensor,
-    /// The first forward, with the compilation of the kernels.
+    /// Seconds of the first forward pass, including the compilation of the kernels.
     first: f64,
-    /// Seconds of others.
+    /// Seconds of each timed pass.
     seconds: Vec<f64>,
     memory: Memory,
-    /// The longest first. Nothing where the device cannot tell.
+    /// Steps of one pass, longest first. Empty if the device cannot time kernels.
     steps: Vec<Step>,
 }
 
 impl Measured {
-    /// The first pass.
+    /// Runs the first pass.
     fn first(session: &mut Session, batch: usize, size: Size) -> Result<Measured> {
         let input = input(session, batch, size)?;
         let first = timed(session, &input)?;
@@ -158,7 +158,7 @@ impl Measured {
         Ok(Measured { batch, input, first, seconds: Vec::new(), memory, steps: Vec::new() })
     }
 
-    /// The times of its kernels, behind passes that keep the clocks as high as those that were timed: of several profiles the one in the middle.
+    /// Profiles the kernels, after passes that keep the clocks as high as in the timed ones. Keeps the median of several profiles.
     fn profile(&mut self, session: &mut Session) -> Result<()> {
         let wanted = result(session.model().config());
         let start = Instant::now();
@@ -173,7 +173,7 @@ impl Measured {
         Ok(())
     }
 
-    /// The passes of a round, after one that is not timed.
+    /// Runs the passes of a round, after an untimed one.
     fn run(&mut self, session: &mut Session, plan: &Plan, round: usize) -> Result<()> {
         timed(session, &self.input)?;
         let (start, before) = (Instant::now(), self.seconds.len());
@@ -189,7 +189,7 @@ impl Measured {
         Times::of(self.seconds.clone())
     }
 
-    /// What has become of an earlier run's times.
+    /// Compares the times with the baseline.
     fn change(&self, before: &Before, paces: &Paces) -> Option<Change> {
         before.change(&[("batch", json!(self.batch))], &self.times(), paces)
     }
@@ -245,13 +245,13 @@ impl Measured {
         Ok(())
     }
 
-    /// Seconds of the kernels of all passes.
+    /// Returns the seconds of the kernels in all passes of a batch.
     fn kernels(&self) -> f64 {
         self.steps.iter().map(|step| step.seconds).sum::<f64>() * self.batch as f64 / self.memory.images as f64
     }
 }
 
-/// Images as they come from files, as 8-bit levels; zeros where a model has another input, or another size.
+/// Returns 8-bit images as read from files, or zeros if the model takes another input or another size.
 fn input(session: &Session, batch: usize, size: Size) -> Result<Tensor> {
     let shape = session.model().config().input_shape(batch, size)?;
     if let (Some(preprocess), Size::Image([height, width])) = (session.model().preprocess(), size) {
@@ -264,7 +264,7 @@ fn input(session: &Session, batch: usize, size: Size) -> Result<Tensor> {
     Ok(Tensor::zeros(shape))
 }
 
-/// Seconds of a pass.
+/// Returns the seconds of a pass.
 fn timed(session: &mut Session, input: &Tensor) -> Result<f64> {
     let wanted = result(session.model().config());
     let start = Instant::now();
@@ -272,10 +272,10 @@ fn timed(session: &mut Session, input: &Tensor) -> Result<f64> {
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// A step of the encoder over all blocks.
+/// Step of the encoder, summed over all blocks.
 struct Step {
     kernel: &'static str,
-    /// The label without the block, such as `mlp1`.
+    /// Label without the block, such as `mlp1`.
     label: String,
     calls: usize,
     seconds: f64,
@@ -283,7 +283,7 @@ struct Step {
     bytes: u64,
 }
 
-/// Sums over the blocks, the longest first.
+/// Sums timings over the blocks, longest step first.
 fn by_step(timings: &[Timing]) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for &Timing { kernel, ref label, seconds, flops, bytes } in timings {

@@ -1,4 +1,4 @@
-//! Times as rates, and as shares of what the device can do at the most.
+//! Times as rates and as shares of the roofline.
 
 use super::times::Plan;
 use crate::commands::Result;
@@ -8,21 +8,21 @@ use vitraux::low_level::capabilities::Capabilities;
 use vitraux::low_level::kernels;
 use vitraux::low_level::record::{Buf, Recording, Timing};
 
-/// What a device does at the most, measured on it.
+/// Peak rates of a device, measured on it.
 pub struct Ceilings {
     flops_per_second: f64,
-    /// By cooperative matrices, if the device has them.
+    /// Rate of cooperative matrices, if the device has them.
     matrix_flops_per_second: Option<f64>,
     bytes_per_second: f64,
 }
 
-/// Elements that are copied: 64 MiB, more than a processor's caches, and 512 MiB, many times those of the largest GPUs.
+/// Elements to copy, on a CPU and on a GPU: 64 MiB, more than a CPU's caches, and 512 MiB, many times those of the largest GPUs.
 const COPIED: [usize; 2] = [1 << 24, 1 << 27];
 
-/// Elements that are multiplied, by a processor and by a GPU: some milliseconds of work.
+/// Elements to multiply, on a CPU and on a GPU: a few milliseconds of work.
 const MULTIPLIED: [usize; 2] = [1 << 20, 1 << 24];
 
-/// How long a GPU is kept at it, so that its clocks are as high as in a long run; the fastest run counts.
+/// Seconds for which a GPU is kept busy, so that its clocks are as high as in a long run. The fastest run counts.
 const WARM: f64 = 0.3;
 
 impl Ceilings {
@@ -51,7 +51,7 @@ impl Ceilings {
         })
     }
 
-    /// The higher of each.
+    /// Returns the higher of each rate.
     pub fn or_higher(self, other: &Ceilings) -> Ceilings {
         Ceilings {
             flops_per_second: self.flops_per_second.max(other.flops_per_second),
@@ -60,7 +60,7 @@ impl Ceilings {
         }
     }
 
-    /// The machine's pace, in arithmetic and in memory.
+    /// Returns the pace of the machine, in arithmetic and in memory.
     pub fn pace(&self) -> [f64; 2] {
         [self.flops_per_second, self.bytes_per_second]
     }
@@ -81,13 +81,13 @@ impl std::fmt::Display for Ceilings {
     }
 }
 
-/// The output of a recording of one dispatch, and its times in a round, behind a run that is not timed.
+/// Returns the output of a recording of one dispatch, and its times in a round, after an untimed run.
 pub fn timed(device: &Device, recording: Recording, inputs: &[&[f32]], plan: &Plan, round: usize) -> Result<(Vec<f32>, Vec<Timing>)> {
     let runs = plan.runs_of(round);
     let (output, timings) = device.time_blocking(recording.clone(), inputs, runs)?;
     let mut timings: Vec<Timing> = timings.into_iter().flatten().collect();
     let taken: f64 = timings.iter().map(|timing| timing.seconds).sum();
-    // A clock with long ticks may say 0.
+    // A coarse clock may return 0.
     let wanted = ((runs as f64 * plan.seconds / taken.max(1e-9)) as usize).min(plan.most);
     if wanted > runs {
         timings.extend(device.time_blocking(recording, inputs, wanted - runs)?.1.into_iter().flatten());
@@ -95,9 +95,9 @@ pub fn timed(device: &Device, recording: Recording, inputs: &[&[f32]], plan: &Pl
     Ok((output, timings))
 }
 
-/// A time with what was done in it.
+/// Time of a kernel, with the work done in it.
 pub struct Speed {
-    /// Its name.
+    /// Name of the kernel.
     pub kernel: &'static str,
     pub seconds: f64,
     pub flops: u64,
@@ -105,7 +105,7 @@ pub struct Speed {
 }
 
 impl Speed {
-    /// The share of the roofline: the time that the device needs at least, for its arithmetic or its memory, of the time it took.
+    /// Returns the share of the roofline: the minimum time for the arithmetic or the memory traffic, divided by the measured time.
     fn share(&self, ceilings: &Ceilings) -> f64 {
         let kernel = kernels::ALL.iter().find(|kernel| kernel.name == self.kernel);
         let by_matrices = ceilings.matrix_flops_per_second.filter(|_| kernel.is_some_and(|kernel| kernel.needs.cooperative > 0));

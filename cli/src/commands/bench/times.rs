@@ -1,8 +1,8 @@
-//! Times of repeated runs, and whether those of two occasions differ by more than noise.
+//! Times of repeated runs, and their comparison with a baseline.
 
 use serde_json::{Value, json};
 
-/// What a number of runs took, in seconds.
+/// Percentiles of the times of repeated runs, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Times {
     pub p10: f64,
@@ -11,24 +11,24 @@ pub struct Times {
     pub p99: f64,
 }
 
-/// Rounds over all that is measured: what disturbs a machine for a while must not meet the runs of one row only.
+/// Rounds over all rows, so that a temporary disturbance does not affect the runs of one row only.
 const ROUNDS: usize = 3;
 
-/// How often something is run.
+/// Number of repeated runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Rounds over all that is measured.
+    /// Rounds over all rows.
     pub rounds: usize,
-    /// Runs in all at the least.
+    /// Minimum number of runs in total.
     pub runs: usize,
-    /// Seconds that they take in a round at the least: what disturbs a machine comes and goes more slowly than a small kernel runs.
+    /// Minimum seconds of runs in a round. Disturbances come and go more slowly than a small kernel runs.
     pub seconds: f64,
-    /// The most runs in a round: more make a quantile no better.
+    /// Maximum number of runs in a round to reach `seconds`. More do not improve a percentile.
     pub most: usize,
 }
 
 impl Plan {
-    /// So many runs; or, if nobody says how many, some, and more while they are short.
+    /// Plans the requested number of runs, or `at_least` runs by default, and more if they take less than `seconds`.
     pub fn new(asked: Option<u32>, at_least: usize, seconds: f64) -> Plan {
         match asked {
             None => Plan { rounds: ROUNDS, runs: at_least, seconds: seconds / ROUNDS as f64, most: 1000 },
@@ -36,46 +36,45 @@ impl Plan {
         }
     }
 
-    /// Runs of a round at the least.
+    /// Returns the minimum number of runs in a round.
     pub fn runs_of(&self, round: usize) -> usize {
         (self.runs + round) / self.rounds
     }
 }
 
-/// How much medians must differ, as a share, however little the runs of each occasion do: what is drawn between two starts of a program, such as
-/// where its memory lies, is the same for all runs of one.
+/// Minimum relative difference of medians, however small the spread of the runs. Properties such as the memory layout vary between starts of a
+/// program, but not between the runs of one.
 const LEAST: f64 = 0.05;
 
-/// How fast the machine was: its ceilings, in arithmetic and in memory, measured at the beginning of a run and at its end. Empty where the device
-/// takes no times.
+/// Paces of the machine: its ceilings in arithmetic and in memory, measured at the beginning and at the end. Empty if the device cannot time kernels.
 pub type Paces = Vec<[f64; 2]>;
 
 const KEYS: [&str; 4] = ["p10_seconds", "median_seconds", "p90_seconds", "p99_seconds"];
 
 impl Times {
-    /// Of at least one run.
+    /// Computes the percentiles of at least one run.
     pub fn of(mut seconds: Vec<f64>) -> Times {
         seconds.sort_by(f64::total_cmp);
-        // The time that a share of the runs does not exceed.
+        // Time that a share of the runs does not exceed.
         let quantile = |share: f64| seconds[((seconds.len() - 1) as f64 * share).round() as usize];
         Times { p10: quantile(0.1), median: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) }
     }
 
-    /// Enters them into a row of measurements.
+    /// Writes the times to a row of measurements.
     pub fn enter(&self, row: &mut Value) {
         KEYS.into_iter().zip([self.p10, self.median, self.p90, self.p99]).for_each(|(key, seconds)| row[key] = seconds.into());
     }
 
-    /// Those of such a row.
+    /// Reads the times from a row of measurements.
     pub fn of_row(row: &Value) -> Option<Times> {
         let [p10, median, p90, p99] = KEYS.map(|key| row[key].as_f64());
         let times = Times { p10: p10?, median: median?, p90: p90?, p99: p99? };
-        // A clock with long ticks may say 0.
+        // A coarse clock may return 0.
         (times.p10 >= 0.0 && times.p10 <= times.median && times.median <= times.p90).then_some(times)
     }
 
-    /// What has become of earlier times. Beyond noise is what sets the middle 80 % of the runs of both occasions apart, and what the machine's
-    /// pace, which others change who use it, does not explain.
+    /// Compares with a baseline. A change is beyond noise if it separates the middle 80 % of the runs of both, and if the machine's pace, which
+    /// depends on its other users, does not explain it.
     pub fn since(&self, before: &Times, [paces, paces_before]: [&Paces; 2]) -> Change {
         let ratio = if self.median == before.median { 1.0 } else { self.median / before.median };
         let pairs = paces.iter().flat_map(|now| paces_before.iter().map(move |before| (now, before)));
@@ -92,12 +91,12 @@ impl Times {
     }
 }
 
-/// How a time compares with an earlier one.
+/// Comparison of a time with the baseline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
-    /// The earlier median, in seconds.
+    /// Median of the baseline, in seconds.
     pub before: f64,
-    /// The new median by the earlier one.
+    /// New median divided by that of the baseline.
     pub ratio: f64,
     /// `faster`, `slower` or `within noise`.
     pub verdict: &'static str,
@@ -128,7 +127,7 @@ mod tests {
         assert_eq!(verdict(around(1.15, 0.1), around(1.0, 0.1)), "within noise");
         assert_eq!(verdict(around(1.25, 0.1), around(1.0, 0.1)), "slower");
         assert_eq!(verdict(around(0.75, 0.1), around(1.0, 0.1)), "faster");
-        // No spread at all, but not far enough apart.
+        // No spread, but too small a difference.
         assert_eq!(verdict(around(1.04, 0.0), around(1.0, 0.0)), "within noise");
         assert_eq!(verdict(around(1.06, 0.0), around(1.0, 0.0)), "slower");
         assert!((around(0.5, 0.0).since(&around(1.0, 0.0), [&steady, &steady]).ratio - 0.5).abs() < 1e-12);

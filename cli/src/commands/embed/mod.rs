@@ -1,4 +1,4 @@
-//! Vectors of images, for search and for classifiers.
+//! Embeddings of images, for search and for classifiers.
 
 mod store;
 mod vectors;
@@ -75,7 +75,7 @@ impl Embed {
         }
     }
 
-    /// A line for each image.
+    /// Writes a line for each image.
     fn run_lines(&self, checkpoint: Checkpoint, vectors: &Vectors, format: Format) -> Result<()> {
         let head = (format == Format::Csv).then(|| {
             let columns = (0..vectors.width()).map(|i| i.to_string());
@@ -103,7 +103,7 @@ impl Embed {
         })
     }
 
-    /// One array for all images.
+    /// Writes one array for all images.
     fn run_store(&self, checkpoint: Checkpoint, vectors: &Vectors, format: Format) -> Result<()> {
         let Some(file) = self.lines.output() else {
             return Err("expected --output FILE for an array; json and csv can go to standard output".into());
@@ -118,7 +118,7 @@ impl Embed {
             store.append(paths, &vectors.by(&mut session, pixel_values)?)?;
             Ok(Vec::new())
         });
-        // Of a run that was cut the rows stay where a later one goes on with them.
+        // An interrupted run leaves its rows for a later run to resume.
         match whole {
             Err(error) if !error.is::<Failed>() => Err(error),
             whole => store.finish(format).and(whole),

@@ -1,5 +1,5 @@
-//! Arrays of all images' vectors. Rows are collected in a file beside, `FILE.part`, with the images' paths in another one, so that memory stays
-//! flat and a run that was cut can go on; at the end they become the array.
+//! Arrays of the vectors of all images. Rows are collected in `FILE.part`, and the images' paths in another file, so that memory stays flat and an
+//! interrupted run can be resumed. At the end, they become the array.
 
 use super::Format;
 use crate::commands::Result;
@@ -19,24 +19,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vitraux::Tensor;
 
-/// Rows of a Parquet row group, and images whose vectors are in memory at once.
+/// Rows per Parquet row group, which are in memory at once.
 const ROWS_OF_A_GROUP: usize = 4096;
 
-/// Vectors on their way into an array.
+/// Vectors collected for an array.
 pub struct Store {
     file: PathBuf,
     rows: BufWriter<File>,
-    /// A line of JSON first: [`Head`]. Then each image's path as JSON, a line each.
+    /// Lines of JSON: the [`Head`], then the path of each image.
     names: BufWriter<File>,
-    /// What the vectors are, and of which model.
+    /// Description of the vectors and their model.
     what: String,
-    /// The shape of each vector, once there is one.
+    /// Shape of each vector, once there is one.
     shape: Option<Vec<usize>>,
     done: Vec<String>,
     known: HashSet<String>,
 }
 
-/// `FILE.part`, and `FILE.part.names`.
+/// Returns `FILE.part` and `FILE.part.names`.
 fn parts(file: &Path) -> [PathBuf; 2] {
     [".part", ".part.names"].map(|extension| {
         let mut part = file.to_owned();
@@ -46,7 +46,7 @@ fn parts(file: &Path) -> [PathBuf; 2] {
 }
 
 impl Drop for Store {
-    /// Parts without a row are of no use.
+    /// Removes the parts if they have no rows.
     fn drop(&mut self) {
         if self.done.is_empty() {
             self.remove_parts();
@@ -55,7 +55,7 @@ impl Drop for Store {
 }
 
 impl Store {
-    /// Begins an array, or goes on with the rows of a run that was cut.
+    /// Starts an array, or resumes the rows of an interrupted run.
     pub fn open(file: &Path, what: String, resumes: bool) -> Result<Store> {
         if file.exists() && !file.is_file() {
             return Err(format!("{}: expected the name of a file, found something else; json and csv can go there", file.display()).into());
@@ -84,7 +84,7 @@ impl Store {
             );
         }
         let shape = head.map(|head| head.shape);
-        // Rows and names are cut to what both have.
+        // Truncate rows and names to the images that both have.
         let row = shape.as_ref().map_or(0, |shape| shape.iter().product::<usize>() as u64 * 4);
         let whole = rows_file.metadata()?.len().checked_div(row).unwrap_or(0).min(done.len() as u64);
         done.truncate(whole as usize);
@@ -97,12 +97,12 @@ impl Store {
         Ok(Store { file: file.to_owned(), what, rows: BufWriter::new(rows_file), names: BufWriter::new(names_file), shape, done, known })
     }
 
-    /// Whether an image's vector is there.
+    /// Returns true if an image already has its vector.
     pub fn has(&self, image: &str) -> bool {
         self.known.contains(image)
     }
 
-    /// Adds a batch: rows first, so that no name is without its row.
+    /// Adds a batch. Rows are written first, so that no name lacks its row.
     pub fn append(&mut self, paths: &[&Path], embeddings: &Tensor) -> Result<()> {
         let shape = &embeddings.shape()[1..];
         match &self.shape {
@@ -129,7 +129,7 @@ impl Store {
         Ok(self.names.flush()?)
     }
 
-    /// Writes the array, and removes the parts.
+    /// Writes the array and removes the parts.
     pub fn finish(mut self, format: Format) -> Result<()> {
         let Some(shape) = self.shape.take().filter(|_| !self.done.is_empty()) else {
             self.remove_parts();
@@ -137,7 +137,7 @@ impl Store {
         };
         self.rows.flush()?;
         let failed = |error: std::io::Error| format!("{}: {error}", self.file.display());
-        // SAFETY: the file is ours; who writes into another program's `.part` must expect that program to read what was written.
+        // SAFETY: the file is ours. A program that writes to another program's `.part` must expect it to read what was written.
         let rows = unsafe { Mmap::map(self.rows.get_ref()) }?;
         let mut whole = self.file.clone();
         whole.as_mut_os_string().push(".whole");
@@ -161,27 +161,27 @@ impl Store {
 
     fn remove_parts(&self) {
         for part in parts(&self.file) {
-            // They are in the way of nobody.
+            // A part that cannot be removed does not fail the run.
             let _ = std::fs::remove_file(part);
         }
     }
 }
 
-/// What rows are: the first line of the file of names.
+/// Description of the rows: the first line of the names file.
 #[derive(Serialize, Deserialize)]
 struct Head {
-    /// Of a vector.
+    /// Shape of a vector.
     shape: Vec<usize>,
-    /// Which output, and of which model.
+    /// Output and model of the vectors.
     what: String,
 }
 
-/// What the file of names says; what is behind its last whole line is left out.
+/// Contents of the names file, up to its last complete line.
 #[derive(Default)]
 struct Names {
     head: Option<Head>,
     done: Vec<String>,
-    /// Where each line ends in the file.
+    /// End of each line in the file.
     ends: Vec<u64>,
 }
 
@@ -202,7 +202,7 @@ impl Names {
     }
 }
 
-/// NumPy's format, version 1.0: a header padded to 64 bytes, and the values.
+/// Writes NumPy's format, version 1.0: a header padded to a multiple of 64 bytes, then the values.
 fn write_npy(file: &Path, names: &[String], shape: &[usize], rows: &[u8]) -> Result<()> {
     let sizes: Vec<String> = std::iter::once(names.len()).chain(shape.iter().copied()).map(|size| size.to_string()).collect();
     let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", sizes.join(", "));
@@ -219,11 +219,11 @@ fn write_safetensors(file: &Path, names: &[String], shape: &[usize], rows: &[u8]
     let view = TensorView::new(safetensors::Dtype::F32, [&[names.len()], shape].concat(), rows)?;
     let metadata = HashMap::from([("images".to_owned(), serde_json::to_string(names)?)]);
     let written = write_tensors([("embeddings", view)], Some(metadata), file);
-    // The header has an end, and the paths are in it.
+    // The size of the header, which contains the paths, is limited.
     Ok(written.map_err(|error| format!("{error}; --resume with --format parquet or npy writes what is done"))?)
 }
 
-/// Columns `image`, a string, and `embedding`, a list of floats.
+/// Writes columns `image`, a string, and `embedding`, a list of floats.
 fn write_parquet(file: &Path, names: &[String], rows: &[u8]) -> Result<()> {
     let schema = "message images {
         REQUIRED BYTE_ARRAY image (UTF8);
@@ -237,7 +237,7 @@ fn write_parquet(file: &Path, names: &[String], rows: &[u8]) -> Result<()> {
     for (names, rows) in names.chunks(ROWS_OF_A_GROUP).zip(rows.chunks(ROWS_OF_A_GROUP * width * 4)) {
         let values: Vec<f32> = bytemuck::pod_collect_to_vec(rows);
         let images: Vec<ByteArray> = names.iter().map(|name| name.as_str().into()).collect();
-        // Each value is there, and every width-th begins a list.
+        // All values are present, and every width-th one starts a list.
         let definitions = vec![1; values.len()];
         let repetitions: Vec<i16> = (0..values.len()).map(|i| i16::from(i % width != 0)).collect();
         let mut group = writer.next_row_group()?;

@@ -1,25 +1,25 @@
-//! From a model's outputs to the vectors that are asked for.
+//! Vectors from the outputs of a model.
 
 use crate::commands::Result;
 use vitraux::config::{Config, Pooling};
 use vitraux::{Session, Tensor};
 
-/// What is asked for.
+/// Kind of vector.
 #[derive(Clone, Copy, Debug)]
 pub enum What {
-    /// What the model pools; where it projects that, the projection.
+    /// Pooled features, or their projection if the model has one.
     Features,
-    /// A vector of the residual stream behind a block.
+    /// One vector of the residual stream after a block.
     Layer(usize),
-    /// All tokens, behind a block or at the end.
+    /// All tokens, after a block or at the end.
     Tokens(Option<usize>),
 }
 
-/// What makes vectors of outputs.
+/// Conversion of outputs to vectors.
 pub struct Vectors {
     output: String,
     width: usize,
-    /// Of tokens: the one that is taken, or the first of those that are averaged. Without, the output is taken as it is.
+    /// Pooling of tokens, or `None` to take the output as it is.
     pools: Option<Pool>,
     l2: bool,
 }
@@ -50,7 +50,7 @@ impl Vectors {
         Ok(Vectors { output: format!("hidden.{layer}"), width: config.width, pools, l2 })
     }
 
-    /// What they are, and of which model, for who goes on with those of an earlier run.
+    /// Describes the vectors and their model, so that a resumed run can compare them with those of the earlier run.
     pub fn describe(&self, model: &str) -> String {
         let pool = match self.pools {
             None => "as it is".to_owned(),
@@ -60,12 +60,12 @@ impl Vectors {
         format!("{}, {pool}{} of {model}", self.output, if self.l2 { ", of length 1," } else { "," })
     }
 
-    /// Values of a vector.
+    /// Returns the number of values in a vector.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Those of images: `[B, width]`, or of tokens `[B, N, width]`.
+    /// Computes the vectors of images: `[B, width]`, or `[B, N, width]` for all tokens.
     pub fn by(&self, session: &mut Session, pixel_values: &Tensor) -> vitraux::Result<Tensor> {
         self.of(&session.forward_blocking(pixel_values, &[&self.output])?[&self.output])
     }

@@ -1,4 +1,4 @@
-//! A classifier from examples.
+//! Classifier trained on example images.
 
 mod ridge;
 
@@ -30,7 +30,7 @@ pub struct Fit {
     format: Format,
 }
 
-/// An image that was held out.
+/// Image of the held-out set.
 struct HeldOut {
     path: PathBuf,
     class: usize,
@@ -63,7 +63,7 @@ impl Fit {
             let (mut vectors, mut classes) = (Vec::new(), Vec::new());
             for (path, features) in paths.iter().zip(features.values().chunks(width)) {
                 let class = numbers[label(path).as_str()];
-                // Spread over each class, always the same: with 2 the fifth, the tenth, and so on.
+                // Evenly spaced in each class, and the same in every run: with 2, every fifth image.
                 let is_held_out = (seen[class] + 1) * usize::from(self.hold_out) / 10 > seen[class] * usize::from(self.hold_out) / 10;
                 seen[class] += 1;
                 if is_held_out {
@@ -93,7 +93,7 @@ impl Fit {
         whole
     }
 
-    /// How good it is on what it has not seen.
+    /// Prints the accuracy and the confusion matrix on the held-out set.
     fn report(&self, solution: &Solution, labels: &[String], held_out: &[HeldOut], trained: usize) -> Result<()> {
         let mut confusion = vec![vec![0; labels.len()]; labels.len()];
         let answers: Vec<usize> = held_out.iter().map(|image| solution.class(&image.features)).collect();
@@ -130,7 +130,7 @@ impl Fit {
     }
 }
 
-/// The class of an image: the name of the folder that it is in.
+/// Returns the class of an image: the name of its folder.
 fn label(path: &Path) -> String {
     path.parent().and_then(Path::file_name).map_or_else(|| ".".to_owned(), |name| name.to_string_lossy().into_owned())
 }

@@ -1,17 +1,17 @@
-//! Regularised least squares in closed form, on targets of 1 for the own class and -1 for the others: the few-shot protocol of the ViT paper
-//! (Dosovitskiy et al. 2021, section 4.1). Like scikit-learn's `RidgeClassifier`: the intercept is not regularised.
+//! Regularised least squares in closed form, with targets of 1 for the image's class and -1 for the others: the few-shot protocol of the ViT paper
+//! (Dosovitskiy et al. 2021, section 4.1). As in scikit-learn's `RidgeClassifier`, the intercept is not regularised.
 
 use crate::commands::Result;
 use nalgebra::{Cholesky, DMatrix, DVector};
 
-/// Sums over the vectors seen so far, in f64: their number does not matter to memory.
+/// Sums over the vectors seen so far, in f64. Memory does not grow with their number.
 pub struct Ridge {
     count: f64,
-    /// Of x, `[D]`.
+    /// Sum of x, `[D]`.
     sum: DVector<f64>,
-    /// Of x·xᵀ, `[D, D]`.
+    /// Sum of x·xᵀ, `[D, D]`.
     squares: DMatrix<f64>,
-    /// Of x, for each class, `[D, K]`.
+    /// Sum of x for each class, `[D, K]`.
     of_class: DMatrix<f64>,
     counts: Vec<f64>,
 }
@@ -47,14 +47,14 @@ impl Ridge {
         }
     }
 
-    /// (Xᵀ·X + ridge·I)⁻¹·Xᵀ·Y of centred X and Y.
+    /// Computes (Xᵀ·X + ridge·I)⁻¹·Xᵀ·Y for centred X and Y.
     pub fn solve(&self, ridge: f64) -> Result<Solution> {
         let mean = &self.sum / self.count;
         let mut system = &self.squares - &mean * mean.transpose() * self.count;
         for i in 0..system.nrows() {
             system[(i, i)] += ridge;
         }
-        // Of targets 2·[own class] - 1: Xᵀ·Y, less the product of the means.
+        // Xᵀ·Y for the targets 2·[own class] - 1, minus the product of the means.
         let target_means: Vec<f64> = self.counts.iter().map(|count| 2.0 * count / self.count - 1.0).collect();
         let mut right = DMatrix::zeros(system.nrows(), self.counts.len());
         for (class, target_mean) in target_means.iter().enumerate() {
@@ -68,7 +68,7 @@ impl Ridge {
 }
 
 impl Solution {
-    /// The class of a vector: that with the largest score.
+    /// Returns the class with the largest score for a vector.
     pub fn class(&self, vector: &[f32]) -> usize {
         let x = DVector::from_iterator(vector.len(), vector.iter().map(|value| f64::from(*value)));
         (&self.weight * x + &self.bias).argmax().0
@@ -79,7 +79,7 @@ impl Solution {
 mod tests {
     use super::*;
 
-    /// Against the normal equations with an intercept, written out for one feature and two classes.
+    /// Compares with the normal equations with an intercept, written out for one feature and two classes.
     #[test]
     fn one_feature_is_solved_by_hand() {
         let mut ridge = Ridge::new(1, 2);

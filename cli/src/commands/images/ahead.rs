@@ -1,4 +1,4 @@
-//! Images are decoded and prepared on threads, ahead of the device.
+//! Prefetch of images: threads decode and preprocess them ahead of the device.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,25 +9,25 @@ use vitraux::config::{Config, Size};
 use vitraux::preprocess::Preprocess;
 use vitraux::{Error, Image, Tensor};
 
-/// An image's pixel values, or why there are none.
+/// Pixel values of an image, or its error.
 pub type Prepared = vitraux::Result<Tensor>;
 
-/// Images in their order, each as soon as it and those before are ready. No more than a window of them is in memory.
+/// Iterator over prefetched images, in order. At most a window of them is in memory.
 pub struct Ahead {
     paths: Arc<Vec<PathBuf>>,
-    /// Numbers of images that are to be prepared.
+    /// Indices of images to prepare.
     jobs: Sender<usize>,
     results: Receiver<(usize, Prepared)>,
-    /// Those that are ready before their turn.
+    /// Images that are ready before their turn.
     early: BTreeMap<usize, Prepared>,
     asked: usize,
     given: usize,
-    /// How many are prepared ahead.
+    /// Number of images to prefetch.
     window: usize,
 }
 
 impl Ahead {
-    /// Begins to prepare images for a model on all cores, as many ahead as `window` says.
+    /// Starts to prepare images for a model on all cores, `window` of them ahead.
     pub fn new(paths: Arc<Vec<PathBuf>>, preprocess: Preprocess, config: Config, window: usize) -> Ahead {
         let (jobs, waiting) = channel::<usize>();
         let (done, results) = channel();
@@ -37,11 +37,11 @@ impl Ahead {
             std::thread::spawn(move || {
                 loop {
                     let job = waiting.lock().expect("no panic while it is held").recv();
-                    // Nobody asks any more, or nobody listens.
+                    // The consumer is gone.
                     let Ok(number) = job else { return };
                     let path = &paths[number];
                     let prepare = || prepared(path, &prepares.0, &prepares.1);
-                    // A decoder that panics must not take the other images with it.
+                    // A panic in a decoder must not affect other images.
                     let prepared = catch_unwind(AssertUnwindSafe(prepare))
                         .unwrap_or_else(|_| Err(Error::Image { path: path.clone(), message: "its decoder failed; the file is damaged".to_owned() }));
                     if done.send((number, prepared)).is_err() {
@@ -55,7 +55,7 @@ impl Ahead {
         ahead
     }
 
-    /// Waits for the first image, before any is taken; if there is none because it failed, says why.
+    /// Waits for the first image, before any is taken. Returns its error if it failed.
     pub fn first_failure(&mut self) -> Option<Error> {
         self.wait_for_next();
         let failed = matches!(self.early.get(&0), Some(Err(_)));
@@ -69,7 +69,7 @@ impl Ahead {
         }
     }
 
-    /// From now on keeps so many images ahead.
+    /// Sets the number of images to prefetch.
     pub fn keep(&mut self, window: usize) {
         self.window = window;
         while self.asked < self.paths.len().min(self.given + window) {
@@ -79,7 +79,7 @@ impl Ahead {
     }
 }
 
-/// An image's pixel values, of a size that the model takes; what is wrong names the image.
+/// Returns the pixel values of an image, in a size that the model accepts. Errors name the image.
 fn prepared(path: &Path, preprocess: &Preprocess, config: &Config) -> Prepared {
     let of_image = |error: Error| match error {
         Error::Argument { message, .. } => Error::Image { path: path.to_owned(), message },

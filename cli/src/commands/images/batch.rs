@@ -1,14 +1,14 @@
-//! How many images pass the device together.
+//! Choice of the batch size.
 
 use std::str::FromStr;
 
-/// The most images that `auto` takes at a time: far more make no pass more efficient.
+/// Largest batch of `auto`. Far larger ones are no more efficient.
 const LARGEST: usize = 64;
 
-/// How much faster twice as many must be, to be worth their memory.
+/// Minimum speed-up for which twice the batch is worth its memory.
 const WORTH: f64 = 1.1;
 
-/// A number of images, or as many as make it faster.
+/// Fixed number of images, or as many as increase the speed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Batch {
     Auto,
@@ -27,15 +27,15 @@ impl FromStr for Batch {
     }
 }
 
-/// The size of the batches to come. `auto` doubles it while that makes images pass faster: of each size the first batch, which also compiles,
-/// is not counted.
+/// Size of the next batches. `auto` doubles it while that increases the throughput. The first batch of each size is not counted, because it includes
+/// compilation.
 #[derive(Debug)]
 pub struct BatchSize {
     size: usize,
     grows: bool,
     /// Batches of this size so far.
     seen: usize,
-    /// Images a second with half as many.
+    /// Images per second at half this size.
     before: f64,
 }
 
@@ -49,7 +49,7 @@ impl BatchSize {
         self.size
     }
 
-    /// Takes note of how long a batch took.
+    /// Records the duration of a batch.
     pub fn learn(&mut self, count: usize, seconds: f64) {
         if !self.grows || count < self.size {
             return;
@@ -83,7 +83,7 @@ mod tests {
             }
             batch.get()
         };
-        // As much for one as for eight; then in proportion.
+        // Constant up to eight images, then proportional.
         assert_eq!(settled(|count| count.max(8) as f64), 8);
         assert_eq!(settled(|count| count as f64), 1);
         assert_eq!(settled(|_| 1.0), 64);

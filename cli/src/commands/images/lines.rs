@@ -1,4 +1,4 @@
-//! Where results go, a line for each image: standard output, or a file that a later run can go on with.
+//! Output of one line per image, to standard output or to a file that a later run can resume.
 
 use crate::commands::Result;
 use serde_json::Value;
@@ -18,26 +18,26 @@ pub enum TableFormat {
     Csv,
 }
 
-/// What records are like that a later run can go on behind.
+/// Format of records that a later run can resume.
 pub struct Form {
-    /// What each, or the head of the table, begins with.
+    /// Beginning of each record, or of the table header.
     begins: &'static str,
-    /// The whole ones of a text, in order.
+    /// Parser for the complete records of a text, in order.
     records: Records,
 }
 
-/// Lines that a path within quotes may have, so that a quote that nobody closes is not taken for a row that was cut.
+/// Maximum number of lines in a quoted path, so that an unclosed quote is not mistaken for a truncated row.
 const LONGEST_PATH: usize = 8;
 
 type Records = Box<dyn Fn(&str) -> Vec<Record>>;
 
 impl Form {
-    /// A table whose first column is `image`.
+    /// Returns the form of a table whose first column is `image`.
     pub fn table() -> Form {
         Form { begins: "image,", records: Box::new(rows) }
     }
 
-    /// Objects, a line each, of which each says by `key` what it is of: others are none of ours.
+    /// Returns the form of one object per line. Objects whose `key` is not `of` belong to other runs.
     pub fn objects(begins: &'static str, key: &'static str, of: String) -> Form {
         let image = move |line: &str| {
             let value = serde_json::from_str::<Value>(line).ok()?;
@@ -48,36 +48,36 @@ impl Form {
     }
 }
 
-/// What a file has of an image.
+/// Record of an image in a file.
 struct Record {
-    /// Where it ends in the text.
+    /// End of the record in the text.
     end: usize,
-    /// The image; nothing if it is no record of ours.
+    /// Image of the record, or `None` if the record is not ours.
     image: Option<String>,
 }
 
-/// Lines on their way out. They are written batch by batch, so that a run that is cut keeps what it had.
+/// Writer of lines. Callers flush it after each batch, so that an interrupted run keeps its results.
 pub struct Lines {
     out: BufWriter<Box<dyn Write>>,
-    /// The images whose lines are there already.
+    /// Images that already have a line.
     done: HashSet<String>,
     is_new: bool,
 }
 
 impl Lines {
-    /// Standard output.
+    /// Writes to standard output.
     pub fn stdout() -> Lines {
         Lines { out: BufWriter::new(Box::new(std::io::stdout())), done: HashSet::new(), is_new: true }
     }
 
-    /// A new file; what was there is lost with the first line, not before there is one.
+    /// Writes to a new file. An existing file is emptied by the first line, not before.
     pub fn create(file: &Path) -> Result<Lines> {
         let options = OpenOptions::new().write(true).create(true).truncate(false).open(file);
         let out = options.map_err(|error| format!("{}: {error}", file.display()))?;
         Ok(Lines { out: BufWriter::new(Box::new(Fresh { out, is_empty: false })), done: HashSet::new(), is_new: true })
     }
 
-    /// A file that may have lines of a form already, below a head if there is one. A last line that was cut is taken away.
+    /// Resumes a file that may already have records, below a header if there is one. Removes a truncated last record.
     pub fn resume(file: &Path, head: Option<&str>, form: &Form) -> Result<Lines> {
         let failed = |error: std::io::Error| format!("{}: {error}", file.display());
         if file.exists() && !file.is_file() {
@@ -90,12 +90,12 @@ impl Lines {
             let line = text[..place].iter().filter(|byte| **byte == b'\n').count() + 1;
             format!("{}: line {line} is none of an earlier run with these options; give another --output", file.display())
         };
-        // Also of a first line that was cut: another program's file must not be lost.
+        // A truncated first line is checked too, so that a file of another program is not lost.
         let begins = form.begins.as_bytes();
         if !text.starts_with(begins) && !begins.starts_with(&text) {
             return Err(is_foreign_from(0).into());
         }
-        // The last character may be cut too; elsewhere we write none that is no UTF-8.
+        // The last character may be truncated; all other text that we write is valid UTF-8.
         let valid = match std::str::from_utf8(&text) {
             Err(error) if error.error_len().is_some() => return Err(is_foreign_from(error.valid_up_to()).into()),
             Err(error) => error.valid_up_to(),
@@ -105,7 +105,7 @@ impl Lines {
         let mut records = (form.records)(valid);
         let whole = records.last().map_or(0, |record| record.end);
         let rest = &valid[whole..];
-        // Whole, but for the end of the line, an object would have its image; and no path has so many lines.
+        // An object that only lacks its line ending would have its image, and no path has so many lines.
         let is_foreign = serde_json::from_str::<Value>(rest).is_ok_and(|value| value.is_object() && value["image"].is_null());
         if is_foreign || rest.matches('\n').count() > LONGEST_PATH {
             return Err(is_foreign_from(whole).into());
@@ -130,18 +130,18 @@ impl Lines {
         Ok(Lines { out: BufWriter::new(Box::new(out)), done, is_new: whole == 0 })
     }
 
-    /// Whether nothing is in it yet, and a table wants a head.
+    /// Returns true if the output is empty, so that a table needs its header.
     pub fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// Whether an image has its line.
+    /// Returns true if an image already has a line.
     pub fn has(&self, image: &str) -> bool {
         self.done.contains(image)
     }
 }
 
-/// A file that is emptied when it is first written to.
+/// File that is emptied by the first write.
 struct Fresh {
     out: File,
     is_empty: bool,
@@ -149,7 +149,7 @@ struct Fresh {
 
 impl Write for Fresh {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        // Pipes and devices have no length.
+        // Pipes and devices cannot be truncated.
         if !std::mem::replace(&mut self.is_empty, true) && self.out.metadata()?.is_file() {
             self.out.set_len(0)?;
         }
@@ -171,7 +171,7 @@ impl Write for Lines {
     }
 }
 
-/// Cells as a line of CSV, without its end.
+/// Formats cells as a row of CSV, without its line ending.
 pub fn row(cells: impl IntoIterator<Item = String>) -> Result<String> {
     let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
     writer.write_record(cells)?;
@@ -179,16 +179,17 @@ pub fn row(cells: impl IntoIterator<Item = String>) -> Result<String> {
     Ok(line.trim_end_matches('\n').to_owned())
 }
 
-/// Rows of CSV; the image is the first cell. A path may have the end of a line in it, within quotes. All rows are as wide as the first.
+/// Parses rows of CSV, whose first cell is the image. A quoted path may contain line breaks. A row with more or fewer cells than the first is not
+/// ours.
 fn rows(text: &str) -> Vec<Record> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.as_bytes());
     let (mut rows, mut record, mut start, mut width) = (Vec::new(), csv::StringRecord::new(), 0, None);
     while matches!(reader.read_record(&mut record), Ok(true)) {
         let end = reader.position().byte() as usize;
-        // Of the two characters that end lines elsewhere the reader leaves the second one to the next row.
+        // The reader leaves the LF of a CR LF to the next row.
         let end = if text[..end].ends_with('\r') && text[end..].starts_with('\n') { end + 1 } else { end };
         let row = &text[start..end];
-        // Of one that was cut the end is missing, or is one within quotes.
+        // A truncated row lacks its line ending, or ends with a line break within quotes.
         if end == text.len() && (!row.ends_with('\n') || row.matches('"').count() % 2 == 1) {
             break;
         }

@@ -1,4 +1,4 @@
-//! Many images through a model, in their order: found, decoded ahead, batched, and written as results come.
+//! Runs of a model over many images, in order: search, prefetch, batches, and output as results arrive.
 
 mod ahead;
 mod batch;
@@ -34,12 +34,12 @@ pub struct PassArgs {
 }
 
 impl PassArgs {
-    /// What results are of: the model, and how it is run.
+    /// Returns a description of what results depend on: the model and its precision.
     pub fn fingerprint(&self, checkpoint: &Checkpoint) -> String {
         format!("{} in {}", fingerprint(checkpoint), self.execution.device.precision)
     }
 
-    /// Begins to prepare those of the images that are not done yet, and brings the model to the device; nothing if all are done.
+    /// Starts to prefetch the images that are not done yet and loads the model onto the device. Returns `None` if all are done.
     pub fn start(&self, checkpoint: Checkpoint, paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool) -> Result<Option<(Images, Session)>> {
         let preprocess = preprocess_of(&checkpoint)?;
         let mut images = self.images.open(paths, is_done, &preprocess, &checkpoint.config);
@@ -83,33 +83,33 @@ pub struct LineArgs {
     resume: bool,
 }
 
-/// How a model's images are prepared.
+/// Returns the preprocessing of a model.
 pub fn preprocess_of(checkpoint: &Checkpoint) -> Result<Preprocess> {
     checkpoint.preprocess.clone().ok_or_else(|| format!("{} takes no images", checkpoint.config.name).into())
 }
 
-/// Images that are being prepared.
+/// Images being prepared.
 pub struct Images {
     paths: Arc<Vec<PathBuf>>,
     ahead: Ahead,
     batch: BatchSize,
     strict: bool,
-    /// Whether only one was asked for: then its error is the run's.
+    /// True if only one image was requested. Its error then becomes that of the run.
     is_alone: bool,
 }
 
 impl LineArgs {
-    /// The file, if not standard output.
+    /// Returns the output file, or `None` for standard output.
     pub fn output(&self) -> Option<&Path> {
         self.output.as_deref()
     }
 
-    /// Whether an earlier run's file is gone on with.
+    /// Returns true if the file of an earlier run is resumed.
     pub fn resumes(&self) -> bool {
         self.resume
     }
 
-    /// Where results of images go. To go on with a file, lines must tell their image; formats without such lines have no form.
+    /// Opens the output. A file can be resumed only if its lines name their images; other formats have no form.
     pub fn open(&self, paths: &[PathBuf], head: Option<&str>, form: Option<&Form>) -> Result<Lines> {
         match (&self.output, form) {
             (None, _) => Ok(Lines::stdout()),
@@ -121,13 +121,13 @@ impl LineArgs {
     }
 }
 
-/// Refuses to write over one of the images.
+/// Returns an error if the file is one of the images.
 pub fn check_is_none_of(file: &Path, images: &[PathBuf]) -> Result<()> {
     if is_one_of(file, images) { Err(taken(file)) } else { Ok(()) }
 }
 
 fn is_one_of(file: &Path, images: &[PathBuf]) -> bool {
-    // However it is spelled, and by whichever link.
+    // Canonical paths resolve links and different spellings.
     file.canonicalize().is_ok_and(|file| images.iter().any(|image| image.canonicalize().is_ok_and(|image| image == file)))
 }
 
@@ -136,12 +136,12 @@ fn taken(file: &Path) -> Box<dyn std::error::Error> {
 }
 
 impl ImageArgs {
-    /// Whether some files of folders are wanted and others are not.
+    /// Returns true if there are patterns for the files of folders.
     pub fn has_globs(&self) -> bool {
         !self.glob.is_empty()
     }
 
-    /// The images that are meant.
+    /// Returns the requested images.
     pub fn sources(&self) -> Result<Vec<PathBuf>> {
         sources::sources(&self.images, &self.glob)
     }
@@ -156,7 +156,7 @@ impl ImageArgs {
 }
 
 impl Images {
-    /// If a single image was asked for, waits for it: when it cannot be read, no device needs to be opened.
+    /// Waits for the image if only one was requested, so that no device is opened if it cannot be read.
     fn check_alone(&mut self) -> Result<()> {
         if !self.is_alone {
             return Ok(());
@@ -164,8 +164,8 @@ impl Images {
         self.ahead.first_failure().map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Calls `pass` with each batch: paths, and pixel values `[B, channels, height, width]`; it gives an error for each image that it could do
-    /// nothing with. Images that fail are reported and counted.
+    /// Calls `pass` with each batch: paths, and pixel values `[B, channels, height, width]`. `pass` returns an error for each image that it failed
+    /// on. Failed images are reported and counted.
     pub fn for_each_batch(mut self, mut pass: impl FnMut(&[&Path], &Tensor) -> Result<Vec<String>>) -> Result<()> {
         catch_interrupts()?;
         let bar = progress(self.paths.len() as u64);
@@ -187,7 +187,7 @@ impl Images {
             }
             let prepared = self.ahead.next().expect("one for each path");
             let is_like = |pixel_values: &Tensor| gathered.first().is_none_or(|(_, first)| first.shape() == pixel_values.shape());
-            // Others cannot join what was gathered; and before a failure ends everything, that is finished.
+            // An image of another shape starts a new batch. In strict mode, the current batch is finished before a failure ends the run.
             if prepared.as_ref().map_or(self.strict, |pixel_values| !is_like(pixel_values)) {
                 done += run(&mut gathered, &mut self.batch, &bar, &mut pass, &mut fail)?;
             }
@@ -214,7 +214,7 @@ impl Images {
     }
 }
 
-/// A batch of what was gathered; gives how many images that were.
+/// Runs the gathered images as a batch. Returns their number.
 fn run(
     gathered: &mut Vec<(&Path, Tensor)>,
     batch: &mut BatchSize,
@@ -235,10 +235,10 @@ fn run(
     Ok(paths.len())
 }
 
-/// Whether somebody has asked to stop.
+/// Set by the first interrupt.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// The first interrupt ends the run behind its batch, the second at once.
+/// Installs the interrupt handler. The first interrupt ends the run after the current batch, the second one immediately.
 fn catch_interrupts() -> Result<()> {
     Ok(ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
@@ -248,12 +248,12 @@ fn catch_interrupts() -> Result<()> {
     })?)
 }
 
-/// Images that are prepared ahead: a batch while another one is under way, and at least what the cores work on.
+/// Returns the number of images to prefetch: two batches, and at least two images per core.
 fn window(batch: &BatchSize) -> usize {
     (2 * batch.get()).max(2 * std::thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// A bar on standard error, if that is a terminal and there is more than a moment's work.
+/// Creates a progress bar on standard error, hidden for fewer than 8 images.
 fn progress(images: u64) -> ProgressBar {
     if images < 8 { ProgressBar::hidden() } else { bar(images, "{bar:40} {pos}/{len} images, {per_sec}, {eta} left") }
 }

@@ -1,4 +1,4 @@
-//! Which images are meant: files, folders, patterns, and lists.
+//! Image sources: files, folders, patterns and lists.
 
 use crate::commands::Result;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -7,10 +7,10 @@ use std::io::BufRead;
 use std::path::{Component, Path, PathBuf};
 use walkdir::WalkDir;
 
-/// What files are called that folders are searched for.
+/// Extensions of image files in folders.
 const EXTENSIONS: [&str; 13] = ["png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif", "tif", "tiff", "pnm", "pbm", "pgm", "ppm"];
 
-/// The images that arguments name, each once, in their order; those of a folder in the order of their names.
+/// Returns the images that the arguments name, each once and in argument order. Images of a folder are sorted by name.
 pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> {
     let filter = Filter::new(globs)?;
     let mut found = Vec::new();
@@ -27,16 +27,16 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
             let pattern = glob(&argument.to_string_lossy())?.compile_matcher();
             let start = beginning(argument);
             let name = |path: &Path| start.join(path);
-            // Without ** it says how deep its matches are.
+            // A pattern without ** limits the depth of its matches.
             let below = argument.components().count() - without_dot(&start).components().count().min(argument.components().count());
             let depth = if argument.to_string_lossy().contains("**") { usize::MAX } else { below };
             let before = found.len();
             walk(WalkDir::new(&start).max_depth(depth), |path| pattern.is_match(without_dot(&name(path))), &mut found);
-            // What cannot be searched is no match.
+            // `walk` also adds unreadable entries; drop those that do not match.
             let matches = found.split_off(before);
             found.extend(matches.into_iter().filter(|path| pattern.is_match(without_dot(path))));
         } else {
-            // If it is not there, reading it says so.
+            // A missing file is reported when it is read.
             found.push(argument.clone());
             continue;
         }
@@ -50,14 +50,14 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
     Ok(found)
 }
 
-/// The files below a folder that are wanted, by their paths within it; hidden files and folders are passed over.
+/// Adds the wanted files below a folder, selected by their paths within it. Skips hidden files and folders.
 fn walk(walk: WalkDir, is_wanted: impl Fn(&Path) -> bool, found: &mut Vec<PathBuf>) {
     let mut folder = PathBuf::new();
     let is_shown = |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
     for entry in walk.follow_links(true).sort_by_file_name().into_iter().filter_entry(is_shown) {
         let entry = match entry {
             Ok(entry) => entry,
-            // A link to nowhere is no image; what cannot be read is one that fails when its turn comes.
+            // Skip dangling links. Unreadable entries fail later, when they are read.
             Err(error) => {
                 found.extend(error.path().filter(|path| !path.is_symlink()).map(Path::to_owned));
                 continue;
@@ -73,7 +73,7 @@ fn walk(walk: WalkDir, is_wanted: impl Fn(&Path) -> bool, found: &mut Vec<PathBu
     }
 }
 
-/// Which files of a folder are wanted.
+/// Filter for the files of a folder.
 struct Filter {
     included: GlobSet,
     excluded: GlobSet,
@@ -87,7 +87,7 @@ impl Filter {
             let mut builder = GlobSetBuilder::new();
             for text in globs {
                 let text = text.trim_start_matches('!');
-                // Without a slash it is about names, wherever they are.
+                // A pattern without a slash matches file names in any folder.
                 let text = if text.contains('/') { text.to_owned() } else { format!("**/{text}") };
                 builder.add(glob(&text)?);
             }
@@ -112,13 +112,13 @@ fn is_pattern(path: &Path) -> bool {
     path.to_string_lossy().contains(['*', '?', '[', '{'])
 }
 
-/// The folder that a pattern's matches are below.
+/// Returns the folder that contains all matches of a pattern.
 fn beginning(pattern: &Path) -> PathBuf {
     let literal: PathBuf = pattern.components().take_while(|part| !is_pattern(Path::new(part))).collect();
     if literal.as_os_str().is_empty() { PathBuf::from(".") } else { literal }
 }
 
-/// A path as it stands in results: bytes that are no UTF-8 as \xFF, so that no two files have the same name.
+/// Returns a path as printed in results. Bytes that are not valid UTF-8 become escapes such as \xFF, so that no two files have the same name.
 pub fn name(path: &Path) -> String {
     let mut name = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
@@ -128,7 +128,7 @@ pub fn name(path: &Path) -> String {
     name
 }
 
-/// A path without components that mean nothing, as [`sources`] gives them.
+/// Returns a path without `.` components, as [`sources`] does.
 pub fn without_dot(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != Component::CurDir).collect()
 }

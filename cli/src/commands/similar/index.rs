@@ -1,4 +1,4 @@
-//! Features of images, kept in a file between runs.
+//! Index of image features, kept in a file between runs.
 
 use crate::commands::Result;
 use crate::commands::images::name;
@@ -9,20 +9,20 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-/// Vectors of length 1 of images, each with what its file was like when it was read.
+/// Unit-length feature vectors of images, each with the stamp that its file had before it was read.
 pub struct Index {
     file: Option<PathBuf>,
-    /// Which model's features they are.
+    /// Fingerprint of the model that computed the features.
     model: String,
     width: usize,
     kept: Kept,
     places: HashMap<String, usize>,
-    /// The images that this run is about, with what their files were like before the first of them was read.
+    /// Images of this run, with the stamps that their files had before any image was read.
     asked: HashMap<String, String>,
     has_changed: bool,
 }
 
-/// What is in the file: for each image its path, its stamp, and a row of features.
+/// Contents of the file: a path, a stamp and a row of features per image.
 #[derive(Default)]
 struct Kept {
     names: Vec<String>,
@@ -31,7 +31,7 @@ struct Kept {
 }
 
 impl Index {
-    /// Reads an index of a model, or begins one.
+    /// Reads the index of a model, or starts an empty one if there is no file.
     pub fn open(file: Option<&Path>, model: String, width: usize) -> Result<Index> {
         let kept = match file.filter(|file| file.exists()) {
             Some(file) => Kept::read(file, &model, width)?,
@@ -41,33 +41,33 @@ impl Index {
         Ok(Index { file: file.map(Path::to_owned), model, width, kept, places, asked: HashMap::new(), has_changed: false })
     }
 
-    /// How many images it has.
+    /// Returns the number of images.
     pub fn len(&self) -> usize {
         self.kept.names.len()
     }
 
-    /// Those whose files are there.
+    /// Returns the images whose files still exist.
     pub fn present(&self) -> Vec<PathBuf> {
         self.kept.names.iter().map(PathBuf::from).filter(|path| path.exists()).collect()
     }
 
-    /// Says which images a run is about, before the first of them is read: what changes meanwhile is found the next time.
+    /// Sets the images of a run, before the first of them is read. The next run then notices files that change in the meantime.
     pub fn ask(&mut self, images: &[PathBuf]) {
         self.asked = images.iter().map(|path| (name(path), stamp(path).unwrap_or_default())).collect();
     }
 
-    /// Says whether what is to come can be written, before it is made.
+    /// Checks that the index file can be written, before features are computed.
     pub fn check_file(&self) -> Result<()> {
         self.file.as_deref().map_or(Ok(()), check_replaceable)
     }
 
-    /// Whether it has an image that the run is about as its file was when the run began.
+    /// Returns true if the index is up to date for an image of this run.
     pub fn is_fresh(&self, image: &Path) -> bool {
-        // What tells nothing of itself is read each time.
+        // Files without a stamp are read every time.
         self.asked.get(&name(image)).is_some_and(|stamp| !stamp.is_empty()) && self.place(&name(image)).is_some()
     }
 
-    /// Adds an image, or what it has become.
+    /// Adds an image, or updates its features and its stamp.
     pub fn insert(&mut self, image: &Path, vector: &[f32]) {
         let name = name(image);
         let stamp = self.asked.get(&name).cloned().unwrap_or_default();
@@ -88,24 +88,24 @@ impl Index {
         self.kept.rows.extend_from_slice(vector);
     }
 
-    /// Where an image is, unless this run is about it and could not read what it has become.
+    /// Returns the position of an image, or `None` if the index lacks it or has only an outdated version of an image of this run.
     pub fn place(&self, image: &str) -> Option<usize> {
         let place = *self.places.get(image)?;
         let is_current = self.asked.get(image).is_none_or(|stamp| *stamp == self.kept.stamps[place]);
         is_current.then_some(place)
     }
 
-    /// The image at a place.
+    /// Returns the image at a position.
     pub fn name(&self, place: usize) -> &str {
         &self.kept.names[place]
     }
 
-    /// Its features, of length 1.
+    /// Returns the unit-length features at a position.
     pub fn vector(&self, place: usize) -> &[f32] {
         &self.kept.rows[place * self.width..][..self.width]
     }
 
-    /// Writes what is new to the file, if there is one, beside what another run may have added to it meanwhile.
+    /// Writes new entries to the file, if there is one, and keeps entries that another run has added in the meantime.
     pub fn save(&mut self) -> Result<()> {
         let Some(file) = self.file.clone().filter(|_| self.has_changed) else { return Ok(()) };
         if file.exists() {
@@ -116,7 +116,7 @@ impl Index {
                 }
             }
         }
-        // As tensors of bytes, because a header has an end.
+        // Stored as byte tensors, because the size of a header is limited.
         let lists = [serde_json::to_vec(&self.kept.names)?, serde_json::to_vec(&self.kept.stamps)?];
         let [images, files] = lists.each_ref().map(|list| TensorView::new(Dtype::U8, vec![list.len()], list));
         let embeddings = TensorView::new(Dtype::F32, vec![self.len(), self.width], bytemuck::cast_slice(&self.kept.rows))?;
@@ -128,11 +128,11 @@ impl Index {
 }
 
 impl Kept {
-    /// What a file has, if it is an index of this model.
+    /// Reads a file, which must be an index of this model.
     fn read(file: &Path, model: &str, width: usize) -> Result<Kept> {
         let read = || -> Result<Kept> {
             let none = |what: &str| format!("expected an index as `vitraux similar` writes it, {what}");
-            // A pipe has no end before somebody closes it.
+            // Reading a pipe would block until it is closed.
             if !file.is_file() {
                 return Err(none("found no file").into());
             }
@@ -156,7 +156,7 @@ impl Kept {
     }
 }
 
-/// The size of a file and when it was changed.
+/// Returns the size and the modification time of a file.
 fn stamp(file: &Path) -> Option<String> {
     let metadata = std::fs::metadata(file).ok()?;
     let changed = match metadata.modified().ok()?.duration_since(UNIX_EPOCH) {
@@ -191,7 +191,7 @@ mod tests {
         both.ask(&[a.clone(), b.clone()]);
         assert!(both.len() == 2 && both.is_fresh(&a) && both.is_fresh(&b));
         assert_eq!([&a, &b].map(|path| both.vector(both.place(&name(path)).expect("it is there")).to_vec()), [[1.0, 0.0], [0.0, 1.0]]);
-        // What changes after it was asked for is not taken for what was read.
+        // A file that has changed since it was indexed is not fresh.
         std::fs::write(&a, "another image").expect("it is written");
         let mut later = open();
         assert!(both.place(&name(&a)).is_some(), "this run has seen what it was");

@@ -1,4 +1,4 @@
-//! Which images are alike: by the angle between their features.
+//! Image similarity, by the angle between feature vectors.
 
 mod index;
 mod nearest;
@@ -15,10 +15,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use vitraux::Checkpoint;
 
-/// How much alike two images are at the least to be a pair, unless somebody says otherwise.
+/// Default minimum similarity of near-duplicates.
 const NEAR_DUPLICATES: f64 = 0.95;
 
-/// How often an index that grows is written, so that a run that is cut keeps what it had.
+/// Interval between writes of a growing index, so that an interrupted run keeps most of its work.
 const BETWEEN_SAVES: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
@@ -50,13 +50,13 @@ pub struct Similar {
     format: Format,
 }
 
-/// The image that others are ranked by, where it is none of them: it is compared with, and not kept.
+/// Query image that is not a candidate itself. Its features are not added to the index.
 struct Guest {
     path: PathBuf,
     vector: Vec<f32>,
 }
 
-/// The images of an index that are where they were.
+/// Returns the images of an index whose files still exist.
 fn of_index(index: &Index) -> Result<Vec<PathBuf>> {
     let present = index.present();
     let missing = index.len() - present.len();
@@ -112,7 +112,7 @@ impl Similar {
         let best = match &query {
             Some(query) => {
                 let of_guest = guest.as_ref().map(|guest| guest.vector.as_slice()).filter(|vector| !vector.is_empty());
-                // If it could not be read, that was said.
+                // A query that cannot be read has already been reported.
                 let Some(vector) = of_guest.or_else(|| index.place(&name(query)).map(|place| index.vector(place))) else { return saved.and(whole) };
                 ranking(&index, vector, &places, above, top)
             }
@@ -122,7 +122,7 @@ impl Similar {
         saved.and(whole)
     }
 
-    /// Brings the features of images that have none yet, or have changed since, into the index.
+    /// Computes the features of new and changed images. The guest keeps its own; all others go into the index.
     fn look_at(
         &self,
         paths: Vec<PathBuf>,
@@ -173,7 +173,7 @@ impl Similar {
             }
         }
         out.flush()?;
-        // Who asked for so many has them.
+        // With an explicit --top, leaving matches out is expected.
         if best.left_out() > 0 && self.top.is_none() {
             note(&format!("{} more are as much alike as asked for; --top K names more of them", best.left_out()));
         }

@@ -1,25 +1,25 @@
-//! The most similar of many vectors.
+//! Search for the most similar vectors.
 
 use super::index::Index;
 use nalgebra::DMatrixView;
 use rayon::prelude::*;
 
-/// Vectors whose products are computed together: two blocks of them stay in a core's cache.
+/// Vectors per block of products. Two blocks stay in a core's cache.
 const BLOCK: usize = 256;
 
-/// How far a product in f32 may be from that in f64: vectors have length 1, so that it is some roundings.
+/// Maximum difference between products in f32 and in f64. Vectors have unit length, so it is a few rounding errors.
 const ROUNDINGS: f64 = 1e-5;
 
-/// What is alike.
+/// Similar image of a ranking, or pair of similar images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Match {
-    /// The cosine of the angle.
+    /// Cosine of the angle.
     pub similarity: f64,
-    /// Of a ranking the image, of a pair both.
+    /// Positions in the index: one for a ranking, two for a pair.
     pub images: Vec<usize>,
 }
 
-/// The best of all that were seen.
+/// Best of all matches seen.
 #[derive(Clone, Debug)]
 pub struct Best {
     most: usize,
@@ -41,7 +41,7 @@ impl Best {
     }
 
     fn cut(&mut self) {
-        // Of equals the first in the order of the images.
+        // Ties keep the order of the images.
         self.kept.sort_by(|a, b| b.similarity.total_cmp(&a.similarity).then_with(|| a.images.cmp(&b.images)));
         self.kept.truncate(self.most);
     }
@@ -53,20 +53,20 @@ impl Best {
         self
     }
 
-    /// The best, the most alike first.
+    /// Returns the best matches, most similar first.
     pub fn ordered(&self) -> Vec<Match> {
         let mut best = self.clone();
         best.cut();
         best.kept
     }
 
-    /// How many are left out.
+    /// Returns the number of matches left out.
     pub fn left_out(&self) -> usize {
         self.seen.saturating_sub(self.most)
     }
 }
 
-/// Images by how much their features are like others.
+/// Ranks images by similarity to a query vector.
 pub fn ranking(index: &Index, query: &[f32], places: &[usize], above: f64, most: usize) -> Best {
     let mut best = Best::new(most);
     for &place in places {
@@ -78,7 +78,7 @@ pub fn ranking(index: &Index, query: &[f32], places: &[usize], above: f64, most:
     best
 }
 
-/// Pairs of images.
+/// Finds pairs of similar images.
 pub fn pairs(index: &Index, places: &[usize], above: f64, most: usize) -> Best {
     let gathered: Vec<f32> = places.iter().flat_map(|place| index.vector(*place)).copied().collect();
     let width = gathered.len() / places.len().max(1);
@@ -103,9 +103,9 @@ pub fn pairs(index: &Index, places: &[usize], above: f64, most: usize) -> Best {
     (0..blocks.len()).into_par_iter().map(below).reduce(|| Best::new(most), Best::joined)
 }
 
-/// The product of two vectors of length 1.
+/// Returns the dot product of two unit vectors.
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    // Roundings may bring it beyond 1.
+    // Rounding may take it beyond 1.
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>().clamp(-1.0, 1.0)
 }
 

@@ -1,4 +1,4 @@
-//! The constructor's arguments of a model of timm's: what its name implies, and what the file says.
+//! Constructor arguments of a timm model: those implied by its name, and those in the file.
 
 use crate::data::config::Activation;
 use crate::data::error::{Error, Result};
@@ -6,19 +6,19 @@ use crate::execution::checkpoint::json::Object;
 use serde_json::Value;
 use std::path::Path;
 
-/// What each architecture's name implies, as constructor arguments of timm's `VisionTransformer` or `Eva`.
-/// A name that timm has given up has the one that took its place, as `alias`.
+/// Arguments of timm's `VisionTransformer` or `Eva` constructor that each architecture name implies.
+/// Names that timm has retired point to their replacement with `alias`.
 const ARCHITECTURES: &str = include_str!("architectures.json");
 
-/// `pretrained_cfg`, or the root where an old file keeps its fields.
+/// Returns `pretrained_cfg`, or the root, where old files keep its fields.
 pub fn pretrained(root: &Object) -> Result<Object> {
     Ok(root.object("pretrained_cfg")?.unwrap_or_else(|| root.clone()))
 }
 
-/// The constructor's arguments: those that the name implies, under those of `model_args`.
+/// Returns the constructor arguments: those implied by the name, overridden by `model_args`.
 pub fn arguments(root: &Object, name: &str) -> Result<Object> {
     let all = architectures();
-    // A tag behind a dot says which weights they are, and nothing of the model.
+    // A tag after the dot identifies the weights, not the architecture.
     let plain = name.split('.').next().unwrap_or(name);
     let entry = all.object(plain)?;
     let current = entry.as_ref().map_or(Ok(None), |entry| entry.string("alias"))?;
@@ -36,12 +36,12 @@ pub fn arguments(root: &Object, name: &str) -> Result<Object> {
     Ok(args.located(root.path(), &format!("architecture {name}: ")))
 }
 
-/// What each architecture's name implies.
+/// Arguments implied by each architecture name.
 pub fn architectures() -> Object {
     Object::parse(Path::new("architectures.json"), ARCHITECTURES.as_bytes()).expect("the embedded table is valid")
 }
 
-/// Refuses arguments that change what is computed in a way that vitraux does not run.
+/// Rejects arguments that select a computation vitraux does not implement.
 pub fn check_known(args: &Object, known: &[&str], ignored: &[&str], fixed: &[(&str, Value)]) -> Result<()> {
     let is_known = |key: &str| known.contains(&key) || ignored.contains(&key) || fixed.iter().any(|(fixed, _)| *fixed == key);
     if let Some(unknown) = args.keys().find(|key| args.get(key).is_some() && !is_known(key)) {
@@ -59,7 +59,7 @@ pub fn channels(args: &Object, pretrained: &Object) -> Result<usize> {
     Ok(args.size("in_chans")?.unwrap_or(input_size(pretrained)?.map_or(3, |input| input[0])))
 }
 
-/// Channels, height and width of `input_size`.
+/// Reads channels, height and width from `input_size`.
 pub fn input_size(pretrained: &Object) -> Result<Option<[usize; 3]>> {
     let Some(sizes) = pretrained.numbers("input_size")? else { return Ok(None) };
     match sizes[..] {
@@ -70,7 +70,7 @@ pub fn input_size(pretrained: &Object) -> Result<Option<[usize; 3]>> {
     }
 }
 
-/// A number of classes; -1 stands for timm's default.
+/// Reads a class count; -1 means timm's default.
 pub fn class_count(object: &Object) -> Result<Option<usize>> {
     match object.get("num_classes").and_then(Value::as_i64) {
         Some(-1) => Ok(None),
@@ -78,15 +78,15 @@ pub fn class_count(object: &Object) -> Result<Option<usize>> {
     }
 }
 
-/// Whether timm takes the size of the images for the model's. Where the file itself asks for a dynamic
-/// size, timm forgets that the size was fixed.
+/// Whether timm treats the image size as fixed. It forgets that the size is fixed if the file itself sets
+/// `dynamic_img_size`.
 pub fn has_fixed_size(root: &Object, pretrained: &Object) -> Result<bool> {
     let asked = root.object("model_args")?.is_some_and(|own| own.has("dynamic_img_size"));
     Ok(pretrained.bool("fixed_input_size")?.unwrap_or(false) && !asked)
 }
 
-/// The size that the model runs at, and the size that timm builds it for: they differ where the size
-/// is dynamic, and then timm resamples the position table twice.
+/// Returns the image size that the model runs at, and the size that timm builds it for. They differ if the size is
+/// dynamic; timm then resamples the position table twice.
 pub fn image_sizes(root: &Object, args: &Object, pretrained: &Object) -> Result<([usize; 2], [usize; 2])> {
     let (own, fixed) = (args.pair("img_size")?, has_fixed_size(root, pretrained)?);
     let input = input_size(pretrained)?.map(|[_, height, width]| [height, width]);
@@ -121,7 +121,7 @@ pub fn activation(args: &Object) -> Result<Activation> {
     }
 }
 
-/// What the MLP's first layer gives.
+/// Output width of the MLP's first layer.
 pub fn mlp_inner(args: &Object, width: usize) -> Result<usize> {
     let inner = (width as f64 * args.number("mlp_ratio")?.unwrap_or(4.0)) as usize;
     match (1..=1 << 20).contains(&inner) {
@@ -130,7 +130,7 @@ pub fn mlp_inner(args: &Object, width: usize) -> Result<usize> {
     }
 }
 
-/// Whether the MLP is timm's `SwiGLUPacked`, of which `GluMlp` with these arguments is another name.
+/// Whether the MLP is timm's `SwiGLUPacked`, or the equivalent `GluMlp`.
 pub fn is_gated(args: &Object) -> Result<bool> {
     match args.get("mlp_layer") {
         None => Ok(false),

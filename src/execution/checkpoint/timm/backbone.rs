@@ -1,4 +1,4 @@
-//! Which backbone a hybrid of timm's has.
+//! Backbone of a timm hybrid.
 
 use crate::data::config::{Backbone, Stage};
 use crate::data::error::Result;
@@ -8,7 +8,7 @@ use crate::execution::checkpoint::json::Object;
 use crate::execution::checkpoint::source::Source;
 use crate::execution::checkpoint::weights::Backbone as Weights;
 
-/// The backbone, if the architecture is a hybrid: of the tensors' sizes, or without tensors of those that timm builds.
+/// Returns the backbone if the architecture is a hybrid. Sizes are those of the tensors; without files, those that timm builds.
 pub fn read(args: &Object, files: Option<&Files>) -> Result<Option<Backbone>> {
     let Some(depths) = args.get("backbone") else { return Ok(None) };
     if !depths.is_array() {
@@ -26,7 +26,7 @@ pub fn read(args: &Object, files: Option<&Files>) -> Result<Option<Backbone>> {
     }
 }
 
-/// Where its weights are.
+/// Returns the sources of the backbone's weights.
 pub fn weights(backbone: &Backbone, channels: usize) -> Weights<Source> {
     naming(backbone).weights(backbone, channels)
 }

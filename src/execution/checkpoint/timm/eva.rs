@@ -1,4 +1,4 @@
-//! timm's `Eva` as DINOv3 uses it: rotary positions, separate query and value biases.
+//! timm's `Eva` as used by DINOv3: rotary positions, separate query and value biases.
 //!
 //! Source: timm 1.0's `models/eva.py` and `layers/pos_embed_sincos.py` (`RotaryEmbeddingDinoV3`).
 
@@ -11,7 +11,7 @@ use crate::execution::checkpoint::weights::{Block, Linear, Weights};
 use crate::execution::checkpoint::{Files, Outline, checked_depth};
 use serde_json::{Value, json};
 
-/// Arguments that only matter in training, or that other fields decide.
+/// Arguments that only affect training, or that other fields determine.
 const IGNORED: &[&str] = &[
     "attn_drop_rate",
     "drop_path_rate",
@@ -46,7 +46,7 @@ const KNOWN: &[&str] = &[
     "swiglu_mlp",
 ];
 
-/// Arguments that vitraux runs with the value that DINOv3 has.
+/// Arguments supported only with DINOv3's value.
 fn fixed() -> [(&'static str, Value); 12] {
     [
         ("act_layer", Value::Null),
@@ -106,7 +106,7 @@ pub fn read(root: &Object, name: &str, args: &Object, files: Option<&Files>) -> 
     Ok(Outline { weights: weights(&config, registers, args.bool("qkv_bias")?.unwrap_or(true)), positions: None, config, own })
 }
 
-/// timm's names for the weights.
+/// Maps weights to timm's tensor names.
 fn weights(config: &Config, registers: usize, qkv_bias: bool) -> Weights<Source> {
     let (width, mlp_width) = (config.width, config.mlp_width);
     let patches = config.patches().expect("timm's models take images");
@@ -115,7 +115,7 @@ fn weights(config: &Config, registers: usize, qkv_bias: bool) -> Weights<Source>
         let scale = |part: &str| config.layer_scale.then(|| Source::stored(name(part), &[width]));
         let bias = |part: &str| if qkv_bias { Part::new(name(part), &[width]) } else { Part::Zeros(width) };
         let qkv = linear(&name("attn.qkv"), [3 * width, width], false);
-        // The keys' bias would not change the softmax; it is a buffer of zeros that is not stored.
+        // A key bias would not change the softmax. timm's is a buffer of zeros that is not stored.
         let biases = Source::of(vec![bias("attn.q_bias"), Part::Zeros(width), bias("attn.v_bias")], &[3 * width]);
         Block {
             norm1: norm(&name("norm1"), width),

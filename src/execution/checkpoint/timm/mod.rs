@@ -1,4 +1,4 @@
-//! timm's layout: `config.json` with an architecture's name, `model_args` and `pretrained_cfg`.
+//! timm's layout: `config.json` with an architecture name, `model_args` and `pretrained_cfg`.
 //!
 //! Source: timm 1.0's `models/_hub.py` (`load_model_config_from_hf`), `models/_builder.py` and
 //! `models/vision_transformer.py`.
@@ -23,7 +23,7 @@ use arguments::{
 };
 use serde_json::Value;
 
-/// Arguments that only matter in training, or that other fields decide.
+/// Arguments that only affect training, or that other fields determine.
 const IGNORED: &[&str] = &[
     "attn_drop_rate",
     "drop_path_rate",
@@ -37,7 +37,7 @@ const IGNORED: &[&str] = &[
     "weight_init",
 ];
 
-/// Arguments that vitraux runs with one value only, which is also the default.
+/// Arguments supported only with one value, which is also the default.
 const FIXED: &[(&str, Value)] = &[
     ("attn_layer", Value::Null),
     ("block_fn", Value::Null),
@@ -47,7 +47,7 @@ const FIXED: &[(&str, Value)] = &[
     ("scale_mlp_norm", Value::Bool(false)),
 ];
 
-/// Arguments that [`interpret`] understands.
+/// Arguments that [`interpret`] reads.
 const KNOWN: &[&str] = &[
     "act_layer",
     "backbone",
@@ -78,12 +78,12 @@ const KNOWN: &[&str] = &[
     "reg_tokens",
 ];
 
-/// What the names of the encoder's tensors begin with, its blocks aside. A classifier may be left out.
+/// Name prefixes of the encoder's tensors outside its blocks. `head.` is not listed, because a classifier may go unused.
 const OWN: &[&str] =
     &["attn_pool.", "cls_token", "dist_token", "fc_norm.", "head_dist.", "norm.", "norm_pre.", "patch_embed.", "pos_embed", "reg_token", "rope."];
 
-/// Interprets a `config.json` that has an `architecture`. Of a hybrid's backbone the tensors tell the sizes;
-/// without them they are those that the name implies.
+/// Interprets a `config.json` with an `architecture`. A hybrid's backbone takes its sizes from the tensors, or without
+/// files from the name.
 pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     match (interpret(root, files), root.string("architecture")?) {
         (Err(Error::Unsupported { message, .. }), Some(name)) => Err(refused(root, name, message, files)),
@@ -91,7 +91,8 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     }
 }
 
-/// The same name without the file's arguments if that is run, else the nearest that is; and where the tensors part from it.
+/// Builds the error for an unsupported model, with the nearest supported architecture (the same one without the file's arguments, if
+/// supported) and the first mismatched tensor.
 fn refused(root: &Object, name: &str, message: String, files: Option<&Files>) -> Error {
     let plain = |name: &str| {
         let config = serde_json::json!({ "architecture": name });
@@ -103,7 +104,7 @@ fn refused(root: &Object, name: &str, message: String, files: Option<&Files>) ->
         None => super::nearest(name, architectures().keys(), outlined, files),
     };
     let named = root.clone().with("architecture", nearest.clone().into());
-    // Where the file's own arguments do not fit that model either, its tensors are judged as they are by default.
+    // If the file's own arguments do not fit that model either, compare its tensors with the model's defaults.
     super::refusal(root.path(), message, &nearest, || interpret(&named, files).or_else(|_| interpret(&plain(&nearest), files)), files)
 }
 
@@ -140,7 +141,7 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     if gated && matches!(pooling, Some(Pooling::Attention(_))) {
         return Err(args.unsupported("mlp_layer", "a plain MLP where attention pools the tokens"));
     }
-    // timm's null stands for its default: where the mean is taken, the norm comes after it.
+    // timm's null means its default: with mean pooling, the norm follows the pooling.
     let pool_norm = args.bool("fc_norm")?.unwrap_or(matches!(pooling, Some(Pooling::MeanFrom(_))));
     let final_norm = args.bool("final_norm")?.unwrap_or(true);
     let learned = match args.string("pos_embed")? {
@@ -179,7 +180,7 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let dynamic = args.bool("dynamic_img_size")?.unwrap_or(false);
     let positions = learned.then(|| position_source(&config, built, dynamic, if positioned { prefix_tokens } else { 0 }));
     let biases = [args.bool("qkv_bias")?.unwrap_or(true), args.bool("proj_bias")?.unwrap_or(true)];
-    // timm itself leaves SigLIP's pool out where another pooling is asked for.
+    // timm itself drops SigLIP's pool if another pooling is requested.
     let may_stay = |own: &&&str| !(**own == "attn_pool." && name.contains("siglip"));
     let own = OWN.iter().filter(may_stay).map(|own| (*own).to_owned()).collect();
     Ok(Outline { weights: weights(&config, prefix, if positioned { prefix_tokens } else { 0 }, biases), positions, config, own })
@@ -198,7 +199,7 @@ fn pooling(args: &Object, pretrained: &Object, class_token: bool, distilled: boo
     }
 }
 
-/// The classifier, or the two of a distilled model.
+/// Reads the classifiers: none, one, or the two of a distilled model.
 fn classifiers(root: &Object, args: &Object, pretrained: &Object, distilled: bool) -> Result<Vec<Classifier>> {
     let classes = match (class_count(args)?, root.has("num_classes")) {
         (Some(classes), _) => classes,
@@ -219,7 +220,7 @@ fn classifiers(root: &Object, args: &Object, pretrained: &Object, distilled: boo
 
 fn position_source(config: &Config, built: [usize; 2], dynamic: bool, prefix: usize) -> PositionSource {
     let patches = config.patches().expect("timm's models take images");
-    // `_create_vision_transformer` has two families with a resampling of their own when they are loaded.
+    // `_create_vision_transformer` resamples two families differently when it loads them.
     let resampling = match config.name.as_str() {
         "vit_base_patch16_radio_v3" | "vit_huge_patch16_radio_v3" => Resampling::BilinearCorners,
         name if name.starts_with("flexivit") || name.contains("radio") => Resampling::Bilinear,
@@ -233,12 +234,12 @@ fn position_source(config: &Config, built: [usize; 2], dynamic: bool, prefix: us
         grid,
         stored: StoredGrid::Configured,
         built: dynamic.then_some((grid, resampling)),
-        // A dynamic size is resampled for at run time, where all families are treated alike.
+        // With a dynamic size, the table is resampled at run time, where all families are treated alike.
         resampling: if dynamic { Resampling::BicubicAntialiased } else { resampling },
     }
 }
 
-/// timm's names for the weights.
+/// Maps weights to timm's tensor names.
 fn weights(config: &Config, prefix: Vec<Part>, positioned: usize, [qkv_bias, projection_bias]: [bool; 2]) -> Weights<Source> {
     let (width, mlp_width) = (config.width, config.mlp_width);
     let patches = config.patches().expect("timm's models take images");
@@ -273,7 +274,7 @@ fn weights(config: &Config, prefix: Vec<Part>, positioned: usize, [qkv_bias, pro
     };
     Weights {
         backbone: patches.backbone.as_ref().map(|found| backbone::weights(found, patches.channels)),
-        // A norm in front of the blocks makes the projection's bias superfluous.
+        // A norm before the blocks makes the projection's bias redundant.
         patch: Some(patch_projection("patch_embed.proj", config, patches, !config.pre_norm)),
         prefix: Source::prefix(prefix, "pos_embed", positioned, [config.prefix_tokens, width]),
         pre_norm: config.pre_norm.then(|| norm("norm_pre", width)),
@@ -291,7 +292,7 @@ mod tests {
 
     use super::*;
 
-    /// Every name of the table is either run, or refused with the argument that vitraux does not run.
+    /// Every name in the table either runs, or is refused with the name of the unsupported argument.
     #[test]
     fn every_architecture_is_run_or_refused_by_name() {
         let names = architectures();

@@ -1,24 +1,24 @@
-//! How timm prepares images for evaluation (`create_transform` with `pretrained_cfg`).
+//! timm's preprocessing for evaluation (`create_transform` with `pretrained_cfg`).
 
 use super::{has_fixed_size, input_size, pretrained};
 use crate::data::error::Result;
 use crate::execution::checkpoint::{channel_values, json::Object};
 use crate::execution::image::{Alpha, Crop, CropRounding, Filter, Levels, Preprocess, Resize};
 
-/// Mean and deviation of ImageNet's training images, timm's default.
+/// Mean and standard deviation of ImageNet's training images, timm's default.
 const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
 
-/// The mean as 8-bit levels, from the numbers as they are written: 255 * 0.3 must not become 76.500003.
+/// Returns the mean as 8-bit levels, computed from the numbers as written: 255 * 0.3 must not become 76.500003.
 fn border_fill(pretrained: &Object) -> Result<[u8; 3]> {
     let mean = pretrained.numbers("mean")?.unwrap_or(IMAGENET_MEAN.to_vec());
     Ok(std::array::from_fn(|i| (255.0 * mean[i.min(mean.len() - 1)]).round_ties_even() as u8))
 }
 
-/// The transform of a `config.json` that has an `architecture`; for `image`, another height and width than its own.
+/// Reads the transform of a `config.json` with an `architecture`. `image` overrides its height and width.
 pub fn preprocess(root: &Object, image: Option<[usize; 2]>) -> Result<Preprocess> {
     let pretrained = pretrained(root)?;
-    // What the file says of the model itself comes before what it says of the images.
+    // `model_args` take precedence over `input_size`, their image size only if timm treats it as fixed.
     let own = root.object("model_args")?;
     let own_channels = own.as_ref().map_or(Ok(None), |own| own.size("in_chans"))?;
     let own_image = own.as_ref().map_or(Ok(None), |own| own.pair("img_size"))?;

@@ -1,4 +1,4 @@
-//! The vision towers of CLIP and SigLIP: alone, with a projection or a classifier, or beside their text tower.
+//! Vision towers of CLIP and SigLIP: alone, with a projection or a classifier, or next to a text tower.
 
 use super::{activation, class, classifier, has, patches, prefix};
 use crate::data::config::{Activation, Config, Input, Layout, Pooling};
@@ -9,14 +9,14 @@ use crate::execution::checkpoint::source::{Part, PositionSource, Source, StoredG
 use crate::execution::checkpoint::weights::{AttentionPool, Block, Linear, Weights};
 use crate::execution::checkpoint::{Files, Outline, checked_depth};
 
-/// What becomes of the tokens.
+/// Task of the model.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Task {
-    /// The pooled vector.
+    /// Pooled vector.
     Pool,
-    /// The pooled vector in the space of the texts.
+    /// Pooled vector, projected into the space shared with text.
     Project,
-    /// Classes, by the mean of the tokens.
+    /// Class scores, from the mean of the tokens.
     Classify,
 }
 
@@ -90,7 +90,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     Ok(Outline { weights: weights(&config, front, is_clip), positions: Some(positions), config, own: Vec::new() })
 }
 
-/// transformers' names for the weights.
+/// Maps weights to transformers' tensor names.
 fn weights(config: &Config, front: &str, is_clip: bool) -> Weights<Source> {
     let (width, mlp_width) = (config.width, config.mlp_width);
     let name = |part: &str| format!("{front}{part}");
@@ -109,7 +109,7 @@ fn weights(config: &Config, front: &str, is_clip: bool) -> Weights<Source> {
             scale2: None,
         }
     };
-    // torch's MultiheadAttention keeps query, key and value in one matrix; the query is of the probe alone.
+    // torch's MultiheadAttention packs query, key and value into one matrix; the query comes from the probe alone.
     let rows = |from: usize, to: usize| {
         let part = |kind: &str, shape: &[usize]| Part::of_rows(name(&format!("head.attention.in_proj_{kind}")), shape, from * width..to * width);
         Linear {

@@ -45,7 +45,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         prefix: 1,
         width,
         grid,
-        // It is resampled for every image, and taken for a square each time.
+        // The table is resampled for every image, and always treated as a square grid.
         stored: StoredGrid::Square,
         resampling: if has_registers { Resampling::BicubicAntialiased } else { Resampling::Bicubic },
         built: None,
@@ -54,7 +54,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     Ok(Outline { weights, positions: Some(positions), config, own: Vec::new() })
 }
 
-/// F: that of a plain MLP, or two thirds of it in multiples of 8 where a gate takes part.
+/// Hidden width F of the MLP. With a gate, it is two thirds of the plain width, rounded up to a multiple of 8.
 fn mlp_width(root: &Object, width: usize, gated: bool) -> Result<usize> {
     let plain = (width as f64 * root.number("mlp_ratio")?.unwrap_or(4.0)) as usize;
     let inner = if gated { (plain * 2 / 3).next_multiple_of(8) } else { plain };
@@ -64,7 +64,7 @@ fn mlp_width(root: &Object, width: usize, gated: bool) -> Result<usize> {
     }
 }
 
-/// transformers' names for the weights.
+/// Maps weights to transformers' tensor names.
 fn weights(config: &Config, front: &str, registers: usize, qkv_bias: bool) -> Weights<Source> {
     let (width, mlp_width) = (config.width, config.mlp_width);
     let name = |part: &str| format!("{front}{part}");

@@ -1,4 +1,4 @@
-//! DINOv3's Vision Transformers: rotary positions over both axes, no table.
+//! DINOv3 Vision Transformers, with rotary positions over both axes instead of a position table.
 
 use super::{activation, class, patches, prefix};
 use crate::data::config::{Activation, Config, Input, Layout};
@@ -8,7 +8,7 @@ use crate::execution::checkpoint::source::{Part, Source, linear, norm, packed, p
 use crate::execution::checkpoint::weights::{Block, Weights};
 use crate::execution::checkpoint::{Files, Outline, checked_depth};
 
-/// Which layers have a bias.
+/// Presence of biases in a block's layers.
 struct Biases {
     qkv: [bool; 3],
     projection: bool,
@@ -45,7 +45,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     Ok(Outline { weights: weights(&config, front, registers, &biases), positions: None, config, own: vec!["embeddings.register_tokens".to_owned()] })
 }
 
-/// The base of the rotary angles: in the root, or where transformers 5 collects such parameters.
+/// Reads the base of the rotary angles from the root, or from the `rope_parameters` of transformers 5.
 fn base(root: &Object) -> Result<f64> {
     let nested = match root.object("rope_parameters")? {
         Some(parameters) if !matches!(parameters.string("rope_type")?, None | Some("default")) => {
@@ -60,7 +60,7 @@ fn base(root: &Object) -> Result<f64> {
     }
 }
 
-/// transformers' names for the weights.
+/// Maps weights to transformers' tensor names.
 fn weights(config: &Config, front: &str, registers: usize, biases: &Biases) -> Weights<Source> {
     let (width, mlp_width) = (config.width, config.mlp_width);
     let block = |i: usize| {

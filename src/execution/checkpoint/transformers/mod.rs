@@ -1,6 +1,6 @@
 //! transformers' layout: `config.json` with a `model_type`, and `preprocessor_config.json`.
 //!
-//! Source: transformers 5's `models/`; the defaults are those of its configuration classes.
+//! Source: transformers 5's `models/`. Defaults are those of its configuration classes.
 
 mod clip;
 mod dinov2;
@@ -17,7 +17,7 @@ use crate::data::error::{Error, Result};
 
 type Read = fn(&Object, Option<&Files>) -> Result<Outline>;
 
-/// The `model_type`s that are read.
+/// Supported `model_type`s and their readers.
 const MODEL_TYPES: &[(&str, Read)] = &[
     ("vit", vit::read),
     ("deit", vit::read),
@@ -34,7 +34,7 @@ const MODEL_TYPES: &[(&str, Read)] = &[
     ("siglip_vision_model", clip::read),
 ];
 
-/// Interprets a `config.json` that has a `model_type`; some sizes only the tensors tell.
+/// Interprets a `config.json` with a `model_type`. Some sizes are known only from the tensors.
 pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let Some(name) = root.string("model_type")? else {
         return Err(root.error("neither timm's architecture nor transformers' model_type; expected the config.json of a Vision Transformer"));
@@ -49,7 +49,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     }
 }
 
-/// The same `model_type` if that is run, else the nearest that is; and where the tensors part from it.
+/// Builds the error for an unsupported model, with the nearest supported `model_type` (its own, if supported) and the first mismatched tensor.
 fn refused(root: &Object, name: &str, message: String, files: Option<&Files>) -> Error {
     let reader = |name: &str| MODEL_TYPES.iter().find(|(known, _)| *known == name).map(|(_, read)| read);
     let plain = |name: &str| {
@@ -63,11 +63,11 @@ fn refused(root: &Object, name: &str, message: String, files: Option<&Files>) ->
     };
     let named = root.clone().with("model_type", nearest.clone().into()).with("architectures", serde_json::Value::Null);
     let read = reader(&nearest).expect("it is one of those that are run");
-    // Where the file's own fields do not fit that model either, its tensors are judged as they are by default.
+    // If the file's own fields do not fit that model either, compare its tensors with the model's defaults.
     super::refusal(root.path(), message, &nearest, || read(&named, files).or_else(|_| read(&plain(&nearest), files)), files)
 }
 
-/// The class that the checkpoint was saved from; without one, `guess`.
+/// Returns the class that the checkpoint was saved from, or `guess` if none is given.
 fn class<'a>(root: &'a Object, guess: &'a str) -> Result<&'a str> {
     match root.get("architectures").filter(|list| list.as_array().is_none_or(|list| !list.is_empty())) {
         None => Ok(guess),
@@ -79,13 +79,13 @@ fn has(files: Option<&Files>, name: &str) -> bool {
     files.is_some_and(|files| files.has(name))
 }
 
-/// What stands in front of the encoder's names, the first of `prefixes` with which there is a tensor `name`:
-/// task models and bare encoders are saved with and without it.
+/// Returns the first of `prefixes` under which the tensor `name` exists, else `prefixes[0]`. Task models and bare encoders
+/// are saved both with and without a prefix.
 fn prefix(files: Option<&Files>, prefixes: &[&'static str], name: &str) -> &'static str {
     prefixes.iter().find(|prefix| has(files, &format!("{prefix}{name}"))).unwrap_or(&prefixes[0])
 }
 
-/// The classifier of a task model: as many classes as have names.
+/// Returns the classifier of a task model, with one class per name in `id2label`, else `num_labels` classes.
 fn classifier(root: &Object) -> Result<Vec<Classifier>> {
     let names = root.labels("id2label")?;
     let classes = match &names {
@@ -93,7 +93,7 @@ fn classifier(root: &Object) -> Result<Vec<Classifier>> {
         None => root.count("num_labels")?.unwrap_or(2),
     };
     let labels = match super::labels(names, classes) {
-        // What transformers makes up where the file names no classes.
+        // transformers' placeholders for unnamed classes.
         none if none.is_empty() => (0..classes).map(|index| format!("LABEL_{index}")).collect(),
         labels => labels,
     };
@@ -101,7 +101,7 @@ fn classifier(root: &Object) -> Result<Vec<Classifier>> {
     Ok(if classes > 0 { vec![classifier] } else { Vec::new() })
 }
 
-/// How images become patches, of `default` pixels a side where nothing is said.
+/// Reads the patch geometry. `default` is the patch size if the file gives none.
 fn patches(root: &Object, default: usize) -> Result<Patches> {
     Ok(Patches {
         channels: root.size("num_channels")?.unwrap_or(3),

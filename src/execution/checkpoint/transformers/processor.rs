@@ -1,20 +1,20 @@
-//! How transformers' image processors prepare images (their Pillow backends), from `preprocessor_config.json`.
+//! Preprocessing of transformers' image processors (Pillow backends), from `preprocessor_config.json`.
 
 use crate::data::error::Result;
 use crate::execution::checkpoint::channel_values;
 use crate::execution::checkpoint::json::Object;
 use crate::execution::image::{Alpha, Crop, CropRounding, Filter, Levels, Preprocess, Resize};
 
-/// What an image processor's class does where its file is silent.
+/// Defaults of an image processor class.
 struct Processor {
     resample: usize,
     size: Size,
-    /// Whether a single number means a square, rather than the shortest edge.
+    /// Whether a single number is the side of a square rather than the shortest edge.
     number_is_square: bool,
     crops: bool,
     mean: [f64; 3],
     std: [f64; 3],
-    /// Whether transparent images are laid on white.
+    /// Whether transparent images are composited onto white.
     on_white: bool,
     resizes: Levels,
 }
@@ -30,7 +30,7 @@ const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];
 const CLIP_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
 const CLIP_STD: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
 
-/// The default processor of a class, by its name without `ImageProcessor` or `FeatureExtractor`.
+/// Returns the defaults of a processor class, named without `ImageProcessor` or `FeatureExtractor`.
 fn processor(name: &str) -> Option<Processor> {
     let (resample, size, number_is_square, crops, mean, std, on_white) = match name {
         "ViT" => (2, Size::Square(224), true, false, HALF, HALF, false),
@@ -44,7 +44,7 @@ fn processor(name: &str) -> Option<Processor> {
     Some(Processor { resample, size, number_is_square, crops, mean, std, on_white, resizes })
 }
 
-/// The processor of a model whose files do not name one, as transformers' `AutoImageProcessor` has it.
+/// Returns the processor class of a model whose files name none, as in transformers' `AutoImageProcessor`.
 fn of_model(model_type: &str) -> &'static str {
     match model_type {
         "deit" => "DeiT",
@@ -57,11 +57,11 @@ fn of_model(model_type: &str) -> &'static str {
     }
 }
 
-/// How a transformers image processor prepares images (its Pillow backend). Without a file of its own, it does so by its
-/// class's default, for the model's size.
+/// Reads the preprocessing of a transformers image processor (Pillow backend). Without a processor file, uses the defaults of
+/// the class at the model's image size.
 ///
-/// For `image`, another height and width than the file's, an image is resized to that; only where its shorter edge is
-/// resized and its middle cut out, and the size is a square, are edge and square enlarged alike.
+/// `image` overrides the final height and width. An exact resize with a crop is scaled together with the crop, and so is a
+/// resize of the shortest edge if both sizes are square. Otherwise images are resized to exactly `image`, without a crop.
 pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>) -> Result<Preprocess> {
     let vision = root.object("vision_config")?.unwrap_or_else(|| root.clone());
     let channels = vision.size("num_channels")?.unwrap_or(3);
@@ -84,7 +84,7 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
             return Err(file.unsupported(step, "false"));
         }
     }
-    // A null switches a step off; an absent field has the class's default.
+    // null disables a step; an absent field takes the class's default.
     let enabled = |step: &str, default: bool| Ok(file.bool(step)?.unwrap_or(default && !file.has(step)));
     let filter = match file.count("resample")?.unwrap_or(defaults.resample) {
         0 => Filter::Nearest,
@@ -113,7 +113,7 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
     Ok(Preprocess { channels, alpha, resize, resizes: defaults.resizes, filter, crop, scale, mean, std, assumed })
 }
 
-/// The same steps for another final size.
+/// Adapts resize and crop to another final size.
 fn resized_for(image: [usize; 2], resize: Resize, crop: Option<Crop>) -> (Resize, Option<Crop>) {
     match (resize, crop) {
         (Resize::ShortestEdge(edge), Some(crop)) if image[0] == image[1] && crop.size[0] == crop.size[1] => {
@@ -128,7 +128,7 @@ fn resized_for(image: [usize; 2], resize: Resize, crop: Option<Crop>) -> (Resize
     }
 }
 
-/// A height and a width as a number, as two, or as an object.
+/// Reads a height and a width from one number, two numbers, or an object.
 fn pair(file: &Object, key: &str) -> Result<Option<[usize; 2]>> {
     if !file.get(key).is_some_and(|value| value.is_object()) {
         return file.pair(key);

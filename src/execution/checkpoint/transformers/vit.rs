@@ -1,4 +1,4 @@
-//! ViT, DeiT, ViT-MAE, ViT-MSN, I-JEPA and ViT-hybrid: one set of tensor names.
+//! ViT, DeiT, ViT-MAE, ViT-MSN, I-JEPA and ViT-hybrid, which share tensor names.
 
 use super::{activation, class, classifier, has, patches, prefix};
 use crate::data::config::{Activation, Backbone, Classifier, Config, Input, Layout, Patches, Pooler, Pooling, Reads};
@@ -10,16 +10,16 @@ use crate::execution::checkpoint::source::{Part, PositionSource, Source, StoredG
 use crate::execution::checkpoint::weights::{Block, Weights};
 use crate::execution::checkpoint::{Files, Outline, checked_depth};
 
-/// What tells the families apart.
+/// Differences between the families.
 struct Family {
-    /// In front of the encoder's names in task models.
+    /// Prefix of the encoder's tensor names in task models.
     prefix: &'static str,
     base: &'static [&'static str],
     classifies: &'static str,
     epsilon: f64,
-    /// Whether there is a class token, and a distillation token after it.
+    /// Names of the prefix tokens, in order.
     tokens: &'static [&'static str],
-    /// What the classifier reads.
+    /// Pooling of the classifier's input.
     pooling: Pooling,
 }
 
@@ -40,7 +40,7 @@ fn family(model_type: &str) -> Family {
             tokens: &["cls_token", "distillation_token"],
             ..vit
         },
-        // The decoder only serves pre-training; all patches are kept, in order.
+        // The decoder is for pre-training only. All patches are kept, in order.
         "vit_mae" => Family { base: &["ViTMAEModel", "ViTMAEForPreTraining"], classifies: "", ..vit },
         "vit_msn" => Family { base: &["ViTMSNModel"], classifies: "ViTMSNForImageClassification", epsilon: 1e-6, ..vit },
         "ijepa" => Family {
@@ -56,7 +56,7 @@ fn family(model_type: &str) -> Family {
     }
 }
 
-/// The class of DeiT with two classifiers.
+/// DeiT class with two classifiers.
 const TEACHER: &str = "DeiTForImageClassificationWithTeacher";
 
 pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
@@ -124,13 +124,13 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         resampling: Resampling::Bicubic,
         built: None,
     };
-    // transformers 5 saves ViT-MSN's classifier with a prefix everywhere but on the blocks.
+    // transformers 5 saves ViT-MSN's classification model with a prefix on every tensor except the blocks'.
     let blocks = prefix(files, &[front, ""], "encoder.layer.0.layernorm_before.weight");
     let weights = weights(&config, front, blocks, family.tokens, root.bool("qkv_bias")?.unwrap_or(true));
     Ok(Outline { weights, positions: Some(positions), config, own: Vec::new() })
 }
 
-/// What a hybrid's `backbone_config` must say, and says where it is absent; a `BitConfig` that is there has other defaults.
+/// Required values of a hybrid's `backbone_config`. They are assumed if it is absent; a `BitConfig` that is present has other defaults.
 const BIT: &[(&str, &str)] = &[
     ("embedding_dynamic_padding", "true"),
     ("global_padding", "\"SAME\""),
@@ -139,10 +139,10 @@ const BIT: &[(&str, &str)] = &[
     ("num_groups", "32"),
     ("output_stride", "32"),
 ];
-/// Those of which a `BitConfig` has the same default.
+/// Keys whose `BitConfig` default is the required value.
 const BIT_DEFAULTS: &[&str] = &["hidden_act", "num_groups", "output_stride"];
 
-/// The convolutional network of a hybrid, if its configuration asks for the one that is run.
+/// Reads a hybrid's convolutional backbone, and rejects configurations of unsupported variants.
 fn backbone(root: &Object, front: &'static str, files: &Files) -> Result<Backbone> {
     let found = Naming::Transformers { prefix: front }.sizes(files)?;
     if let Some(config) = root.object("backbone_config")? {
@@ -161,7 +161,7 @@ fn backbone(root: &Object, front: &'static str, files: &Files) -> Result<Backbon
     Ok(found)
 }
 
-/// transformers' names for the weights.
+/// Maps weights to transformers' tensor names.
 fn weights(config: &Config, front: &'static str, blocks: &str, tokens: &[&str], qkv_bias: bool) -> Weights<Source> {
     let (width, mlp_width) = (config.width, config.mlp_width);
     let patches = config.patches().expect("it takes images");

@@ -8,9 +8,9 @@ use crate::data::record::{Buf, Dispatch, Recording, Spec, TuningKey};
 use crate::execution::cpu::attention::Params;
 use variants::{ATTENTION_POWERS, Sizes, suitable};
 
-/// Records multi-head attention (Vaswani et al. 2017, section 3.2) by the variant that suits the device, from packed queries, keys and
-/// values: qkv `[B, N, 3·C]`, y `[B, queries, C]`, C = heads · D, for as many of the first tokens as y has rows. With a
-/// mask `[B, N]`, tokens whose mask is not 0 are no keys; each sequence needs one that is.
+/// Records multi-head attention (Vaswani et al. 2017, section 3.2) on packed queries, keys and values, with the chosen variant: qkv `[B, N, 3·C]`, y
+/// `[B, queries, C]`, C = heads · D. The number of queries is that of y; they are the first tokens. With a mask `[B, N]`, tokens whose mask is not 0
+/// are no keys; each sequence needs at least one key.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
@@ -59,7 +59,7 @@ pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usiz
     })
 }
 
-/// Records the powers of two that scale queries, keys and values of each head, of width D: qkv of `[B, N]` tokens, y `[B, H, 3]`.
+/// Records the powers of two that scale the queries, keys and values of each head: qkv of `[B, N]` tokens with heads of width D, y `[B, H, 3]`.
 ///
 /// # Errors
 /// [`Error::Limit`] if it does not fit the device.

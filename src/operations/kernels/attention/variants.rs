@@ -1,4 +1,4 @@
-//! The variants of attention. Each is a value of [`shapes`], from which all else about it follows.
+//! Attention variants. Each is a value of [`shapes`], from which everything else is derived.
 
 use crate::data::capabilities::{Capabilities, Needs, Precision};
 use crate::data::record::{Binding, Kernel, Spec, Twin, read, shader, write};
@@ -7,19 +7,19 @@ use crate::execution::cpu::powers;
 use crate::operations::kernels::{size, variant::Variant};
 use std::sync::LazyLock;
 
-/// The kernel that finds the scales of attention in f32 by cooperative matrices of f16.
+/// Finds the scales for f32 attention on f16 cooperative matrices.
 pub static ATTENTION_POWERS: Kernel =
     Kernel::new("attention_powers", shader!("attention/powers"), Params::FIELDS, &[read(1, "qkv"), write(2, "y")], powers::attention_powers);
 
-/// A variant of attention as a value.
+/// Parameters of an attention variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// A query an invocation, keys and values in tiles through workgroup memory; some tokens may be masked.
+    /// One query per invocation, with tiles of keys and values in workgroup memory; optionally masked.
     Tiled { is_masked: bool },
-    /// 40 queries a subgroup of 8, in registers: for llvmpipe.
+    /// 40 queries per subgroup of 8, in registers; for llvmpipe.
     Software,
-    /// By cooperative matrices of f16 with `side` rows and columns: so many queries for each of `subgroups`, `keys` at a time; a number of f32 is
-    /// two `parts` of f16.
+    /// f16 cooperative matrices of `side` × `side`: `side` queries per subgroup, `subgroups` per workgroup, `keys` per tile. With two `parts`, each
+    /// f32 value is split into two f16 values.
     Cooperative { side: u32, subgroups: u32, keys: u32, parts: u32 },
 }
 use Shape::{Cooperative, Software, Tiled};
@@ -32,7 +32,7 @@ const fn cooperative_f32(side: u32, subgroups: u32, keys: u32) -> Shape {
     Cooperative { side, subgroups, keys, parts: 2 }
 }
 
-/// 64 queries and 16 keys are what an H200 likes.
+/// An H200 does best with 64 queries and 16 keys.
 const COOPERATIVE: &[Shape] = &[
     cooperative(16, 4, 16),
     cooperative(16, 4, 32),
@@ -52,27 +52,27 @@ fn shapes() -> impl Iterator<Item = Shape> {
     others.into_iter().chain(COOPERATIVE.iter().copied())
 }
 
-/// Every variant.
+/// All variants.
 pub static VARIANTS: LazyLock<Vec<Variant<Shape>>> = LazyLock::new(|| shapes().map(|shape| Variant { kernel: shape.kernel(), shape }).collect());
 
-/// What attention is asked for with.
+/// Problem size of an attention call.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// How many tokens are queries.
+    /// Number of query tokens.
     pub queries: usize,
-    /// D.
+    /// Head width D.
     pub head: usize,
-    /// Whether some tokens are no keys.
+    /// Whether some keys are masked out.
     pub is_masked: bool,
-    /// What queries, keys and values are kept in.
+    /// Precision of queries, keys and values.
     pub qkv: Precision,
 }
 
-/// Products of scores in a small shader; three for each where a number is two parts.
+/// Maximum matrix products per tile of scores in a small shader; with two-part values, each score takes three.
 const SMALL: u32 = 8;
 
 impl Shape {
-    /// Queries of a workgroup.
+    /// Queries per workgroup.
     pub fn queries(&self) -> u32 {
         match *self {
             Tiled { .. } => 64,
@@ -81,8 +81,8 @@ impl Shape {
         }
     }
 
-    /// Keys of a tile for heads of a width, nothing if not even one fits: as many as fit in 16 KiB, which every device has, but no more than 32, whose
-    /// scores an invocation keeps in registers.
+    /// Keys per tile for a head width; `None` if not even one fits. Tiled: as many as fit in 16 KiB, which every device has, but at most 32, as each
+    /// invocation keeps their scores in registers.
     fn keys(&self, head: usize, capabilities: &Capabilities) -> Option<u32> {
         match *self {
             Tiled { .. } => {
@@ -94,7 +94,7 @@ impl Shape {
         }
     }
 
-    /// Bytes of workgroup memory for heads of a width and so many keys, as the shader declares it.
+    /// Bytes of workgroup memory for a head width and number of keys, as declared in the shader.
     pub fn workgroup_bytes(&self, head: usize, keys: u32) -> u32 {
         match *self {
             Tiled { .. } => 2 * keys * size(head).div_ceil(4) * 16,
@@ -142,12 +142,12 @@ impl Shape {
         Kernel { name: self.name().leak(), entry, file, wgsl, edited: &[], spec, params: Params::FIELDS, bindings, needs, twin }
     }
 
-    /// Whether it needs what [`ATTENTION_POWERS`] finds.
+    /// Returns whether it needs the output of [`ATTENTION_POWERS`].
     pub fn reads_powers(&self) -> bool {
         matches!(self, Cooperative { parts: 2, .. })
     }
 
-    /// What depends on the call and the device.
+    /// Adds the constants that depend on the call and the device.
     pub fn specialised(&self, spec: Spec, head: usize, capabilities: &Capabilities) -> Spec {
         let spec = spec.with([("HEAD", size(head))]);
         let keys = self.keys(head, capabilities).map(|keys| ("KEYS", keys));
@@ -158,7 +158,7 @@ impl Shape {
         }
     }
 
-    /// Whether its shader for heads of a width is large.
+    /// Returns whether its shader is large for a head width.
     pub fn is_large(&self, head: usize) -> bool {
         match *self {
             Tiled { .. } | Software => false,
@@ -166,7 +166,7 @@ impl Shape {
         }
     }
 
-    /// Whether it computes what is asked for, on a device that has what it needs.
+    /// Returns whether it supports the sizes on a device that meets its kernel's needs.
     fn suits(&self, sizes: &Sizes, capabilities: &Capabilities) -> bool {
         let Sizes { head, is_masked, qkv, .. } = *sizes;
         match *self {
@@ -187,22 +187,22 @@ impl Shape {
     }
 }
 
-/// A workgroup with more memory has no second one beside it on an H200.
+/// A workgroup with more memory than this has a multiprocessor of an H200 to itself.
 const SHARED_BYTES: u32 = 24 * 1024;
 
-/// The variants that compute what is asked for on a device, those that should be the fastest first; none if heads are too wide for it.
+/// Returns the variants that support the sizes on a device, fastest expected first; empty if the heads are too wide.
 pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Variant<Shape>> {
     let suits = |variant: &&Variant<Shape>| variant.shape.suits(sizes, capabilities) && variant.kernel.needs.met_by(capabilities);
     let mut found: Vec<&Variant<Shape>> = VARIANTS.iter().filter(suits).collect();
     let group = |shape: &Shape| match *shape {
         Software => 0,
         Tiled { .. } => 2,
-        // Where a processor imitates cooperative matrices, they are slower than what they are made of.
+        // Software adapters emulate cooperative matrices, so they are slower than the operations they are emulated with.
         Cooperative { .. } if capabilities.software => 4,
         Cooperative { keys, .. } if shape.workgroup_bytes(sizes.head, keys) > SHARED_BYTES => 3,
         Cooperative { .. } => 1,
     };
-    // Queries that there are not cost as much as others.
+    // Unused query slots cost as much as used ones.
     let idle = |shape: &Shape| if sizes.queries < shape.queries() as usize { shape.queries() } else { 0 };
     found.sort_by_key(|variant| (group(&variant.shape), idle(&variant.shape)));
     found
@@ -212,7 +212,7 @@ pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Vari
 mod tests {
     use super::*;
 
-    /// The variant that is taken by rule.
+    /// Returns the default variant.
     fn first(head: usize, queries: usize, is_masked: bool, qkv: Precision, capabilities: &Capabilities) -> Option<&'static str> {
         let variants = suitable(&Sizes { queries, head, is_masked, qkv }, capabilities);
         variants.iter().find(|variant| variant.kernel.needs.trust <= capabilities.trust).map(|variant| variant.kernel.name)

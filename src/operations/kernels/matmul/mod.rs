@@ -10,7 +10,7 @@ use crate::data::record::{Buf, Dispatch, Recording, Spec, TuningKey, View};
 use crate::execution::cpu::matmul::Params;
 use variants::{MATMUL_COMBINE, MATMUL_POWERS, Sizes, suitable};
 
-/// What becomes of a product.
+/// Epilogue of a product.
 #[derive(Clone, Copy, Debug)]
 pub enum Epilogue {
     /// y = x · wᵀ + bias.
@@ -19,12 +19,12 @@ pub enum Epilogue {
     Activation(Activation),
     /// y += x · wᵀ + bias.
     Residual,
-    /// y += scale · (x · wᵀ + bias), with the scale `[N]` of LayerScale (Touvron et al. 2021).
+    /// y += scale · (x · wᵀ + bias), with the LayerScale factors `[N]` (Touvron et al. 2021).
     ScaledResidual(Buf),
 }
 
 impl Epilogue {
-    /// The constants that choose it in `shaders/matmul/call.wgsl`, for results in a precision.
+    /// Constants that select the epilogue in `shaders/matmul/call.wgsl`, for a result precision.
     fn constants(self, written: Precision) -> [(&'static str, u32); 3] {
         let (epilogue, activation) = match self {
             Epilogue::Bias => (0, 0),
@@ -36,8 +36,8 @@ impl Epilogue {
     }
 }
 
-/// Records a product by the variant that suits the device: x `[.., K]`, w `[N, K]` in [`panels`], bias `[N]`, y `[.., N]`. A weight
-/// larger than one binding may be is read in bands of rows, a dispatch each.
+/// Records a product with the chosen variant: x `[.., K]`, w `[N, K]` in [`panels`], bias `[N]`, y `[.., N]`. A weight that exceeds the binding size
+/// limit is processed in bands of rows, each dispatched separately.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
@@ -49,7 +49,7 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
     let w_shape = panels::shape([n, k], precision);
     assert_eq!(recording.shape(w), w_shape, "{label}: w");
     assert_eq!(recording.shape(bias), [n], "{label}: bias");
-    // Where nothing is scaled the binding is not read.
+    // Without scaling, the binding is not read.
     let scale = if let Epilogue::ScaledResidual(scale) = epilogue { scale } else { bias };
     assert_eq!(recording.shape(scale), [n], "{label}: scale");
     let sizes = Sizes { m, n, k, x: recording.precision_of(x), w: precision };
@@ -117,7 +117,8 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
     Ok(())
 }
 
-/// Records the powers of two that scale the rows of x `[M, K]` and the columns of wᵀ, w `[N, K]` in panels: y `[M + N]`; K and N are multiples of 4.
+/// Records the powers of two that scale the rows of x `[M, K]` and the columns of wᵀ, with w `[N, K]` in panels: y `[M + N]`. K and N are multiples
+/// of 4.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
@@ -131,7 +132,7 @@ pub fn powers(recording: &mut Recording, label: String, [x, w]: [Buf; 2], y: Buf
 fn record_powers(recording: &mut Recording, label: String, views: [View; 3], params: Params) -> Result<()> {
     recording.dispatch(Dispatch {
         kernel: &MATMUL_POWERS,
-        // As many loads are on their way as a row has.
+        // Enough invocations to have all loads of a row in flight.
         spec: Spec::NONE.with([("WORKGROUP", 256)]),
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 0,
@@ -141,8 +142,8 @@ fn record_powers(recording: &mut Recording, label: String, views: [View; 3], par
     })
 }
 
-/// Rows of w in a band, of panels with `depth` rows: all of them, or so many whole panels that each band begins at a multiple of 256
-/// bytes, the largest alignment that WebGPU lets a device ask for: one panel of 32 bits, two of 16.
+/// Rows of w per band, for panels with `depth` rows: all of them if they fit, else the largest number of whole panels such that each band starts at a
+/// multiple of 256 bytes, the largest alignment that WebGPU lets a device require. That is a multiple of one 32-bit panel, or of two 16-bit panels.
 fn band_rows(n: usize, depth: usize, bits: u32, binding_bytes: u64) -> usize {
     let unit = PANEL * 32 / bits as usize;
     let fitting = usize::try_from(binding_bytes / (depth as u64 * u64::from(bits / 8))).unwrap_or(usize::MAX);

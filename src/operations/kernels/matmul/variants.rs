@@ -1,5 +1,5 @@
-//! The variants of products. Each is a value of [`shapes`]; its name, constants, grid, memory and needs follow from that, and so do the cases of
-//! tests and doctor, the rows of benches and what the tuner tries.
+//! Product variants. Each is a value of [`shapes`]; its name, constants, grid, memory and needs are derived from it, as are the test and doctor
+//! cases, the benchmark rows and the tuner's candidates.
 
 use crate::data::capabilities::{Capabilities, Needs, Precision};
 use crate::data::record::{Kernel, Spec, Twin, read, shader, write};
@@ -8,7 +8,7 @@ use crate::execution::cpu::{matmul_int8, matmul_split, powers};
 use crate::operations::kernels::{size, variant::Variant};
 use std::sync::LazyLock;
 
-/// What ends a product whose K was split.
+/// Adds up the partial sums of split-K products and applies the epilogue.
 pub static MATMUL_COMBINE: Kernel = Kernel::new(
     "matmul_combine",
     shader!("matmul/combine"),
@@ -17,35 +17,36 @@ pub static MATMUL_COMBINE: Kernel = Kernel::new(
     matmul_split::matmul_combine,
 );
 
-/// The kernel that finds the scales of f32 products by cooperative matrices of f16.
+/// Finds the scales for f32 products on f16 cooperative matrices.
 pub static MATMUL_POWERS: Kernel =
     Kernel::new("matmul_powers", shader!("matmul/powers"), Params::FIELDS, &[read(1, "x"), read(2, "w"), write(3, "y")], powers::matmul_powers);
 
-/// How a product is computed.
+/// Algorithm of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// As one reads it: an invocation an element.
+    /// Textbook: one invocation per element.
     Naive,
-    /// Four rows of 64 columns a workgroup, K split over its invocations: for few rows.
+    /// 4 × 64 per workgroup, with K split over its invocations; for few rows.
     Skinny,
-    /// 40 × 64 a subgroup of 8, in registers: for llvmpipe.
+    /// 40 × 64 per subgroup of 8, in registers; for llvmpipe.
     Software,
-    /// `tile` rows and columns a workgroup, `depth` of K at a time (of integers words of four), through workgroup memory, 8 × 8 an invocation.
+    /// `tile` rows and columns per workgroup, 8 × 8 per invocation, with `depth` steps of K (for integers: words of four) at a time in workgroup
+    /// memory.
     Tiled { tile: [u32; 2], depth: u32 },
-    /// By cooperative matrices of f16 with `side` rows and columns, of f32 by three of them for each product: `subgroups` down and across a workgroup, each with `matrices` down and across, `steps` of
-    /// them deep.
+    /// f16 cooperative matrices of `side` × `side`; an f32 product takes three f16 products. A workgroup has `subgroups` down and across, each with
+    /// `matrices` down and across; tiles are `steps` matrices deep.
     Cooperative { side: u32, subgroups: [u32; 2], matrices: [u32; 2], steps: u32 },
 }
 use Algorithm::{Cooperative, Naive, Skinny, Software, Tiled};
 
-/// A variant of products as a value.
+/// Parameters of a product variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// How.
+    /// The algorithm.
     pub algorithm: Algorithm,
-    /// What w is kept in.
+    /// Precision of w.
     pub precision: Precision,
-    /// Slices that K is split into, over workgroups; 1 if it is not.
+    /// Number of K slices over workgroups (split-K); 1 if K is not split.
     pub slices: u32,
 }
 
@@ -57,7 +58,7 @@ const fn cooperative(side: u32, subgroups: [u32; 2], matrices: [u32; 2], steps: 
     Cooperative { side, subgroups, matrices, steps }
 }
 
-/// Of numbers, with w in f32 or f16. What is fastest on software adapters comes first (benches/results).
+/// Scalar variants, with w in f32 or f16. Fastest on software adapters first (benches/results).
 const SCALAR: &[(Algorithm, u32)] = &[
     (Software, 1),
     (tiled(64, 64, 16), 1),
@@ -70,8 +71,8 @@ const SCALAR: &[(Algorithm, u32)] = &[
     (Naive, 1),
 ];
 
-/// Of cooperative matrices, with w and x in f16. 64 × 64 a subgroup and less than 24 KiB a workgroup are what an H200 likes; of 8 × 8 matrices
-/// there are those that the tests run on a software adapter, and one for Metal.
+/// Cooperative-matrix variants, with x and w in f16. An H200 does best with 64 × 64 per subgroup and less than 24 KiB per workgroup. The 8 × 8
+/// variants are those that the tests run on a software adapter, and one for Metal.
 const COOPERATIVE: &[(Algorithm, u32)] = &[
     (cooperative(16, [2, 2], [4, 4], 2), 1),
     (cooperative(16, [2, 2], [3, 4], 2), 1),
@@ -87,7 +88,7 @@ const COOPERATIVE: &[(Algorithm, u32)] = &[
     (cooperative(8, [2, 2], [4, 4], 2), 1),
 ];
 
-/// Of cooperative matrices, with w and x in f32: twice the sums and the factors of an f16 product in registers and memory.
+/// Cooperative-matrix variants, with x and w in f32. They take twice the sums and factors of an f16 product in registers and memory.
 const COOPERATIVE_F32: &[(Algorithm, u32)] = &[
     (cooperative(16, [2, 2], [4, 2], 1), 1),
     (cooperative(16, [2, 2], [2, 4], 1), 1),
@@ -97,7 +98,7 @@ const COOPERATIVE_F32: &[(Algorithm, u32)] = &[
     (cooperative(8, [2, 2], [2, 1], 2), 4),
 ];
 
-/// Of integers.
+/// Integer variants.
 const INTEGERS: &[(Algorithm, u32)] = &[(tiled(64, 64, 16), 1), (tiled(128, 64, 16), 1), (tiled(32, 32, 32), 1)];
 
 fn shapes() -> impl Iterator<Item = Shape> {
@@ -111,10 +112,10 @@ fn shapes() -> impl Iterator<Item = Shape> {
     lists.into_iter().flat_map(|(precision, list)| list.iter().map(move |&(algorithm, slices)| Shape { algorithm, precision, slices }))
 }
 
-/// Every variant.
+/// All variants.
 pub static VARIANTS: LazyLock<Vec<Variant<Shape>>> = LazyLock::new(|| shapes().map(|shape| Variant { kernel: shape.kernel(), shape }).collect());
 
-/// What a product is asked for with.
+/// Problem size of a product.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     /// M.
@@ -123,20 +124,20 @@ pub struct Sizes {
     pub n: usize,
     /// K.
     pub k: usize,
-    /// What x is kept in.
+    /// Precision of x.
     pub x: Precision,
-    /// What w is kept in.
+    /// Precision of w.
     pub w: Precision,
 }
 
-/// Products of matrices in a small shader.
+/// Maximum matrix products per tile in a small shader.
 const SMALL: u32 = 8;
 
-/// The most rows that are few to `Skinny`, which reads the weight once for every four.
+/// Maximum number of rows for which `Skinny` is preferred; it reads the weight once per four rows.
 const FEW_ROWS: usize = 8;
 
 impl Shape {
-    /// Rows and columns of y that a workgroup computes.
+    /// Rows and columns of y per workgroup.
     pub fn tile(&self) -> [u32; 2] {
         match self.algorithm {
             Naive => [1, 64],
@@ -147,18 +148,18 @@ impl Shape {
         }
     }
 
-    /// Values of K, or words of four integers, that are loaded at a time.
+    /// Steps of K, or words of four integers, loaded at a time.
     pub fn depth(&self) -> u32 {
         match self.algorithm {
             Naive | Software => 1,
-            // Four loads of each slice are on their way at a time.
+            // Each slice has four loads in flight.
             Skinny => 32,
             Tiled { depth, .. } => depth,
             Cooperative { side, steps, .. } => side * steps,
         }
     }
 
-    /// Bytes of workgroup memory, as the shader declares it.
+    /// Bytes of workgroup memory, as declared in the shader.
     pub fn workgroup_bytes(&self) -> u32 {
         let ([rows, columns], depth) = (self.tile(), self.depth());
         match self.algorithm {
@@ -241,13 +242,13 @@ impl Shape {
         Kernel { name: self.name().leak(), entry, file, wgsl, edited: &[], spec, params: Params::FIELDS, bindings: bindings.leak(), needs, twin }
     }
 
-    /// Whether it needs what [`MATMUL_POWERS`] finds.
+    /// Returns whether it needs the output of [`MATMUL_POWERS`].
     pub fn reads_powers(&self) -> bool {
         matches!(self.algorithm, Cooperative { .. }) && self.precision == Precision::F32
     }
 
-    /// Adds to a spec what depends on the device, and on sizes that are known when the pipeline is made: loads need not test for the end of K, or for the
-    /// last row, and columns are written four at a time where N is a multiple of that.
+    /// Adds the constants that depend on the device, and on sizes known when the pipeline is created: loads can skip the bounds checks for the end of
+    /// K and for the last row, and columns are written four at a time where N is a multiple of four.
     pub fn specialised(&self, spec: Spec, [m, n, k]: [usize; 3], capabilities: &Capabilities) -> Spec {
         let known = [("WHOLE", u32::from(k.is_multiple_of(self.depth() as usize))), ("K", if capabilities.large_shaders { size(k) } else { 0 })];
         let spec = match self.algorithm {
@@ -261,7 +262,7 @@ impl Shape {
             Cooperative { subgroups: [down, across], .. } => {
                 let lanes = capabilities.subgroup;
                 let invocations = lanes * down * across;
-                // Chunks of four values side by side: whole rows of a tile for all invocations, and as many for each.
+                // Chunks of four adjacent values: the invocations cover whole rows of a tile, and each loads the same number of chunks.
                 let [rows, columns] = self.tile();
                 let divide = |long: u32, wide: u32| invocations.is_multiple_of(wide / 4) && (long * wide / 4).is_multiple_of(invocations);
                 let (is_tall, is_even) = (m >= rows as usize && divide(rows, self.depth()), divide(self.depth(), columns));
@@ -272,7 +273,7 @@ impl Shape {
         spec.unrolled(capabilities.large_shaders)
     }
 
-    /// Whether it computes what is asked for, on a device that has what it needs.
+    /// Returns whether it supports the sizes on a device that meets its kernel's needs.
     fn suits(&self, sizes: &Sizes) -> bool {
         let takes_x = match self.algorithm {
             Cooperative { .. } => sizes.x == sizes.w && sizes.k.is_multiple_of(4) && sizes.n.is_multiple_of(4),
@@ -282,13 +283,13 @@ impl Shape {
         self.precision == sizes.w && takes_x
     }
 
-    /// About how long it takes on a large GPU, in clocks, by what an H200 was measured to take for 33 sizes (`benches/results`): the variants that it puts
-    /// first took 0.4 % longer than the fastest, on average. A multiprocessor does 1,024 multiply-adds of cooperative matrices in a clock, or 128 of f32,
-    /// and moves 128 bytes between registers and its memories, all kinds of access together, hardly any of it at the same time; a workgroup below
-    /// 24 KiB has a second one beside it.
+    /// Estimated time on a large GPU, in clocks, fitted to measurements of 33 sizes on an H200 (`benches/results`): its first choices took 0.4 %
+    /// longer than the fastest variants, on average. The model: per clock, a multiprocessor does 1,024 multiply-adds on cooperative matrices or 128
+    /// in f32, and moves 128 bytes between registers and its memories, all kinds of access together, with hardly any overlap. Two workgroups below 24
+    /// KiB share a multiprocessor.
     fn cost(&self, sizes: &Sizes) -> f64 {
         const UNITS: f64 = 132.0;
-        // What another dispatch takes; the first loads of a tile and its end; bytes of the device's memory in a clock.
+        // Cost of another dispatch; cost of a tile's first loads and its end; bytes of device memory per clock.
         const DISPATCH: f64 = 14_000.0;
         const ENDS: f64 = 3_000.0;
         const MEMORY: f64 = 2_000.0;
@@ -297,11 +298,11 @@ impl Shape {
         let (x, w) = (f64::from(sizes.x.bits()) / 8.0, if sizes.w == Precision::F32 { 4.0 } else { 2.0 });
         let loaded = rows * x + columns * w;
         let beside = if self.workgroup_bytes() < 24 * 1024 { 2.0 } else { 1.0 };
-        // Multiply-adds in a clock, bytes for each k, clocks that a step takes at the least, and workgroups of a multiprocessor.
+        // Multiply-adds per clock, bytes per k, minimum clocks per step, and workgroups per multiprocessor.
         let (rate, moved, latency, together) = match self.algorithm {
             Naive | Software => (128.0, rows * columns * (x + w), 500.0, 8.0),
             Skinny => (128.0, loaded + rows * columns / 8.0, 800.0, 8.0),
-            // Half of what is possible.
+            // Half of the peak.
             Tiled { .. } => {
                 let rate = if self.precision == Precision::Int8 { 256.0 } else { 60.0 };
                 (rate, 2.0 * (loaded + 4.0 * (rows + columns) + rows * columns / 8.0), 4_000.0, beside)
@@ -326,7 +327,7 @@ impl Shape {
     }
 }
 
-/// The variants that compute what is asked for on a device, those that should be the fastest first.
+/// Returns the variants that support the sizes on a device, fastest expected first.
 pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Variant<Shape>> {
     let fits = |variant: &&Variant<Shape>| {
         let partial_sums = u64::from(variant.shape.slices) * (sizes.m * sizes.n * 4) as u64;
@@ -335,7 +336,7 @@ pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Vari
     let able = VARIANTS.iter().filter(|variant| variant.shape.suits(sizes) && variant.kernel.needs.met_by(capabilities));
     let mut found: Vec<&Variant<Shape>> = able.filter(fits).collect();
     if capabilities.software {
-        // In the order of the lists, which was measured there; where a processor imitates cooperative matrices, they are slower than the rest.
+        // In the order of the lists, which was measured on software adapters. They emulate cooperative matrices, which come last.
         let few = |variant: &Variant<Shape>| sizes.m <= FEW_ROWS && variant.shape.algorithm == Skinny;
         found.sort_by_key(|variant| (variant.shape.algorithm != Software, !few(variant), variant.kernel.needs.cooperative > 0));
     } else {
@@ -369,7 +370,7 @@ mod tests {
         assert_eq!(chosen(hardware, single, block, Some("matmul_128x128x8")), "matmul_128x128x8");
         assert_eq!(chosen(hardware, single, [1, 1000, 768], None), "matmul_skinny");
         assert_eq!(chosen(hardware, mixed, [1, 1000, 768], None), "matmul_skinny_f16");
-        // What needs subgroups of 8, and what needs x in f16, is not taken whoever asks for it.
+        // Variants that need subgroups of 8 or x in f16 are not taken even if preferred.
         assert_ne!(chosen(hardware, single, block, Some("matmul_software")), "matmul_software");
         let matrices = Capabilities { cooperative: 16, ..hardware };
         let large = [64 * 197, 2304, 768];
@@ -379,12 +380,12 @@ mod tests {
         assert!(!chosen(matrices, half, [12608, 2304, 770], None).contains("coop"));
         assert!(chosen(matrices, single, large, None).starts_with("matmul_coop16_f32"));
         assert!(!chosen(Capabilities { trust: Trust::Portable, ..matrices }, half, large, None).contains("coop"));
-        // 24 KiB and more do not fit 16 KiB; subgroups of 128 would make workgroups of 512.
+        // No variant fits 8 KiB; two subgroups of 256 would make workgroups of 512.
         assert!(!chosen(Capabilities { workgroup_bytes: 8 * 1024, ..matrices }, half, large, None).contains("coop"));
         assert!(!chosen(Capabilities { subgroup: 256, ..matrices }, half, large, None).contains("coop"));
         assert_eq!(chosen(Capabilities { cooperative: 8, ..llvmpipe }, half, large, None), "matmul_f16_64x64x16");
         assert_eq!(chosen(hardware, [Precision::F32, Precision::Int8], large, None), "matmul_int8_128x64x16");
-        // A single image has work for all multiprocessors.
+        // For a single image, smaller tiles keep all multiprocessors busy.
         let small = chosen(matrices, half, block, None);
         assert!(small.contains("coop16") && !small.contains("128x128"), "{small}");
     }
