@@ -14,12 +14,6 @@ pub struct Pieces<'a> {
 /// Bytes that a thread copies at a time.
 const CHUNK: usize = 1 << 16;
 
-/// Chunks worth a thread: fewer are copied before a thread has started.
-const WORTH_A_THREAD: usize = 16;
-
-/// Maximum number of threads: a few saturate the bus.
-const THREADS: usize = 8;
-
 impl<'a> Pieces<'a> {
     /// Creates an input from several blocks of bytes.
     pub fn new(pieces: Vec<&'a [u8]>) -> Pieces<'a> {
@@ -46,21 +40,8 @@ impl<'a> Pieces<'a> {
         assert_eq!(memory.len(), self.len, "an input has as many bytes as its buffer");
         let (chunks, rest) = memory.into_chunks::<CHUNK>();
         let copy = |(number, chunk): (usize, wgpu::WriteOnly<'_, [u8; CHUNK]>)| self.copy_part(number * CHUNK, chunk.into());
-        let mut numbered: Vec<_> = chunks.into_iter().enumerate().collect();
-        let end = numbered.len() * CHUNK;
-        #[cfg(not(target_arch = "wasm32"))]
-        std::thread::scope(|scope| {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            let share = numbered.len().div_ceil(cores.min(THREADS)).max(WORTH_A_THREAD);
-            while numbered.len() > share {
-                let some = numbered.split_off(numbered.len() - share);
-                scope.spawn(move || some.into_iter().for_each(copy));
-            }
-            numbered.into_iter().for_each(copy);
-        });
-        // A browser has no threads.
-        #[cfg(target_arch = "wasm32")]
-        numbered.drain(..).for_each(copy);
+        let end = chunks.len() * CHUNK;
+        on_threads(chunks.into_iter().enumerate().collect(), copy);
         self.copy_part(end, rest);
     }
 
@@ -73,6 +54,29 @@ impl<'a> Pieces<'a> {
             to.slice(from - start..until - start).copy_from_slice(&piece[from - at..until - at]);
         }
     }
+}
+
+/// Calls `work` for each chunk, on several threads.
+#[cfg(not(target_arch = "wasm32"))]
+fn on_threads<T: Send>(mut chunks: Vec<T>, work: impl Fn(T) + Copy + Send) {
+    // A few threads saturate the bus; fewer chunks are copied before another thread has started.
+    const THREADS: usize = 8;
+    const LEAST: usize = 16;
+    std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = chunks.len().div_ceil(cores.min(THREADS)).max(LEAST);
+        while chunks.len() > share {
+            let some = chunks.split_off(chunks.len() - share);
+            scope.spawn(move || some.into_iter().for_each(work));
+        }
+        chunks.into_iter().for_each(work);
+    });
+}
+
+/// Calls `work` for each chunk: a browser has no threads.
+#[cfg(target_arch = "wasm32")]
+fn on_threads<T>(chunks: Vec<T>, work: impl Fn(T)) {
+    chunks.into_iter().for_each(work);
 }
 
 #[cfg(test)]

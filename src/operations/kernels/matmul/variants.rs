@@ -283,7 +283,7 @@ impl Shape {
         self.precision == sizes.w && takes_x
     }
 
-    /// Estimated time on a large GPU, in clocks, fitted to measurements of 33 sizes on an H200 (`benches/results`): its first choices took 0.4 %
+    /// Estimated time on a large GPU, in clocks, fitted to measurements of 33 sizes on an H200 (`benches/results`): its first choices took 0.5 %
     /// longer than the fastest variants, on average. The model: per clock, a multiprocessor does 1,024 multiply-adds on cooperative matrices or 128
     /// in f32, and moves 128 bytes between registers and its memories, all kinds of access together, with hardly any overlap. Two workgroups below 24
     /// KiB share a multiprocessor.
@@ -301,7 +301,7 @@ impl Shape {
         // Multiply-adds per clock, bytes per k, minimum clocks per step, and workgroups per multiprocessor.
         let (rate, moved, latency, together) = match self.algorithm {
             Naive | Software => (128.0, rows * columns * (x + w), 500.0, 8.0),
-            Skinny => (128.0, loaded + rows * columns / 8.0, 800.0, 8.0),
+            Skinny => (128.0, loaded + rows * columns / 8.0, 800.0, 4.0),
             // Half of the peak.
             Tiled { .. } => {
                 let rate = if self.precision == Precision::Int8 { 256.0 } else { 60.0 };
