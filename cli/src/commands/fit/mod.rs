@@ -110,7 +110,7 @@ impl Fit {
                 .collect();
             let accuracy = if held_out.is_empty() { Value::Null } else { (right as f64 / held_out.len() as f64).into() };
             let value = json!({
-                "labels": labels, "trained": trained, "held_out": held_out.len(), "right": right, "accuracy": accuracy, "confusion": confusion, "images": images,
+                "labels": labels, "trained": trained, "held_out": held_out.len(), "right": right, "accuracy": accuracy, "confusion": confusion, "pictures": images,
             });
             return Ok(writeln!(out, "{value}")?);
         }
