@@ -14,7 +14,7 @@ use vitraux::{Checkpoint, Device, Image, Model, Session};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// What a model sees in an image, and where it looks
+/// Classes and attention of an image, in a window
 #[derive(Parser)]
 struct Arguments {
     /// A folder of a model; the digits' model without

@@ -46,7 +46,7 @@ fn seen(lines: &str) -> Vec<(usize, u64)> {
     lines.lines().map(line).collect()
 }
 
-/// What is to be seen in an image of [`folder`].
+/// Content of an image of [`folder`].
 fn digit(number: usize) -> u64 {
     [3, 9][number % 2]
 }

@@ -60,7 +60,7 @@ pub enum Error {
     Argument {
         /// The argument.
         argument: &'static str,
-        /// What was expected and what was found.
+        /// Expected and found contents.
         message: String,
     },
     /// No device matches the request.

@@ -17,9 +17,6 @@ const SHORTEST: f64 = 1e-7;
 const LEAST_WARMING: f64 = 0.02;
 const MOST_WARMING: f64 = 0.3;
 
-/// Runs per warm-up submission: between submissions the GPU is idle.
-const WARMING_RUNS: usize = 4;
-
 /// Time of the last measurement on a GPU.
 #[derive(Debug, Default)]
 struct LastTimed(Mutex<Option<Instant>>);
@@ -35,14 +32,17 @@ impl Plan {
         let seconds = gpu.parts.get(LastTimed::default).0.lock().expect("no panic while it is held").map_or(0.0, |last| last.elapsed().as_secs_f64());
         let seconds = seconds.clamp(LEAST_WARMING, MOST_WARMING);
         let start = Instant::now();
+        // The GPU is idle between submissions, so that short plans need many runs in each.
+        let mut runs = 1;
         while start.elapsed().as_secs_f64() < seconds {
             let mut encoder = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("vitraux.warm") });
-            for _ in 0..WARMING_RUNS {
+            for _ in 0..runs {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
                 self.steps().iter().filter_map(Step::dispatch).for_each(|dispatch| dispatch.encode(&mut pass));
             }
             gpu.queue.submit([encoder.finish()]);
             gpu.wait()?;
+            runs = (2 * runs).min(64);
         }
         Ok(())
     }

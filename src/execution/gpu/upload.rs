@@ -62,6 +62,9 @@ fn on_threads<T: Send>(mut chunks: Vec<T>, work: impl Fn(T) + Copy + Send) {
     // A few threads saturate the bus; fewer chunks are copied before another thread has started.
     const THREADS: usize = 8;
     const LEAST: usize = 16;
+    if chunks.len() <= LEAST {
+        return chunks.into_iter().for_each(work);
+    }
     std::thread::scope(|scope| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let share = chunks.len().div_ceil(cores.min(THREADS)).max(LEAST);

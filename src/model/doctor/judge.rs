@@ -16,6 +16,8 @@ pub struct Step {
     pub error: f64,
     /// Largest permitted error.
     pub bound: f64,
+    /// Part of the bound for two close f16 results that are rounded in opposite directions; 0 for other results.
+    pub rounding: f64,
 }
 
 impl Step {
@@ -36,30 +38,40 @@ pub(super) fn steps(recording: &Recording, mut twins: cpu::Plan, inputs: &[&[f32
         let view = dispatch.written();
         let got = &all.next().expect("one for each dispatch")[view.offset..view.offset + view.len];
         let info = &recording.buffers()[view.buf.index()];
-        let (error, bound) = match info.precision {
-            Precision::Int8 => integers_apart(got, expected, *info.shape.last().expect("an axis")),
-            _ => (apart(got, expected), bound(dispatch, info, expected, nearby)),
+        let (error, bound, rounding) = match info.precision {
+            Precision::Int8 => {
+                let (error, bound) = integers_apart(got, expected, *info.shape.last().expect("an axis"));
+                (error, bound, 0.0)
+            }
+            precision => {
+                // Half a unit each.
+                let rounding = if precision == Precision::F16 { largest(expected) / 1024.0 } else { 0.0 };
+                (apart(got, expected), bound(dispatch, info, expected, nearby) + rounding, rounding)
+            }
         };
-        steps.push(Step { label: dispatch.label.clone(), kernel: dispatch.kernel.name, error, bound });
+        steps.push(Step { label: dispatch.label.clone(), kernel: dispatch.kernel.name, error, bound, rounding });
     });
     steps
 }
 
-/// Error bound of a correct kernel: the effect of rounding its inputs and its result. The effect of one rounding of all inputs is measured by running
+/// Largest finite magnitude.
+fn largest(values: &[f32]) -> f64 {
+    values.iter().filter(|value| value.is_finite()).fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())))
+}
+
+/// Error bound of a correct kernel: the effect of rounding its inputs and its sums. The effect of one rounding of all inputs is measured by running
 /// the twin on perturbed values. In a sum of t terms, t roundings of half a unit each add up like a random walk, to about half of sqrt(t). Twice that
 /// is allowed, plus 8 for exp, division and the like.
-fn bound(dispatch: &Dispatch, BufferInfo { shape, precision: written_in, .. }: &BufferInfo, expected: &[f32], nearby: &[Vec<f32>]) -> f64 {
+fn bound(dispatch: &Dispatch, BufferInfo { shape, .. }: &BufferInfo, expected: &[f32], nearby: &[Vec<f32>]) -> f64 {
     let written = expected.len();
     let read = dispatch.views.iter().map(|view| view.len).sum::<usize>() - written;
     let terms = (dispatch.flops as usize / 2 / written).max(read / written).max(*shape.last().expect("an axis"));
-    let largest = expected.iter().filter(|value| value.is_finite()).fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
+    let largest = largest(expected);
     let [rounded, halved] = [0, 1].map(|i| finite_apart(&nearby[i], expected));
     let bound = (8.0 + (terms as f64).sqrt()) * (f64::from(f32::EPSILON) * largest + rounded);
     // Attention weights are also rounded to f16, and their sum is off by as much.
     let is_of_f16 = dispatch.kernel.needs.cooperative > 0 && dispatch.views.iter().any(|view| view.bits == 16);
-    let bound = if is_of_f16 { bound + 4.0 * halved + largest / 1024.0 } else { bound };
-    // Two results that are close may be rounded in opposite directions, by half a unit each.
-    if *written_in == Precision::F16 { bound + largest / 1024.0 } else { bound }
+    if is_of_f16 { bound + 4.0 * halved + largest / 1024.0 } else { bound }
 }
 
 /// Returns the largest difference; infinity where exactly one value is NaN.

@@ -123,7 +123,7 @@ impl Tuning {
     #[cfg(not(target_arch = "wasm32"))]
     fn measure_some(&mut self, device: &Device, key: TuningKey) {
         let start = std::time::Instant::now();
-        self.measure_class(device, key, UNASKED);
+        self.measure_key(device, key, UNASKED);
         self.spent += start.elapsed();
     }
 
@@ -136,7 +136,7 @@ impl Tuning {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn measure(&mut self, device: &Device, keys: &[TuningKey], progress: Progress<'_>) -> Vec<TuningKey> {
         let measured = |(i, key): (usize, &TuningKey)| {
-            let is_found = self.measure_class(device, *key, usize::MAX);
+            let is_found = self.measure_key(device, *key, usize::MAX);
             progress(i + 1, keys.len());
             (!is_found).then_some(*key)
         };
@@ -145,7 +145,7 @@ impl Tuning {
 
     /// Measures the first `most` variants of a key. Returns whether one was correct.
     #[cfg(not(target_arch = "wasm32"))]
-    fn measure_class(&mut self, device: &Device, key: TuningKey, most: usize) -> bool {
+    fn measure_key(&mut self, device: &Device, key: TuningKey, most: usize) -> bool {
         log::info!("{device}: measuring {key}");
         let found = measure::fastest(device, key, most);
         let is_found = !found.variant.is_empty();

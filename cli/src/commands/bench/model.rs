@@ -162,10 +162,11 @@ impl Measured {
     fn profile(&mut self, session: &mut Session) -> Result<()> {
         let wanted = result(session.model().config());
         let start = Instant::now();
-        while start.elapsed().as_secs_f64() < WARM {
+        // A processor has its pace already.
+        let (warm, count) = if session.model().device().capabilities().software { (0.0, 1) } else { (WARM, PROFILES) };
+        while start.elapsed().as_secs_f64() < warm {
             timed(session, &self.input)?;
         }
-        let count = if session.model().device().capabilities().software { 1 } else { PROFILES };
         let mut profiles = (0..count).map(|_| session.profile_blocking(&self.input, &[wanted])).collect::<vitraux::Result<Vec<_>>>()?;
         let total = |timings: &Vec<Timing>| timings.iter().map(|timing| timing.seconds).sum::<f64>();
         profiles.sort_by(|a, b| total(a).total_cmp(&total(b)));
