@@ -123,7 +123,7 @@ impl App {
         let probabilities = self.wait_for(probabilities)?;
 
         let config = self.session.model().config();
-        let labels = config.answers().first().map_or(&[][..], |(_, classifier)| &classifier.labels).to_vec();
+        let labels = config.default_classifiers().first().map_or(&[][..], |(_, classifier)| &classifier.labels).to_vec();
         let label = |class: usize| labels.get(class).cloned().unwrap_or_else(|| class.to_string());
         let mut classes: Vec<_> = probabilities.values().iter().enumerate().map(|(class, probability)| (label(class), *probability)).collect();
         classes.sort_by(|a, b| b.1.total_cmp(&a.1));
@@ -167,8 +167,8 @@ impl App {
         let columns = attention.map().map_or(1, |map| map.grid[1]);
         let prefix = self.session.model().config().prefix_tokens;
         let query = self.patch.map_or(0, |[row, column]| prefix + row * columns + column);
-        let painting = Painting { query, head: self.head, ..Painting::default() };
-        let target = PaintTarget { rectangle: Some(seen.map(|value| value as f32)), ..PaintTarget::new(&overlay.view) };
+        let painting = Painting::default().query(query).head(self.head);
+        let target = PaintTarget::new(&overlay.view).rectangle(seen.map(|value| value as f32));
         let mut encoder = self.render.device.create_command_encoder(&Default::default());
         self.failure = attention.paint(&mut encoder, &target, &painting).err().map(|error| error.to_string());
         self.render.queue.submit([encoder.finish()]);

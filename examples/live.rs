@@ -142,7 +142,7 @@ impl Show {
         self.think(&mut encoder)?;
         if let Some(map) = &self.map {
             let rectangle = Some([EDGE as f32, 0.0, EDGE as f32, EDGE as f32]);
-            map.paint(&mut encoder, &PaintTarget { rectangle, ..PaintTarget::new(view) }, &Painting { opacity: 0.6, ..Painting::default() })?;
+            map.paint(&mut encoder, &PaintTarget::new(view).rectangle(rectangle), &Painting::default().opacity(0.6))?;
         }
         self.queue.submit([encoder.finish()]);
         self.frame += 1;
@@ -178,7 +178,7 @@ impl Show {
         if let Poll::Ready(probabilities) = reading.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             let probabilities = probabilities?;
             let (best, probability) = probabilities.values().iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
-            let answers = self.session.model().config().answers();
+            let answers = self.session.model().config().default_classifiers();
             let label = answers.first().and_then(|(_, classifier)| classifier.labels.get(best).cloned()).unwrap_or(best.to_string());
             self.answer = format!("{label} ({:.0} %)", 100.0 * probability);
             self.reading = None;

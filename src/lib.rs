@@ -37,6 +37,7 @@
 mod data;
 mod execution;
 pub mod host;
+#[cfg_attr(unstable_hidden, doc(hidden))]
 pub mod low_level;
 mod model;
 mod operations;

@@ -61,7 +61,7 @@ fn images_are_covered_by_what_the_model_looks_at() {
     let depth = session.model().config().depth;
     let cases: [(&[&str], String, Painting, f32); 5] = [
         (&[], format!("attn.{}.0", depth - 1), Painting::default(), 0.6),
-        (&["--block", "0", "--head", "1"], "attn.0.0".to_owned(), Painting { head: Some(1), ..Painting::default() }, 0.6),
+        (&["--block", "0", "--head", "1"], "attn.0.0".to_owned(), Painting::default().head(1), 0.6),
         (&["--query", &query], format!("attn.{}.{token}", depth - 1), Painting::default(), 0.6),
         (&["--rollout"], "rollout.0".to_owned(), Painting::default(), 0.6),
         (&["--pca"], "pca".to_owned(), Painting::default(), 1.0),

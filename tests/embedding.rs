@@ -199,7 +199,7 @@ fn images_in_textures_become_what_the_host_makes_of_them() {
             let rectangle = Some([3, 2, width as u32, height as u32]);
             let textures = [Rgba8Unorm, Rgba8UnormSrgb, Bgra8Unorm, Rgba32Float].map(|format| texture(&host, &image, format));
             let views = textures.each_ref().map(|texture| texture.create_view(&wgpu::TextureViewDescriptor::default()));
-            let images = views.each_ref().map(|view| TextureImage { rectangle, ..TextureImage::new(view) });
+            let images = views.each_ref().map(|view| TextureImage::new(view).rectangle(rectangle));
             let mut encoder = host.encoder();
             let from_textures = session.encode(&mut encoder, GpuInput::Images(&images), &["embeddings"]).expect("it is recorded");
             let from_textures = from_textures["embeddings"].encode_read(&mut encoder);
@@ -258,7 +258,7 @@ fn textures_that_cannot_be_read_are_errors() {
         assert!(message.contains(words), "{message}");
     }
     for rectangle in [[0, 0, 41, 30], [40, 0, 1, 1], [0, 0, 0, 5], [5, 5, u32::MAX, 1]] {
-        let message = refused(TextureImage { rectangle: Some(rectangle), ..TextureImage::new(&good) });
+        let message = refused(TextureImage::new(&good).rectangle(rectangle));
         assert!(message.contains("inside 40 x 30"), "{message}");
     }
     let error = session.encode(&mut host.encoder(), GpuInput::Images(&[]), &["logits"]).expect_err("no image");

@@ -85,16 +85,16 @@ fn maps_are_drawn_into_textures_of_the_host() {
     let attention = &expected["attn.3"];
     let rollout = Tensor::new([2, 1, tokens, tokens], expected["rollout"].values().to_vec()).expect("a tensor");
     let cases = [
-        ("attn.3", Painting { image: 1, ..Painting::default() }, heat(attention, 1, 0, 0..4, first)),
-        ("attn.3", Painting { query: 17, head: Some(2), ..Painting::default() }, heat(attention, 0, 17, 2..3, first)),
-        ("attn.3.0", Painting { image: 1, ..Painting::default() }, heat(attention, 1, 0, 0..4, first)),
-        ("attn.3.17", Painting { head: Some(2), ..Painting::default() }, heat(attention, 0, 17, 2..3, first)),
-        ("rollout", Painting { image: 1, query: 5, ..Painting::default() }, heat(&rollout, 1, 5, 0..1, first)),
-        ("rollout.5", Painting { image: 1, ..Painting::default() }, heat(&rollout, 1, 5, 0..1, first)),
+        ("attn.3", Painting::default().image(1), heat(attention, 1, 0, 0..4, first)),
+        ("attn.3", Painting::default().query(17).head(2), heat(attention, 0, 17, 2..3, first)),
+        ("attn.3.0", Painting::default().image(1), heat(attention, 1, 0, 0..4, first)),
+        ("attn.3.17", Painting::default().head(2), heat(attention, 0, 17, 2..3, first)),
+        ("rollout", Painting::default().image(1).query(5), heat(&rollout, 1, 5, 0..1, first)),
+        ("rollout.5", Painting::default().image(1), heat(&rollout, 1, 5, 0..1, first)),
     ];
     let size = [64, 40];
     for (name, painting, grid_values) in cases {
-        let values = Painting { scale: Scale::Values, ..painting.clone() };
+        let values = painting.clone().scale(Scale::Values);
         let texture = canvas(&host, wgpu::TextureFormat::Rgba32Float, size, &[0; 16]);
         let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
         let mut encoder = host.encoder();
@@ -134,9 +134,9 @@ fn maps_are_drawn_into_textures_of_the_host() {
     let texture = canvas(&host, wgpu::TextureFormat::Rgba32Float, [16, grid[0] as u32], &[0; 16]);
     let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
     let mut encoder = host.encoder();
-    let target = PaintTarget { rectangle: Some([0.0, 0.0, grid[1] as f32, grid[0] as f32]), ..PaintTarget::new(&view) };
+    let target = PaintTarget::new(&view).rectangle([0.0, 0.0, grid[1] as f32, grid[0] as f32]);
     // Another kind of texture would encode them.
-    outputs["pca"].paint(&mut encoder, &target, &Painting { image: 1, ..Painting::default() }).expect("it is recorded");
+    outputs["pca"].paint(&mut encoder, &target, &Painting::default().image(1)).expect("it is recorded");
     host.submit(Some(encoder));
     let got = floats(&texels(&host, &texture));
     let light = |encoded: f32| if encoded <= 0.04045 { f64::from(encoded) / 12.92 } else { ((f64::from(encoded) + 0.055) / 1.055).powf(2.4) };
@@ -158,9 +158,9 @@ fn what_is_painted_lies_over_what_was_there() {
     let whole = canvas(&host, wgpu::TextureFormat::Rgba8Unorm, [64, 64], &[0; 4]);
     let [view, alone] = [&texture, &whole].map(|texture| texture.create_view(&wgpu::TextureViewDescriptor::default()));
     let rectangle = Some([-8.0, 16.0, 32.0, 24.0]);
-    let half = Painting { opacity: 0.5, ..Painting::default() };
-    outputs["attn.3.0"].paint(&mut encoder, &PaintTarget { rectangle, ..PaintTarget::new(&view) }, &half).expect("it is recorded");
-    outputs["attn.3.0"].paint(&mut encoder, &PaintTarget { rectangle, ..PaintTarget::new(&alone) }, &Painting::default()).expect("it is recorded");
+    let half = Painting::default().opacity(0.5);
+    outputs["attn.3.0"].paint(&mut encoder, &PaintTarget::new(&view).rectangle(rectangle), &half).expect("it is recorded");
+    outputs["attn.3.0"].paint(&mut encoder, &PaintTarget::new(&alone).rectangle(rectangle), &Painting::default()).expect("it is recorded");
     host.submit(Some(encoder));
     let (got, opaque) = (texels(&host, &texture), texels(&host, &whole));
     for (i, (texel, paint)) in got.chunks(4).zip(opaque.chunks(4)).enumerate() {
@@ -175,13 +175,8 @@ fn what_is_painted_lies_over_what_was_there() {
         assert!(error.contains(words), "{error}");
     };
     refused("logits", PaintTarget::new(&view), Painting::default(), "expected an output that is a map");
-    refused("attn.3.0", PaintTarget::new(&view), Painting { image: 1, ..Painting::default() }, "an image below 1, found 1");
-    refused(
-        "attn.3.0",
-        PaintTarget { rectangle: Some([0.0, 0.0, 0.0, 5.0]), ..PaintTarget::new(&view) },
-        Painting::default(),
-        "a rectangle of sizes above 0",
-    );
+    refused("attn.3.0", PaintTarget::new(&view), Painting::default().image(1), "an image below 1, found 1");
+    refused("attn.3.0", PaintTarget::new(&view).rectangle([0.0, 0.0, 0.0, 5.0]), Painting::default(), "a rectangle of sizes above 0");
     let (drawn, rgba) = (wgpu::TextureUsages::RENDER_ATTACHMENT, wgpu::TextureFormat::Rgba8Unorm);
     let view_of = |usage, format| host.device.create_texture(&described(usage, format)).create_view(&wgpu::TextureViewDescriptor::default());
     let unusable = view_of(wgpu::TextureUsages::TEXTURE_BINDING, rgba);
@@ -197,12 +192,12 @@ fn what_is_painted_lies_over_what_was_there() {
     let encoded = levels.create_view(&of_format(Some(wgpu::TextureFormat::Rgba8UnormSrgb)));
     refused("attn.3.0", PaintTarget::new(&encoded), Painting::default(), "a painting");
     let largest = host.device.limits().max_texture_dimension_2d as f32;
-    refused("attn.3.0", PaintTarget { rectangle: Some([largest, 0.0, largest, 1.0]), ..PaintTarget::new(&view) }, Painting::default(), "a painting");
+    refused("attn.3.0", PaintTarget::new(&view).rectangle([largest, 0.0, largest, 1.0]), Painting::default(), "a painting");
     // The host's encoder is as good as before, and told the format, the view can be drawn into.
     let mut encoder = host.encoder();
-    let target = PaintTarget { rectangle: Some([largest, 0.0, largest, 1.0]), ..PaintTarget::new(&view) };
+    let target = PaintTarget::new(&view).rectangle([largest, 0.0, largest, 1.0]);
     assert!(outputs["attn.3.0"].paint(&mut encoder, &target, &Painting::default()).is_err());
-    let target = PaintTarget { format: Some(wgpu::TextureFormat::Rgba8UnormSrgb), ..PaintTarget::new(&encoded) };
+    let target = PaintTarget::new(&encoded).format(wgpu::TextureFormat::Rgba8UnormSrgb);
     outputs["attn.3.0"].paint(&mut encoder, &target, &Painting::default()).expect("it is recorded");
     host.submit(Some(encoder));
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);

@@ -274,7 +274,8 @@ fn a_jpeg_with_something_behind_its_end_is_whole() {
 fn transparent_images_turn_white_where_the_library_has_it() {
     let folder = path("tests/fixtures/alpha");
     let prepared = open_preprocess(&folder, None).expect("a configuration");
-    let dropped = Preprocess { alpha: Alpha::Dropped, ..prepared.clone() };
+    let mut dropped = prepared.clone();
+    dropped.alpha = Alpha::Dropped;
     for name in ["rgba", "la", "palette"] {
         let image = Image::open(folder.join(format!("{name}.png"))).expect("an image");
         let want = open_tensor(folder.join("expected.safetensors"), name).expect("pixel values");

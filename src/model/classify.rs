@@ -81,7 +81,7 @@ impl Session {
 
     async fn classify_batch_here(&mut self, pixel_values: &Tensor, top: usize) -> Result<Vec<Vec<Classification>>> {
         let model = self.model().clone();
-        let classifiers = model.config().answers();
+        let classifiers = model.config().default_classifiers();
         if classifiers.is_empty() {
             return Err(Error::argument("model", format!("{} has no classifier; give it one, or ask for its features", model.config().name)));
         }

@@ -6,7 +6,7 @@ use super::session::owned;
 use crate::data::config::Map;
 use crate::data::error::{Error, Limit, Result};
 use crate::data::tensor::Tensor;
-use crate::execution::gpu::{Budget, GpuOutput, Job, Sampler, Source, TextureImage};
+use crate::execution::gpu::{Budget, GpuOutput, InputSource, Job, Sampler, TextureImage};
 use crate::execution::image::Preprocess;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ impl Session {
         match input {
             GpuInput::Tensor(tensor) => {
                 let values = tensor.finite_values("input")?;
-                self.start_from(Source::Values(&values), tensor.shape(), outputs)
+                self.start_from(InputSource::Values(&values), tensor.shape(), outputs)
             }
             GpuInput::Buffer(buffer, shape) => {
                 let bytes = shape.iter().try_fold(4, |bytes: u64, &size| bytes.checked_mul(size as u64)).unwrap_or(u64::MAX);
@@ -68,7 +68,7 @@ impl Session {
                         ),
                     ));
                 }
-                self.start_from(Source::Buffer(buffer), shape, outputs)
+                self.start_from(InputSource::Buffer(buffer), shape, outputs)
             }
             GpuInput::Images(images) => {
                 let Some(preprocess) = self.model().preprocess().cloned() else {
@@ -85,7 +85,7 @@ impl Session {
                 }
                 let sampled: Vec<_> = images.iter().copied().zip(samplers.iter().map(Arc::as_ref)).collect();
                 let shape = [images.len(), preprocess.channels, height, width];
-                self.start_from(Source::Images(&preprocess, &sampled), &shape, outputs)
+                self.start_from(InputSource::Images(&preprocess, &sampled), &shape, outputs)
             }
         }
     }
@@ -108,7 +108,7 @@ impl Session {
         Ok(self.kept.samplers.last().expect("just pushed").clone())
     }
 
-    fn start_from(&mut self, source: Source<'_>, shape: &[usize], outputs: &[&str]) -> Result<GpuJob> {
+    fn start_from(&mut self, source: InputSource<'_>, shape: &[usize], outputs: &[&str]) -> Result<GpuJob> {
         let (size, batch) = (self.size(shape)?, shape[0]);
         let maps: BTreeMap<&str, Map> = outputs.iter().filter_map(|name| Some((*name, self.model().config().map(size, name)?))).collect();
         // Does not block natively: errors are available immediately unless the device is lost.

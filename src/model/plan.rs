@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// A forward pass compiled for a request.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct RequestPlan {
     pub request: Request,
     pub memory: Memory,
     pub outputs: Vec<Output>,
@@ -32,15 +32,15 @@ pub(super) enum Executor {
     Gpu(Arc<gpu::Plan>),
 }
 
-impl Plan {
-    pub async fn compile(request: Request, recording: Recording, resident: &Resident, progress: Progress<'_>) -> Result<Plan> {
+impl RequestPlan {
+    pub async fn compile(request: Request, recording: Recording, resident: &Resident, progress: Progress<'_>) -> Result<RequestPlan> {
         let outputs = recording.outputs().to_vec();
         let memory = Memory { images: request.batch, weights: recording.weight_bytes(), pass: recording.scratch_bytes() };
         let executor = match resident {
             Resident::Gpu(gpu, weights) => Executor::Gpu(Arc::new(gpu::Plan::compile(gpu.clone(), &recording, weights, progress).await?)),
             Resident::Cpu(weights) => Executor::Cpu(cpu::Plan::new(recording, weights.clone())),
         };
-        Ok(Plan { request, memory, outputs, executor })
+        Ok(RequestPlan { request, memory, outputs, executor })
     }
 }
 

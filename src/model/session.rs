@@ -1,7 +1,7 @@
 //! Sessions: plans, their buffers, and batches split into passes.
 
 use super::Model;
-use super::plan::{Contents, Plan};
+use super::plan::{Contents, RequestPlan};
 use crate::data::config::{Input, Size};
 use crate::data::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
@@ -43,7 +43,7 @@ pub struct Session {
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     /// Cached plans, least recently used first.
-    plans: Vec<Plan>,
+    plans: Vec<RequestPlan>,
     /// Texture samplers by image size, least recently used first.
     #[cfg(not(target_arch = "wasm32"))]
     pub samplers: Vec<Arc<Sampler>>,
@@ -268,7 +268,7 @@ impl Session {
         [masked, levels]: [bool; 2],
         outputs: &[String],
         progress: Progress<'_>,
-    ) -> Result<&mut Plan> {
+    ) -> Result<&mut RequestPlan> {
         // Passes of equal size, as far as possible.
         let largest = LARGEST_PASS[usize::from(!self.model.device().capabilities().software)];
         let mut request = Request { batch: images.div_ceil(images.div_ceil(largest)), size, masked, levels, wanted: outputs.to_vec() };
@@ -278,7 +278,7 @@ impl Session {
             }
             let at = self.model.at_size(size).await?;
             match self.model.record_tuned(&at, &request) {
-                Ok(recording) => match Plan::compile(request.clone(), recording, &at.resident, progress).await {
+                Ok(recording) => match RequestPlan::compile(request.clone(), recording, &at.resident, progress).await {
                     // Evict plans of other shapes first.
                     Err(Error::OutOfMemory { .. }) if !self.kept.plans.is_empty() => self.kept.plans.clear(),
                     Err(Error::OutOfMemory { .. }) if request.batch > 1 => request.batch = request.batch.div_ceil(2),

@@ -166,7 +166,7 @@ impl Attention {
             image.data.chunks_exact(image.channels).flat_map(|pixel| if let &[grey] = pixel { [grey; 3] } else { [pixel[0], pixel[1], pixel[2]] });
         let canvas = RgbImage::from_raw(image.width as u32, image.height as u32, levels.collect()).ok_or("an image of another size")?;
         for Target { file, head } in targets {
-            let painting = Painting { image: number, head: *head, ..Painting::default() };
+            let painting = Painting::default().image(number).head(*head);
             let painted = painting.on_host(map, &output.values(), output.shape()[0])?;
             let mut result = canvas.clone();
             cover(&mut result, &painted, seen, opacity);

@@ -100,7 +100,7 @@ fn prediction(prediction: &Prediction) -> Value {
 /// Returns the header of the table: the image, and for each head and rank the label, index, probability and logit.
 fn table_head(config: &Config, top: u32) -> Result<String> {
     let mut cells = vec!["image".to_owned()];
-    for (suffix, classifier) in config.answers() {
+    for (suffix, classifier) in config.default_classifiers() {
         let head = suffix.trim_start_matches('_');
         let prefix = if head.is_empty() { String::new() } else { format!("{head}_") };
         for rank in 1..=(top as usize).min(classifier.classes) {

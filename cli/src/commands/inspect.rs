@@ -41,8 +41,8 @@ impl Inspect {
         )?;
         let (weight_bytes, scratch_bytes) = (recording.weight_bytes(), recording.scratch_bytes());
         let gflop = config.flops(size)? as f64 / 1e9;
-        let classes: usize = config.answers().iter().map(|(_, classifier)| classifier.classes).sum();
-        let labels: usize = config.answers().iter().map(|(_, classifier)| classifier.labels.len()).sum();
+        let classes: usize = config.default_classifiers().iter().map(|(_, classifier)| classifier.classes).sum();
+        let labels: usize = config.default_classifiers().iter().map(|(_, classifier)| classifier.labels.len()).sum();
         let mut out = std::io::stdout().lock();
         if self.format == Format::Json {
             let value = json!({

@@ -33,7 +33,7 @@ impl Tune {
         let mut tuning = Tuning::of_user(&device);
         let mut failed = Vec::new();
         if !self.show {
-            let model = self.model.plan()?;
+            let model = self.model.outline()?;
             for &batch in &self.batch {
                 let recording = model.record(batch, Recording::new(device.capabilities()).with_precision(precision))?;
                 let bar = bar(recording.asked().len() as u64, "{bar:40} {pos}/{len} tuning keys, {eta} left");

@@ -4,6 +4,7 @@ use super::{Config, Input, Size};
 
 /// An output with a value or colour for each patch of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Map {
     /// Meaning of its values.
     pub kind: MapKind,

@@ -17,6 +17,7 @@ const LARGEST_ACTIVATION: u64 = 1 << 28;
 
 /// Everything that determines the computation. A family is a set of values, not a trait.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Config {
     /// The checkpoint's name for itself, such as `vit_base_patch16_224`.
     pub name: String,
@@ -158,6 +159,7 @@ pub enum Pooling {
 
 /// A dense layer with an activation on the pooled vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pooler {
     /// Output width.
     pub width: usize,
@@ -167,6 +169,7 @@ pub struct Pooler {
 
 /// A dense layer that scores each class.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Classifier {
     /// Name in the output `logits_NAME`; an empty name gives `logits`.
     pub name: String,
@@ -348,7 +351,7 @@ impl Config {
     /// Returns the classifiers used for classification, each with its suffix of `logits` and `probabilities`. The classifiers of
     /// a distilled model count as one. The one on [`Config::pre_logits`] was trained with the model and replaces the one that
     /// skips that layer.
-    pub fn answers(&self) -> Vec<(String, &Classifier)> {
+    pub fn default_classifiers(&self) -> Vec<(String, &Classifier)> {
         let trained = self.classifiers.iter().any(|classifier| classifier.reads == Reads::PreLogits);
         let is_part = |classifier: &Classifier| match classifier.reads {
             Reads::Token(_) => true,

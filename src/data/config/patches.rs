@@ -5,6 +5,7 @@ const LARGEST_GRID: usize = 65_536;
 
 /// Description of how an image becomes patch embeddings.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Patches {
     /// Input channels.
     pub channels: usize,
@@ -32,6 +33,7 @@ pub enum Edge {
 
 /// A BiT ResNet (Kolesnikov et al. 2020): weight-standardised convolutions, GroupNorm, post-activation ReLU.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Backbone {
     /// Channels after the first convolution.
     pub stem: usize,
@@ -41,6 +43,7 @@ pub struct Backbone {
 
 /// A stage of bottleneck blocks of the same size. Every stage but the first halves the feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stage {
     /// Number of blocks.
     pub depth: usize,

@@ -155,6 +155,7 @@ impl Output {
 
 /// Measured time of a dispatch.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Timing {
     /// Name of the kernel.
     pub kernel: &'static str,

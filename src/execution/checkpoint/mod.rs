@@ -46,6 +46,7 @@ const PROCESSORS: &str = "processor_config.json";
 
 /// An opened model. Weights stay in the mapped file unless they need conversion.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Checkpoint {
     /// Configuration of the model.
     pub config: Config,

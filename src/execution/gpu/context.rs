@@ -78,6 +78,7 @@ impl PipelineFolder {
 
 /// Description of an adapter, for choosing among several.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct AdapterSummary {
     /// Index in the list of [`adapters`].
     pub index: usize,
@@ -334,7 +335,8 @@ impl Gpu {
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let result = work();
         let errors = [validation.pop().await, internal.pop().await, memory.pop().await];
-        let error = errors.into_iter().flatten().next();
+        // The innermost scope ends first, but memory that ran out is the cause: a buffer without memory is invalid wherever it is used.
+        let error = errors.into_iter().flatten().next_back();
         match (self.lost(error.is_some()), error) {
             (Some(lost), _) => Err(lost),
             (None, None) => Ok(result),

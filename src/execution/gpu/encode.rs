@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// Source of an input.
 #[derive(Clone, Copy, Debug)]
-pub enum Source<'a> {
+pub enum InputSource<'a> {
     /// Host memory, copied at once.
     Values(&'a [f32]),
     /// A buffer on the same device with usage `COPY_SRC`, read when the commands run.
@@ -202,21 +202,21 @@ impl Plan {
     ///
     /// # Panics
     /// If the size of an input differs from the recording.
-    pub async fn start(self: &Arc<Plan>, inputs: &[Source<'_>]) -> Result<Job> {
+    pub async fn start(self: &Arc<Plan>, inputs: &[InputSource<'_>]) -> Result<Job> {
         self.keep_outputs().await?;
         let mut feeds = VecDeque::new();
         for (input, source) in self.inputs().iter().zip(inputs) {
             match source {
-                Source::Images(preprocess, images) => {
+                InputSource::Images(preprocess, images) => {
                     for (number, (image, sampler)) in images.iter().enumerate() {
                         feeds.push_back(Feed::Image(sampler.prepare(self.gpu(), preprocess, image, number, input).await?));
                     }
                 }
-                Source::Buffer(buffer) => {
+                InputSource::Buffer(buffer) => {
                     assert!(buffer.size() >= input.size(), "an input of {} bytes, a buffer of {}", input.size(), buffer.size());
                     feeds.push_back(Feed::Copy { from: (*buffer).clone(), to: input.clone() });
                 }
-                Source::Values(values) => {
+                InputSource::Values(values) => {
                     // A separate staging buffer, because commands recorded earlier may not have run yet.
                     let make = || create(self.gpu(), "upload", input.size(), wgpu::BufferUsages::COPY_SRC, true);
                     let upload = self.gpu().checked("an input", make).await?;

@@ -15,8 +15,8 @@ mod plan;
 mod probe;
 mod profile;
 mod shader;
+mod step_times;
 mod texture;
-mod times;
 mod timestamps;
 mod upload;
 mod weight_buffers;
@@ -26,7 +26,7 @@ pub use context::adapters_blocking;
 pub use context::{
     AdapterKind, AdapterSummary, Gpu, PipelineFolder, Progress, ShaderChecks, adapters, cooperative_features, required_features, required_limits,
 };
-pub use encode::{Budget, GpuOutput, Job, Readback, Source};
+pub use encode::{Budget, GpuOutput, InputSource, Job, Readback};
 #[cfg(not(target_arch = "wasm32"))]
 pub use paint::PaintTarget;
 pub use plan::{Pending, Plan};

@@ -14,28 +14,38 @@ use std::sync::{Arc, Mutex};
 /// A texture on the model's device to draw a map into.
 #[derive(Clone, Copy, Debug)]
 pub struct PaintTarget<'a> {
-    /// A view of one mip level of a 2-D texture with usage `RENDER_ATTACHMENT`. sRGB and float formats receive linear light, others encoded levels.
-    pub view: &'a wgpu::TextureView,
-    /// Format of the view; by default that of its texture.
-    pub format: Option<wgpu::TextureFormat>,
-    /// Left, top, width and height of the image in the target, in texels; by default the whole of the texture's first mip level, so other levels need
-    /// one. Texels outside keep their contents, and the rectangle may extend beyond the texture.
-    pub rectangle: Option<[f32; 4]>,
+    view: &'a wgpu::TextureView,
+    format: Option<wgpu::TextureFormat>,
+    rectangle: Option<[f32; 4]>,
 }
 
 impl<'a> PaintTarget<'a> {
-    /// Targets the whole of a texture.
+    /// Targets the whole first mip level of a texture. `view` is a view of one mip level of a 2-D texture with usage `RENDER_ATTACHMENT`. sRGB and float
+    /// formats receive linear light, others encoded levels.
     pub fn new(view: &'a wgpu::TextureView) -> PaintTarget<'a> {
         PaintTarget { view, format: None, rectangle: None }
     }
 
-    fn format(&self) -> wgpu::TextureFormat {
+    /// Sets the format of the view. Default: that of its texture.
+    #[must_use]
+    pub fn format(self, format: wgpu::TextureFormat) -> PaintTarget<'a> {
+        PaintTarget { format: Some(format), ..self }
+    }
+
+    /// Places the image in the target: left, top, width and height in texels. Texels outside keep their contents, and the rectangle may extend beyond
+    /// the texture. By `None`, the default, the image fills the first mip level; other levels need a rectangle.
+    #[must_use]
+    pub fn rectangle(self, rectangle: impl Into<Option<[f32; 4]>>) -> PaintTarget<'a> {
+        PaintTarget { rectangle: rectangle.into(), ..self }
+    }
+
+    fn view_format(&self) -> wgpu::TextureFormat {
         self.format.unwrap_or(self.view.texture().format())
     }
 
     /// Returns the rectangle, if the texture can be drawn into, and blended if `blends`.
     fn checked(&self, gpu: &Gpu, blends: bool) -> Result<[f32; 4]> {
-        let (texture, format) = (self.view.texture(), self.format());
+        let (texture, format) = (self.view.texture(), self.view_format());
         let able = format.guaranteed_format_features(gpu.device.features());
         let is_float = matches!(format.sample_type(None, None), Some(wgpu::TextureSampleType::Float { .. }));
         let is_plain = texture.dimension() == wgpu::TextureDimension::D2 && texture.sample_count() == 1;
@@ -180,8 +190,8 @@ impl GpuOutput {
                 }
                 MapKind::Colours => (None, self.buffer().clone(), selection.start),
             };
-            let params = PaintParams::new(map, start, selection.channels, painting, target.format(), rectangle);
-            let passes = Passes { heat, paint: Painter::of(gpu).paint(gpu, &values, &params, target.format()), view: target.view, rectangle };
+            let params = PaintParams::new(map, start, selection.channels, painting, target.view_format(), rectangle);
+            let passes = Passes { heat, paint: Painter::of(gpu).paint(gpu, &values, &params, target.view_format()), view: target.view, rectangle };
             // A trial that is never submitted: it raises the errors that the device would otherwise report when the host finishes its commands.
             let mut trial = gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             passes.encode(&mut trial);

@@ -2,7 +2,7 @@
 
 use super::context::{Gpu, Progress, create, failed};
 use super::estimate::estimate;
-use super::times::Times;
+use super::step_times::StepTimes;
 use super::timestamps::Timestamps;
 use super::upload::Pieces;
 use super::weight_buffers::WeightBuffers;
@@ -27,7 +27,7 @@ pub struct Plan {
     /// Buffers of outputs that stay on the device, created on first use.
     kept: OnceLock<Vec<wgpu::Buffer>>,
     /// Known or estimated times of the steps.
-    pub(super) times: Arc<Mutex<Times>>,
+    pub(super) times: Arc<Mutex<StepTimes>>,
     /// Timestamps of the begin and end of a slice; a slice whose times are pending holds a reference. Created with `kept` if the device has timestamp
     /// queries.
     pub(super) stopwatch: OnceLock<Arc<Timestamps>>,
@@ -283,7 +283,7 @@ fn build(gpu: &Arc<Gpu>, recording: &Recording, weights: &WeightBuffers) -> Plan
         }
     });
     let steps: Vec<Step> = steps.collect();
-    let times = Arc::new(Mutex::new(Times::new(steps.iter().map(|step| step.estimated(gpu)).collect())));
+    let times = Arc::new(Mutex::new(StepTimes::new(steps.iter().map(|step| step.estimated(gpu)).collect())));
     Plan { steps, gpu: gpu.clone(), inputs, outputs, transfers, kept: OnceLock::new(), times, stopwatch: OnceLock::new() }
 }
 

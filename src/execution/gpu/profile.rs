@@ -2,7 +2,7 @@
 
 use super::context::failed;
 use super::plan::{Plan, Step};
-use super::times::Times;
+use super::step_times::StepTimes;
 use super::timestamps::Timestamps;
 use crate::data::error::{Error, Result};
 use crate::data::record::Timing;
@@ -81,7 +81,7 @@ impl Plan {
         let mut measured = timings.iter().map(|timing| timing.seconds);
         let seconds =
             |step: &Step| step.dispatch().and_then(|_| measured.next()).map_or_else(|| step.estimated(gpu), |seconds| seconds.max(SHORTEST));
-        *self.times.lock().expect("no panic while it is held") = Times::new(self.steps().iter().map(seconds).collect());
+        *self.times.lock().expect("no panic while it is held") = StepTimes::new(self.steps().iter().map(seconds).collect());
         *gpu.parts.get(LastTimed::default).0.lock().expect("no panic while it is held") = Some(Instant::now());
         Ok(timings)
     }

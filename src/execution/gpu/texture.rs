@@ -8,12 +8,9 @@ use std::sync::Arc;
 /// An image in a texture on the model's device.
 #[derive(Clone, Copy, Debug)]
 pub struct TextureImage<'a> {
-    /// A 2-D view of a texture with usage `TEXTURE_BINDING` and a format that shaders read as floats: 8-bit (sRGB or not) or float.
-    pub view: &'a wgpu::TextureView,
-    /// Left, top, width and height of the image in the texture; by default the whole of its first mip level.
-    pub rectangle: Option<[u32; 4]>,
-    /// Encoding of the values that a shader reads.
-    pub encoding: Encoding,
+    view: &'a wgpu::TextureView,
+    rectangle: Option<[u32; 4]>,
+    encoding: Encoding,
 }
 
 /// Encoding of the values in a texture. Models were trained on sRGB-encoded levels.
@@ -30,16 +27,29 @@ pub enum Encoding {
 }
 
 impl<'a> TextureImage<'a> {
-    /// Uses the whole of a texture.
+    /// Uses the whole first mip level of a texture. `view` is a 2-D view of a texture with usage `TEXTURE_BINDING` and a format that shaders read as
+    /// floats: 8-bit (sRGB or not) or float.
     pub fn new(view: &'a wgpu::TextureView) -> TextureImage<'a> {
         TextureImage { view, rectangle: None, encoding: Encoding::ByFormat }
+    }
+
+    /// Uses a part of the texture: left, top, width and height in texels; all of it by `None`, the default.
+    #[must_use]
+    pub fn rectangle(self, rectangle: impl Into<Option<[u32; 4]>>) -> TextureImage<'a> {
+        TextureImage { rectangle: rectangle.into(), ..self }
+    }
+
+    /// Sets the encoding of the values that a shader reads. Default: [`Encoding::ByFormat`].
+    #[must_use]
+    pub fn encoding(self, encoding: Encoding) -> TextureImage<'a> {
+        TextureImage { encoding, ..self }
     }
 
     /// Returns left, top, width and height.
     ///
     /// # Errors
     /// [`Error::Argument`] if shaders cannot read the texture, or the rectangle is empty or extends beyond it.
-    pub fn checked_rectangle(&self) -> Result<[u32; 4]> {
+    pub(crate) fn checked_rectangle(&self) -> Result<[u32; 4]> {
         let texture = self.view.texture();
         let is_float = matches!(texture.format().sample_type(None, None), Some(wgpu::TextureSampleType::Float { .. }));
         let is_plain = texture.dimension() == wgpu::TextureDimension::D2 && texture.sample_count() == 1;

@@ -4,7 +4,7 @@
 use super::entry::Entry;
 use super::failure::Failure;
 use super::reference::Reference;
-use super::remote::Answer;
+use super::remote::HubResult;
 use crate::data::error::{Error, Result};
 use safetensors::tensor::Metadata;
 use std::fs::File;
@@ -15,7 +15,7 @@ use std::path::Path;
 const HEADER: u64 = 100_000_000;
 
 /// Checks a downloaded file.
-pub fn check(reference: &Reference, entry: &Entry, path: &Path) -> Answer<()> {
+pub fn check(reference: &Reference, entry: &Entry, path: &Path) -> HubResult<()> {
     let name = &entry.name;
     if name.ends_with(".json") {
         let text = std::fs::read(path).map_err(Error::io(path))?;

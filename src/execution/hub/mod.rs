@@ -17,7 +17,7 @@ use cache::Cache;
 use entry::Entry;
 use failure::Failure;
 use reference::Reference;
-use remote::{Answer, Remote};
+use remote::{HubResult, Remote};
 use std::path::{Path, PathBuf};
 
 const CONFIG: &str = "config.json";
@@ -29,7 +29,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// Callback during a download: the file's name, the bytes received, and the total bytes.
-pub type Progress<'a> = dyn Fn(&str, u64, u64) + 'a;
+pub type DownloadProgress<'a> = dyn Fn(&str, u64, u64) + 'a;
 
 /// Whether the text could name a model on the hub: `owner/name`, or `owner/name@revision`.
 pub fn is_reference(text: &str) -> bool {
@@ -44,7 +44,7 @@ pub fn is_reference(text: &str) -> bool {
 /// [`Error::Argument`] if `reference` is not such a name; [`Error::Network`] if the model does not exist, access is denied,
 /// it has no safetensors, or the hub cannot be reached and the cache does not have the model; [`Error::Io`] or
 /// [`Error::File`] if a file in the cache cannot be read or written, or is damaged.
-pub fn fetch(reference: &str, progress: &Progress<'_>) -> Result<PathBuf> {
+pub fn fetch(reference: &str, progress: &DownloadProgress<'_>) -> Result<PathBuf> {
     let reference = Reference::parse(reference)
         .ok_or_else(|| Error::argument("model", format!("expected a model of the hub, owner/name or owner/name@revision, found {reference:?}")))?;
     let cache = Cache::open(&reference);
@@ -78,7 +78,7 @@ fn is_offline() -> bool {
 }
 
 /// Downloads a folder's files. The revision's name points to the folder only once it is complete.
-fn download(remote: &Remote, progress: &Progress<'_>) -> Answer<PathBuf> {
+fn download(remote: &Remote, progress: &DownloadProgress<'_>) -> HubResult<PathBuf> {
     let get = |entry: &Entry| transfer::fetch(remote, entry, progress);
     get(&remote.ask(CONFIG)?)?;
     let state = remote.state();
@@ -105,7 +105,7 @@ fn download(remote: &Remote, progress: &Progress<'_>) -> Answer<PathBuf> {
 }
 
 /// Requests the metadata of an optional file.
-fn find(remote: &Remote, name: &str) -> Answer<Option<Entry>> {
+fn find(remote: &Remote, name: &str) -> HubResult<Option<Entry>> {
     match remote.ask(name) {
         Err(Failure::Refused(refusal)) if refusal.is_absence() => Ok(None),
         answer => answer.map(Some),
@@ -131,7 +131,7 @@ fn shards(index: &Path) -> Result<Vec<String>> {
 }
 
 /// Builds the error for a model without safetensors.
-fn no_weights(remote: &Remote) -> Answer<Error> {
+fn no_weights(remote: &Remote) -> HubResult<Error> {
     let reference = remote.reference;
     for pickle in PICKLES {
         if find(remote, pickle)?.is_some() {

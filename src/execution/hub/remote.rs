@@ -23,7 +23,7 @@ const HOPS: usize = 5;
 /// Milliseconds before each GET that probes for a file.
 const PAUSES: [u64; 3] = [0, 200, 400];
 
-pub type Answer<T> = std::result::Result<T, Failure>;
+pub type HubResult<T> = std::result::Result<T, Failure>;
 
 /// A model on the hub.
 pub struct Remote<'a> {
@@ -66,7 +66,7 @@ impl<'a> Remote<'a> {
     }
 
     /// Requests the metadata of a file.
-    pub fn ask(&self, name: &str) -> Answer<Entry> {
+    pub fn ask(&self, name: &str) -> HubResult<Entry> {
         let entry = self.somewhere(|revision| self.probe(revision, name))?;
         // A commit in the reference takes precedence.
         self.commit.get_or_init(|| entry.commit.clone().filter(|_| !self.reference.is_commit()));
@@ -74,7 +74,7 @@ impl<'a> Remote<'a> {
     }
 
     /// Requests a file from byte `start` on.
-    pub fn get(&self, name: &str, start: u64) -> Answer<Response<Body>> {
+    pub fn get(&self, name: &str, start: u64) -> HubResult<Response<Body>> {
         self.somewhere(|revision| {
             let request = self.agent.get(self.url(revision, name));
             self.send(name, if start > 0 { request.header("Range", format!("bytes={start}-")) } else { request })
@@ -82,7 +82,7 @@ impl<'a> Remote<'a> {
     }
 
     /// Tries the commit, then the revision: a simple server may know only the latter.
-    fn somewhere<T>(&self, attempt: impl Fn(&str) -> Answer<T>) -> Answer<T> {
+    fn somewhere<T>(&self, attempt: impl Fn(&str) -> HubResult<T>) -> HubResult<T> {
         match self.commit().map(&attempt) {
             Some(Err(Failure::Refused(refusal))) if refusal.is_of_revision() => attempt(&self.reference.revision),
             Some(answer) => answer,
@@ -91,7 +91,7 @@ impl<'a> Remote<'a> {
     }
 
     /// Requests the headers, and if that fails, the first byte: some servers support only GET.
-    fn probe(&self, revision: &str, name: &str) -> Answer<Entry> {
+    fn probe(&self, revision: &str, name: &str) -> HubResult<Entry> {
         match self.walk(true, revision, name) {
             Err(Failure::Refused(refusal)) if !refusal.is_explained() => {}
             Err(Failure::Cut(_)) => {}
@@ -110,7 +110,7 @@ impl<'a> Remote<'a> {
 
     /// Follows redirects within the host, such as after a rename. A redirect to another host leads to the file itself, whose
     /// metadata the hub has already given.
-    fn walk(&self, heads: bool, revision: &str, name: &str) -> Answer<Entry> {
+    fn walk(&self, heads: bool, revision: &str, name: &str) -> HubResult<Entry> {
         let mut url = self.url(revision, name);
         let mut entry = Entry::of(name);
         for _ in 0..HOPS {
@@ -131,7 +131,7 @@ impl<'a> Remote<'a> {
         Err(Failure::Unreachable("it redirects in a circle".to_owned()))
     }
 
-    fn send(&self, name: &str, request: RequestBuilder<WithoutBody>) -> Answer<Response<Body>> {
+    fn send(&self, name: &str, request: RequestBuilder<WithoutBody>) -> HubResult<Response<Body>> {
         // One request per connection. Simple servers close it silently, send a body after a HEAD, or keep waiting on it instead
         // of accepting the next one. After announcing a wrong length, they wait for us if it stays open.
         let mut request = request.header("Accept-Encoding", "identity").header("Connection", "close");

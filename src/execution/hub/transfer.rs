@@ -4,8 +4,8 @@
 use super::cache::create_parent;
 use super::entry::{Entry, header, length};
 use super::failure::Failure;
-use super::remote::{Answer, Remote};
-use super::{Progress, form, hash};
+use super::remote::{HubResult, Remote};
+use super::{DownloadProgress, form, hash};
 use crate::data::error::{Error, Result};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Places a file in the snapshot, downloading it if necessary.
-pub fn fetch(remote: &Remote, entry: &Entry, progress: &Progress<'_>) -> Answer<()> {
+pub fn fetch(remote: &Remote, entry: &Entry, progress: &DownloadProgress<'_>) -> HubResult<()> {
     let (cache, state, name) = (&remote.cache, &remote.state(), entry.name.as_str());
     let fits = |path: &Path| fs::metadata(path).is_ok_and(|found| entry.size.is_none_or(|size| size == found.len()));
     let key = entry.hash.clone().unwrap_or_else(|| format!("{state}-{name}"));
@@ -52,7 +52,7 @@ pub fn fetch(remote: &Remote, entry: &Entry, progress: &Progress<'_>) -> Answer<
 }
 
 /// Retries until the file is complete.
-fn persist(remote: &Remote, entry: &Entry, partial: &Path, progress: &Progress<'_>) -> Answer<()> {
+fn persist(remote: &Remote, entry: &Entry, partial: &Path, progress: &DownloadProgress<'_>) -> HubResult<()> {
     let (mut failures, mut most, mut since) = (0, 0, Instant::now());
     loop {
         let why = match attempt(remote, entry, partial, progress) {
@@ -74,7 +74,7 @@ fn persist(remote: &Remote, entry: &Entry, partial: &Path, progress: &Progress<'
     }
 }
 
-fn attempt(remote: &Remote, entry: &Entry, partial: &Path, progress: &Progress<'_>) -> Answer<()> {
+fn attempt(remote: &Remote, entry: &Entry, partial: &Path, progress: &DownloadProgress<'_>) -> HubResult<()> {
     let mut file = OpenOptions::new().append(true).create(true).open(partial).map_err(Error::io(partial))?;
     let mut here = file.metadata().map_err(Error::io(partial))?.len();
     if entry.size.is_some_and(|size| here > size) {
@@ -95,7 +95,7 @@ fn attempt(remote: &Remote, entry: &Entry, partial: &Path, progress: &Progress<'
 }
 
 /// Appends the missing bytes.
-fn receive(remote: &Remote, entry: &Entry, (file, partial): (&mut File, &Path), mut here: u64, progress: &Progress<'_>) -> Answer<()> {
+fn receive(remote: &Remote, entry: &Entry, (file, partial): (&mut File, &Path), mut here: u64, progress: &DownloadProgress<'_>) -> HubResult<()> {
     let response = remote.get(&entry.name, here)?;
     match response.status().as_u16() {
         206 if header(&response, "Content-Range").is_some_and(|range| range.starts_with(&format!("bytes {here}-"))) => {}

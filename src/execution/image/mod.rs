@@ -17,6 +17,7 @@ use std::borrow::Cow;
 
 /// An 8-bit image, top row first, channels interleaved.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Image {
     /// Width in pixels.
     pub width: usize,

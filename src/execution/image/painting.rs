@@ -6,16 +6,12 @@ use crate::data::error::{Error, Result};
 /// Selection and style of a rendered map.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Painting {
-    /// Index of the image in the batch.
-    pub image: usize,
-    /// Index of the token, for outputs with a row of attention per token; 0 is the class token if there is one.
-    pub query: usize,
-    /// Attention head; the mean of all heads if `None`.
-    pub head: Option<usize>,
-    /// Palette of the weights, which are stretched to their range over the image.
-    pub scale: Scale,
-    /// Opacity over the background, from 0 to 1.
-    pub opacity: f32,
+    image: usize,
+    query: usize,
+    /// The mean of all heads if `None`.
+    head: Option<usize>,
+    pub(crate) scale: Scale,
+    pub(crate) opacity: f32,
 }
 
 impl Default for Painting {
@@ -51,7 +47,7 @@ impl Scale {
 
 /// Location of a painting's values in an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// Index of the first patch's value.
     pub start: usize,
     /// Distance from head to head.
@@ -63,11 +59,41 @@ pub struct Selection {
 }
 
 impl Painting {
+    /// Sets the index of the image in the batch. Default: 0.
+    #[must_use]
+    pub fn image(self, image: usize) -> Painting {
+        Painting { image, ..self }
+    }
+
+    /// Sets the index of the token, for outputs with a row of attention per token. Default: 0, which is the class token if there is one.
+    #[must_use]
+    pub fn query(self, query: usize) -> Painting {
+        Painting { query, ..self }
+    }
+
+    /// Selects an attention head, or the mean of all heads by `None`, the default.
+    #[must_use]
+    pub fn head(self, head: impl Into<Option<usize>>) -> Painting {
+        Painting { head: head.into(), ..self }
+    }
+
+    /// Sets the palette of the weights, which are stretched to their range over the image. Default: [`Scale::Inferno`].
+    #[must_use]
+    pub fn scale(self, scale: Scale) -> Painting {
+        Painting { scale, ..self }
+    }
+
+    /// Sets the opacity over the background, from 0 to 1. Default: 1.
+    #[must_use]
+    pub fn opacity(self, opacity: f32) -> Painting {
+        Painting { opacity, ..self }
+    }
+
     /// Locates the values in an output of `images` images.
     ///
     /// # Errors
     /// [`Error::Argument`] if the image, token or head does not exist, or the opacity is not from 0 to 1.
-    pub fn select(&self, map: &Map, images: usize) -> Result<Selection> {
+    pub(crate) fn select(&self, map: &Map, images: usize) -> Result<Selection> {
         let patches = map.grid[0] * map.grid[1];
         let below = |what: &str, found: usize, count: usize| match found < count {
             true => Ok(found),

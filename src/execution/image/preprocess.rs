@@ -4,7 +4,7 @@
 //! weights, each pass rounded to 8 bits. Only the pixels that the crop keeps are computed.
 
 use super::Image;
-use super::resample::{Level, Raster, Window, resample, tables};
+use super::resample::{Level, Raster, Region, resample, tables};
 use super::sampling::Sampling;
 use crate::data::error::{Error, Result};
 use crate::data::levels::LevelTable;
@@ -15,6 +15,7 @@ const LARGEST_RESULT: usize = 1 << 26;
 
 /// Conversion of a decoded image to `pixel_values`: resize, crop, scale, normalise.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Preprocess {
     /// Channels of the result: 1 (grey) or 3 (RGB).
     pub channels: usize,
@@ -76,6 +77,7 @@ pub enum Resize {
 
 /// Centre crop to the final size. Pixels outside the image are filled.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Crop {
     /// Height and width.
     pub size: [usize; 2],
@@ -114,6 +116,34 @@ pub enum Filter {
 }
 
 impl Preprocess {
+    /// Returns the preprocessing of a model trained on images resized to exactly `[height, width]`, with the mean and standard deviation of each channel
+    /// (1 or 3) of levels scaled to 0..1. The filter is bicubic, there is no crop, and transparency is dropped; change the fields for anything else.
+    ///
+    /// ```
+    /// use vitraux::Image;
+    /// use vitraux::preprocess::{Filter, Preprocess};
+    ///
+    /// let mut preprocess = Preprocess::new([224, 224], [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+    /// preprocess.filter = Filter::Bilinear;
+    /// let image = Image::new([2, 2], 3, vec![128; 12])?;
+    /// assert_eq!(preprocess.apply(&image)?.shape(), [1, 3, 224, 224]);
+    /// # Ok::<(), vitraux::Error>(())
+    /// ```
+    pub fn new<const CHANNELS: usize>(size: [usize; 2], mean: [f32; CHANNELS], std: [f32; CHANNELS]) -> Preprocess {
+        Preprocess {
+            channels: CHANNELS,
+            alpha: Alpha::Dropped,
+            resize: Resize::Exact(size),
+            resizes: Levels::Rounded,
+            filter: Filter::Bicubic,
+            crop: None,
+            scale: 1.0 / 255.0,
+            mean: mean.to_vec(),
+            std: std.to_vec(),
+            assumed: false,
+        }
+    }
+
     /// Returns `pixel_values` `[1, channels, height, width]` of an image.
     ///
     /// # Errors
@@ -152,8 +182,8 @@ impl Preprocess {
     pub fn sampling(&self, image: [usize; 2]) -> Result<Sampling> {
         let (resized, frame) = self.frame(image)?;
         let tables = match self.resizes {
-            Levels::Rounded => tables::<u8>(image, resized, frame.window, self.filter),
-            Levels::Scaled => tables::<f32>(image, resized, frame.window, self.filter),
+            Levels::Rounded => tables::<u8>(image, resized, frame.region, self.filter),
+            Levels::Scaled => tables::<f32>(image, resized, frame.region, self.filter),
         };
         let [rows, columns] = tables.ok_or_else(|| too_large(image, "an intermediate image that is too long"))?;
         Ok(Sampling { image, size: frame.size, offset: frame.offset, rows, columns })
@@ -167,7 +197,7 @@ impl Preprocess {
     pub fn seen(&self, image: [usize; 2]) -> Result<[f64; 4]> {
         let (resized, frame) = self.frame(image)?;
         let scale = [0, 1].map(|axis| image[axis] as f64 / resized[axis] as f64);
-        let [top, left] = [frame.window.top as f64 - frame.offset[0] as f64, frame.window.left as f64 - frame.offset[1] as f64];
+        let [top, left] = [frame.region.top as f64 - frame.offset[0] as f64, frame.region.left as f64 - frame.offset[1] as f64];
         let [height, width] = frame.size.map(|size| size as f64);
         Ok([left * scale[1], top * scale[0], width * scale[1], height * scale[0]])
     }
@@ -194,13 +224,13 @@ impl Preprocess {
         let source = [image.height, image.width];
         let (size, framed) = self.frame(source)?;
         let [height, width] = framed.size;
-        let window = resample(image, size, framed.window, self.filter).ok_or_else(|| too_large(source, "an intermediate image that is too long"))?;
+        let region = resample(image, size, framed.region, self.filter).ok_or_else(|| too_large(source, "an intermediate image that is too long"))?;
         let fills = self.crop.as_ref().map_or([0; 3], |crop| crop.fill);
         let mut values = Vec::with_capacity(self.channels * height * width);
         for channel in 0..self.channels {
             let plane = values.len();
             values.resize(plane + height * width, fill(channel, fills[channel.min(2)]));
-            for (y, row) in window.data.chunks_exact(window.width * self.channels).enumerate() {
+            for (y, row) in region.data.chunks_exact(region.width * self.channels).enumerate() {
                 let line = &mut values[plane + (framed.offset[0] + y) * width + framed.offset[1]..];
                 for (place, pixel) in line.iter_mut().zip(row.chunks_exact(self.channels)) {
                     *place = value(channel, pixel[channel]);
@@ -236,19 +266,19 @@ struct Frame {
     /// Height and width of the result.
     size: [usize; 2],
     /// Visible part of the resized image.
-    window: Window,
+    region: Region,
     /// Row and column of that part in the result.
     offset: [usize; 2],
 }
 
 impl Frame {
     fn whole(size: [usize; 2]) -> Frame {
-        Frame { size, window: Window { top: 0, left: 0, height: size[0], width: size[1] }, offset: [0, 0] }
+        Frame { size, region: Region { top: 0, left: 0, height: size[0], width: size[1] }, offset: [0, 0] }
     }
 
     fn new(crop: &Crop, image: [usize; 2]) -> Frame {
         let [(top, down, height), (left, across, width)] = [0, 1].map(|axis| placed(crop.rounding, image[axis], crop.size[axis]));
-        Frame { size: crop.size, window: Window { top, left, height, width }, offset: [down, across] }
+        Frame { size: crop.size, region: Region { top, left, height, width }, offset: [down, across] }
     }
 }
 

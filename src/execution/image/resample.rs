@@ -75,7 +75,7 @@ impl Level for f32 {
 
 /// A region of the resized image.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
+pub struct Region {
     pub top: usize,
     pub left: usize,
     pub height: usize,
@@ -85,29 +85,29 @@ pub struct Window {
 /// Fraction bits of a weight: 32 bits minus 8 for the level and 2 for sums above 1.
 const PRECISION: u32 = 32 - 8 - 2;
 
-/// Maximum number of levels in the image between the passes, which has the source rows read and the columns of the window.
+/// Maximum number of levels in the image between the passes, which has the source rows read and the columns of the region.
 const LARGEST_INTERMEDIATE: usize = 128 * 1024 * 1024;
 
 /// Last pixel along an edge up to which nearest-neighbour resampling counts.
 const LARGEST_NEAREST: usize = 1 << 24;
 
-/// Resizes `image` to `[height, width]` and returns `window` of the result. Returns `None` if the image is so long and thin that
+/// Resizes `image` to `[height, width]` and returns `region` of the result. Returns `None` if the image is so long and thin that
 /// the image between the passes would be far larger, or if nearest-neighbour resampling would have to count too far.
-pub fn resample<L: Level>(image: &Raster<L>, [height, width]: [usize; 2], window: Window, filter: Filter) -> Option<Raster<L>> {
-    let (rows, columns) = taps_of_window::<L>([image.height, image.width], [height, width], window, filter)?;
+pub fn resample<L: Level>(image: &Raster<L>, [height, width]: [usize; 2], region: Region, filter: Filter) -> Option<Raster<L>> {
+    let (rows, columns) = taps_of_region::<L>([image.height, image.width], [height, width], region, filter)?;
     // The horizontal pass needs only the rows that the vertical pass reads.
     let needed = inputs(&rows);
-    if needed.len() * window.width * image.channels > LARGEST_INTERMEDIATE {
+    if needed.len() * region.width * image.channels > LARGEST_INTERMEDIATE {
         return None;
     }
     let across = horizontal(image, &columns, needed.clone());
     Some(vertical(&across, &rows, needed.start))
 }
 
-/// Returns the taps of the rows and columns of `window`, for an image of `[height, width]` resized to `size`. Returns `None` if
+/// Returns the taps of the rows and columns of `region`, for an image of `[height, width]` resized to `size`. Returns `None` if
 /// nearest-neighbour resampling would have to count too far.
-pub fn tables<L: Level>([height, width]: [usize; 2], size: [usize; 2], window: Window, filter: Filter) -> Option<[Taps; 2]> {
-    let (rows, columns) = taps_of_window::<L>([height, width], size, window, filter)?;
+pub fn tables<L: Level>([height, width]: [usize; 2], size: [usize; 2], region: Region, filter: Filter) -> Option<[Taps; 2]> {
+    let (rows, columns) = taps_of_region::<L>([height, width], size, region, filter)?;
     let pixels = |taps: Vec<Tap<L>>| taps.into_iter().map(|tap| (tap.first as u32, tap.weights.into_iter().map(L::bits).collect())).collect();
     Some([Taps { pixels: pixels(rows) }, Taps { pixels: pixels(columns) }])
 }
@@ -142,34 +142,34 @@ struct Tap<L: Level> {
     weights: Vec<L::Weight>,
 }
 
-type TapsOfWindow<L> = (Vec<Tap<L>>, Vec<Tap<L>>);
+type TapsOfRegion<L> = (Vec<Tap<L>>, Vec<Tap<L>>);
 
-/// Returns the taps of the rows and columns of a window of an image resized from one size to another.
-fn taps_of_window<L: Level>(from: [usize; 2], to: [usize; 2], window: Window, filter: Filter) -> Option<TapsOfWindow<L>> {
-    if filter == Filter::Nearest && (window.top + window.height).max(window.left + window.width) > LARGEST_NEAREST {
+/// Returns the taps of the rows and columns of a region of an image resized from one size to another.
+fn taps_of_region<L: Level>(from: [usize; 2], to: [usize; 2], region: Region, filter: Filter) -> Option<TapsOfRegion<L>> {
+    if filter == Filter::Nearest && (region.top + region.height).max(region.left + region.width) > LARGEST_NEAREST {
         return None;
     }
-    let rows = taps_of::<L>(from[0], to[0], window.top..window.top + window.height, filter);
-    Some((rows, taps_of::<L>(from[1], to[1], window.left..window.left + window.width, filter)))
+    let rows = taps_of::<L>(from[0], to[0], region.top..region.top + region.height, filter);
+    Some((rows, taps_of::<L>(from[1], to[1], region.left..region.left + region.width, filter)))
 }
 
-/// Returns the taps of each pixel in a window of the result.
-fn taps_of<L: Level>(from: usize, to: usize, window: Range<usize>, filter: Filter) -> Vec<Tap<L>> {
+/// Returns the taps of each pixel in a region of the result.
+fn taps_of<L: Level>(from: usize, to: usize, region: Range<usize>, filter: Filter) -> Vec<Tap<L>> {
     let whole = |first| Tap { first, weights: vec![L::weight(1.0)] };
     let scale = from as f64 / to as f64;
     match filter {
-        _ if from == to => window.map(whole).collect(),
+        _ if from == to => region.map(whole).collect(),
         // Pillow accumulates the scale pixel by pixel, and its rounding errors decide which neighbour is taken.
         Filter::Nearest => {
             let places = std::iter::successors(Some(0.5 * scale), |place| Some(place + scale));
-            places.take(window.end).skip(window.start).map(|place| whole((place as usize).min(from - 1))).collect()
+            places.take(region.end).skip(region.start).map(|place| whole((place as usize).min(from - 1))).collect()
         }
         _ => {
             let tap = |i| {
                 let (first, weights) = L::taps(filter, from, scale, i);
                 Tap { first, weights: weights.into_iter().map(L::weight).collect() }
             };
-            window.map(tap).collect()
+            region.map(tap).collect()
         }
     }
 }

@@ -152,7 +152,7 @@ fn painting(examined: &mut Examined) -> Result<Found> {
     let outputs = examined.forward(GpuInput::Tensor(&input), &wanted)?;
     let mut found = Found::default();
     for name in wanted {
-        let painting = Painting { scale: Scale::Values, ..Painting::default() };
+        let painting = Painting::default().scale(Scale::Values);
         let got = painted(examined, &outputs, name, &painting)?;
         let output = examined.read(&outputs, name)?;
         let map = outputs[name].map().expect("it is a map");

@@ -1,5 +1,5 @@
 use super::size;
-use super::window::Window;
+use super::windows::Windows;
 use crate::data::error::Result;
 use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 use crate::execution::cpu::convolution::{self as twin, Params};
@@ -15,8 +15,8 @@ pub static CONVOLUTION: Kernel =
 pub fn convolution(recording: &mut Recording, label: String, x: Buf, w: Buf, stride: usize, y: Buf) -> Result<()> {
     let &[batch, channels, height, width] = recording.shape(x) else { panic!("{label}: x is [B, channels, height, width]") };
     let &[outputs, _, window, _] = recording.shape(w) else { panic!("{label}: w is [O, channels, size, size]") };
-    let rows = Window::same(height, window, stride);
-    let columns = Window::same(width, window, stride);
+    let rows = Windows::same(height, window, stride);
+    let columns = Windows::same(width, window, stride);
     assert_eq!(recording.shape(w), [outputs, channels, window, window], "{label}: w");
     assert_eq!(recording.shape(y), [batch, outputs, rows.count, columns.count], "{label}: y");
     let params = Params {

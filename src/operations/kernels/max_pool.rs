@@ -1,5 +1,5 @@
 use super::size;
-use super::window::Window;
+use super::windows::Windows;
 use crate::data::error::Result;
 use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 use crate::execution::cpu::max_pool::{self as twin, Params};
@@ -13,8 +13,8 @@ pub static MAX_POOL: Kernel = Kernel::new("max_pool", shader!("image/max_pool"),
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
 pub fn max_pool(recording: &mut Recording, label: String, x: Buf, [window, stride]: [usize; 2], y: Buf) -> Result<()> {
     let &[batch, channels, height, width] = recording.shape(x) else { panic!("{label}: x is [B, channels, height, width]") };
-    let rows = Window::same(height, window, stride);
-    let columns = Window::same(width, window, stride);
+    let rows = Windows::same(height, window, stride);
+    let columns = Windows::same(width, window, stride);
     assert_eq!(recording.shape(y), [batch, channels, rows.count, columns.count], "{label}: y");
     let params = Params {
         planes: size(batch * channels),

@@ -26,7 +26,7 @@ mod sample;
 mod softmax;
 mod unfold;
 pub(crate) mod variant;
-mod window;
+mod windows;
 
 pub use attention::{attention, powers as attention_powers};
 pub use attention_naive::{attention_naive_probabilities, attention_naive_values};

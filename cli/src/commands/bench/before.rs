@@ -1,6 +1,6 @@
 //! Baseline from the JSON of an earlier run.
 
-use super::times::{Change, Paces, Times};
+use super::percentiles::{Change, Paces, Percentiles};
 use crate::commands::{Result, note};
 use clap::Args;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub struct CompareArgs {
 /// Measurements of the baseline.
 pub struct Before {
     file: PathBuf,
-    rows: Vec<(Value, Times)>,
+    rows: Vec<(Value, Percentiles)>,
     paces: Paces,
 }
 
@@ -59,7 +59,7 @@ impl CompareArgs {
             }
         }
         let timed = |(number, row): (usize, &Value)| {
-            let times = Times::of_row(row).ok_or_else(|| none(&format!("found other times than p10 <= median <= p90 in row {}", number + 1)));
+            let times = Percentiles::of_row(row).ok_or_else(|| none(&format!("found other times than p10 <= median <= p90 in row {}", number + 1)));
             times.map(|times| (row.clone(), times))
         };
         let rows = rows.iter().enumerate().map(timed).collect::<std::result::Result<_, _>>()?;
@@ -70,8 +70,8 @@ impl CompareArgs {
 
 impl Before {
     /// Compares times with the baseline row that has these values. Returns `None` if there is no such row.
-    pub fn change(&self, keys: &[(&str, Value)], times: &Times, paces: &Paces) -> Option<Change> {
-        let is_it = |(row, _): &&(Value, Times)| keys.iter().all(|(key, value)| row[key] == *value);
+    pub fn change(&self, keys: &[(&str, Value)], times: &Percentiles, paces: &Paces) -> Option<Change> {
+        let is_it = |(row, _): &&(Value, Percentiles)| keys.iter().all(|(key, value)| row[key] == *value);
         self.rows.iter().find(is_it).map(|(_, before)| times.since(before, [paces, &self.paces]))
     }
 

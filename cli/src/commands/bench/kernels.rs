@@ -1,7 +1,7 @@
 use super::before::{CompareArgs, conditions};
+use super::percentiles::{Change, Percentiles, Repetitions};
 use super::speed::{Ceilings, Speed, timed};
-use super::times::{Change, Plan, Times};
-use super::{BenchedModel, Planned, without_block};
+use super::{BenchedModel, ModelOutline, without_block};
 use crate::commands::shaders::EditedShaders;
 use crate::commands::{DeviceArgs, Format, Result, bar};
 use clap::Args;
@@ -42,7 +42,7 @@ pub struct BenchKernels {
 
 impl BenchKernels {
     pub fn run(self) -> Result<()> {
-        let model = self.model.plan()?;
+        let model = self.model.outline()?;
         let (device, precision, _) = self.device.open()?;
         let shaders = self.shader_dir.as_deref().map(EditedShaders::open).transpose()?;
         let conditions = conditions(&model.config, &device.to_string(), precision, model.size);
@@ -69,12 +69,12 @@ impl BenchKernels {
             .into());
         }
         let ceilings = Ceilings::measure(&device)?;
-        let plan = Plan::new(self.runs, 9, 0.03);
-        let bar = bar((plan.rounds * rows.len()) as u64, "{bar:40} {pos}/{len} kernels, {eta} left");
-        for round in 0..plan.rounds {
+        let repetitions = Repetitions::new(self.runs, 9, 0.03);
+        let bar = bar((repetitions.rounds * rows.len()) as u64, "{bar:40} {pos}/{len} kernels, {eta} left");
+        for round in 0..repetitions.rounds {
             let mut built_in = Vec::new();
             for row in &mut rows {
-                let output = row.measure(&device, &recordings, &plan, round)?;
+                let output = row.measure(&device, &recordings, &repetitions, round)?;
                 if round == 0 {
                     match row.built_in {
                         Some(_) => row.apart = Some(apart(&built_in, &output)),
@@ -127,7 +127,7 @@ impl BenchKernels {
 }
 
 /// Records forward passes of a model: the default one, and one with a preference for each kernel that the device can run.
-fn recordings(model: &Planned, batch: u32, device: &Device, precision: Precision) -> Result<Vec<Recording>> {
+fn recordings(model: &ModelOutline, batch: u32, device: &Device, precision: Precision) -> Result<Vec<Recording>> {
     let capabilities = device.capabilities();
     let able = ALL.iter().filter(|kernel| kernel.needs.met_by(&capabilities)).map(|kernel| Some(kernel.name));
     let record = |preferred| Ok(model.record(batch, Recording::new(capabilities).with_precision(precision).preferring(preferred))?);
@@ -158,10 +158,10 @@ impl Row {
     }
 
     /// Runs the kernel, keeps its times and returns its output.
-    fn measure(&mut self, device: &Device, recordings: &[Recording], plan: &Plan, round: usize) -> Result<Vec<f32>> {
+    fn measure(&mut self, device: &Device, recordings: &[Recording], repetitions: &Repetitions, round: usize) -> Result<Vec<f32>> {
         let (alone, inputs) = alone(&recordings[self.recording], &self.dispatch)?;
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        let (output, timings) = timed(device, alone, &inputs, plan, round)?;
+        let (output, timings) = timed(device, alone, &inputs, repetitions, round)?;
         self.seconds.extend(timings.iter().map(|timing| timing.seconds));
         Ok(output)
     }
@@ -172,12 +172,12 @@ impl Row {
         [("step", json!(step)), ("kernel", json!(kernel)), ("batch", json!(batch)), ("bytes", json!(dispatch.bytes()))]
     }
 
-    fn speed(&self, times: &Times) -> Speed {
+    fn speed(&self, times: &Percentiles) -> Speed {
         Speed { kernel: self.dispatch.kernel.name, seconds: times.median, flops: self.dispatch.flops, bytes: self.dispatch.bytes() }
     }
 
-    fn times(&self) -> Times {
-        Times::of(self.seconds.clone())
+    fn times(&self) -> Percentiles {
+        Percentiles::of(self.seconds.clone())
     }
 
     fn json(&self, ceilings: &Ceilings, change: Option<Change>) -> Value {

@@ -3,8 +3,8 @@
 mod before;
 mod kernels;
 mod model;
+mod percentiles;
 mod speed;
-mod times;
 
 use super::{ModelArgs, Result, examples};
 use clap::{Args, Subcommand};
@@ -60,23 +60,23 @@ impl BenchedModel {
     }
 
     /// Returns the model without the values of its weights.
-    pub fn plan(&self) -> Result<Planned> {
+    pub fn outline(&self) -> Result<ModelOutline> {
         let (checkpoint, size) = self.open()?;
         let Ok(weights) = checkpoint.weights.try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
         let tables = Tables::at(&checkpoint.config, checkpoint.positions.as_ref(), size)?;
-        Ok(Planned { config: checkpoint.config, weights, tables, size })
+        Ok(ModelOutline { config: checkpoint.config, weights, tables, size })
     }
 }
 
-/// Model whose forward passes are planned but not run.
-pub struct Planned {
+/// A model without the values of its weights, to record forward passes that are not run.
+pub struct ModelOutline {
     config: Config,
     weights: Weights<WeightInfo>,
     tables: Tables,
     size: Size,
 }
 
-impl Planned {
+impl ModelOutline {
     /// Returns the name of the model.
     pub fn name(&self) -> &str {
         &self.config.name

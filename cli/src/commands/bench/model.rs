@@ -1,6 +1,6 @@
 use super::before::{Before, CompareArgs, conditions};
+use super::percentiles::{Change, Paces, Percentiles, Repetitions};
 use super::speed::{Ceilings, Speed, milliseconds};
-use super::times::{Change, Paces, Plan, Times};
 use super::{BenchedModel, result, without_block};
 use crate::commands::{ExecutionArgs, Format, Result, mebibytes};
 use clap::Args;
@@ -46,9 +46,9 @@ impl BenchModel {
         // Without kernel times, there is nothing to compare with the ceilings.
         let ceilings = session.model().device().takes_times().then(|| Ceilings::measure(session.model().device())).transpose()?;
         let mut measured = self.batch.iter().map(|&batch| Measured::first(&mut session, batch as usize, size)).collect::<Result<Vec<_>>>()?;
-        let plan = Plan::new(self.runs, 10, 0.6);
-        for round in 0..plan.rounds {
-            measured.iter_mut().try_for_each(|measured| measured.run(&mut session, &plan, round))?;
+        let repetitions = Repetitions::new(self.runs, 10, 0.6);
+        for round in 0..repetitions.rounds {
+            measured.iter_mut().try_for_each(|measured| measured.run(&mut session, &repetitions, round))?;
         }
         if ceilings.is_some() {
             measured.iter_mut().try_for_each(|measured| measured.profile(&mut session))?;
@@ -175,19 +175,19 @@ impl Measured {
     }
 
     /// Runs the passes of a round, after an untimed one.
-    fn run(&mut self, session: &mut Session, plan: &Plan, round: usize) -> Result<()> {
+    fn run(&mut self, session: &mut Session, repetitions: &Repetitions, round: usize) -> Result<()> {
         timed(session, &self.input)?;
         let (start, before) = (Instant::now(), self.seconds.len());
-        while self.seconds.len() < before + plan.runs_of(round)
-            || start.elapsed().as_secs_f64() < plan.seconds && self.seconds.len() < before + plan.most
+        while self.seconds.len() < before + repetitions.runs_of(round)
+            || start.elapsed().as_secs_f64() < repetitions.seconds && self.seconds.len() < before + repetitions.most
         {
             self.seconds.push(timed(session, &self.input)?);
         }
         Ok(())
     }
 
-    fn times(&self) -> Times {
-        Times::of(self.seconds.clone())
+    fn times(&self) -> Percentiles {
+        Percentiles::of(self.seconds.clone())
     }
 
     /// Compares the times with the baseline.
@@ -217,7 +217,7 @@ impl Measured {
     }
 
     fn text(&self, out: &mut impl Write, ceilings: Option<&Ceilings>, change: Option<Change>) -> Result<()> {
-        let Times { p10, median, p90, p99 } = self.times();
+        let Percentiles { p10, median, p90, p99 } = self.times();
         writeln!(
             out,
             "batch {}: median {} (p10 {}, p90 {}, p99 {}, first {}), {:.1} images/s, {} of buffers beside {} of weights",
@@ -287,7 +287,7 @@ struct Step {
 /// Sums timings over the blocks, longest step first.
 fn by_step(timings: &[Timing]) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    for &Timing { kernel, ref label, seconds, flops, bytes } in timings {
+    for &Timing { kernel, ref label, seconds, flops, bytes, .. } in timings {
         let label = without_block(label);
         match steps.iter_mut().find(|step| step.kernel == kernel && step.label == label) {
             Some(step) => {

@@ -1,6 +1,6 @@
 //! Times as rates and as shares of the roofline.
 
-use super::times::Plan;
+use super::percentiles::Repetitions;
 use crate::commands::Result;
 use serde_json::{Value, json};
 use vitraux::Device;
@@ -37,7 +37,7 @@ impl Ceilings {
             let y = recording.scratch("y", &[elements])?;
             record(&mut recording, "ceiling".to_owned(), x, y)?;
             recording.save("y", y);
-            let timings = timed(device, recording, &[&vec![0.5; elements]], &Plan { rounds: 1, runs: 5, seconds, most: 1000 }, 0)?.1;
+            let timings = timed(device, recording, &[&vec![0.5; elements]], &Repetitions { rounds: 1, runs: 5, seconds, most: 1000 }, 0)?.1;
             Ok(timings.into_iter().min_by(|a, b| a.seconds.total_cmp(&b.seconds)).expect("it was run"))
         };
         let rate = |timing: &Timing| timing.flops as f64 / timing.seconds;
@@ -82,13 +82,13 @@ impl std::fmt::Display for Ceilings {
 }
 
 /// Returns the output of a recording of one dispatch, and its times in a round, after an untimed run.
-pub fn timed(device: &Device, recording: Recording, inputs: &[&[f32]], plan: &Plan, round: usize) -> Result<(Vec<f32>, Vec<Timing>)> {
-    let runs = plan.runs_of(round);
+pub fn timed(device: &Device, recording: Recording, inputs: &[&[f32]], repetitions: &Repetitions, round: usize) -> Result<(Vec<f32>, Vec<Timing>)> {
+    let runs = repetitions.runs_of(round);
     let (output, timings) = device.time_blocking(recording.clone(), inputs, runs)?;
     let mut timings: Vec<Timing> = timings.into_iter().flatten().collect();
     let taken: f64 = timings.iter().map(|timing| timing.seconds).sum();
     // A coarse clock may return 0.
-    let wanted = ((runs as f64 * plan.seconds / taken.max(1e-9)) as usize).min(plan.most);
+    let wanted = ((runs as f64 * repetitions.seconds / taken.max(1e-9)) as usize).min(repetitions.most);
     if wanted > runs {
         timings.extend(device.time_blocking(recording, inputs, wanted - runs)?.1.into_iter().flatten());
     }

@@ -10,8 +10,8 @@ use crate::execution::checkpoint::source::{Part, PositionSource, Source, StoredG
 use crate::execution::checkpoint::weights::{Block, Weights};
 use crate::execution::checkpoint::{Files, Outline, checked_depth};
 
-/// Differences between the families.
-struct Family {
+/// Conventions in which the families differ.
+struct Conventions {
     /// Prefix of the encoder's tensor names in task models.
     prefix: &'static str,
     base: &'static [&'static str],
@@ -23,8 +23,8 @@ struct Family {
     pooling: Pooling,
 }
 
-fn family(model_type: &str) -> Family {
-    let vit = Family {
+fn conventions(model_type: &str) -> Conventions {
+    let vit = Conventions {
         prefix: "vit.",
         base: &["ViTModel"],
         classifies: "ViTForImageClassification",
@@ -33,7 +33,7 @@ fn family(model_type: &str) -> Family {
         pooling: Pooling::First,
     };
     match model_type {
-        "deit" => Family {
+        "deit" => Conventions {
             prefix: "deit.",
             base: &["DeiTModel"],
             classifies: "DeiTForImageClassification",
@@ -41,9 +41,9 @@ fn family(model_type: &str) -> Family {
             ..vit
         },
         // The decoder is for pre-training only. All patches are kept, in order.
-        "vit_mae" => Family { base: &["ViTMAEModel", "ViTMAEForPreTraining"], classifies: "", ..vit },
-        "vit_msn" => Family { base: &["ViTMSNModel"], classifies: "ViTMSNForImageClassification", epsilon: 1e-6, ..vit },
-        "ijepa" => Family {
+        "vit_mae" => Conventions { base: &["ViTMAEModel", "ViTMAEForPreTraining"], classifies: "", ..vit },
+        "vit_msn" => Conventions { base: &["ViTMSNModel"], classifies: "ViTMSNForImageClassification", epsilon: 1e-6, ..vit },
+        "ijepa" => Conventions {
             prefix: "ijepa.",
             base: &["IJepaModel"],
             classifies: "IJepaForImageClassification",
@@ -51,7 +51,7 @@ fn family(model_type: &str) -> Family {
             pooling: Pooling::MeanFrom(0),
             ..vit
         },
-        "vit-hybrid" => Family { base: &["ViTHybridModel"], classifies: "ViTHybridForImageClassification", ..vit },
+        "vit-hybrid" => Conventions { base: &["ViTHybridModel"], classifies: "ViTHybridForImageClassification", ..vit },
         _ => vit,
     }
 }
@@ -61,11 +61,11 @@ const TEACHER: &str = "DeiTForImageClassificationWithTeacher";
 
 pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let model_type = root.string("model_type")?.unwrap_or("vit");
-    let family = family(model_type);
+    let conventions = conventions(model_type);
     let guess = match () {
         () if has(files, "cls_classifier.weight") => TEACHER,
-        () if has(files, "classifier.weight") => family.classifies,
-        () => family.base[0],
+        () if has(files, "classifier.weight") => conventions.classifies,
+        () => conventions.base[0],
     };
     let class = class(root, guess)?;
     let classifiers = match class {
@@ -75,17 +75,20 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
             };
             [twin("cls", 0)?, twin("dist", 1)?].into_iter().flatten().collect()
         }
-        name if name == family.classifies => classifier(root)?,
-        name if family.base.contains(&name) => Vec::new(),
+        name if name == conventions.classifies => classifier(root)?,
+        name if conventions.base.contains(&name) => Vec::new(),
         _ => {
             let teacher = if model_type == "deit" { format!(", {TEACHER}") } else { String::new() };
-            let known = [family.base.join(", "), family.classifies.to_owned()].join(", ");
+            let known = [conventions.base.join(", "), conventions.classifies.to_owned()].join(", ");
             return Err(root.unsupported("architectures", &format!("{}{teacher}", known.trim_end_matches(", "))));
         }
     };
-    let is_base = family.base.contains(&class);
-    let front =
-        prefix(files, &[if is_base { "" } else { family.prefix }, if is_base { family.prefix } else { "" }], "embeddings.position_embeddings");
+    let is_base = conventions.base.contains(&class);
+    let front = prefix(
+        files,
+        &[if is_base { "" } else { conventions.prefix }, if is_base { conventions.prefix } else { "" }],
+        "embeddings.position_embeddings",
+    );
     let width = root.size("hidden_size")?.unwrap_or(768);
     let pooler = match is_base && has(files, &format!("{front}pooler.dense.weight")) {
         false => None,
@@ -105,11 +108,11 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         depth: checked_depth(root, root.size("num_hidden_layers")?.unwrap_or(12), files)?,
         heads: root.size("num_attention_heads")?.unwrap_or(12),
         mlp_width: root.size("intermediate_size")?.unwrap_or(3072),
-        epsilon: root.number("layer_norm_eps")?.unwrap_or(family.epsilon) as f32,
+        epsilon: root.number("layer_norm_eps")?.unwrap_or(conventions.epsilon) as f32,
         activation: activation(root, "hidden_act")?.unwrap_or(Activation::Gelu),
-        prefix_tokens: family.tokens.len(),
-        class_token: !family.tokens.is_empty(),
-        pooling: Some(if is_base { Pooling::First } else { family.pooling }),
+        prefix_tokens: conventions.tokens.len(),
+        class_token: !conventions.tokens.is_empty(),
+        pooling: Some(if is_base { Pooling::First } else { conventions.pooling }),
         pooler,
         classifiers,
         ..Config::plain(class, Layout::Transformers, Input::Image(patches))
@@ -126,7 +129,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     };
     // transformers 5 saves ViT-MSN's classification model with a prefix on every tensor except the blocks'.
     let blocks = prefix(files, &[front, ""], "encoder.layer.0.layernorm_before.weight");
-    let weights = weights(&config, front, blocks, family.tokens, root.bool("qkv_bias")?.unwrap_or(true));
+    let weights = weights(&config, front, blocks, conventions.tokens, root.bool("qkv_bias")?.unwrap_or(true));
     Ok(Outline { weights, positions: Some(positions), config, own: Vec::new() })
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 /// Percentiles of the times of repeated runs, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Times {
+pub struct Percentiles {
     pub p10: f64,
     pub median: f64,
     pub p90: f64,
@@ -16,7 +16,7 @@ const ROUNDS: usize = 3;
 
 /// Number of repeated runs.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct Repetitions {
     /// Rounds over all rows.
     pub rounds: usize,
     /// Minimum number of runs in total.
@@ -27,12 +27,12 @@ pub struct Plan {
     pub most: usize,
 }
 
-impl Plan {
+impl Repetitions {
     /// Plans the requested number of runs, or `at_least` runs by default, and more if they take less than `seconds`.
-    pub fn new(asked: Option<u32>, at_least: usize, seconds: f64) -> Plan {
+    pub fn new(asked: Option<u32>, at_least: usize, seconds: f64) -> Repetitions {
         match asked {
-            None => Plan { rounds: ROUNDS, runs: at_least, seconds: seconds / ROUNDS as f64, most: 1000 },
-            Some(runs) => Plan { rounds: ROUNDS.min(runs as usize), runs: runs as usize, seconds: 0.0, most: 0 },
+            None => Repetitions { rounds: ROUNDS, runs: at_least, seconds: seconds / ROUNDS as f64, most: 1000 },
+            Some(runs) => Repetitions { rounds: ROUNDS.min(runs as usize), runs: runs as usize, seconds: 0.0, most: 0 },
         }
     }
 
@@ -51,13 +51,13 @@ pub type Paces = Vec<[f64; 2]>;
 
 const KEYS: [&str; 4] = ["p10_seconds", "median_seconds", "p90_seconds", "p99_seconds"];
 
-impl Times {
+impl Percentiles {
     /// Computes the percentiles of at least one run.
-    pub fn of(mut seconds: Vec<f64>) -> Times {
+    pub fn of(mut seconds: Vec<f64>) -> Percentiles {
         seconds.sort_by(f64::total_cmp);
         // Time that a share of the runs does not exceed.
         let quantile = |share: f64| seconds[((seconds.len() - 1) as f64 * share).round() as usize];
-        Times { p10: quantile(0.1), median: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) }
+        Percentiles { p10: quantile(0.1), median: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) }
     }
 
     /// Writes the times to a row of measurements.
@@ -66,16 +66,16 @@ impl Times {
     }
 
     /// Reads the times from a row of measurements.
-    pub fn of_row(row: &Value) -> Option<Times> {
+    pub fn of_row(row: &Value) -> Option<Percentiles> {
         let [p10, median, p90, p99] = KEYS.map(|key| row[key].as_f64());
-        let times = Times { p10: p10?, median: median?, p90: p90?, p99: p99? };
+        let times = Percentiles { p10: p10?, median: median?, p90: p90?, p99: p99? };
         // A coarse clock may return 0.
         (times.p10 >= 0.0 && times.p10 <= times.median && times.median <= times.p90).then_some(times)
     }
 
     /// Compares with a baseline. A change is beyond noise if it separates the middle 80 % of the runs of both, and if the machine's pace, which
     /// depends on its other users, does not explain it.
-    pub fn since(&self, before: &Times, [paces, paces_before]: [&Paces; 2]) -> Change {
+    pub fn since(&self, before: &Percentiles, [paces, paces_before]: [&Paces; 2]) -> Change {
         let ratio = if self.median == before.median { 1.0 } else { self.median / before.median };
         let pairs = paces.iter().flat_map(|now| paces_before.iter().map(move |before| (now, before)));
         let explained = pairs.flat_map(|(now, before)| [before[0] / now[0], before[1] / now[1]]);
@@ -120,9 +120,9 @@ mod tests {
 
     #[test]
     fn only_what_is_beyond_the_spread_of_both_is_a_change() {
-        let around = |center: f64, spread: f64| Times::of((0..11).map(|i| center + spread * f64::from(i - 5) / 4.0).collect());
+        let around = |center: f64, spread: f64| Percentiles::of((0..11).map(|i| center + spread * f64::from(i - 5) / 4.0).collect());
         let steady = Paces::new();
-        let verdict = |new: Times, old: Times| new.since(&old, [&steady, &steady]).verdict;
+        let verdict = |new: Percentiles, old: Percentiles| new.since(&old, [&steady, &steady]).verdict;
         assert_eq!(verdict(around(1.0, 0.1), around(1.0, 0.1)), "within noise");
         assert_eq!(verdict(around(1.15, 0.1), around(1.0, 0.1)), "within noise");
         assert_eq!(verdict(around(1.25, 0.1), around(1.0, 0.1)), "slower");
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_the_machines_pace_explains_is_noise() {
-        let exactly = |seconds: f64| Times::of(vec![seconds; 5]);
+        let exactly = |seconds: f64| Percentiles::of(vec![seconds; 5]);
         let verdict =
             |new: f64, paces: &[[f64; 2]], before: &[[f64; 2]]| exactly(new).since(&exactly(1.0), [&paces.to_vec(), &before.to_vec()]).verdict;
         assert_eq!(verdict(1.4, &[[10.0, 5.0]], &[[10.0, 5.0]]), "slower");
@@ -149,22 +149,22 @@ mod tests {
     #[test]
     fn so_many_runs_are_made_as_were_asked_for() {
         for asked in 1..20 {
-            let plan = Plan::new(Some(asked), 9, 1.0);
-            assert_eq!((0..plan.rounds).map(|round| plan.runs_of(round)).sum::<usize>(), asked as usize);
-            assert!((0..plan.rounds).all(|round| plan.runs_of(round) > 0) && plan.seconds == 0.0);
+            let repetitions = Repetitions::new(Some(asked), 9, 1.0);
+            assert_eq!((0..repetitions.rounds).map(|round| repetitions.runs_of(round)).sum::<usize>(), asked as usize);
+            assert!((0..repetitions.rounds).all(|round| repetitions.runs_of(round) > 0) && repetitions.seconds == 0.0);
         }
-        let plan = Plan::new(None, 10, 0.6);
-        assert_eq!(((0..plan.rounds).map(|round| plan.runs_of(round)).sum::<usize>(), plan.rounds), (10, 3));
+        let repetitions = Repetitions::new(None, 10, 0.6);
+        assert_eq!(((0..repetitions.rounds).map(|round| repetitions.runs_of(round)).sum::<usize>(), repetitions.rounds), (10, 3));
     }
 
     #[test]
     fn times_are_read_back_and_nonsense_is_not() {
-        let times = Times::of(vec![3.0, 1.0, 2.0]);
+        let times = Percentiles::of(vec![3.0, 1.0, 2.0]);
         let mut row = json!({ "batch": 1 });
         times.enter(&mut row);
-        assert_eq!((times.median, &row["batch"], Times::of_row(&row)), (2.0, &json!(1), Some(times)));
+        assert_eq!((times.median, &row["batch"], Percentiles::of_row(&row)), (2.0, &json!(1), Some(times)));
         row["p10_seconds"] = json!(2.5);
-        assert_eq!(Times::of_row(&row), None, "more than the median");
-        assert_eq!(Times::of_row(&json!({ "median_seconds": 1.0 })), None);
+        assert_eq!(Percentiles::of_row(&row), None, "more than the median");
+        assert_eq!(Percentiles::of_row(&json!({ "median_seconds": 1.0 })), None);
     }
 }

@@ -10,11 +10,11 @@ const MOST: f64 = 4.0;
 
 /// Seconds per step.
 #[derive(Debug)]
-pub(super) struct Times(Vec<f64>);
+pub(super) struct StepTimes(Vec<f64>);
 
-impl Times {
-    pub fn new(seconds: Vec<f64>) -> Times {
-        Times(seconds)
+impl StepTimes {
+    pub fn new(seconds: Vec<f64>) -> StepTimes {
+        StepTimes(seconds)
     }
 
     /// Returns the steps from `first` on that fit in a budget of which `used` is spent; at least one if nothing is spent.
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_slice_is_as_long_as_its_budget_but_for_one_step() {
-        let times = Times::new(vec![3.0, 4.0, 2.0, 9.0, 1.0]);
+        let times = StepTimes::new(vec![3.0, 4.0, 2.0, 9.0, 1.0]);
         assert_eq!(times.fitting(0, 0.0, 7.0), 0..2);
         assert_eq!(times.fitting(0, 0.0, 6.9), 0..1);
         assert_eq!(times.fitting(2, 0.0, 6.9), 2..3);
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn slow_slices_are_believed_and_quick_ones_in_part() {
-        let mut times = Times::new(vec![1.0, 0.0, 3.0, 5.0]);
+        let mut times = StepTimes::new(vec![1.0, 0.0, 3.0, 5.0]);
         times.learn(0..3, 8.0);
         assert_eq!(times.0, [2.0, 0.0, 6.0, 5.0]);
         times.learn(0..3, 4.0);

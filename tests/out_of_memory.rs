@@ -1,0 +1,75 @@
+//! Recovery when the device runs out of memory. A binary of its own, because it limits the address space of the process, in which a software adapter
+//! allocates the device's memory. Some drivers do not survive that (Mesa 26's llvmpipe), so the test is a child process.
+
+#![cfg(target_os = "linux")]
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use vitraux::{Checkpoint, Device, Model, Session, Tensor};
+
+#[path = "support/gpu.rs"]
+#[allow(dead_code)]
+mod gpu;
+
+/// Bytes that remain available: fewer than the buffers of 8 images need, more than those of 4 and the driver.
+const AVAILABLE: u64 = 160 << 20;
+
+/// Shape of a batch whose buffers take 222 MB.
+const BATCH: [usize; 4] = [8, 1, 384, 384];
+
+/// Bytes of address space that the process uses.
+fn used() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("/proc is mounted");
+    let pages: u64 = statm.split(' ').next().and_then(|pages| pages.parse().ok()).expect("a number of pages");
+    pages * rustix::param::page_size() as u64
+}
+
+/// Calls `work` while only `bytes` are left.
+fn limited<T>(bytes: u64, work: impl FnOnce() -> T) -> T {
+    let before = getrlimit(Resource::As);
+    setrlimit(Resource::As, Rlimit { current: Some(used() + bytes), ..before }).expect("a lower limit");
+    let result = work();
+    setrlimit(Resource::As, before).expect("the limit before");
+    result
+}
+
+/// Returns the images of a pass and its bytes, once the session is ready to run one.
+fn pass(session: &mut Session, shape: [usize; 4]) -> (usize, u64) {
+    session.warm_up_blocking(&shape, &["logits"], |_, _| ()).expect("memory for a pass");
+    let memory = session.memory().expect("a plan");
+    println!("a pass of {} images, {} bytes", memory.images, memory.pass);
+    (memory.images, memory.pass)
+}
+
+#[test]
+fn out_of_memory_is_recoverable_unless_the_driver_crashes() {
+    let program = std::env::current_exe().expect("the path of this program");
+    let name = "sessions_evict_plans_and_halve_batches_when_memory_runs_out";
+    let status = Command::new(program).args(["--ignored", "--exact", name, "--nocapture"]).status().expect("it starts");
+    match status.signal() {
+        Some(signal) => println!("SKIPPED: the driver crashes without memory (signal {signal})"),
+        None => assert!(status.success(), "{status}"),
+    }
+}
+
+#[test]
+#[ignore = "limits the memory of the process; the test above starts one for it"]
+fn sessions_evict_plans_and_halve_batches_when_memory_runs_out() {
+    let Some(gpu) = gpu::device() else { return };
+    let model = Model::builder(Checkpoint::digits()).device(Device::from(gpu)).load_blocking().expect("a model");
+    let image = Tensor::new([1, 1, 32, 32], (0..1024).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect()).expect("as many values");
+    let logits = |session: &mut Session| session.forward_blocking(&image, &["logits"]).expect("logits")["logits"].values().into_owned();
+    let expected = logits(&mut model.session());
+    // Compiles every pipeline, so that the limit leaves memory to buffers.
+    pass(&mut model.session(), [1, 1, 384, 384]);
+    limited(AVAILABLE, || {
+        let mut session = model.session();
+        assert_eq!(pass(&mut session, BATCH).0, 4, "half of the images fit");
+        // Fits only in the place of the first plan.
+        assert_eq!(pass(&mut session, [4, 1, 384, 380]).0, 4, "the other plan is evicted");
+        assert_eq!(logits(&mut session), expected, "the session still works");
+    });
+    let (images, bytes) = pass(&mut model.session(), BATCH);
+    assert!(images == 8 && bytes > AVAILABLE, "{images} images in {bytes} bytes, once memory is available again");
+}
