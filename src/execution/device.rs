@@ -99,7 +99,7 @@ impl DeviceBuilder {
         DeviceBuilder { pipeline_cache: folder.map_or(PipelineFolder::None, PipelineFolder::Folder), ..self }
     }
 
-    /// Opens the device on a separate thread.
+    /// Opens the device on a separate thread; on wasm32, which has none, between callbacks of the browser.
     ///
     /// # Errors
     /// [`Error::NoDevice`] if no device matches, [`Error::Device`] if its driver refuses.

@@ -68,7 +68,7 @@ impl ModelBuilder {
         &self.checkpoint
     }
 
-    /// Loads the model on a separate thread.
+    /// Loads the model on a separate thread; on wasm32, which has none, between callbacks of the browser.
     ///
     /// # Errors
     /// - [`Error::Tensor`](crate::Error::Tensor) if a weight is not finite.

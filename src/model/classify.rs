@@ -32,13 +32,13 @@ pub struct Classification {
 }
 
 impl Session {
-    /// Classifies an image with every classifier of the model ([`Config::answers`]) in one forward pass. Returns the `top` most probable classes of
+    /// Classifies an image with every classifier of the model ([`Config::default_classifiers`]) in one forward pass. Returns the `top` most probable classes of
     /// each classifier, in descending order.
     ///
     /// # Errors
     /// Same as [`Session::forward`]; also [`Error::Argument`] if the model has no classifier or does not take images.
     ///
-    /// [`Config::answers`]: crate::data::config::Config::answers
+    /// [`Config::default_classifiers`]: crate::data::config::Config::default_classifiers
     pub async fn classify(&mut self, image: &Image, top: usize) -> Result<Vec<Classification>> {
         let image = image.clone();
         self.off_executor(async move |session: &mut Session| session.classify_here(&image, top).await).await

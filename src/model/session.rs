@@ -32,7 +32,8 @@ pub type Outputs = BTreeMap<String, Tensor>;
 /// Runs a [`Model`]. Caches compiled plans by batch size, input size and set of outputs.
 ///
 /// Async calls do not block the executor: they compile, compute and wait for the device on a separate thread. If the future is dropped, that thread
-/// finishes the pass, and the session loses its cached plans.
+/// finishes the pass, and the session loses its cached plans. On wasm32, which has no threads, a device of the browser is awaited by its callbacks; only
+/// the CPU device computes in place.
 #[derive(Debug)]
 pub struct Session {
     model: Model,

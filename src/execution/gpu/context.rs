@@ -334,9 +334,11 @@ impl Gpu {
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let result = work();
-        let errors = [validation.pop().await, internal.pop().await, memory.pop().await];
-        // The innermost scope ends first, but memory that ran out is the cause: a buffer without memory is invalid wherever it is used.
-        let error = errors.into_iter().flatten().next_back();
+        // All are popped before the first is awaited: while it is, another task may push its own, and scopes end in reverse order.
+        let [validation, internal, memory] = [validation.pop(), internal.pop(), memory.pop()];
+        // Memory that ran out is the cause of other errors: a buffer without memory is invalid wherever it is used.
+        let errors = [memory.await, validation.await, internal.await];
+        let error = errors.into_iter().flatten().next();
         match (self.lost(error.is_some()), error) {
             (Some(lost), _) => Err(lost),
             (None, None) => Ok(result),

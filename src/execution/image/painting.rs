@@ -133,7 +133,7 @@ impl Painting {
     /// Selects and scales the values in an output of `images` images.
     ///
     /// # Errors
-    /// As [`Painting::select`].
+    /// [`Error::Argument`] if the image, token or head does not exist, or the opacity is not from 0 to 1.
     pub fn on_host(&self, map: &Map, output: &[f32], images: usize) -> Result<Painted> {
         let Selection { start, stride, heads, channels } = self.select(map, images)?;
         let patches = map.grid[0] * map.grid[1];

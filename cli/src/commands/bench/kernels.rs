@@ -1,4 +1,4 @@
-use super::before::{CompareArgs, conditions};
+use super::baseline::{CompareArgs, conditions};
 use super::percentiles::{Change, Percentiles, Repetitions};
 use super::speed::{Ceilings, Speed, timed};
 use super::{BenchedModel, ModelOutline, without_block};
@@ -46,7 +46,7 @@ impl BenchKernels {
         let (device, precision, _) = self.device.open()?;
         let shaders = self.shader_dir.as_deref().map(EditedShaders::open).transpose()?;
         let conditions = conditions(&model.config, &device.to_string(), precision, model.size);
-        let before = self.compare.open("kernels", &conditions)?;
+        let baseline = self.compare.open("kernels", &conditions)?;
         let recordings = recordings(&model, self.batch, &device, precision)?;
         let mut rows = self.rows(&recordings, shaders.as_ref())?;
         if rows.is_empty() {
@@ -88,8 +88,8 @@ impl BenchKernels {
         let after = Ceilings::measure(&device)?;
         let paces = vec![ceilings.pace(), after.pace()];
         let ceilings = ceilings.or_higher(&after);
-        let changes: Vec<_> = rows.iter().map(|row| before.as_ref()?.change(&row.keys(), &row.times(), &paces)).collect();
-        before.iter().for_each(|before| before.note_missing(&changes));
+        let changes: Vec<_> = rows.iter().map(|row| baseline.as_ref()?.change(&row.keys(), &row.times(), &paces)).collect();
+        baseline.iter().for_each(|baseline| baseline.note_missing(&changes));
         let mut out = std::io::stdout().lock();
         if self.format == Format::Json {
             let rows: Vec<_> = rows.iter().zip(changes).map(|(row, change)| row.json(&ceilings, change)).collect();

@@ -1,6 +1,6 @@
 //! Benchmarks of whole models and of each kernel.
 
-mod before;
+mod baseline;
 mod kernels;
 mod model;
 mod percentiles;

@@ -1,4 +1,4 @@
-use super::before::{Before, CompareArgs, conditions};
+use super::baseline::{Baseline, CompareArgs, conditions};
 use super::percentiles::{Change, Paces, Percentiles, Repetitions};
 use super::speed::{Ceilings, Speed, milliseconds};
 use super::{BenchedModel, result, without_block};
@@ -42,7 +42,7 @@ impl BenchModel {
         let mut session = self.execution.load(checkpoint)?.session();
         let load = start.elapsed().as_secs_f64();
         let conditions = conditions(session.model().config(), &session.model().device().to_string(), session.model().precision(), size);
-        let before = self.compare.open("batches", &conditions)?;
+        let baseline = self.compare.open("batches", &conditions)?;
         // Without kernel times, there is nothing to compare with the ceilings.
         let ceilings = session.model().device().takes_times().then(|| Ceilings::measure(session.model().device())).transpose()?;
         let mut measured = self.batch.iter().map(|&batch| Measured::first(&mut session, batch as usize, size)).collect::<Result<Vec<_>>>()?;
@@ -56,8 +56,8 @@ impl BenchModel {
         let after = session.model().device().takes_times().then(|| Ceilings::measure(session.model().device())).transpose()?;
         let paces = ceilings.iter().chain(&after).map(Ceilings::pace).collect();
         let ceilings = ceilings.zip(after).map(|(ceilings, after)| ceilings.or_higher(&after));
-        let changes: Vec<_> = measured.iter().map(|measured| measured.change(before.as_ref()?, &paces)).collect();
-        before.iter().for_each(|before| before.note_missing(&changes));
+        let changes: Vec<_> = measured.iter().map(|measured| measured.change(baseline.as_ref()?, &paces)).collect();
+        baseline.iter().for_each(|baseline| baseline.note_missing(&changes));
         let accuracy = self.accuracy.then(|| Accuracy::measure(&mut session, self.model.open()?.0, size)).transpose()?;
         let mut out = std::io::stdout().lock();
         let name = &session.model().config().name;
@@ -191,8 +191,8 @@ impl Measured {
     }
 
     /// Compares the times with the baseline.
-    fn change(&self, before: &Before, paces: &Paces) -> Option<Change> {
-        before.change(&[("batch", json!(self.batch))], &self.times(), paces)
+    fn change(&self, baseline: &Baseline, paces: &Paces) -> Option<Change> {
+        baseline.change(&[("batch", json!(self.batch))], &self.times(), paces)
     }
 
     fn json(&self, ceilings: Option<&Ceilings>, change: Option<Change>) -> Value {

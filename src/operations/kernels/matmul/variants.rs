@@ -223,7 +223,7 @@ impl Shape {
             }
             _ => Needs::NOTHING,
         };
-        let (call, split) = if is_cooperative { ("matmul/call_vec4", "matmul/split_vec4") } else { ("matmul/call", "matmul/split") };
+        let (call, split) = if is_cooperative { ("matmul/call_vec4", "matmul/split_k_vec4") } else { ("matmul/call", "matmul/split_k") };
         let spec = if self.slices > 1 { spec.with_piece(call, split) } else { spec };
         let mut bindings = vec![read(1, "x"), read(2, "w")];
         if self.slices == 1 {

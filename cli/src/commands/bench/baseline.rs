@@ -17,7 +17,7 @@ pub struct CompareArgs {
 }
 
 /// Measurements of the baseline.
-pub struct Before {
+pub struct Baseline {
     file: PathBuf,
     rows: Vec<(Value, Percentiles)>,
     paces: Paces,
@@ -41,7 +41,7 @@ pub fn conditions(config: &Config, device: &str, precision: Precision, size: Siz
 
 impl CompareArgs {
     /// Reads the rows in `list` from a run of the same model. Prints a note for each other condition that differs.
-    pub fn open(&self, list: &str, conditions: &Value) -> Result<Option<Before>> {
+    pub fn open(&self, list: &str, conditions: &Value) -> Result<Option<Baseline>> {
         let Some(file) = &self.compare else { return Ok(None) };
         let text = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let none = |found: &str| format!("{}: expected what this command writes with --format json, {found}", file.display());
@@ -64,11 +64,11 @@ impl CompareArgs {
         };
         let rows = rows.iter().enumerate().map(timed).collect::<std::result::Result<_, _>>()?;
         let paces = serde_json::from_value(value["paces"].clone()).map_err(|error| none(&format!("found other paces: {error}")))?;
-        Ok(Some(Before { file: file.clone(), rows, paces }))
+        Ok(Some(Baseline { file: file.clone(), rows, paces }))
     }
 }
 
-impl Before {
+impl Baseline {
     /// Compares times with the baseline row that has these values. Returns `None` if there is no such row.
     pub fn change(&self, keys: &[(&str, Value)], times: &Percentiles, paces: &Paces) -> Option<Change> {
         let is_it = |(row, _): &&(Value, Percentiles)| keys.iter().all(|(key, value)| row[key] == *value);

@@ -1,0 +1,55 @@
+//! The library in a browser, on its WebGPU: run by `tests/web/run`.
+
+#![cfg(target_arch = "wasm32")]
+
+use futures_util::join;
+use gloo_timers::callback::Interval;
+use std::cell::Cell;
+use std::rc::Rc;
+use vitraux::{Checkpoint, Device, DeviceChoice, Model, Tensor};
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_browser);
+
+/// Passes of each session on the GPU: enough for timers to fire between them.
+const PASSES: usize = 8;
+
+fn image() -> Tensor {
+    Tensor::new([1, 1, 32, 32], (0..1024).map(|i| (i % 251) as f32 / 125.0 - 1.0).collect()).expect("as many values")
+}
+
+async fn logits(model: &Model, passes: usize) -> Vec<f32> {
+    let (image, mut session) = (image(), model.session());
+    let mut logits = Vec::new();
+    for _ in 0..passes {
+        logits = session.forward(&image, &["logits"]).await.expect("logits")["logits"].values().into_owned();
+    }
+    logits
+}
+
+async fn model_on(device: Device) -> Model {
+    Model::builder(Checkpoint::digits()).device(device).load().await.expect("a model")
+}
+
+#[wasm_bindgen_test]
+async fn sessions_run_concurrently_and_the_page_stays_responsive() {
+    let expected = logits(&model_on(Device::cpu()).await, 1).await;
+
+    let device = Device::open(DeviceChoice::Gpu).await.expect("WebGPU");
+    let ticks = Rc::new(Cell::new(0));
+    let counter = ticks.clone();
+    let interval = Interval::new(1, move || counter.set(counter.get() + 1));
+    let model = model_on(device).await;
+    let loaded = ticks.get();
+    let (first, second) = join!(logits(&model, PASSES), logits(&model, PASSES));
+    drop(interval);
+
+    assert!(loaded > 0, "no timer fired while the model was loaded");
+    let ran = ticks.get() - loaded;
+    assert!(ran >= PASSES / 2, "{ran} timers fired in {PASSES} passes of two sessions");
+    assert_eq!(first, second);
+    let scale = expected.iter().fold(0.0_f32, |scale, value| scale.max(value.abs()));
+    for (got, want) in first.iter().zip(&expected) {
+        assert!((got - want).abs() <= 1e-5 * scale, "{first:?} differs from {expected:?}");
+    }
+}
