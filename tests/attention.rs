@@ -16,24 +16,23 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn every_head_has_its_map_in_one_call() {
+fn head_all_writes_one_map_per_head() {
     let (model, file) = (path("tests/fixtures/cases/timm_vit_tiny"), path("tests/fixtures/pillow/source.png"));
     let folder = tempfile::tempdir().expect("a folder");
     let run = |more: &[&str]| attention(&[&["--model", text(&model), "--output", text(folder.path()), text(&file)], more].concat());
     let all = run(&["--head", "all"]);
     assert_eq!(all.code, 0, "{}", all.stderr);
-    let name = file.file_name().expect("a name").to_str().expect("UTF-8");
     let heads = Checkpoint::open(&model).expect("a checkpoint").config.heads;
     let read = |name: String| std::fs::read(folder.path().join(name)).expect("a PNG");
     for head in 0..heads {
         assert_eq!(run(&["--head", &head.to_string()]).code, 0);
-        assert_eq!(read(format!("{name}.png")), read(format!("{name}.head{head}.png")), "head {head}");
+        assert_eq!(read("source.attention.png".to_owned()), read(format!("source.attention.head{head}.png")), "head {head}");
     }
-    assert_ne!(read(format!("{name}.head0.png")), read(format!("{name}.head1.png")));
+    assert_ne!(read("source.attention.head0.png".to_owned()), read("source.attention.head1.png".to_owned()));
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), heads + 1);
     // What is there is not painted again, unless a map of it is missing.
     assert!(!run(&["--head", "all", "--resume"]).stderr.contains("device: "));
-    std::fs::remove_file(folder.path().join(format!("{name}.head1.png"))).expect("it is removed");
+    std::fs::remove_file(folder.path().join("source.attention.head1.png")).expect("it is removed");
     assert!(run(&["--head", "all", "--resume"]).stderr.contains("device: "));
     for (arguments, words) in [(["--head", "some"], "or all"), (["--head", "99"], "--head: expected 0 to")] {
         assert!(run(&arguments).stderr.contains(words));
@@ -42,11 +41,10 @@ fn every_head_has_its_map_in_one_call() {
 
 /// Each pixel that the model sees is the image's and the map's colour mixed; the others are the image's.
 #[test]
-fn images_are_covered_by_what_the_model_looks_at() {
+fn attention_overlay_blends_map_into_seen_pixels() {
     let model = path("tests/fixtures/cases/timm_vit_tiny");
     // Not square: the model crops it.
     let (file, folder) = (path("tests/fixtures/pillow/source.png"), tempfile::tempdir().expect("a folder"));
-    let name = format!("{}.png", file.file_name().expect("a name").to_str().expect("UTF-8"));
     let checkpoint = Checkpoint::open(&model).expect("a checkpoint");
     let prepare = checkpoint.preprocess.clone().expect("it takes images");
     let source = Image::open(&file).expect("an image");
@@ -59,17 +57,17 @@ fn images_are_covered_by_what_the_model_looks_at() {
     let (x, y) = (left + width * 5.5 / grid[1] as f64, top + height * 2.5 / grid[0] as f64);
     let (query, token) = (format!("{},{}", x as u32, y as u32), 1 + 2 * grid[1] + 5);
     let depth = session.model().config().depth;
-    let cases: [(&[&str], String, Painting, f32); 5] = [
-        (&[], format!("attn.{}.0", depth - 1), Painting::default(), 0.6),
-        (&["--block", "0", "--head", "1"], "attn.0.0".to_owned(), Painting::default().head(1), 0.6),
-        (&["--query", &query], format!("attn.{}.{token}", depth - 1), Painting::default(), 0.6),
-        (&["--rollout"], "rollout.0".to_owned(), Painting::default(), 0.6),
-        (&["--pca"], "pca".to_owned(), Painting::default(), 1.0),
+    let cases: [(&[&str], &str, String, Painting, f32); 5] = [
+        (&[], "attention", format!("attn.{}.0", depth - 1), Painting::default(), 0.6),
+        (&["--block", "0", "--head", "1"], "attention", "attn.0.0".to_owned(), Painting::default().head(1), 0.6),
+        (&["--query", &query], "attention", format!("attn.{}.{token}", depth - 1), Painting::default(), 0.6),
+        (&["--rollout"], "rollout", "rollout.0".to_owned(), Painting::default(), 0.6),
+        (&["--pca"], "pca", "pca".to_owned(), Painting::default(), 1.0),
     ];
-    for (arguments, output, painting, opacity) in cases {
+    for (arguments, shown, output, painting, opacity) in cases {
         let run = attention(&[&["--model", text(&model), "--output", text(folder.path()), text(&file)], arguments].concat());
         assert_eq!(run.code, 0, "{}", run.stderr);
-        let got = Image::open(folder.path().join(&name)).expect("a PNG");
+        let got = Image::open(folder.path().join(format!("source.{shown}.png"))).expect("a PNG");
         assert_eq!((got.width, got.height), (source.width, source.height));
         let outputs = session.forward_blocking(&pixel_values, &[&output]).expect("outputs");
         let map = session.model().config().map(size, &output).expect("a map");
@@ -88,7 +86,7 @@ fn images_are_covered_by_what_the_model_looks_at() {
 }
 
 #[test]
-fn folders_keep_their_shape_and_what_is_there_is_skipped() {
+fn output_mirrors_folders_and_resume_skips_existing_maps() {
     let (images, output) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let sample = std::fs::read(path("examples/digits/samples/handwritten-3.png")).expect("a sample");
     for name in ["a/one.png", "a/b/two.png", "c/one.png"] {
@@ -99,7 +97,7 @@ fn folders_keep_their_shape_and_what_is_there_is_skipped() {
     std::fs::write(images.path().join("c/broken.png"), &sample[..50]).expect("it is written");
     let run = attention(&["--output", text(output.path()), text(images.path())]);
     assert_eq!((run.code, run.errors().len()), (1, 2), "{}", run.stderr);
-    let written = ["a/one.png.png", "a/b/two.png.png", "c/one.png.png"].map(|name| output.path().join(name));
+    let written = ["a/one.attention.png", "a/b/two.attention.png", "c/one.attention.png"].map(|name| output.path().join(name));
     assert!(written.iter().all(|file| file.exists()));
     std::fs::write(&written[0], "kept").expect("it is written");
     std::fs::remove_file(&written[1]).expect("it is there");
@@ -108,10 +106,10 @@ fn folders_keep_their_shape_and_what_is_there_is_skipped() {
     let twice = attention(&["--output", text(&images.path().join("maps")), text(images.path())]);
     assert_eq!((beside.errors().len(), twice.errors().len()), (2, 2), "{}", twice.stderr);
     assert!(!images.path().join("maps/maps").exists());
-    std::fs::copy(images.path().join("a/one.png"), images.path().join("a/one.png.png")).expect("a copy");
+    std::fs::copy(images.path().join("a/one.png"), images.path().join("a/one.attention.png")).expect("a copy");
     let over = attention(&["--output", text(&images.path().join("a")), text(&images.path().join("a"))]);
     assert!(over.code == 1 && over.errors()[0].contains("which another image has"), "{}", over.stderr);
-    std::fs::remove_file(images.path().join("a/one.png.png")).expect("it is there");
+    std::fs::remove_file(images.path().join("a/one.attention.png")).expect("it is there");
     std::fs::remove_dir_all(images.path().join("maps")).expect("it is there");
     let again = attention(&["--resume", "--output", text(output.path()), text(images.path())]);
     assert_eq!(again.code, 1, "{}", again.stderr);
@@ -120,7 +118,7 @@ fn folders_keep_their_shape_and_what_is_there_is_skipped() {
 }
 
 #[test]
-fn what_cannot_be_shown_is_an_error_that_says_so() {
+fn invalid_attention_requests_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let sample = path("examples/digits/samples/handwritten-3.png");
     let refused = |arguments: &[&str], words: &str| {
@@ -130,7 +128,7 @@ fn what_cannot_be_shown_is_an_error_that_says_so() {
     };
     refused(&["--block", "4"], "--block: expected 0 to 3, found 4");
     refused(&["--head", "9"], "--head: expected 0 to 3");
-    refused(&["--query", "1000,2"], "--query 1000,2: the model sees no pixel there");
+    refused(&["--query", "1000,2"], "--query 1000,2: the model sees columns 0 to 95 and rows 0 to 95 of");
     // Registers in front of the patches are no class token.
     for unclassed in ["timm_gap_nocls_noqkvbias", "timm_map_registers"] {
         refused(&["--model", text(&path("tests/fixtures/cases").join(unclassed))], "has no class token");

@@ -34,7 +34,7 @@ fn check(entry: &Value, what: &str, run: &Run) {
 }
 
 #[test]
-fn checkpoints() {
+fn bad_checkpoints_match_expected_outcomes() {
     let manifest = json(&format!("{BAD}/manifest.json"));
     let entries = manifest["checkpoints"].as_array().expect("checkpoints");
     assert_eq!(entries.len(), 69);
@@ -57,7 +57,7 @@ fn checkpoints() {
     for entry in entries {
         let folder = entry["dir"].as_str().expect("a folder");
         // The matrix is square, [8, 8]: its transpose is a valid checkpoint of another model, and no
-        // reader can tell. `checkpoints::a_transposed_weight_is_refused` tests one that is not square.
+        // reader can tell. `checkpoints::transposed_weight_is_refused` tests one that is not square.
         if folder.ends_with("wrong_shape_transposed") {
             continue;
         }
@@ -70,7 +70,7 @@ fn checkpoints() {
 }
 
 #[test]
-fn images() {
+fn bad_images_match_expected_outcomes() {
     let manifest = json(&format!("{BAD}/manifest.json"));
     let entries = manifest["images"].as_array().expect("images");
     assert_eq!(entries.len(), 63);

@@ -24,7 +24,7 @@ fn seconds(value: &Value) -> f64 {
 }
 
 #[test]
-fn a_model_is_measured_with_the_share_of_each_kernel() {
+fn bench_model_reports_times_per_batch_and_step() {
     for device in devices() {
         let value = json(&["bench", "model", "--device", device, "--runs", "3", "--batch", "1", "--batch", "4", "--format", "json"]);
         assert!(value["ceilings"]["flops_per_second"].as_f64().is_some_and(|rate| rate > 1e8), "{value}");
@@ -44,7 +44,7 @@ fn a_model_is_measured_with_the_share_of_each_kernel() {
 }
 
 #[test]
-fn accuracy_is_reported_beside_f32() {
+fn bench_model_reports_accuracy_relative_to_f32() {
     for device in devices() {
         let arguments = ["bench", "model", "--device", device, "--runs", "1", "--accuracy", "--format", "json", "--precision"];
         let accuracy = |precision| json(&[&arguments[..], &[precision]].concat())["accuracy"].clone();
@@ -57,7 +57,7 @@ fn accuracy_is_reported_beside_f32() {
 
 /// Every variant that the device can run is there, and an edited shader beside the built-in one.
 #[test]
-fn every_variant_is_measured_and_edited_ones_beside_it() {
+fn bench_kernels_measures_every_variant_and_edited_shaders() {
     let Some(gpu) = gpu::device() else { return };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let [common, matmul] = ["common", "matmul"].map(|name| folder.path().join(name));
@@ -91,7 +91,7 @@ fn every_variant_is_measured_and_edited_ones_beside_it() {
 }
 
 #[test]
-fn a_broken_shader_is_an_error_that_says_where() {
+fn bench_kernels_rejects_broken_or_missing_shaders() {
     if gpu::device().is_none() {
         return;
     }
@@ -125,7 +125,7 @@ fn scaled(value: &Value, list: &str, factor: f64) -> Value {
 }
 
 #[test]
-fn what_has_changed_beyond_noise_is_told() {
+fn bench_compare_reports_changes_beyond_noise() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("old.json");
     let old = file.to_str().expect("a path in UTF-8");
@@ -175,7 +175,7 @@ fn what_has_changed_beyond_noise_is_told() {
 }
 
 #[test]
-fn memory_is_that_of_the_weights_and_grows_with_the_batch() {
+fn bench_memory_scales_with_batch_except_weights() {
     let value = json(&["bench", "model", "--device", "cpu", "--runs", "1", "--batch", "1", "--batch", "8", "--format", "json"]);
     let bytes = |batch: usize, key: &str| value["batches"][batch][key].as_u64().expect("bytes");
     let inspected = json(&["inspect", "--batch", "8", "--format", "json"]);

@@ -35,7 +35,7 @@ fn refused(result: vitraux::Result<Checkpoint>, words: &[&str]) {
 }
 
 #[test]
-fn a_transposed_weight_is_refused() {
+fn transposed_weight_is_refused() {
     let name = "blocks.0.mlp.fc1.weight";
     let transposed = |tensor: &str, shape: &mut Vec<usize>| {
         if tensor == name {
@@ -46,7 +46,7 @@ fn a_transposed_weight_is_refused() {
 }
 
 #[test]
-fn a_patch_weight_with_channels_last_is_refused() {
+fn channels_last_patch_weight_is_refused() {
     let channels_last = |tensor: &str, shape: &mut Vec<usize>| {
         if tensor == "patch_embed.proj.weight" {
             shape[1..].rotate_left(1);
@@ -56,7 +56,7 @@ fn a_patch_weight_with_channels_last_is_refused() {
 }
 
 #[test]
-fn sizes_that_would_take_the_memory_are_refused() {
+fn excessive_token_count_is_refused() {
     let huge = |root: &mut Value| {
         root["model_args"]["img_size"] = json!([2048, 2048]);
         root["model_args"]["embed_dim"] = json!(65520);
@@ -65,7 +65,7 @@ fn sizes_that_would_take_the_memory_are_refused() {
 }
 
 #[test]
-fn options_that_vitraux_does_not_run_are_named() {
+fn unsupported_options_are_refused_by_name() {
     for (key, value) in [
         ("scale_mlp_norm", json!(true)),
         ("global_pool", json!("max")),
@@ -81,7 +81,7 @@ fn options_that_vitraux_does_not_run_are_named() {
 }
 
 #[test]
-fn names_and_nulls_follow_the_libraries() {
+fn config_defaults_and_aliases_follow_the_libraries() {
     let open = |case: &str, config: &dyn Fn(&mut Value)| changed(case, config, |_, _| ()).unwrap_or_else(|error| panic!("{case}: {error}")).config;
     // timm: -1 classes stand for the default, null arguments for absent ones.
     let config = open("timm_vit_tiny", &|root| {
@@ -105,7 +105,7 @@ fn names_and_nulls_follow_the_libraries() {
 
 /// A thousand classes without names are ImageNet's; any that are given stand.
 #[test]
-fn a_thousand_classes_without_names_are_imagenets() {
+fn thousand_unnamed_classes_get_imagenet_labels() {
     let open = |case: &str, config: &dyn Fn(&mut Value)| changed(case, config, |_, _| ()).unwrap_or_else(|error| panic!("{case}: {error}")).config;
     let own = open("timm_test_vit_hubconfig", &|_| ()).classifiers.remove(0).labels;
     let at = |index: usize| own[index].as_str();
@@ -127,7 +127,7 @@ fn positions(checkpoint: &Checkpoint, image: [usize; 2]) -> usize {
 
 /// timm resamples a position table when the image's grid is another one; `flexivit_*` in a way of its own.
 #[test]
-fn position_tables_are_resampled_as_timm_does() {
+fn position_tables_are_resampled_like_timm() {
     let larger = |root: &mut Value| root["model_args"]["img_size"] = json!([96, 64]);
     let checkpoint = changed("timm_vit_tiny", larger, |_, _| ()).expect("resampled");
     assert_eq!(positions(&checkpoint, [96, 64]), 12 * 8);
@@ -233,7 +233,7 @@ fn heads_are_replaced_added_and_dropped() {
 
 /// A name that is not known, a model that has more than the configuration says: what is nearest, and where it ends.
 #[test]
-fn half_known_models_are_refused_with_the_nearest_name() {
+fn unsupported_models_are_refused_with_nearest_supported_name() {
     let name = |root: &mut Value| root["architecture"] = json!("vit_tiny_patch16_rope_224");
     refused(
         changed("timm_vit_tiny", name, |_, _| ()),
@@ -279,7 +279,7 @@ fn half_known_models_are_refused_with_the_nearest_name() {
 
 /// What a checkpoint has beside the blocks counts as well.
 #[test]
-fn nothing_of_the_encoder_is_left_over() {
+fn leftover_encoder_tensors_are_refused() {
     let with = |to: &'static str, rows: usize| {
         let base = path("tests/fixtures/cases/timm_vit_tiny");
         let bytes = std::fs::read(base.join("model.safetensors")).expect("a checkpoint");
@@ -308,7 +308,7 @@ fn nothing_of_the_encoder_is_left_over() {
 
 /// transformers saves timm's models with a prefix of its own.
 #[test]
-fn timm_models_that_transformers_wrapped_are_timms() {
+fn timm_wrapper_checkpoints_load_as_timm_models() {
     let wrapped = |root: &mut Value| root["model_type"] = json!("timm_wrapper");
     let own = changed("timm_vit_tiny", |_| (), |_, _| ()).expect("a checkpoint");
     assert_eq!(changed("timm_vit_tiny", wrapped, |_, _| ()).expect("the prefix is not a must").parameters(), own.parameters());
@@ -326,7 +326,7 @@ fn timm_models_that_transformers_wrapped_are_timms() {
 
 /// A model of timm's without pooling gives its tokens, and no features.
 #[test]
-fn models_without_pooling_give_tokens() {
+fn models_without_pooling_output_tokens_not_features() {
     let unpooled = |root: &mut Value| {
         root["model_args"]["global_pool"] = json!("");
         root["model_args"]["num_classes"] = json!(0);
@@ -339,7 +339,7 @@ fn models_without_pooling_give_tokens() {
 
 /// A hybrid's configuration of its convolutional network is read, and a depth without tensors is limited.
 #[test]
-fn configurations_of_parts_are_not_passed_over() {
+fn unsupported_backbones_and_excessive_depth_are_refused() {
     for (key, value) in [
         ("num_groups", json!(16)),
         ("global_padding", json!(null)),

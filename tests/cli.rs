@@ -1,6 +1,6 @@
 //! The program as people call it.
 
-use crate::support::cli::vitraux;
+use crate::support::cli::{program, vitraux};
 use crate::support::{gpu, path};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -17,7 +17,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn classify_reads_a_digit_for_people() {
+fn classify_prints_top_classes_as_text() {
     let image = path("examples/digits/samples/handwritten-3.png");
     let run = run(["classify", "--top", "2", text(&image)]);
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -29,7 +29,7 @@ fn classify_reads_a_digit_for_people() {
 }
 
 #[test]
-fn classify_writes_a_line_of_json_for_each_image() {
+fn classify_writes_one_json_line_per_image() {
     let [first, second] = ["printed-2", "printed-9"].map(|name| path(&format!("examples/digits/samples/{name}.png")));
     let run = run(["classify", "--format", "json", "--device", "cpu", "--top", "3", text(&first), text(&second)]);
     let lines: Vec<Value> = run.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
@@ -46,7 +46,7 @@ fn classify_writes_a_line_of_json_for_each_image() {
 }
 
 #[test]
-fn a_gpu_and_the_cpu_say_the_same() {
+fn gpu_and_cpu_predictions_agree() {
     if gpu::device().is_none() {
         return;
     }
@@ -91,7 +91,7 @@ fn forward_writes_outputs_and_taps() {
 
 /// Another size: `--image-size` for images, and whatever size pixel values have.
 #[test]
-fn models_run_at_other_sizes() {
+fn models_run_at_non_native_sizes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let [pixels, output] = ["pixels.safetensors", "out.safetensors"].map(|name| folder.path().join(name));
     let case = path("tests/fixtures/cases/timm_dynamic_size");
@@ -123,7 +123,7 @@ fn models_run_at_other_sizes() {
 
 /// Classifiers in files of their own.
 #[test]
-fn heads_are_given_by_files() {
+fn classifier_heads_load_from_files() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let [pets, output] = ["pets.safetensors", "out.safetensors"].map(|name| folder.path().join(name));
     let weight = vec![0.25f32; 2 * 48];
@@ -166,7 +166,7 @@ fn heads_are_given_by_files() {
 
 /// The encoder of 2017 takes embeddings, with positions or without, and gives its output; images are not for it.
 #[test]
-fn sequences_are_encoded() {
+fn sequence_encoder_takes_embeddings_and_refuses_images() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let [bare, output] = ["bare.safetensors", "out.safetensors"].map(|name| folder.path().join(name));
     let case = path("tests/fixtures/cases/torch_postnorm_encoder");
@@ -226,7 +226,7 @@ fn preprocess_stacks_images() {
 }
 
 #[test]
-fn devices_are_listed() {
+fn devices_lists_adapters_and_the_cpu() {
     let text = run(["devices"]);
     assert!(text.stdout.lines().any(|line| line.starts_with("cpu: ")), "{}", text.stdout);
     let json = run(["devices", "--format", "json"]);
@@ -246,7 +246,7 @@ fn text_of_sample() -> &'static str {
 
 /// Weights in fewer bits are another computation, and a near one.
 #[test]
-fn forward_takes_a_precision() {
+fn forward_precision_option_stays_close_to_f32() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let case = path("tests/fixtures/cases/timm_vit_tiny");
     let features = |precision: &str| {
@@ -281,7 +281,7 @@ fn inspect_counts_parameters_and_bytes() {
 
 /// A pipe is written to, not replaced; a folder is refused before any work; a file is left whole or not at all.
 #[test]
-fn outputs_go_where_they_can() {
+fn output_refuses_folders_and_writes_to_pipes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let preprocess = |output: &str| run(["preprocess", "--output", output, text_of_sample()]);
     for (wrong, why) in [(text(folder.path()), "found a folder"), ("no/such/folder/out.safetensors", "no such folder"), ("..", "found a folder")] {
@@ -306,7 +306,7 @@ fn outputs_go_where_they_can() {
 }
 
 #[test]
-fn mistakes_are_one_line() {
+fn user_errors_print_one_line() {
     let missing = run(["classify", "no/such/image.png"]);
     assert_eq!((missing.code, missing.errors()), (1, vec!["error: no/such/image.png: No such file or directory (os error 2)"]));
     let folder = run(["classify", "--model", "no/such/folder", text_of_sample()]);
@@ -320,7 +320,7 @@ fn mistakes_are_one_line() {
 }
 
 #[test]
-fn shells_and_manuals_are_told_of_every_subcommand() {
+fn completions_and_man_pages_cover_subcommands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run(["completions", shell]);
         assert_eq!(script.code, 0, "{}", script.stderr);
@@ -337,7 +337,7 @@ fn shells_and_manuals_are_told_of_every_subcommand() {
 }
 
 #[test]
-fn one_may_ask_for_silence_for_more_and_for_a_device() {
+fn quiet_flag_and_device_variable_are_honoured() {
     let said = |run: &crate::support::cli::Run| run.stderr.lines().filter(|line| !line.contains("XDG_RUNTIME_DIR")).count();
     let image = text_of_sample();
     let usual = run(["classify", "--device", "cpu", image]);
@@ -345,7 +345,7 @@ fn one_may_ask_for_silence_for_more_and_for_a_device() {
     let quiet = run(["classify", "--quiet", "--device", "cpu", image]);
     assert_eq!((quiet.code, said(&quiet)), (0, 0), "{}", quiet.stderr);
     assert_eq!(run(["-q", "-v", "classify", image]).code, 2);
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vitraux"));
+    let mut command = program();
     command.args(["classify", image]).env("VITRAUX_DEVICE", "cpu");
     assert!(crate::support::cli::run(command).stderr.contains("device: cpu (as requested)"));
     let help = run(["--help"]).stdout;

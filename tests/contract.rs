@@ -57,7 +57,7 @@ fn entry(kernel: &Kernel, module: &naga::Module) -> usize {
 }
 
 #[test]
-fn bindings_and_parameters_are_those_of_the_descriptors() {
+fn shader_bindings_and_params_match_kernel_descriptors() {
     for (kernel, spec) in specialised() {
         let (module, info) = parsed(kernel, &spec);
         let used = info.get_entry_point(entry(kernel, &module));
@@ -101,7 +101,7 @@ fn params(module: &naga::Module, ty: naga::Handle<naga::Type>) -> Vec<Field> {
 }
 
 #[test]
-fn every_kernel_is_translated_for_every_backend() {
+fn every_kernel_translates_to_every_supported_backend() {
     use naga::back::{hlsl, msl, spv};
     for (kernel, spec) in specialised() {
         let (module, info) = parsed(kernel, &spec);
@@ -141,7 +141,7 @@ fn every_kernel_is_translated_for_every_backend() {
 /// Workgroup memory within 16 KiB and at most 256 invocations: what every WebGPU device has. Where more is needed the kernel says how much; and the
 /// formula that variants are chosen by gives what the text declares.
 #[test]
-fn workgroups_are_small_enough_for_every_device() {
+fn workgroups_fit_portable_or_declared_limits() {
     for (kernel, spec) in specialised() {
         let (module, info) = parsed(kernel, &spec);
         let index = entry(kernel, &module);
@@ -171,7 +171,7 @@ fn workgroups_are_small_enough_for_every_device() {
 
 /// The passes over textures are no kernels of recordings, but as portable.
 #[test]
-fn the_passes_over_textures_are_translated_for_every_backend() {
+fn texture_passes_translate_to_every_backend() {
     use naga::back::{hlsl, msl, spv};
     let read = |name: &str| std::fs::read_to_string(path("shaders/texture").join(name)).expect("a shader");
     for name in ["across", "down"] {
@@ -222,7 +222,7 @@ fn every_shader_belongs_to_a_kernel_or_is_a_piece() {
 
 /// Every loop counts by a step of at least one up to a bound, or halves: nobody bounds them while shaders run.
 #[test]
-fn every_loop_ends() {
+fn every_shader_loop_terminates() {
     for (file, text) in shaders() {
         let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
         assert!(!words.into_iter().any(|word| ["while", "loop"].contains(&word)), "{file}: a loop that is not counted");
@@ -246,7 +246,7 @@ fn every_loop_ends() {
 }
 
 #[test]
-fn shaders_say_what_they_do() {
+fn shaders_document_purpose_barriers_and_bindings() {
     for (file, text) in shaders().into_iter().filter(|(file, _)| !is_of_no_kernel(file)) {
         assert!(text.starts_with("// "), "{file} begins with what it is for");
         for line in text.lines() {

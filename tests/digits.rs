@@ -28,7 +28,7 @@ fn accuracy(logits: &[f32], labels: &[i64]) -> f64 {
 }
 
 #[test]
-fn logits_and_accuracy_are_pytorchs() {
+fn logits_and_accuracy_match_pytorch() {
     let (images, labels) = test_set();
     let expected = open_tensor(path("examples/digits/expected.safetensors"), "logits").expect("logits");
     let expected: Vec<f64> = expected.values().iter().map(|&value| f64::from(value)).collect();
@@ -48,7 +48,7 @@ fn logits_and_accuracy_are_pytorchs() {
 
 /// With weights in f16 every digit is read as in f32, with integers of 8 bits at least 99 of 100.
 #[test]
-fn digits_are_read_alike_in_fewer_bits() {
+fn digits_are_classified_consistently_at_reduced_precision() {
     let (images, _) = test_set();
     let best = |logits: &[f32]| -> Vec<usize> {
         logits.chunks(10).map(|row| (0..10).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("ten classes")).collect()
@@ -77,7 +77,7 @@ fn samples() -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn sample_images_are_read_right() {
+fn sample_images_are_classified_correctly() {
     let files = samples();
     let expected = |name| open_tensor(path("examples/digits/expected.safetensors"), name).expect("an expected tensor").values().into_owned();
     let (pixel_values, expected_logits) = (expected("pixel_values"), expected("samples"));
@@ -97,7 +97,7 @@ fn sample_images_are_read_right() {
 
 /// Prepared images reach a GPU as 8-bit levels, and are widened there by the preprocessor's own values: the results are equal to the bit.
 #[test]
-fn levels_give_what_their_values_give() {
+fn level_inputs_match_float_inputs_bit_for_bit() {
     for device in gpu::devices() {
         let mut session = Model::builder(Checkpoint::digits()).device(device).load_blocking().expect("a model").session();
         let preprocess = session.model().preprocess().expect("it takes images").clone();
@@ -114,13 +114,13 @@ fn levels_give_what_their_values_give() {
 }
 
 #[test]
-fn the_model_has_the_parameters_of_its_report() {
+fn parameter_count_matches_the_report() {
     let parameters = json("examples/digits/report.json")["parameters"].as_u64().expect("a count");
     assert_eq!(Checkpoint::digits().parameters() as u64, parameters);
 }
 
 #[test]
-fn images_in_memory_need_no_codec() {
+fn in_memory_images_are_classified_without_decoding() {
     let mut session = Model::builder(Checkpoint::digits()).device(Device::cpu()).load_blocking().expect("a model").session();
     let (images, labels) = test_set();
     let image = Image::new([32, 32], 1, images[..1024].to_vec()).expect("an image");

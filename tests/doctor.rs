@@ -27,7 +27,7 @@ fn models() -> Vec<PathBuf> {
     entries(path("tests/fixtures/cases")).map(|folder| npz(&folder).unwrap_or(folder)).collect()
 }
 
-fn no_tensor_of_any_model_diverges_on(device: &Device) {
+fn assert_no_tensor_diverges_on(device: &Device) {
     let (mut examined_models, mut nearest) = (0, 0.0_f64);
     for model in models() {
         for precision in [Precision::F32, Precision::F16, Precision::Int8] {
@@ -49,17 +49,17 @@ fn no_tensor_of_any_model_diverges_on(device: &Device) {
 }
 
 #[test]
-fn no_tensor_of_any_model_diverges() {
+fn no_tensor_diverges_in_any_model() {
     if let Some(gpu) = gpu::device() {
-        no_tensor_of_any_model_diverges_on(&Device::from(gpu));
+        assert_no_tensor_diverges_on(&Device::from(gpu));
     }
 }
 
 /// With cooperative matrices, if the device has them.
 #[test]
-fn no_tensor_of_any_model_diverges_by_the_kernels_for_hardware() {
+fn no_tensor_diverges_with_hardware_kernels() {
     if let Some(gpu) = gpu::like_hardware() {
-        no_tensor_of_any_model_diverges_on(&Device::from(gpu));
+        assert_no_tensor_diverges_on(&Device::from(gpu));
     }
 }
 
@@ -70,7 +70,7 @@ fn checked() -> Option<Device> {
 
 /// What comes before the broken kernel is right, and what comes behind it is right of what it reads.
 #[test]
-fn the_first_tensor_that_diverges_is_that_of_the_broken_kernel() {
+fn first_divergent_tensor_points_to_the_broken_kernel() {
     let Some(device) = checked() else { return };
     let right = examined(Checkpoint::digits(), &device, Precision::F32, |kernel| kernel);
     let mut broken_kernels = 0;
@@ -98,7 +98,7 @@ fn the_first_tensor_that_diverges_is_that_of_the_broken_kernel() {
 }
 
 #[test]
-fn a_broken_kernel_is_named_and_those_that_it_misleads_are_not_blamed() {
+fn a_broken_kernel_is_blamed_not_its_dependents() {
     let Some(device) = checked() else { return };
     for (name, right, wrong, others) in [
         ("max_pool", "y[i] = largest;", "y[i] = largest + 1.0;", "groupnorm_residual_relu"),
@@ -128,7 +128,7 @@ fn a_broken_kernel_is_named_and_those_that_it_misleads_are_not_blamed() {
 }
 
 #[test]
-fn the_passes_between_textures_and_tensors_are_examined() {
+fn doctor_examines_texture_passes() {
     let Some(gpu) = gpu::device() else { return };
     let reports = check_kernels(&Device::from(gpu), "texture/", &|kernel| kernel, |_, _| ControlFlow::Continue(()));
     let found: Vec<_> = reports.iter().map(|report| (report.kernel, report.cases, &report.outcome)).collect();
@@ -143,7 +143,7 @@ fn doctor(arguments: &[&str]) -> cli::Run {
 }
 
 #[test]
-fn the_program_reports_what_is_right_and_names_what_is_broken() {
+fn doctor_command_names_only_the_broken_kernel() {
     if gpu::device().is_none() {
         return;
     }
@@ -180,7 +180,7 @@ fn edited(name: &str, edit: impl Fn(&str) -> String) -> tempfile::TempDir {
 }
 
 #[test]
-fn a_report_is_written_whatever_is_wrong() {
+fn doctor_writes_a_report_despite_broken_shaders() {
     if gpu::device().is_none() {
         return;
     }
@@ -225,7 +225,7 @@ fn a_report_is_written_whatever_is_wrong() {
 }
 
 #[test]
-fn integers_that_are_not_rounded_are_found() {
+fn unrounded_quantisation_is_detected() {
     let Some(device) = checked() else { return };
     let mutant = broken(of_name("quantise"), "round(x[start + k] / scale)", "x[start + k] / scale").expect("it stands there");
     let exchange = |kernel: &'static Kernel| if kernel.name == "quantise" { mutant } else { kernel };
@@ -236,7 +236,7 @@ fn integers_that_are_not_rounded_are_found() {
 }
 
 #[test]
-fn the_twins_are_examined_and_nonsense_is_refused() {
+fn doctor_examines_cpu_twins_and_refuses_invalid_options() {
     let twins = doctor(&["--device", "cpu", "--filter", "attention"]);
     assert_eq!((twins.code, twins.errors()), (0, Vec::new()));
     assert!(twins.stdout.contains("attention_coop16_64x32") && !twins.stdout.contains(" - "), "the CPU runs everything: {}", twins.stdout);
@@ -256,7 +256,7 @@ fn the_twins_are_examined_and_nonsense_is_refused() {
 
 /// K of 192 is cut into slices of whole tiles of 32: the twin has the same slices, or each partial sum would be wrong.
 #[test]
-fn partial_sums_are_those_of_the_twin() {
+fn split_k_partial_sums_match_the_cpu_twin() {
     let Some(gpu) = gpu::device() else { return };
     let variant = "matmul_32x32x32_split4";
     let capabilities = gpu.summary().capabilities;

@@ -38,7 +38,7 @@ fn is_near(got: &[f32], want: &[f32]) -> bool {
 }
 
 #[test]
-fn every_format_has_the_models_features() {
+fn every_output_format_stores_the_model_features() {
     let (folder, files, want) = (tempfile::tempdir().expect("a folder"), samples(), expected("features"));
     assert!(files.len() >= 2);
     let width = want.len() / files.len();
@@ -91,7 +91,7 @@ fn every_format_has_the_models_features() {
 
 /// Lines say what they are of, so that those of other options or another model are not gone on with.
 #[test]
-fn lines_of_something_else_are_not_gone_on_with() {
+fn resume_refuses_output_of_other_options_or_models() {
     let (folder, files) = (tempfile::tempdir().expect("a folder"), samples());
     let file = folder.path().join("vectors.json");
     let run = |more: &[&str], image: &str| embed(&[&["--output", text(&file), "--resume"], more, &[image]].concat());
@@ -108,7 +108,7 @@ fn lines_of_something_else_are_not_gone_on_with() {
 }
 
 #[test]
-fn layers_tokens_and_norms_are_what_the_taps_give() {
+fn layer_tokens_and_l2_options_match_taps() {
     let (folder, files) = (tempfile::tempdir().expect("a folder"), samples());
     let file = folder.path().join("vectors.safetensors");
     let read = |arguments: &[&str]| {
@@ -135,7 +135,7 @@ fn layers_tokens_and_norms_are_what_the_taps_give() {
 
 /// The rows of a run that was cut are gone on with; those whose name was not written yet are made again.
 #[test]
-fn arrays_of_runs_that_were_cut_are_finished() {
+fn resume_completes_interrupted_npy_output() {
     let (folder, files, want) = (tempfile::tempdir().expect("a folder"), samples(), expected("features"));
     let file = folder.path().join("vectors.npy");
     let width = want.len() / files.len();

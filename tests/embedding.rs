@@ -12,7 +12,7 @@ use vitraux::{Checkpoint, Device, Error, Image, Model, Session, Tensor};
 const WANTED: [&str; 3] = ["logits", "tokens", "attn.3"];
 
 #[test]
-fn nothing_is_submitted_and_outputs_are_those_of_the_stand_alone_path() {
+fn encode_submits_nothing_and_matches_standalone_outputs() {
     let Some(host) = Host::new(required_features) else { return };
     let before = host.submit(None);
     let mut session = host.session();
@@ -43,7 +43,7 @@ fn nothing_is_submitted_and_outputs_are_those_of_the_stand_alone_path() {
 }
 
 #[test]
-fn inputs_may_be_buffers_of_the_host() {
+fn encode_accepts_host_buffers_as_input() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
     let input = image(3);
@@ -70,7 +70,7 @@ fn inputs_may_be_buffers_of_the_host() {
 }
 
 #[test]
-fn the_hosts_handlers_stay_and_absent_features_are_done_without() {
+fn host_handlers_survive_and_missing_features_are_tolerated() {
     let Some(host) = Host::new(|_| wgpu::Features::empty()) else { return };
     let lost = Arc::new(Mutex::new(None));
     let told = lost.clone();
@@ -100,7 +100,7 @@ fn the_hosts_handlers_stay_and_absent_features_are_done_without() {
 
 /// Two models on one device; what one takes is free when it is dropped, and the other goes on.
 #[test]
-fn sessions_share_a_device_and_leave_nothing_behind() {
+fn dropped_sessions_free_their_memory_on_shared_device() {
     let Some(host) = Host::new(required_features) else { return };
     let counts = || {
         host.submit(None);
@@ -130,7 +130,7 @@ fn sessions_share_a_device_and_leave_nothing_behind() {
 }
 
 #[test]
-fn a_session_on_the_cpu_says_that_it_cannot_encode() {
+fn encode_on_a_cpu_session_is_refused() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = Model::builder(Checkpoint::digits()).device(Device::cpu()).load_blocking().expect("a model").session();
     let error = session.encode(&mut host.encoder(), GpuInput::Tensor(&image(6)), &["logits"]).expect_err("it has no GPU");
@@ -180,7 +180,7 @@ fn texture(host: &Host, image: &Image, format: wgpu::TextureFormat) -> wgpu::Tex
 
 /// The same output from an image in a texture and from what the host prepares of it.
 #[test]
-fn images_in_textures_become_what_the_host_makes_of_them() {
+fn texture_images_match_host_preprocessing() {
     use wgpu::TextureFormat::{Bgra8Unorm, Rgba8Unorm, Rgba8UnormSrgb, Rgba32Float};
     let Some(host) = Host::new(required_features) else { return };
     let mut compared = 0;
@@ -226,7 +226,7 @@ fn images_in_textures_become_what_the_host_makes_of_them() {
 }
 
 #[test]
-fn textures_that_cannot_be_read_are_errors() {
+fn unreadable_textures_are_refused() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
     let make = |format, usage, samples| {
@@ -278,7 +278,7 @@ fn values(host: &Host, outputs: &vitraux::host::GpuOutputs, names: &[&str]) -> V
 
 /// Slices of any budget give what the whole gives, to the bit, and there are the fewer of them the larger it is.
 #[test]
-fn slices_keep_to_their_budget_and_give_what_the_whole_gives() {
+fn sliced_pass_follows_budget_and_matches_whole_pass() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
     let input = image(7);
@@ -303,7 +303,7 @@ fn slices_keep_to_their_budget_and_give_what_the_whole_gives() {
 
 /// A device that cannot take times has its slices cut by an estimate.
 #[test]
-fn without_timestamps_slices_are_cut_by_an_estimate() {
+fn slices_without_timestamps_use_estimated_times() {
     let Some(host) = Host::new(|adapter| required_features(adapter) - wgpu::Features::TIMESTAMP_QUERY) else { return };
     let mut session = host.session();
     let (small, large) = (slices(&host, &mut session, &image(8), 300), slices(&host, &mut session, &image(8), u32::MAX));
@@ -314,7 +314,7 @@ fn without_timestamps_slices_are_cut_by_an_estimate() {
 
 /// Times are corrected by what slices take: after some passes there are about as many slices of a budget as the passes' real time has room for.
 #[test]
-fn slices_learn_from_how_long_they_took() {
+fn slice_estimates_adapt_to_measured_times() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
     let input = image(11);
@@ -335,7 +335,7 @@ fn slices_learn_from_how_long_they_took() {
 
 /// Commands that are never submitted give an error, not a wait without end.
 #[test]
-fn a_readback_of_dropped_commands_is_an_error() {
+fn readback_of_dropped_commands_fails() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
     let mut encoder = host.encoder();
@@ -364,7 +364,7 @@ fn slices(host: &Host, session: &mut Session, input: &Tensor, microseconds: u32)
 
 /// While a job is under way the session does other work, of the same shape too.
 #[test]
-fn a_job_is_not_disturbed() {
+fn sliced_job_is_unaffected_by_interleaved_encodes() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
     let (slow, quick) = (image(8), image(9));
@@ -386,7 +386,7 @@ fn a_job_is_not_disturbed() {
 
 /// What was warmed up compiles nothing more, and submits nothing.
 #[test]
-fn warming_up_compiles_everything_and_tells_how_far_it_is() {
+fn warm_up_compiles_everything_and_reports_progress() {
     let Some(host) = Host::new(required_features) else { return };
     let before = host.submit(None);
     let mut session = host.session();
@@ -407,7 +407,7 @@ fn warming_up_compiles_everything_and_tells_how_far_it_is() {
 
 /// Compiled pipelines are kept where the host says; what is damaged there changes nothing.
 #[test]
-fn compiled_pipelines_are_kept_in_a_folder() {
+fn compiled_pipelines_are_cached_in_a_folder() {
     let Some(host) = Host::new(required_features) else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let files = || std::fs::read_dir(folder.path()).expect("a folder").map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>();
@@ -443,7 +443,7 @@ fn compiled_pipelines_are_kept_in_a_folder() {
 
 /// A host that unlocks cooperative matrices has them used: in f16, with the answers of the others within what f16 rounds.
 #[test]
-fn a_host_may_lend_cooperative_matrices() {
+fn cooperative_matrices_of_a_host_device_are_used() {
     let features = |adapter: &wgpu::Adapter| required_features(adapter) | cooperative_features(adapter);
     // SAFETY: of the experimental features only cooperative matrices are asked for, which our kernels load and store inside workgroup memory.
     let Some(host) = Host::opened(features, unsafe { wgpu::ExperimentalFeatures::enabled() }) else { return };

@@ -27,7 +27,7 @@ fn of_transformers(class: &str) -> Option<&'static str> {
 }
 
 #[test]
-fn the_readme_has_the_table_that_is_printed() {
+fn readme_contains_the_families_table() {
     let table = vitraux(["families"].map(OsStr::new));
     assert_eq!(table.code, 0, "{}", table.stderr);
     let readme = std::fs::read_to_string(path("README.md")).expect("a README");
@@ -60,7 +60,7 @@ fn every_family_has_a_fixture() {
 
 /// The examples are of their families, and timm's are names that are run.
 #[test]
-fn examples_belong_where_they_stand() {
+fn examples_belong_to_their_listed_families() {
     for family in FAMILIES {
         assert!(!family.examples.is_empty());
         for architecture in family.examples.iter().filter_map(|example| example.strip_prefix("timm/")) {
@@ -75,7 +75,7 @@ fn examples_belong_where_they_stand() {
 
 /// What a reader accepts as a class, it names when it refuses another; all of them are in the table.
 #[test]
-fn every_class_that_is_read_is_in_the_table() {
+fn families_table_lists_every_supported_class() {
     let mut read = BTreeSet::new();
     for case in [
         "hf_vit_cls",

@@ -27,7 +27,7 @@ fn examples() -> tempfile::TempDir {
 }
 
 #[test]
-fn a_head_is_fitted_and_classify_takes_it() {
+fn fitted_head_is_usable_by_classify() {
     let (examples, folder) = (examples(), tempfile::tempdir().expect("a folder"));
     let head = folder.path().join("head.safetensors");
     let fit = |more: &[&str]| run(&[&["fit", "--device", "cpu", "--output", text(&head), text(examples.path())], more].concat());
@@ -51,7 +51,7 @@ fn a_head_is_fitted_and_classify_takes_it() {
 }
 
 #[test]
-fn what_cannot_be_fitted_is_an_error_that_says_so() {
+fn invalid_fit_requests_are_refused() {
     let (examples, folder) = (examples(), tempfile::tempdir().expect("a folder"));
     let head = folder.path().join("head.safetensors");
     let refused = |arguments: &[&str], words: &str| {

@@ -104,12 +104,12 @@ fn check(device: &Device, precision: Precision) {
 }
 
 #[test]
-fn the_cpu_gives_the_libraries_outputs() {
+fn cpu_matches_reference_outputs() {
     check(&Device::cpu(), Precision::F32);
 }
 
 #[test]
-fn the_gpu_gives_the_libraries_outputs() {
+fn gpu_matches_reference_outputs() {
     if let Some(gpu) = gpu::device() {
         check(&Device::from(gpu), Precision::F32);
     }
@@ -117,13 +117,13 @@ fn the_gpu_gives_the_libraries_outputs() {
 
 /// Weights in f16 cost less than a hundredth of the largest value, on every tap.
 #[test]
-fn f16_stays_near_the_libraries_outputs() {
+fn f16_stays_close_to_reference_outputs() {
     gpu::devices().iter().for_each(|device| check(device, Precision::F16));
 }
 
 /// With the kernels that a GPU is given which is no processor in disguise; of cooperative matrices, if the device has them.
 #[test]
-fn kernels_for_hardware_give_the_libraries_outputs() {
+fn hardware_kernels_match_reference_outputs() {
     if let Some(gpu) = gpu::like_hardware() {
         for precision in [Precision::F32, Precision::F16] {
             check(&Device::from(gpu.clone()), precision);
@@ -134,13 +134,13 @@ fn kernels_for_hardware_give_the_libraries_outputs() {
 /// Integers of 8 bits cost at most six hundredths of the largest value, on every tap but attention, which turns a difference of large
 /// scores into one of probabilities.
 #[test]
-fn int8_stays_near_the_libraries_outputs() {
+fn int8_stays_close_to_reference_outputs() {
     gpu::devices().iter().for_each(|device| check(device, Precision::Int8));
 }
 
 /// At the model's own size, and at others by `image_size`.
 #[test]
-fn images_become_the_libraries_pixel_values() {
+fn preprocessing_matches_reference_pixel_values() {
     let mut compared = 0;
     for name in cases() {
         for (i, run) in runs(&name).iter().enumerate().filter(|(_, run)| !run["images"][0].is_null()) {
@@ -169,7 +169,7 @@ fn images_become_the_libraries_pixel_values() {
 }
 
 #[test]
-fn pickles_are_refused_with_advice() {
+fn pickle_checkpoints_are_refused_with_conversion_advice() {
     for name in ["container_pth_legacy", "container_pth_zip"] {
         let error = Checkpoint::open(path(CASES).join(name)).unwrap_err().to_string();
         assert!(error.contains("convert it to model.safetensors"), "{error}");
@@ -177,7 +177,7 @@ fn pickles_are_refused_with_advice() {
 }
 
 #[test]
-fn a_batch_gives_what_its_images_give_one_by_one() {
+fn batch_matches_images_run_one_by_one() {
     let folder = path(CASES).join("timm_vit_tiny");
     let pixel_values = open_tensor(folder.join("expected.safetensors"), "pixel_values").expect("pixel values");
     let values = pixel_values.values().into_owned();

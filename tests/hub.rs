@@ -116,7 +116,7 @@ fn is_weights(request: &server::Request) -> bool {
 }
 
 #[test]
-fn a_model_is_downloaded_once_and_runs_offline() {
+fn model_downloads_once_and_then_runs_offline() {
     let hub = Hub::start(tiny());
     let user = User::of(&hub);
     let image = case("timm_vit_tiny").join("image.png");
@@ -147,7 +147,7 @@ fn a_model_is_downloaded_once_and_runs_offline() {
 }
 
 #[test]
-fn offline_nothing_is_asked_for() {
+fn offline_mode_sends_no_requests() {
     let hub = Hub::start(tiny());
     let user = User::of(&hub).with("HF_HUB_OFFLINE", "1");
     assert!(user.inspect_badly(NAME).contains("HF_HUB_OFFLINE"));
@@ -163,7 +163,7 @@ fn offline_nothing_is_asked_for() {
 }
 
 #[test]
-fn a_hub_that_is_not_there_is_one_line() {
+fn unreachable_hub_prints_one_line() {
     let hub = Hub::start(tiny());
     let user = User::of(&hub);
     drop(hub);
@@ -179,7 +179,7 @@ fn a_hub_that_is_not_there_is_one_line() {
 }
 
 #[test]
-fn shards_and_processors_come_along() {
+fn shards_and_processor_configs_are_downloaded() {
     let hub = Hub::start(Model::of(NAME, &case("container_sharded")));
     let user = User::of(&hub);
     user.inspect_well(NAME);
@@ -194,7 +194,7 @@ fn shards_and_processors_come_along() {
 }
 
 #[test]
-fn revisions_have_names_of_their_own() {
+fn revisions_are_cached_under_their_own_refs() {
     let hub = Hub::start(tiny());
     let user = User::of(&hub);
     user.inspect_well(&format!("{NAME}@refs/pr/1"));
@@ -209,7 +209,7 @@ fn revisions_have_names_of_their_own() {
 }
 
 #[test]
-fn other_caches_are_honoured() {
+fn hf_hub_cache_variable_is_honoured() {
     let hub = Hub::start(tiny());
     let elsewhere = tempfile::tempdir().expect("a temporary folder");
     let user = User::of(&hub).with("HF_HUB_CACHE", elsewhere.path().to_str().expect("UTF-8"));
@@ -219,7 +219,7 @@ fn other_caches_are_honoured() {
 }
 
 #[test]
-fn two_programs_at_once_download_once() {
+fn concurrent_processes_download_only_once() {
     let hub = Hub::start(tiny());
     let user = User::of(&hub);
     std::thread::scope(|scope| [(); 4].map(|()| scope.spawn(|| user.inspect_well(NAME))).map(|thread| thread.join().expect("a run")));
@@ -241,7 +241,7 @@ fn ranges(hub: &Hub) -> Vec<Option<String>> {
 }
 
 #[test]
-fn a_cut_connection_is_resumed() {
+fn interrupted_download_is_resumed() {
     let hub = Hub::start(cutting(2, 100_000));
     let user = User::of(&hub);
     user.inspect_well(NAME);
@@ -259,7 +259,7 @@ fn start(range: &Option<String>) -> usize {
 }
 
 #[test]
-fn a_hub_out_of_order_costs_no_bytes() {
+fn server_error_keeps_the_partial_download() {
     let hub = Hub::start(tiny().with_fault(|request, before, response| match before {
         0 if is_weights(request) => response.body.truncate(100_000),
         1 if is_weights(request) => {
@@ -276,7 +276,7 @@ fn a_hub_out_of_order_costs_no_bytes() {
 }
 
 #[test]
-fn a_partial_file_that_is_another_starts_over() {
+fn mismatched_partial_file_is_replaced() {
     let hub = Hub::start(tiny());
     let user = User::of(&hub);
     let weights = std::fs::read(case("timm_vit_tiny").join(WEIGHTS)).expect("weights");
@@ -292,7 +292,7 @@ fn a_partial_file_that_is_another_starts_over() {
 }
 
 #[test]
-fn a_connection_that_is_always_cut_is_one_line_and_the_next_run_goes_on() {
+fn repeatedly_cut_download_fails_and_next_run_resumes() {
     let hub = Hub::start(cutting(5, 10_000));
     let user = User::of(&hub);
     let line = user.inspect_badly(NAME);
@@ -310,7 +310,7 @@ fn a_connection_that_is_always_cut_is_one_line_and_the_next_run_goes_on() {
 }
 
 #[test]
-fn a_server_without_ranges_starts_over() {
+fn download_restarts_if_server_ignores_ranges() {
     let hub = Hub::start(tiny().with_fault(|request, before, response| {
         if is_weights(request) {
             let all = std::fs::read(case("timm_vit_tiny").join(WEIGHTS)).expect("weights");
@@ -327,7 +327,7 @@ fn a_server_without_ranges_starts_over() {
 }
 
 #[test]
-fn a_body_that_is_not_the_file_never_becomes_one() {
+fn corrupt_download_is_never_stored_as_complete() {
     type Spoil = fn(&mut server::Response);
     let spoils: [(&str, Spoil); 6] = [
         ("shorter, and said to be", |response| {
@@ -372,7 +372,7 @@ fn a_body_that_is_not_the_file_never_becomes_one() {
 }
 
 #[test]
-fn small_files_are_measured_too() {
+fn truncated_config_is_downloaded_again() {
     let hub = Hub::start(tiny().with_fault(|request, before, response| {
         if request.method == "GET" && request.path.ends_with("/config.json") && before == 0 {
             response.body.pop();
@@ -385,7 +385,7 @@ fn small_files_are_measured_too() {
 }
 
 #[test]
-fn refusals_say_what_to_do() {
+fn hub_refusals_suggest_a_remedy() {
     let absent = ["no such model or revision", "check the name"];
     let refusals =
         [(404, "", absent), (404, "RevisionNotFound", ["no such revision", "check"]), (404, "EntryNotFound", ["no config.json", "layout"])];
@@ -412,7 +412,7 @@ fn refusals_say_what_to_do() {
 }
 
 #[test]
-fn the_token_goes_to_the_hub_and_nowhere_else() {
+fn token_is_sent_only_to_the_hub() {
     let hub = Hub::start(tiny());
     let authorizations = |user: &User| -> BTreeMap<String, Option<String>> {
         user.inspect_well(NAME);
@@ -433,7 +433,7 @@ fn the_token_goes_to_the_hub_and_nowhere_else() {
 }
 
 #[test]
-fn hostile_names_stay_outside() {
+fn hostile_names_cannot_escape_the_cache() {
     for shard in
         ["../../evil.safetensors", "/tmp/evil.safetensors", "a/evil.safetensors", "..\\evil.safetensors", "C:evil.safetensors", "evil.py", ""]
     {
@@ -470,7 +470,7 @@ fn hostile_names_stay_outside() {
 }
 
 #[test]
-fn pickles_are_refused_with_a_way_out() {
+fn pickle_only_models_are_refused_with_advice() {
     let mut model = tiny();
     let weights = model.files.remove(WEIGHTS).expect("weights");
     model.files.insert("pytorch_model.bin".to_owned(), weights);
@@ -481,7 +481,7 @@ fn pickles_are_refused_with_a_way_out() {
 }
 
 #[test]
-fn a_folder_of_the_same_name_wins() {
+fn local_folder_takes_precedence_over_the_hub() {
     let hub = Hub::start(tiny());
     let user = User::of(&hub);
     let folder = user.home.path().join(NAME);
@@ -494,7 +494,7 @@ fn a_folder_of_the_same_name_wins() {
 }
 
 #[test]
-fn blobs_are_named_as_the_hub_names_them() {
+fn blobs_are_named_by_hub_hashes() {
     let hub = Hub::start(tiny());
     let user = User::of(&hub);
     user.inspect_well(NAME);
@@ -512,7 +512,7 @@ fn downloads(hub: &Hub) -> Vec<String> {
 }
 
 #[test]
-fn a_server_of_files_will_do() {
+fn plain_file_server_works_as_a_hub() {
     let hub = Hub::start(tiny().simple());
     let user = User::of(&hub);
     user.inspect_well(NAME);
@@ -539,7 +539,7 @@ fn a_server_of_files_will_do() {
 }
 
 #[test]
-fn a_server_of_files_that_lies_is_found_out() {
+fn plain_file_server_with_wrong_lengths_is_rejected() {
     let check = |(file, declared): (&'static str, isize)| {
         let hub = Hub::start(tiny().simple().with_fault(move |request, _, response| {
             if request.path.ends_with(&format!("/{file}")) {
@@ -559,7 +559,7 @@ fn a_server_of_files_that_lies_is_found_out() {
 }
 
 #[test]
-fn a_server_without_hashes_is_resumed_too() {
+fn downloads_without_hashes_are_resumed() {
     let hub = Hub::start(tiny().with_fault(|request, _, response| {
         response.headers.retain(|(name, _)| name == "Content-Range" || name == "Location");
         // Never more than a part at once, so that to start over would not end.
@@ -574,7 +574,7 @@ fn a_server_without_hashes_is_resumed_too() {
 }
 
 #[test]
-fn a_tag_that_is_no_hash_names_nothing() {
+fn etags_that_are_not_content_hashes_are_ignored() {
     let tags = ["a".repeat(40), "5f3a-1c2".to_owned(), String::new()];
     for tag in tags {
         let hub = Hub::start(tiny().simple().with_fault(move |_, _, response| response.headers.push(("ETag".to_owned(), format!("W/\"{tag}\"")))));
@@ -586,7 +586,7 @@ fn a_tag_that_is_no_hash_names_nothing() {
 }
 
 #[test]
-fn head_is_not_needed() {
+fn downloads_work_when_head_is_refused() {
     for status in [0, 400, 401, 404, 405, 500, 501] {
         let hub = Hub::start(tiny().with_fault(move |request, _, response| {
             if request.method == "HEAD" {
@@ -601,7 +601,7 @@ fn head_is_not_needed() {
 }
 
 #[test]
-fn a_server_that_knows_only_the_revision_is_asked_for_it() {
+fn download_falls_back_from_commit_to_revision() {
     let hub = Hub::start(tiny().with_fault(|request, _, response| {
         if request.path.contains(COMMIT) {
             response.refuse(404);
@@ -614,7 +614,7 @@ fn a_server_that_knows_only_the_revision_is_asked_for_it() {
 }
 
 #[test]
-fn a_renamed_model_is_followed() {
+fn renamed_model_redirect_is_followed_with_token() {
     let old = "google/old";
     let hub = Hub::start(tiny().with_fault(move |request, _, response| {
         if let Some(rest) = request.path.strip_prefix(&format!("/{old}")) {
@@ -630,7 +630,7 @@ fn a_renamed_model_is_followed() {
 }
 
 #[test]
-fn connections_that_drop_are_tried_again_and_given_up() {
+fn dropped_connections_are_retried_before_giving_up() {
     let hub = Hub::start(tiny().with_fault(|_, before, response| {
         if before == 0 {
             response.status = 0;
@@ -644,7 +644,7 @@ fn connections_that_drop_are_tried_again_and_given_up() {
 }
 
 #[test]
-fn the_hub_and_the_host_must_agree_on_a_length() {
+fn length_mismatch_between_hub_and_host_is_refused() {
     let check = |length: usize| {
         let hub = Hub::start(tiny().with_fault(move |_, _, response| {
             for (name, value) in &mut response.headers {

@@ -23,7 +23,7 @@ fn folder(count: usize, broken: usize) -> tempfile::TempDir {
 }
 
 fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vitraux"));
+    let mut command = crate::support::cli::program();
     command.args(["classify", "--device", "cpu", "--top", "1"]).args(arguments);
     command
 }
@@ -53,7 +53,7 @@ fn digit(number: usize) -> u64 {
 
 /// However the file is spelled.
 #[test]
-fn results_are_never_written_over_a_image() {
+fn output_never_overwrites_an_input_image() {
     let folder = tempfile::tempdir().expect("a folder");
     let sample = std::fs::read(crate::support::path("examples/digits/samples/printed-2.png")).expect("an image");
     for class in ["a", "b"] {
@@ -70,7 +70,7 @@ fn results_are_never_written_over_a_image() {
         vec!["fit", "--output", absolute, "."],
         vec!["similar", "--pairs", "--index", "a/./1.png", "a"],
     ] {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vitraux"));
+        let mut command = crate::support::cli::program();
         command.args(&arguments).current_dir(folder.path()).env("VITRAUX_DEVICE", "cpu");
         let run = crate::support::cli::run(command);
         assert!(run.code == 1 && run.errors()[0].contains("it is one of the images"), "{arguments:?}: {}", run.stderr);
@@ -79,7 +79,7 @@ fn results_are_never_written_over_a_image() {
 }
 
 #[test]
-fn a_folder_is_gone_through_in_order_and_what_is_broken_is_named() {
+fn folder_is_processed_in_order_naming_broken_images() {
     let images = folder(40, 13);
     for batch in ["auto", "1", "5"] {
         let all = classify(&["--format", "json", "--batch", batch, text(images.path())]);
@@ -101,7 +101,7 @@ fn a_folder_is_gone_through_in_order_and_what_is_broken_is_named() {
 }
 
 #[test]
-fn patterns_lists_and_filters_choose_images() {
+fn globs_lists_and_filters_select_images() {
     let images = folder(21, 100);
     let at = |within: &str| images.path().join(within).to_str().expect("UTF-8").to_owned();
     let count = |arguments: &[&str]| {
@@ -125,7 +125,7 @@ fn patterns_lists_and_filters_choose_images() {
 
 /// Killed again and again at some moment, and resumed: each image has its line once, whole.
 #[test]
-fn a_run_that_was_killed_is_resumed() {
+fn killed_run_resumes_without_duplicate_lines() {
     let (count, broken) = (3000, 150);
     let images = folder(count, broken);
     let output = images.path().join("answers");
@@ -183,7 +183,7 @@ fn rows(text: &str) -> Vec<(usize, u64)> {
 /// An interrupt ends a run behind its batch, with whole lines and the exit code that shells expect.
 #[cfg(unix)]
 #[test]
-fn an_interrupt_leaves_whole_lines() {
+fn interrupt_leaves_only_complete_lines() {
     let images = folder(3000, 10_000);
     let output = images.path().join("answers.json");
     let mut child = program(&["--format", "json", "--output", text(&output), text(images.path())]).stderr(Stdio::piped()).spawn().expect("it starts");
@@ -202,7 +202,7 @@ fn an_interrupt_leaves_whole_lines() {
 }
 
 #[test]
-fn memory_does_not_grow_with_the_number_of_images() {
+fn memory_does_not_grow_with_image_count() {
     let [few, many] = [200, 4000].map(|count| {
         let images = folder(count, 10_000);
         let run = classify(&["--format", "json", "--batch", "16", text(images.path())]);

@@ -64,22 +64,22 @@ fn check_gpu(cases: &[Case]) {
 }
 
 #[test]
-fn twins_agree_with_brute_force() {
+fn cpu_twins_match_brute_force() {
     check_twins(&cases::all());
 }
 
 #[test]
-fn twins_agree_with_brute_force_on_ragged_shapes() {
+fn cpu_twins_match_brute_force_on_ragged_shapes() {
     check_twins(&cases::fuzzed(6));
 }
 
 #[test]
-fn the_gpu_agrees_with_brute_force() {
+fn gpu_matches_brute_force() {
     check_gpu(&cases::all());
 }
 
 #[test]
-fn the_gpu_agrees_with_brute_force_on_ragged_shapes() {
+fn gpu_matches_brute_force_on_ragged_shapes() {
     check_gpu(&cases::fuzzed(6));
 }
 
@@ -99,14 +99,14 @@ fn of_matrices(device: &Capabilities) -> Vec<Case> {
 
 /// Variants of cooperative matrices as hardware is given them, with loops unrolled and K put in.
 #[test]
-fn large_shaders_agree_with_brute_force() {
+fn large_shaders_match_brute_force() {
     let Some(gpu) = gpu::smaller(|capabilities| capabilities.large_shaders = true) else { return };
     check(&of_matrices(&gpu.summary().capabilities), |case| on_gpu(case, &gpu));
 }
 
 /// Products of cooperative matrices as Metal is given them, from arrays of scalars.
 #[test]
-fn tiles_of_scalars_agree_with_brute_force() {
+fn scalar_tiles_match_brute_force() {
     let Some(gpu) = gpu::smaller(|capabilities| capabilities.scalar_tiles = true) else { return };
     let has_scalars = |case: &Case| {
         let kernel = ALL.iter().find(|kernel| kernel.name == case.kernel).expect("a case has a kernel");
@@ -119,7 +119,7 @@ fn tiles_of_scalars_agree_with_brute_force() {
 
 /// Where subgroups may be of several sizes, a pipeline that is run says which it is.
 #[test]
-fn subgroups_of_unknown_size_are_found_by_a_probe() {
+fn probe_finds_unknown_subgroup_size() {
     let Some(gpu) = gpu::device() else { return };
     let Capabilities { subgroup, cooperative, .. } = gpu.summary().capabilities;
     if cooperative == 0 {
@@ -132,7 +132,7 @@ fn subgroups_of_unknown_size_are_found_by_a_probe() {
 
 /// Where subgroups may be of several sizes, variants of cooperative matrices wait for `vitraux tune`, which tries them with every epilogue.
 #[test]
-fn variants_that_nobody_has_seen_are_taken_from_a_table_only() {
+fn untested_cooperative_variants_require_a_tuning_table() {
     use vitraux::low_level::capabilities::{Precision, Trust};
     use vitraux::low_level::record::TuningKey;
     let Some(gpu) = gpu::smaller(|capabilities| (capabilities.software, capabilities.trust) = (false, Trust::Portable)) else { return };
@@ -165,7 +165,7 @@ fn variants_that_nobody_has_seen_are_taken_from_a_table_only() {
 
 /// Real outputs differ by rounding only, so GPU and twin may be twice a tolerance apart at most.
 #[test]
-fn the_gpu_agrees_with_its_twins() {
+fn gpu_matches_cpu_twins() {
     let Some(gpu) = gpu::device() else { return };
     for case in cases::all() {
         let Some((_, got)) = on_gpu(&case, &gpu) else { continue };
@@ -177,7 +177,7 @@ fn the_gpu_agrees_with_its_twins() {
 
 /// What stands behind the end of a buffer changes nothing, and stays as it is, although nobody checks indices while shaders run.
 #[test]
-fn nothing_behind_the_end_of_a_buffer_is_used() {
+fn kernels_ignore_and_preserve_memory_past_buffer_ends() {
     let Some(gpu) = gpu::device() else { return };
     let mut failures = Vec::new();
     for case in cases::all() {

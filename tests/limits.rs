@@ -15,7 +15,7 @@ fn forward(device: Device, batch: usize, wanted: &[&str]) -> vitraux::Result<Out
 /// The widest activation is hidden, [B, 65, 192] = 49,920 bytes an image: under 128 KiB a batch of 5 is
 /// cut to passes of 2, 2 and 1. The widest weight, [192, 48] = 36,864 bytes, still fits.
 #[test]
-fn large_batches_are_cut_to_the_binding_limit() {
+fn large_batches_are_split_to_fit_binding_limit() {
     let Some(small) = gpu::smaller(|limits| limits.binding_bytes = 128 * 1024) else { return };
     let whole = forward(Device::cpu(), 5, &["logits", "hidden.1"]).expect("the CPU has no limits");
     let cut = forward(Device::from(small), 5, &["logits", "hidden.1"]).expect("it fits when cut");
@@ -28,7 +28,7 @@ fn large_batches_are_cut_to_the_binding_limit() {
 /// [192, 48] = 36,864 bytes are more than 32 KiB, so that mlp1 is read in bands of 128 rows and 64; the
 /// image itself, [1, 3, 64, 64] = 49,152 bytes, cannot be cut.
 #[test]
-fn what_cannot_be_cut_is_an_error_that_names_it() {
+fn unsplittable_tensor_is_named_in_the_error() {
     let Some(small) = gpu::smaller(|limits| limits.binding_bytes = 32 * 1024) else { return };
     let error = forward(Device::from(small), 1, &["logits"]).unwrap_err();
     assert!(
@@ -77,7 +77,7 @@ fn long_grids_are_folded() {
 
 /// A second forward makes no buffer, and allocates none of the device's memory.
 #[test]
-fn a_second_forward_allocates_nothing_on_the_gpu() {
+fn repeated_forward_allocates_no_gpu_memory() {
     let Some(own) = gpu::smaller(|_| {}) else { return };
     let checkpoint = Checkpoint::open(path("tests/fixtures/cases/timm_vit_tiny")).expect("a checkpoint");
     let mut session = Model::builder(checkpoint).device(Device::from(own.clone())).load_blocking().expect("a model").session();
@@ -93,7 +93,7 @@ fn a_second_forward_allocates_nothing_on_the_gpu() {
 
 /// A batch of several passes, two of which are under way at a time, gives what its images give by themselves, and keeps to its buffers.
 #[test]
-fn passes_that_overlap_stay_apart() {
+fn overlapping_passes_do_not_interfere() {
     let Some(own) = gpu::smaller(|_| {}) else { return };
     let mut session = Model::builder(Checkpoint::digits()).device(Device::from(own.clone())).load_blocking().expect("a model").session();
     let (images, len) = (64 * 3 + 5, 32 * 32);
@@ -115,7 +115,7 @@ fn passes_that_overlap_stay_apart() {
 
 /// A device's memory is what `inspect` says: weights and scratch, to within 5 %.
 #[test]
-fn the_gpu_takes_the_memory_that_was_said() {
+fn gpu_memory_use_matches_the_estimate() {
     use vitraux::config::Size;
     use vitraux::low_level::forward::{Request, Tables, record};
     let Some(own) = gpu::smaller(|_| {}) else { return };
@@ -140,7 +140,7 @@ fn the_gpu_takes_the_memory_that_was_said() {
 
 /// Tables of positions are made once for each size, and stay.
 #[test]
-fn sizes_that_take_turns_allocate_nothing() {
+fn alternating_image_sizes_allocate_no_gpu_memory() {
     let Some(own) = gpu::smaller(|_| {}) else { return };
     let checkpoint = Checkpoint::open(path("tests/fixtures/cases/timm_dynamic_size")).expect("a checkpoint");
     let mut session = Model::builder(checkpoint).device(Device::from(own.clone())).load_blocking().expect("a model").session();
@@ -156,7 +156,7 @@ fn sizes_that_take_turns_allocate_nothing() {
 }
 
 #[test]
-fn wrong_arguments_are_errors() {
+fn invalid_forward_arguments_are_rejected() {
     for device in gpu::devices() {
         let mut session = Model::builder(Checkpoint::digits()).device(device).load_blocking().expect("a model").session();
         for shape in [vec![1, 3, 32, 32], vec![0, 1, 32, 32], vec![1, 32, 32], vec![]] {
@@ -179,7 +179,7 @@ fn wrong_arguments_are_errors() {
 
 /// Sequences of embeddings: another width, more tokens than the model was made for, a mask of another shape or of everything.
 #[test]
-fn wrong_sequences_are_errors() {
+fn invalid_sequences_and_masks_are_rejected() {
     let checkpoint = Checkpoint::open(path("tests/fixtures/cases/torch_postnorm_encoder")).expect("a checkpoint");
     let mut session = Model::builder(checkpoint).device(Device::cpu()).load_blocking().expect("a model").session();
     for (shape, words) in [(vec![1, 5, 35], "expected [B, N, 36]"), (vec![1, 65, 36], "expected 1 to 64"), (vec![1, 0, 36], "expected 1 to 64")] {

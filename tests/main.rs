@@ -17,6 +17,7 @@ mod images;
 mod kernels;
 mod limits;
 mod maps;
+mod messages;
 mod mutants;
 mod npz;
 mod painting;

@@ -19,7 +19,7 @@ fn model(name: &str, device: &Device) -> (Session, Tensor) {
 }
 
 #[test]
-fn rows_of_attention_are_those_of_the_whole() {
+fn attention_rows_match_the_full_matrix() {
     for (name, device) in MODELS.iter().flat_map(|name| gpu::devices().into_iter().map(move |device| (name, device))) {
         let (mut session, input) = model(name, &device);
         let (depth, heads) = (session.model().config().depth, session.model().config().heads);
@@ -38,7 +38,7 @@ fn rows_of_attention_are_those_of_the_whole() {
 }
 
 #[test]
-fn rollout_is_the_product_of_what_the_blocks_let_pass() {
+fn rollout_equals_the_product_of_block_attentions() {
     for (name, device) in MODELS.iter().flat_map(|name| gpu::devices().into_iter().map(move |device| (name, device))) {
         let (mut session, input) = model(name, &device);
         let (depth, heads) = (session.model().config().depth, session.model().config().heads);
@@ -70,7 +70,7 @@ fn rollout_is_the_product_of_what_the_blocks_let_pass() {
 }
 
 #[test]
-fn principal_components_are_those_of_the_tokens() {
+fn pca_colours_match_the_reference() {
     for (name, device) in MODELS.iter().flat_map(|name| gpu::devices().into_iter().map(move |device| (name, device))) {
         let (mut session, input) = model(name, &device);
         let outputs = session.forward_blocking(&input, &["tokens", "pca"]).expect("outputs");
@@ -93,7 +93,7 @@ fn principal_components_are_those_of_the_tokens() {
 }
 
 #[test]
-fn maps_are_known_by_name_and_size() {
+fn map_lookup_depends_on_name_and_size() {
     let (session, _) = model("timm_vit_tiny", &Device::cpu());
     let config = session.model().config();
     let size = config.native_size();

@@ -38,7 +38,7 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// Twenty sessions at a time hold the weights once, beside what each needs for itself.
 #[test]
-fn twenty_threads_hold_one_copy_of_the_weights() {
+fn concurrent_sessions_share_one_copy_of_weights() {
     let _turn = TURN.lock().expect("no panic");
     let before = LIVE.load(Relaxed);
     let checkpoint = Checkpoint::random("vit_small_patch16_224").expect("a known architecture");
@@ -62,7 +62,7 @@ fn twenty_threads_hold_one_copy_of_the_weights() {
 }
 
 #[test]
-fn a_second_forward_allocates_no_more_than_its_outputs() {
+fn repeated_forward_allocates_only_its_outputs() {
     let _turn = TURN.lock().expect("no panic");
     let checkpoint = Checkpoint::random("vit_tiny_patch16_224").expect("a known architecture");
     let mut session = Model::builder(checkpoint).device(Device::cpu()).load_blocking().expect("a model").session();

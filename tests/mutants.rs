@@ -579,12 +579,12 @@ fn is_for_hardware(kernel: &Kernel) -> bool {
 }
 
 #[test]
-fn every_mistake_is_caught() {
+fn every_portable_mutant_is_caught() {
     mistakes_are_caught(|kernels| !kernels.iter().all(|kernel| is_for_hardware(kernel)));
 }
 
 #[test]
-fn every_mistake_for_hardware_is_caught() {
+fn every_hardware_mutant_is_caught() {
     mistakes_are_caught(|kernels| kernels.iter().all(|kernel| is_for_hardware(kernel)));
 }
 
@@ -621,7 +621,7 @@ fn mistakes_are_caught(are_wanted: impl Fn(&[&'static Kernel]) -> bool) {
 }
 
 #[test]
-fn every_kernel_has_mistakes() {
+fn every_kernel_has_at_least_two_mutants() {
     for kernel in ALL.iter() {
         assert!(MISTAKES.iter().any(|(entry, mistakes)| *entry == kernel.entry && mistakes.len() >= 2), "{}", kernel.name);
     }

@@ -50,7 +50,7 @@ fn same(_: &str, bytes: Vec<u8>) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn an_unchanged_copy_is_the_same_model() {
+fn unmodified_npz_copy_loads_with_same_config() {
     let copy = changed("jax_augreg", same, &[]).expect("a checkpoint");
     assert_eq!((copy.config.depth, copy.config.heads, copy.config.width), (2, 3, 36));
 }
@@ -72,7 +72,7 @@ fn missing_arrays_are_named() {
 
 /// What the model does not need may be of any type: the optimiser's state, texts.
 #[test]
-fn other_arrays_are_left_alone() {
+fn unneeded_npz_arrays_are_ignored() {
     let more = [("opt/state.npy", npy("|V2", "(8,)", 16)), ("names.npy", npy("<U3", "(2,)", 24)), ("step.npy", npy("<i8", "()", 8))];
     assert!(changed("jax_augreg", same, &more).is_ok());
     let halves = |name: &str, bytes| Some(if name == "cls" { npy("|V2", "(1, 1, 36)", 72) } else { bytes });
@@ -80,7 +80,7 @@ fn other_arrays_are_left_alone() {
 }
 
 #[test]
-fn made_up_sizes_are_refused() {
+fn implausible_npz_sizes_are_refused() {
     // 800 MB of zeros, which take 800 KB.
     let bomb = [("bomb.npy", npy("<f4", "(200000000,)", 800_000_000))];
     refused(changed("jax_augreg", same, &bomb), &["bomb", "unpacks to many times"]);

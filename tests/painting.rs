@@ -69,7 +69,7 @@ fn off_by(a: impl Iterator<Item = f64>, b: impl Iterator<Item = f64>) -> f64 {
 
 /// Maps are drawn as they are computed from the taps, whichever output they come from.
 #[test]
-fn maps_are_drawn_into_textures_of_the_host() {
+fn maps_are_painted_into_host_textures() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
     let input = Tensor::new([2, 1, 32, 32], [image(7), image(8)].iter().flat_map(|tensor| tensor.values().to_vec()).collect()).expect("a tensor");
@@ -149,7 +149,7 @@ fn maps_are_drawn_into_textures_of_the_host() {
 
 /// A rectangle is covered as far as the opacity says, and nothing around it.
 #[test]
-fn what_is_painted_lies_over_what_was_there() {
+fn painting_blends_over_existing_texels_by_opacity() {
     let Some(host) = Host::new(required_features) else { return };
     let mut session = host.session();
     let mut encoder = host.encoder();

@@ -33,7 +33,7 @@ fn write_configuration(folder: &std::path::Path, item: &Value) {
 }
 
 #[test]
-fn every_item_of_the_manifest_is_equal_to_the_bit() {
+fn every_manifest_item_matches_bit_for_bit() {
     let manifest = json(&format!("{PREPROC}/manifest.json"));
     let items = manifest["items"].as_array().expect("items");
     assert_eq!(items.len(), 15);
@@ -64,7 +64,7 @@ fn rgb(image: &Image) -> Vec<u8> {
 
 /// Every kind of image decodes to what Pillow gives, EXIF orientation applied.
 #[test]
-fn images_of_every_kind_decode_as_pillow_decodes_them() {
+fn images_of_every_kind_decode_like_pillow() {
     let manifest = json("tests/fixtures/bad/manifest.json");
     let mut exact = 0;
     for entry in manifest["images"].as_array().expect("images") {
@@ -90,7 +90,7 @@ fn images_of_every_kind_decode_as_pillow_decodes_them() {
 }
 
 #[test]
-fn a_thin_image_costs_no_more_than_its_crop() {
+fn thin_image_is_resized_only_within_its_crop() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write_configuration(folder.path(), &json!({ "library": "timm", "args": { "size": 224, "crop_pct": 0.9, "interpolation": "bicubic" } }));
     let prepared = open_preprocess(folder.path(), None).expect("a configuration");
@@ -119,7 +119,7 @@ fn prepared(config: &Value, processor: Option<&Value>) -> vitraux::Result<Prepro
 }
 
 #[test]
-fn every_filter_is_pillows() {
+fn every_filter_matches_pillow() {
     for filter in ["nearest", "box", "bilinear", "bicubic", "lanczos"] {
         resizes_to("source", filter, [64, 40], filter);
     }
@@ -139,7 +139,7 @@ fn resizes_to(source: &str, filter: &str, [height, width]: [usize; 2], expected:
 }
 
 #[test]
-fn processors_have_the_defaults_of_their_classes() {
+fn processors_use_their_class_defaults() {
     let classes = json("tests/fixtures/transformers_image_processors.json");
     for (class, fields) in classes.as_object().expect("classes").iter().filter(|(class, _)| class.ends_with("Processor")) {
         let silent = prepared(&json!({ "model_type": "vit" }), Some(&json!({ "image_processor_type": class }))).expect("a known class");
@@ -154,7 +154,7 @@ fn processors_have_the_defaults_of_their_classes() {
 /// Old files have a number where new ones have an object, and what it means depends on the class.
 /// A file that names no class is of the model's; transformers 5 may keep it within another file.
 #[test]
-fn processors_follow_the_model_and_the_file() {
+fn processor_is_resolved_from_model_and_file() {
     for (model_type, class) in [
         ("vit", "ViT"),
         ("vit_mae", "ViT"),
@@ -197,7 +197,7 @@ fn processors_follow_the_model_and_the_file() {
 }
 
 #[test]
-fn sizes_are_read_in_every_form() {
+fn processor_sizes_parse_in_every_form() {
     let read = |class: &str, key: &str, value: Value| {
         let processor = json!({ "image_processor_type": class, key: value, "do_center_crop": true });
         prepared(&json!({ "model_type": "vit" }), Some(&processor)).expect("a size")
@@ -218,7 +218,7 @@ fn sizes_are_read_in_every_form() {
 
 /// timm's `resolve_data_config`: what the file says of the model comes before what it says of its images.
 #[test]
-fn timms_model_arguments_decide_the_input() {
+fn timm_input_shape_follows_resolve_data_config() {
     let cfg = |fixed: bool| json!({ "input_size": [3, 32, 32], "fixed_input_size": fixed });
     let read = |args: Value, fixed| {
         let root = json!({ "architecture": "vit_tiny_patch16_224", "model_args": args, "pretrained_cfg": cfg(fixed) });
@@ -233,7 +233,7 @@ fn timms_model_arguments_decide_the_input() {
 }
 
 #[test]
-fn impossible_sizes_are_errors() {
+fn impossible_preprocessing_settings_are_rejected() {
     let timm = |key: &str, value: Value| {
         let mut cfg = json!({ "input_size": [3, 8, 8] });
         cfg[key] = value;
@@ -255,7 +255,7 @@ fn impossible_sizes_are_errors() {
 }
 
 #[test]
-fn a_jpeg_with_something_behind_its_end_is_whole() {
+fn jpeg_with_trailing_data_decodes_but_truncated_fails() {
     let mut bytes = std::fs::read(path("tests/fixtures/bad/images/baseline420.jpg")).expect("an image");
     let whole = Image::decode("whole", &bytes).expect("an image");
     bytes.extend_from_slice(b"a video behind the image \xff\xda and no end");
@@ -271,7 +271,7 @@ fn a_jpeg_with_something_behind_its_end_is_whole() {
 
 /// Transparent images are laid on white where transformers does so; timm and ViT's processor drop the alpha.
 #[test]
-fn transparent_images_turn_white_where_the_library_has_it() {
+fn transparent_images_blend_onto_white_like_transformers() {
     let folder = path("tests/fixtures/alpha");
     let prepared = open_preprocess(&folder, None).expect("a configuration");
     let mut dropped = prepared.clone();

@@ -64,7 +64,7 @@ fn run(device: &str, architecture: &str, dtype: Dtype) -> (Vec<f32>, Option<f64>
 }
 
 #[test]
-fn vit_b16_runs_within_its_memory() {
+fn vit_b16_peak_memory_stays_near_weight_size() {
     let mut results = Vec::new();
     let devices = if gpu::device().is_some() { vec![("cpu", 1.3), ("gpu", 1.5)] } else { vec![("cpu", 1.3)] };
     for (device, bound) in devices {
@@ -83,7 +83,7 @@ fn vit_b16_runs_within_its_memory() {
 
 #[test]
 #[ignore = "writes and reads 9 GB; `tests/run real_size -- --ignored --nocapture --test-threads 1`"]
-fn the_largest_models_run_within_their_memory() {
+fn largest_models_peak_memory_stays_near_weight_size() {
     for architecture in ["vit_huge_patch14_224", "vit_large_patch16_384", "vit_so400m_patch14_siglip_384"] {
         for dtype in [Dtype::F32, Dtype::F16] {
             let (features, ratio) = run("cpu", architecture, dtype);

@@ -13,7 +13,7 @@ fn image() -> Tensor {
 }
 
 #[test]
-fn a_lost_device_is_reported_and_another_one_takes_its_place() {
+fn lost_device_is_reported_and_can_be_replaced() {
     let Some(own) = gpu::smaller(|_| ()) else { return };
     let device = Device::from(own.clone());
     let model = load(device.clone()).expect("a model");

@@ -14,7 +14,7 @@ fn is_send<T: Send>(value: T) -> T {
 }
 
 #[test]
-fn models_are_shared_and_sessions_and_their_futures_may_move_to_another_thread() {
+fn models_are_sync_and_sessions_are_send() {
     is_shared::<Model>();
     is_shared::<Device>();
     let mut session = is_send(digits(Device::cpu()).session());
@@ -35,7 +35,7 @@ fn values(outputs: &Outputs) -> Vec<u32> {
 }
 
 #[test]
-fn twenty_threads_get_what_one_gets_to_the_bit() {
+fn concurrent_sessions_match_sequential_results_bit_for_bit() {
     for device in gpu::devices() {
         let model = digits(device.clone());
         let images: Vec<Tensor> = (0..20).map(image).collect();
@@ -57,7 +57,7 @@ fn twenty_threads_get_what_one_gets_to_the_bit() {
 }
 
 #[test]
-fn sessions_share_the_weights_in_the_device_s_memory() {
+fn sessions_share_weights_in_device_memory() {
     let Some(own) = gpu::smaller(|_| ()) else { return };
     let checkpoint = Checkpoint::random("vit_tiny_patch16_224").expect("a known architecture");
     let model = Model::builder(checkpoint).device(Device::from(own.clone())).load_blocking().expect("a model");
@@ -113,7 +113,7 @@ fn run_together<T>(tasks: Vec<Pin<&mut dyn Future<Output = T>>>) -> (Vec<T>, Dur
 }
 
 #[test]
-fn two_sessions_on_one_executor_run_beside_each_other_and_neither_spins() {
+fn sessions_on_one_executor_neither_block_nor_spin() {
     for device in gpu::devices() {
         let checkpoint = Checkpoint::random("vit_tiny_patch16_224").expect("a known architecture");
         let model = Model::builder(checkpoint).device(device.clone()).load_blocking().expect("a model");
@@ -134,7 +134,7 @@ fn two_sessions_on_one_executor_run_beside_each_other_and_neither_spins() {
 }
 
 #[test]
-fn opening_loading_and_warming_up_do_not_block_an_executor() {
+fn async_setup_does_not_block_the_executor() {
     let choice = if gpu::device().is_some() { DeviceChoice::Gpu } else { DeviceChoice::Cpu };
     let run = async || {
         let model = Model::builder(Checkpoint::digits()).device(Device::open(choice.clone()).await?).load().await?;
@@ -153,7 +153,7 @@ fn opening_loading_and_warming_up_do_not_block_an_executor() {
 }
 
 #[test]
-fn a_session_whose_future_was_dropped_still_works() {
+fn session_survives_dropped_futures() {
     for device in gpu::devices() {
         let mut session = digits(device).session();
         let expected = values(&session.forward_blocking(&image(2), &["logits"]).expect("logits"));

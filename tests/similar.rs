@@ -1,6 +1,6 @@
 //! Images that are alike, as the program finds them.
 
-use crate::support::cli::{Run, vitraux};
+use crate::support::cli::{Run, program, vitraux};
 use crate::support::path;
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -54,7 +54,7 @@ fn cosine(a: &Path, b: &Path) -> f64 {
 }
 
 #[test]
-fn images_are_ranked_by_the_angle_between_their_features() {
+fn images_are_ranked_by_cosine_similarity() {
     let folder = images();
     let query = folder.path().join("handwritten-3.png");
     let run = similar(&["--to", text(&query), "--format", "json", text(folder.path())]);
@@ -78,7 +78,7 @@ fn images_are_ranked_by_the_angle_between_their_features() {
 }
 
 #[test]
-fn near_duplicates_are_found_wherever_they_are() {
+fn pairs_finds_near_duplicates_across_folders() {
     let folder = images();
     let run = similar(&["--pairs", "--format", "json", text(folder.path())]);
     assert_eq!((run.code, run.errors()), (0, Vec::new()));
@@ -95,7 +95,7 @@ fn near_duplicates_are_found_wherever_they_are() {
 
 /// More than a block of vectors, so that pairs are found across blocks too.
 #[test]
-fn pairs_are_found_among_many() {
+fn pairs_are_found_across_vector_blocks() {
     let folder = images();
     let mut expected = 45;
     for i in 0..300 {
@@ -113,7 +113,7 @@ fn pairs_are_found_among_many() {
 }
 
 #[test]
-fn an_index_is_built_once_and_brought_up_to_date() {
+fn index_is_built_once_and_updated_incrementally() {
     let folder = images();
     let index = tempfile::tempdir().expect("a folder");
     let index = index.path().join("images.safetensors");
@@ -156,7 +156,7 @@ fn an_index_is_built_once_and_brought_up_to_date() {
 }
 
 #[test]
-fn images_are_ranked_whatever_their_files_are_like() {
+fn old_timestamps_and_non_utf8_names_are_ranked() {
     let folder = images();
     let (old, three) = (folder.path().join("printed-2.png"), folder.path().join("handwritten-3.png"));
     let before = std::time::UNIX_EPOCH - std::time::Duration::from_secs(1 << 27);
@@ -176,10 +176,10 @@ fn images_are_ranked_whatever_their_files_are_like() {
 
 /// Paths are as they were given: from another folder nothing of it is there, which is not the same as that nothing is alike.
 #[test]
-fn an_index_whose_images_are_not_there_says_so() {
+fn missing_index_images_are_reported() {
     let (folder, elsewhere) = (images(), tempfile::tempdir().expect("a folder"));
     let run = |place: &Path, arguments: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vitraux"));
+        let mut command = program();
         command.args(["similar", "--device", "cpu"]).args(arguments).current_dir(place);
         crate::support::cli::run(command)
     };
@@ -199,7 +199,7 @@ fn an_index_whose_images_are_not_there_says_so() {
 }
 
 #[test]
-fn what_is_no_index_of_the_model_is_refused_and_kept() {
+fn foreign_index_is_refused_and_left_untouched() {
     let (folder, place) = (images(), tempfile::tempdir().expect("a folder"));
     let file = place.path().join("file.safetensors");
     let pairs = |more: &[&str]| similar(&[&["--pairs", "--index", text(&file), text(folder.path())], more].concat());

@@ -63,7 +63,7 @@ fn graph() -> BTreeMap<(String, String), BTreeSet<String>> {
 }
 
 #[test]
-fn files_use_only_their_own_layer_and_those_below() {
+fn files_use_only_their_own_or_lower_layers() {
     let graph = graph();
     let uses = |layer: &str, module: &str, of: &str| graph[&(layer.to_owned(), module.to_owned())].contains(of);
     assert!(uses("execution", "gpu", "image") && uses("operations", "tuning", "kernels") && uses("model", "session", "forward"));
@@ -79,12 +79,12 @@ fn circles(mut graph: BTreeMap<(String, String), BTreeSet<String>>) -> BTreeMap<
 }
 
 #[test]
-fn modules_of_a_layer_use_each_other_in_no_circle() {
+fn layer_modules_have_no_dependency_cycles() {
     assert_eq!(circles(graph()), BTreeMap::new());
 }
 
 #[test]
-fn files_of_the_gpu_use_each_other_in_no_circle() {
+fn gpu_files_have_no_dependency_cycles() {
     let mut graph = BTreeMap::new();
     let mut files = Vec::new();
     sources(&path("src/execution/gpu"), &mut files);
@@ -101,7 +101,7 @@ fn files_of_the_gpu_use_each_other_in_no_circle() {
 }
 
 #[test]
-fn uses_are_found() {
+fn crate_uses_are_parsed_from_source() {
     let text = "use crate::data::record::{Buf};\n// crate::model::session\nlet x = crate::execution::{cpu, gpu::Plan};";
     let found: Vec<(String, String)> = uses(text).into_iter().collect();
     let expected = [("data", "record"), ("execution", "cpu"), ("execution", "gpu")];

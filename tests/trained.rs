@@ -28,7 +28,7 @@ fn outputs(folder: &PathBuf, device: Device, precision: Precision) -> Outputs {
 
 /// By the kernels for software adapters and by those for hardware, cooperative ones if the device has them; and on the CPU.
 #[test]
-fn trained_weights_keep_their_digits() {
+fn trained_weights_stay_within_tolerance_of_cpu() {
     let layouts = layouts();
     if layouts.is_empty() {
         return;

@@ -1,10 +1,9 @@
 //! Tables of kernels: measured, kept, shipped, overridden.
 
-use crate::support::cli::{Run, run};
+use crate::support::cli::{Run, program, run};
 use crate::support::{compare::largest_difference, gpu};
 use serde_json::Value;
 use std::path::Path;
-use std::process::Command;
 use vitraux::Tuning;
 use vitraux::low_level::capabilities::{Capabilities, Precision};
 use vitraux::low_level::kernels;
@@ -30,7 +29,7 @@ fn read(file: &Path) -> Value {
 }
 
 #[test]
-fn a_table_is_measured_kept_and_obeyed() {
+fn tuning_table_is_measured_saved_and_applied() {
     let Some(gpu) = gpu::device() else { return };
     let capabilities = gpu.summary().capabilities;
     let device = Device::from(gpu);
@@ -67,7 +66,7 @@ fn a_table_is_measured_kept_and_obeyed() {
 }
 
 #[test]
-fn what_is_no_table_of_this_device_is_ignored_and_written_over() {
+fn invalid_or_foreign_tuning_table_is_replaced() {
     let Some(gpu) = gpu::device() else { return };
     let capabilities = gpu.summary().capabilities;
     let device = Device::from(gpu);
@@ -93,7 +92,7 @@ fn what_is_no_table_of_this_device_is_ignored_and_written_over() {
 
 /// On hardware a model's first forward measures what is not known, and the second start does not.
 #[test]
-fn a_session_measures_once_on_hardware_and_never_on_software() {
+fn session_tunes_once_on_hardware_never_on_software() {
     let Some(software) = gpu::device() else { return };
     let hardware = gpu::smaller(|capabilities| capabilities.software = false).expect("the same adapter");
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -132,13 +131,13 @@ fn a_session_measures_once_on_hardware_and_never_on_software() {
 }
 
 fn vitraux(cache: &Path, arguments: &[&str]) -> Run {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vitraux"));
+    let mut command = program();
     command.args(arguments).env("XDG_CACHE_HOME", cache).env("HOME", cache).env("LOCALAPPDATA", cache);
     run(command)
 }
 
 #[test]
-fn the_program_measures_shows_ships_and_obeys_tables() {
+fn tune_command_measures_shows_and_applies_tables() {
     if gpu::device().is_none() {
         return;
     }

@@ -2,11 +2,15 @@
 
 mod commands;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match commands::Cli::parse().run() {
+    // Mesa's window system code would complain on standard error, though no window is opened.
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: no other thread runs yet.
+        unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
+    }
+    match commands::Cli::of_process().run() {
         Ok(()) => ExitCode::SUCCESS,
         // The reader closed the pipe, as `| head` does.
         Err(error) if commands::is_broken_pipe(&*error) => ExitCode::SUCCESS,

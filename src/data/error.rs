@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_main_that_returns_an_error_prints_its_message_and_causes() {
+    fn error_debug_prints_message_and_causes() {
         let error = Error::io("model.safetensors")(std::io::Error::new(std::io::ErrorKind::NotFound, "no such file"));
         assert_eq!(format!("{error:?}"), "model.safetensors: no such file");
         let limit = Error::Limit { what: "hidden.0".to_owned(), limit: Limit::Buffer, needed: 3 << 20, allowed: 1 << 20 };

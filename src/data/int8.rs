@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_become_the_nearest_integers() {
+    fn values_are_quantised_to_the_nearest_integer() {
         let values = [0.5, -1.0, 0.25, 0.0];
         assert_eq!(scale(&values), 1.0 / 127.0);
         // 63.5 and 31.75

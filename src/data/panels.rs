@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn panels_hold_every_element_and_zeros() {
+    fn panels_hold_every_element_padded_with_zeros() {
         for (n, k) in [(70, 3), (64, 16), (1, 1), (130, 45)] {
             let w: Vec<f32> = (1..=n * k).map(|value| value as f32).collect();
             let panels = pack(&w, [n, k], |value| value);
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_times_their_scale_are_within_half_a_step() {
+    fn int8_panels_dequantise_within_half_a_step() {
         let (n, k) = (70, 10);
         let w: Vec<f32> = (0..n * k).map(|i| ((i * 7919) % 1000) as f32 / 1000.0 - 0.5).collect();
         let [count, rows, _] = shape([n, k], Precision::Int8);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_f16_cannot_hold_stays_finite() {
+    fn f16_packing_saturates_out_of_range_values() {
         let Packed::F16(values) = Packed::new(&[1e9, -1e9], [1, 2], Precision::F16) else { panic!("f16") };
         assert_eq!([values[0], values[64]], [f16::MAX, f16::MIN]);
     }

@@ -336,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_number_that_is_not_finite_is_found() {
+    fn not_finite_returns_first_non_finite_index() {
         let mut values = vec![0.5; 3 * STRETCH + 7];
         assert_eq!(not_finite(&values), None);
         for place in [3 * STRETCH + 6, 2 * STRETCH, STRETCH + 1, 0] {
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn stacks_hold_one_tensor_behind_the_other() {
+    fn stack_concatenates_tensors_along_the_batch_axis() {
         let table = LevelTable::new(2, |channel, level| f32::from(level) - 1000.0 * channel as f32);
         let image = |first: u8| Tensor::of_levels([1, 2, 1, 3], (first..first + 6).collect(), table.clone());
         let stack = Tensor::stack(vec![image(1), image(101)]).expect("tensors of one shape");

@@ -46,12 +46,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_files_are_plain() {
+    fn file_names_are_slugified() {
         assert_eq!(file_name("NVIDIA H200 (Vulkan) 595.45/04", "json"), "nvidia-h200-vulkan-595-45-04.json");
     }
 
     #[test]
-    fn what_is_written_replaces_what_was_there() {
+    fn write_replaces_existing_file_and_leaves_no_temporary() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("deep/er/file.bin");
         write(&file, b"one").expect("it is written");

@@ -21,9 +21,16 @@ impl Run {
     }
 }
 
+/// The program, with the built-in model for the commands that ask for one.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vitraux"));
+    command.env("VITRAUX_MODEL", "digits");
+    command
+}
+
 /// Runs the program and watches its memory.
 pub fn vitraux<'a>(arguments: impl IntoIterator<Item = &'a OsStr>) -> Run {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vitraux"));
+    let mut command = program();
     command.args(arguments);
     run(command)
 }

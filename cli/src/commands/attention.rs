@@ -1,9 +1,9 @@
 use super::images::{PassArgs, preprocess_of};
-use super::{Result, chain};
+use super::{Result, chain, note};
 use clap::Args;
 use image::RgbImage;
 use rayon::prelude::*;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 use vitraux::config::{Config, Map, Size};
 use vitraux::host::{Painted, Painting};
@@ -17,8 +17,8 @@ const OPACITY: f32 = 0.6;
 pub struct Attention {
     #[command(flatten)]
     pass: PassArgs,
-    /// The folder that a PNG for each image is written to
-    #[arg(long, value_name = "FOLDER")]
+    /// Folder for the maps, cat.attention.png for cat.jpg; or for one image a PNG file
+    #[arg(long, short, value_name = "FOLDER|FILE.png")]
     output: PathBuf,
     /// Images that have their PNG already are skipped
     #[arg(long)]
@@ -26,7 +26,7 @@ pub struct Attention {
     /// The encoder block whose attention is shown, from 0 on; the last one without
     #[arg(long, value_name = "I")]
     block: Option<usize>,
-    /// Show one head's attention, from 0 on, instead of the mean of all; or a PNG for each head with `all`: cat.jpg.head0.png and so on
+    /// Show one head's attention, from 0 on, instead of the mean of all; or a PNG for each head with `all`: cat.attention.head0.png and so on
     #[arg(long, value_name = "H|all", conflicts_with_all = ["rollout", "pca"])]
     head: Option<Heads>,
     /// Show what the patch at a pixel attends to, instead of the class token
@@ -73,19 +73,34 @@ fn pixel(text: &str) -> std::result::Result<[u32; 2], String> {
 
 impl Attention {
     pub fn run(self) -> Result<()> {
-        let checkpoint = self.pass.model.open()?;
+        let checkpoint = self.pass.model.open_required("attention")?;
         let config = checkpoint.config.clone();
         let preprocess = preprocess_of(&checkpoint)?;
         if !self.pca && self.query.is_none() && !config.class_token {
             return Err(format!("{} has no class token; ask for a patch with --query X,Y, or for --pca", config.name).into());
         }
         self.check_numbers(&config)?;
-        std::fs::create_dir_all(&self.output).map_err(|error| format!("{}: {error}", self.output.display()))?;
         let mut paths = self.pass.images.sources()?;
         let common = common_folder(&paths);
-        let targets = |path: &Path| self.targets(path.strip_prefix(&common).unwrap_or(path), config.heads);
-        // Heat maps among the images are not inputs.
-        paths.retain(|path| !path.starts_with(&self.output) || common.starts_with(&self.output));
+        match self.file() {
+            Some(file) if paths.len() > 1 || self.head == Some(Heads::All) => {
+                return Err(format!("{}: expected a folder for more than one map, found a file", file.display()).into());
+            }
+            Some(_) => {}
+            None => {
+                std::fs::create_dir_all(&self.output).map_err(|error| format!("{}: {error}", self.output.display()))?;
+                // Heat maps among the images are not inputs.
+                paths.retain(|path| !path.starts_with(&self.output) || common.starts_with(&self.output));
+            }
+        }
+        // Images that differ by extension only keep theirs in the names of their maps.
+        let mut stems: HashMap<PathBuf, usize> = HashMap::new();
+        paths.iter().for_each(|path| *stems.entry(path.with_extension("")).or_default() += 1);
+        let targets = |path: &Path| {
+            let below = path.strip_prefix(&common).unwrap_or(path);
+            let stem = if stems.get(&path.with_extension("")) == Some(&1) { below.with_extension("") } else { below.to_owned() };
+            self.targets(&stem, config.heads)
+        };
         let (images, mut taken): (HashSet<&PathBuf>, _) = (paths.iter().collect(), HashSet::new());
         for path in &paths {
             if let Some(Target { file, .. }) =
@@ -117,7 +132,9 @@ impl Attention {
             };
             failures.extend(shown.par_iter().filter_map(paint).collect::<Vec<_>>());
             Ok(failures)
-        })
+        })?;
+        note(&format!("maps: {}", self.output.display()));
+        Ok(())
     }
 
     fn check_numbers(&self, config: &Config) -> Result<()> {
@@ -149,7 +166,13 @@ impl Attention {
                 };
                 let (row, column) = (place(y, top, seen_height, 0), place(x, left, seen_width, 1));
                 let (Some(row), Some(column), true) = (row, column, x < width && y < height) else {
-                    return Err(format!("--query {x},{y}: the model sees no pixel there of {width} x {height}").into());
+                    let [right, bottom] = [left + seen_width, top + seen_height].map(f64::floor);
+                    let [left, top] = [left.max(0.0).ceil(), top.max(0.0).ceil()];
+                    let [right, bottom] = [right.min(f64::from(width)) - 1.0, bottom.min(f64::from(height)) - 1.0];
+                    return Err(format!(
+                        "--query {x},{y}: the model sees columns {left} to {right} and rows {top} to {bottom} of {width} x {height}"
+                    )
+                    .into());
                 };
                 config.prefix_tokens + row * map.grid[1] + column
             }
@@ -175,19 +198,33 @@ impl Attention {
         Ok(())
     }
 
-    /// Returns the PNGs to write for an image, by its path below the common folder: `a/cat.jpg.png` for `a/cat.jpg`.
+    /// Returns the output if it is one PNG and not a folder.
+    fn file(&self) -> Option<&Path> {
+        let is_png = self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
+        (is_png && !self.output.is_dir()).then_some(&self.output)
+    }
+
+    /// Returns the PNGs to write for an image, by its path below the common folder: `a/cat.attention.png` for `a/cat`.
     fn targets(&self, below: &Path, heads: usize) -> Vec<Target> {
-        let mut file = self.output.clone();
-        file.extend(below.components().filter(|part| matches!(part, Component::Normal(_))));
-        let ending = |ending: &str| {
-            let mut file = file.clone();
-            file.as_mut_os_string().push(ending);
+        let shown = if self.pca {
+            "pca"
+        } else if self.rollout {
+            "rollout"
+        } else {
+            "attention"
+        };
+        let named = |ending: &str| {
+            let mut file = self.output.clone();
+            file.extend(below.components().filter(|part| matches!(part, Component::Normal(_))));
+            file.as_mut_os_string().push(format!(".{shown}{ending}.png"));
             file
         };
-        match self.head {
-            None => vec![Target { file: ending(".png"), head: None }],
-            Some(Heads::One(head)) => vec![Target { file: ending(".png"), head: Some(head) }],
-            Some(Heads::All) => (0..heads).map(|head| Target { file: ending(&format!(".head{head}.png")), head: Some(head) }).collect(),
+        match (self.head, self.file()) {
+            (Some(Heads::All), _) => (0..heads).map(|head| Target { file: named(&format!(".head{head}")), head: Some(head) }).collect(),
+            (head, file) => {
+                let head = if let Some(Heads::One(head)) = head { Some(head) } else { None };
+                vec![Target { file: file.map_or_else(|| named(""), Path::to_owned), head }]
+            }
         }
     }
 }
@@ -233,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_images_have_in_common_is_left_out_of_names() {
+    fn common_folder_is_the_deepest_shared_parent() {
         let common = |paths: &[&str]| common_folder(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
         assert_eq!(common(&["/photos/a/x.png", "/photos/a/b/y.png"]), Path::new("/photos/a"));
         assert_eq!(common(&["a/x.png", "b/x.png"]), Path::new(""));

@@ -17,23 +17,27 @@ pub struct Classify {
     #[command(flatten)]
     lines: LineArgs,
     /// How many classes to name for each image
-    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, short = 'n', value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// text; json: an object for each image and line; or csv
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// text; json: one object per line; or csv. Default: by the extension of --output, else text
+    #[arg(long, value_enum)]
+    format: Option<Format>,
 }
 
 impl Classify {
     pub fn run(self) -> Result<()> {
+        let format = Format::chosen(self.format, self.lines.output())?;
         let checkpoint = self.heads.apply(self.pass.model.open()?)?;
         if checkpoint.config.classifiers.is_empty() {
-            return Err("the model has no classes; `vitraux forward` gives its features, --head FILE gives it a classifier".into());
+            return Err(
+                "the model has no classes: `vitraux embed` gives its features, and `vitraux fit` makes a classifier of your own for --head FILE"
+                    .into(),
+            );
         }
         let model = self.pass.fingerprint(&checkpoint);
         let paths = self.pass.images.sources()?;
-        let head = (self.format == Format::Csv).then(|| table_head(&checkpoint.config, self.top)).transpose()?;
-        let mut lines = match self.format {
+        let head = (format == Format::Csv).then(|| table_head(&checkpoint.config, self.top)).transpose()?;
+        let mut lines = match format {
             Format::Text => self.lines.open(&paths, None, None)?,
             Format::Json => self.lines.open(&paths, None, Some(&Form::objects("{\"device\":", "model", model.clone())))?,
             Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form::table()))?,
@@ -49,7 +53,7 @@ impl Classify {
             let answers = session.classify_batch_blocking(pixel_values, self.top as usize)?;
             let milliseconds = start.elapsed().as_secs_f64() * 1e3 / paths.len() as f64;
             for (path, answers) in paths.iter().zip(&answers) {
-                match self.format {
+                match format {
                     Format::Text => write_text(&mut lines, path, answers, milliseconds)?,
                     Format::Json => writeln!(lines, "{}", json_line(path, answers, milliseconds, [&device, &model]))?,
                     Format::Csv => writeln!(lines, "{}", table_row(path, answers)?)?,
@@ -77,7 +81,7 @@ fn write_text(lines: &mut Lines, path: &Path, answers: &[Classification], millis
 }
 
 fn json_line(path: &Path, answers: &[Classification], milliseconds: f64, [device, model]: [&str; 2]) -> Value {
-    let mut line = json!({ "image": name(path), "device": device, "model": model, "milliseconds": milliseconds });
+    let mut line = json!({ "image": name(path), "device": device, "model": model, "milliseconds": (milliseconds * 1e3).round() / 1e3 });
     for answer in answers {
         let top: Vec<_> = answer.top.iter().map(prediction).collect();
         match answer.head.as_str() {

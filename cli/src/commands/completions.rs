@@ -24,7 +24,7 @@ impl Completions {
 #[derive(Debug, Args)]
 pub struct Man {
     /// Write a page for each subcommand into a folder, instead of the first page to standard output
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, short, value_name = "FOLDER")]
     output: Option<PathBuf>,
 }
 

@@ -19,7 +19,7 @@ pub struct Forward {
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// The safetensors file to write
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     /// Outputs beside tokens, features and logits (or output): embeddings, hidden.I, attn.I, backbone, probabilities, or all
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
@@ -30,6 +30,10 @@ impl Forward {
     pub fn run(self) -> Result<()> {
         tensors::check_output(&self.output)?;
         let checkpoint = self.heads.apply(self.model.open()?)?;
+        if super::images::is_image(&self.input) {
+            let input = self.input.display();
+            return Err(format!("{input}: expected a safetensors file, found an image; `vitraux preprocess` turns it into pixel_values").into());
+        }
         let input = Input::open(&self.input, &checkpoint.config)?;
         if let (Some([height, width]), [.., h, w]) = (self.model.image_size(), input.values.shape())
             && [height, width] != [*h, *w]

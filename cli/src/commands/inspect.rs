@@ -2,6 +2,7 @@ use super::{Format, ModelArgs, Result, mebibytes};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
+use std::path::PathBuf;
 use vitraux::config::Size;
 use vitraux::low_level::capabilities::{Capabilities, Precision};
 use vitraux::low_level::forward::{Request, Tables, output_names, record};
@@ -11,6 +12,9 @@ use vitraux::low_level::record::Recording;
 pub struct Inspect {
     #[command(flatten)]
     model: ModelArgs,
+    /// Model, as --model
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    positional: Option<PathBuf>,
     /// Images of the batch that scratch memory is given for
     #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
@@ -24,10 +28,11 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn run(self) -> Result<()> {
-        let checkpoint = self.model.open()?;
+        let model = self.model.or(self.positional);
+        let checkpoint = model.open()?;
         let config = &checkpoint.config;
         let parameters = checkpoint.parameters();
-        let size = self.model.image_size().map_or(config.native_size(), Size::Image);
+        let size = model.image_size().map_or(config.native_size(), Size::Image);
         let is_result = |name: &String| ["output", "features"].contains(&name.as_str()) || name.starts_with("logits");
         let wanted = output_names(config).into_iter().filter(is_result).collect();
         let request = Request { batch: self.batch as usize, size, masked: false, levels: false, wanted };

@@ -15,7 +15,10 @@ mod forward;
 mod hub;
 mod images;
 mod inspect;
+mod model;
+mod models;
 mod preprocess;
+mod settings;
 mod shaders;
 mod similar;
 mod tensors;
@@ -23,13 +26,13 @@ mod tune;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use model::ModelArgs;
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use vitraux::Precision;
 use vitraux::Tuning;
-use vitraux::low_level::checkpoint;
 use vitraux::low_level::gpu::ShaderChecks;
 use vitraux::{Checkpoint, Device, DeviceChoice, Head, Model};
 
@@ -97,6 +100,8 @@ enum Command {
     Preprocess(preprocess::Preprocess),
     /// List the devices that vitraux can run on
     Devices(devices::Devices),
+    /// Recommend models by task and size
+    Models(models::Models),
     /// List the families of models that are run
     Families(families::Families),
     /// Measure how fast a model runs
@@ -117,6 +122,11 @@ enum Command {
 }
 
 impl Cli {
+    /// Parses the arguments of the process.
+    pub fn of_process() -> Cli {
+        Cli::parse_from(model::with_joined_size(std::env::args_os()))
+    }
+
     /// Runs the subcommand.
     pub fn run(self) -> Result<()> {
         self.talk.obey();
@@ -129,6 +139,7 @@ impl Cli {
             Command::Forward(command) => command.run(),
             Command::Preprocess(command) => command.run(),
             Command::Devices(command) => command.run(),
+            Command::Models(command) => command.run(),
             Command::Families(command) => command.run(),
             Command::Bench(command) => command.run(),
             Command::Doctor(command) => command.run(),
@@ -147,53 +158,6 @@ enum Format {
     Text,
     /// For programs
     Json,
-}
-
-/// Which model.
-#[derive(Debug, Args)]
-struct ModelArgs {
-    /// A folder with config.json and model.safetensors, an npz file of Google's, or owner/name[@revision] of the Hugging Face hub,
-    /// which is downloaded once; without it, the built-in model that reads one digit
-    #[arg(long, value_name = "MODEL")]
-    model: Option<PathBuf>,
-    /// Run at another size than the model's own: height and width in pixels
-    #[arg(long, num_args = 2, value_names = ["H", "W"], value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
-    image_size: Option<Vec<u32>>,
-}
-
-impl ModelArgs {
-    /// Returns true unless the built-in model is used as it is.
-    fn is_given(&self) -> bool {
-        self.model.is_some() || self.image_size.is_some()
-    }
-
-    fn open(&self) -> Result<Checkpoint> {
-        match self.path()? {
-            Some(path) => Ok(Checkpoint::open_at(path, self.image_size())?),
-            None => Ok(Checkpoint::digits()),
-        }
-    }
-
-    /// Returns the preprocessing of images, without loading weights.
-    fn preprocess(&self) -> Result<vitraux::preprocess::Preprocess> {
-        match self.path()? {
-            Some(path) => Ok(checkpoint::open_preprocess(path, self.image_size())?),
-            None => Ok(Checkpoint::digits().preprocess.expect("it takes images")),
-        }
-    }
-
-    /// Returns the path of the model, downloading it if necessary, or `None` for the built-in one.
-    fn path(&self) -> Result<Option<PathBuf>> {
-        match (&self.model, &self.image_size) {
-            (None, Some(_)) => Err("--image-size is for a model of yours; give it with --model".into()),
-            (None, None) => Ok(None),
-            (Some(model), _) => Ok(Some(hub::local(model)?)),
-        }
-    }
-
-    fn image_size(&self) -> Option<[usize; 2]> {
-        self.image_size.as_ref().map(|size| [size[0] as usize, size[1] as usize])
-    }
 }
 
 /// Which classifiers.
@@ -300,6 +264,10 @@ impl ExecutionArgs {
         let (device, precision, line) = self.device.open()?;
         note(&line);
         let tuning = match &self.tuning {
+            Some(_) if device.is_cpu() => {
+                note("warning: --tuning has no effect on the CPU");
+                Tuning::built_in()
+            }
             Some(file) => Tuning::open(file)?,
             None if self.no_tune => Tuning::built_in(),
             None => Tuning::of_user(&device),

@@ -8,7 +8,7 @@ pub struct Preprocess {
     #[command(flatten)]
     model: ModelArgs,
     /// The safetensors file to write: `pixel_values` [B, channels, height, width], F32
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     /// Images: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM
     #[arg(required = true, value_name = "IMAGE")]

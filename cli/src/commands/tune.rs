@@ -13,10 +13,10 @@ pub struct Tune {
     #[command(flatten)]
     device: DeviceArgs,
     /// Images of a batch; may be repeated
-    #[arg(long, value_name = "B", default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(long, value_name = "B", default_values_t = [1], value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Vec<u32>,
     /// Also write the table to this file: to ship it, or to edit it, and to run with it by --tuning
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Measure nothing; print the table that is there
     #[arg(long)]
@@ -28,7 +28,7 @@ impl Tune {
         let (device, precision, line) = self.device.open()?;
         note(&line);
         if device.is_cpu() || !device.takes_times() {
-            return Err(format!("{device}: expected a GPU that tells how long its kernels take; name one with --device").into());
+            return Err(format!("tuning needs a GPU with timestamp queries, found {device}; `vitraux devices` lists others for --device").into());
         }
         let mut tuning = Tuning::of_user(&device);
         let mut failed = Vec::new();

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_they_are_written() {
+    fn attention_names_parse_only_in_canonical_form() {
         assert_eq!(Attention::named("attn.11"), Some(Attention::Block(11, None)));
         assert_eq!(Attention::named("attn.11.0"), Some(Attention::Block(11, Some(0))));
         assert_eq!(Attention::named("rollout"), Some(Attention::Rollout(None)));

@@ -479,7 +479,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_grid_is_folded_to_the_limit_and_covers_the_count() {
+    fn folded_grid_covers_count_within_the_limit() {
         let recording = Recording::new(Capabilities { workgroups: 10, ..Capabilities::CPU });
         assert_eq!(recording.folded(7), [7, 1, 1]);
         assert_eq!(recording.folded(10), [10, 1, 1]);
@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_over_the_limit_is_an_error_that_says_so() {
+    fn oversized_buffer_error_names_buffer_and_limit() {
         let mut recording = Recording::new(Capabilities { buffer_bytes: 1024 * 1024, ..Capabilities::CPU });
         assert!(recording.scratch("small", &[1024, 256]).is_ok());
         let error = recording.scratch("large", &[1024, 257]).unwrap_err().to_string();

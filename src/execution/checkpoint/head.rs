@@ -33,7 +33,11 @@ impl Head {
         let mut matrices: Vec<&str> = files.names().filter(|name| is_weight(name) && files.shape(name).is_ok_and(|shape| shape.len() == 2)).collect();
         matrices.sort_unstable();
         let &[name] = matrices.as_slice() else {
-            return Err(Error::file(path, format!("expected one matrix called weight, head.weight or classifier.weight, found {matrices:?}")));
+            let found = match matrices.as_slice() {
+                [] => "found none".to_owned(),
+                [first, ..] => format!("found {} matrices, {first} among them; is it a whole model?", matrices.len()),
+            };
+            return Err(Error::file(path, format!("expected one matrix called weight, head.weight or classifier.weight, {found}")));
         };
         let bias_name = format!("{}bias", name.trim_end_matches("weight"));
         if let Some(other) = files.names().find(|other| *other != name && *other != bias_name) {

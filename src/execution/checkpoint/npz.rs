@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_all_versions_are_read() {
+    fn npy_headers_of_all_versions_parse() {
         for (version, start) in [(1, 10), (2, 12), (3, 12)] {
             let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (8, 3), }\n";
             let expected = Header { dtype: "F32".to_owned(), shape: vec![8, 3] };
@@ -120,7 +120,7 @@ mod tests {
 
     /// Unsupported arrays are allowed in a file as long as they are not requested.
     #[test]
-    fn other_types_are_named() {
+    fn unsupported_npy_types_are_named() {
         for (descr, order, dtype) in [("|O", "False", "|O"), ("<f4", "True", "<f4 in Fortran order"), ("|V2", "False", "|V2")] {
             let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': (8,), }}");
             let (header, _) = Header::read(&npy(1, &header)).expect("a header");
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_headers_are_errors() {
+    fn malformed_npy_headers_are_rejected() {
         for header in ["{'descr': '<f4', 'fortran_order': False, 'shape': (-8,), }", "{'descr': '<f4', 'fortran_order': False, }", ""] {
             assert!(Header::read(&npy(1, header)).is_err(), "{header}");
         }

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_grid_gives_the_same_table() {
+    fn resampling_to_the_same_grid_is_identity() {
         let values: Vec<f32> = (0..12).map(|value| (value * value) as f32).collect();
         for resampling in ALL {
             assert_eq!(resample(&values, 1, [3, 4], [3, 4], resampling), values);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_table_stays_constant() {
+    fn constant_table_stays_constant_when_resampled() {
         for (to, resampling) in [[2, 7], [9, 1]].into_iter().flat_map(|to| ALL.map(|resampling| (to, resampling))) {
             for value in table(vec![3.0; 20], [5, 4], resampling).at(to).expect("finite").values().iter() {
                 approx::assert_abs_diff_eq!(*value, 3.0, epsilon = 1e-6);
@@ -151,7 +151,7 @@ mod tests {
 
     /// The same number of patches in another arrangement is another grid.
     #[test]
-    fn grids_are_told_apart_by_their_sides() {
+    fn same_area_grid_of_other_shape_is_resampled() {
         let values: Vec<f32> = (0..16).map(|value| value as f32).collect();
         let table = table(values.clone(), [4, 4], Resampling::Bicubic);
         assert_eq!(*table.at([4, 4]).expect("finite").values(), values);

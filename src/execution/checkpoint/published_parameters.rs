@@ -12,7 +12,7 @@ fn parameters(config: &Value) -> usize {
 
 /// Parameter counts as the reference libraries report them, with 1000 classes or none.
 #[test]
-fn presets_have_the_published_parameters() {
+fn presets_match_published_parameter_counts() {
     for (architecture, classes, expected) in [
         ("vit_tiny_patch16_224", 1000, 5_717_416),
         ("vit_small_patch16_224", 1000, 22_050_664),

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn powers_of_two_bring_all_magnitudes_to_one_range() {
+    fn power_for_scales_values_into_a_fixed_range() {
         for value in [1.0, 1.5, -3e-30, 7e37, 4095.9] {
             let scaled = (power_for([0.0, value].iter()) * value).abs();
             assert!((4096.0..8192.0).contains(&scaled), "{value}: {scaled}");

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reductions_take_every_value() {
+    fn reductions_cover_every_element() {
         for count in [0, 1, 31, 32, 33, 100] {
             let values: Vec<f32> = (0..count).map(|i| (i * 37 % 101) as f32).collect();
             assert_eq!(sum(&values, f64::from), values.iter().map(|&value| f64::from(value)).sum::<f64>());

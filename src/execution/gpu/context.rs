@@ -389,7 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_that_runs_out_is_told_from_other_objections() {
+    fn out_of_memory_is_distinguished_from_other_errors() {
         let memory = wgpu::Error::OutOfMemory { source: "no memory".into() };
         let error = objection("a card", "weights", &memory);
         assert!(matches!(&error, Error::OutOfMemory { device, what } if device == "a card" && what == "weights"), "{error}");

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_whole_and_of_the_same_key_is_read() {
+    fn damaged_or_mismatched_pipeline_cache_is_ignored() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("pipelines.bin");
         assert_eq!(read(&file, "a"), None);

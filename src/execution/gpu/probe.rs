@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subgroups_are_known_if_their_invocations_are_in_order() {
+    fn subgroup_probe_rejects_unexpected_lane_layouts() {
         let found = |lanes: u32| (0..64).map(|i| [lanes, i / lanes, i % lanes, 16]).collect::<Vec<_>>();
         assert_eq!(lanes(&found(32), 16), Some(32));
         assert_eq!(lanes(&found(16), 16), Some(16));

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn assembly_errors_name_the_missing_item() {
         let error = |wgsl: &str| assemble(wgsl, &[], &spec("A", 1).unrolled(true)).expect_err("it is not there").to_string();
         assert!(error("const B: u32 = 1u;").contains("const A: u32 = "));
         assert!(error("#import nothing\nconst A: u32 = 1u;").contains("#import nothing"));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn loops_are_unrolled_and_numbers_put_in_for_whole_words() {
+    fn loops_unroll_with_whole_word_substitution() {
         let text = "const A: u32 = 1u;\nconst B: u32 = 2u * (A + 1u) / 3u;\n{\n    #unroll\n    for (var i = 0u; i < A + 1u; i++) {\n        #unroll\n        for (var j = 0u; j < B; j++) {\n            x[i * B + j] = ii(i) + p.i;\n        }\n    }\n}\n";
         let source = assemble(text, &[], &Spec::NONE).expect("no constant is replaced");
         assert!(source.contains("for (var j = 0u; j < B; j++) {\n            x[i * B + j]") && !source.contains('#'));

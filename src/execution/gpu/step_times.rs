@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slice_is_as_long_as_its_budget_but_for_one_step() {
+    fn slice_stays_within_budget_except_for_single_steps() {
         let times = StepTimes::new(vec![3.0, 4.0, 2.0, 9.0, 1.0]);
         assert_eq!(times.fitting(0, 0.0, 7.0), 0..2);
         assert_eq!(times.fitting(0, 0.0, 6.9), 0..1);
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_slices_are_believed_and_quick_ones_in_part() {
+    fn step_estimates_rise_fast_and_fall_slowly() {
         let mut times = StepTimes::new(vec![1.0, 0.0, 3.0, 5.0]);
         times.learn(0..3, 8.0);
         assert_eq!(times.0, [2.0, 0.0, 6.0, 5.0]);

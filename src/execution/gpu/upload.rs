@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_copied_whole_whatever_their_sizes() {
+    fn pieces_of_any_size_are_copied_completely() {
         for sizes in [&[][..], &[1], &[0, 5, 0, 3], &[CHUNK], &[CHUNK - 1, 2, CHUNK + 6], &[7; 3000], &[150_528; 40], &[40 * CHUNK + 9]] {
             let bytes: Vec<Vec<u8>> =
                 sizes.iter().enumerate().map(|(n, &size)| (0..size).map(|i| (1 + (i * 7 + n * 13) % 251) as u8).collect()).collect();

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hub_goes_before_the_host() {
+    fn hub_headers_take_precedence_over_host_headers() {
         let (git, large) = ("0123456789abcdef".repeat(4)[..40].to_owned(), "0123456789ABCDEF".repeat(4));
         let hub: &[(&str, &str)] =
             &[("x-repo-commit", "abc"), ("x-linked-etag", &format!("\"{large}\"")), ("X-Linked-Size", "7"), ("ETag", &git), ("Content-Length", "3")];
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_is_nothing() {
+    fn unusable_headers_yield_an_empty_entry() {
         let nothing: &[&[(&str, &str)]] = &[
             &[],
             &[("ETag", "\"5f3a-1c2\""), ("Content-Length", "0")],

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_told_from_paths() {
+    fn hub_references_are_distinguished_from_paths() {
         for good in ["google/vit-base-patch16-224", "timm/vit_tiny_patch16_224.augreg_in21k", "a/b@refs/pr/1", "a/b@v1.0", "0/_"] {
             assert!(Reference::parse(good).is_some(), "{good}");
         }

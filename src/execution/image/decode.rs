@@ -6,15 +6,15 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-/// Maximum bytes of a decoded image, conversion included: 55 megapixels of 8-bit RGB. A file of a few bytes can claim any
+/// Maximum bytes of a decoded image, conversion included: 134 megapixels of 8-bit RGB. A file of a few bytes can claim any
 /// size.
-const LARGEST: u64 = 160 * 1024 * 1024;
+const LARGEST: u64 = 384 * 1024 * 1024;
 
 impl Image {
     /// Reads an image file (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM), whatever its extension, and applies its EXIF orientation.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read; [`Error::Image`] if it is not an image, is damaged, or exceeds 160 MiB when decoded.
+    /// [`Error::Io`] if the file cannot be read; [`Error::Image`] if it is not an image, is damaged, or exceeds 384 MiB when decoded.
     pub fn open(path: impl AsRef<Path>) -> Result<Image> {
         let path = path.as_ref();
         let file = std::fs::File::open(path).map_err(Error::io(path))?;

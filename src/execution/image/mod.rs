@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_transparent_turns_white() {
+    fn transparent_pixels_blend_onto_white() {
         assert_eq!([on_white(10, 0), on_white(10, 255), on_white(0, 128), on_white(255, 77)], [255, 10, 127, 255]);
     }
 }

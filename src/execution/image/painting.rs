@@ -183,7 +183,7 @@ mod tests {
     const MAP: Map = Map { kind: MapKind::Attention { heads: 3, queries: 11, first: 1 }, grid: [2, 5], share: [1.0; 2] };
 
     #[test]
-    fn rows_are_found() {
+    fn painting_selects_the_requested_values() {
         let painting = Painting { image: 1, query: 4, head: Some(2), ..Painting::default() };
         assert_eq!(painting.select(&MAP, 2).expect("a row"), Selection { start: (5 * 11 + 4) * 11 + 1, stride: 121, heads: 1, channels: 1 });
         let mean = Painting::default().select(&MAP, 1).expect("rows");
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_an_error_that_says_so() {
+    fn out_of_range_paintings_are_refused() {
         let refused = |painting: Painting| painting.select(&MAP, 2).expect_err("it is not there").to_string();
         assert!(refused(Painting { image: 2, ..Painting::default() }).contains("an image below 2, found 2"));
         assert!(refused(Painting { query: 11, ..Painting::default() }).contains("a token below 11"));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn between_centres_colours_change_linearly() {
+    fn colours_interpolate_linearly_between_patch_centres() {
         let map = Map { kind: MapKind::Attention { heads: 2, queries: 1, first: 1 }, grid: [1, 2], share: [1.0, 0.5] };
         // Two heads, each with a prefix token: means of 1 and 3.
         let painting = Painting { scale: Scale::Values, ..Painting::default() };
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scale_begins_dark_and_ends_light() {
+    fn inferno_scale_runs_from_dark_to_light() {
         let stops = Scale::Inferno.stops().expect("colours");
         assert!(stops[0].iter().sum::<f32>() < 0.1 && stops[STOPS - 1].iter().sum::<f32>() > 2.0);
         assert_eq!(Scale::Values.stops(), None);

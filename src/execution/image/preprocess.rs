@@ -304,7 +304,7 @@ mod tests {
     use crate::execution::image::Filter;
 
     #[test]
-    fn sizes_follow_the_references_rounding() {
+    fn resized_sizes_round_like_the_reference_libraries() {
         assert_eq!(resized(Resize::ShortestEdge(71), [101, 143]), [71, 100]);
         assert_eq!(resized(Resize::ShortestEdge(64), [300, 1]), [19200, 64]);
         assert_eq!(resized(Resize::Cover([142, 80]), [247, 331]), [142, 190]);
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_seen_is_the_crop_in_the_images_pixels() {
+    fn seen_returns_the_crop_in_image_pixels() {
         let crop = |size, rounding| Some(Crop { size: [size; 2], rounding, fill: [0; 3] });
         let seen = |resize, crop, image| {
             let (alpha, resizes, filter) = (Alpha::Dropped, Levels::Rounded, Filter::Bilinear);
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_pixel_is_rounded_as_each_reference_does() {
+    fn half_pixel_crops_round_like_each_reference() {
         assert_eq!(placed(CropRounding::HalfEven, 71, 64), (4, 0, 64));
         assert_eq!(placed(CropRounding::HalfEven, 69, 64), (2, 0, 64));
         assert_eq!(placed(CropRounding::Down, 71, 64), (3, 0, 64));

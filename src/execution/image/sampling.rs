@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_a_header_and_weights() {
+    fn taps_serialise_as_header_then_weights() {
         let taps = Taps { pixels: vec![(3, vec![7, 8]), (5, vec![9])] };
         assert_eq!(taps.words(), [3, 6, 5, 8, 0, 9, 7, 8, 9]);
         assert_eq!(taps.range(), 3..6);

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_number_is_infinitely_far() {
+    fn unmatched_nan_is_reported_as_infinite_error() {
         assert_eq!(apart(&[1.0, 2.5], &[1.0, 2.0]), 0.5);
         assert_eq!(apart(&[f32::NAN], &[1.0]), f64::INFINITY);
         assert_eq!(apart(&[1.0], &[f32::NAN]), f64::INFINITY);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_may_be_the_next_ones_rarely_and_scales_are_numbers() {
+    fn int8_rows_tolerate_rare_off_by_one_values() {
         let row = |bytes: [i8; 4], scale: f32| [f32::from_bits(u32::from_le_bytes(bytes.map(|byte| byte as u8))), scale];
         let share = |a: [f32; 2], b: [f32; 2]| integers_apart(&a, &b, 2).0;
         assert_eq!(share(row([1, -2, 3, 4], 0.5), row([1, -2, 3, 4], 0.5)), 0.0);

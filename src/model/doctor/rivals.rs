@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrong_ones_and_slow_ones_are_rejected() {
+    fn wrong_or_slower_cooperative_kernels_are_rejected() {
         let key = TuningKey::Product { m: 128, n: 64, k: 64, x: Precision::F16, w: Precision::F16 };
         let timed = |name: &str, time| Some((name.to_owned(), time));
         let rejection = |cooperative, other, wrong: &[&str]| {

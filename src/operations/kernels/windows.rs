@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn padding_is_that_of_tensorflow() {
+    fn same_padding_matches_tensorflow() {
         assert_eq!(Windows::same(224, 7, 2), Windows { count: 112, before: 2 });
         assert_eq!(Windows::same(225, 7, 2), Windows { count: 113, before: 3 });
         assert_eq!(Windows::same(112, 3, 2), Windows { count: 56, before: 0 });

@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_not_taken() {
+    fn results_outside_the_bound_are_rejected() {
         let key = TuningKey::Product { m: 8, n: 8, k: 64, x: Precision::F16, w: Precision::F16 };
         let expected = vec![2.0; 64];
         let bound = bound(key, &expected);

@@ -119,7 +119,7 @@ mod tests {
     use crate::data::capabilities::{Capabilities, Precision};
 
     #[test]
-    fn shipped_tables_name_variants_that_there_are() {
+    fn shipped_tables_name_only_existing_variants() {
         for (name, _, text) in SHIPPED {
             let table: Table = serde_json::from_str(text).expect("it is a table");
             assert!(table.adapter.starts_with(name), "{name}");
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_without_a_right_variant_is_known_and_left_to_the_rule() {
+    fn key_without_correct_variant_is_known_but_unchosen() {
         let key = |m| TuningKey::product([m, 64, 32], [Precision::F32; 2], &Capabilities::CPU);
         let mut table = Table::default();
         let found = |variant: &str| Found { variant: variant.to_owned(), ..Found::default() };

@@ -19,7 +19,7 @@ pub struct BenchModel {
     #[command(flatten)]
     execution: ExecutionArgs,
     /// Images of a batch; may be repeated
-    #[arg(long, value_name = "B", default_values_t = [1], value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(long, value_name = "B", default_values_t = [1], value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Vec<u32>,
     /// Forward passes that are timed, after some that are not. Without, 10, or as many as take 0.6 s
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_beyond_the_spread_of_both_is_a_change() {
+    fn only_differences_beyond_both_spreads_count_as_changes() {
         let around = |center: f64, spread: f64| Percentiles::of((0..11).map(|i| center + spread * f64::from(i - 5) / 4.0).collect());
         let steady = Paces::new();
         let verdict = |new: Percentiles, old: Percentiles| new.since(&old, [&steady, &steady]).verdict;
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_machines_pace_explains_is_noise() {
+    fn changes_explained_by_machine_pace_are_noise() {
         let exactly = |seconds: f64| Percentiles::of(vec![seconds; 5]);
         let verdict =
             |new: f64, paces: &[[f64; 2]], before: &[[f64; 2]]| exactly(new).since(&exactly(1.0), [&paces.to_vec(), &before.to_vec()]).verdict;
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_runs_are_made_as_were_asked_for() {
+    fn repetitions_add_up_to_the_requested_runs() {
         for asked in 1..20 {
             let repetitions = Repetitions::new(Some(asked), 9, 1.0);
             assert_eq!((0..repetitions.rounds).map(|round| repetitions.runs_of(round)).sum::<usize>(), asked as usize);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read_back_and_nonsense_is_not() {
+    fn percentiles_round_trip_and_reject_invalid_rows() {
         let times = Percentiles::of(vec![3.0, 1.0, 2.0]);
         let mut row = json!({ "batch": 1 });
         times.enter(&mut row);

@@ -5,7 +5,7 @@ mod vectors;
 
 use super::images::{Form, LineArgs, Lines, PassArgs, check_is_none_of, name, row};
 use super::tensors::check_output;
-use super::{Failed, Result};
+use super::{Failed, Result, note};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -59,12 +59,14 @@ impl Embed {
         if self.tokens && matches!(format, Format::Csv | Format::Parquet) {
             return Err("--tokens: expected --format npy, safetensors or json, which have more than one axis".into());
         }
-        let checkpoint = self.pass.model.open()?;
+        let checkpoint = self.pass.model.open_required("embed")?;
         let vectors = Vectors::new(&checkpoint.config, self.what(), self.l2)?;
         match format {
             Format::Json | Format::Csv => self.run_lines(checkpoint, &vectors, format),
             Format::Npy | Format::Safetensors | Format::Parquet => self.run_store(checkpoint, &vectors, format),
-        }
+        }?;
+        self.lines.output().iter().for_each(|file| note(&format!("embeddings: {}", file.display())));
+        Ok(())
     }
 
     fn what(&self) -> What {

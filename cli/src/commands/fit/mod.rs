@@ -17,11 +17,11 @@ pub struct Fit {
     #[command(flatten)]
     pass: PassArgs,
     /// The file that the head is written to, for `classify --head`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// How many of ten images of each class are held out, and tell how good the head is
-    #[arg(long, value_name = "TENTHS", default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=9))]
-    hold_out: u8,
+    /// Share of each class's images to hold out for the accuracy: a fraction below 1, or tenths as a whole number
+    #[arg(long, value_name = "SHARE", default_value = "0.2", value_parser = share)]
+    hold_out: f64,
     /// What is added to the sums of the features' squares: the larger, the smoother
     #[arg(long, value_name = "SQUARES", default_value_t = 1.0)]
     ridge: f64,
@@ -37,13 +37,20 @@ struct HeldOut {
     features: Vec<f32>,
 }
 
+/// Parses a share: 0.2, or 2 for two tenths.
+fn share(text: &str) -> std::result::Result<f64, String> {
+    let whole = text.parse::<u8>().ok().map(|tenths| f64::from(tenths) / 10.0);
+    let share = whole.or_else(|| text.parse().ok()).filter(|share| (0.0..1.0).contains(share));
+    share.ok_or_else(|| "expected a fraction below 1, such as 0.2, or tenths from 0 to 9".to_owned())
+}
+
 impl Fit {
     pub fn run(self) -> Result<()> {
         if !(self.ridge >= 0.0 && self.ridge.is_finite()) {
             return Err(format!("--ridge: expected a number from 0 on, found {}", self.ridge).into());
         }
         check_output(&self.output)?;
-        let checkpoint = self.pass.model.open()?;
+        let checkpoint = self.pass.model.open_required("fit")?;
         if checkpoint.config.feature_width() == 0 {
             return Err(format!("{} has no features of images", checkpoint.config.name).into());
         }
@@ -63,8 +70,9 @@ impl Fit {
             let (mut vectors, mut classes) = (Vec::new(), Vec::new());
             for (path, features) in paths.iter().zip(features.values().chunks(width)) {
                 let class = numbers[label(path).as_str()];
-                // Evenly spaced in each class, and the same in every run: with 2, every fifth image.
-                let is_held_out = (seen[class] + 1) * usize::from(self.hold_out) / 10 > seen[class] * usize::from(self.hold_out) / 10;
+                // Evenly spaced in each class, and the same in every run: with 0.2, every fifth image.
+                let held_out_of = |images: usize| (images as f64 * self.hold_out + 1e-9) as usize;
+                let is_held_out = held_out_of(seen[class] + 1) > held_out_of(seen[class]);
                 seen[class] += 1;
                 if is_held_out {
                     held_out.push(HeldOut { path: path.to_path_buf(), class, features: features.to_vec() });

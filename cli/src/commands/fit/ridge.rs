@@ -81,7 +81,7 @@ mod tests {
 
     /// Compares with the normal equations with an intercept, written out for one feature and two classes.
     #[test]
-    fn one_feature_is_solved_by_hand() {
+    fn single_feature_ridge_matches_normal_equations() {
         let mut ridge = Ridge::new(1, 2);
         ridge.add(&[1.0, 2.0], &[0, 0]);
         ridge.add(&[6.0], &[1]);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn features_that_depend_on_each_other_need_a_ridge() {
+    fn collinear_features_require_a_positive_ridge() {
         let mut ridge = Ridge::new(2, 2);
         ridge.add(&[1.0, 1.0, 2.0, 2.0, 5.0, 5.0], &[0, 1, 0]);
         assert!(ridge.solve(0.0).is_err());

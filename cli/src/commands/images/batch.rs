@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn auto_grows_while_that_is_worth_it() {
+    fn auto_batch_grows_while_throughput_improves() {
         let settled = |seconds: fn(usize) -> f64| {
             let mut batch = BatchSize::new(Batch::Auto);
             for _ in 0..40 {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_batch_and_a_short_one_are_not_counted() {
+    fn auto_batch_ignores_first_and_partial_batches() {
         let mut batch = BatchSize::new(Batch::Auto);
         batch.learn(1, 100.0);
         batch.learn(1, 1.0);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read() {
+    fn batch_option_parses_auto_or_a_valid_size() {
         assert_eq!("auto".parse(), Ok(Batch::Auto));
         assert_eq!("8".parse(), Ok(Batch::Fixed(8)));
         for text in ["0", "-1", "many", "5000", ""] {

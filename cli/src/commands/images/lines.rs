@@ -18,6 +18,22 @@ pub enum TableFormat {
     Csv,
 }
 
+impl TableFormat {
+    /// Returns the format that was asked for, else that of the output's extension, else text.
+    pub fn chosen(asked: Option<TableFormat>, output: Option<&Path>) -> Result<TableFormat> {
+        let extension = output.and_then(Path::extension).map(|extension| extension.to_string_lossy().to_lowercase());
+        match (asked, extension.as_deref()) {
+            (Some(format), _) => Ok(format),
+            (None, Some("json" | "jsonl")) => Ok(TableFormat::Json),
+            (None, Some("csv")) => Ok(TableFormat::Csv),
+            (None, Some(other @ ("npy" | "parquet" | "safetensors"))) => {
+                Err(format!("--output: {other} is for `vitraux embed`; expected .json, .csv or --format").into())
+            }
+            (None, _) => Ok(TableFormat::Text),
+        }
+    }
+}
+
 /// Format of records that a later run can resume.
 pub struct Form {
     /// Beginning of each record, or of the table header.
@@ -216,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_gone_on_with_behind_its_last_whole_line() {
+    fn resume_continues_after_last_complete_line() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("lines.txt");
         let by_space = || Box::new(|text: &str| lines(text, |line| line.split_once(' ').map(|(name, _)| name.to_owned())));

@@ -6,7 +6,7 @@ mod lines;
 mod sources;
 
 pub use lines::{Form, Lines, TableFormat, row};
-pub use sources::{name, without_dot};
+pub use sources::{is_image, name, without_dot};
 
 use super::fingerprint::fingerprint;
 use super::{ExecutionArgs, Failed, Interrupted, ModelArgs, Result, bar, chain, note, report, warn_if_assumed};
@@ -44,6 +44,7 @@ impl PassArgs {
         let preprocess = preprocess_of(&checkpoint)?;
         let mut images = self.images.open(paths, is_done, &preprocess, &checkpoint.config);
         if images.paths.is_empty() {
+            note(&format!("nothing to do: {} images are done already", images.skipped));
             return Ok(None);
         }
         images.check_alone()?;
@@ -75,7 +76,7 @@ pub struct ImageArgs {
 #[derive(Debug, Args)]
 pub struct LineArgs {
     /// Write results to a file: lines as they come, arrays when all is there
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Go on with the file of an earlier run of the same model and options that was cut: images that it has are skipped. Lines of JSON and arrays
     /// tell whether it is one; tables of CSV do not
@@ -94,6 +95,8 @@ pub struct Images {
     ahead: Ahead,
     batch: BatchSize,
     strict: bool,
+    /// Images that an earlier run has done.
+    skipped: usize,
     /// True if only one image was requested. Its error then becomes that of the run.
     is_alone: bool,
 }
@@ -147,11 +150,12 @@ impl ImageArgs {
     }
 
     fn open(&self, mut paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool, preprocess: &Preprocess, config: &Config) -> Images {
-        let is_alone = paths.len() == 1;
+        let asked = paths.len();
         paths.retain(|path| !is_done(path));
+        let skipped = asked - paths.len();
         let (paths, batch) = (Arc::new(paths), BatchSize::new(self.batch));
         let ahead = Ahead::new(paths.clone(), preprocess.clone(), config.clone(), window(&batch));
-        Images { paths, ahead, batch, strict: self.strict, is_alone }
+        Images { paths, ahead, batch, strict: self.strict, skipped, is_alone: asked == 1 }
     }
 }
 
@@ -206,6 +210,11 @@ impl Images {
         }
         done += run(&mut gathered, &mut self.batch, &bar, &mut pass, &mut fail)?;
         bar.finish_and_clear();
+        if self.skipped > 0 || paths.len() > 1 {
+            let skipped = if self.skipped > 0 { format!(", {} skipped that were done already", self.skipped) } else { String::new() };
+            let failures = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+            note(&format!("{} images done{skipped}{failures}", done - failed));
+        }
         match failed {
             _ if done < paths.len() => Err(Box::new(Interrupted { done, of: paths.len() })),
             0 => Ok(()),

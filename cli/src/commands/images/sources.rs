@@ -1,9 +1,10 @@
 //! Image sources: files, folders, patterns and lists.
 
-use crate::commands::Result;
+use crate::commands::{Result, note};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
-use std::collections::HashSet;
-use std::io::BufRead;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use walkdir::WalkDir;
 
@@ -11,18 +12,26 @@ use walkdir::WalkDir;
 const EXTENSIONS: [&str; 13] = ["png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif", "tif", "tiff", "pnm", "pbm", "pgm", "ppm"];
 
 /// Returns the images that the arguments name, each once and in argument order. Images of a folder are sorted by name.
+/// Files of folders in other formats are counted in a note.
 pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> {
     let filter = Filter::new(globs)?;
+    let mut others = BTreeMap::new();
     let mut found = Vec::new();
     for argument in arguments {
         let before = found.len();
         if argument.as_os_str() == "-" {
-            for line in std::io::stdin().lock().lines() {
-                let line = line?;
-                found.extend((!line.is_empty()).then(|| line.into()));
-            }
+            found.extend(listed(std::io::stdin().lock())?);
         } else if argument.is_dir() {
-            walk(WalkDir::new(argument), |path| filter.admits(path), &mut found);
+            let is_wanted = |path: &Path| {
+                let is_wanted = filter.admits(path);
+                if !is_wanted && filter.by_extension && !filter.excluded.is_match(path) {
+                    let extension =
+                        path.extension().map_or("no extension".to_owned(), |extension| format!(".{}", extension.to_string_lossy().to_lowercase()));
+                    *others.entry(extension).or_insert(0) += 1;
+                }
+                is_wanted
+            };
+            walk(WalkDir::new(argument), is_wanted, &mut found);
         } else if !argument.exists() && is_pattern(argument) {
             let pattern = glob(&argument.to_string_lossy())?.compile_matcher();
             let start = beginning(argument);
@@ -36,6 +45,9 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
             let matches = found.split_off(before);
             found.extend(matches.into_iter().filter(|path| pattern.is_match(without_dot(path))));
         } else {
+            if !argument.exists() && ["http://", "https://"].iter().any(|scheme| argument.to_string_lossy().starts_with(scheme)) {
+                return Err(format!("{}: expected a file, found a URL; download it first", argument.to_string_lossy()).into());
+            }
             // A missing file is reported when it is read.
             found.push(argument.clone());
             continue;
@@ -44,14 +56,38 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
             return Err(format!("{}: expected images, found none", argument.display()).into());
         }
     }
+    if !others.is_empty() {
+        let kinds: Vec<String> = others.iter().map(|(extension, count)| format!("{count} with {extension}")).collect();
+        note(&format!("skipped files of other formats: {}", kinds.join(", ")));
+    }
     found.iter_mut().for_each(|path| *path = without_dot(path));
     let mut seen = HashSet::new();
     found.retain(|path| seen.insert(path.clone()));
     Ok(found)
 }
 
+/// Reads a list of paths, one a line, or each ended by NUL as `find -print0` does.
+fn listed(mut list: impl Read) -> Result<Vec<PathBuf>> {
+    let mut bytes = Vec::new();
+    list.read_to_end(&mut bytes)?;
+    let has_nul = bytes.contains(&0);
+    if has_nul && image::guess_format(&bytes).is_ok() {
+        return Err("standard input: expected a list of paths, found an image; name its file instead of -".into());
+    }
+    let text = String::from_utf8(bytes).map_err(|_| "standard input: expected a list of paths in UTF-8, one a line")?;
+    let paths = text.split(if has_nul { '\0' } else { '\n' }).map(|line| if has_nul { line } else { line.trim_end_matches('\r') });
+    Ok(paths.filter(|path| !path.is_empty()).map(PathBuf::from).collect())
+}
+
+/// Returns whether a file begins as an image does.
+pub fn is_image(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let is_read = path.is_file() && File::open(path).and_then(|file| file.take(16).read_to_end(&mut start)).is_ok();
+    is_read && image::guess_format(&start).is_ok()
+}
+
 /// Adds the wanted files below a folder, selected by their paths within it. Skips hidden files and folders.
-fn walk(walk: WalkDir, is_wanted: impl Fn(&Path) -> bool, found: &mut Vec<PathBuf>) {
+fn walk(walk: WalkDir, mut is_wanted: impl FnMut(&Path) -> bool, found: &mut Vec<PathBuf>) {
     let mut folder = PathBuf::new();
     let is_shown = |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
     for entry in walk.follow_links(true).sort_by_file_name().into_iter().filter_entry(is_shown) {
@@ -137,9 +173,19 @@ pub fn without_dot(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
+    #[test]
+    fn lists_end_paths_by_newline_or_nul() {
+        let paths =
+            |bytes: &[u8]| listed(bytes).map(|paths| paths.iter().map(|path| name(path)).collect::<Vec<_>>()).map_err(|error| error.to_string());
+        assert_eq!(paths(b"a.png\r\n\nb c.png").expect("a list"), ["a.png", "b c.png"]);
+        assert_eq!(paths(b"a\n.png\0b.png\0").expect("a list"), ["a\n.png", "b.png"]);
+        assert!(paths(b"\x89PNG\r\n\x1a\n\0\0").expect_err("an image").contains("found an image"));
+        assert!(paths(b"\xFF.png").expect_err("not UTF-8").contains("UTF-8"));
+    }
+
     #[cfg(unix)]
     #[test]
-    fn names_that_are_no_utf_8_are_told_apart() {
+    fn non_utf8_names_stay_distinct() {
         use std::os::unix::ffi::OsStrExt;
         let of = |bytes: &[u8]| name(Path::new(std::ffi::OsStr::from_bytes(bytes)));
         assert_eq!(of("photos/ü.png".as_bytes()), "photos/ü.png");

@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_runs_on_one_index_keep_what_both_have_seen() {
+    fn concurrent_runs_merge_their_index_entries() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("index.safetensors");
         let open = || Index::open(Some(&file), "a model".to_owned(), 2).expect("an index");

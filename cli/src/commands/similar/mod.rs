@@ -39,7 +39,7 @@ pub struct Similar {
     #[arg(long, value_name = "COSINE", allow_negative_numbers = true, value_parser = cosine)]
     above: Option<f64>,
     /// The most that is named, the most alike first: 20 images without, or 1000 pairs
-    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, short = 'n', value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     top: Option<u32>,
     /// A file that features are kept in, made if it is not there: images that it has, and that have not changed, are not looked at again.
     /// Without other images its own are meant. Safetensors: `embeddings`, and `images`, their paths as JSON
@@ -88,7 +88,7 @@ impl Similar {
         if let Some(index) = &self.index {
             check_is_none_of(index, &named)?;
         }
-        let checkpoint = self.pass.model.open()?;
+        let checkpoint = self.pass.model.open_required("similar")?;
         if checkpoint.config.pooling.is_none() {
             return Err(format!("{} pools no features that images could be compared by", checkpoint.config.name).into());
         }
@@ -100,6 +100,9 @@ impl Similar {
         asked.extend(query.clone().filter(|query| !candidates.contains(query)));
         let guest = query.clone().filter(|query| !candidates.contains(query));
         let mut guest = guest.map(|path| Guest { path, vector: Vec::new() });
+        if candidates.iter().all(|path| Some(path) == query.as_ref()) || self.pairs && candidates.len() < 2 {
+            return Err(format!("nothing to compare: expected {} images, found 1", if self.pairs { "two or more" } else { "other" }).into());
+        }
         let whole = self.look_at(asked, guest.as_mut(), checkpoint, &vectors, &mut index);
         let saved = index.save();
         if whole.as_ref().is_err_and(|error| !error.is::<Failed>()) {

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_best_are_kept_in_order_and_the_others_counted() {
+    fn best_keeps_top_matches_and_counts_the_rest() {
         let mut best = Best::new(3);
         for (place, similarity) in [0.1, 0.9, 0.5, 0.9, 0.3, 0.7, -1.0].into_iter().enumerate() {
             best.add(Match { similarity, images: vec![place] });

@@ -100,8 +100,11 @@ fn refused(root: &Object, name: &str, message: String, files: Option<&Files>) ->
     };
     let outlined = |name: &str| interpret(&plain(name), None).ok();
     let nearest = match outlined(name) {
-        Some(_) => name.to_owned(),
+        Some(_) => Some(name.to_owned()),
         None => super::nearest(name, architectures().keys(), outlined, files),
+    };
+    let Some(nearest) = nearest else {
+        return Error::unsupported(root.path(), format!("{message}, and its tensors are not those of a Vision Transformer"));
     };
     let named = root.clone().with("architecture", nearest.clone().into());
     // If the file's own arguments do not fit that model either, compare its tensors with the model's defaults.
@@ -294,7 +297,7 @@ mod tests {
 
     /// Every name in the table either runs, or is refused with the name of the unsupported argument.
     #[test]
-    fn every_architecture_is_run_or_refused_by_name() {
+    fn every_architecture_is_supported_or_refused_by_name() {
         let names = architectures();
         let mut run = Vec::new();
         for name in names.keys() {

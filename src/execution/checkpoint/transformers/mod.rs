@@ -58,8 +58,11 @@ fn refused(root: &Object, name: &str, message: String, files: Option<&Files>) ->
     };
     let outlined = |name: &str| reader(name)?(&plain(name), files).ok();
     let nearest = match reader(name) {
-        Some(_) => name.to_owned(),
+        Some(_) => Some(name.to_owned()),
         None => super::nearest(name, MODEL_TYPES.iter().map(|(known, _)| *known), outlined, files),
+    };
+    let Some(nearest) = nearest else {
+        return Error::unsupported(root.path(), format!("{message}, and its tensors are not those of a Vision Transformer"));
     };
     let named = root.clone().with("model_type", nearest.clone().into()).with("architectures", serde_json::Value::Null);
     let read = reader(&nearest).expect("it is one of those that are run");

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn tiles_of_keys_fit_in_workgroup_memory() {
+    fn key_tiles_fit_in_workgroup_memory() {
         let keys = |head, workgroup_bytes| Tiled { is_masked: false }.keys(head, &Capabilities { workgroup_bytes, ..Capabilities::CPU });
         assert_eq!(keys(16, 32768), Some(32));
         assert_eq!(keys(64, 32768), Some(32));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn matrices_are_for_queries_in_f16_on_devices_that_have_them() {
+    fn cooperative_attention_is_chosen_only_where_supported() {
         let device = Capabilities { software: false, subgroup: 32, cooperative: 16, half: true, workgroup_bytes: 48 * 1024, ..Capabilities::CPU };
         let name = |head, device| first(head, 197, false, Precision::F16, &device);
         assert_eq!(name(72, device), Some("attention_coop16_64x16"));

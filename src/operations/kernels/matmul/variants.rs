@@ -352,7 +352,7 @@ mod tests {
     use crate::data::record::Recording;
 
     #[test]
-    fn variants_suit_the_device_and_the_shape() {
+    fn chosen_variant_suits_device_and_shape() {
         let llvmpipe = Capabilities { software: true, subgroup: 8, ..Capabilities::CPU };
         let hardware = Capabilities { software: false, subgroup: 32, workgroup_bytes: 48 * 1024, half: true, ..Capabilities::CPU };
         let chosen = |capabilities, [x, w]: [Precision; 2], [m, n, k]: [usize; 3], preferred: Option<&'static str>| {
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_variants_apart() {
+    fn variant_names_are_unique() {
         let mut names: Vec<&str> = VARIANTS.iter().map(|variant| variant.kernel.name).collect();
         names.sort_unstable();
         let count = names.len();

@@ -1,0 +1,179 @@
+//! Which model a command runs.
+
+use super::settings::Settings;
+use super::{Result, hub, note};
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use vitraux::Checkpoint;
+use vitraux::low_level::checkpoint::{self, FAMILIES};
+use vitraux::preprocess::Preprocess;
+
+/// Name of the built-in model.
+const BUILT_IN: &str = "digits";
+
+/// Which model.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// Model: owner/name[@revision] on the Hugging Face hub, a timm name, a folder with config.json and model.safetensors, an npz file of
+    /// google-research, or digits, which is built in; `vitraux models` recommends some
+    #[arg(long, short, value_name = "MODEL")]
+    model: Option<PathBuf>,
+    /// Input size in pixels if not the model's own: one number, or height and width as 448x336
+    #[arg(long, value_name = "SIZE")]
+    image_size: Option<ImageSize>,
+}
+
+/// Height and width in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ImageSize([usize; 2]);
+
+impl FromStr for ImageSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<ImageSize, String> {
+        let number = |text: &str| text.parse().ok().filter(|edge| (1..=1 << 20).contains(edge));
+        let (height, width) = text.split_once('x').unwrap_or((text, text));
+        let size = number(height).zip(number(width)).map(|(height, width)| ImageSize([height, width]));
+        size.ok_or_else(|| "expected a number of pixels such as 448, or height and width as 448x336".to_owned())
+    }
+}
+
+/// Joins the two values of `--image-size 448 336` to one, so that images may follow a single number.
+pub fn with_joined_size(arguments: impl Iterator<Item = std::ffi::OsString>) -> Vec<std::ffi::OsString> {
+    let mut joined: Vec<std::ffi::OsString> = Vec::new();
+    for argument in arguments {
+        let is_number = |text: &std::ffi::OsStr| text.to_str().is_some_and(|text| text.parse::<usize>().is_ok());
+        match joined.as_mut_slice() {
+            [.., option, height] if option == "--image-size" && is_number(height) && is_number(&argument) => {
+                height.push("x");
+                height.push(argument);
+            }
+            _ => joined.push(argument),
+        }
+    }
+    joined
+}
+
+/// A model by its place.
+enum Place {
+    BuiltIn,
+    Path(PathBuf),
+}
+
+impl ModelArgs {
+    /// Uses `model` if no other is given.
+    pub fn or(self, model: Option<PathBuf>) -> ModelArgs {
+        ModelArgs { model: self.model.or(model), ..self }
+    }
+
+    /// Returns true unless the built-in model is used as it is.
+    pub fn is_given(&self) -> bool {
+        self.model.is_some() || self.image_size.is_some()
+    }
+
+    /// Opens the model; without one, the built-in model, which a note says.
+    pub fn open(&self) -> Result<Checkpoint> {
+        self.open_at(self.place_or_default()?)
+    }
+
+    /// Opens the model for a command that is of no use with the built-in one.
+    pub fn open_required(&self, command: &str) -> Result<Checkpoint> {
+        match self.place()? {
+            Some(place) => self.open_at(place),
+            None => Err(format!(
+                "{command} needs a model: give --model MODEL, or set VITRAUX_MODEL, or model = \"MODEL\" in {}; `vitraux models` recommends some",
+                Settings::file().display()
+            )
+            .into()),
+        }
+    }
+
+    /// Returns the preprocessing of images, without loading weights.
+    pub fn preprocess(&self) -> Result<Preprocess> {
+        match self.place_or_default()? {
+            Place::BuiltIn => Ok(self.built_in()?.preprocess.expect("it takes images")),
+            Place::Path(path) => Ok(checkpoint::open_preprocess(path, self.image_size())?),
+        }
+    }
+
+    /// Returns the requested `[height, width]`.
+    pub fn image_size(&self) -> Option<[usize; 2]> {
+        self.image_size.map(|ImageSize(size)| size)
+    }
+
+    fn open_at(&self, place: Place) -> Result<Checkpoint> {
+        match place {
+            Place::BuiltIn => self.built_in(),
+            Place::Path(path) => Ok(Checkpoint::open_at(path, self.image_size())?),
+        }
+    }
+
+    fn built_in(&self) -> Result<Checkpoint> {
+        match self.image_size {
+            None => Ok(Checkpoint::digits()),
+            Some(_) => Err("--image-size: the built-in model has one size; expected another --model".into()),
+        }
+    }
+
+    fn place_or_default(&self) -> Result<Place> {
+        Ok(self.place()?.unwrap_or_else(|| {
+            note("model: built-in, reads one handwritten or printed digit; choose another with --model (`vitraux models` recommends some)");
+            Place::BuiltIn
+        }))
+    }
+
+    /// Returns the place of the chosen model, after downloading it if necessary, or `None` if none is chosen.
+    fn place(&self) -> Result<Option<Place>> {
+        // Not by clap, for which it would conflict with --architecture.
+        let chosen = match self.model.clone().or_else(|| std::env::var_os("VITRAUX_MODEL").map(Into::into)) {
+            None => Settings::read()?.model,
+            chosen => chosen,
+        };
+        chosen.map(|model| located(&model)).transpose()
+    }
+}
+
+fn located(model: &Path) -> Result<Place> {
+    if model.is_file() && model.file_name().is_some_and(|name| name == "model.safetensors") {
+        return Ok(Place::Path(model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()));
+    }
+    match model.to_str() {
+        Some(BUILT_IN) if !model.exists() => Ok(Place::BuiltIn),
+        Some(name) if !model.exists() && is_of_timm(name) => Ok(Place::Path(hub::local(Path::new(&format!("timm/{name}")))?)),
+        _ => Ok(Place::Path(hub::local(model)?)),
+    }
+}
+
+/// Returns whether a bare name is that of a model in timm.
+fn is_of_timm(name: &str) -> bool {
+    let is_like = |pattern: &str| globset::Glob::new(pattern).is_ok_and(|pattern| pattern.compile_matcher().is_match(name));
+    !name.contains(['/', '\\']) && FAMILIES.iter().flat_map(|family| family.timm).any(|pattern| is_like(pattern))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn image_size_takes_one_number_or_two() {
+        let parsed = |text: &str| text.parse::<ImageSize>().ok().map(|ImageSize(size)| size);
+        assert_eq!([parsed("224"), parsed("448x336")], [Some([224, 224]), Some([448, 336])]);
+        assert!(["", "x", "0", "224x", "224x0", "cat.jpg", "-1", "1x2x3", "2000000"].iter().all(|text| parsed(text).is_none()));
+    }
+
+    #[test]
+    fn separate_image_sizes_join_without_swallowing_paths() {
+        let joined = |text: &str| with_joined_size(text.split(' ').map(Into::into)).join(std::ffi::OsStr::new(" "));
+        assert_eq!(joined("a --image-size 448 336 cat.jpg"), "a --image-size 448x336 cat.jpg");
+        assert_eq!(joined("a --image-size 448 cat.jpg 7"), "a --image-size 448 cat.jpg 7");
+        assert_eq!(joined("a --image-size 448 336 7"), "a --image-size 448x336 7");
+        assert_eq!(joined("a --top 3 4"), "a --top 3 4");
+    }
+
+    #[test]
+    fn bare_timm_names_are_recognised() {
+        assert!(is_of_timm("vit_base_patch16_224.augreg2_in21k_ft_in1k") && is_of_timm("deit3_small_patch16_224.fb_in1k"));
+        assert!(!is_of_timm("timm/vit_base_patch16_224") && !is_of_timm("resnet50") && !is_of_timm("photos"));
+    }
+}

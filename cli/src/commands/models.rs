@@ -1,0 +1,94 @@
+//! Recommended models.
+
+use super::{Format, Result};
+use clap::Args;
+use serde_json::json;
+use std::io::Write;
+
+#[derive(Debug, Args)]
+pub struct Models {
+    /// text, or json: one list
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// A model for people who have no preference.
+struct Recommended {
+    /// Name on the Hugging Face hub.
+    name: &'static str,
+    /// Millions of parameters.
+    millions: f64,
+    commands: &'static str,
+    good_for: &'static str,
+}
+
+const RECOMMENDED: [Recommended; 5] = [
+    Recommended {
+        name: "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k",
+        millions: 5.7,
+        commands: "classify",
+        good_for: "1000 everyday classes (ImageNet) on a slow CPU",
+    },
+    Recommended {
+        name: "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k",
+        millions: 86.6,
+        commands: "classify",
+        good_for: "the same classes, more accurately",
+    },
+    Recommended {
+        name: "timm/vit_large_patch14_clip_224.openai_ft_in12k_in1k",
+        millions: 304.2,
+        commands: "classify",
+        good_for: "the same classes, most accurately; for a GPU",
+    },
+    Recommended {
+        name: "facebook/dinov2-small",
+        millions: 22.1,
+        commands: "embed, similar, fit, attention",
+        good_for: "search, near-duplicates, classifiers of your own, attention maps",
+    },
+    Recommended {
+        name: "facebook/dinov2-base",
+        millions: 86.6,
+        commands: "embed, similar, fit, attention",
+        good_for: "the same, more accurately; for a GPU",
+    },
+];
+
+impl Models {
+    pub fn run(self) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        match self.format {
+            Format::Text => {
+                writeln!(out, "{:50} {:>10}  {:30}  good for", "model", "parameters", "commands")?;
+                for Recommended { name, millions, commands, good_for, .. } in RECOMMENDED {
+                    writeln!(out, "{name:50} {millions:8.1} M  {commands:30}  {good_for}")?;
+                }
+                writeln!(out, "\nUse one: vitraux classify --model {} photo.jpg", RECOMMENDED[0].name)?;
+                writeln!(out, "Any other of the same families: `vitraux families`")?;
+            }
+            Format::Json => {
+                let object = |model: Recommended| json!({ "model": model.name, "parameters_millions": model.millions, "commands": model.commands, "good_for": model.good_for });
+                writeln!(out, "{}", serde_json::Value::from_iter(RECOMMENDED.map(object)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vitraux::Checkpoint;
+
+    #[test]
+    fn recommended_models_match_their_stated_parameter_counts() {
+        // Larger ones would take seconds; `published_parameters` has their counts.
+        let architectures = ["vit_tiny_patch16_224", "vit_base_patch16_224", "vit_small_patch14_dinov2", "vit_base_patch14_dinov2"];
+        let small = RECOMMENDED.into_iter().filter(|model| model.millions < 100.0);
+        for (Recommended { name, millions, .. }, architecture) in small.zip(architectures) {
+            let parameters = Checkpoint::random(architecture).expect("a known architecture").parameters() as f64 / 1e6;
+            assert!((parameters - millions).abs() < 0.06, "{name}: {parameters} M");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Defaults of the user, from a file in their configuration folder.
+
+use super::Result;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Values for options that are not given.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub model: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Returns the path of the file, whether it exists or not.
+    pub fn file() -> PathBuf {
+        dirs::config_dir().unwrap_or_default().join("vitraux").join("config.toml")
+    }
+
+    /// Reads the file; without one, nothing is set.
+    pub fn read() -> Result<Settings> {
+        let file = Settings::file();
+        let of_file = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+        match std::fs::read_to_string(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Settings::default()),
+            text => Ok(toml::from_str(&text.map_err(|error| of_file(&error))?).map_err(|error| of_file(&error))?),
+        }
+    }
+}
