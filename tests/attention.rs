@@ -108,7 +108,7 @@ fn output_mirrors_folders_and_resume_skips_existing_maps() {
     assert!(!images.path().join("maps/maps").exists());
     std::fs::copy(images.path().join("a/one.png"), images.path().join("a/one.attention.png")).expect("a copy");
     let over = attention(&["--output", text(&images.path().join("a")), text(&images.path().join("a"))]);
-    assert!(over.code == 1 && over.errors()[0].contains("which another image has"), "{}", over.stderr);
+    assert!(over.code == 1 && over.errors()[0].contains("would overwrite another image"), "{}", over.stderr);
     std::fs::remove_file(images.path().join("a/one.attention.png")).expect("it is there");
     std::fs::remove_dir_all(images.path().join("maps")).expect("it is there");
     let again = attention(&["--resume", "--output", text(output.path()), text(images.path())]);

@@ -237,7 +237,7 @@ fn unsupported_models_are_refused_with_nearest_supported_name() {
     let name = |root: &mut Value| root["architecture"] = json!("vit_tiny_patch16_rope_224");
     refused(
         changed("timm_vit_tiny", name, |_, _| ()),
-        &["vit_tiny_patch16_rope_224", "nearest supported", "vit_tiny_patch16", "tensors that it needs are there"],
+        &["vit_tiny_patch16_rope_224", "nearest supported", "vit_tiny_patch16", "tensors that it needs are present"],
     );
     let other = |root: &mut Value| {
         root["architecture"] = json!("vit_tiny_patch16_rope_224");
@@ -248,7 +248,7 @@ fn unsupported_models_are_refused_with_nearest_supported_name() {
     let known = |root: &mut Value| root["architecture"] = json!("aimv2_large_patch14_224");
     refused(changed("timm_vit_tiny", known, |_, _| ()), &["aimv2_large_patch14_224", "norm_layer", "nearest supported", "vit_large_patch14_224"]);
     let deeper = |root: &mut Value| root["model_args"]["depth"] = json!(2);
-    refused(changed("timm_vit_tiny", deeper, |_, _| ()), &["blocks.2.", "nothing is left out"]);
+    refused(changed("timm_vit_tiny", deeper, |_, _| ()), &["blocks.2.", "ignored silently"]);
     let plain = |root: &mut Value| root["model_args"]["qk_norm"] = json!(false);
     refused(changed("timm_qk_norm", plain, |_, _| ()), &["blocks.0.attn.k_norm.bias"]);
     // The patches of NaFlex models are flattened in another order, in a matrix of the same size.
@@ -267,10 +267,10 @@ fn unsupported_models_are_refused_with_nearest_supported_name() {
     refused(changed("hf_vit_cls", lists, |_, _| ()), &["levit", "nearest supported", "tensor "]);
     // What the tensors say goes before what the name says.
     let renamed = |root: &mut Value| root["model_type"] = json!("dinov4");
-    refused(changed("hf_vit_cls", renamed, |_, _| ()), &["model_type \"dinov4\"", "supported is \"vit\"", "tensors that it needs are there"]);
+    refused(changed("hf_vit_cls", renamed, |_, _| ()), &["model_type \"dinov4\"", "supported is \"vit\"", "tensors that it needs are present"]);
     // Names that are known, with something that is not run, have it too.
     let class = |root: &mut Value| root["architectures"] = json!(["MyViT"]);
-    refused(changed("hf_vit_cls", class, |_, _| ()), &["ViTForImageClassification", "supported is \"vit\"", "nothing is guessed"]);
+    refused(changed("hf_vit_cls", class, |_, _| ()), &["ViTForImageClassification", "supported is \"vit\"", "does not guess"]);
     let normalised = |root: &mut Value| root["model_args"]["norm_layer"] = json!("rmsnorm");
     refused(changed("timm_vit_tiny", normalised, |_, _| ()), &["norm_layer", "supported is \"vit_tiny_patch16_224\""]);
     let linear = |root: &mut Value| root["rope_parameters"] = json!({ "rope_type": "linear", "rope_theta": 100.0 });
@@ -293,7 +293,7 @@ fn leftover_encoder_tensors_are_refused() {
         Checkpoint::open(folder.path())
     };
     for name in ["reg_token", "fc_norm.weight", "norm_pre.bias", "attn_pool.latent", "dist_token"] {
-        refused(with(name, 1), &[name, "nothing is left out"]);
+        refused(with(name, 1), &[name, "ignored silently"]);
         assert!(with(name, 0).is_ok(), "none of them is no tensor");
     }
     assert!(with("optimizer_state", 1).is_ok(), "what is not the encoder's is let be");

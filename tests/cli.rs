@@ -113,7 +113,7 @@ fn models_run_at_non_native_sizes() {
     let other = forward(&["--image-size", "64", "64"]);
     assert_eq!((other.code, other.errors()), (1, vec!["error: --image-size is 64 x 64, but pixel_values are 96 x 64"]));
     let inspect = |height, width| run(["inspect", "--model", text(&case), "--image-size", height, width]);
-    assert!(inspect("96", "64").stdout.contains("97 = 1 in front + 12 x 8 patches"), "{}", inspect("96", "64").stdout);
+    assert!(inspect("96", "64").stdout.contains("97 = 1 prefix + 12 x 8 patches"), "{}", inspect("96", "64").stdout);
     assert!(inspect("96", "60").errors()[0].contains("do not divide"), "{}", inspect("96", "60").stderr);
     assert_eq!(inspect("0", "60").code, 2);
     assert_eq!(run(["inspect", "--image-size", "64", "64"]).code, 1, "the built-in model has one size");
@@ -262,7 +262,7 @@ fn forward_precision_option_stays_close_to_f32() {
     assert!(1e-5 < f16 && f16 < 1e-2 && f16 < int8 && int8 < 1e-1, "{f16} {int8}");
     assert_eq!(apart("auto"), 0.0, "on the CPU that is f32");
     let wrong = run(["forward", "--precision", "f8", "--model", text(&case), "--input", "x", "--output", "y"]);
-    assert!(wrong.code == 2 && wrong.stderr.contains("expected f32, f16 or int8, found f8; or auto"), "{}", wrong.stderr);
+    assert!(wrong.code == 2 && wrong.stderr.contains("[possible values: auto, f32, f16, int8]"), "{}", wrong.stderr);
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn resume_refuses_output_of_other_options_or_models() {
     let model = path("tests/fixtures/cases/timm_vit_tiny");
     for other in [&["--l2"][..], &["--layer", "1"], &["--tokens"], &["--model", text(&model)]] {
         let run = run(other, &files[1]);
-        assert!(run.code == 1 && run.errors()[0].contains("line 1 is none of an earlier run with these options"), "{other:?}: {}", run.stderr);
+        assert!(run.code == 1 && run.errors()[0].contains("line 1 is not from an earlier run with these options"), "{other:?}: {}", run.stderr);
         assert_eq!(std::fs::read(&file).expect("lines"), before);
     }
     assert_eq!(run(&[], &files[1]).code, 0);
@@ -159,7 +159,7 @@ fn resume_completes_interrupted_npy_output() {
     std::fs::write(part(".names"), names + "\"hal").expect("it is written");
     for other in [&["--resume", "--l2"][..], &["--resume", "--layer", "3"]] {
         let run = run(other);
-        assert!(run.code == 1 && run.errors()[0].contains("vectors of something else, features"), "{}", run.stderr);
+        assert!(run.code == 1 && run.errors()[0].contains("holds other vectors from an earlier run, features"), "{}", run.stderr);
     }
     let resumed = run(&["--resume"]);
     assert_eq!(resumed.code, 0, "{}", resumed.stderr);
@@ -173,12 +173,12 @@ fn resume_completes_interrupted_npy_output() {
     let rest = folder.path().join("rest.npy");
     cut(&rest);
     let cut = embed(&["--output", text(&rest), &files[0]]);
-    assert!(cut.code == 1 && cut.errors()[0].contains("--resume goes on with them"), "{}", cut.stderr);
+    assert!(cut.code == 1 && cut.errors()[0].contains("continue it with --resume"), "{}", cut.stderr);
     let left = embed(&["--resume", "--output", text(&rest), &files[0], text(&broken)]);
     assert!(left.code == 1 && left.errors().len() == 2 && left.errors()[0].contains("broken.png"), "{}", left.stderr);
     assert!(rest.exists() && !folder.path().join("rest.npy.part").exists());
     let whole = run(&["--resume"]);
-    assert!(whole.code == 1 && whole.errors()[0].contains("it is whole"), "{}", whole.stderr);
+    assert!(whole.code == 1 && whole.errors()[0].contains("already complete"), "{}", whole.stderr);
     assert_eq!(run(&[]).code, 0, "without --resume it is made anew");
     let refused = |arguments: &[&str], words: &str| {
         let run = embed(arguments);
@@ -189,7 +189,7 @@ fn resume_completes_interrupted_npy_output() {
     refused(&["--format", "npy", "--output", text(folder.path()), &files[0]], "found a folder");
     let foreign = folder.path().join("foreign.npy.part");
     std::fs::write(&foreign, "precious").expect("it is written");
-    refused(&["--resume", "--output", text(&folder.path().join("foreign.npy")), &files[0]], "give another --output");
+    refused(&["--resume", "--output", text(&folder.path().join("foreign.npy")), &files[0]], "choose another --output");
     assert_eq!(std::fs::read_to_string(&foreign).expect("it is there"), "precious");
     refused(&["--layer", "9", &files[0]], "--layer: expected 0 to 3");
 }

@@ -1,4 +1,4 @@
-//! The table of families against what is read: the README has it, and every fixture and every name belongs to a row.
+//! The table of families against what is read: docs/models.md has it, and every fixture and every name belongs to a row.
 
 use crate::support::{cli::vitraux, json, path};
 use std::collections::BTreeSet;
@@ -27,11 +27,11 @@ fn of_transformers(class: &str) -> Option<&'static str> {
 }
 
 #[test]
-fn readme_contains_the_families_table() {
+fn documentation_contains_the_families_table() {
     let table = vitraux(["families"].map(OsStr::new));
     assert_eq!(table.code, 0, "{}", table.stderr);
-    let readme = std::fs::read_to_string(path("README.md")).expect("a README");
-    assert!(readme.contains(&table.stdout), "README.md does not have what `vitraux families` prints:\n{}", table.stdout);
+    let documentation = std::fs::read_to_string(path("docs/models.md")).expect("the list of models");
+    assert!(documentation.contains(&table.stdout), "docs/models.md does not have what `vitraux families` prints:\n{}", table.stdout);
     let list: serde_json::Value = serde_json::from_str(&vitraux(["families", "--format", "json"].map(OsStr::new)).stdout).expect("JSON");
     assert_eq!(list.as_array().map(Vec::len), Some(FAMILIES.len()));
 }
@@ -50,7 +50,7 @@ fn every_family_has_a_fixture() {
         let family = match (config["architecture"].as_str(), config["architectures"][0].as_str()) {
             (Some(architecture), _) => of_timm(architecture),
             (None, Some(class)) => of_transformers(class),
-            (None, None) => Some("Encoder of 2017 (torch.nn.TransformerEncoder)"),
+            (None, None) => Some("Transformer encoder (torch.nn.TransformerEncoder)"),
         };
         met.insert(family.unwrap_or_else(|| panic!("{name} belongs to no family")));
     }

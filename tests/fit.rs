@@ -41,7 +41,7 @@ fn fitted_head_is_usable_by_classify() {
     let classified = run(&["classify", "--device", "cpu", "--top", "1", "--head", text(&head), text(&image)]);
     assert!(classified.stdout.trim_end().ends_with("three"), "{}", classified.stdout);
     let said = fit(&["--hold-out", "5"]);
-    assert!(said.stdout.contains("held out: 10 of 10 right, 100.0 %") && said.stdout.contains("three"), "{}", said.stdout);
+    assert!(said.stdout.contains("held out: 10 of 10 correct, 100.0 %") && said.stdout.contains("three"), "{}", said.stdout);
     assert!(fit(&["--hold-out", "0"]).stdout.starts_with("20 images of 2 classes"));
     // A broken image is named and counted, and the rest is fitted.
     std::fs::write(examples.path().join("nine/broken.png"), "no image").expect("it is written");
@@ -59,7 +59,7 @@ fn invalid_fit_requests_are_refused() {
         assert!(run.code == 1 && run.errors().len() == 1 && run.errors()[0].contains(words), "{}", run.stderr);
         assert!(!head.exists());
     };
-    refused(&[text(&examples.path().join("nine"))], "a folder for each class");
+    refused(&[text(&examples.path().join("nine"))], "one folder of images per class");
     refused(&["--ridge=-1", text(examples.path())], "--ridge");
     refused(&["--ridge", "0", text(examples.path())], "a larger --ridge");
 }

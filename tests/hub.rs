@@ -171,7 +171,7 @@ fn unreachable_hub_prints_one_line() {
     assert!(line.contains("cannot be reached") && line.contains("cache"), "{line}");
     // A login page of a hotel is not the hub.
     let hotel = Hub::start(tiny().with_fault(|_, _, response| response.refuse(200)));
-    assert!(User::of(&hotel).inspect_badly(NAME).contains("not the hub's"));
+    assert!(User::of(&hotel).inspect_badly(NAME).contains("not from the hub"));
     let hub = Hub::start(tiny());
     let user = User::of(&hub);
     user.inspect_well(NAME);
@@ -296,12 +296,12 @@ fn repeatedly_cut_download_fails_and_next_run_resumes() {
     let hub = Hub::start(cutting(5, 10_000));
     let user = User::of(&hub);
     let line = user.inspect_badly(NAME);
-    assert!(line.contains(WEIGHTS) && line.contains("of 395048 bytes are here"), "{line}");
+    assert!(line.contains(WEIGHTS) && line.contains("of 395048 bytes downloaded"), "{line}");
     user.snapshot_is_of("timm_vit_tiny", &["config.json"]);
     assert_eq!(user.reference("main"), None);
     assert_eq!(ranges(&hub).len(), 5);
     drop(hub);
-    assert!(user.inspect_badly(NAME).contains("not in the cache as a whole"));
+    assert!(user.inspect_badly(NAME).contains("not completely in the cache"));
     let healed = Hub::start(tiny());
     let user = User { home: user.home, environment: vec![("HF_ENDPOINT", healed.endpoint())] };
     user.inspect_well(NAME);
@@ -655,7 +655,7 @@ fn length_mismatch_between_hub_and_host_is_refused() {
         }));
         let user = User::of(&hub);
         let line = user.inspect_badly(NAME);
-        assert!(line.contains(&format!("expected {length} bytes, found that 395048")), "{line}");
+        assert!(line.contains(&format!("expected {length} bytes, but the server announces 395048")), "{line}");
         user.snapshot_is_of("timm_vit_tiny", &["config.json"]);
     };
     let lengths = [395_047, 395_049, 1000, 1_000_000];

@@ -73,7 +73,7 @@ fn output_never_overwrites_an_input_image() {
         let mut command = crate::support::cli::program();
         command.args(&arguments).current_dir(folder.path()).env("VITRAUX_DEVICE", "cpu");
         let run = crate::support::cli::run(command);
-        assert!(run.code == 1 && run.errors()[0].contains("it is one of the images"), "{arguments:?}: {}", run.stderr);
+        assert!(run.code == 1 && run.errors()[0].contains("would overwrite one of the images"), "{arguments:?}: {}", run.stderr);
         assert_eq!(std::fs::read(absolute).expect("an image"), sample, "{arguments:?}");
     }
 }
@@ -160,10 +160,10 @@ fn killed_run_resumes_without_duplicate_lines() {
     // A file of another format is not touched.
     let other = classify(&["--format", "json", "--output", text(&output), "--resume", text(images.path())]);
     assert_eq!(other.code, 1);
-    assert!(other.errors()[0].contains("line 1 is none of an earlier run"), "{}", other.stderr);
+    assert!(other.errors()[0].contains("line 1 is not from an earlier run"), "{}", other.stderr);
     let over = images.path().join("00/00000.png");
     let own = classify(&["--output", text(&over), text(images.path())]);
-    assert!(own.code == 1 && own.errors()[0].contains("it is one of the images"), "{}", own.stderr);
+    assert!(own.code == 1 && own.errors()[0].contains("would overwrite one of the images"), "{}", own.stderr);
     assert_eq!(classify(&["--resume", text(images.path())]).code, 2);
     assert!(classify(&["--output", text(&output), "--resume", text(images.path())]).errors()[0].contains("--format json or csv"));
 }

@@ -191,5 +191,5 @@ fn invalid_sequences_and_masks_are_rejected() {
         session.forward_masked_blocking(&Tensor::zeros([2, 3, 36]), &mask, &["output"]).map(|_| ()).unwrap_err().to_string()
     };
     assert!(masked([2, 4], vec![0.0; 8]).contains("expected [2, 3], found [2, 4]"));
-    assert!(masked([2, 3], vec![0.0, 1.0, 1.0, 1.0, 1.0, 1.0]).contains("nothing is left of sequence 1"));
+    assert!(masked([2, 3], vec![0.0, 1.0, 1.0, 1.0, 1.0, 1.0]).contains("sequence 1 is fully masked"));
 }

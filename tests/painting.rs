@@ -176,7 +176,7 @@ fn painting_blends_over_existing_texels_by_opacity() {
     };
     refused("logits", PaintTarget::new(&view), Painting::default(), "expected an output that is a map");
     refused("attn.3.0", PaintTarget::new(&view), Painting::default().image(1), "an image below 1, found 1");
-    refused("attn.3.0", PaintTarget::new(&view).rectangle([0.0, 0.0, 0.0, 5.0]), Painting::default(), "a rectangle of sizes above 0");
+    refused("attn.3.0", PaintTarget::new(&view).rectangle([0.0, 0.0, 0.0, 5.0]), Painting::default(), "a rectangle with sizes above 0");
     let (drawn, rgba) = (wgpu::TextureUsages::RENDER_ATTACHMENT, wgpu::TextureFormat::Rgba8Unorm);
     let view_of = |usage, format| host.device.create_texture(&described(usage, format)).create_view(&wgpu::TextureViewDescriptor::default());
     let unusable = view_of(wgpu::TextureUsages::TEXTURE_BINDING, rgba);

@@ -109,7 +109,7 @@ fn pairs_are_found_across_vector_blocks() {
     let twos = found.iter().filter(|(names, _)| names.iter().all(|name| name.starts_with("two-"))).collect::<Vec<_>>();
     assert!(twos.len() == 300 * 299 / 2 && twos.iter().all(|(_, similarity)| (similarity - 1.0).abs() < 1e-6));
     let few = similar(&["--pairs", text(folder.path())]);
-    assert!(few.stdout.lines().count() == 1000 && few.stderr.contains("more are as much alike"), "{}", few.stderr);
+    assert!(few.stdout.lines().count() == 1000 && few.stderr.contains("more matches are not shown"), "{}", few.stderr);
 }
 
 #[test]
@@ -186,16 +186,16 @@ fn missing_index_images_are_reported() {
     let index = elsewhere.path().join("index.safetensors");
     assert_eq!(run(folder.path(), &["--pairs", "--index", text(&index), "."]).code, 0);
     let nothing = run(elsewhere.path(), &["--pairs", "--index", text(&index)]);
-    assert!(nothing.code == 1 && nothing.errors()[0].contains("none of the 10 images of the index is there"), "{}", nothing.stderr);
+    assert!(nothing.code == 1 && nothing.errors()[0].contains("none of the 10 indexed images exist"), "{}", nothing.stderr);
     std::fs::remove_file(folder.path().join("printed-2.png")).expect("it is removed");
     let some = run(folder.path(), &["--pairs", "--index", text(&index)]);
-    assert!(some.code == 0 && some.stderr.contains("1 of the 10 images of the index are not there"), "{}", some.stderr);
+    assert!(some.code == 0 && some.stderr.contains("1 of the 10 indexed images do not exist"), "{}", some.stderr);
     // A file that cannot be written is said before the work, not after it.
     let refused = run(folder.path(), &["--pairs", "--index", "/proc/index.safetensors", "."]);
     assert!(refused.code == 1 && !refused.stderr.contains("device: "), "{}", refused.stderr);
     let unpooled = path("tests/fixtures/cases/torch_prenorm_encoder");
     let refused = run(folder.path(), &["--pairs", "--model", text(&unpooled), "."]);
-    assert!(refused.code == 1 && refused.errors()[0].contains("pools no features"), "{}", refused.stderr);
+    assert!(refused.code == 1 && refused.errors()[0].contains("has no pooled features"), "{}", refused.stderr);
 }
 
 #[test]
@@ -208,20 +208,20 @@ fn foreign_index_is_refused_and_left_untouched() {
     {
         std::fs::write(&file, &contents).expect("it is written");
         let run = pairs(&[]);
-        assert!(run.code == 1 && run.errors()[0].contains(expected) && run.errors()[0].contains("give another --index"), "{:?}", run.errors());
+        assert!(run.code == 1 && run.errors()[0].contains(expected) && run.errors()[0].contains("choose another --index"), "{:?}", run.errors());
         assert_eq!(std::fs::read(&file).expect("it is there"), contents);
     }
     std::fs::remove_file(&file).expect("it is removed");
     assert_eq!(pairs(&[]).code, 0);
     let other = pairs(&["--model", text(&path("tests/fixtures/cases/timm_vit_tiny"))]);
-    assert!(other.code == 1 && other.errors()[0].contains("it has features of vit_tiny_patch16_224"), "{:?}", other.errors());
+    assert!(other.code == 1 && other.errors()[0].contains("it holds features of vit_tiny_patch16_224"), "{:?}", other.errors());
     for (arguments, expected) in [
         (vec!["--to", "missing.png", text(folder.path())], "missing.png"),
         (vec!["--pairs"], "expected images"),
         (vec![text(folder.path())], "--to"),
         (vec!["--pairs", "--above", "2", text(folder.path())], "from -1 to 1"),
         (vec!["--pairs", "--index", text(&file), "--glob", "*.png"], "--glob: expected folders"),
-        (vec!["--pairs", "--index", text(folder.path()), text(folder.path())], "found no file"),
+        (vec!["--pairs", "--index", text(folder.path()), text(folder.path())], "found no regular file"),
         (vec!["--pairs", "--index", text(&file), "--precision", "int8", text(folder.path())], "in f32, not of"),
     ] {
         let run = similar(&arguments);

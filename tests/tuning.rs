@@ -86,7 +86,7 @@ fn invalid_or_foreign_tuning_table_is_replaced() {
     for contents in [&b""[..], b"{", b"[1, 2]"] {
         std::fs::write(&file, contents).expect("written");
         let error = Tuning::open(&file).expect_err("it is no table").to_string();
-        assert!(error.contains("table.json") && error.contains("expected a table of kernels"), "{error}");
+        assert!(error.contains("table.json") && error.contains("expected a tuning table"), "{error}");
     }
 }
 
@@ -173,5 +173,5 @@ fn tune_command_measures_shows_and_applies_tables() {
     let missing = vitraux(folder.path(), &["bench", "model", "--device", "gpu", "--tuning", "/nowhere/table.json"]);
     assert!(missing.code == 1 && missing.errors().iter().any(|line| line.contains("/nowhere/table.json")), "{}", missing.stderr);
     let cpu = vitraux(folder.path(), &["tune", "--device", "cpu"]);
-    assert!(cpu.code == 1 && cpu.errors().iter().any(|line| line.contains("expected a GPU")), "{}", cpu.stderr);
+    assert!(cpu.code == 1 && cpu.errors().iter().any(|line| line.contains("tuning needs a GPU")), "{}", cpu.stderr);
 }

@@ -76,7 +76,7 @@ pub enum Error {
     },
     /// The device was lost: its driver was restarted, or it was removed or destroyed. Models and sessions on it are unusable.
     /// Drop them, reopen the device, and load again.
-    #[error("{device}: the device was lost: {message}; open it again, and load the model again")]
+    #[error("{device}: device lost: {message}; reopen the device and reload the model")]
     DeviceLost {
         /// The device.
         device: String,

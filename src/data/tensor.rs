@@ -148,7 +148,7 @@ impl Tensor {
         let shape = shape.into();
         let expected = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
         if expected != Some(values.len()) {
-            return Err(Error::argument("values", format!("a tensor of shape {shape:?} cannot be made of {} values", values.len())));
+            return Err(Error::argument("values", format!("a tensor of shape {shape:?} cannot be made from {} values", values.len())));
         }
         let range = 0..size_of_val(values.as_slice());
         let part = Part { dtype: Dtype::F32, memory: Arc::new(Owned(values)), range, order: None, table: None };
@@ -177,7 +177,7 @@ impl Tensor {
     /// [`Error::Argument`] if there are none, they are scalars, or their shapes differ.
     pub fn stack(tensors: Vec<Tensor>) -> Result<Tensor> {
         let Some(first) = tensors.first() else {
-            return Err(Error::argument("tensors", "expected some to stack, found none"));
+            return Err(Error::argument("tensors", "expected at least one tensor, found none"));
         };
         let mut shape = first.shape.clone();
         if let Some(other) = tensors.iter().find(|tensor| tensor.shape != shape) {

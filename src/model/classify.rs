@@ -83,7 +83,7 @@ impl Session {
         let model = self.model().clone();
         let classifiers = model.config().default_classifiers();
         if classifiers.is_empty() {
-            return Err(Error::argument("model", format!("{} has no classifier; give it one, or ask for its features", model.config().name)));
+            return Err(Error::argument("model", format!("{} has no classifier; add one, or request its features", model.config().name)));
         }
         let names: Vec<String> =
             classifiers.iter().flat_map(|(suffix, _)| ["logits", "probabilities"].map(|name| format!("{name}{suffix}"))).collect();

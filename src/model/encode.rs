@@ -80,7 +80,9 @@ impl Session {
                     let [other_height, other_width] = other.size();
                     return Err(Error::argument(
                         "images",
-                        format!("expected all to become {height} x {width} pixels, found one that becomes {other_height} x {other_width}"),
+                        format!(
+                            "expected images that are all resized to {height} x {width} pixels, found one that is resized to {other_height} x {other_width}"
+                        ),
                     ));
                 }
                 let sampled: Vec<_> = images.iter().copied().zip(samplers.iter().map(Arc::as_ref)).collect();

@@ -189,7 +189,7 @@ impl Session {
         }
         let values = key_padding_mask.finite_values("key_padding_mask")?;
         if let Some(sequence) = values.chunks(tokens).position(|sequence| sequence.iter().all(|&ignored| ignored != 0.0)) {
-            return Err(Error::argument("key_padding_mask", format!("nothing is left of sequence {sequence}; expected a 0 in each row")));
+            return Err(Error::argument("key_padding_mask", format!("sequence {sequence} is fully masked; expected at least one 0 in each row")));
         }
         self.run(&[input, key_padding_mask], size, outputs).await
     }

@@ -25,7 +25,9 @@ fn main() -> Result<ExitCode> {
         kept.difference(&items).for_each(|item| println!("- {item}"));
         items.difference(&kept).for_each(|item| println!("+ {item}"));
         if kept != items {
-            println!("the public surface is not that of docs/api.txt; if it should change, write it anew with --write, and say so in CHANGELOG.md");
+            println!(
+                "the public interface differs from docs/api.txt; if that is intended, update it with --write and describe the change in CHANGELOG.md"
+            );
             return Ok(ExitCode::FAILURE);
         }
     }

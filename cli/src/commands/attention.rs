@@ -20,19 +20,19 @@ pub struct Attention {
     /// Folder for the maps, cat.attention.png for cat.jpg; or for one image a PNG file
     #[arg(long, short, value_name = "FOLDER|FILE.png")]
     output: PathBuf,
-    /// Images that have their PNG already are skipped
+    /// Skip images that already have their PNG
     #[arg(long)]
     resume: bool,
-    /// The encoder block whose attention is shown, from 0 on; the last one without
+    /// Encoder block whose attention is shown, counted from 0 [default: the last]
     #[arg(long, value_name = "I")]
     block: Option<usize>,
-    /// Show one head's attention, from 0 on, instead of the mean of all; or a PNG for each head with `all`: cat.attention.head0.png and so on
+    /// Show one head's attention, counted from 0, instead of the mean of all; `all` writes one PNG per head: cat.attention.head0.png and so on
     #[arg(long, value_name = "H|all", conflicts_with_all = ["rollout", "pca"])]
     head: Option<Heads>,
-    /// Show what the patch at a pixel attends to, instead of the class token
+    /// Show what the patch at this pixel attends to, instead of the class token
     #[arg(long, value_name = "X,Y", value_parser = pixel, conflicts_with = "pca")]
     query: Option<[u32; 2]>,
-    /// Show how much of each patch reaches the token through all blocks (Abnar and Zuidema 2020), instead of one block's attention
+    /// Show attention rollout through all blocks (Abnar and Zuidema 2020), instead of one block's attention
     #[arg(long, conflicts_with_all = ["block", "pca"])]
     rollout: bool,
     /// Show the first three principal components of the patches after the last block as red, green and blue
@@ -54,7 +54,7 @@ impl std::str::FromStr for Heads {
         match text.parse() {
             _ if text == "all" => Ok(Heads::All),
             Ok(head) => Ok(Heads::One(head)),
-            Err(_) => Err("expected a head's number from 0 on, or all".to_owned()),
+            Err(_) => Err("expected the number of a head, counted from 0, or all".to_owned()),
         }
     }
 }
@@ -68,7 +68,7 @@ struct Target {
 fn pixel(text: &str) -> std::result::Result<[u32; 2], String> {
     let number = |text: &str| text.trim().parse().ok();
     let both = text.split_once(',').and_then(|(x, y)| Some([number(x)?, number(y)?]));
-    both.ok_or_else(|| "expected the column and the row of a pixel, such as 120,80".to_owned())
+    both.ok_or_else(|| "expected the column and row of a pixel, such as 120,80".to_owned())
 }
 
 impl Attention {
@@ -77,7 +77,7 @@ impl Attention {
         let config = checkpoint.config.clone();
         let preprocess = preprocess_of(&checkpoint)?;
         if !self.pca && self.query.is_none() && !config.class_token {
-            return Err(format!("{} has no class token; ask for a patch with --query X,Y, or for --pca", config.name).into());
+            return Err(format!("{} has no class token; use --query X,Y for a patch, or --pca", config.name).into());
         }
         self.check_numbers(&config)?;
         let mut paths = self.pass.images.sources()?;
@@ -106,9 +106,12 @@ impl Attention {
             if let Some(Target { file, .. }) =
                 targets(path).into_iter().find(|target| images.contains(&target.file) || !taken.insert(target.file.clone()))
             {
-                return Err(
-                    format!("{}: its map would be {}, which another image has; expected another --output", path.display(), file.display()).into()
-                );
+                return Err(format!(
+                    "{}: its map {} would overwrite another image or its map; choose another --output",
+                    path.display(),
+                    file.display()
+                )
+                .into());
             }
         }
         let is_done = |path: &Path| self.resume && targets(path).iter().all(|target| target.file.exists());
@@ -187,7 +190,7 @@ impl Attention {
         let opacity = if self.pca { 1.0 } else { OPACITY };
         let levels =
             image.data.chunks_exact(image.channels).flat_map(|pixel| if let &[grey] = pixel { [grey; 3] } else { [pixel[0], pixel[1], pixel[2]] });
-        let canvas = RgbImage::from_raw(image.width as u32, image.height as u32, levels.collect()).ok_or("an image of another size")?;
+        let canvas = RgbImage::from_raw(image.width as u32, image.height as u32, levels.collect()).ok_or("the image has inconsistent dimensions")?;
         for Target { file, head } in targets {
             let painting = Painting::default().image(number).head(*head);
             let painted = painting.on_host(map, &output.values(), output.shape()[0])?;

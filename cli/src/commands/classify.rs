@@ -16,10 +16,10 @@ pub struct Classify {
     heads: HeadArgs,
     #[command(flatten)]
     lines: LineArgs,
-    /// How many classes to name for each image
+    /// Number of classes to print per image
     #[arg(long, short = 'n', value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
-    /// text; json: one object per line; or csv. Default: by the extension of --output, else text
+    /// Output format; json prints one object per line [default: by the extension of --output, else text]
     #[arg(long, value_enum)]
     format: Option<Format>,
 }
@@ -29,10 +29,7 @@ impl Classify {
         let format = Format::chosen(self.format, self.lines.output())?;
         let checkpoint = self.heads.apply(self.pass.model.open()?)?;
         if checkpoint.config.classifiers.is_empty() {
-            return Err(
-                "the model has no classes: `vitraux embed` gives its features, and `vitraux fit` makes a classifier of your own for --head FILE"
-                    .into(),
-            );
+            return Err("the model has no classes: `vitraux embed` gives its features, and `vitraux fit` makes a classifier for --head FILE".into());
         }
         let model = self.pass.fingerprint(&checkpoint);
         let paths = self.pass.images.sources()?;

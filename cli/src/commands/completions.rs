@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 #[derive(Debug, Args)]
 pub struct Completions {
-    /// The shell
+    /// Shell to generate completions for
     #[arg(value_enum)]
     shell: Shell,
 }
@@ -23,7 +23,7 @@ impl Completions {
 
 #[derive(Debug, Args)]
 pub struct Man {
-    /// Write a page for each subcommand into a folder, instead of the first page to standard output
+    /// Write one page per subcommand to this folder, instead of the main page to standard output
     #[arg(long, short, value_name = "FOLDER")]
     output: Option<PathBuf>,
 }

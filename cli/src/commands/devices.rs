@@ -6,7 +6,7 @@ use vitraux::adapters_blocking;
 
 #[derive(Debug, Args)]
 pub struct Devices {
-    /// text, or json: one list
+    /// Output format; json prints one list
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -19,7 +19,7 @@ impl Devices {
             Format::Text => {
                 for adapter in &adapters {
                     let mebibytes = adapter.capabilities.binding_bytes >> 20;
-                    writeln!(out, "{}: {adapter}, {mebibytes} MiB a binding", adapter.index)?;
+                    writeln!(out, "{}: {adapter}, {mebibytes} MiB per binding", adapter.index)?;
                 }
                 writeln!(out, "cpu: {} threads", threads())?;
             }

@@ -20,20 +20,20 @@ use vitraux::{Device, DeviceChoice, Model};
 pub struct Doctor {
     #[command(flatten)]
     model: ModelArgs,
-    /// gpu (the best adapter, be it software), an adapter's number or name, or cpu
+    /// gpu: the best adapter, including software; an adapter's number or name from `vitraux devices`; or cpu
     #[arg(long, value_name = "DEVICE", default_value = "gpu", env = "VITRAUX_DEVICE")]
     device: DeviceChoice,
-    /// In which a model is run, if one is; kernels are run in all that they are made for
-    #[arg(long, value_name = "auto|f32|f16|int8", default_value = "f32")]
+    /// Precision to check a model in; kernels are checked in every precision that they support
+    #[arg(long, value_enum, value_name = "PRECISION", default_value_t = PrecisionChoice::F32)]
     precision: PrecisionChoice,
-    /// Only kernels whose names contain this
+    /// Check only kernels whose names contain TEXT
     #[arg(long, value_name = "TEXT", default_value = "")]
     filter: String,
-    /// Run the kernels of a folder that is laid out as vitraux' own `shaders`, as far as they are there, instead of the built-in ones; the
-    /// passes over textures are built in
+    /// Use the shaders in this folder, laid out like vitraux's own `shaders`, in place of the built-in ones; texture passes stay
+    /// built-in
     #[arg(long, value_name = "DIR")]
     shader_dir: Option<PathBuf>,
-    /// text, or json: one object
+    /// Output format; json prints one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -44,10 +44,10 @@ impl Doctor {
         let is_gpu = !device.is_cpu();
         let asks_for_model = self.model.is_given();
         if asks_for_model && !is_gpu {
-            return Err("--model: a model is held against the CPU; expected a GPU as --device".into());
+            return Err("--model: expected a GPU as --device, to compare the model with the CPU".into());
         }
         if self.shader_dir.is_some() && !is_gpu {
-            return Err("--shader-dir: the CPU runs no shaders; expected a GPU as --device".into());
+            return Err("--shader-dir: expected a GPU as --device; the CPU runs no shaders".into());
         }
         let edited = self.edited()?;
         // A check without a filter includes the built-in model.
@@ -74,7 +74,7 @@ impl Doctor {
         failure?;
         if report.kernels.is_empty() {
             return Err(format!(
-                "--filter {}: no kernel is called so; expected a part of the name of one, such as {}",
+                "--filter {}: no kernel name contains this; expected part of one of {}",
                 self.filter,
                 ALL.iter().map(|kernel| kernel.name).collect::<Vec<_>>().join(", ")
             )
@@ -90,7 +90,7 @@ impl Doctor {
             report.rivals.iter().try_for_each(|rival| write!(out, "{}", rival_line(rival)))?;
         }
         if let Some(checkpoint) = checkpoint {
-            let precision = self.precision.0.unwrap_or_else(|| Precision::auto(&device.capabilities()));
+            let precision = self.precision.on(&device);
             let size = self.model.image_size().map_or(checkpoint.config.native_size(), Size::Image);
             let name = checkpoint.config.name.clone();
             let builder = Model::builder(checkpoint).device(device.clone()).precision(precision).tuning(Tuning::of_user(&device));
@@ -116,7 +116,7 @@ impl Doctor {
             found.extend(shaders.edited(kernel)?.map(|edited| (kernel.name, edited)));
         }
         if found.is_empty() {
-            return Err(format!("--shader-dir {}: expected shaders named as those of vitraux, found none", folder.display()).into());
+            return Err(format!("--shader-dir {}: expected shaders named like vitraux's own, found none", folder.display()).into());
         }
         Ok(found)
     }
@@ -191,11 +191,11 @@ impl Report {
         let mut wrong: Vec<String> = self.culprits().into_iter().map(str::to_owned).collect();
         wrong.extend(self.rivals.iter().flat_map(|rival| rival.wrong.clone()));
         match self.model.as_ref().map(|(examined, _)| examined.as_ref().map(ModelReport::first_divergence)) {
-            Some(Ok(Some(TensorReport { step, .. }))) => wrong.push(format!("the first tensor that diverges is {}, by {}", step.label, step.kernel)),
+            Some(Ok(Some(TensorReport { step, .. }))) => wrong.push(format!("the first divergent tensor is {}, by {}", step.label, step.kernel)),
             Some(Err(error)) => wrong.push(error.clone()),
             Some(Ok(None)) | None => {}
         }
-        if wrong.is_empty() { Ok(()) } else { Err(format!("{} computes wrongly: {}", self.device, wrong.join("; ")).into()) }
+        if wrong.is_empty() { Ok(()) } else { Err(format!("{} gives wrong results: {}", self.device, wrong.join("; ")).into()) }
     }
 
     fn json(&self) -> Value {
@@ -255,7 +255,7 @@ fn rival_line(rival: &Rival) -> String {
     let verdict = match (rival.rejection(), &rival.cooperative, &rival.other) {
         (Some(reason), ..) => format!("rejected, {reason}"),
         (None, Some((variant, time)), Some((other, longer))) => format!("taken, {variant} {time:.3} ms, {other} {longer:.3} ms"),
-        (None, ..) => "taken, there is nothing else".to_owned(),
+        (None, ..) => "taken, there is no alternative".to_owned(),
     };
     format!("cooperative matrices for {}: {verdict}\n", rival.key)
 }
@@ -268,7 +268,7 @@ fn rival_json(rival: &Rival) -> Value {
 
 fn model_text(model: &ModelReport, precision: Precision) -> String {
     let mut text = format!(
-        "\n{} in {precision}, each tensor from what the device has computed so far\n{:<28} {:<28} {:>11} {:>9} {:>9}  \n",
+        "\n{} in {precision}, each tensor computed from the device's own previous results\n{:<28} {:<28} {:>11} {:>9} {:>9}  \n",
         model.model, "tensor", "kernel", "worst error", "bound", "in all"
     );
     for TensorReport { step, outputs, apart } in &model.tensors {
@@ -279,7 +279,7 @@ fn model_text(model: &ModelReport, precision: Precision) -> String {
     }
     text += &match model.first_divergence() {
         None => format!("{} tensors, none diverges\n", model.tensors.len()),
-        Some(TensorReport { step, .. }) => format!("the first tensor that diverges: {}, by {}\n", step.label, step.kernel),
+        Some(TensorReport { step, .. }) => format!("first divergent tensor: {}, by {}\n", step.label, step.kernel),
     };
     text
 }

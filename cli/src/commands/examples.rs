@@ -2,27 +2,27 @@
 
 pub const VITRAUX: &str = "\
 Examples:
-  vitraux classify photo.jpg                             what is in an image, by the built-in model of digits
+  vitraux classify photo.jpg                             read a digit with the built-in model
   vitraux classify --model google/vit-base-patch16-224 photos/
   vitraux classify --model facebook/deit-tiny-patch16-224 --format csv --output answers.csv --resume photos/
   vitraux embed --model facebook/dinov2-small --l2 --output photos.parquet photos/
   vitraux similar --model facebook/dinov2-small --to cat.jpg --index photos.safetensors photos/
   vitraux attention --model facebook/dinov2-small --output maps/ photos/cat.jpg
   vitraux bench model --architecture vit_base_patch16_224 --device gpu
-  vitraux doctor                                         whether the GPU computes rightly
+  vitraux doctor                                         check the GPU
   source <(vitraux completions bash)
 
 Environment:
-  VITRAUX_DEVICE  the device, where --device is not given
-  HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE  as Hugging Face's libraries have them
-  NO_COLOR        no colours in messages";
+  VITRAUX_DEVICE  default for --device
+  HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE  as in Hugging Face's libraries
+  NO_COLOR        disable colours in messages";
 
 pub const CLASSIFY: &str = "\
 Examples:
-  vitraux classify photo.jpg                             by the built-in model of digits
+  vitraux classify photo.jpg                             with the built-in digit model
   vitraux classify --model google/vit-base-patch16-224 --top 3 photos/ '*.png'
   vitraux classify --model facebook/deit-tiny-patch16-224 --format csv --output answers.csv --resume photos/
-  vitraux classify --model facebook/dinov2-small --head pets.safetensors cat.jpg    a classifier that `fit` has made
+  vitraux classify --model facebook/dinov2-small --head pets.safetensors cat.jpg    a classifier trained by `fit`
   find . -name '*.jpg' | vitraux classify --model google/vit-base-patch16-224 --format json -";
 
 pub const EMBED: &str = "\
@@ -35,7 +35,7 @@ Examples:
 pub const SIMILAR: &str = "\
 Examples:
   vitraux similar --model facebook/dinov2-small --to cat.jpg --index photos.safetensors photos/
-  vitraux similar --model facebook/dinov2-small --to dog.jpg --index photos.safetensors         what is indexed is not looked at again
+  vitraux similar --model facebook/dinov2-small --to dog.jpg --index photos.safetensors         indexed images are not read again
   vitraux similar --model facebook/dinov2-small --pairs --above 0.95 photos/                     near-duplicates";
 
 pub const FIT: &str = "\
@@ -46,8 +46,8 @@ Examples:
 
 pub const ATTENTION: &str = "\
 Examples:
-  vitraux attention --model facebook/dinov2-small --output maps/ cat.jpg                 the class token, all heads
-  vitraux attention --model facebook/dinov2-small --output maps/ --head all cat.jpg      a map for each head
+  vitraux attention --model facebook/dinov2-small --output maps/ cat.jpg                 the class token, mean of all heads
+  vitraux attention --model facebook/dinov2-small --output maps/ --head all cat.jpg      one map per head
   vitraux attention --model facebook/dinov2-small --output maps/ --query 120,80 --block 6 cat.jpg
   vitraux attention --model google/vit-base-patch16-224 --output maps/ --rollout --resume photos/
   vitraux attention --model facebook/dinov2-small --output maps/ --pca photos/";
@@ -61,7 +61,7 @@ Examples:
 pub const PREPROCESS: &str = "\
 Examples:
   vitraux preprocess --model google/vit-base-patch16-224 --output pixels.safetensors cat.jpg dog.jpg
-  vitraux preprocess --model facebook/dinov2-small --image-size 448 336 --output pixels.safetensors cat.jpg";
+  vitraux preprocess --model facebook/dinov2-small --image-size 448x336 --output pixels.safetensors cat.jpg";
 
 pub const BENCH_MODEL: &str = "\
 Examples:
@@ -80,8 +80,8 @@ pub const DOCTOR: &str = "\
 Examples:
   vitraux doctor                                          every kernel on the best adapter
   vitraux doctor --device 1 --model google/vit-base-patch16-224 --precision f16
-  vitraux doctor --format json > report.json              for an issue
-  vitraux doctor --filter attention --shader-dir shaders  while you edit a shader";
+  vitraux doctor --format json > report.json              for a bug report
+  vitraux doctor --filter attention --shader-dir shaders  while editing a shader";
 
 pub const TUNE: &str = "\
 Examples:

@@ -6,12 +6,12 @@ use vitraux::low_level::checkpoint::{FAMILIES, Family};
 
 #[derive(Debug, Args)]
 pub struct Families {
-    /// text (a Markdown table), or json: one list
+    /// Output format; text prints a Markdown table, json one list
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
-const HEADINGS: [&str; 4] = ["family", "timm", "transformers", "for example"];
+const HEADINGS: [&str; 4] = ["family", "timm", "transformers", "examples"];
 
 impl Families {
     pub fn run(self) -> Result<()> {

@@ -14,14 +14,14 @@ pub struct Forward {
     heads: HeadArgs,
     #[command(flatten)]
     execution: ExecutionArgs,
-    /// A safetensors file with `pixel_values` [B, channels, height, width]; for an encoder of embeddings with `input` [B, N, C],
-    /// or `embeddings` without positions, and perhaps `key_padding_mask` [B, N], not 0 where a token is to be ignored
+    /// Safetensors file with `pixel_values` [B, channels, height, width]; for encoders of embeddings, with `input` [B, N, C] or
+    /// `embeddings` without positions, and optionally `key_padding_mask` [B, N], nonzero for tokens to ignore
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
-    /// The safetensors file to write
+    /// Safetensors file to write
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// Outputs beside tokens, features and logits (or output): embeddings, hidden.I, attn.I, backbone, probabilities, or all
+    /// Outputs to write besides tokens, features and logits (or output): embeddings, hidden.I, attn.I, backbone, probabilities, or all
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     tap: Vec<String>,
 }

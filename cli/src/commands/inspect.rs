@@ -15,13 +15,13 @@ pub struct Inspect {
     /// Model, as --model
     #[arg(value_name = "MODEL", conflicts_with = "model")]
     positional: Option<PathBuf>,
-    /// Images of the batch that scratch memory is given for
+    /// Batch size to report scratch memory for
     #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
-    /// f32, f16 or int8: what the weights' memory is given for
+    /// Precision to report weight memory for: f32, f16 or int8
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     precision: Precision,
-    /// text, or json: one object
+    /// Output format; json prints one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -85,7 +85,7 @@ impl Inspect {
         let tokens = match (config.patches(), size) {
             (Some(patches), Size::Image(image)) => {
                 let ([down, across], [height, width]) = (patches.grid(image), patches.size);
-                format!("{} = {} in front + {down} x {across} patches of {height} x {width} pixels", config.tokens(size)?, config.prefix_tokens)
+                format!("{} = {} prefix + {down} x {across} patches of {height} x {width} pixels", config.tokens(size)?, config.prefix_tokens)
             }
             _ => config.tokens(size)?.to_string(),
         };
@@ -109,7 +109,7 @@ impl Inspect {
                 format!("{}, {classes} classes, {labels} labels", config.pooling.map_or("all tokens".to_owned(), |pooling| pooling.to_string())),
             ),
             ("parameters", parameters.to_string()),
-            ("arithmetic", format!("{gflop:.3} GFLOP an image")),
+            ("arithmetic", format!("{gflop:.3} GFLOP per image")),
             ("weights", mebibytes(weight_bytes)),
             ("scratch", format!("{} for a batch of {}", mebibytes(scratch_bytes), self.batch)),
         ];

@@ -39,7 +39,7 @@ use vitraux::{Checkpoint, Device, DeviceChoice, Head, Model};
 /// Result with any error, reported as one line on standard error.
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Vision Transformer inference on any GPU, with kernels written by hand in WGSL.
+/// Vision Transformer inference on any GPU, with hand-written WGSL kernels
 #[derive(Debug, Parser)]
 #[command(name = "vitraux", version, arg_required_else_help = true, after_help = examples::VITRAUX)]
 pub struct Cli {
@@ -52,10 +52,10 @@ pub struct Cli {
 /// How much is said on standard error.
 #[derive(Debug, Args)]
 struct Talk {
-    /// Say nothing but errors: no device, no warnings, no progress
+    /// Print only errors: no device, warnings or progress
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Say what is chosen and compiled; twice for the graphics library's messages too
+    /// Log what is chosen and compiled; twice (-vv) to include the graphics library's messages
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
 }
@@ -77,47 +77,47 @@ impl Talk {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Name what is in images
+    /// Classify images
     #[command(after_help = examples::CLASSIFY)]
     Classify(classify::Classify),
-    /// Turn images into vectors, for search and for classifiers
+    /// Compute feature vectors of images, for search and classifiers
     #[command(after_help = examples::EMBED)]
     Embed(embed::Embed),
-    /// Rank images by how much they are like one, or find near-duplicates
+    /// Rank images by similarity to one image, or find near-duplicates
     #[command(after_help = examples::SIMILAR)]
     Similar(similar::Similar),
-    /// Make a classifier from a folder of folders, in seconds: closed-form least squares on a model's features
+    /// Train a classifier on one folder of images per class, in seconds: closed-form least squares on a model's features
     #[command(after_help = examples::FIT)]
     Fit(fit::Fit),
-    /// Show where a model looks: heat maps over images
+    /// Draw heat maps of where a model looks in images
     #[command(after_help = examples::ATTENTION)]
     Attention(attention::Attention),
-    /// Run a model on tensors and write its outputs: for people who port and verify models
+    /// Run a model on tensors and write its outputs, for porting and verifying models
     #[command(after_help = examples::FORWARD)]
     Forward(forward::Forward),
-    /// Write the pixel values that a model takes for images
+    /// Preprocess images for a model and write the pixel values
     #[command(after_help = examples::PREPROCESS)]
     Preprocess(preprocess::Preprocess),
     /// List the devices that vitraux can run on
     Devices(devices::Devices),
     /// Recommend models by task and size
     Models(models::Models),
-    /// List the families of models that are run
+    /// List the supported model families
     Families(families::Families),
     /// Measure how fast a model runs
     Bench(bench::Bench),
-    /// Tell whether a device computes rightly: every kernel, and a whole model, beside the CPU
+    /// Check a device: every kernel and a whole model against the CPU
     #[command(after_help = examples::DOCTOR)]
     Doctor(doctor::Doctor),
-    /// Find the fastest kernels for a model on a device, and keep them
+    /// Measure the fastest kernels for a model on a device and save the choice
     #[command(after_help = examples::TUNE)]
     Tune(tune::Tune),
     /// Describe a model: family, sizes, parameters, arithmetic, memory
     #[command(after_help = examples::INSPECT)]
     Inspect(inspect::Inspect),
-    /// Print a shell's completions of this program: `source <(vitraux completions bash)`
+    /// Print shell completions: `source <(vitraux completions bash)`
     Completions(completions::Completions),
-    /// Write manual pages
+    /// Generate manual pages
     Man(completions::Man),
 }
 
@@ -154,17 +154,17 @@ impl Cli {
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people
+    /// Plain text
     Text,
-    /// For programs
+    /// JSON
     Json,
 }
 
 /// Which classifiers.
 #[derive(Debug, Args)]
 struct HeadArgs {
-    /// Replace the classifier by that of a safetensors file with `weight` and `bias`, or drop it with `none`; NAME=FILE adds one beside
-    /// those that are there, and may be repeated
+    /// Replace the classifier with one from a safetensors file with `weight` and `bias`, or drop it with `none`; NAME=FILE adds a
+    /// classifier to the existing ones; may be repeated
     #[arg(long, value_name = "none|FILE|NAME=FILE", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     head: Vec<String>,
 }
@@ -180,7 +180,9 @@ impl HeadArgs {
             [head] if *head == "none" => checkpoint.without_heads(),
             [file] => checkpoint.with_head("", Head::open(file)?)?,
             [first, second, ..] => {
-                return Err(format!("--head {first} and --head {second}: only one can stand for the model's own classifier").into());
+                return Err(
+                    format!("--head {first} and --head {second}: only one can replace the model's own classifier; add others as NAME=FILE").into()
+                );
             }
         };
         for head in added {
@@ -197,14 +199,13 @@ impl HeadArgs {
 /// Which device.
 #[derive(Debug, Args)]
 struct DeviceArgs {
-    /// auto (a hardware GPU, else the CPU), cpu, gpu (the best adapter, be it software), or an adapter's number or name
+    /// auto: a hardware GPU, else the CPU; cpu; gpu: the best adapter, including software; or an adapter's number or name from `vitraux devices`
     #[arg(long, value_name = "DEVICE", default_value = "auto", env = "VITRAUX_DEVICE")]
     device: DeviceChoice,
-    /// f32; f16: the weights of dense layers in half the memory; int8: those of the blocks in a quarter, and their inputs rounded too;
-    /// auto: f16 on GPUs that compute in it, else f32. Sums stay f32
-    #[arg(long, value_name = "auto|f32|f16|int8", default_value = "f32")]
+    /// Precision of the weights; sums are always f32
+    #[arg(long, value_enum, value_name = "PRECISION", default_value_t = PrecisionChoice::F32)]
     precision: PrecisionChoice,
-    /// On a GPU, check each index and bound each loop of the shaders while they run: slower, for who doubts a kernel or edits one
+    /// Check indices and bound loops in shaders while they run (GPU only, slower): for debugging kernels
     #[arg(long)]
     checked: bool,
 }
@@ -214,7 +215,7 @@ impl DeviceArgs {
     fn open(&self) -> vitraux::Result<(Device, Precision, String)> {
         let checks = if self.checked { ShaderChecks::On } else { ShaderChecks::Off };
         let device = Device::builder().choice(self.device.clone()).shader_checks(checks).open_blocking()?;
-        let precision = self.precision.0.unwrap_or_else(|| Precision::auto(&device.capabilities()));
+        let precision = self.precision.on(&device);
         let in_precision = if precision == Precision::F32 { String::new() } else { format!(", {precision}") };
         let line = format!("device: {device}{in_precision} ({})", device.reason());
         Ok((device, precision, line))
@@ -226,35 +227,41 @@ impl DeviceArgs {
 struct ExecutionArgs {
     #[command(flatten)]
     device: DeviceArgs,
-    /// Take the kernels that this table of `vitraux tune` names, instead of those measured on this device
+    /// Use the kernel choices in this table from `vitraux tune`, instead of those measured on this device
     #[arg(long, value_name = "FILE", conflicts_with = "no_tune")]
     tuning: Option<PathBuf>,
-    /// Choose kernels by rule: measure nothing, and read no table
+    /// Choose kernels by built-in rules, without measuring or reading a tuning table
     #[arg(long)]
     no_tune: bool,
 }
 
-/// Precision, or `None` for the one that suits the device.
-#[derive(Clone, Copy, Debug)]
-struct PrecisionChoice(Option<Precision>);
+/// Precision of the weights; sums are always f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PrecisionChoice {
+    /// f16 on GPUs that compute in it, else f32
+    Auto,
+    /// Exact
+    F32,
+    /// Dense-layer weights in half the memory
+    F16,
+    /// Block weights in a quarter of the memory, with their inputs rounded too
+    Int8,
+}
 
-impl std::fmt::Display for PrecisionChoice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            None => write!(f, "auto"),
-            Some(precision) => write!(f, "{precision}"),
+impl PrecisionChoice {
+    fn on(self, device: &Device) -> Precision {
+        match self {
+            PrecisionChoice::Auto => Precision::auto(&device.capabilities()),
+            PrecisionChoice::F32 => Precision::F32,
+            PrecisionChoice::F16 => Precision::F16,
+            PrecisionChoice::Int8 => Precision::Int8,
         }
     }
 }
 
-impl std::str::FromStr for PrecisionChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<PrecisionChoice, String> {
-        match text {
-            "auto" => Ok(PrecisionChoice(None)),
-            other => other.parse().map(|precision| PrecisionChoice(Some(precision))).map_err(|error: String| format!("{error}; or auto")),
-        }
+impl std::fmt::Display for PrecisionChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.to_possible_value().expect("none is skipped").get_name())
     }
 }
 
@@ -279,7 +286,7 @@ impl ExecutionArgs {
 /// Warns on standard error if the preprocessing is an assumption.
 fn warn_if_assumed(preprocess: Option<&vitraux::preprocess::Preprocess>) {
     if preprocess.is_some_and(|preprocess| preprocess.assumed) {
-        note("warning: the model has no preprocessor_config.json; images are prepared as transformers does it for such models by default");
+        note("warning: the model has no preprocessor_config.json; using transformers' default preprocessing for this type of model");
     }
 }
 
@@ -312,7 +319,7 @@ impl Interrupted {
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "interrupted after {} of {} images; what is written is whole", self.done, self.of)
+        write!(f, "interrupted after {} of {} images; the output so far is intact", self.done, self.of)
     }
 }
 

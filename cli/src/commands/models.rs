@@ -7,7 +7,7 @@ use std::io::Write;
 
 #[derive(Debug, Args)]
 pub struct Models {
-    /// text, or json: one list
+    /// Output format; json prints one list
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -60,9 +60,9 @@ impl Models {
         let mut out = std::io::stdout().lock();
         match self.format {
             Format::Text => {
-                writeln!(out, "{:50} {:>10}  {:30}  good for", "model", "parameters", "commands")?;
+                writeln!(out, "{:52} {:>10}  {:30}  good for", "model", "parameters", "commands")?;
                 for Recommended { name, millions, commands, good_for, .. } in RECOMMENDED {
-                    writeln!(out, "{name:50} {millions:8.1} M  {commands:30}  {good_for}")?;
+                    writeln!(out, "{name:52} {millions:8.1} M  {commands:30}  {good_for}")?;
                 }
                 writeln!(out, "\nUse one: vitraux classify --model {} photo.jpg", RECOMMENDED[0].name)?;
                 writeln!(out, "Any other of the same families: `vitraux families`")?;
@@ -83,12 +83,10 @@ mod tests {
 
     #[test]
     fn recommended_models_match_their_stated_parameter_counts() {
-        // Larger ones would take seconds; `published_parameters` has their counts.
-        let architectures = ["vit_tiny_patch16_224", "vit_base_patch16_224", "vit_small_patch14_dinov2", "vit_base_patch14_dinov2"];
-        let small = RECOMMENDED.into_iter().filter(|model| model.millions < 100.0);
-        for (Recommended { name, millions, .. }, architecture) in small.zip(architectures) {
+        // The counts of the others, which are large or have no classes, are in the library's `published_parameters`.
+        for (Recommended { name, millions, .. }, architecture) in RECOMMENDED.into_iter().zip(["vit_tiny_patch16_224", "vit_base_patch16_224"]) {
             let parameters = Checkpoint::random(architecture).expect("a known architecture").parameters() as f64 / 1e6;
-            assert!((parameters - millions).abs() < 0.06, "{name}: {parameters} M");
+            assert!((parameters - millions).abs() < 0.05, "{name}: {parameters} M");
         }
     }
 }

@@ -7,7 +7,7 @@ use vitraux::{Image, Tensor};
 pub struct Preprocess {
     #[command(flatten)]
     model: ModelArgs,
-    /// The safetensors file to write: `pixel_values` [B, channels, height, width], F32
+    /// Safetensors file to write: `pixel_values` [B, channels, height, width], F32
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     /// Images: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM
@@ -27,8 +27,8 @@ impl Preprocess {
             if shape.is_empty() {
                 shape = pixel_values.shape().to_vec();
             } else if shape[1..] != pixel_values.shape()[1..] {
-                let message = "the model neither resizes nor crops, so all images must have one size";
-                return Err(format!("{}: {:?} after {shape:?}; {message}", path.display(), pixel_values.shape()).into());
+                let message = "the model neither resizes nor crops; expected images of one size";
+                return Err(format!("{}: found {:?} after {shape:?}; {message}", path.display(), pixel_values.shape()).into());
             }
             values.extend_from_slice(&pixel_values.values());
         }

@@ -15,7 +15,7 @@ pub struct EditedShaders {
 impl EditedShaders {
     pub fn open(folder: &Path) -> Result<EditedShaders> {
         if !folder.is_dir() {
-            return Err(format!("--shader-dir {}: expected a folder of WGSL files, found none", folder.display()).into());
+            return Err(format!("--shader-dir {}: expected a folder of WGSL files, no such folder", folder.display()).into());
         }
         let found = PIECES.iter().map(|(name, _)| (*name, file(folder, name))).filter(|(_, file)| file.exists());
         let pieces: Vec<(&str, &str)> = found.map(|(name, file)| Ok((name, read(&file)?))).collect::<Result<_>>()?;
@@ -31,7 +31,7 @@ impl EditedShaders {
             return Ok(None);
         }
         if !wgsl.contains(&format!("fn {}(", kernel.entry)) {
-            return Err(format!("{}: expected the entry point {}, found none of that name", file.display(), kernel.entry).into());
+            return Err(format!("{}: expected the entry point {}, found none", file.display(), kernel.entry).into());
         }
         Ok(Some(Box::leak(Box::new(edited))))
     }

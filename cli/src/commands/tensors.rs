@@ -16,7 +16,7 @@ pub fn read(path: &Path, name: &str) -> Result<Tensor> {
 /// Checks, before any work is done, that a path names a file in an existing folder.
 pub fn check_output(path: &Path) -> Result<()> {
     if path.is_dir() || path.file_name().is_none() {
-        return Err(format!("{}: expected a file's name, found a folder", path.display()).into());
+        return Err(format!("{}: expected a file name, found a folder", path.display()).into());
     }
     match folder(path).is_dir() {
         true => Ok(()),

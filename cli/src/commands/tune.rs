@@ -12,13 +12,13 @@ pub struct Tune {
     model: BenchedModel,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Images of a batch; may be repeated
+    /// Images per batch; may be repeated
     #[arg(long, value_name = "B", default_values_t = [1], value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Vec<u32>,
-    /// Also write the table to this file: to ship it, or to edit it, and to run with it by --tuning
+    /// Also write the table to this file, to ship, edit or use with --tuning
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Measure nothing; print the table that is there
+    /// Print the existing table without measuring
     #[arg(long)]
     show: bool,
 }
@@ -51,7 +51,7 @@ impl Tune {
         write!(std::io::stdout().lock(), "{tuning}")?;
         match failed.first() {
             None => Ok(()),
-            Some(key) => Err(format!("{key}: no variant could be measured, or none was right; the rule counts there").into()),
+            Some(key) => Err(format!("{key}: no variant ran with correct results; the built-in rule is used instead").into()),
         }
     }
 }

@@ -305,7 +305,7 @@ impl Config {
             }
         };
         match tokens as u64 * self.widest() as u64 > LARGEST_ACTIVATION {
-            true => Err(Error::argument("input", format!("{tokens} tokens of width {} are more than is supported", self.widest()))),
+            true => Err(Error::argument("input", format!("{tokens} tokens of width {} are more than the supported maximum", self.widest()))),
             false => Ok(tokens),
         }
     }
@@ -373,13 +373,13 @@ impl Config {
             return wrong(format!("{} heads do not divide a width of {}", self.heads, self.width));
         }
         if self.rotary.is_some() && !self.head_width().is_multiple_of(4) {
-            return wrong(format!("rotary positions over two axes need heads of a multiple of 4 values, found {}", self.head_width()));
+            return wrong(format!("rotary positions over two axes need a head width that is a multiple of 4, found {}", self.head_width()));
         }
         if let Err(Error::Argument { message: refusal, .. }) = self.tokens(self.native_size()) {
             return wrong(refusal);
         }
         if !(self.epsilon.is_finite() && self.epsilon >= 0.0) {
-            return wrong(format!("LayerNorm's epsilon is {}, expected a small positive number", self.epsilon));
+            return wrong(format!("LayerNorm epsilon is {}, expected a small positive number", self.epsilon));
         }
         Ok(())
     }

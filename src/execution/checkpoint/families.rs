@@ -72,7 +72,7 @@ pub const FAMILIES: &[Family] = &[
     },
     Family { name: "Google's original ViT and R+ViT", timm: &[], transformers: &[], examples: &["R50_ViT-B_16.npz"] },
     Family {
-        name: "Encoder of 2017 (torch.nn.TransformerEncoder)",
+        name: "Transformer encoder (torch.nn.TransformerEncoder)",
         timm: &[],
         transformers: &[],
         examples: &["a folder with \"model_type\": \"torch_transformer_encoder\""],

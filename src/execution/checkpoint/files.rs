@@ -70,12 +70,12 @@ impl Files {
     }
 
     fn open_shards(folder: &Path, index: &Object) -> Result<Files> {
-        let map = index.object("weight_map")?.ok_or_else(|| index.wrong("weight_map", "an object from tensor to file"))?;
+        let map = index.object("weight_map")?.ok_or_else(|| index.wrong("weight_map", "an object that maps tensors to files"))?;
         let mut places = BTreeMap::new();
         for name in map.keys() {
-            let shard = map.string(name)?.ok_or_else(|| map.wrong(name, "a file's name"))?;
+            let shard = map.string(name)?.ok_or_else(|| map.wrong(name, "a file name"))?;
             if Path::new(shard).file_name() != Some(shard.as_ref()) {
-                return Err(index.error(format!("weight_map places {name} in {shard:?}, which is not a file's name within the folder")));
+                return Err(index.error(format!("weight_map places {name} in {shard:?}; expected the name of a file in the same folder")));
             }
             places.insert(name, shard);
         }
@@ -87,7 +87,7 @@ impl Files {
             }
             let mut found = Files::read(&path, Arc::new(Mapped::open(&path)?))?.tensors;
             for name in places.iter().filter(|(_, place)| **place == shard).map(|(name, _)| *name) {
-                let stored = found.remove(name).ok_or_else(|| Error::tensor(name, format!("{INDEX} says it is in {shard}, but it is not")))?;
+                let stored = found.remove(name).ok_or_else(|| Error::tensor(name, format!("not in {shard}, where {INDEX} places it")))?;
                 tensors.insert(name.to_owned(), stored);
             }
         }
@@ -157,7 +157,7 @@ impl Files {
             true => Ok(tensor.reshaped(shape.to_vec())),
             false => Err(Error::tensor(
                 name,
-                format!("expected shape {shape:?} by the configuration, found {:?} in {}", tensor.shape(), self.path.display()),
+                format!("expected shape {shape:?} from the configuration, found {:?} in {}", tensor.shape(), self.path.display()),
             )),
         }
     }
@@ -186,7 +186,7 @@ fn missing(folder: &Path) -> Error {
     match pickles.iter().find(|name| folder.join(name).exists()) {
         Some(name) => Error::file(
             folder.join(name),
-            format!("a PyTorch pickle, which can run code when it is read, is not opened; convert it to {FILE} (safetensors.torch.save_file)"),
+            format!("a PyTorch pickle, which can run code when loaded, is not supported; convert it to {FILE} (safetensors.torch.save_file)"),
         ),
         None => Error::file(folder, format!("no {FILE} and no {INDEX} in this folder")),
     }

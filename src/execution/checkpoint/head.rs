@@ -41,7 +41,7 @@ impl Head {
         };
         let bias_name = format!("{}bias", name.trim_end_matches("weight"));
         if let Some(other) = files.names().find(|other| *other != name && *other != bias_name) {
-            return Err(Error::file(path, format!("expected {name} and {bias_name} alone, found {other} too; a head is one dense layer")));
+            return Err(Error::file(path, format!("expected only {name} and {bias_name}, found {other} too; a head is one dense layer")));
         }
         let weight = files.tensor(name)?;
         let classes = weight.shape()[0];
@@ -89,13 +89,13 @@ impl Checkpoint {
             return Err(Error::argument("name", format!("{name:?}: expected letters, digits, _, - and .")));
         }
         if checkpoint.config.classifiers.iter().any(|classifier| classifier.name == name) {
-            return Err(Error::argument("name", format!("there is a head called {name:?} already; give this one another name")));
+            return Err(Error::argument("name", format!("a head named {name:?} already exists; choose another name")));
         }
         let (found, expected) = (head.linear.weight.tensor.shape()[1], checkpoint.config.feature_width());
         if found != expected {
             return Err(Error::argument(
                 "head",
-                format!("{} reads {found} features, but {} gives {expected}", head.linear.weight.name, checkpoint.config.name),
+                format!("{} takes {found} features, but {} has {expected}", head.linear.weight.name, checkpoint.config.name),
             ));
         }
         let classes = head.linear.weight.tensor.shape()[0];

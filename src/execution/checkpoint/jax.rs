@@ -68,7 +68,7 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
     let Some(dialect) = Dialect::of(files) else {
         return Err(Error::unsupported(
             path,
-            "no array embedding/kernel; expected a Vision Transformer of google-research/vision_transformer or big_vision",
+            "found no array embedding/kernel; expected a Vision Transformer from google-research/vision_transformer or big_vision",
         ));
     };
     let name = |part: &str| dialect.name(part);
@@ -85,7 +85,7 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
     };
     // A small file can claim any depth.
     if depth > DEEPEST {
-        return Err(Error::file(path, format!("{depth} blocks; at most {DEEPEST} are supported")));
+        return Err(Error::file(path, format!("found {depth} blocks; at most {DEEPEST} are supported")));
     }
     let prefix_tokens = usize::from(files.has(&name("cls")));
     let backbone = match files.has(&name("conv_root/kernel")) {

@@ -45,7 +45,7 @@ impl Object {
         let mut text = Vec::new();
         file.take(LARGEST_FILE + 1).read_to_end(&mut text).map_err(Error::io(path))?;
         match text.len() as u64 > LARGEST_FILE {
-            true => Err(Error::file(path, format!("more than {} MiB; expected a configuration", LARGEST_FILE >> 20))),
+            true => Err(Error::file(path, format!("larger than {} MiB; expected a configuration", LARGEST_FILE >> 20))),
             false => Object::parse(path, &text).map(Some),
         }
     }
@@ -117,7 +117,7 @@ impl Object {
 
     /// Reads a string.
     pub fn string(&self, key: &str) -> Result<Option<&str>> {
-        self.typed(key, "a text", Value::as_str)
+        self.typed(key, "a string", Value::as_str)
     }
 
     /// Reads a boolean.
@@ -159,7 +159,7 @@ impl Object {
     /// Reads class names from a list, or from an object whose keys are class indices.
     pub fn labels(&self, key: &str) -> Result<Option<Vec<String>>> {
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        self.typed(key, "a list of names, or an object from number to name", |value| match value {
+        self.typed(key, "a list of names, or an object that maps numbers to names", |value| match value {
             Value::Array(list) => Some(list.iter().map(text).collect()),
             // The object's size is the number of classes; missing indices get placeholders.
             Value::Object(map) => {
@@ -187,7 +187,7 @@ fn kind(value: &Value) -> &'static str {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     }

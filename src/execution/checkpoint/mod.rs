@@ -179,10 +179,7 @@ impl Outline {
             None => Ok(()),
             Some(name) => Err(Error::unsupported(
                 path,
-                format!(
-                    "tensor {name} is in the checkpoint, but {} as its configuration describes it has none; nothing is left out silently",
-                    self.config.name
-                ),
+                format!("tensor {name} is in the checkpoint, but not in {} as configured; no tensor is ignored silently", self.config.name),
             )),
         }
     }
@@ -249,7 +246,7 @@ fn root(folder: &Path) -> Result<Object> {
     let path = folder.join("config.json");
     match Object::open(&path)? {
         Some(root) => Ok(root),
-        None if folder.is_dir() => Err(Error::file(&path, "no such file; expected the config.json of the hub next to the weights")),
+        None if folder.is_dir() => Err(Error::file(&path, "no such file; expected the hub's config.json next to the weights")),
         None => Err(Error::file(folder, "no such folder; expected one with config.json and model.safetensors")),
     }
 }
@@ -306,7 +303,7 @@ fn channel_values(object: &Object, key: &str, channels: usize, default: [f64; 3]
     // Checked as f32, which the arithmetic uses: 1e-300 would divide by 0.
     let usable = |value: &f64| (*value as f32).is_finite() && (!key.ends_with("std") || (*value as f32).is_normal());
     if !values.iter().all(usable) || values.is_empty() {
-        return Err(object.wrong(key, "finite numbers, none 0 for a deviation"));
+        return Err(object.wrong(key, "finite numbers, nonzero for standard deviations"));
     }
     if values.len() == channels {
         return Ok(values.iter().map(|&value| value as f32).collect());

@@ -36,15 +36,15 @@ pub fn arrays(path: &Path, memory: Arc<dyn Bytes>) -> Result<HashMap<String, Sto
                 let mut bytes = Vec::new();
                 entry.by_ref().take(left + 1).read_to_end(&mut bytes).map_err(|error| broken(&error.to_string()))?;
                 let len = bytes.len();
-                left = left.checked_sub(len as u64).ok_or_else(|| broken("it unpacks to many times the file's size, which weights never do"))?;
+                left = left.checked_sub(len as u64).ok_or_else(|| broken("it unpacks to many times the file's size, which weights do not"))?;
                 (Arc::new(Unpacked(bytes)), 0..len)
             }
         };
-        let bytes = held.bytes().get(range.clone()).ok_or_else(|| broken("it reaches beyond the end of the file"))?;
+        let bytes = held.bytes().get(range.clone()).ok_or_else(|| broken("it extends beyond the end of the file"))?;
         let (header, start) = Header::read(bytes).map_err(|message| broken(&message))?;
         let data = range.start + start..range.end;
         if header.bytes().is_some_and(|len| len != data.len()) {
-            return Err(broken(&format!("{} bytes of data do not hold {:?} of {}", data.len(), header.shape, header.dtype)));
+            return Err(broken(&format!("{} bytes of data do not match shape {:?} of {}", data.len(), header.shape, header.dtype)));
         }
         arrays.insert(name.clone(), Stored { dtype: header.dtype, shape: header.shape, memory: held.clone(), range: data });
     }
@@ -65,10 +65,10 @@ impl Header {
         let (start, size): (usize, fn(&[u8]) -> usize) = match bytes.get(..8) {
             Some([0x93, b'N', b'U', b'M', b'P', b'Y', 1, _]) => (10, |size| usize::from(u16::from_le_bytes([size[0], size[1]]))),
             Some([0x93, b'N', b'U', b'M', b'P', b'Y', 2 | 3, _]) => (12, |size| u32::from_le_bytes([size[0], size[1], size[2], size[3]]) as usize),
-            _ => return Err("not a npy file".to_owned()),
+            _ => return Err("not an npy file".to_owned()),
         };
         let end = bytes.get(8..start).map(|field| start.saturating_add(size(field)));
-        let text = end.and_then(|end| bytes.get(start..end)).and_then(|text| std::str::from_utf8(text).ok()).ok_or("its header is cut off")?;
+        let text = end.and_then(|end| bytes.get(start..end)).and_then(|text| std::str::from_utf8(text).ok()).ok_or("its header is truncated")?;
         let field = |key: &str| text.split_once(&format!("'{key}':")).map(|(_, rest)| rest.trim_start());
         let descr = field("descr").and_then(|rest| rest.split('\'').nth(1)).unwrap_or("an unknown type");
         let is_row_major = field("fortran_order").is_some_and(|rest| rest.starts_with("False"));
@@ -81,7 +81,7 @@ impl Header {
         };
         let sizes = field("shape").and_then(|rest| rest.strip_prefix('(')).and_then(|rest| rest.split_once(')')).map(|(sizes, _)| sizes);
         let sizes = sizes.ok_or("its header has no shape")?.split(',').map(str::trim).filter(|size| !size.is_empty());
-        let shape = sizes.map(|size| size.parse().map_err(|_| format!("{size:?} is no size"))).collect::<std::result::Result<_, _>>()?;
+        let shape = sizes.map(|size| size.parse().map_err(|_| format!("{size:?} is not a size"))).collect::<std::result::Result<_, _>>()?;
         Ok((Header { dtype, shape }, start + size(&bytes[8..start])))
     }
 

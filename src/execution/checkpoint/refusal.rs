@@ -32,7 +32,7 @@ pub fn refusal(path: &Path, why: String, nearest: &str, outline: impl FnOnce() -
         (Ok(_), None) => String::new(),
         (Ok(outline), Some(files)) => match outline.load(path, None, files) {
             Err(error) => format!(", which does not fit: {error}"),
-            Ok(_) => "; the tensors that it needs are there, but nothing is guessed".to_owned(),
+            Ok(_) => "; all tensors that it needs are present, but vitraux does not guess".to_owned(),
         },
     };
     Error::unsupported(path, format!("{why}; the nearest supported is {nearest:?}{fits}"))

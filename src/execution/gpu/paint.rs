@@ -54,7 +54,7 @@ impl<'a> PaintTarget<'a> {
             return Err(Error::argument(
                 "painting",
                 format!(
-                    "expected a 2-D texture of colours without multisampling, with usage RENDER_ATTACHMENT, found {format:?}, {:?}, {} samples, {:?}",
+                    "expected a 2-D colour texture without multisampling, with usage RENDER_ATTACHMENT, found {format:?}, {:?}, {} samples, {:?}",
                     texture.dimension(),
                     texture.sample_count(),
                     texture.usage()
@@ -69,7 +69,10 @@ impl<'a> PaintTarget<'a> {
         let [.., width, height] = rectangle;
         match width > 0.0 && height > 0.0 && rectangle.iter().all(|value| value.abs() <= largest) {
             true => Ok(rectangle),
-            false => Err(Error::argument("painting", format!("expected a rectangle of sizes above 0 and at most {largest}, found {rectangle:?}"))),
+            false => Err(Error::argument(
+                "painting",
+                format!("expected a rectangle with sizes above 0 and values of at most {largest}, found {rectangle:?}"),
+            )),
         }
     }
 }

@@ -132,7 +132,7 @@ impl Plan {
         let free = self.transfers.lock().expect("no panic while it is held").pop();
         let transfer = match free {
             Some(transfer) => transfer,
-            None => self.gpu.checked("a run beside another", || transfer(&self.gpu, &self.inputs, &self.outputs)).await?,
+            None => self.gpu.checked("a concurrent run", || transfer(&self.gpu, &self.inputs, &self.outputs)).await?,
         };
         let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("vitraux.forward") });
         for ((upload, input), pieces) in transfer.uploads.iter().zip(&self.inputs).zip(inputs) {
@@ -192,7 +192,7 @@ impl Plan {
             let _ = self.kept.set(made);
             if self.gpu.takes_times() {
                 // Without a stopwatch, slices are cut by the times known so far.
-                let made = self.gpu.checked("a stopwatch", || Timestamps::new(&self.gpu, 2)).await;
+                let made = self.gpu.checked("a timestamp query", || Timestamps::new(&self.gpu, 2)).await;
                 let _ = made.map(|stopwatch| self.stopwatch.set(Arc::new(stopwatch)));
             }
         }

@@ -54,7 +54,7 @@ impl Plan {
     pub fn profile(&self) -> Result<Vec<Timing>> {
         let gpu = self.gpu();
         if !gpu.takes_times() {
-            return Err(Error::device(gpu.summary(), "no timestamp queries, which kernels are timed by"));
+            return Err(Error::device(gpu.summary(), "no timestamp queries, which are needed to time kernels"));
         }
         let dispatches: Vec<_> = self.steps().iter().filter_map(Step::dispatch).collect();
         // Skipping the steps that copy outputs is safe: they change nothing that a dispatch reads.

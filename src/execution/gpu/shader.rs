@@ -57,7 +57,7 @@ pub(super) fn assemble(wgsl: &str, edited: &[(&str, &str)], spec: &Spec) -> Resu
     let mut source = resolved(wgsl, edited, spec)?;
     for (name, value) in &spec.constants {
         let (start, end) = constant(&source, name).ok_or_else(|| {
-            Error::argument("shader", format!("expected `const {name}: u32 = ...;` in the shader, which is replaced by the value that a call needs"))
+            Error::argument("shader", format!("expected `const {name}: u32 = ...;` in the shader, to be replaced with the value for each call"))
         })?;
         source.replace_range(start..end, &format!("{value}u"));
     }
@@ -81,7 +81,7 @@ fn resolved(wgsl: &str, edited: &[(&str, &str)], spec: &Spec) -> Result<String> 
         lines.extend(found.ok_or_else(missing)?.1.lines());
     }
     if let Some((piece, instead)) = spec.pieces.iter().find(|piece| !replaced.contains(piece)) {
-        return Err(Error::argument("shader", format!("expected `#import {piece}` in the shader, instead of which a call needs {instead}")));
+        return Err(Error::argument("shader", format!("expected `#import {piece}` in the shader, to be replaced with {instead}")));
     }
     let (enabled, others): (Vec<&str>, Vec<&str>) = lines.into_iter().partition(|line| line.starts_with("enable "));
     let mut known: Vec<&str> = Vec::new();
@@ -113,10 +113,10 @@ fn unrolled(mut source: String) -> Result<String> {
             Some((name, count))
         };
         let (name, count) = parts().ok_or_else(|| wrong(&format!("found {:?}", head.trim())))?;
-        let times = value(&source, count).ok_or_else(|| wrong(&format!("with constants of u32 as COUNT, found {count:?}")))?;
+        let times = value(&source, count).ok_or_else(|| wrong(&format!("with u32 constants as COUNT, found {count:?}")))?;
         let body = directive + "#unroll\n".len() + head.len() + 1;
         let closing = format!("\n{}}}\n", &head[..indent]);
-        let length = source[body - 1..].find(&closing).ok_or_else(|| wrong("and a line that closes it, found none"))?;
+        let length = source[body - 1..].find(&closing).ok_or_else(|| wrong("and a line that closes the loop, found none"))?;
         let repeated: String = (0..times)
             .map(|i| {
                 format!(

@@ -57,7 +57,7 @@ impl<'a> TextureImage<'a> {
             return Err(Error::argument(
                 "image",
                 format!(
-                    "expected a 2-D texture of floats without multisampling, with usage TEXTURE_BINDING, found {:?}, {:?}, {} samples, {:?}",
+                    "expected a 2-D float texture without multisampling, with usage TEXTURE_BINDING, found {:?}, {:?}, {} samples, {:?}",
                     texture.format(),
                     texture.dimension(),
                     texture.sample_count(),

@@ -69,12 +69,12 @@ impl Refusal {
                 format!("access is denied ({status}); accept the model's conditions at {endpoint}/{}, and set HF_TOKEN", reference.repository)
             }
             (401, _) => "no such model, or it is private or gated (401); check the name, or set HF_TOKEN to a valid token".to_owned(),
-            (_, "RevisionNotFound") => format!("no such revision at {endpoint} ({status}); check what stands behind the @"),
+            (_, "RevisionNotFound") => format!("no such revision at {endpoint} ({status}); check the part after the @"),
             (_, "EntryNotFound") if file == CONFIG => {
                 format!("the model has no {CONFIG} ({status}); expected a Vision Transformer in timm's or transformers' layout")
             }
             _ if file == CONFIG => format!("no such model or revision at {endpoint} ({status}), and no such folder here; check the name"),
-            _ => format!("the model has no {file} at {endpoint} ({status}); it is not whole there, choose another revision or tell its owner"),
+            _ => format!("the model has no {file} at {endpoint} ({status}); the upload is incomplete; choose another revision or tell the owner"),
         };
         match message.is_empty() {
             true => reference.error(advice),

@@ -21,7 +21,7 @@ pub fn check(reference: &Reference, entry: &Entry, path: &Path) -> HubResult<()>
         let text = std::fs::read(path).map_err(Error::io(path))?;
         // The login page of a hotel network answers every request.
         let is_json = serde_json::from_slice::<serde_json::Value>(&text);
-        return is_json.map(drop).map_err(|error| Failure::Unreachable(format!("the answer is not the hub's: {name} is no JSON: {error}")));
+        return is_json.map(drop).map_err(|error| Failure::Unreachable(format!("the response is not from the hub: {name} is not JSON: {error}")));
     }
     // Contents with the hub's hash are what the hub has, however broken.
     if entry.sha256().is_some() {
@@ -30,7 +30,9 @@ pub fn check(reference: &Reference, entry: &Entry, path: &Path) -> HubResult<()>
     let found = path.metadata().map_err(Error::io(path))?.len();
     match own_length(path)? {
         Some(length) if length == found => Ok(()),
-        Some(length) => Err(reference.error(format!("{name}: expected {length} bytes by its header, found {found}; try again later")).into()),
+        Some(length) => {
+            Err(reference.error(format!("{name}: expected {length} bytes according to its header, found {found}; try again later")).into())
+        }
         None => Err(reference.error(format!("{name}: expected safetensors, found {found} bytes of something else; choose another revision")).into()),
     }
 }

@@ -46,14 +46,14 @@ pub fn is_reference(text: &str) -> bool {
 /// [`Error::File`] if a file in the cache cannot be read or written, or is damaged.
 pub fn fetch(reference: &str, progress: &DownloadProgress<'_>) -> Result<PathBuf> {
     let reference = Reference::parse(reference)
-        .ok_or_else(|| Error::argument("model", format!("expected a model of the hub, owner/name or owner/name@revision, found {reference:?}")))?;
+        .ok_or_else(|| Error::argument("model", format!("expected a model on the hub as owner/name or owner/name@revision, found {reference:?}")))?;
     let cache = Cache::open(&reference);
     let cached = cache.cached();
     match cached {
         // A commit never changes.
         Some(folder) if reference.is_commit() => return Ok(folder),
         Some(folder) if is_offline() => return Ok(folder),
-        None if is_offline() => return Err(reference.error("not in the cache as a whole, and HF_HUB_OFFLINE is set; unset it to download the model")),
+        None if is_offline() => return Err(reference.error("not completely in the cache, and HF_HUB_OFFLINE is set; unset it to download the model")),
         _ => {}
     }
     let remote = Remote::open(&reference, cache);
@@ -68,7 +68,10 @@ pub fn fetch(reference: &str, progress: &DownloadProgress<'_>) -> Result<PathBuf
             log::info!("{reference}: {why}; using the revision in the cache, {}", folder.display());
             Ok(folder)
         }
-        None => Err(reference.error(format!("{why}, it is not in the cache as a whole, and there is no such folder; check name and network"))),
+        None => {
+            Err(reference
+                .error(format!("{why}, the model is not completely in the cache, and there is no such folder; check the name and the network")))
+        }
     }
 }
 
@@ -115,14 +118,14 @@ fn find(remote: &Remote, name: &str) -> HubResult<Option<Entry>> {
 /// Returns the shards in an index. They become paths, so each must name a file next to the index.
 fn shards(index: &Path) -> Result<Vec<String>> {
     let text = std::fs::read(index).map_err(Error::io(index))?;
-    let wrong = |what: String| Error::file(index, format!("expected weight_map, an object from tensor to file, found {what}"));
-    let root: serde_json::Value = serde_json::from_slice(&text).map_err(|error| wrong(format!("no JSON: {error}")))?;
+    let wrong = |what: String| Error::file(index, format!("expected weight_map, an object that maps tensors to files, found {what}"));
+    let root: serde_json::Value = serde_json::from_slice(&text).map_err(|error| wrong(format!("invalid JSON: {error}")))?;
     let map = root["weight_map"].as_object().ok_or_else(|| wrong(root["weight_map"].to_string()))?;
     let mut names = Vec::new();
     for place in map.values() {
         match place.as_str() {
             Some(name) if reference::is_plain(name) && name.ends_with(".safetensors") => names.push(name.to_owned()),
-            _ => return Err(Error::file(index, format!("weight_map names {place}, which is not a safetensors file's name within the folder"))),
+            _ => return Err(Error::file(index, format!("weight_map names {place}; expected the name of a safetensors file in the same folder"))),
         }
     }
     names.sort();
@@ -136,11 +139,11 @@ fn no_weights(remote: &Remote) -> HubResult<Error> {
     for pickle in PICKLES {
         if find(remote, pickle)?.is_some() {
             return Ok(reference.error(format!(
-                "expected {WEIGHTS}, found only {pickle}, a PyTorch pickle, which can run code when it is read; \
+                "expected {WEIGHTS}, found only {pickle}, a PyTorch pickle, which can run code when loaded; \
                  convert it (in Python: AutoModel.from_pretrained(\"{}\").save_pretrained(folder), then open that folder)",
                 reference.repository
             )));
         }
     }
-    Ok(reference.error(format!("expected {WEIGHTS} or {INDEX}, found neither; vitraux runs safetensors only")))
+    Ok(reference.error(format!("expected {WEIGHTS} or {INDEX}, found neither; vitraux reads only safetensors")))
 }

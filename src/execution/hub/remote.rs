@@ -128,7 +128,7 @@ impl<'a> Remote<'a> {
                 None => return Ok(entry),
             }
         }
-        Err(Failure::Unreachable("it redirects in a circle".to_owned()))
+        Err(Failure::Unreachable("it redirects in a loop".to_owned()))
     }
 
     fn send(&self, name: &str, request: RequestBuilder<WithoutBody>) -> HubResult<Response<Body>> {

@@ -66,7 +66,7 @@ fn persist(remote: &Remote, entry: &Entry, partial: &Path, progress: &DownloadPr
         }
         if failures == ATTEMPTS || failures > 1 && since.elapsed() > PATIENCE {
             let size = entry.size.map_or_else(String::new, |size| format!(" of {size}"));
-            let message = format!("{}: {why} ({failures} attempts, {here}{size} bytes are here); try again later", entry.name);
+            let message = format!("{}: {why} ({failures} attempts, {here}{size} bytes downloaded); try again later", entry.name);
             return Err(remote.reference.error(message).into());
         }
         log::info!("{}: {}: {why}; trying again", remote.reference, entry.name);
@@ -111,7 +111,7 @@ fn receive(remote: &Remote, entry: &Entry, (file, partial): (&mut File, &Path), 
     }
     let expected = match (entry.size, length(&response)) {
         (Some(size), Some(declared)) if size != declared => {
-            return Err(Failure::Cut(format!("expected {size} bytes, found that {declared} are announced")));
+            return Err(Failure::Cut(format!("expected {size} bytes, but the server announces {declared}")));
         }
         (size, declared) => size.or(declared),
     };

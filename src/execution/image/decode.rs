@@ -19,13 +19,13 @@ impl Image {
         let path = path.as_ref();
         let file = std::fs::File::open(path).map_err(Error::io(path))?;
         if file.metadata().map_err(Error::io(path))?.is_dir() {
-            return Err(Error::image(path, "a folder, not an image"));
+            return Err(Error::image(path, "expected an image, found a folder"));
         }
         let mut bytes = Vec::new();
         // Devices and pipes do not report a length.
         file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
         if bytes.len() as u64 > LARGEST {
-            return Err(Error::image(path, format!("a file of more than {} MiB", LARGEST >> 20)));
+            return Err(Error::image(path, format!("the file is larger than {} MiB", LARGEST >> 20)));
         }
         read(path, &bytes)
     }
@@ -44,8 +44,8 @@ fn read(path: &Path, bytes: &[u8]) -> Result<Image> {
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Error::io(path))?;
     match reader.format() {
         None if bytes.is_empty() => return Err(Error::image(path, "the file is empty")),
-        None => return Err(Error::image(path, "not an image of a known format (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM)")),
-        Some(ImageFormat::Jpeg) if jpeg_is_cut(bytes) => return Err(Error::image(path, "the file is cut short")),
+        None => return Err(Error::image(path, "not an image in a supported format (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM)")),
+        Some(ImageFormat::Jpeg) if jpeg_is_cut(bytes) => return Err(Error::image(path, "the file is truncated")),
         Some(_) => {}
     }
     let mut decoder = reader.into_decoder().map_err(failed)?;
@@ -88,7 +88,7 @@ fn jpeg_is_cut(bytes: &[u8]) -> bool {
 
 fn message(error: &ImageError) -> String {
     match error {
-        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => "the file is cut short".to_owned(),
+        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => "the file is truncated".to_owned(),
         other => format!("cannot be decoded: {other}"),
     }
 }

@@ -42,7 +42,7 @@ impl Image {
             true => Ok(Image { width, height, channels, data, alpha: None }),
             false => Err(Error::argument(
                 "data",
-                format!("an image of {width} x {height} pixels and {channels} channels cannot be made of {} values", data.len()),
+                format!("an image of {width} x {height} pixels and {channels} channels cannot be made from {} values", data.len()),
             )),
         }
     }
@@ -66,7 +66,7 @@ impl Image {
             _ => {
                 return Err(Error::argument(
                     "image",
-                    format!("the model takes {channels} channels, the image has {}; give it pixel_values through `forward`", self.channels),
+                    format!("the model takes {channels} channels, the image has {}; pass pixel_values to `forward` instead", self.channels),
                 ));
             }
         };

@@ -185,7 +185,7 @@ impl Preprocess {
             Levels::Rounded => tables::<u8>(image, resized, frame.region, self.filter),
             Levels::Scaled => tables::<f32>(image, resized, frame.region, self.filter),
         };
-        let [rows, columns] = tables.ok_or_else(|| too_large(image, "an intermediate image that is too long"))?;
+        let [rows, columns] = tables.ok_or_else(|| too_large(image, "an intermediate image that is too large"))?;
         Ok(Sampling { image, size: frame.size, offset: frame.offset, rows, columns })
     }
 
@@ -208,7 +208,7 @@ impl Preprocess {
         let framed = self.crop.as_ref().map_or_else(|| Frame::whole(size), |crop| Frame::new(crop, size));
         let [height, width] = framed.size;
         match height.checked_mul(width).is_none_or(|pixels| pixels > LARGEST_RESULT) {
-            true => Err(too_large(image, &format!("pixel_values of {width} x {height}, more than is supported"))),
+            true => Err(too_large(image, &format!("pixel_values of {width} x {height}, more than the supported maximum"))),
             false => Ok((size, framed)),
         }
     }
@@ -224,7 +224,7 @@ impl Preprocess {
         let source = [image.height, image.width];
         let (size, framed) = self.frame(source)?;
         let [height, width] = framed.size;
-        let region = resample(image, size, framed.region, self.filter).ok_or_else(|| too_large(source, "an intermediate image that is too long"))?;
+        let region = resample(image, size, framed.region, self.filter).ok_or_else(|| too_large(source, "an intermediate image that is too large"))?;
         let fills = self.crop.as_ref().map_or([0; 3], |crop| crop.fill);
         let mut values = Vec::with_capacity(self.channels * height * width);
         for channel in 0..self.channels {
@@ -242,7 +242,7 @@ impl Preprocess {
 }
 
 fn too_large([height, width]: [usize; 2], what: &str) -> Error {
-    Error::argument("image", format!("{height} x {width} pixels gives {what}; scale it down first"))
+    Error::argument("image", format!("an image of {height} x {width} pixels gives {what}; scale it down first"))
 }
 
 /// Returns the size that an image of `[height, width]` is resized to.

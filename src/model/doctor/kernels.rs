@@ -135,15 +135,15 @@ fn lack(needs: Needs, capabilities: &Capabilities) -> Option<String> {
     let lacks = match needs {
         _ if needs.met_by(capabilities) => return None,
         Needs { cooperative, .. } if cooperative > 0 && cooperative != capabilities.cooperative => {
-            format!("needs cooperative matrices of {cooperative}")
+            format!("needs cooperative matrices of size {cooperative}")
         }
         Needs { workgroup_bytes, .. } if workgroup_bytes > capabilities.workgroup_bytes => {
             format!("needs {workgroup_bytes} bytes of workgroup memory")
         }
-        Needs { large_shaders: true, .. } if !capabilities.large_shaders => "needs a compiler that takes large shaders".to_owned(),
-        Needs { subgroups, .. } if subgroups > 0 => format!("needs workgroups of {subgroups} subgroups, of one size and within 256 invocations"),
+        Needs { large_shaders: true, .. } if !capabilities.large_shaders => "needs a compiler that supports large shaders".to_owned(),
+        Needs { subgroups, .. } if subgroups > 0 => format!("needs workgroups of {subgroups} subgroups of equal size, within 256 invocations"),
         Needs { half: true, .. } if !capabilities.half => "needs f16".to_owned(),
-        Needs { software: true, subgroup, .. } => format!("made for processors that act as GPUs, with subgroups of {subgroup}"),
+        Needs { software: true, subgroup, .. } => format!("made for software adapters with subgroups of {subgroup}"),
         Needs { subgroup, .. } => format!("needs subgroups of {subgroup}"),
     };
     Some(lacks)

@@ -29,7 +29,7 @@ impl Rival {
             (Some((variant, time)), Some((other, shorter))) if time > shorter => {
                 Some(format!("slower: {variant} takes {time:.3} ms, {other} {shorter:.3} ms"))
             }
-            (None, _) => Some("no kernel of them could be measured".to_owned()),
+            (None, _) => Some("none of their kernels could be measured".to_owned()),
             _ => None,
         }
     }

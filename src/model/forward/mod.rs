@@ -79,7 +79,7 @@ pub fn output_names(config: &Config) -> Vec<String> {
 pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, request: &Request, mut recording: Recording) -> Result<Recording> {
     let known = output_names(config);
     if let Some(unknown) = request.wanted.iter().find(|name| !known.contains(name) && config.map(request.size, name).is_none()) {
-        return Err(Error::argument("outputs", format!("no output {unknown:?}; this model has {}", summary(config, &known))));
+        return Err(Error::argument("outputs", format!("unknown output {unknown:?}; this model has {}", summary(config, &known))));
     }
     let tokens = config.tokens(request.size)?;
     let factors = weights.factors(recording.precision(), recording.capabilities());
@@ -124,7 +124,7 @@ fn rows_read(config: &Config, request: &Request, tokens: usize) -> usize {
 fn summary(config: &Config, known: &[String]) -> String {
     let last = config.depth - 1;
     let ranges = ["attn.", "hidden."].iter().filter(|of| known.contains(&format!("{of}0"))).map(|of| format!("{of}0 to {of}{last}"));
-    let maps = config.patches().map(|_| format!("of a token q attn.{last}.q and rollout.q, rollout, pca"));
+    let maps = config.patches().map(|_| format!("attn.{last}.q and rollout.q for token q, rollout, pca"));
     let others = known.iter().filter(|name| !name.starts_with("attn.") && !name.starts_with("hidden.")).cloned();
     others.chain(ranges).chain(maps).collect::<Vec<_>>().join(", ")
 }

@@ -185,7 +185,7 @@ impl std::fmt::Display for Tuning {
         if self.shipped.is_empty() {
             return Ok(());
         }
-        write!(f, "\nmeasured before this release; used where nothing is above:\n{}", self.shipped)
+        write!(f, "\nshipped with this release; used where the table above has no entry:\n{}", self.shipped)
     }
 }
 

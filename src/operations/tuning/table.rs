@@ -55,10 +55,10 @@ impl Table {
     pub fn read(file: &Path) -> Result<Table> {
         let size = std::fs::metadata(file).map_err(Error::io(file))?.len();
         if size > LARGEST_FILE {
-            return Err(Error::file(file, format!("expected a table of kernels, found {size} bytes")));
+            return Err(Error::file(file, format!("expected a tuning table, found {size} bytes")));
         }
         let text = std::fs::read(file).map_err(Error::io(file))?;
-        serde_json::from_slice(&text).map_err(|error| Error::file(file, format!("expected a table of kernels as `vitraux tune` writes it: {error}")))
+        serde_json::from_slice(&text).map_err(|error| Error::file(file, format!("expected a tuning table written by `vitraux tune`: {error}")))
     }
 
     pub fn write(&self, file: &Path) -> Result<()> {

@@ -11,7 +11,7 @@ use vitraux::config::{Config, Size};
 /// What is compared with.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Compare with what an earlier run has written by --format json: how times have changed, and whether by more than noise
+    /// Compare with the --format json output of an earlier run: how times have changed, and whether by more than noise
     #[arg(long, value_name = "OLD.json")]
     compare: Option<PathBuf>,
 }
@@ -44,26 +44,26 @@ impl CompareArgs {
     pub fn open(&self, list: &str, conditions: &Value) -> Result<Option<Baseline>> {
         let Some(file) = &self.compare else { return Ok(None) };
         let text = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let none = |found: &str| format!("{}: expected what this command writes with --format json, {found}", file.display());
-        let value: Value = serde_json::from_slice(&text).map_err(|error| none(&format!("found no JSON: {error}")))?;
+        let none = |found: &str| format!("{}: expected the output of this command with --format json, {found}", file.display());
+        let value: Value = serde_json::from_slice(&text).map_err(|error| none(&format!("found invalid JSON: {error}")))?;
         let Some(rows) = value[list].as_array() else { return Err(none(&format!("found no {list}")).into()) };
         // For models from transformers, the name is that of a class.
         for of in ["name", "encoder"] {
             if value[of] != conditions[of] {
-                return Err(none(&format!("of {}, found one of {}", conditions[of], value[of])).into());
+                return Err(none(&format!("for {}, found that for {}", conditions[of], value[of])).into());
             }
         }
         for condition in ["device", "precision", "size"] {
             if value[condition] != conditions[condition] {
-                note(&format!("{}: the {condition} was {}, and is {} now", file.display(), value[condition], conditions[condition]));
+                note(&format!("{}: the {condition} was {} and is now {}", file.display(), value[condition], conditions[condition]));
             }
         }
         let timed = |(number, row): (usize, &Value)| {
-            let times = Percentiles::of_row(row).ok_or_else(|| none(&format!("found other times than p10 <= median <= p90 in row {}", number + 1)));
+            let times = Percentiles::of_row(row).ok_or_else(|| none(&format!("found times that violate p10 <= median <= p90 in row {}", number + 1)));
             times.map(|times| (row.clone(), times))
         };
         let rows = rows.iter().enumerate().map(timed).collect::<std::result::Result<_, _>>()?;
-        let paces = serde_json::from_value(value["paces"].clone()).map_err(|error| none(&format!("found other paces: {error}")))?;
+        let paces = serde_json::from_value(value["paces"].clone()).map_err(|error| none(&format!("found invalid paces: {error}")))?;
         Ok(Some(Baseline { file: file.clone(), rows, paces }))
     }
 }
@@ -79,7 +79,7 @@ impl Baseline {
     pub fn note_missing(&self, changes: &[Option<Change>]) {
         let missing = changes.iter().filter(|change| change.is_none()).count();
         if missing > 0 {
-            note(&format!("{}: it has nothing to compare {missing} of {} rows with", self.file.display(), changes.len()));
+            note(&format!("{}: no baseline for {missing} of {} rows", self.file.display(), changes.len()));
         }
     }
 }

@@ -20,22 +20,22 @@ pub struct BenchKernels {
     model: BenchedModel,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Images of a batch
+    /// Images per batch
     #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
-    /// Times that each is run, after some that are not timed; the median counts. Without, 9, or as many as take 30 ms
+    /// Timed runs of each kernel, after some untimed ones; the median counts [default: 9, or more if they fit in 30 ms]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     runs: Option<u32>,
-    /// Only kernels and steps whose names contain this
+    /// Run only kernels and steps whose names contain TEXT
     #[arg(long, value_name = "TEXT", default_value = "")]
     filter: String,
-    /// Also run the shaders of a folder that is laid out as vitraux' own `shaders`, as far as they are there, beside the built-in
-    /// ones, and say how far their results are apart
+    /// Also run the shaders in this folder, laid out like vitraux's own `shaders`, next to the built-in ones, and report how far
+    /// their results differ
     #[arg(long, value_name = "DIR")]
     shader_dir: Option<PathBuf>,
     #[command(flatten)]
     compare: CompareArgs,
-    /// text, or json: one object
+    /// Output format; json prints one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -53,17 +53,17 @@ impl BenchKernels {
             let steps: BTreeSet<&str> = recordings[0].dispatches().map(|dispatch| without_block(&dispatch.label)).collect();
             let steps = steps.into_iter().collect::<Vec<_>>().join(", ");
             return Err(format!(
-                "--filter {}: no kernel or step is called so; expected a part of one of the steps {steps}, or of a kernel's name",
+                "--filter {}: no kernel or step name contains this; expected part of one of the steps {steps}, or of a kernel name",
                 self.filter
             )
             .into());
         }
         if self.shader_dir.is_some() && device.is_cpu() {
-            return Err("--shader-dir: the CPU runs no shaders; expected a GPU as --device".into());
+            return Err("--shader-dir: expected a GPU as --device; the CPU runs no shaders".into());
         }
         if let (Some(folder), true) = (&self.shader_dir, rows.iter().all(|row| row.built_in.is_none())) {
             return Err(format!(
-                "--shader-dir {}: expected shaders named as those of vitraux, none of them is of a kernel that was run",
+                "--shader-dir {}: expected shaders named like vitraux's own, found none for a kernel that was run",
                 folder.display()
             )
             .into());
@@ -101,6 +101,7 @@ impl BenchKernels {
             return Ok(writeln!(out, "{whole}")?);
         }
         writeln!(out, "{}, batch {}, on {device}\nceilings: {ceilings}", model.name(), self.batch)?;
+        writeln!(out, "{:<18} {:<44} {}", "step", "kernel", Speed::headings())?;
         Ok(rows.iter().zip(changes).try_for_each(|(row, change)| writeln!(out, "{}", row.text(&ceilings, change)))?)
     }
 
@@ -189,7 +190,7 @@ impl Row {
     }
 
     fn text(&self, ceilings: &Ceilings, change: Option<Change>) -> String {
-        let apart = self.apart.map(|apart| format!(", results up to {apart:.1e} apart")).unwrap_or_default();
+        let apart = self.apart.map(|apart| format!(", results differ by up to {apart:.1e}")).unwrap_or_default();
         let change = change.map(|change| format!(", {change}")).unwrap_or_default();
         format!("{:<18} {:<44} {}{apart}{change}", self.step, self.kernel, self.speed(&self.times()).text(ceilings))
     }

@@ -22,10 +22,10 @@ pub struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Forward passes of a model, and the share of each kernel
+    /// Time forward passes of a model, and the share of each kernel
     #[command(after_help = examples::BENCH_MODEL)]
     Model(model::BenchModel),
-    /// Each kernel of a model's forward pass by itself, by every variant that the device can run
+    /// Time each kernel of a model's forward pass on its own, in every variant that the device can run
     #[command(after_help = examples::BENCH_KERNELS)]
     Kernels(kernels::BenchKernels),
 }
@@ -44,7 +44,7 @@ impl Bench {
 pub struct BenchedModel {
     #[command(flatten)]
     model: ModelArgs,
-    /// A model of timm's by its name, with made-up weights, such as vit_base_patch16_224
+    /// Model by its timm name, with random weights, such as vit_base_patch16_224
     #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "image_size"])]
     architecture: Option<String>,
 }

@@ -18,19 +18,19 @@ pub struct BenchModel {
     model: BenchedModel,
     #[command(flatten)]
     execution: ExecutionArgs,
-    /// Images of a batch; may be repeated
+    /// Images per batch; may be repeated
     #[arg(long, value_name = "B", default_values_t = [1], value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Vec<u32>,
-    /// Forward passes that are timed, after some that are not. Without, 10, or as many as take 0.6 s
+    /// Timed forward passes, after some untimed ones [default: 10, or more if they fit in 0.6 s]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     runs: Option<u32>,
-    /// Also compare the results with those of f32, on made-up images: worst and mean error as shares of the largest value, and how
-    /// often the best class is the same
+    /// Also compare the results with f32 on synthetic images: worst and mean error relative to the largest value, and how often
+    /// the top class is the same
     #[arg(long)]
     accuracy: bool,
     #[command(flatten)]
     compare: CompareArgs,
-    /// text, or json: one object
+    /// Output format; json prints one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -75,7 +75,7 @@ impl BenchModel {
         writeln!(out, "{name} on {device}; loaded in {}", milliseconds(load))?;
         match &ceilings {
             Some(ceilings) => writeln!(out, "ceilings: {ceilings}")?,
-            None => writeln!(out, "the device does not tell how long its kernels take")?,
+            None => writeln!(out, "the device cannot time its kernels")?,
         }
         for (measured, change) in measured.iter().zip(changes) {
             measured.text(&mut out, ceilings.as_ref(), change)?;
@@ -83,7 +83,7 @@ impl BenchModel {
         if let Some(Accuracy { worst, mean, alike, images }) = accuracy {
             writeln!(
                 out,
-                "beside f32: worst error {worst:.1e}, mean {mean:.1e} of the largest value, best class the same for {alike} of {images} images"
+                "compared with f32: worst error {worst:.1e}, mean {mean:.1e} of the largest value, same top class for {alike} of {images} images"
             )?;
         }
         Ok(())
@@ -220,7 +220,7 @@ impl Measured {
         let Percentiles { p10, median, p90, p99 } = self.times();
         writeln!(
             out,
-            "batch {}: median {} (p10 {}, p90 {}, p99 {}, first {}), {:.1} images/s, {} of buffers beside {} of weights",
+            "batch {}: median {} (p10 {}, p90 {}, p99 {}, first {}), {:.1} images/s, {} of buffers and {} of weights",
             self.batch,
             milliseconds(median),
             milliseconds(p10),
@@ -237,12 +237,13 @@ impl Measured {
         if self.memory.images < self.batch {
             writeln!(out, "  of one pass over {} images:", self.memory.images)?;
         }
+        writeln!(out, "  {:<22} {:<18} {:>5} {:>7} {}", "kernel", "step", "calls", "share", Speed::headings())?;
         for Step { kernel, label, calls, seconds, flops, bytes } in &self.steps {
             let speed = Speed { kernel, seconds: *seconds, flops: *flops, bytes: *bytes };
-            writeln!(out, "  {kernel:<22} {label:<18} {calls:>3} calls {:>5.1} %  {}", 100.0 * seconds / total, speed.text(ceilings))?;
+            writeln!(out, "  {kernel:<22} {label:<18} {calls:>5} {:>5.1} % {}", 100.0 * seconds / total, speed.text(ceilings))?;
         }
         let share = 100.0 * self.kernels() / median;
-        writeln!(out, "  {:<60} {:>12} of the batch, {share:.1} % of the median", "all kernels, one after the other", milliseconds(self.kernels()))?;
+        writeln!(out, "  {:<55} {:>12} of the batch, {share:.1} % of the median", "all kernels, one after the other", milliseconds(self.kernels()))?;
         Ok(())
     }
 

@@ -75,7 +75,7 @@ impl std::fmt::Display for Ceilings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.1} GFLOP/s, ", self.flops_per_second / 1e9)?;
         if let Some(rate) = self.matrix_flops_per_second {
-            write!(f, "{:.1} GFLOP/s by cooperative matrices, ", rate / 1e9)?;
+            write!(f, "{:.1} GFLOP/s with cooperative matrices, ", rate / 1e9)?;
         }
         write!(f, "{:.1} GB/s, measured", self.bytes_per_second / 1e9)
     }
@@ -118,13 +118,14 @@ impl Speed {
 
     pub fn text(&self, ceilings: &Ceilings) -> String {
         let rate = |count: u64| count as f64 / self.seconds / 1e9;
-        format!(
-            "{:>12} {:>9.1} GFLOP/s {:>8.1} GB/s {:>6.1} % of the roofline",
-            milliseconds(self.seconds),
-            rate(self.flops),
-            rate(self.bytes),
-            100.0 * self.share(ceilings)
-        )
+        // More than the ceilings allow is data that stayed in a cache.
+        let share = Some(self.share(ceilings)).filter(|share| *share <= 1.0).map_or("cached".to_owned(), |share| format!("{:.1} %", 100.0 * share));
+        format!("{:>12} {:>9.1} {:>8.1} {share:>9}", milliseconds(self.seconds), rate(self.flops), rate(self.bytes))
+    }
+
+    /// Returns the headings of [`Speed::text`].
+    pub fn headings() -> String {
+        format!("{:>12} {:>9} {:>8} {:>9}", "time", "GFLOP/s", "GB/s", "roofline")
     }
 }
 

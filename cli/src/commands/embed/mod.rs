@@ -20,15 +20,15 @@ pub struct Embed {
     pass: PassArgs,
     #[command(flatten)]
     lines: LineArgs,
-    /// json: an object for each image and line; csv; npy: an array, with the images' paths in FILE.txt; safetensors: `embeddings`, with the
-    /// paths in the metadata; parquet: columns `image` and `embedding`. By the name of --output if it is not given, else json
+    /// json: one object per line and image; csv; npy: an array, with the image paths in FILE.txt; safetensors: `embeddings`, with the
+    /// paths in the metadata; parquet: columns `image` and `embedding` [default: by the extension of --output, else json]
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Take the residual stream behind this block, from 0 on, instead of the pooled features: its class token, or the mean of its patches where
-    /// the model pools those
+    /// Take the residual stream after this block, counted from 0, instead of the pooled features: its class token, or the mean of its
+    /// patches for models that pool those
     #[arg(long, value_name = "I")]
     layer: Option<usize>,
-    /// Give all tokens, `[N, C]`, instead of one vector; npy, safetensors and json only
+    /// Write all tokens, `[N, C]`, instead of one vector (npy, safetensors and json only)
     #[arg(long)]
     tokens: bool,
     /// Divide each vector by its Euclidean norm
@@ -57,7 +57,7 @@ impl Embed {
     pub fn run(self) -> Result<()> {
         let format = self.format.or_else(|| Format::of_name(self.lines.output()?)).unwrap_or(Format::Json);
         if self.tokens && matches!(format, Format::Csv | Format::Parquet) {
-            return Err("--tokens: expected --format npy, safetensors or json, which have more than one axis".into());
+            return Err("--tokens: expected --format npy, safetensors or json; csv and parquet hold one vector per image".into());
         }
         let checkpoint = self.pass.model.open_required("embed")?;
         let vectors = Vectors::new(&checkpoint.config, self.what(), self.l2)?;
@@ -108,7 +108,7 @@ impl Embed {
     /// Writes one array for all images.
     fn run_store(&self, checkpoint: Checkpoint, vectors: &Vectors, format: Format) -> Result<()> {
         let Some(file) = self.lines.output() else {
-            return Err("expected --output FILE for an array; json and csv can go to standard output".into());
+            return Err("expected --output FILE for an array; only json and csv can go to standard output".into());
         };
         check_output(file)?;
         let paths = self.pass.images.sources()?;

@@ -58,7 +58,9 @@ impl Store {
     /// Starts an array, or resumes the rows of an interrupted run.
     pub fn open(file: &Path, what: String, resumes: bool) -> Result<Store> {
         if file.exists() && !file.is_file() {
-            return Err(format!("{}: expected the name of a file, found something else; json and csv can go there", file.display()).into());
+            return Err(
+                format!("{}: expected a regular file for an array, found something else; only json and csv can go there", file.display()).into()
+            );
         }
         let [rows, names] = parts(file);
         let open = |path: &Path| {
@@ -66,22 +68,20 @@ impl Store {
             options.map_err(|error| format!("{}: {error}", path.display()))
         };
         if resumes && file.exists() && !rows.exists() {
-            return Err(format!("{}: it is whole; to embed more images, give another --output", file.display()).into());
+            return Err(format!("{}: already complete; to embed more images, choose another --output", file.display()).into());
         }
         if !resumes && std::fs::metadata(&rows).is_ok_and(|part| part.len() > 0) {
             let part = rows.display();
-            return Err(format!("{part}: a run that was cut has left rows; --resume goes on with them, or remove that file").into());
+            return Err(format!("{part}: left by an interrupted run; continue it with --resume, or remove this file").into());
         }
         let (mut rows_file, mut names_file) = (open(&rows)?, open(&names)?);
         let Names { head, mut done, mut ends } = Names::read(&names_file).map_err(|error| format!("{}: {error}", names.display()))?;
         if head.is_none() && rows_file.metadata()?.len() > 0 {
-            return Err(format!("{}: it has rows, but {} does not tell of what; give another --output", rows.display(), names.display()).into());
+            return Err(format!("{}: has rows, but {} does not describe them; choose another --output", rows.display(), names.display()).into());
         }
         if let Some(other) = head.as_ref().filter(|head| head.what != what) {
             let part = rows.display();
-            return Err(
-                format!("{part}: an earlier run has left vectors of something else, {}, not {what}; give another --output", other.what).into()
-            );
+            return Err(format!("{part}: holds other vectors from an earlier run, {}, not {what}; choose another --output", other.what).into());
         }
         let shape = head.map(|head| head.shape);
         // Truncate rows and names to the images that both have.
@@ -112,7 +112,7 @@ impl Store {
             }
             Some(known) if known != shape => {
                 return Err(format!(
-                    "{}: vectors of {known:?} are followed by some of {shape:?}, of images of another size; an array has one shape",
+                    "{}: expected vectors of shape {known:?}, found {shape:?} from images of another size; an array has one shape",
                     self.file.display()
                 )
                 .into());
@@ -133,7 +133,7 @@ impl Store {
     pub fn finish(mut self, format: Format) -> Result<()> {
         let Some(shape) = self.shape.take().filter(|_| !self.done.is_empty()) else {
             self.remove_parts();
-            return Err("there are no vectors to write".into());
+            return Err("no vectors to write".into());
         };
         self.rows.flush()?;
         let failed = |error: std::io::Error| format!("{}: {error}", self.file.display());
@@ -220,7 +220,7 @@ fn write_safetensors(file: &Path, names: &[String], shape: &[usize], rows: &[u8]
     let metadata = HashMap::from([("images".to_owned(), serde_json::to_string(names)?)]);
     let written = write_tensors([("embeddings", view)], Some(metadata), file);
     // The size of the header, which contains the paths, is limited.
-    Ok(written.map_err(|error| format!("{error}; --resume with --format parquet or npy writes what is done"))?)
+    Ok(written.map_err(|error| format!("{error}; use --resume with --format parquet or npy to write what is done"))?)
 }
 
 /// Writes columns `image`, a string, and `embedding`, a list of floats.

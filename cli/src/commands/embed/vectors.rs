@@ -33,7 +33,7 @@ impl Vectors {
     pub fn new(config: &Config, what: What, l2: bool) -> Result<Vectors> {
         let (What::Layer(layer) | What::Tokens(Some(layer))) = what else {
             return Ok(match (what, config.projection, config.pooling) {
-                (What::Features, None, None) => return Err(format!("{} pools nothing; ask for --tokens or --layer", config.name).into()),
+                (What::Features, None, None) => return Err(format!("{} has no pooled features; use --tokens or --layer", config.name).into()),
                 (What::Features, Some(width), _) => Vectors { output: "image_embeds".to_owned(), width, pools: None, l2 },
                 (What::Features, None, Some(_)) => Vectors { output: "features".to_owned(), width: config.feature_width(), pools: None, l2 },
                 _ => Vectors { output: "tokens".to_owned(), width: config.width, pools: None, l2 },

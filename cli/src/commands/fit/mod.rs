@@ -16,16 +16,16 @@ use std::path::{Path, PathBuf};
 pub struct Fit {
     #[command(flatten)]
     pass: PassArgs,
-    /// The file that the head is written to, for `classify --head`
+    /// Safetensors file to write the classifier to, for `classify --head`
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// Share of each class's images to hold out for the accuracy: a fraction below 1, or tenths as a whole number
+    /// Share of each class's images to hold out for measuring accuracy: a fraction below 1, or a whole number of tenths
     #[arg(long, value_name = "SHARE", default_value = "0.2", value_parser = share)]
     hold_out: f64,
-    /// What is added to the sums of the features' squares: the larger, the smoother
-    #[arg(long, value_name = "SQUARES", default_value_t = 1.0)]
+    /// Ridge penalty of the least squares: larger values give a smoother classifier
+    #[arg(long, value_name = "PENALTY", default_value_t = 1.0)]
     ridge: f64,
-    /// text, or json: one object
+    /// Output format; json prints one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -47,18 +47,18 @@ fn share(text: &str) -> std::result::Result<f64, String> {
 impl Fit {
     pub fn run(self) -> Result<()> {
         if !(self.ridge >= 0.0 && self.ridge.is_finite()) {
-            return Err(format!("--ridge: expected a number from 0 on, found {}", self.ridge).into());
+            return Err(format!("--ridge: expected a number of at least 0, found {}", self.ridge).into());
         }
         check_output(&self.output)?;
         let checkpoint = self.pass.model.open_required("fit")?;
         if checkpoint.config.feature_width() == 0 {
-            return Err(format!("{} has no features of images", checkpoint.config.name).into());
+            return Err(format!("{} has no image features", checkpoint.config.name).into());
         }
         let paths = self.pass.images.sources()?;
         check_is_none_of(&self.output, &paths)?;
         let labels: Vec<String> = paths.iter().map(|path| label(path)).collect::<BTreeSet<_>>().into_iter().collect();
         if labels.len() < 2 {
-            return Err(format!("expected images in a folder for each class, two at least, found {labels:?}").into());
+            return Err(format!("expected one folder of images per class, and at least two classes, found {labels:?}").into());
         }
         let numbers: HashMap<&str, usize> = labels.iter().enumerate().map(|(number, label)| (label.as_str(), number)).collect();
         let (images, mut session) = self.pass.start(checkpoint, paths, |_| false)?.expect("none is done");
@@ -92,7 +92,7 @@ impl Fit {
             return whole;
         }
         if let Some(class) = seen.iter().position(|count| *count == 0) {
-            return Err(format!("{}: expected an image of it that can be read, found none", labels[class]).into());
+            return Err(format!("{}: expected at least one readable image of this class, found none", labels[class]).into());
         }
         let solution = ridge.solve(self.ridge)?;
         write_head(&self.output, &solution, &labels)?;
@@ -126,10 +126,10 @@ impl Fit {
         if held_out.is_empty() {
             return Ok(());
         }
-        writeln!(out, "held out: {right} of {} right, {:.1} %", held_out.len(), 100.0 * right as f64 / held_out.len() as f64)?;
+        writeln!(out, "held out: {right} of {} correct, {:.1} %", held_out.len(), 100.0 * right as f64 / held_out.len() as f64)?;
         let longest = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
         let cell = held_out.len().to_string().len().max(3);
-        writeln!(out, "\n{:longest$}  said to be, by row what they are", "")?;
+        writeln!(out, "\n{:longest$}  columns: predicted class, rows: actual class", "")?;
         for (class, row) in confusion.iter().enumerate() {
             let cells: String = row.iter().map(|count| format!(" {:>cell$}", if *count == 0 { "·".to_owned() } else { count.to_string() })).collect();
             writeln!(out, "{:>longest$} {cells}", labels[class])?;

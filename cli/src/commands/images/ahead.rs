@@ -42,8 +42,9 @@ impl Ahead {
                     let path = &paths[number];
                     let prepare = || prepared(path, &prepares.0, &prepares.1);
                     // A panic in a decoder must not affect other images.
-                    let prepared = catch_unwind(AssertUnwindSafe(prepare))
-                        .unwrap_or_else(|_| Err(Error::Image { path: path.clone(), message: "its decoder failed; the file is damaged".to_owned() }));
+                    let prepared = catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|_| {
+                        Err(Error::Image { path: path.clone(), message: "the decoder crashed; the file is probably damaged".to_owned() })
+                    });
                     if done.send((number, prepared)).is_err() {
                         return;
                     }

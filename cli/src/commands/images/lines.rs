@@ -10,11 +10,11 @@ use std::path::Path;
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum TableFormat {
-    /// For people
+    /// Plain text
     Text,
-    /// For programs
+    /// One JSON object per line
     Json,
-    /// For tables
+    /// CSV table
     Csv,
 }
 
@@ -97,14 +97,14 @@ impl Lines {
     pub fn resume(file: &Path, head: Option<&str>, form: &Form) -> Result<Lines> {
         let failed = |error: std::io::Error| format!("{}: {error}", file.display());
         if file.exists() && !file.is_file() {
-            return Err(format!("{}: expected a file to go on with, found a pipe or a device", file.display()).into());
+            return Err(format!("{}: expected a regular file to resume, found a pipe or device", file.display()).into());
         }
         let mut out = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file).map_err(failed)?;
         let mut text = Vec::new();
         out.read_to_end(&mut text).map_err(failed)?;
         let is_foreign_from = |place: usize| {
             let line = text[..place].iter().filter(|byte| **byte == b'\n').count() + 1;
-            format!("{}: line {line} is none of an earlier run with these options; give another --output", file.display())
+            format!("{}: line {line} is not from an earlier run with these options; choose another --output", file.display())
         };
         // A truncated first line is checked too, so that a file of another program is not lost.
         let begins = form.begins.as_bytes();

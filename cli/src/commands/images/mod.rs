@@ -57,17 +57,17 @@ impl PassArgs {
 /// Which images, and how they go through the model.
 #[derive(Debug, Args)]
 pub struct ImageArgs {
-    /// Images (PNG, JPEG, WebP, BMP, GIF, TIFF or PNM), folders with all below them, patterns such as 'photos/**/*.jpg', or - for a list
-    /// of paths on standard input, one a line
+    /// Images (PNG, JPEG, WebP, BMP, GIF, TIFF or PNM), folders (searched recursively), patterns such as 'photos/**/*.jpg', or - to
+    /// read paths from standard input, one per line
     #[arg(required = true, value_name = "IMAGE|FOLDER|PATTERN|-")]
     images: Vec<PathBuf>,
-    /// Of folders, only the files that match; !PATTERN leaves files out; may be repeated
+    /// Take only matching files from folders; !PATTERN excludes files; may be repeated
     #[arg(long, value_name = "PATTERN")]
     glob: Vec<String>,
-    /// Images that pass the device together; auto doubles them while that makes it faster
+    /// Images per batch; auto doubles the batch as long as that is faster
     #[arg(long, value_name = "auto|COUNT", default_value = "auto")]
     batch: Batch,
-    /// Stop at the first image that fails, instead of going on and counting
+    /// Stop at the first image that fails, instead of continuing and counting failures
     #[arg(long)]
     strict: bool,
 }
@@ -75,11 +75,11 @@ pub struct ImageArgs {
 /// Where a line for each image goes.
 #[derive(Debug, Args)]
 pub struct LineArgs {
-    /// Write results to a file: lines as they come, arrays when all is there
+    /// Write results to this file: lines as images finish, arrays at the end
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Go on with the file of an earlier run of the same model and options that was cut: images that it has are skipped. Lines of JSON and arrays
-    /// tell whether it is one; tables of CSV do not
+    /// Continue an interrupted run of the same model and options: images already in the output are skipped. JSON lines and arrays are
+    /// checked for the same model and options; CSV tables only for the same columns
     #[arg(long, requires = "output")]
     resume: bool,
 }
@@ -117,7 +117,7 @@ impl LineArgs {
         match (&self.output, form) {
             (None, _) => Ok(Lines::stdout()),
             (Some(file), _) if is_one_of(file, paths) => Err(taken(file)),
-            (Some(_), None) if self.resume => Err("--resume: expected a format with a line for each image; add --format json or csv".into()),
+            (Some(_), None) if self.resume => Err("--resume: expected a format with one line per image; add --format json or csv".into()),
             (Some(file), Some(form)) if self.resume => Lines::resume(file, head, form),
             (Some(file), _) => Lines::create(file),
         }
@@ -135,7 +135,7 @@ fn is_one_of(file: &Path, images: &[PathBuf]) -> bool {
 }
 
 fn taken(file: &Path) -> Box<dyn std::error::Error> {
-    format!("{}: it is one of the images; expected another --output", file.display()).into()
+    format!("{}: would overwrite one of the images; choose another file", file.display()).into()
 }
 
 impl ImageArgs {
@@ -253,7 +253,7 @@ fn catch_interrupts() -> Result<()> {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
             std::process::exit(Interrupted::CODE.into());
         }
-        note("interrupted: this batch is finished; again to stop at once");
+        note("interrupted: finishing the current batch; interrupt again to stop immediately");
     })?)
 }
 

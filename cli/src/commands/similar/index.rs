@@ -131,16 +131,16 @@ impl Kept {
     /// Reads a file, which must be an index of this model.
     fn read(file: &Path, model: &str, width: usize) -> Result<Kept> {
         let read = || -> Result<Kept> {
-            let none = |what: &str| format!("expected an index as `vitraux similar` writes it, {what}");
+            let none = |what: &str| format!("expected an index written by `vitraux similar`, {what}");
             // Reading a pipe would block until it is closed.
             if !file.is_file() {
-                return Err(none("found no file").into());
+                return Err(none("found no regular file").into());
             }
             let bytes = std::fs::read(file)?;
-            let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| none(&format!("found no safetensors: {error}")))?;
+            let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| none(&format!("found no safetensors file: {error}")))?;
             match header.metadata().as_ref().and_then(|metadata| metadata.get("model")) {
-                None => return Err(none("found none with a model").into()),
-                Some(other) if other != model => return Err(format!("it has features of {other}, not of {model}").into()),
+                None => return Err(none("found no model in its metadata").into()),
+                Some(other) if other != model => return Err(format!("it holds features of {other}, not of {model}").into()),
                 Some(_) => {}
             }
             let tensors = SafeTensors::deserialize(&bytes)?;
@@ -152,7 +152,7 @@ impl Kept {
             }
             Ok(Kept { names, stamps, rows: bytemuck::pod_collect_to_vec(embeddings.data()) })
         };
-        read().map_err(|error| format!("{}: {error}; give another --index, or remove that file", file.display()).into())
+        read().map_err(|error| format!("{}: {error}; choose another --index, or remove this file", file.display()).into())
     }
 }
 

@@ -29,23 +29,23 @@ const BETWEEN_SAVES: Duration = Duration::from_secs(30);
 pub struct Similar {
     #[command(flatten)]
     pass: PassArgs,
-    /// Rank the images by how much they are like this one
+    /// Rank the images by similarity to this one
     #[arg(long, value_name = "IMAGE")]
     to: Option<PathBuf>,
-    /// Find the images that are like each other
+    /// Find pairs of similar images
     #[arg(long)]
     pairs: bool,
-    /// Only what is at least so much alike: the cosine of the angle between features, 1 for the same image; of pairs 0.95 without
+    /// Minimum similarity: the cosine of the angle between features, 1 for identical images [default with --pairs: 0.95]
     #[arg(long, value_name = "COSINE", allow_negative_numbers = true, value_parser = cosine)]
     above: Option<f64>,
-    /// The most that is named, the most alike first: 20 images without, or 1000 pairs
+    /// Maximum number of results, most similar first [default: 20 images, or 1000 pairs]
     #[arg(long, short = 'n', value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     top: Option<u32>,
-    /// A file that features are kept in, made if it is not there: images that it has, and that have not changed, are not looked at again.
-    /// Without other images its own are meant. Safetensors: `embeddings`, and `images`, their paths as JSON
+    /// Keep features in this safetensors file, created if missing: unchanged images in it are not read again. Without IMAGE arguments,
+    /// its images are compared. Tensors: `embeddings`, and `images`, their paths as JSON
     #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
-    /// text; json: an object for each line; or csv
+    /// Output format; json prints one object per line
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -61,12 +61,10 @@ fn of_index(index: &Index) -> Result<Vec<PathBuf>> {
     let present = index.present();
     let missing = index.len() - present.len();
     if present.is_empty() {
-        return Err(
-            format!("none of the {missing} images of the index is there; their paths are as they were given, from the folder of that run").into()
-        );
+        return Err(format!("none of the {missing} indexed images exist; relative paths start at the folder where the index was made").into());
     }
     if missing > 0 {
-        note(&format!("{missing} of the {} images of the index are not there, and are left out", index.len()));
+        note(&format!("{missing} of the {} indexed images do not exist and are left out", index.len()));
     }
     Ok(present)
 }
@@ -83,14 +81,14 @@ impl Similar {
             return Err("expected images, or the --index of an earlier run".into());
         }
         if named.is_empty() && self.pass.images.has_globs() {
-            return Err("--glob: expected folders that it is for; without images all of the index are meant".into());
+            return Err("--glob: expected folders to search; without them, all images of the index are compared".into());
         }
         if let Some(index) = &self.index {
             check_is_none_of(index, &named)?;
         }
         let checkpoint = self.pass.model.open_required("similar")?;
         if checkpoint.config.pooling.is_none() {
-            return Err(format!("{} pools no features that images could be compared by", checkpoint.config.name).into());
+            return Err(format!("{} has no pooled features to compare images by", checkpoint.config.name).into());
         }
         let vectors = Vectors::new(&checkpoint.config, What::Features, true)?;
         let mut index = Index::open(self.index.as_deref(), self.pass.fingerprint(&checkpoint), vectors.width())?;
@@ -178,7 +176,7 @@ impl Similar {
         out.flush()?;
         // With an explicit --top, leaving matches out is expected.
         if best.left_out() > 0 && self.top.is_none() {
-            note(&format!("{} more are as much alike as asked for; --top K names more of them", best.left_out()));
+            note(&format!("{} more matches are not shown; use a larger --top to see more", best.left_out()));
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ pub fn arguments(root: &Object, name: &str) -> Result<Object> {
         None => entry.clone(),
     };
     let Some(implied) = implied else {
-        return Err(Error::unsupported(root.path(), format!("architecture {name:?} is not one that vitraux knows")));
+        return Err(Error::unsupported(root.path(), format!("architecture {name:?} is not known to vitraux")));
     };
     let args = match root.object("model_args")? {
         Some(args) => implied.overlaid(&args),

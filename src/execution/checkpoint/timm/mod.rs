@@ -135,14 +135,14 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let inner = mlp_inner(&args, width)?;
     let gated = is_gated(&args)?;
     if gated && !inner.is_multiple_of(2) {
-        return Err(args.wrong("mlp_ratio", "a factor that gives an even width, for the gate and its values"));
+        return Err(args.wrong("mlp_ratio", "a factor that gives an even width, half for the gate and half for the values"));
     }
     let class_token = args.bool("class_token")?.unwrap_or(true);
     let registers = args.count("reg_tokens")?.unwrap_or(0);
     let prefix_tokens = registers + usize::from(class_token) + usize::from(distilled);
     let pooling = pooling(&args, &pretrained, class_token, distilled, prefix_tokens)?;
     if gated && matches!(pooling, Some(Pooling::Attention(_))) {
-        return Err(args.unsupported("mlp_layer", "a plain MLP where attention pools the tokens"));
+        return Err(args.unsupported("mlp_layer", "a plain MLP in models with attention pooling"));
     }
     // timm's null means its default: with mean pooling, the norm follows the pooling.
     let pool_norm = args.bool("fc_norm")?.unwrap_or(matches!(pooling, Some(Pooling::MeanFrom(_))));
@@ -173,7 +173,7 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     };
     config.validate(root.path())?;
     if pooling.is_none() && !config.classifiers.is_empty() {
-        return Err(args.unsupported("global_pool", "a pooling, where there are classes"));
+        return Err(args.unsupported("global_pool", "pooling, in models with classes"));
     }
     let mut prefix = Vec::new();
     prefix.extend(class_token.then(|| Part::new("cls_token", &[1, width])));
@@ -198,7 +198,7 @@ fn pooling(args: &Object, pretrained: &Object, class_token: bool, distilled: boo
         "avg" if !distilled => Ok(Some(Pooling::MeanFrom(first))),
         "map" if !distilled => Ok(Some(Pooling::Attention(first))),
         "" if !distilled => Ok(None),
-        _ => Err(args.unsupported("global_pool", "token, avg, map, or nothing; token where a model is distilled")),
+        _ => Err(args.unsupported("global_pool", "token, avg, map or empty; token for distilled models")),
     }
 }
 

@@ -47,7 +47,7 @@ pub fn preprocess(root: &Object, image: Option<[usize; 2]>) -> Result<Preprocess
     let std = channel_values(&pretrained, "std", channels, IMAGENET_STD)?;
     let scaled = [height, width].map(|size| (size as f64 / crop_pct).floor() as usize);
     if scaled.contains(&0) {
-        return Err(pretrained.wrong("crop_pct", "a factor that leaves a pixel of the input size"));
+        return Err(pretrained.wrong("crop_pct", "a factor that leaves at least one pixel of the input size"));
     }
     let (resize, fill) = match pretrained.string("crop_mode")?.unwrap_or("center") {
         "squash" => (Resize::Exact(scaled), [0; 3]),

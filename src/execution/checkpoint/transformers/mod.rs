@@ -37,11 +37,11 @@ const MODEL_TYPES: &[(&str, Read)] = &[
 /// Interprets a `config.json` with a `model_type`. Some sizes are known only from the tensors.
 pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let Some(name) = root.string("model_type")? else {
-        return Err(root.error("neither timm's architecture nor transformers' model_type; expected the config.json of a Vision Transformer"));
+        return Err(root.error("found neither timm's architecture nor transformers' model_type; expected the config.json of a Vision Transformer"));
     };
     let result = match MODEL_TYPES.iter().find(|(known, _)| *known == name) {
         Some((_, read)) => read(root, files),
-        None => Err(Error::unsupported(root.path(), format!("model_type {name:?} is not one that vitraux runs"))),
+        None => Err(Error::unsupported(root.path(), format!("model_type {name:?} is not supported"))),
     };
     match result {
         Err(Error::Unsupported { message, .. }) => Err(refused(root, name, message, files)),

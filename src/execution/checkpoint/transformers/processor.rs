@@ -93,7 +93,7 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
         3 => Filter::Bicubic,
         4 => Filter::Box,
         5 => Filter::Hamming,
-        _ => return Err(file.unsupported("resample", "0 to 5, Pillow's numbers")),
+        _ => return Err(file.unsupported("resample", "0 to 5, as in Pillow")),
     };
     let resize = if enabled("do_resize", true)? { resize(&file, &defaults)? } else { Resize::Keep };
     let crop = match enabled("do_center_crop", defaults.crops)? {

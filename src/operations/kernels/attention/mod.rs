@@ -29,7 +29,7 @@ pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usiz
     let variants = suitable(&sizes, &capabilities);
     if variants.is_empty() {
         return Err(Error::Limit {
-            what: format!("{label}, for a key and a value of heads of width {head},"),
+            what: format!("{label}, for a key and a value of head width {head},"),
             limit: Limit::WorkgroupMemory,
             needed: 2 * head.div_ceil(4) as u64 * 16,
             allowed: u64::from(capabilities.workgroup_bytes),
