@@ -12,6 +12,7 @@ use crate::execution::gpu::{Pieces, Progress};
 use crate::execution::{cpu, gpu};
 use crate::model::forward::Request;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ pub(super) enum Executor {
 impl RequestPlan {
     pub async fn compile(request: Request, recording: Recording, resident: &Resident, progress: Progress<'_>) -> Result<RequestPlan> {
         let outputs = recording.outputs().to_vec();
+        log::debug!("plan of {} images: {}", request.batch, summary(&recording));
         let memory = Memory { images: request.batch, weights: recording.weight_bytes(), pass: recording.scratch_bytes() };
         let executor = match resident {
             Resident::Gpu(gpu, weights) => Executor::Gpu(Arc::new(gpu::Plan::compile(gpu.clone(), &recording, weights, progress).await?)),
@@ -42,6 +44,13 @@ impl RequestPlan {
         };
         Ok(RequestPlan { request, memory, outputs, executor })
     }
+}
+
+/// Lists the kernels of a recording with the number of their calls.
+fn summary(recording: &Recording) -> String {
+    let mut calls = BTreeMap::new();
+    recording.dispatches().for_each(|dispatch| *calls.entry(dispatch.kernel.name).or_insert(0) += 1);
+    calls.iter().map(|(kernel, calls)| format!("{calls} {kernel}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Input contents of a batch.

@@ -126,7 +126,7 @@ impl ModelArgs {
     /// Returns the place of the chosen model, after downloading it if necessary, or `None` if none is chosen.
     fn place(&self) -> Result<Option<Place>> {
         // Not by clap, for which it would conflict with --architecture.
-        let chosen = match self.model.clone().or_else(|| std::env::var_os("VITRAUX_MODEL").map(Into::into)) {
+        let chosen = match self.model.clone().or_else(|| std::env::var_os("VITRAUX_MODEL").filter(|model| !model.is_empty()).map(Into::into)) {
             None => Settings::read()?.model,
             chosen => chosen,
         };

@@ -44,7 +44,7 @@ impl PipelineCache {
             pollster::block_on(made)
         };
         let cache = make(kept.as_deref()).or_else(|error| {
-            log::info!("{}: {error}; it is ignored", file.display());
+            log::info!("{}: {error}; ignored", file.display());
             make(None)
         });
         let cache = cache.map_err(|error| log::info!("{error}; compiled pipelines are not kept")).ok()?;
@@ -83,7 +83,7 @@ fn read(file: &Path, key: &str) -> Option<Vec<u8>> {
         (crc32fast::hash(data) == u32::from_le_bytes(*sum)).then(|| data.to_vec())
     });
     if data.is_none() {
-        log::info!("{}: no compiled pipelines of this device, driver and version, or damaged ones; they are ignored", file.display());
+        log::info!("{}: ignored, because it is damaged or for another device, driver or version", file.display());
     }
     data
 }

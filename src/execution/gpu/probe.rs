@@ -68,7 +68,7 @@ impl Gpu {
             match self::subgroup(&self, cooperative).await {
                 Ok(Some(found)) => self.summary.capabilities.subgroup = found,
                 Ok(None) => {
-                    log::info!("{}: cooperative matrices are not used: subgroups are not as expected", self.summary);
+                    log::info!("{}: cooperative matrices are not used, because subgroups have an unexpected layout", self.summary);
                     self.summary.capabilities.cooperative = 0;
                 }
                 Err(error) => {

@@ -64,10 +64,13 @@ impl Tuning {
         let (file, summary) = (file.into(), gpu.summary());
         let mut table = Table::new(summary);
         match Table::read(&file) {
-            Ok(read) if read.is_of(summary) => table = read,
-            Ok(_) => log::info!("{}: a table of another device, driver or version is ignored", file.display()),
+            Ok(read) if read.is_of(summary) => {
+                log::debug!("{}: tuning table of this device", file.display());
+                table = read;
+            }
+            Ok(_) => log::info!("{}: ignored, because it is for another device, driver or version", file.display()),
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => log::warn!("{error}; it is ignored"),
+            Err(error) => log::warn!("{error}; ignored"),
         }
         let shipped = Table::shipped(summary);
         Tuning {
@@ -109,12 +112,12 @@ impl Tuning {
         for key in &missing {
             self.measure_some(device, *key);
             if self.spent >= PATIENCE {
-                log::info!("{device}: variants of what was not measured are chosen by rule; `vitraux tune` measures all of them");
+                log::info!("{device}: variants that were not measured are chosen by rule; `vitraux tune` measures all of them");
                 break;
             }
         }
         if let Err(error) = self.save() {
-            log::warn!("{error}; what was measured is lost with this program");
+            log::warn!("{error}; the measurements are lost when this program ends");
         }
         missing.iter().any(|key| self.table.has(*key))
     }
@@ -150,7 +153,7 @@ impl Tuning {
         let found = measure::fastest(device, key, most);
         let is_found = !found.variant.is_empty();
         if !is_found {
-            log::warn!("{device}: {key}: no variant is right: {:?}", found.rejected);
+            log::warn!("{device}: {key}: no variant gives correct results: {:?}", found.rejected);
         }
         // Failures may be transient: without a correct variant, a key with failures is not stored.
         if is_found || !found.has_failed {
