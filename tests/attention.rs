@@ -128,7 +128,10 @@ fn invalid_attention_requests_are_refused() {
     };
     refused(&["--block", "4"], "--block: expected 0 to 3, found 4");
     refused(&["--head", "9"], "--head: expected 0 to 3");
-    refused(&["--query", "1000,2"], "--query 1000,2: the model sees columns 0 to 95 and rows 0 to 95 of");
+    refused(
+        &["--query", "1000,2"],
+        "--query 1000,2: outside the part that the model sees of 96 x 96 pixels; choose a column from 0 to 95 and a row from 0 to 95",
+    );
     // Registers in front of the patches are no class token.
     for unclassed in ["timm_gap_nocls_noqkvbias", "timm_map_registers"] {
         refused(&["--model", text(&path("tests/fixtures/cases").join(unclassed))], "has no class token");

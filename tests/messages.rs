@@ -122,7 +122,41 @@ fn runs_end_with_a_summary() {
     };
     let first = embed(&[]);
     assert!(first.contains("skipped files of other formats: 1 with .txt") && first.contains("2 images done, 1 failed"), "{first}");
-    assert!(embed(&["--resume"]).contains("0 images done, 2 skipped that were done already, 1 failed"));
+    assert!(embed(&["--resume"]).contains("0 images done, 2 skipped as already done, 1 failed"));
     std::fs::remove_file(folder.path().join("c.png")).expect("it is there");
-    assert!(embed(&["--resume"]).contains("nothing to do: 2 images are done already"));
+    assert!(embed(&["--resume"]).contains("nothing to do: 2 images already done"));
+}
+
+#[test]
+fn outputs_never_replace_inputs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| text(&folder.path().join(name)).to_owned();
+    for name in ["photo.png", "other.png"] {
+        std::fs::copy(sample(), at(name)).expect("a copy");
+    }
+    std::fs::hard_link(at("photo.png"), at("link.safetensors")).expect("a link");
+    std::fs::create_dir(at("model")).expect("a folder");
+    for name in ["config.json", "model.safetensors"] {
+        std::fs::copy(path("examples/digits").join(name), Path::new(&at("model")).join(name)).expect("a copy");
+    }
+    let run = |arguments: &[&str]| crate::support::cli::vitraux(arguments.iter().map(AsRef::as_ref));
+    let (photo, model, weights) = (at("photo.png"), at("model"), at("model/model.safetensors"));
+    assert_eq!(run(&["preprocess", "-o", &at("pixels.safetensors"), &photo]).code, 0);
+    let before = |name: &str| std::fs::read(at(name)).expect("it is there");
+    let kept = ["photo.png", "other.png", "model/model.safetensors", "pixels.safetensors"].map(|name| (name, before(name)));
+    let cases: [&[&str]; 8] = [
+        &["preprocess", "-o", &photo, &photo],
+        &["preprocess", "-o", &at("link.safetensors"), &photo],
+        &["preprocess", "-m", &model, "-o", &weights, &photo],
+        &["forward", "--device", "cpu", "--input", &at("pixels.safetensors"), "-o", &at("pixels.safetensors")],
+        &["embed", "--device", "cpu", "-m", &model, "-o", &weights, &photo],
+        &["fit", "--device", "cpu", "-m", &weights, "-o", &weights, &photo],
+        &["classify", "--device", "cpu", "-o", &at("other.png"), &photo],
+        &["similar", "--device", "cpu", "-m", &model, "--index", &weights, "--pairs", &photo, &at("other.png")],
+    ];
+    for arguments in cases {
+        let run = run(arguments);
+        assert!(run.code == 1 && run.errors().len() == 1 && run.errors()[0].contains("choose another --output"), "{arguments:?}: {}", run.stderr);
+    }
+    assert!(kept.iter().all(|(name, bytes)| *bytes == before(name)));
 }

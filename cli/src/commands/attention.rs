@@ -1,4 +1,4 @@
-use super::images::{PassArgs, preprocess_of};
+use super::images::{PassArgs, has_image_extension, preprocess_of};
 use super::{Result, chain, note};
 use clap::Args;
 use image::RgbImage;
@@ -17,7 +17,7 @@ const OPACITY: f32 = 0.6;
 pub struct Attention {
     #[command(flatten)]
     pass: PassArgs,
-    /// Folder for the maps, cat.attention.png for cat.jpg; or for one image a PNG file
+    /// Folder for the maps, cat.attention.png for cat.jpg; or, for a single image, a PNG file
     #[arg(long, short, value_name = "FOLDER|FILE.png")]
     output: PathBuf,
     /// Skip images that already have their PNG
@@ -80,6 +80,9 @@ impl Attention {
             return Err(format!("{} has no class token; use --query X,Y for a patch, or --pca", config.name).into());
         }
         self.check_numbers(&config)?;
+        if !self.output.is_dir() && has_image_extension(&self.output) && self.file().is_none() {
+            return Err(format!("{}: expected a folder or a PNG file", self.output.display()).into());
+        }
         let mut paths = self.pass.images.sources()?;
         let common = common_folder(&paths);
         match self.file() {
@@ -173,7 +176,7 @@ impl Attention {
                     let [left, top] = [left.max(0.0).ceil(), top.max(0.0).ceil()];
                     let [right, bottom] = [right.min(f64::from(width)) - 1.0, bottom.min(f64::from(height)) - 1.0];
                     return Err(format!(
-                        "--query {x},{y}: the model sees columns {left} to {right} and rows {top} to {bottom} of {width} x {height}"
+                        "--query {x},{y}: outside the part that the model sees of {width} x {height} pixels; choose a column from {left} to {right} and a row from {top} to {bottom}"
                     )
                     .into());
                 };

@@ -35,9 +35,9 @@ impl Classify {
         let paths = self.pass.images.sources()?;
         let head = (format == Format::Csv).then(|| table_head(&checkpoint.config, self.top)).transpose()?;
         let mut lines = match format {
-            Format::Text => self.lines.open(&paths, None, None)?,
-            Format::Json => self.lines.open(&paths, None, Some(&Form::objects("{\"device\":", "model", model.clone())))?,
-            Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form::table()))?,
+            Format::Text => self.lines.open(&paths, &self.pass.model, None, None)?,
+            Format::Json => self.lines.open(&paths, &self.pass.model, None, Some(&Form::objects("{\"device\":", "model", model.clone())))?,
+            Format::Csv => self.lines.open(&paths, &self.pass.model, head.as_deref(), Some(&Form::table()))?,
         };
         let is_done = |path: &Path| lines.has(&name(path));
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };

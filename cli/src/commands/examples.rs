@@ -2,71 +2,81 @@
 
 pub const VITRAUX: &str = "\
 Examples:
-  vitraux classify photo.jpg                             read a digit with the built-in model
-  vitraux classify --model google/vit-base-patch16-224 photos/
-  vitraux classify --model facebook/deit-tiny-patch16-224 --format csv --output answers.csv --resume photos/
-  vitraux embed --model facebook/dinov2-small --l2 --output photos.parquet photos/
-  vitraux similar --model facebook/dinov2-small --to cat.jpg --index photos.safetensors photos/
-  vitraux attention --model facebook/dinov2-small --output maps/ photos/cat.jpg
+  # read a digit with the built-in model
+  vitraux classify photo.jpg
+  vitraux classify -m google/vit-base-patch16-224 photos/
+  vitraux classify -m facebook/deit-tiny-patch16-224 --format csv -o answers.csv --resume photos/
+  vitraux embed -m facebook/dinov2-small --l2 -o photos.parquet photos/
+  vitraux similar -m facebook/dinov2-small --to cat.jpg --index photos.safetensors photos/
+  vitraux attention -m facebook/dinov2-small -o maps/ photos/cat.jpg
   vitraux bench model --architecture vit_base_patch16_224 --device gpu
-  vitraux doctor                                         check the GPU
+  # check the GPU
+  vitraux doctor
   source <(vitraux completions bash)
 
 Environment:
+  VITRAUX_MODEL   default for --model
   VITRAUX_DEVICE  default for --device
   HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE  as in Hugging Face's libraries
   NO_COLOR        disable colours in messages";
 
 pub const CLASSIFY: &str = "\
 Examples:
-  vitraux classify photo.jpg                             with the built-in digit model
-  vitraux classify --model google/vit-base-patch16-224 --top 3 photos/ '*.png'
-  vitraux classify --model facebook/deit-tiny-patch16-224 --format csv --output answers.csv --resume photos/
-  vitraux classify --model facebook/dinov2-small --head pets.safetensors cat.jpg    a classifier trained by `fit`
-  find . -name '*.jpg' | vitraux classify --model google/vit-base-patch16-224 --format json -";
+  # with the built-in digit model
+  vitraux classify photo.jpg
+  vitraux classify -m google/vit-base-patch16-224 --top 3 photos/ '*.png'
+  vitraux classify -m facebook/deit-tiny-patch16-224 --format csv -o answers.csv --resume photos/
+  # a classifier trained by `fit`
+  vitraux classify -m facebook/dinov2-small --head pets.safetensors cat.jpg
+  find . -name '*.jpg' | vitraux classify -m google/vit-base-patch16-224 --format json -";
 
 pub const EMBED: &str = "\
 Examples:
-  vitraux embed --model facebook/dinov2-small --l2 --output photos.parquet photos/
-  vitraux embed --model facebook/dinov2-small --output photos.npy --resume photos/
-  vitraux embed --model google/vit-base-patch16-224 --layer 8 --format csv --glob '!**/thumbs/**' photos/
-  vitraux embed --model facebook/dinov2-small --tokens --output tokens.safetensors cat.jpg";
+  vitraux embed -m facebook/dinov2-small --l2 -o photos.parquet photos/
+  vitraux embed -m facebook/dinov2-small -o photos.npy --resume photos/
+  vitraux embed -m google/vit-base-patch16-224 --layer 8 --format csv --glob '!**/thumbs/**' photos/
+  vitraux embed -m facebook/dinov2-small --tokens -o tokens.safetensors cat.jpg";
 
 pub const SIMILAR: &str = "\
 Examples:
-  vitraux similar --model facebook/dinov2-small --to cat.jpg --index photos.safetensors photos/
-  vitraux similar --model facebook/dinov2-small --to dog.jpg --index photos.safetensors         indexed images are not read again
-  vitraux similar --model facebook/dinov2-small --pairs --above 0.95 photos/                     near-duplicates";
+  vitraux similar -m facebook/dinov2-small --to cat.jpg --index photos.safetensors photos/
+  # indexed images are not read again
+  vitraux similar -m facebook/dinov2-small --to dog.jpg --index photos.safetensors
+  # near-duplicates
+  vitraux similar -m facebook/dinov2-small --pairs --above 0.95 photos/";
 
 pub const FIT: &str = "\
 Examples:
-  vitraux fit --model facebook/dinov2-small --output pets.safetensors pets/              pets/cat/1.jpg, pets/dog/2.jpg and so on
-  vitraux fit --model facebook/dinov2-small --hold-out 0 --ridge 10 --output pets.safetensors pets/
-  vitraux classify --model facebook/dinov2-small --head pets.safetensors cat.jpg";
+  # pets/cat/1.jpg, pets/dog/2.jpg and so on
+  vitraux fit -m facebook/dinov2-small -o pets.safetensors pets/
+  vitraux fit -m facebook/dinov2-small --hold-out 0 --ridge 10 -o pets.safetensors pets/
+  vitraux classify -m facebook/dinov2-small --head pets.safetensors cat.jpg";
 
 pub const ATTENTION: &str = "\
 Examples:
-  vitraux attention --model facebook/dinov2-small --output maps/ cat.jpg                 the class token, mean of all heads
-  vitraux attention --model facebook/dinov2-small --output maps/ --head all cat.jpg      one map per head
-  vitraux attention --model facebook/dinov2-small --output maps/ --query 120,80 --block 6 cat.jpg
-  vitraux attention --model google/vit-base-patch16-224 --output maps/ --rollout --resume photos/
-  vitraux attention --model facebook/dinov2-small --output maps/ --pca photos/";
+  # the class token, mean of all heads
+  vitraux attention -m facebook/dinov2-small -o maps/ cat.jpg
+  # one map per head
+  vitraux attention -m facebook/dinov2-small -o maps/ --head all cat.jpg
+  vitraux attention -m facebook/dinov2-small -o maps/ --query 300,200 --block 6 cat.jpg
+  vitraux attention -m google/vit-base-patch16-224 -o maps/ --rollout --resume photos/
+  vitraux attention -m facebook/dinov2-small -o maps/ --pca photos/";
 
 pub const FORWARD: &str = "\
 Examples:
-  vitraux preprocess --model google/vit-base-patch16-224 --output pixels.safetensors cat.jpg
-  vitraux forward --model google/vit-base-patch16-224 --input pixels.safetensors --output out.safetensors --tap hidden.3,attn.11
-  vitraux forward --model google/vit-base-patch16-224 --input pixels.safetensors --output out.safetensors --tap all --device cpu";
+  vitraux preprocess -m google/vit-base-patch16-224 -o pixels.safetensors cat.jpg
+  vitraux forward -m google/vit-base-patch16-224 --input pixels.safetensors -o out.safetensors --tap hidden.3,attn.11
+  vitraux forward -m google/vit-base-patch16-224 --input pixels.safetensors -o out.safetensors --tap all --device cpu";
 
 pub const PREPROCESS: &str = "\
 Examples:
-  vitraux preprocess --model google/vit-base-patch16-224 --output pixels.safetensors cat.jpg dog.jpg
-  vitraux preprocess --model facebook/dinov2-small --image-size 448x336 --output pixels.safetensors cat.jpg";
+  vitraux preprocess -m google/vit-base-patch16-224 -o pixels.safetensors cat.jpg dog.jpg
+  vitraux preprocess -m facebook/dinov2-small --image-size 448x336 -o pixels.safetensors cat.jpg";
 
 pub const BENCH_MODEL: &str = "\
 Examples:
-  vitraux bench model --architecture vit_base_patch16_224 --batch 1 --batch 8 --device gpu
-  vitraux bench model --model facebook/dinov2-small --precision f16 --accuracy
+  vitraux bench model --architecture vit_base_patch16_224 --batch 1,8 --device gpu
+  vitraux bench model -m facebook/dinov2-small --precision f16 --accuracy
   vitraux bench model --architecture vit_tiny_patch16_224 --format json > before.json
   vitraux bench model --architecture vit_tiny_patch16_224 --compare before.json";
 
@@ -78,22 +88,25 @@ Examples:
 
 pub const DOCTOR: &str = "\
 Examples:
-  vitraux doctor                                          every kernel on the best adapter
-  vitraux doctor --device 1 --model google/vit-base-patch16-224 --precision f16
-  vitraux doctor --format json > report.json              for a bug report
-  vitraux doctor --filter attention --shader-dir shaders  while editing a shader";
+  # every kernel on the best adapter
+  vitraux doctor
+  vitraux doctor --device 1 -m google/vit-base-patch16-224 --precision f16
+  # for a bug report
+  vitraux doctor --format json > report.json
+  # while editing a shader
+  vitraux doctor --filter attention --shader-dir shaders";
 
 pub const TUNE: &str = "\
 Examples:
-  vitraux tune --model google/vit-base-patch16-224 --batch 1 --batch 32 --precision f16 --device gpu
-  vitraux tune --architecture vit_base_patch16_224 --device gpu --output h200.json
+  vitraux tune -m google/vit-base-patch16-224 --batch 1,32 --precision f16 --device gpu
+  vitraux tune --architecture vit_base_patch16_224 --device gpu -o h200.json
   vitraux tune --show --device gpu
-  vitraux classify --model google/vit-base-patch16-224 --tuning h200.json cat.jpg";
+  vitraux classify -m google/vit-base-patch16-224 --tuning h200.json cat.jpg";
 
 pub const INSPECT: &str = "\
 Examples:
-  vitraux inspect --model facebook/dinov2-base
-  vitraux inspect --model google/vit-base-patch16-224 --precision f16 --batch 32 --format json";
+  vitraux inspect -m facebook/dinov2-base
+  vitraux inspect -m google/vit-base-patch16-224 --precision f16 --batch 32 --format json";
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,5 @@
-use super::{ExecutionArgs, HeadArgs, ModelArgs, Result, tensors};
+use super::images::{is_image, is_same, protect_inputs};
+use super::{ExecutionArgs, HeadArgs, ModelArgs, Result, note, tensors};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use vitraux::Tensor;
@@ -30,7 +31,11 @@ impl Forward {
     pub fn run(self) -> Result<()> {
         tensors::check_output(&self.output)?;
         let checkpoint = self.heads.apply(self.model.open()?)?;
-        if super::images::is_image(&self.input) {
+        if is_same(&self.input, &self.output) {
+            return Err(format!("{}: would overwrite the input; choose another --output", self.output.display()).into());
+        }
+        protect_inputs(&self.output, &[], &self.model)?;
+        if is_image(&self.input) {
             let input = self.input.display();
             return Err(format!("{input}: expected a safetensors file, found an image; `vitraux preprocess` turns it into pixel_values").into());
         }
@@ -56,7 +61,9 @@ impl Forward {
             None => session.forward_blocking(&input.values, &wanted)?,
             Some(mask) => session.forward_masked_blocking(&input.values, mask, &wanted)?,
         };
-        tensors::write(&self.output, outputs.iter().map(|(name, tensor)| (name.as_str(), tensor)))
+        tensors::write(&self.output, outputs.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
+        note(&format!("outputs: {}", self.output.display()));
+        Ok(())
     }
 }
 

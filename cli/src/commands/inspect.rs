@@ -12,7 +12,7 @@ use vitraux::low_level::record::Recording;
 pub struct Inspect {
     #[command(flatten)]
     model: ModelArgs,
-    /// Model, as --model
+    /// The model, like --model
     #[arg(value_name = "MODEL", conflicts_with = "model")]
     positional: Option<PathBuf>,
     /// Batch size to report scratch memory for

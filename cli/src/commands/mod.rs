@@ -52,7 +52,7 @@ pub struct Cli {
 /// How much is said on standard error.
 #[derive(Debug, Args)]
 struct Talk {
-    /// Print only errors: no device, warnings or progress
+    /// Print errors only, without the device, warnings and progress
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
     /// Log what is chosen and compiled; twice (-vv) to include the graphics library's messages
@@ -86,7 +86,7 @@ enum Command {
     /// Rank images by similarity to one image, or find near-duplicates
     #[command(after_help = examples::SIMILAR)]
     Similar(similar::Similar),
-    /// Train a classifier on one folder of images per class, in seconds: closed-form least squares on a model's features
+    /// Train a classifier from a folder of images for each class
     #[command(after_help = examples::FIT)]
     Fit(fit::Fit),
     /// Draw heat maps of where a model looks in images
@@ -199,13 +199,14 @@ impl HeadArgs {
 /// Which device.
 #[derive(Debug, Args)]
 struct DeviceArgs {
-    /// auto: a hardware GPU, else the CPU; cpu; gpu: the best adapter, including software; or an adapter's number or name from `vitraux devices`
+    /// Device: auto (a hardware GPU, else the CPU), cpu, gpu (the best adapter, including software adapters), or the number or name of an
+    /// adapter from `vitraux devices`
     #[arg(long, value_name = "DEVICE", default_value = "auto", env = "VITRAUX_DEVICE")]
     device: DeviceChoice,
     /// Precision of the weights; sums are always f32
     #[arg(long, value_enum, value_name = "PRECISION", default_value_t = PrecisionChoice::F32)]
     precision: PrecisionChoice,
-    /// Check indices and bound loops in shaders while they run (GPU only, slower): for debugging kernels
+    /// Check every index and limit every loop in shaders (GPU only, slower): for debugging kernels
     #[arg(long)]
     checked: bool,
 }
@@ -240,11 +241,11 @@ struct ExecutionArgs {
 enum PrecisionChoice {
     /// f16 on GPUs that compute in it, else f32
     Auto,
-    /// Exact
+    /// 32 bits
     F32,
-    /// Dense-layer weights in half the memory
+    /// Weights of dense layers in 16 bits
     F16,
-    /// Block weights in a quarter of the memory, with their inputs rounded too
+    /// Weights of the blocks in 8 bits; their inputs are rounded to 8 bits
     Int8,
 }
 

@@ -5,6 +5,7 @@ use super::{Result, hub, note};
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::OnceLock;
 use vitraux::Checkpoint;
 use vitraux::low_level::checkpoint::{self, FAMILIES};
 use vitraux::preprocess::Preprocess;
@@ -19,9 +20,12 @@ pub struct ModelArgs {
     /// google-research, or digits, which is built in; `vitraux models` recommends some
     #[arg(long, short, value_name = "MODEL")]
     model: Option<PathBuf>,
-    /// Input size in pixels if not the model's own: one number, or height and width as 448x336
+    /// Input size in pixels, one number or height and width as 448x336 [default: the model's own]
     #[arg(long, value_name = "SIZE")]
     image_size: Option<ImageSize>,
+    /// Place of the model, once it is found.
+    #[arg(skip)]
+    place: OnceLock<Option<Place>>,
 }
 
 /// Height and width in pixels.
@@ -56,6 +60,7 @@ pub fn with_joined_size(arguments: impl Iterator<Item = std::ffi::OsString>) -> 
 }
 
 /// A model by its place.
+#[derive(Clone, Debug)]
 enum Place {
     BuiltIn,
     Path(PathBuf),
@@ -123,20 +128,44 @@ impl ModelArgs {
         }))
     }
 
+    /// Returns the folder or file of the model, if it has been opened and is not built in.
+    pub fn opened(&self) -> Option<&Path> {
+        match self.place.get()? {
+            Some(Place::Path(path)) => Some(path),
+            _ => None,
+        }
+    }
+
     /// Returns the place of the chosen model, after downloading it if necessary, or `None` if none is chosen.
     fn place(&self) -> Result<Option<Place>> {
+        if let Some(place) = self.place.get() {
+            return Ok(place.clone());
+        }
         // Not by clap, for which it would conflict with --architecture.
         let chosen = match self.model.clone().or_else(|| std::env::var_os("VITRAUX_MODEL").filter(|model| !model.is_empty()).map(Into::into)) {
             None => Settings::read()?.model,
             chosen => chosen,
         };
-        chosen.map(|model| located(&model)).transpose()
+        let place = chosen.map(|model| located(&model)).transpose()?;
+        Ok(self.place.get_or_init(|| place).clone())
     }
 }
 
 fn located(model: &Path) -> Result<Place> {
-    if model.is_file() && model.file_name().is_some_and(|name| name == "model.safetensors") {
-        return Ok(Place::Path(model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()));
+    let text = model.to_string_lossy();
+    if model.is_file() {
+        let has_extension = |extensions: &[&str]| extensions.iter().any(|known| model.extension().is_some_and(|own| own.eq_ignore_ascii_case(known)));
+        return match model.file_name().and_then(|name| name.to_str()) {
+            Some("model.safetensors" | "config.json") => {
+                Ok(Place::Path(model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()))
+            }
+            // The library explains why it reads no pickles.
+            _ if has_extension(&["npz", "bin", "pt", "pth", "ckpt"]) => Ok(Place::Path(model.to_owned())),
+            _ => Err(format!("{text}: expected a model folder, its model.safetensors or an npz file, found another file").into()),
+        };
+    }
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return Err(format!("{text}: expected the name of a model, found a URL; use owner/name, as in --model facebook/dinov2-small").into());
     }
     match model.to_str() {
         Some(BUILT_IN) if !model.exists() => Ok(Place::BuiltIn),

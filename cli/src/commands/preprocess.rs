@@ -1,4 +1,5 @@
-use super::{ModelArgs, Result, tensors, warn_if_assumed};
+use super::images::protect_inputs;
+use super::{ModelArgs, Result, note, tensors, warn_if_assumed};
 use clap::Args;
 use std::path::PathBuf;
 use vitraux::{Image, Tensor};
@@ -19,6 +20,7 @@ impl Preprocess {
     pub fn run(self) -> Result<()> {
         tensors::check_output(&self.output)?;
         let preprocess = self.model.preprocess()?;
+        protect_inputs(&self.output, &self.images, &self.model)?;
         warn_if_assumed(Some(&preprocess));
         let mut shape = Vec::new();
         let mut values = Vec::new();
@@ -33,6 +35,8 @@ impl Preprocess {
             values.extend_from_slice(&pixel_values.values());
         }
         shape[0] = self.images.len();
-        tensors::write(&self.output, [("pixel_values", &Tensor::new(shape, values)?)])
+        tensors::write(&self.output, [("pixel_values", &Tensor::new(shape, values)?)])?;
+        note(&format!("pixel values: {}", self.output.display()));
+        Ok(())
     }
 }

@@ -23,7 +23,8 @@ impl Settings {
         let of_file = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
         match std::fs::read_to_string(&file) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Settings::default()),
-            text => Ok(toml::from_str(&text.map_err(|error| of_file(&error))?).map_err(|error| of_file(&error))?),
+            text => Ok(toml::from_str(&text.map_err(|error| of_file(&error))?)
+                .map_err(|error| of_file(&format!("expected model = \"NAME\": {}", error.message())))?),
         }
     }
 }

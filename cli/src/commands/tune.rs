@@ -12,7 +12,7 @@ pub struct Tune {
     model: BenchedModel,
     #[command(flatten)]
     device: DeviceArgs,
-    /// Images per batch; may be repeated
+    /// Images per batch, or a list such as 1,8,32
     #[arg(long, value_name = "B", default_values_t = [1], value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Vec<u32>,
     /// Also write the table to this file, to ship, edit or use with --tuning
@@ -28,7 +28,10 @@ impl Tune {
         let (device, precision, line) = self.device.open()?;
         note(&line);
         if device.is_cpu() || !device.takes_times() {
-            return Err(format!("tuning needs a GPU with timestamp queries, found {device}; `vitraux devices` lists others for --device").into());
+            return Err(format!(
+                "tuning needs a GPU with timestamp queries, found {device}; choose one with --device, or a software adapter with --device gpu"
+            )
+            .into());
         }
         let mut tuning = Tuning::of_user(&device);
         let mut failed = Vec::new();

@@ -18,7 +18,7 @@ pub struct BenchModel {
     model: BenchedModel,
     #[command(flatten)]
     execution: ExecutionArgs,
-    /// Images per batch; may be repeated
+    /// Images per batch, or a list such as 1,8,32
     #[arg(long, value_name = "B", default_values_t = [1], value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: Vec<u32>,
     /// Timed forward passes, after some untimed ones [default: 10, or more if they fit in 0.6 s]

@@ -3,7 +3,7 @@
 mod store;
 mod vectors;
 
-use super::images::{Form, LineArgs, Lines, PassArgs, check_is_none_of, name, row};
+use super::images::{Form, LineArgs, Lines, PassArgs, name, protect_inputs, row};
 use super::tensors::check_output;
 use super::{Failed, Result, note};
 use clap::{Args, ValueEnum};
@@ -86,8 +86,8 @@ impl Embed {
         let what = vectors.describe(&self.pass.fingerprint(&checkpoint));
         let paths = self.pass.images.sources()?;
         let mut lines = match format {
-            Format::Csv => self.lines.open(&paths, head.as_deref(), Some(&Form::table()))?,
-            _ => self.lines.open(&paths, None, Some(&Form::objects("{\"embedding\":", "of", what.clone())))?,
+            Format::Csv => self.lines.open(&paths, &self.pass.model, head.as_deref(), Some(&Form::table()))?,
+            _ => self.lines.open(&paths, &self.pass.model, None, Some(&Form::objects("{\"embedding\":", "of", what.clone())))?,
         };
         let is_done = |path: &Path| lines.has(&name(path));
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
@@ -112,7 +112,7 @@ impl Embed {
         };
         check_output(file)?;
         let paths = self.pass.images.sources()?;
-        check_is_none_of(file, &paths)?;
+        protect_inputs(file, &paths, &self.pass.model)?;
         let mut store = Store::open(file, vectors.describe(&self.pass.fingerprint(&checkpoint)), self.lines.resumes())?;
         let is_done = |path: &Path| store.has(&name(path));
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return store.finish(format) };

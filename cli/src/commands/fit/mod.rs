@@ -2,7 +2,7 @@
 
 mod ridge;
 
-use super::images::{PassArgs, check_is_none_of, name};
+use super::images::{PassArgs, name, protect_inputs};
 use super::tensors::{check_output, write_tensors};
 use super::{Failed, Format, Result, note};
 use clap::Args;
@@ -19,7 +19,7 @@ pub struct Fit {
     /// Safetensors file to write the classifier to, for `classify --head`
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// Share of each class's images to hold out for measuring accuracy: a fraction below 1, or a whole number of tenths
+    /// Share of each class's images to hold out for measuring accuracy: a fraction below 1 such as 0.2, or tenths as a whole number
     #[arg(long, value_name = "SHARE", default_value = "0.2", value_parser = share)]
     hold_out: f64,
     /// Ridge penalty of the least squares: larger values give a smoother classifier
@@ -55,7 +55,10 @@ impl Fit {
             return Err(format!("{} has no image features", checkpoint.config.name).into());
         }
         let paths = self.pass.images.sources()?;
-        check_is_none_of(&self.output, &paths)?;
+        protect_inputs(&self.output, &paths, &self.pass.model)?;
+        if let Some(missing) = paths.iter().find(|path| !path.exists()) {
+            return Err(format!("{}: no such file or folder", missing.display()).into());
+        }
         let labels: Vec<String> = paths.iter().map(|path| label(path)).collect::<BTreeSet<_>>().into_iter().collect();
         if labels.len() < 2 {
             return Err(format!("expected one folder of images per class, and at least two classes, found {labels:?}").into());
@@ -124,6 +127,9 @@ impl Fit {
         }
         writeln!(out, "{trained} images of {} classes", labels.len())?;
         if held_out.is_empty() {
+            if self.hold_out > 0.0 {
+                note("no images were held out: the classes have too few");
+            }
             return Ok(());
         }
         writeln!(out, "held out: {right} of {} correct, {:.1} %", held_out.len(), 100.0 * right as f64 / held_out.len() as f64)?;

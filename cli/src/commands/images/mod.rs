@@ -6,7 +6,7 @@ mod lines;
 mod sources;
 
 pub use lines::{Form, Lines, TableFormat, row};
-pub use sources::{is_image, name, without_dot};
+pub use sources::{has_image_extension, is_image, name, without_dot};
 
 use super::fingerprint::fingerprint;
 use super::{ExecutionArgs, Failed, Interrupted, ModelArgs, Result, bar, chain, note, report, warn_if_assumed};
@@ -44,7 +44,7 @@ impl PassArgs {
         let preprocess = preprocess_of(&checkpoint)?;
         let mut images = self.images.open(paths, is_done, &preprocess, &checkpoint.config);
         if images.paths.is_empty() {
-            note(&format!("nothing to do: {} images are done already", images.skipped));
+            note(&format!("nothing to do: {} already done", counted(images.skipped)));
             return Ok(None);
         }
         images.check_alone()?;
@@ -113,10 +113,12 @@ impl LineArgs {
     }
 
     /// Opens the output. A file can be resumed only if its lines name their images; other formats have no form.
-    pub fn open(&self, paths: &[PathBuf], head: Option<&str>, form: Option<&Form>) -> Result<Lines> {
+    pub fn open(&self, paths: &[PathBuf], model: &ModelArgs, head: Option<&str>, form: Option<&Form>) -> Result<Lines> {
+        if let Some(file) = &self.output {
+            protect_inputs(file, paths, model)?;
+        }
         match (&self.output, form) {
             (None, _) => Ok(Lines::stdout()),
-            (Some(file), _) if is_one_of(file, paths) => Err(taken(file)),
             (Some(_), None) if self.resume => Err("--resume: expected a format with one line per image; add --format json or csv".into()),
             (Some(file), Some(form)) if self.resume => Lines::resume(file, head, form),
             (Some(file), _) => Lines::create(file),
@@ -124,18 +126,42 @@ impl LineArgs {
     }
 }
 
-/// Returns an error if the file is one of the images.
-pub fn check_is_none_of(file: &Path, images: &[PathBuf]) -> Result<()> {
-    if is_one_of(file, images) { Err(taken(file)) } else { Ok(()) }
+/// Checks that writing a file overwrites neither an image nor the model, and that its name is not that of an image, as after `-o *.jpg`.
+pub fn protect_inputs(file: &Path, images: &[PathBuf], model: &ModelArgs) -> Result<()> {
+    let display = file.display();
+    if images.iter().any(|image| is_same(file, image)) {
+        return Err(format!("{display}: would overwrite one of the images; choose another --output").into());
+    }
+    if model.opened().is_some_and(|model| is_same(file, model) || file.exists() && file.parent().is_some_and(|folder| is_same(folder, model))) {
+        return Err(format!("{display}: would overwrite a file of the model; choose another --output").into());
+    }
+    match has_image_extension(file) {
+        true => Err(format!("{display}: expected a file for results, found the name of an image; choose another --output").into()),
+        false => Ok(()),
+    }
 }
 
-fn is_one_of(file: &Path, images: &[PathBuf]) -> bool {
-    // Canonical paths resolve links and different spellings.
-    file.canonicalize().is_ok_and(|file| images.iter().any(|image| image.canonicalize().is_ok_and(|image| image == file)))
+/// Formats a number of images.
+fn counted(images: usize) -> String {
+    if images == 1 { "1 image".to_owned() } else { format!("{images} images") }
 }
 
-fn taken(file: &Path) -> Box<dyn std::error::Error> {
-    format!("{}: would overwrite one of the images; choose another file", file.display()).into()
+/// Returns whether two paths are of the same existing file or hard links to it. Opens neither: that would wait at a pipe.
+pub fn is_same(a: &Path, b: &Path) -> bool {
+    // An empty path is the parent of a plain name.
+    let a = if a.as_os_str().is_empty() { Path::new(".") } else { a };
+    identity(a).is_some_and(|a| identity(b) == Some(a))
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
 }
 
 impl ImageArgs {
@@ -211,9 +237,9 @@ impl Images {
         done += run(&mut gathered, &mut self.batch, &bar, &mut pass, &mut fail)?;
         bar.finish_and_clear();
         if self.skipped > 0 || paths.len() > 1 {
-            let skipped = if self.skipped > 0 { format!(", {} skipped that were done already", self.skipped) } else { String::new() };
+            let skipped = if self.skipped > 0 { format!(", {} skipped as already done", self.skipped) } else { String::new() };
             let failures = if failed > 0 { format!(", {failed} failed") } else { String::new() };
-            note(&format!("{} images done{skipped}{failures}", done - failed));
+            note(&format!("{} done{skipped}{failures}", counted(done - failed)));
         }
         match failed {
             _ if done < paths.len() => Err(Box::new(Interrupted { done, of: paths.len() })),

@@ -53,7 +53,8 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
             continue;
         }
         if found.len() == before {
-            return Err(format!("{}: expected images, found none", argument.display()).into());
+            let place = if argument.as_os_str() == "-" { "standard input".to_owned() } else { argument.display().to_string() };
+            return Err(format!("{place}: expected images, found none").into());
         }
     }
     if !others.is_empty() {
@@ -77,6 +78,11 @@ fn listed(mut list: impl Read) -> Result<Vec<PathBuf>> {
     let text = String::from_utf8(bytes).map_err(|_| "standard input: expected a list of paths in UTF-8, one a line")?;
     let paths = text.split(if has_nul { '\0' } else { '\n' }).map(|line| if has_nul { line } else { line.trim_end_matches('\r') });
     Ok(paths.filter(|path| !path.is_empty()).map(PathBuf::from).collect())
+}
+
+/// Returns whether a path has the extension of an image file.
+pub fn has_image_extension(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| EXTENSIONS.contains(&extension.to_string_lossy().to_lowercase().as_str()))
 }
 
 /// Returns whether a file begins as an image does.
@@ -123,6 +129,9 @@ impl Filter {
             let mut builder = GlobSetBuilder::new();
             for text in globs {
                 let text = text.trim_start_matches('!');
+                if text.is_empty() {
+                    return Err("--glob: expected a pattern such as '*.jpg', found nothing".into());
+                }
                 // A pattern without a slash matches file names in any folder.
                 let text = if text.contains('/') { text.to_owned() } else { format!("**/{text}") };
                 builder.add(glob(&text)?);
@@ -133,9 +142,7 @@ impl Filter {
     }
 
     fn admits(&self, path: &Path) -> bool {
-        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-        let is_image = || extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()));
-        (if self.by_extension { is_image() } else { self.included.is_match(path) }) && !self.excluded.is_match(path)
+        (if self.by_extension { has_image_extension(path) } else { self.included.is_match(path) }) && !self.excluded.is_match(path)
     }
 }
 

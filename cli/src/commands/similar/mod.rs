@@ -4,7 +4,7 @@ mod index;
 mod nearest;
 
 use super::embed::{Vectors, What};
-use super::images::{PassArgs, TableFormat as Format, check_is_none_of, name, row, without_dot};
+use super::images::{PassArgs, TableFormat as Format, name, protect_inputs, row, without_dot};
 use super::{Failed, Result, note};
 use clap::Args;
 use index::Index;
@@ -83,10 +83,13 @@ impl Similar {
         if named.is_empty() && self.pass.images.has_globs() {
             return Err("--glob: expected folders to search; without them, all images of the index are compared".into());
         }
-        if let Some(index) = &self.index {
-            check_is_none_of(index, &named)?;
-        }
         let checkpoint = self.pass.model.open_required("similar")?;
+        if let Some(index) = &self.index {
+            protect_inputs(index, &named, &self.pass.model)?;
+        }
+        if let Some(to) = self.to.as_deref().filter(|to| !to.is_file()) {
+            return Err(format!("--to {}: no such file", to.display()).into());
+        }
         if checkpoint.config.pooling.is_none() {
             return Err(format!("{} has no pooled features to compare images by", checkpoint.config.name).into());
         }
@@ -99,7 +102,11 @@ impl Similar {
         let guest = query.clone().filter(|query| !candidates.contains(query));
         let mut guest = guest.map(|path| Guest { path, vector: Vec::new() });
         if candidates.iter().all(|path| Some(path) == query.as_ref()) || self.pairs && candidates.len() < 2 {
-            return Err(format!("nothing to compare: expected {} images, found 1", if self.pairs { "two or more" } else { "other" }).into());
+            return Err(format!(
+                "nothing to compare: expected {}",
+                if self.pairs { "two or more images, found one" } else { "images other than --to, found none" }
+            )
+            .into());
         }
         let whole = self.look_at(asked, guest.as_mut(), checkpoint, &vectors, &mut index);
         let saved = index.save();
@@ -174,6 +181,9 @@ impl Similar {
             }
         }
         out.flush()?;
+        if best.ordered().is_empty() {
+            note("no images are as similar as requested; lower --above to see more");
+        }
         // With an explicit --top, leaving matches out is expected.
         if best.left_out() > 0 && self.top.is_none() {
             note(&format!("{} more matches are not shown; use a larger --top to see more", best.left_out()));
