@@ -156,7 +156,11 @@ fn outputs_never_replace_inputs() {
     ];
     for arguments in cases {
         let run = run(arguments);
-        assert!(run.code == 1 && run.errors().len() == 1 && run.errors()[0].contains("choose another --output"), "{arguments:?}: {}", run.stderr);
+        assert!(run.code == 1 && run.errors().len() == 1 && run.errors()[0].contains("choose another file"), "{arguments:?}: {}", run.stderr);
+    }
+    for output in [photo.clone(), text(&folder.path().join("model/../photo.png")).to_owned()] {
+        let over = run(&["attention", "--device", "cpu", "-o", &output, &photo]);
+        assert!(over.code == 1 && over.errors()[0].contains("overwrite"), "{}", over.stderr);
     }
     assert!(kept.iter().all(|(name, bytes)| *bytes == before(name)));
 }

@@ -1,4 +1,4 @@
-use super::images::{PassArgs, has_image_extension, preprocess_of};
+use super::images::{PassArgs, has_image_extension, identity, preprocess_of};
 use super::{Result, chain, note};
 use clap::Args;
 use image::RgbImage;
@@ -104,10 +104,11 @@ impl Attention {
             let stem = if stems.get(&path.with_extension("")) == Some(&1) { below.with_extension("") } else { below.to_owned() };
             self.targets(&stem, config.heads)
         };
-        let (images, mut taken): (HashSet<&PathBuf>, _) = (paths.iter().collect(), HashSet::new());
+        let (images, mut taken): (HashSet<_>, _) = (paths.iter().filter_map(|path| identity(path)).collect(), HashSet::new());
         for path in &paths {
-            if let Some(Target { file, .. }) =
-                targets(path).into_iter().find(|target| images.contains(&target.file) || !taken.insert(target.file.clone()))
+            if let Some(Target { file, .. }) = targets(path)
+                .into_iter()
+                .find(|target| identity(&target.file).is_some_and(|target| images.contains(&target)) || !taken.insert(target.file.clone()))
             {
                 return Err(format!(
                     "{}: its map {} would overwrite another image or its map; choose another --output",

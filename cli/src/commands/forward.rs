@@ -1,4 +1,4 @@
-use super::images::{is_image, is_same, protect_inputs};
+use super::images::{identity, is_image, protect_inputs};
 use super::{ExecutionArgs, HeadArgs, ModelArgs, Result, note, tensors};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ impl Forward {
     pub fn run(self) -> Result<()> {
         tensors::check_output(&self.output)?;
         let checkpoint = self.heads.apply(self.model.open()?)?;
-        if is_same(&self.input, &self.output) {
-            return Err(format!("{}: would overwrite the input; choose another --output", self.output.display()).into());
+        if identity(&self.input).is_some_and(|input| identity(&self.output) == Some(input)) {
+            return Err(format!("{}: would overwrite the input; choose another file", self.output.display()).into());
         }
         protect_inputs(&self.output, &[], &self.model)?;
         if is_image(&self.input) {

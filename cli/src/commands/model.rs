@@ -88,7 +88,7 @@ impl ModelArgs {
             Some(place) => self.open_at(place),
             None => Err(format!(
                 "{command} needs a model: give --model MODEL, or set VITRAUX_MODEL, or model = \"MODEL\" in {}; `vitraux models` recommends some",
-                Settings::file().display()
+                Settings::file().map_or("a configuration file".to_owned(), |file| file.display().to_string())
             )
             .into()),
         }
@@ -128,11 +128,14 @@ impl ModelArgs {
         }))
     }
 
-    /// Returns the folder or file of the model, if it has been opened and is not built in.
-    pub fn opened(&self) -> Option<&Path> {
-        match self.place.get()? {
-            Some(Place::Path(path)) => Some(path),
-            _ => None,
+    /// Returns the files of the model, once it is opened.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self.place.get() {
+            Some(Some(Place::Path(path))) => match path.read_dir() {
+                Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+                Err(_) => vec![path.clone()],
+            },
+            _ => Vec::new(),
         }
     }
 

@@ -12,14 +12,14 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Returns the path of the file, whether it exists or not.
-    pub fn file() -> PathBuf {
-        dirs::config_dir().unwrap_or_default().join("vitraux").join("config.toml")
+    /// Returns the path of the file, whether it exists or not, or `None` for a user without a configuration folder.
+    pub fn file() -> Option<PathBuf> {
+        Some(dirs::config_dir()?.join("vitraux").join("config.toml"))
     }
 
     /// Reads the file; without one, nothing is set.
     pub fn read() -> Result<Settings> {
-        let file = Settings::file();
+        let Some(file) = Settings::file() else { return Ok(Settings::default()) };
         let of_file = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
         match std::fs::read_to_string(&file) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Settings::default()),

@@ -126,17 +126,20 @@ impl LineArgs {
     }
 }
 
-/// Checks that writing a file overwrites neither an image nor the model, and that its name is not that of an image, as after `-o *.jpg`.
+/// Checks that writing a file overwrites neither an image nor a file of the model, and that its name is not that of an image, as after `-o *.jpg`.
 pub fn protect_inputs(file: &Path, images: &[PathBuf], model: &ModelArgs) -> Result<()> {
     let display = file.display();
-    if images.iter().any(|image| is_same(file, image)) {
-        return Err(format!("{display}: would overwrite one of the images; choose another --output").into());
-    }
-    if model.opened().is_some_and(|model| is_same(file, model) || file.exists() && file.parent().is_some_and(|folder| is_same(folder, model))) {
-        return Err(format!("{display}: would overwrite a file of the model; choose another --output").into());
+    if let Some(own) = identity(file) {
+        let is_own = |path: &PathBuf| identity(path).as_ref() == Some(&own);
+        if images.iter().any(is_own) {
+            return Err(format!("{display}: would overwrite one of the images; choose another file").into());
+        }
+        if model.files().iter().any(is_own) {
+            return Err(format!("{display}: would overwrite a file of the model; choose another file").into());
+        }
     }
     match has_image_extension(file) {
-        true => Err(format!("{display}: expected a file for results, found the name of an image; choose another --output").into()),
+        true => Err(format!("{display}: expected a file for results, found the name of an image; choose another file").into()),
         false => Ok(()),
     }
 }
@@ -146,21 +149,16 @@ fn counted(images: usize) -> String {
     if images == 1 { "1 image".to_owned() } else { format!("{images} images") }
 }
 
-/// Returns whether two paths are of the same existing file or hard links to it. Opens neither: that would wait at a pipe.
-pub fn is_same(a: &Path, b: &Path) -> bool {
-    // An empty path is the parent of a plain name.
-    let a = if a.as_os_str().is_empty() { Path::new(".") } else { a };
-    identity(a).is_some_and(|a| identity(b) == Some(a))
-}
-
+/// Returns what tells an existing file from all others, whatever links lead to it. Does not open it: that would wait at a pipe.
 #[cfg(unix)]
-fn identity(path: &Path) -> Option<(u64, u64)> {
+pub fn identity(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
+/// Returns what tells an existing file from all others, hard links excepted.
 #[cfg(not(unix))]
-fn identity(path: &Path) -> Option<PathBuf> {
+pub fn identity(path: &Path) -> Option<PathBuf> {
     path.canonicalize().ok()
 }
 
