@@ -20,6 +20,8 @@ mod maps;
 mod messages;
 mod mutants;
 mod npz;
+#[cfg(target_os = "linux")]
+mod out_of_memory;
 mod painting;
 mod preprocessing;
 mod real_size;
