@@ -99,7 +99,7 @@ fn output_mirrors_folders_and_resume_skips_existing_maps() {
     assert_eq!((run.code, run.errors().len()), (1, 2), "{}", run.stderr);
     let written = ["a/one.attention.png", "a/b/two.attention.png", "c/one.attention.png"].map(|name| output.path().join(name));
     assert!(written.iter().all(|file| file.exists()));
-    std::fs::write(&written[0], "kept").expect("it is written");
+    let first = std::fs::metadata(&written[0]).and_then(|metadata| metadata.modified()).expect("a time");
     std::fs::remove_file(&written[1]).expect("it is there");
     // Maps beside the images are no images, and no image is written over.
     let beside = attention(&["--output", text(&images.path().join("maps")), text(images.path())]);
@@ -112,9 +112,22 @@ fn output_mirrors_folders_and_resume_skips_existing_maps() {
     std::fs::remove_file(images.path().join("a/one.attention.png")).expect("it is there");
     std::fs::remove_dir_all(images.path().join("maps")).expect("it is there");
     let again = attention(&["--resume", "--output", text(output.path()), text(images.path())]);
-    assert_eq!(again.code, 1, "{}", again.stderr);
-    assert_eq!(std::fs::read(&written[0]).expect("it is there"), b"kept");
+    assert!(again.code == 1 && again.stderr.contains("2 skipped as already done"), "{}", again.stderr);
+    assert_eq!(std::fs::metadata(&written[0]).and_then(|metadata| metadata.modified()).expect("a time"), first);
     assert!(written[1].exists());
+    // Maps of other options, and other files, are neither skipped nor overwritten. An empty file is what a full disk leaves.
+    let resumed =
+        |arguments: &[&str]| attention(&[&["--resume", "--output", text(output.path()), text(&images.path().join("a"))], arguments].concat());
+    std::fs::create_dir(output.path().join("b")).expect("a folder");
+    std::fs::copy(&written[1], output.path().join("b/two.attention.png")).expect("a copy");
+    let other = resumed(&["--block", "1"]);
+    assert!(other.code == 1 && other.errors()[0].contains("not from an earlier run with this model and these options"), "{}", other.stderr);
+    assert_eq!(resumed(&[]).code, 0);
+    std::fs::write(output.path().join("b/two.attention.png"), "").expect("it is written");
+    assert_eq!(resumed(&[]).code, 0);
+    assert!(std::fs::metadata(output.path().join("b/two.attention.png")).is_ok_and(|metadata| metadata.len() > 100));
+    std::fs::write(output.path().join("b/two.attention.png"), "precious").expect("it is written");
+    assert_eq!((resumed(&[]).code, std::fs::read(output.path().join("b/two.attention.png")).expect("it is there").as_slice()), (1, &b"precious"[..]));
 }
 
 #[test]

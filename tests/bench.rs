@@ -55,6 +55,31 @@ fn bench_model_reports_accuracy_relative_to_f32() {
     }
 }
 
+#[test]
+fn bench_prints_lists_of_models_and_precisions_as_one_table() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = |format: &str, more: &[&str]| {
+        let lists = ["bench", "model", "--device", "cpu", "--runs", "2", "--precision", "f32,f16", "--batch", "1,2", "--format", format];
+        let run = vitraux([&lists[..], more].concat().into_iter().map(OsStr::new));
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        run.stdout
+    };
+    let csv = run("csv", &[]);
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    assert!(reader.headers().expect("a header").iter().take(6).eq(["model", "device", "precision", "batch", "ms", "± ms"]), "{csv}");
+    let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().expect("rows");
+    assert!(rows.iter().map(|row| (&row[2], &row[3])).eq([("f32", "1"), ("f32", "2"), ("f16", "1"), ("f16", "2")]), "{csv}");
+    assert!(rows.iter().all(|row| row.iter().skip(3).all(|cell| cell.parse::<f64>().is_ok())), "{csv}");
+    let markdown = run("md", &[]);
+    assert!(markdown.lines().count() == 6 && markdown.lines().all(|line| line.starts_with('|') && line.ends_with('|')), "{markdown}");
+    // Each precision is compared with its own baseline.
+    let old = folder.path().join("old.json");
+    std::fs::write(&old, run("json", &[])).expect("written");
+    let again = run("json", &["--compare", old.to_str().expect("a path in UTF-8")]);
+    let changes = again.lines().flat_map(|line| serde_json::from_str::<Value>(line).expect("JSON")["batches"].as_array().expect("a list").clone());
+    assert_eq!(changes.filter(|batch| batch["change"]["verdict"].is_string()).count(), 4, "{again}");
+}
+
 /// Every variant that the device can run is there, and an edited shader beside the built-in one.
 #[test]
 fn bench_kernels_measures_every_variant_and_edited_shaders() {

@@ -178,8 +178,28 @@ fn resume_completes_interrupted_npy_output() {
     assert!(left.code == 1 && left.errors().len() == 2 && left.errors()[0].contains("broken.png"), "{}", left.stderr);
     assert!(rest.exists() && !folder.path().join("rest.npy.part").exists());
     let whole = run(&["--resume"]);
-    assert!(whole.code == 1 && whole.errors()[0].contains("already complete"), "{}", whole.stderr);
+    assert!(whole.code == 0 && whole.stderr.contains("nothing to do: 3 images already done"), "{}", whole.stderr);
+    let new = folder.path().join("new.png");
+    std::fs::copy(&files[0], &new).expect("a copy");
+    let more = run(&["--resume", text(&new)]);
+    assert!(more.code == 1 && more.errors()[0].contains("complete with 3 images; 1 of 4 images are not among them"), "{}", more.stderr);
     assert_eq!(run(&[]).code, 0, "without --resume it is made anew");
+    // Other formats describe their vectors too. Files that no earlier run wrote are kept.
+    for extension in ["safetensors", "parquet"] {
+        let array = folder.path().join("whole").with_extension(extension);
+        let run = |more: &[&str]| embed(&[&["--output", text(&array), "--resume", &files[0], &files[1]], more].concat());
+        assert!(run(&[]).code == 0 && array.exists());
+        assert!(run(&[]).stderr.contains("nothing to do: 2 images already done"));
+        assert!(run(&["--l2"]).errors()[0].contains("holds other vectors"));
+        assert!(run(&[text(&new)]).errors()[0].contains("1 of 3 images are not among them"));
+    }
+    for stray in ["fresh.npy.txt", "fresh.npy.part.names"] {
+        std::fs::write(folder.path().join(stray), "precious").expect("it is written");
+        let over = embed(&["--output", text(&folder.path().join("fresh.npy")), &files[0]]);
+        assert!(over.code == 1 && over.errors()[0].contains("which no earlier run wrote"), "{}", over.stderr);
+        assert_eq!(std::fs::read(folder.path().join(stray)).expect("it is there"), b"precious");
+        std::fs::remove_file(folder.path().join(stray)).expect("it is there");
+    }
     let refused = |arguments: &[&str], words: &str| {
         let run = embed(arguments);
         assert!(run.code == 1 && run.errors().len() == 1 && run.errors()[0].contains(words), "{}", run.stderr);

@@ -301,7 +301,7 @@ fn repeatedly_cut_download_fails_and_next_run_resumes() {
     assert_eq!(user.reference("main"), None);
     assert_eq!(ranges(&hub).len(), 5);
     drop(hub);
-    assert!(user.inspect_badly(NAME).contains("not completely in the cache"));
+    assert!(user.inspect_badly(NAME).contains("neither a folder nor completely in the cache"));
     let healed = Hub::start(tiny());
     let user = User { home: user.home, environment: vec![("HF_ENDPOINT", healed.endpoint())] };
     user.inspect_well(NAME);

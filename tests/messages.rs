@@ -144,23 +144,103 @@ fn outputs_never_replace_inputs() {
     assert_eq!(run(&["preprocess", "-o", &at("pixels.safetensors"), &photo]).code, 0);
     let before = |name: &str| std::fs::read(at(name)).expect("it is there");
     let kept = ["photo.png", "other.png", "model/model.safetensors", "pixels.safetensors"].map(|name| (name, before(name)));
-    let cases: [&[&str]; 8] = [
-        &["preprocess", "-o", &photo, &photo],
-        &["preprocess", "-o", &at("link.safetensors"), &photo],
-        &["preprocess", "-m", &model, "-o", &weights, &photo],
-        &["forward", "--device", "cpu", "--input", &at("pixels.safetensors"), "-o", &at("pixels.safetensors")],
-        &["embed", "--device", "cpu", "-m", &model, "-o", &weights, &photo],
-        &["fit", "--device", "cpu", "-m", &weights, "-o", &weights, &photo],
-        &["classify", "--device", "cpu", "-o", &at("other.png"), &photo],
-        &["similar", "--device", "cpu", "-m", &model, "--index", &weights, "--pairs", &photo, &at("other.png")],
+    let (other, found) = ("choose another file", "found .png");
+    let cases: [(&[&str], &str); 10] = [
+        (&["preprocess", "-o", &photo, &photo], found),
+        (&["preprocess", "-o", &at("link.safetensors"), &photo], other),
+        (&["preprocess", "-m", &model, "-o", &weights, &photo], other),
+        (&["forward", "--device", "cpu", "--input", &at("pixels.safetensors"), "-o", &at("pixels.safetensors")], other),
+        (&["embed", "--device", "cpu", "-m", &model, "-o", &weights, &photo], other),
+        (&["embed", "--device", "cpu", "-m", &model, "-o", &photo, &photo], found),
+        (&["fit", "--device", "cpu", "-m", &weights, "-o", &weights, &photo], other),
+        (&["classify", "--device", "cpu", "-o", &at("other.png"), &photo], found),
+        (&["classify", "--device", "cpu", "--format", "csv", "-o", &at("other.png"), &photo], other),
+        (&["similar", "--device", "cpu", "-m", &model, "--index", &weights, "--pairs", &photo, &at("other.png")], other),
     ];
-    for arguments in cases {
+    for (arguments, words) in cases {
         let run = run(arguments);
-        assert!(run.code == 1 && run.errors().len() == 1 && run.errors()[0].contains("choose another file"), "{arguments:?}: {}", run.stderr);
+        assert!(run.code == 1 && run.errors().len() == 1 && run.errors()[0].contains(words), "{arguments:?}: {}", run.stderr);
     }
     for output in [photo.clone(), text(&folder.path().join("model/../photo.png")).to_owned()] {
         let over = run(&["attention", "--device", "cpu", "-o", &output, &photo]);
         assert!(over.code == 1 && over.errors()[0].contains("overwrite"), "{}", over.stderr);
     }
     assert!(kept.iter().all(|(name, bytes)| *bytes == before(name)));
+}
+
+#[test]
+fn numbers_out_of_range_and_forgotten_commands_get_advice() {
+    let image = sample();
+    let cases: [(&[&str], &str); 8] = [
+        (&["classify", "-n", "0", &image], "expected a number of at least 1"),
+        (&["classify", "-n", "-3", &image], "expected a number of at least 1"),
+        (&["embed", "--layer", "last", &image], "expected the number of a block, counted from 0"),
+        (&["attention", "-o", "maps", "--query", "-3,4", &image], "expected the column and row of a pixel"),
+        (&["bench", "model", "--batch", "1,x"], "expected a number from 1 to 65536"),
+        (&["fit", "-o", "head.safetensors", "--hold-out", "-0.5", &image], "expected a fraction below 1"),
+        (&["classify", "--image-size", "0", &image], "expected a number of pixels"),
+        (&[&image], "try `vitraux classify"),
+    ];
+    for (arguments, words) in cases {
+        let run = crate::support::cli::vitraux(arguments.iter().map(AsRef::as_ref));
+        assert!(run.code == 2 && run.stderr.contains(words), "{arguments:?}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn options_without_effect_and_empty_variables_are_noticed() {
+    let run = |arguments: &[&str]| {
+        let mut command = program();
+        command.env("VITRAUX_DEVICE", "cpu").args(["classify"]).args(arguments).arg(sample());
+        run(command)
+    };
+    let checked = run(&["--checked"]);
+    assert!(checked.code == 0 && checked.stderr.contains("warning: --checked has no effect on the CPU"), "{}", checked.stderr);
+    let table = run(&["--tuning", "no/such/table.json"]);
+    assert!(table.code == 1 && table.errors()[0].contains("no/such/table.json: no such file or folder"), "{}", table.stderr);
+    let mut command = program();
+    command.env("VITRAUX_DEVICE", "").args(["classify", &sample()]);
+    let unset = crate::support::cli::run(command);
+    assert_eq!(unset.code, 0, "{}", unset.stderr);
+}
+
+#[test]
+fn larger_images_need_a_larger_limit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("large.png");
+    image::RgbImage::new(1000, 700).save(&file).expect("it is written");
+    let classify =
+        |limit: &str| crate::support::cli::vitraux(["classify", "--device", "cpu", "--max-image-memory", limit, text(&file)].map(AsRef::as_ref));
+    let small = classify("2");
+    assert!(small.code == 1 && small.errors()[0].contains("take 3 MiB when decoded, and the limit is 2 MiB"), "{}", small.stderr);
+    assert_eq!(classify("3").code, 0);
+}
+
+#[test]
+fn strict_runs_keep_the_old_output_until_an_image_succeeds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (output, broken) = (folder.path().join("answers.csv"), folder.path().join("broken.png"));
+    std::fs::write(&broken, "no image").expect("it is written");
+    std::fs::write(&output, "precious").expect("it is written");
+    let arguments = ["classify", "--device", "cpu", "--strict", "-o", text(&output), text(&broken), &sample()];
+    let run = crate::support::cli::vitraux(arguments.map(AsRef::as_ref));
+    assert!(run.code == 1 && std::fs::read(&output).expect("it is there") == b"precious", "{}", run.stderr);
+    let run = crate::support::cli::vitraux(arguments.map(AsRef::as_ref).into_iter().filter(|argument| *argument != broken.as_os_str()));
+    assert!(run.code == 0 && std::fs::read_to_string(&output).expect("it is there").starts_with("image,label1"), "{}", run.stderr);
+}
+
+#[test]
+fn json_numbers_have_no_digits_of_binary_fractions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("vectors.jsonl");
+    let calls = [&["classify", "--format", "json"][..], &["embed", "-o", text(&output)], &["bench", "model", "--runs", "2", "--format", "json"]];
+    for call in calls {
+        let images = if call[0] == "bench" { Vec::new() } else { vec![sample()] };
+        let run =
+            crate::support::cli::vitraux(call.iter().copied().chain(images.iter().map(String::as_str)).chain(["--device", "cpu"]).map(AsRef::as_ref));
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        let json = if call[0] == "embed" { std::fs::read_to_string(&output).expect("text") } else { run.stdout };
+        let longest = json.split(|c: char| !c.is_ascii_digit() && c != '.').map(|number| number.trim_start_matches(['0', '.']).len()).max();
+        assert!(longest.is_some_and(|digits| digits <= 12), "{longest:?}: {json}");
+    }
 }

@@ -1,6 +1,8 @@
 //! Files kept between runs: the user's cache folder, and atomic writes.
 
 use crate::data::error::{Error, Result};
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,18 +25,28 @@ pub fn file_name(text: &str, extension: &str) -> String {
     format!("{}.{extension}", words.join("-"))
 }
 
-/// Writes a file atomically, creating its folder if necessary. Concurrent readers see either the old or the new contents.
+/// Writes a file atomically, creating its folder if necessary. Concurrent readers see either the old or the new contents. Of a
+/// link, the target is replaced; pipes and devices are written to directly.
 ///
 /// # Errors
 /// [`Error::Io`] if writing fails.
 pub fn write(file: &Path, bytes: &[u8]) -> Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+    if file.exists() && !file.is_file() {
+        return std::fs::write(file, bytes).map_err(Error::io(file));
+    }
+    let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     // A unique name per process and call, so that concurrent writers do not collide.
     static WRITTEN: AtomicUsize = AtomicUsize::new(0);
-    let partial = file.with_extension(format!("{}-{}.part", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
-    let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, file));
-    written.map_err(|error| {
+    let partial = target.with_extension(format!("{}-{}.part", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
+    let write = || {
+        let mut out = OpenOptions::new().write(true).create_new(true).open(&partial)?;
+        out.write_all(bytes)?;
+        out.sync_all()?;
+        std::fs::rename(&partial, &target)
+    };
+    write().map_err(|error| {
         // A leftover partial file does no harm, so a failure to remove it is ignored.
         let _ = std::fs::remove_file(&partial);
         Error::io(file)(error)
@@ -59,5 +71,20 @@ mod tests {
         assert_eq!(std::fs::read(&file).expect("it is there"), b"two");
         assert_eq!(std::fs::read_dir(file.parent().expect("a folder")).expect("a folder").count(), 1);
         assert!(write(folder.path(), b"a folder is in the way").is_err());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn write_follows_links_and_keeps_devices() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, link) = (folder.path().join("file.bin"), folder.path().join("link.bin"));
+        std::fs::write(&file, b"one").expect("it is written");
+        std::os::unix::fs::symlink(&file, &link).expect("a link");
+        write(&link, b"two").expect("it is written");
+        assert!(link.is_symlink() && std::fs::read(&file).expect("it is there") == b"two");
+        std::fs::remove_file(&link).expect("it is there");
+        std::os::unix::fs::symlink("/dev/null", &link).expect("a link");
+        write(&link, b"three").expect("it is written");
+        assert!(link.is_symlink() && !std::path::Path::new("/dev/null").is_file());
     }
 }

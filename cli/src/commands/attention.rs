@@ -1,36 +1,38 @@
 use super::images::{PassArgs, has_image_extension, identity, preprocess_of};
-use super::{Result, chain, note};
+use super::numbers::block;
+use super::output::replace_with;
+use super::{Result, chain, note, of_file};
 use clap::Args;
 use image::RgbImage;
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Component, Path, PathBuf};
+use vitraux::Tensor;
 use vitraux::config::{Config, Map, Size};
 use vitraux::host::{Painted, Painting};
 use vitraux::preprocess::Preprocess;
-use vitraux::{Image, Tensor};
 
 /// Opacity of the heat map over the image.
 const OPACITY: f32 = 0.6;
 
 #[derive(Debug, Args)]
 pub struct Attention {
-    #[command(flatten)]
-    pass: PassArgs,
     /// Folder for the maps, cat.attention.png for cat.jpg; or, for a single image, a PNG file
     #[arg(long, short, value_name = "FOLDER|FILE.png")]
     output: PathBuf,
-    /// Skip images that already have their PNG
+    /// Skip images that already have their PNG, from the same model and options
     #[arg(long)]
     resume: bool,
     /// Encoder block whose attention is shown, counted from 0 [default: the last]
-    #[arg(long, value_name = "I")]
+    #[arg(long, value_name = "I", allow_negative_numbers = true, value_parser = block)]
     block: Option<usize>,
     /// Show one head's attention, counted from 0, instead of the mean of all; `all` writes one PNG per head: cat.attention.head0.png and so on
     #[arg(long, value_name = "H|all", conflicts_with_all = ["rollout", "pca"])]
     head: Option<Heads>,
     /// Show what the patch at this pixel attends to, instead of the class token
-    #[arg(long, value_name = "X,Y", value_parser = pixel, conflicts_with = "pca")]
+    #[arg(long, value_name = "X,Y", allow_hyphen_values = true, value_parser = pixel, conflicts_with = "pca")]
     query: Option<[u32; 2]>,
     /// Show attention rollout through all blocks (Abnar and Zuidema 2020), instead of one block's attention
     #[arg(long, conflicts_with_all = ["block", "pca"])]
@@ -38,6 +40,8 @@ pub struct Attention {
     /// Show the first three principal components of the patches after the last block as red, green and blue
     #[arg(long, conflicts_with = "block")]
     pca: bool,
+    #[command(flatten)]
+    pass: PassArgs,
 }
 
 /// Heads whose attention is shown.
@@ -59,10 +63,13 @@ impl std::str::FromStr for Heads {
     }
 }
 
-/// PNG to write for an image: its file, and the head that it shows, or `None` for the mean of all heads.
+/// PNG to write for an image.
 struct Target {
     file: PathBuf,
+    /// Head that it shows, or `None` for the mean of all heads.
     head: Option<usize>,
+    /// Description of the map, by which a resumed run recognises those of the earlier run.
+    about: String,
 }
 
 fn pixel(text: &str) -> std::result::Result<[u32; 2], String> {
@@ -91,7 +98,7 @@ impl Attention {
             }
             Some(_) => {}
             None => {
-                std::fs::create_dir_all(&self.output).map_err(|error| format!("{}: {error}", self.output.display()))?;
+                std::fs::create_dir_all(&self.output).map_err(of_file(&self.output))?;
                 // Heat maps among the images are not inputs.
                 paths.retain(|path| !path.starts_with(&self.output) || common.starts_with(&self.output));
             }
@@ -99,10 +106,11 @@ impl Attention {
         // Images that differ by extension only keep theirs in the names of their maps.
         let mut stems: HashMap<PathBuf, usize> = HashMap::new();
         paths.iter().for_each(|path| *stems.entry(path.with_extension("")).or_default() += 1);
+        let model = self.pass.fingerprint(&checkpoint);
         let targets = |path: &Path| {
             let below = path.strip_prefix(&common).unwrap_or(path);
             let stem = if stems.get(&path.with_extension("")) == Some(&1) { below.with_extension("") } else { below.to_owned() };
-            self.targets(&stem, config.heads)
+            self.targets(&stem, config.heads, &model)
         };
         let (images, mut taken): (HashSet<_>, _) = (paths.iter().filter_map(|path| identity(path)).collect(), HashSet::new());
         for path in &paths {
@@ -118,8 +126,13 @@ impl Attention {
                 .into());
             }
         }
-        let is_done = |path: &Path| self.resume && targets(path).iter().all(|target| target.file.exists());
-        let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
+        let mut done = HashSet::new();
+        for path in paths.iter().filter(|_| self.resume) {
+            if are_drawn(&targets(path))? {
+                done.insert(path.clone());
+            }
+        }
+        let Some((images, mut session)) = self.pass.start(checkpoint, paths, |path| done.contains(path))? else { return Ok(()) };
         images.for_each_batch(|paths, pixel_values| {
             let &[.., height, width] = pixel_values.shape() else { unreachable!("pixel_values have four axes") };
             let size = Size::Image([height, width]);
@@ -154,6 +167,13 @@ impl Attention {
         Ok(())
     }
 
+    /// Returns the PNG of a head, or of all, in a file.
+    fn target(&self, file: PathBuf, head: Option<usize>, model: &str) -> Target {
+        let Attention { block, query, rollout, pca, .. } = self;
+        let about = format!("block {block:?}, head {head:?}, query {query:?}, rollout {rollout}, pca {pca}, of {model}");
+        Target { file, head, about }
+    }
+
     /// Returns the name of the output to show for an image.
     fn output_for(&self, config: &Config, preprocess: &Preprocess, size: Size, path: &Path) -> Result<String> {
         if self.pca {
@@ -163,7 +183,7 @@ impl Attention {
             None => 0,
             Some([x, y]) => {
                 // Sizes are those after the image's orientation is applied.
-                let image = Image::open(path)?;
+                let image = self.pass.images.limit.read(path)?;
                 let (width, height) = (image.width as u32, image.height as u32);
                 let [left, top, seen_width, seen_height] = preprocess.seen([image.height, image.width])?;
                 let map = config.map(size, "rollout").ok_or("the model takes no images")?;
@@ -189,18 +209,18 @@ impl Attention {
 
     /// Paints an image's maps over it and writes the results. No file is ever visible half-written.
     fn paint(&self, preprocess: &Preprocess, output: &Tensor, map: &Map, number: usize, path: &Path, targets: &[Target]) -> Result<()> {
-        let image = Image::open(path)?;
+        let image = self.pass.images.limit.read(path)?;
         let seen = preprocess.seen([image.height, image.width])?;
         let opacity = if self.pca { 1.0 } else { OPACITY };
         let levels =
             image.data.chunks_exact(image.channels).flat_map(|pixel| if let &[grey] = pixel { [grey; 3] } else { [pixel[0], pixel[1], pixel[2]] });
         let canvas = RgbImage::from_raw(image.width as u32, image.height as u32, levels.collect()).ok_or("the image has inconsistent dimensions")?;
-        for Target { file, head } in targets {
+        for Target { file, head, about } in targets {
             let painting = Painting::default().image(number).head(*head);
             let painted = painting.on_host(map, &output.values(), output.shape()[0])?;
             let mut result = canvas.clone();
             cover(&mut result, &painted, seen, opacity);
-            write(&result, file)?;
+            write(&result, about, file)?;
         }
         Ok(())
     }
@@ -212,7 +232,7 @@ impl Attention {
     }
 
     /// Returns the PNGs to write for an image, by its path below the common folder: `a/cat.attention.png` for `a/cat`.
-    fn targets(&self, below: &Path, heads: usize) -> Vec<Target> {
+    fn targets(&self, below: &Path, heads: usize, model: &str) -> Vec<Target> {
         let shown = if self.pca {
             "pca"
         } else if self.rollout {
@@ -227,28 +247,55 @@ impl Attention {
             file
         };
         match (self.head, self.file()) {
-            (Some(Heads::All), _) => (0..heads).map(|head| Target { file: named(&format!(".head{head}")), head: Some(head) }).collect(),
+            (Some(Heads::All), _) => (0..heads).map(|head| self.target(named(&format!(".head{head}")), Some(head), model)).collect(),
             (head, file) => {
                 let head = if let Some(Heads::One(head)) = head { Some(head) } else { None };
-                vec![Target { file: file.map_or_else(|| named(""), Path::to_owned), head }]
+                vec![self.target(file.map_or_else(|| named(""), Path::to_owned), head, model)]
             }
         }
     }
 }
 
 /// Formats an error of an image, naming the image once.
-fn of_image(path: &Path, error: &dyn std::error::Error) -> String {
+fn of_image(path: &Path, error: &(dyn std::error::Error + 'static)) -> String {
     let (name, error) = (path.display().to_string(), chain(error));
     if error.starts_with(&name) { error } else { format!("{name}: {error}") }
 }
 
-/// Writes a PNG and creates its folder if necessary.
-fn write(result: &RgbImage, file: &Path) -> Result<()> {
+/// Keyword of the text in a PNG that describes its map.
+const KEYWORD: &str = "vitraux";
+
+/// Writes a PNG with the description of its map, and creates its folder if necessary.
+fn write(result: &RgbImage, about: &str, file: &Path) -> Result<()> {
     let folder = file.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let partial = file.with_extension("png.part");
-    result.save_with_format(&partial, image::ImageFormat::Png).map_err(|error| format!("{}: {error}", partial.display()))?;
-    Ok(std::fs::rename(&partial, file).map_err(|error| format!("{}: {error}", file.display()))?)
+    std::fs::create_dir_all(folder).map_err(of_file(folder))?;
+    replace_with(file, |out| {
+        let mut encoder = png::Encoder::new(out, result.width(), result.height());
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.add_itxt_chunk(KEYWORD.to_owned(), about.to_owned())?;
+        let written = encoder.write_header().and_then(|mut image| image.write_image_data(result).and_then(|()| image.finish()));
+        Ok(written.map_err(|error| format!("{}: {error}", file.display()))?)
+    })
+}
+
+/// Returns whether an earlier run has drawn all maps of an image. A file of another run is an error.
+fn are_drawn(targets: &[Target]) -> Result<bool> {
+    for Target { file, about, .. } in targets {
+        // An empty file is what other versions left on a full disk.
+        if !file.metadata().is_ok_and(|metadata| metadata.len() > 0) {
+            return Ok(false);
+        }
+        if description_of(file).is_none_or(|known| known != *about) {
+            return Err(format!("{}: not from an earlier run with this model and these options; choose another --output", file.display()).into());
+        }
+    }
+    Ok(true)
+}
+
+/// Returns the description in a PNG by [`write`].
+fn description_of(file: &Path) -> Option<String> {
+    let reader = png::Decoder::new(BufReader::new(File::open(file).ok()?)).read_info().ok()?;
+    reader.info().utf8_text.iter().find(|text| text.keyword == KEYWORD)?.get_text().ok()
 }
 
 /// Returns the deepest folder that contains all images.

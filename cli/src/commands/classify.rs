@@ -1,7 +1,10 @@
 use super::images::{Form, LineArgs, Lines, PassArgs, TableFormat as Format, name, row};
-use super::{HeadArgs, Result};
+use super::numbers::count;
+use super::{HeadArgs, Result, on_stdout};
+use anstyle::{AnsiColor, Style};
 use clap::Args;
-use serde_json::{Value, json};
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -10,18 +13,18 @@ use vitraux::{Classification, Prediction};
 
 #[derive(Debug, Args)]
 pub struct Classify {
+    /// Number of classes to print per image
+    #[arg(long, short = 'n', value_name = "K", allow_negative_numbers = true, default_value_t = 5, value_parser = count(u32::MAX))]
+    top: u32,
+    /// Output format; json prints one object per line [default: by the extension of --output, else text]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     #[command(flatten)]
     pass: PassArgs,
     #[command(flatten)]
     heads: HeadArgs,
     #[command(flatten)]
     lines: LineArgs,
-    /// Number of classes to print per image
-    #[arg(long, short = 'n', value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    top: u32,
-    /// Output format; json prints one object per line [default: by the extension of --output, else text]
-    #[arg(long, value_enum)]
-    format: Option<Format>,
 }
 
 impl Classify {
@@ -41,9 +44,7 @@ impl Classify {
         };
         let is_done = |path: &Path| lines.has(&name(path));
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
-        if let (Some(head), true) = (&head, lines.is_new()) {
-            writeln!(lines, "{head}")?;
-        }
+        let color = if self.lines.output().is_none() { on_stdout(AnsiColor::Cyan) } else { Style::new() };
         let device = session.model().device().to_string();
         images.for_each_batch(|paths, pixel_values| {
             let start = Instant::now();
@@ -51,8 +52,8 @@ impl Classify {
             let milliseconds = start.elapsed().as_secs_f64() * 1e3 / paths.len() as f64;
             for (path, answers) in paths.iter().zip(&answers) {
                 match format {
-                    Format::Text => write_text(&mut lines, path, answers, milliseconds)?,
-                    Format::Json => writeln!(lines, "{}", json_line(path, answers, milliseconds, [&device, &model]))?,
+                    Format::Text => write_text(&mut lines, path, answers, milliseconds, color)?,
+                    Format::Json => writeln!(lines, "{}", serde_json::to_string(&Line::new(path, answers, milliseconds, [&device, &model]))?)?,
                     Format::Csv => writeln!(lines, "{}", table_row(path, answers)?)?,
                 }
             }
@@ -62,7 +63,7 @@ impl Classify {
     }
 }
 
-fn write_text(lines: &mut Lines, path: &Path, answers: &[Classification], milliseconds: f64) -> std::io::Result<()> {
+fn write_text(lines: &mut Lines, path: &Path, answers: &[Classification], milliseconds: f64, color: Style) -> std::io::Result<()> {
     writeln!(lines, "{} ({milliseconds:.1} ms)", path.display())?;
     for answer in answers {
         if !answer.head.is_empty() {
@@ -71,31 +72,51 @@ fn write_text(lines: &mut Lines, path: &Path, answers: &[Classification], millis
         for prediction in &answer.top {
             let bar = "█".repeat((prediction.probability * 20.0).round() as usize);
             let label = prediction.label.clone().unwrap_or_else(|| format!("class {}", prediction.index));
-            writeln!(lines, "  {:5.1} %  {bar:20}  {label}", prediction.probability * 100.0)?;
+            writeln!(lines, "  {:5.1} %  {color}{bar:20}{color:#}  {label}", prediction.probability * 100.0)?;
         }
     }
     Ok(())
 }
 
-fn json_line(path: &Path, answers: &[Classification], milliseconds: f64, [device, model]: [&str; 2]) -> Value {
-    let mut line = json!({ "image": name(path), "device": device, "model": model, "milliseconds": (milliseconds * 1e3).round() / 1e3 });
-    for answer in answers {
-        let top: Vec<_> = answer.top.iter().map(prediction).collect();
-        match answer.head.as_str() {
-            "" => line["top"] = top.into(),
-            head => line["heads"][head] = top.into(),
-        }
-    }
-    line
+/// Answers for an image, as JSON. Numbers have as many digits as they are exact to.
+#[derive(Serialize)]
+struct Line<'a> {
+    device: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    heads: BTreeMap<&'a str, Vec<Answer<'a>>>,
+    image: String,
+    milliseconds: f64,
+    model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top: Option<Vec<Answer<'a>>>,
 }
 
-fn prediction(prediction: &Prediction) -> Value {
-    json!({
-        "index": prediction.index,
-        "label": prediction.label,
-        "probability": prediction.probability,
-        "logit": prediction.logit,
-    })
+#[derive(Serialize)]
+struct Answer<'a> {
+    index: usize,
+    label: Option<&'a str>,
+    logit: f32,
+    probability: f32,
+}
+
+impl<'a> Line<'a> {
+    fn new(path: &Path, answers: &'a [Classification], milliseconds: f64, [device, model]: [&'a str; 2]) -> Line<'a> {
+        let (mut top, mut heads) = (None, BTreeMap::new());
+        for Classification { head, top: predictions, .. } in answers {
+            let of_head = predictions.iter().map(Answer::new).collect();
+            match head.as_str() {
+                "" => top = Some(of_head),
+                head => drop(heads.insert(head, of_head)),
+            }
+        }
+        Line { device, heads, image: name(path), milliseconds: (milliseconds * 1e3).round() / 1e3, model, top }
+    }
+}
+
+impl<'a> Answer<'a> {
+    fn new(Prediction { index, label, logit, probability, .. }: &'a Prediction) -> Answer<'a> {
+        Answer { index: *index, label: label.as_deref(), logit: *logit, probability: *probability }
+    }
 }
 
 /// Returns the header of the table: the image, and for each head and rank the label, index, probability and logit.

@@ -1,3 +1,4 @@
+use super::table::{Column, Table};
 use super::{Format, Result};
 use clap::Args;
 use serde_json::json;
@@ -17,11 +18,16 @@ impl Devices {
         let mut out = std::io::stdout().lock();
         match self.format {
             Format::Text => {
+                let words = ["name", "backend", "kind", "driver"].map(Column::Words);
+                let mut table = Table::new(std::iter::once(Column::Words("device")).chain(words).chain([Column::Numbers("MiB per binding")]));
                 for adapter in &adapters {
                     let mebibytes = adapter.capabilities.binding_bytes >> 20;
-                    writeln!(out, "{}: {adapter}, {mebibytes} MiB per binding", adapter.index)?;
+                    let words = [adapter.index.to_string(), adapter.name.clone(), adapter.backend.to_string(), adapter.kind.to_string()];
+                    table.add(words.into_iter().chain([adapter.driver.clone(), mebibytes.to_string()]));
                 }
-                writeln!(out, "cpu: {} threads", threads())?;
+                let threads = format!("{} threads", threads());
+                table.add(["cpu".to_owned(), threads, String::new(), "cpu".to_owned(), String::new(), String::new()]);
+                write!(out, "{}", table.text())?;
             }
             Format::Json => {
                 let mut list: Vec<_> = adapters

@@ -1,7 +1,8 @@
 //! Check that a device computes correctly.
 
 use super::shaders::EditedShaders;
-use super::{Format, ModelArgs, PrecisionChoice, Result, bar, chain, mebibytes};
+use super::{Format, ModelArgs, PrecisionChoice, Result, bar, chain, mebibytes, on_stdout};
+use anstyle::AnsiColor;
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -18,8 +19,6 @@ use vitraux::{Device, DeviceChoice, Model};
 
 #[derive(Debug, Args)]
 pub struct Doctor {
-    #[command(flatten)]
-    model: ModelArgs,
     /// gpu: the best adapter, including software; an adapter's number or name from `vitraux devices`; or cpu
     #[arg(long, value_name = "DEVICE", default_value = "gpu", env = "VITRAUX_DEVICE")]
     device: DeviceChoice,
@@ -36,6 +35,8 @@ pub struct Doctor {
     /// Output format; json prints one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    model: ModelArgs,
 }
 
 impl Doctor {
@@ -74,9 +75,10 @@ impl Doctor {
         failure?;
         if report.kernels.is_empty() {
             return Err(format!(
-                "--filter {}: no kernel name contains this; expected part of one of {}",
+                "--filter {}: no kernel name contains this; expected part of a name such as {} (`vitraux doctor` shows all {})",
                 self.filter,
-                ALL.iter().map(|kernel| kernel.name).collect::<Vec<_>>().join(", ")
+                ALL[0].name,
+                ALL.len()
             )
             .into());
         }
@@ -219,13 +221,20 @@ impl Report {
     }
 }
 
+/// Formats a verdict, in colour on terminals.
+fn verdict(is_right: bool) -> String {
+    let (word, color) = if is_right { ("ok", AnsiColor::Green) } else { ("WRONG", AnsiColor::Red) };
+    let style = on_stdout(color);
+    format!("{style}{word}{style:#}")
+}
+
 /// Formats a row of the table, with any error below it.
 fn kernel_line(report: &KernelReport) -> String {
     let KernelReport { kernel, cases, worst, error, bound, outcome } = report;
     let row = format!("{kernel:<40} {cases:>5} {error:>11.1e} {bound:>9.1e}");
     match outcome {
-        Outcome::Right => format!("{row}  ok\n"),
-        Outcome::Wrong(difference) => format!("{row}  WRONG\n    {difference}\n"),
+        Outcome::Right => format!("{row}  {}\n", verdict(true)),
+        Outcome::Wrong(difference) => format!("{row}  {}\n    {difference}\n", verdict(false)),
         Outcome::Misled(by) => format!("{row}  unclear: {worst} also runs {by}, which is at fault\n"),
         Outcome::Failed(reason) => format!("{row}  FAILED\n    {worst}: {reason}\n"),
         Outcome::Unsupported(lack) => format!("{kernel:<40}     -           -         -  {lack}\n"),
@@ -273,7 +282,7 @@ fn model_text(model: &ModelReport, precision: Precision) -> String {
     );
     for TensorReport { step, outputs, apart } in &model.tensors {
         let apart = apart.map_or_else(|| "-".to_owned(), |apart| format!("{apart:.1e}"));
-        let verdict = if step.is_right() { "ok" } else { "WRONG" };
+        let verdict = verdict(step.is_right());
         let outputs = if outputs.is_empty() { String::new() } else { format!("  = {}", outputs.join(", ")) };
         text += &format!("{:<28} {:<28} {:>11.1e} {:>9.1e} {apart:>9}  {verdict}{outputs}\n", step.label, step.kernel, step.error, step.bound);
     }

@@ -1,4 +1,5 @@
 use super::images::{identity, is_image, protect_inputs};
+use super::output::check_named;
 use super::{ExecutionArgs, HeadArgs, ModelArgs, Result, note, tensors};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -9,12 +10,6 @@ use vitraux::low_level::forward::output_names;
 
 #[derive(Debug, Args)]
 pub struct Forward {
-    #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
-    heads: HeadArgs,
-    #[command(flatten)]
-    execution: ExecutionArgs,
     /// Safetensors file with `pixel_values` [B, channels, height, width]; for encoders of embeddings, with `input` [B, N, C] or
     /// `embeddings` without positions, and optionally `key_padding_mask` [B, N], nonzero for tokens to ignore
     #[arg(long, value_name = "FILE")]
@@ -25,11 +20,17 @@ pub struct Forward {
     /// Outputs to write besides tokens, features and logits (or output): embeddings, hidden.I, attn.I, backbone, probabilities, or all
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     tap: Vec<String>,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    heads: HeadArgs,
+    #[command(flatten)]
+    execution: ExecutionArgs,
 }
 
 impl Forward {
     pub fn run(self) -> Result<()> {
-        tensors::check_output(&self.output)?;
+        check_named(&self.output, "safetensors")?;
         let checkpoint = self.heads.apply(self.model.open()?)?;
         if identity(&self.input).is_some_and(|input| identity(&self.output) == Some(input)) {
             return Err(format!("{}: would overwrite the input; choose another file", self.output.display()).into());

@@ -1,3 +1,4 @@
+use super::numbers::count;
 use super::{Format, ModelArgs, Result, mebibytes};
 use clap::Args;
 use serde_json::json;
@@ -10,13 +11,11 @@ use vitraux::low_level::record::Recording;
 
 #[derive(Debug, Args)]
 pub struct Inspect {
-    #[command(flatten)]
-    model: ModelArgs,
     /// The model, like --model
     #[arg(value_name = "MODEL", conflicts_with = "model")]
     positional: Option<PathBuf>,
     /// Batch size to report scratch memory for
-    #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(long, value_name = "B", default_value_t = 1, allow_negative_numbers = true, value_parser = count(65536))]
     batch: u32,
     /// Precision to report weight memory for: f32, f16 or int8
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
@@ -24,6 +23,8 @@ pub struct Inspect {
     /// Output format; json prints one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    model: ModelArgs,
 }
 
 impl Inspect {

@@ -17,19 +17,23 @@ mod images;
 mod inspect;
 mod model;
 mod models;
+mod numbers;
+mod output;
 mod preprocess;
 mod settings;
 mod shaders;
 mod similar;
+mod table;
 mod tensors;
 mod tune;
 
+use anstyle::{AnsiColor, Style};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use model::ModelArgs;
 use std::error::Error;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use vitraux::Precision;
 use vitraux::Tuning;
@@ -124,7 +128,18 @@ enum Command {
 impl Cli {
     /// Parses the arguments of the process.
     pub fn of_process() -> Cli {
-        Cli::parse_from(model::with_joined_size(std::env::args_os()))
+        let arguments = model::with_joined_size(std::env::args_os());
+        Cli::try_parse_from(&arguments).unwrap_or_else(|error| {
+            // A new user may give an image without a command.
+            if let (clap::error::ErrorKind::InvalidSubcommand, Some(first)) = (error.kind(), arguments.get(1))
+                && Path::new(first).exists()
+            {
+                let first = first.to_string_lossy();
+                report(&format!("{}: expected a command, found a file; try `vitraux classify {first}`, or `vitraux --help`", error_mark()));
+                std::process::exit(2);
+            }
+            error.exit()
+        })
     }
 
     /// Runs the subcommand.
@@ -162,6 +177,7 @@ enum Format {
 
 /// Which classifiers.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Model options")]
 struct HeadArgs {
     /// Replace the classifier with one from a safetensors file with `weight` and `bias`, or drop it with `none`; NAME=FILE adds a
     /// classifier to the existing ones; may be repeated
@@ -198,36 +214,49 @@ impl HeadArgs {
 
 /// Which device.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Device options")]
 struct DeviceArgs {
     /// Device: auto (a hardware GPU, else the CPU), cpu, gpu (the best adapter, including software adapters), or the number or name of an
     /// adapter from `vitraux devices`
     #[arg(long, value_name = "DEVICE", default_value = "auto", env = "VITRAUX_DEVICE")]
     device: DeviceChoice,
-    /// Precision of the weights; sums are always f32
-    #[arg(long, value_enum, value_name = "PRECISION", default_value_t = PrecisionChoice::F32)]
-    precision: PrecisionChoice,
     /// Check every index and limit every loop in shaders (GPU only, slower): for debugging kernels
     #[arg(long)]
     checked: bool,
 }
 
 impl DeviceArgs {
-    /// Opens the device. Also returns the precision, and a line that names the device, the precision and the reason for the choice.
-    fn open(&self) -> vitraux::Result<(Device, Precision, String)> {
+    /// Opens the device, and prints it, the precision on it and the reason for the choice to standard error.
+    fn open(&self, precision: PrecisionChoice) -> vitraux::Result<(Device, Precision)> {
         let checks = if self.checked { ShaderChecks::On } else { ShaderChecks::Off };
         let device = Device::builder().choice(self.device.clone()).shader_checks(checks).open_blocking()?;
-        let precision = self.precision.on(&device);
+        let precision = precision.on(&device);
         let in_precision = if precision == Precision::F32 { String::new() } else { format!(", {precision}") };
-        let line = format!("device: {device}{in_precision} ({})", device.reason());
-        Ok((device, precision, line))
+        note(&format!("device: {device}{in_precision} ({})", device.reason()));
+        if self.checked && device.is_cpu() {
+            warn("--checked has no effect on the CPU");
+        }
+        Ok((device, precision))
     }
 }
 
 /// Which device, and how a model is run on it.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Device options")]
 struct ExecutionArgs {
     #[command(flatten)]
     device: DeviceArgs,
+    /// Precision of the weights; sums are always f32
+    #[arg(long, value_enum, value_name = "PRECISION", default_value_t = PrecisionChoice::F32)]
+    precision: PrecisionChoice,
+    #[command(flatten)]
+    tuning: TuningArgs,
+}
+
+/// How kernels are chosen.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Device options")]
+struct TuningArgs {
     /// Use the kernel choices in this table from `vitraux tune`, instead of those measured on this device
     #[arg(long, value_name = "FILE", conflicts_with = "no_tune")]
     tuning: Option<PathBuf>,
@@ -267,27 +296,39 @@ impl std::fmt::Display for PrecisionChoice {
 }
 
 impl ExecutionArgs {
-    /// Loads a model onto the device, and prints the device and the reason for its choice to standard error.
+    /// Loads a model onto the device.
     fn load(&self, checkpoint: Checkpoint) -> vitraux::Result<Model> {
-        let (device, precision, line) = self.device.open()?;
-        note(&line);
-        let tuning = match &self.tuning {
-            Some(_) if device.is_cpu() => {
-                note("warning: --tuning has no effect on the CPU");
-                Tuning::built_in()
+        load(checkpoint, &self.device, self.precision, &self.tuning)
+    }
+}
+
+/// Loads a model onto a device.
+fn load(checkpoint: Checkpoint, device: &DeviceArgs, precision: PrecisionChoice, tuning: &TuningArgs) -> vitraux::Result<Model> {
+    let (device, precision) = device.open(precision)?;
+    let tuning = tuning.on(&device)?;
+    Model::builder(checkpoint).device(device).precision(precision).tuning(tuning).load_blocking()
+}
+
+impl TuningArgs {
+    /// Returns the table for a device.
+    fn on(&self, device: &Device) -> vitraux::Result<Tuning> {
+        match &self.tuning {
+            Some(file) => {
+                if device.is_cpu() {
+                    warn("--tuning has no effect on the CPU");
+                }
+                Tuning::open(file)
             }
-            Some(file) => Tuning::open(file)?,
-            None if self.no_tune => Tuning::built_in(),
-            None => Tuning::of_user(&device),
-        };
-        Model::builder(checkpoint).device(device).precision(precision).tuning(tuning).load_blocking()
+            None if self.no_tune => Ok(Tuning::built_in()),
+            None => Ok(Tuning::of_user(device)),
+        }
     }
 }
 
 /// Warns on standard error if the preprocessing is an assumption.
 fn warn_if_assumed(preprocess: Option<&vitraux::preprocess::Preprocess>) {
     if preprocess.is_some_and(|preprocess| preprocess.assumed) {
-        note("warning: the model has no preprocessor_config.json; using transformers' default preprocessing for this type of model");
+        warn("the model has no preprocessor_config.json; using transformers' default preprocessing for this type of model");
     }
 }
 
@@ -333,6 +374,26 @@ fn note(line: &str) {
     }
 }
 
+/// Prints a warning to standard error, except with `--quiet`.
+fn warn(text: &str) {
+    const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
+    note(&format!("{YELLOW}warning{YELLOW:#}: {text}"));
+}
+
+/// Returns the word that errors begin with.
+pub fn error_mark() -> String {
+    const RED: Style = AnsiColor::Red.on_default().bold();
+    format!("{RED}error{RED:#}")
+}
+
+/// Returns a style for standard output, which is plain unless a terminal wants colours.
+fn on_stdout(color: AnsiColor) -> Style {
+    match anstream::AutoStream::choice(&std::io::stdout()) {
+        anstream::ColorChoice::Never => Style::new(),
+        _ => color.on_default(),
+    }
+}
+
 /// Creates a progress bar on standard error. Hidden with `--quiet`, or if standard error is not a terminal.
 fn bar(length: u64, template: &str) -> ProgressBar {
     if QUIET.load(Ordering::Relaxed) {
@@ -346,9 +407,15 @@ fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-/// Prints a line to standard error. Ignores errors, for example if standard error is closed.
+/// Prints a line to standard error, in colours only if a terminal wants them. Ignores errors, for example if standard error is closed.
 pub fn report(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(anstream::stderr(), "{line}");
+}
+
+/// Returns what turns an error of the operating system into one that names its file.
+pub fn of_file(file: &Path) -> impl Fn(std::io::Error) -> Box<dyn Error> {
+    let file = file.to_owned();
+    move |source| vitraux::Error::Io { path: file.clone(), source }.into()
 }
 
 /// Returns true if a pipe was closed by its reader.
@@ -365,12 +432,22 @@ pub fn advice(error: &(dyn Error + 'static)) -> &'static str {
 }
 
 /// Formats an error and its causes on one line.
-pub fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut line = text(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        line = format!("{line}: {error}");
+        line = format!("{line}: {}", text(error));
         cause = error.source();
     }
     line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Formats an error without its causes; one of the operating system without its number.
+fn text(error: &(dyn Error + 'static)) -> String {
+    let text = error.to_string();
+    match error.downcast_ref::<std::io::Error>().map(|error| (error.kind(), error.raw_os_error())) {
+        Some((std::io::ErrorKind::NotFound, _)) => "no such file or folder".to_owned(),
+        Some((_, Some(number))) => text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text).to_owned(),
+        _ => text,
+    }
 }

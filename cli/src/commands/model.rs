@@ -15,6 +15,7 @@ const BUILT_IN: &str = "digits";
 
 /// Which model.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Model options")]
 pub struct ModelArgs {
     /// Model: owner/name[@revision] on the Hugging Face hub, a timm name, a folder with config.json and model.safetensors, an npz file of
     /// google-research, or digits, which is built in; `vitraux models` recommends some
@@ -122,8 +123,11 @@ impl ModelArgs {
     }
 
     fn place_or_default(&self) -> Result<Place> {
+        let is_first = self.place.get().is_none();
         Ok(self.place()?.unwrap_or_else(|| {
-            note("model: built-in, reads one handwritten or printed digit; choose another with --model (`vitraux models` recommends some)");
+            if is_first {
+                note("model: built-in, reads one handwritten or printed digit; choose another with --model (`vitraux models` recommends some)");
+            }
             Place::BuiltIn
         }))
     }

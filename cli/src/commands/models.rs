@@ -1,5 +1,6 @@
 //! Recommended models.
 
+use super::table::{Column, Table};
 use super::{Format, Result};
 use clap::Args;
 use serde_json::json;
@@ -60,11 +61,12 @@ impl Models {
         let mut out = std::io::stdout().lock();
         match self.format {
             Format::Text => {
-                writeln!(out, "{:52} {:>10}  {:30}  good for", "model", "parameters", "commands")?;
-                for Recommended { name, millions, commands, good_for, .. } in RECOMMENDED {
-                    writeln!(out, "{name:52} {millions:8.1} M  {commands:30}  {good_for}")?;
+                let mut table =
+                    Table::new([Column::Words("model"), Column::Numbers("M params"), Column::Words("commands"), Column::Words("good for")]);
+                for Recommended { name, millions, commands, good_for } in RECOMMENDED {
+                    table.add([name.to_owned(), format!("{millions:.1}"), commands.to_owned(), good_for.to_owned()]);
                 }
-                writeln!(out, "\nUse one: vitraux classify --model {} photo.jpg", RECOMMENDED[0].name)?;
+                writeln!(out, "{}\nUse one: vitraux classify --model {} photo.jpg", table.text(), RECOMMENDED[0].name)?;
                 writeln!(out, "Any other of the same families: `vitraux families`")?;
             }
             Format::Json => {

@@ -1,31 +1,34 @@
-use super::images::protect_inputs;
+use super::images::{ImageLimitArgs, protect_inputs};
+use super::output::check_named;
 use super::{ModelArgs, Result, note, tensors, warn_if_assumed};
 use clap::Args;
 use std::path::PathBuf;
-use vitraux::{Image, Tensor};
+use vitraux::Tensor;
 
 #[derive(Debug, Args)]
 pub struct Preprocess {
-    #[command(flatten)]
-    model: ModelArgs,
     /// Safetensors file to write: `pixel_values` [B, channels, height, width], F32
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     /// Images: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    limit: ImageLimitArgs,
 }
 
 impl Preprocess {
     pub fn run(self) -> Result<()> {
-        tensors::check_output(&self.output)?;
+        check_named(&self.output, "safetensors")?;
         let preprocess = self.model.preprocess()?;
         protect_inputs(&self.output, &self.images, &self.model)?;
         warn_if_assumed(Some(&preprocess));
         let mut shape = Vec::new();
         let mut values = Vec::new();
         for path in &self.images {
-            let pixel_values = preprocess.apply(&Image::open(path)?)?;
+            let pixel_values = preprocess.apply(&self.limit.read(path)?)?;
             if shape.is_empty() {
                 shape = pixel_values.shape().to_vec();
             } else if shape[1..] != pixel_values.shape()[1..] {

@@ -1,6 +1,6 @@
 //! Edited shaders, from a folder laid out like vitraux' own `shaders`.
 
-use super::Result;
+use super::{Result, of_file};
 use std::path::{Path, PathBuf};
 use vitraux::low_level::gpu::PIECES;
 use vitraux::low_level::record::Kernel;
@@ -43,5 +43,5 @@ fn file(folder: &Path, name: &str) -> PathBuf {
 
 /// Reads a file. Its text lives as long as the program, as kernels do.
 fn read(file: &Path) -> Result<&'static str> {
-    Ok(std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?.leak())
+    Ok(std::fs::read_to_string(file).map_err(of_file(file))?.leak())
 }

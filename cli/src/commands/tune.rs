@@ -1,5 +1,7 @@
 use super::bench::BenchedModel;
-use super::{DeviceArgs, Result, bar, note};
+use super::numbers::count;
+use super::output::check_named;
+use super::{DeviceArgs, PrecisionChoice, Result, bar, note};
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,12 +10,11 @@ use vitraux::low_level::record::Recording;
 
 #[derive(Debug, Args)]
 pub struct Tune {
-    #[command(flatten)]
-    model: BenchedModel,
-    #[command(flatten)]
-    device: DeviceArgs,
+    /// Precision of the weights; sums are always f32
+    #[arg(long, value_enum, value_name = "PRECISION", default_value_t = PrecisionChoice::F32)]
+    precision: PrecisionChoice,
     /// Images per batch, or a list such as 1,8,32
-    #[arg(long, value_name = "B", default_values_t = [1], value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(long, value_name = "B", default_values_t = [1], value_delimiter = ',', allow_negative_numbers = true, value_parser = count(65536))]
     batch: Vec<u32>,
     /// Also write the table to this file, to ship, edit or use with --tuning
     #[arg(long, short, value_name = "FILE")]
@@ -21,12 +22,20 @@ pub struct Tune {
     /// Print the existing table without measuring
     #[arg(long)]
     show: bool,
+    #[command(flatten)]
+    model: BenchedModel,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 impl Tune {
     pub fn run(self) -> Result<()> {
-        let (device, precision, line) = self.device.open()?;
-        note(&line);
+        let model = (!self.show).then(|| self.model.outline()).transpose()?;
+        if let Some(file) = &self.output {
+            check_named(file, "json")?;
+            self.model.protect(file)?;
+        }
+        let (device, precision) = self.device.open(self.precision)?;
         if device.is_cpu() || !device.takes_times() {
             return Err(format!(
                 "tuning needs a GPU with timestamp queries, found {device}; choose one with --device, or a software adapter with --device gpu"
@@ -35,8 +44,7 @@ impl Tune {
         }
         let mut tuning = Tuning::of_user(&device);
         let mut failed = Vec::new();
-        if !self.show {
-            let model = self.model.outline()?;
+        if let Some(model) = model {
             for &batch in &self.batch {
                 let recording = model.record(batch, Recording::new(device.capabilities()).with_precision(precision))?;
                 let bar = bar(recording.asked().len() as u64, "{bar:40} {pos}/{len} tuning keys, {eta} left");
@@ -48,8 +56,9 @@ impl Tune {
         if let Some(file) = &self.output {
             tuning.save_to(file)?;
         }
-        if let Some(file) = tuning.file() {
-            note(&format!("table: {}", file.display()));
+        match tuning.file() {
+            Some(file) if file.exists() => note(&format!("table: {}", file.display())),
+            _ => note("no variants were measured on this device yet; `vitraux tune` without --show measures them"),
         }
         write!(std::io::stdout().lock(), "{tuning}")?;
         match failed.first() {

@@ -68,10 +68,7 @@ pub fn fetch(reference: &str, progress: &DownloadProgress<'_>) -> Result<PathBuf
             log::info!("{reference}: {why}; using the revision in the cache, {}", folder.display());
             Ok(folder)
         }
-        None => {
-            Err(reference
-                .error(format!("{why}, the model is not completely in the cache, and there is no such folder; check the name and the network")))
-        }
+        None => Err(reference.error(format!("neither a folder nor completely in the cache, and {why}; check the name and the network"))),
     }
 }
 

@@ -6,28 +6,40 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-/// Maximum bytes of a decoded image, conversion included: 134 megapixels of 8-bit RGB. A file of a few bytes can claim any
-/// size.
-const LARGEST: u64 = 384 * 1024 * 1024;
+/// Default maximum of the bytes of a decoded image, conversion included: 134 megapixels of 8-bit RGB. A file of a few bytes
+/// can claim any size.
+const DEFAULT_LIMIT: u64 = 384 << 20;
+
+/// Bytes that a decoder may take besides the image.
+const BUFFERS_OF_DECODERS: u64 = 128 << 20;
 
 impl Image {
     /// Reads an image file (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM), whatever its extension, and applies its EXIF orientation.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read; [`Error::Image`] if it is not an image, is damaged, or exceeds 384 MiB when decoded.
+    /// [`Error::Io`] if the file cannot be read; [`Error::Image`] if it is not an image, is damaged, or takes more than 384 MiB
+    /// when decoded.
     pub fn open(path: impl AsRef<Path>) -> Result<Image> {
+        Image::open_within(path, DEFAULT_LIMIT)
+    }
+
+    /// Reads an image file that takes up to `bytes` when decoded, as [`Image::open`] does.
+    ///
+    /// # Errors
+    /// As [`Image::open`], with this limit.
+    pub fn open_within(path: impl AsRef<Path>, bytes: u64) -> Result<Image> {
         let path = path.as_ref();
         let file = std::fs::File::open(path).map_err(Error::io(path))?;
         if file.metadata().map_err(Error::io(path))?.is_dir() {
             return Err(Error::image(path, "expected an image, found a folder"));
         }
-        let mut bytes = Vec::new();
+        let mut contents = Vec::new();
         // Devices and pipes do not report a length.
-        file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
-        if bytes.len() as u64 > LARGEST {
-            return Err(Error::image(path, format!("the file is larger than {} MiB", LARGEST >> 20)));
+        file.take(bytes + 1).read_to_end(&mut contents).map_err(Error::io(path))?;
+        if contents.len() as u64 > bytes {
+            return Err(Error::image(path, format!("the file is larger than the limit of {} MiB", bytes >> 20)));
         }
-        read(path, &bytes)
+        read(path, &contents, bytes)
     }
 
     /// Decodes an image file in memory. Errors refer to it as `name`.
@@ -35,13 +47,16 @@ impl Image {
     /// # Errors
     /// As [`Image::open`].
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Image> {
-        read(Path::new(name), bytes)
+        read(Path::new(name), bytes, DEFAULT_LIMIT)
     }
 }
 
-fn read(path: &Path, bytes: &[u8]) -> Result<Image> {
+fn read(path: &Path, bytes: &[u8], limit: u64) -> Result<Image> {
     let failed = |error: ImageError| Error::image(path, message(&error));
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Error::io(path))?;
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Error::io(path))?;
+    let mut limits = image::Limits::default();
+    limits.max_alloc = Some(limit + BUFFERS_OF_DECODERS);
+    reader.limits(limits);
     match reader.format() {
         None if bytes.is_empty() => return Err(Error::image(path, "the file is empty")),
         None => return Err(Error::image(path, "not an image in a supported format (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM)")),
@@ -57,11 +72,13 @@ fn read(path: &Path, bytes: &[u8]) -> Result<Image> {
     let decoded = pixels * u64::from(decoder.color_type().bytes_per_pixel());
     // 8-bit RGB and RGBA are converted in place.
     let converted = if matches!(decoder.color_type(), image::ColorType::Rgb8 | image::ColorType::Rgba8) { 0 } else { pixels * 3 };
-    if decoded + converted > LARGEST {
-        return Err(Error::image(
-            path,
-            format!("{width} x {height} pixels are too large: at most {} MiB when decoded; scale it down first", LARGEST >> 20),
-        ));
+    if decoded + converted > limit {
+        let needed = (decoded + converted).div_ceil(1 << 20);
+        let message = format!(
+            "{width} x {height} pixels take {needed} MiB when decoded, and the limit is {} MiB; raise it or scale the image down",
+            limit >> 20
+        );
+        return Err(Error::image(path, message));
     }
     // A broken orientation is no reason to reject the image.
     let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);

@@ -1,7 +1,7 @@
 //! Baseline from the JSON of an earlier run.
 
 use super::percentiles::{Change, Paces, Percentiles};
-use crate::commands::{Result, note};
+use crate::commands::{Result, note, of_file};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -40,19 +40,32 @@ pub fn conditions(config: &Config, device: &str, precision: Precision, size: Siz
 }
 
 impl CompareArgs {
+    pub fn is_asked_for(&self) -> bool {
+        self.compare.is_some()
+    }
+
     /// Reads the rows in `list` from a run of the same model. Prints a note for each other condition that differs.
     pub fn open(&self, list: &str, conditions: &Value) -> Result<Option<Baseline>> {
         let Some(file) = &self.compare else { return Ok(None) };
-        let text = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let text = std::fs::read(file).map_err(of_file(file))?;
         let none = |found: &str| format!("{}: expected the output of this command with --format json, {found}", file.display());
-        let value: Value = serde_json::from_slice(&text).map_err(|error| none(&format!("found invalid JSON: {error}")))?;
-        let Some(rows) = value[list].as_array() else { return Err(none(&format!("found no {list}")).into()) };
-        // For models from transformers, the name is that of a class.
-        for of in ["name", "encoder"] {
-            if value[of] != conditions[of] {
-                return Err(none(&format!("for {}, found that for {}", conditions[of], value[of])).into());
-            }
+        let runs = serde_json::Deserializer::from_slice(&text).into_iter().collect::<std::result::Result<Vec<Value>, _>>();
+        let runs = runs.map_err(|error| none(&format!("found invalid JSON: {error}")))?;
+        if runs.is_empty() {
+            return Err(none("found an empty file").into());
         }
+        // For models from transformers, the name is that of a class.
+        let is_of_model = |run: &&Value| ["name", "encoder"].iter().all(|of| run[of] == conditions[of]);
+        let alike = |run: &&Value| ["precision", "device", "size"].iter().filter(|of| run[of] == conditions[of]).count();
+        let Some(value) = runs.iter().filter(is_of_model).max_by_key(alike) else {
+            let found = &runs[0];
+            return Err(none(&format!(
+                "for {} {}, found that for {} {}",
+                conditions["name"], conditions["encoder"], found["name"], found["encoder"]
+            ))
+            .into());
+        };
+        let Some(rows) = value[list].as_array() else { return Err(none(&format!("found no {list}")).into()) };
         for condition in ["device", "precision", "size"] {
             if value[condition] != conditions[condition] {
                 note(&format!("{}: the {condition} was {} and is now {}", file.display(), value[condition], conditions[condition]));

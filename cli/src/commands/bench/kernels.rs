@@ -1,9 +1,11 @@
 use super::baseline::{CompareArgs, conditions};
 use super::percentiles::{Change, Percentiles, Repetitions};
-use super::speed::{Ceilings, Speed, timed};
-use super::{BenchedModel, ModelOutline, without_block};
+use super::speed::{Ceilings, Speed, milliseconds, timed};
+use super::{BenchFormat, BenchedModel, ModelOutline, without_block};
+use crate::commands::numbers::count;
 use crate::commands::shaders::EditedShaders;
-use crate::commands::{DeviceArgs, Format, Result, bar};
+use crate::commands::table::{Column, Table};
+use crate::commands::{DeviceArgs, PrecisionChoice, Result, bar};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashSet};
@@ -16,15 +18,14 @@ use vitraux::low_level::record::{Access, Dispatch, Kernel, Recording};
 
 #[derive(Debug, Args)]
 pub struct BenchKernels {
-    #[command(flatten)]
-    model: BenchedModel,
-    #[command(flatten)]
-    device: DeviceArgs,
+    /// Precision of the weights; sums are always f32
+    #[arg(long, value_enum, value_name = "PRECISION", default_value_t = PrecisionChoice::F32)]
+    precision: PrecisionChoice,
     /// Images per batch
-    #[arg(long, value_name = "B", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(long, value_name = "B", default_value_t = 1, allow_negative_numbers = true, value_parser = count(65536))]
     batch: u32,
     /// Timed runs of each kernel, after some untimed ones; the median counts [default: 9, or more if they fit in 30 ms]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count(1_000_000))]
     runs: Option<u32>,
     /// Run only kernels and steps whose names contain TEXT
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -35,15 +36,19 @@ pub struct BenchKernels {
     shader_dir: Option<PathBuf>,
     #[command(flatten)]
     compare: CompareArgs,
-    /// Output format; json prints one object
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = BenchFormat::Text)]
+    format: BenchFormat,
+    #[command(flatten)]
+    model: BenchedModel,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 impl BenchKernels {
     pub fn run(self) -> Result<()> {
         let model = self.model.outline()?;
-        let (device, precision, _) = self.device.open()?;
+        let (device, precision) = self.device.open(self.precision)?;
         let shaders = self.shader_dir.as_deref().map(EditedShaders::open).transpose()?;
         let conditions = conditions(&model.config, &device.to_string(), precision, model.size);
         let baseline = self.compare.open("kernels", &conditions)?;
@@ -91,7 +96,7 @@ impl BenchKernels {
         let changes: Vec<_> = rows.iter().map(|row| baseline.as_ref()?.change(&row.keys(), &row.times(), &paces)).collect();
         baseline.iter().for_each(|baseline| baseline.note_missing(&changes));
         let mut out = std::io::stdout().lock();
-        if self.format == Format::Json {
+        if self.format == BenchFormat::Json {
             let rows: Vec<_> = rows.iter().zip(changes).map(|(row, change)| row.json(&ceilings, change)).collect();
             let mut whole = conditions;
             whole["batch"] = json!(self.batch);
@@ -100,9 +105,29 @@ impl BenchKernels {
             whole["kernels"] = json!(rows);
             return Ok(writeln!(out, "{whole}")?);
         }
-        writeln!(out, "{}, batch {}, on {device}\nceilings: {ceilings}", model.name(), self.batch)?;
-        writeln!(out, "{:<18} {:<44} {}", "step", "kernel", Speed::headings())?;
-        Ok(rows.iter().zip(changes).try_for_each(|(row, change)| writeln!(out, "{}", row.text(&ceilings, change)))?)
+        if self.format == BenchFormat::Text {
+            writeln!(out, "{}, batch {}, on {device}\nceilings: {ceilings}\n", model.name(), self.batch)?;
+        }
+        self.format.print(&mut out, &self.table(&rows, &ceilings, &changes))
+    }
+
+    fn table(&self, rows: &[Row], ceilings: &Ceilings, changes: &[Option<Change>]) -> Table {
+        let [time, rates @ ..] = Speed::COLUMNS;
+        let mut columns = vec![Column::Words("step"), Column::Words("kernel"), time, Column::Numbers("± ms")];
+        columns.extend(rates);
+        columns.extend(self.shader_dir.is_some().then_some(Column::Numbers("difference")));
+        columns.extend(self.compare.is_asked_for().then_some(Column::Words("change")));
+        let mut table = Table::new(columns);
+        for (row, change) in rows.iter().zip(changes) {
+            let times = row.times();
+            let [time, rates @ ..] = row.speed(&times).cells(ceilings);
+            let mut cells = vec![row.step.clone(), row.kernel.clone(), time, milliseconds(times.spread())];
+            cells.extend(rates);
+            cells.extend(self.shader_dir.is_some().then(|| row.apart.map_or_else(String::new, |apart| format!("{apart:.1e}"))));
+            cells.extend(self.compare.is_asked_for().then(|| change.map_or_else(String::new, |change| change.to_string())));
+            table.add(cells);
+        }
+        table
     }
 
     /// Returns a row for each step of the model and each variant, since all blocks are alike. A row for any edited shader follows it.
@@ -187,12 +212,6 @@ impl Row {
         self.keys().into_iter().for_each(|(key, value)| row[key] = value);
         times.enter(&mut row);
         row
-    }
-
-    fn text(&self, ceilings: &Ceilings, change: Option<Change>) -> String {
-        let apart = self.apart.map(|apart| format!(", results differ by up to {apart:.1e}")).unwrap_or_default();
-        let change = change.map(|change| format!(", {change}")).unwrap_or_default();
-        format!("{:<18} {:<44} {}{apart}{change}", self.step, self.kernel, self.speed(&self.times()).text(ceilings))
     }
 }
 

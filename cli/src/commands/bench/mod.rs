@@ -6,8 +6,12 @@ mod model;
 mod percentiles;
 mod speed;
 
+use super::images::protect_inputs;
+use super::table::Table;
 use super::{ModelArgs, Result, examples};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use std::io::Write;
+use std::path::Path;
 use vitraux::Checkpoint;
 use vitraux::config::{Config, Size};
 use vitraux::low_level::checkpoint::{WeightInfo, Weights};
@@ -39,29 +43,61 @@ impl Bench {
     }
 }
 
+/// How measurements are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum BenchFormat {
+    /// Plain text
+    Text,
+    /// JSON, for --compare
+    Json,
+    /// Markdown table, with ± for half the 10–90 % range
+    #[value(name = "md", alias = "markdown")]
+    Markdown,
+    /// CSV table, as the Markdown one
+    Csv,
+}
+
+impl BenchFormat {
+    /// Prints a table in the format, which is not JSON.
+    fn print(self, out: &mut impl Write, table: &Table) -> Result<()> {
+        let text = match self {
+            BenchFormat::Text | BenchFormat::Json => table.text(),
+            BenchFormat::Markdown => table.markdown(),
+            BenchFormat::Csv => table.csv()?,
+        };
+        Ok(write!(out, "{text}")?)
+    }
+}
+
 /// Which model is measured.
 #[derive(Debug, Args)]
 pub struct BenchedModel {
-    #[command(flatten)]
-    model: ModelArgs,
     /// Model by its timm name, with random weights, such as vit_base_patch16_224
     #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "image_size"])]
     architecture: Option<String>,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+/// Opens a model, or makes one with random weights, and returns it with its image size.
+fn opened(architecture: Option<&str>, model: &ModelArgs) -> Result<(Checkpoint, Size)> {
+    let checkpoint = match architecture {
+        Some(name) => Checkpoint::random(name)?,
+        None => model.open()?,
+    };
+    let size = model.image_size().map_or(checkpoint.config.native_size(), Size::Image);
+    Ok((checkpoint, size))
 }
 
 impl BenchedModel {
-    fn open(&self) -> Result<(Checkpoint, Size)> {
-        let checkpoint = match &self.architecture {
-            Some(name) => Checkpoint::random(name)?,
-            None => self.model.open()?,
-        };
-        let size = self.model.image_size().map_or(checkpoint.config.native_size(), Size::Image);
-        Ok((checkpoint, size))
+    /// Checks that an output overwrites no file of the model.
+    pub fn protect(&self, output: &Path) -> Result<()> {
+        protect_inputs(output, &[], &self.model)
     }
 
     /// Returns the model without the values of its weights.
     pub fn outline(&self) -> Result<ModelOutline> {
-        let (checkpoint, size) = self.open()?;
+        let (checkpoint, size) = opened(self.architecture.as_deref(), &self.model)?;
         let Ok(weights) = checkpoint.weights.try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
         let tables = Tables::at(&checkpoint.config, checkpoint.positions.as_ref(), size)?;
         Ok(ModelOutline { config: checkpoint.config, weights, tables, size })

@@ -1,8 +1,10 @@
 use super::baseline::{Baseline, CompareArgs, conditions};
 use super::percentiles::{Change, Paces, Percentiles, Repetitions};
-use super::speed::{Ceilings, Speed, milliseconds};
-use super::{BenchedModel, result, without_block};
-use crate::commands::{ExecutionArgs, Format, Result, mebibytes};
+use super::speed::{Ceilings, Speed, figures, milliseconds};
+use super::{BenchFormat, opened, result, without_block};
+use crate::commands::numbers::count;
+use crate::commands::table::{Column, Table};
+use crate::commands::{DeviceArgs, ModelArgs, PrecisionChoice, Result, TuningArgs, load};
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -14,32 +16,64 @@ use vitraux::{Checkpoint, Image, Model, Session, Tensor};
 
 #[derive(Debug, Args)]
 pub struct BenchModel {
-    #[command(flatten)]
-    model: BenchedModel,
-    #[command(flatten)]
-    execution: ExecutionArgs,
+    /// Models by their timm names, with random weights: one such as vit_base_patch16_224, or a list
+    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with_all = ["model", "image_size"])]
+    architecture: Vec<String>,
+    /// Precision of the weights, or a list such as f32,f16; sums are always f32
+    #[arg(long, value_enum, value_name = "PRECISION", value_delimiter = ',', default_values_t = [PrecisionChoice::F32])]
+    precision: Vec<PrecisionChoice>,
     /// Images per batch, or a list such as 1,8,32
-    #[arg(long, value_name = "B", default_values_t = [1], value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(long, value_name = "B", default_values_t = [1], value_delimiter = ',', allow_negative_numbers = true, value_parser = count(65536))]
     batch: Vec<u32>,
     /// Timed forward passes, after some untimed ones [default: 10, or more if they fit in 0.6 s]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count(1_000_000))]
     runs: Option<u32>,
-    /// Also compare the results with f32 on synthetic images: worst and mean error relative to the largest value, and how often
-    /// the top class is the same
+    /// Also compare the results with those in f32, on synthetic images: the largest and the mean error, relative to the largest
+    /// value, and on how many images the top class is the same
     #[arg(long)]
     accuracy: bool,
     #[command(flatten)]
     compare: CompareArgs,
-    /// Output format; json prints one object
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// Output format; json prints an object for each model and precision
+    #[arg(long, value_enum, default_value_t = BenchFormat::Text)]
+    format: BenchFormat,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    tuning: TuningArgs,
 }
 
 impl BenchModel {
     pub fn run(self) -> Result<()> {
-        let (checkpoint, size) = self.model.open()?;
+        let architectures: Vec<Option<&str>> = match self.architecture.as_slice() {
+            [] => vec![None],
+            names => names.iter().map(|name| Some(name.as_str())).collect(),
+        };
+        let mut out = std::io::stdout().lock();
+        let mut table = self.table([Column::Words("model"), Column::Words("device"), Column::Words("precision")]);
+        for architecture in architectures {
+            for &precision in &self.precision {
+                let report = self.measure(architecture, precision)?;
+                match self.format {
+                    BenchFormat::Json => writeln!(out, "{}", report.json())?,
+                    BenchFormat::Text => self.text(&mut out, &report)?,
+                    BenchFormat::Markdown | BenchFormat::Csv => self.enter(&mut table, &report, &report.conditions_of_table()),
+                }
+            }
+        }
+        match self.format {
+            BenchFormat::Json | BenchFormat::Text => Ok(()),
+            format => format.print(&mut out, &table),
+        }
+    }
+
+    /// Measures a model in a precision.
+    fn measure(&self, architecture: Option<&str>, precision: PrecisionChoice) -> Result<Report> {
+        let (checkpoint, size) = opened(architecture, &self.model)?;
         let start = Instant::now();
-        let mut session = self.execution.load(checkpoint)?.session();
+        let mut session = load(checkpoint, &self.device, precision, &self.tuning)?.session();
         let load = start.elapsed().as_secs_f64();
         let conditions = conditions(session.model().config(), &session.model().device().to_string(), session.model().precision(), size);
         let baseline = self.compare.open("batches", &conditions)?;
@@ -58,35 +92,83 @@ impl BenchModel {
         let ceilings = ceilings.zip(after).map(|(ceilings, after)| ceilings.or_higher(&after));
         let changes: Vec<_> = measured.iter().map(|measured| measured.change(baseline.as_ref()?, &paces)).collect();
         baseline.iter().for_each(|baseline| baseline.note_missing(&changes));
-        let accuracy = self.accuracy.then(|| Accuracy::measure(&mut session, self.model.open()?.0, size)).transpose()?;
-        let mut out = std::io::stdout().lock();
-        let name = &session.model().config().name;
-        let device = session.model().device().to_string();
-        if self.format == Format::Json {
-            let batches: Vec<_> = measured.iter().zip(changes).map(|(measured, change)| measured.json(ceilings.as_ref(), change)).collect();
-            let mut whole = conditions;
-            whole["load_seconds"] = json!(load);
-            whole["ceilings"] = json!(ceilings.as_ref().map(Ceilings::json));
-            whole["paces"] = json!(paces);
-            whole["batches"] = json!(batches);
-            whole["accuracy"] = json!(accuracy.map(Accuracy::json));
-            return Ok(writeln!(out, "{whole}")?);
+        let accuracy = self.accuracy.then(|| Accuracy::measure(&mut session, opened(architecture, &self.model)?.0, size)).transpose()?;
+        Ok(Report { conditions, load, ceilings, paces, measured, changes, accuracy })
+    }
+
+    /// Returns an empty table of batches, with more columns in front.
+    fn table(&self, front: impl IntoIterator<Item = Column>) -> Table {
+        let behind = [Column::Numbers("first ms"), Column::Numbers("images/s"), Column::Numbers("weights MiB"), Column::Numbers("buffers MiB")];
+        let change = self.compare.is_asked_for().then_some(Column::Words("change"));
+        Table::new(front.into_iter().chain([Column::Numbers("batch")]).chain(Percentiles::COLUMNS).chain(behind).chain(change))
+    }
+
+    /// Adds the batches of a report to a table.
+    fn enter(&self, table: &mut Table, report: &Report, front: &[String]) {
+        let mebibytes = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
+        for (measured, change) in report.measured.iter().zip(&report.changes) {
+            let times = measured.times();
+            let mut cells = front.to_vec();
+            cells.push(measured.batch.to_string());
+            cells.extend(times.cells());
+            cells.extend([milliseconds(measured.first), format!("{:.1}", measured.batch as f64 / times.median)]);
+            cells.extend([mebibytes(measured.memory.weights), mebibytes(measured.memory.pass)]);
+            cells.extend(self.compare.is_asked_for().then(|| change.map_or_else(String::new, |change| change.to_string())));
+            table.add(cells);
         }
-        writeln!(out, "{name} on {device}; loaded in {}", milliseconds(load))?;
-        match &ceilings {
-            Some(ceilings) => writeln!(out, "ceilings: {ceilings}")?,
-            None => writeln!(out, "the device cannot time its kernels")?,
+    }
+
+    fn text(&self, out: &mut impl Write, report: &Report) -> Result<()> {
+        let [name, device, precision] = report.conditions_of_table();
+        writeln!(out, "{name} on {device}, {precision}; loaded in {} ms", milliseconds(report.load))?;
+        match &report.ceilings {
+            Some(ceilings) => writeln!(out, "ceilings: {ceilings}\n")?,
+            None => writeln!(out, "the device cannot time its kernels\n")?,
         }
-        for (measured, change) in measured.iter().zip(changes) {
-            measured.text(&mut out, ceilings.as_ref(), change)?;
+        let mut batches = self.table([]);
+        self.enter(&mut batches, report, &[]);
+        write!(out, "{}", batches.text())?;
+        if let Some(ceilings) = &report.ceilings {
+            report.measured.iter().try_for_each(|measured| measured.write_steps(out, ceilings))?;
         }
-        if let Some(Accuracy { worst, mean, alike, images }) = accuracy {
+        if let Some(Accuracy { worst, mean, alike, images }) = report.accuracy {
             writeln!(
                 out,
-                "compared with f32: worst error {worst:.1e}, mean {mean:.1e} of the largest value, same top class for {alike} of {images} images"
+                "\ncompared with f32: largest error {worst:.1e}, mean {mean:.1e} of the largest value, same top class for {alike} of {images} images"
             )?;
         }
-        Ok(())
+        Ok(writeln!(out)?)
+    }
+}
+
+/// Measurements of a model in a precision.
+struct Report {
+    conditions: Value,
+    /// Seconds to load the model.
+    load: f64,
+    ceilings: Option<Ceilings>,
+    paces: Paces,
+    measured: Vec<Measured>,
+    changes: Vec<Option<Change>>,
+    accuracy: Option<Accuracy>,
+}
+
+impl Report {
+    /// Returns the model, the device and the precision.
+    fn conditions_of_table(&self) -> [String; 3] {
+        ["name", "device", "precision"].map(|of| self.conditions[of].as_str().unwrap_or_default().to_owned())
+    }
+
+    fn json(&self) -> Value {
+        let batches: Vec<_> =
+            self.measured.iter().zip(&self.changes).map(|(measured, change)| measured.json(self.ceilings.as_ref(), *change)).collect();
+        let mut whole = self.conditions.clone();
+        whole["load_seconds"] = json!(figures(self.load));
+        whole["ceilings"] = json!(self.ceilings.as_ref().map(Ceilings::json));
+        whole["paces"] = json!(self.paces);
+        whole["batches"] = json!(batches);
+        whole["accuracy"] = json!(self.accuracy.as_ref().map(Accuracy::json));
+        whole
     }
 }
 
@@ -126,8 +208,8 @@ impl Accuracy {
         })
     }
 
-    fn json(self) -> Value {
-        json!({ "worst_error": self.worst, "mean_error": self.mean, "best_class_alike": self.alike, "images": self.images })
+    fn json(&self) -> Value {
+        json!({ "worst_error": figures(self.worst), "mean_error": figures(self.mean), "best_class_alike": self.alike, "images": self.images })
     }
 }
 
@@ -203,48 +285,34 @@ impl Measured {
         let times = self.times();
         let mut row = json!({
             "batch": self.batch,
-            "first_seconds": self.first,
+            "first_seconds": figures(self.first),
             "change": change.map(|change| change.json()),
-            "images_per_second": self.batch as f64 / times.median,
+            "images_per_second": figures(self.batch as f64 / times.median),
             "weight_bytes": self.memory.weights,
             "pass_bytes": self.memory.pass,
             "pass_images": self.memory.images,
-            "kernel_seconds": (!self.steps.is_empty()).then(|| self.kernels()),
+            "kernel_seconds": (!self.steps.is_empty()).then(|| figures(self.kernels())),
             "steps": ceilings.map(|ceilings| self.steps.iter().map(|known| step(known, ceilings)).collect::<Vec<_>>()),
         });
         times.enter(&mut row);
         row
     }
 
-    fn text(&self, out: &mut impl Write, ceilings: Option<&Ceilings>, change: Option<Change>) -> Result<()> {
-        let Percentiles { p10, median, p90, p99 } = self.times();
-        writeln!(
-            out,
-            "batch {}: median {} (p10 {}, p90 {}, p99 {}, first {}), {:.1} images/s, {} of buffers and {} of weights",
-            self.batch,
-            milliseconds(median),
-            milliseconds(p10),
-            milliseconds(p90),
-            milliseconds(p99),
-            milliseconds(self.first),
-            self.batch as f64 / median,
-            mebibytes(self.memory.pass),
-            mebibytes(self.memory.weights)
-        )?;
-        change.map_or(Ok(()), |change| writeln!(out, "  {change}"))?;
-        let Some(ceilings) = ceilings else { return Ok(()) };
+    /// Prints the share of each step.
+    fn write_steps(&self, out: &mut impl Write, ceilings: &Ceilings) -> Result<()> {
         let total: f64 = self.steps.iter().map(|step| step.seconds).sum();
-        if self.memory.images < self.batch {
-            writeln!(out, "  of one pass over {} images:", self.memory.images)?;
-        }
-        writeln!(out, "  {:<22} {:<18} {:>5} {:>7} {}", "kernel", "step", "calls", "share", Speed::headings())?;
+        let of = if self.memory.images < self.batch { format!(", one pass over {} images", self.memory.images) } else { String::new() };
+        writeln!(out, "\nbatch {}{of}", self.batch)?;
+        let front = [Column::Words("kernel"), Column::Words("step"), Column::Numbers("calls"), Column::Numbers("share %")];
+        let mut table = Table::new(front.into_iter().chain(Speed::COLUMNS));
         for Step { kernel, label, calls, seconds, flops, bytes } in &self.steps {
             let speed = Speed { kernel, seconds: *seconds, flops: *flops, bytes: *bytes };
-            writeln!(out, "  {kernel:<22} {label:<18} {calls:>5} {:>5.1} % {}", 100.0 * seconds / total, speed.text(ceilings))?;
+            let front = [(*kernel).to_owned(), label.clone(), calls.to_string(), format!("{:.1}", 100.0 * seconds / total)];
+            table.add(front.into_iter().chain(speed.cells(ceilings)));
         }
-        let share = 100.0 * self.kernels() / median;
-        writeln!(out, "  {:<55} {:>12} of the batch, {share:.1} % of the median", "all kernels, one after the other", milliseconds(self.kernels()))?;
-        Ok(())
+        let share = 100.0 * self.kernels() / self.times().median;
+        write!(out, "{}", table.text())?;
+        Ok(writeln!(out, "all kernels, one after the other: {} ms, {share:.1} % of the median", milliseconds(self.kernels()))?)
     }
 
     /// Returns the seconds of the kernels in all passes of a batch.

@@ -1,5 +1,7 @@
 //! Times of repeated runs, and their comparison with a baseline.
 
+use super::speed::{figures, milliseconds};
+use crate::commands::table::Column;
 use serde_json::{Value, json};
 
 /// Percentiles of the times of repeated runs, in seconds.
@@ -62,7 +64,21 @@ impl Percentiles {
 
     /// Writes the times to a row of measurements.
     pub fn enter(&self, row: &mut Value) {
-        KEYS.into_iter().zip([self.p10, self.median, self.p90, self.p99]).for_each(|(key, seconds)| row[key] = seconds.into());
+        KEYS.into_iter().zip([self.p10, self.median, self.p90, self.p99]).for_each(|(key, seconds)| row[key] = figures(seconds).into());
+    }
+
+    /// Headings of [`Percentiles::cells`].
+    pub const COLUMNS: [Column; 5] =
+        [Column::Numbers("ms"), Column::Numbers("± ms"), Column::Numbers("p10 ms"), Column::Numbers("p90 ms"), Column::Numbers("p99 ms")];
+
+    /// Returns the median, half the 10–90 % range, and the other percentiles, in milliseconds.
+    pub fn cells(&self) -> [String; 5] {
+        [self.median, self.spread(), self.p10, self.p90, self.p99].map(milliseconds)
+    }
+
+    /// Returns half the 10–90 % range, which outliers do not widen.
+    pub fn spread(&self) -> f64 {
+        (self.p90 - self.p10) / 2.0
     }
 
     /// Reads the times from a row of measurements.
@@ -104,13 +120,13 @@ pub struct Change {
 
 impl Change {
     pub fn json(&self) -> Value {
-        json!({ "median_seconds_before": self.before, "time_ratio": self.ratio, "verdict": self.verdict })
+        json!({ "median_seconds_before": figures(self.before), "time_ratio": figures(self.ratio), "verdict": self.verdict })
     }
 }
 
 impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.2} × the {:.3} ms before: {}", self.ratio, self.before * 1e3, self.verdict)
+        write!(f, "{:.2} × the {} ms before: {}", self.ratio, milliseconds(self.before), self.verdict)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::percentiles::Repetitions;
 use crate::commands::Result;
+use crate::commands::table::Column;
 use serde_json::{Value, json};
 use vitraux::Device;
 use vitraux::low_level::capabilities::Capabilities;
@@ -62,12 +63,16 @@ impl Ceilings {
 
     /// Returns the pace of the machine, in arithmetic and in memory.
     pub fn pace(&self) -> [f64; 2] {
-        [self.flops_per_second, self.bytes_per_second]
+        [figures(self.flops_per_second), figures(self.bytes_per_second)]
     }
 
     pub fn json(&self) -> Value {
         let Ceilings { flops_per_second, matrix_flops_per_second, bytes_per_second } = self;
-        json!({ "flops_per_second": flops_per_second, "matrix_flops_per_second": matrix_flops_per_second, "bytes_per_second": bytes_per_second })
+        json!({
+            "flops_per_second": figures(*flops_per_second),
+            "matrix_flops_per_second": matrix_flops_per_second.map(figures),
+            "bytes_per_second": figures(*bytes_per_second),
+        })
     }
 }
 
@@ -113,22 +118,26 @@ impl Speed {
     }
 
     pub fn json(&self, ceilings: &Ceilings) -> Value {
-        json!({ "seconds": self.seconds, "flops": self.flops, "bytes": self.bytes, "roofline_share": self.share(ceilings) })
+        json!({ "seconds": figures(self.seconds), "flops": self.flops, "bytes": self.bytes, "roofline_share": figures(self.share(ceilings)) })
     }
 
-    pub fn text(&self, ceilings: &Ceilings) -> String {
-        let rate = |count: u64| count as f64 / self.seconds / 1e9;
+    /// Headings of [`Speed::cells`].
+    pub const COLUMNS: [Column; 4] = [Column::Numbers("ms"), Column::Numbers("GFLOP/s"), Column::Numbers("GB/s"), Column::Numbers("roofline %")];
+
+    pub fn cells(&self, ceilings: &Ceilings) -> [String; 4] {
+        let rate = |count: u64| format!("{:.1}", count as f64 / self.seconds / 1e9);
         // More than the ceilings allow is data that stayed in a cache.
-        let share = Some(self.share(ceilings)).filter(|share| *share <= 1.0).map_or("cached".to_owned(), |share| format!("{:.1} %", 100.0 * share));
-        format!("{:>12} {:>9.1} {:>8.1} {share:>9}", milliseconds(self.seconds), rate(self.flops), rate(self.bytes))
-    }
-
-    /// Returns the headings of [`Speed::text`].
-    pub fn headings() -> String {
-        format!("{:>12} {:>9} {:>8} {:>9}", "time", "GFLOP/s", "GB/s", "roofline")
+        let share = Some(self.share(ceilings)).filter(|share| *share <= 1.0).map_or("cached".to_owned(), |share| format!("{:.1}", 100.0 * share));
+        [milliseconds(self.seconds), rate(self.flops), rate(self.bytes), share]
     }
 }
 
+/// Formats seconds in milliseconds.
 pub fn milliseconds(seconds: f64) -> String {
-    format!("{:.3} ms", seconds * 1e3)
+    format!("{:.3}", seconds * 1e3)
+}
+
+/// Returns a measured number for JSON, without the digits that are only those of binary fractions.
+pub fn figures(number: f64) -> f64 {
+    format!("{number:.9e}").parse().expect("it was a number")
 }

@@ -4,10 +4,11 @@ mod store;
 mod vectors;
 
 use super::images::{Form, LineArgs, Lines, PassArgs, name, protect_inputs, row};
-use super::tensors::check_output;
+use super::numbers::block;
+use super::output::check_output;
 use super::{Failed, Result, note};
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
 use store::Store;
@@ -16,17 +17,13 @@ use vitraux::Checkpoint;
 
 #[derive(Debug, Args)]
 pub struct Embed {
-    #[command(flatten)]
-    pass: PassArgs,
-    #[command(flatten)]
-    lines: LineArgs,
     /// json: one object per line and image; csv; npy: an array, with the image paths in FILE.txt; safetensors: `embeddings`, with the
     /// paths in the metadata; parquet: columns `image` and `embedding` [default: by the extension of --output, else json]
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// Take the residual stream after this block, counted from 0, instead of the pooled features: its class token, or the mean of its
     /// patches for models that pool those
-    #[arg(long, value_name = "I")]
+    #[arg(long, value_name = "I", allow_negative_numbers = true, value_parser = block)]
     layer: Option<usize>,
     /// Write all tokens, `[N, C]`, instead of one vector (npy, safetensors and json only)
     #[arg(long)]
@@ -34,6 +31,10 @@ pub struct Embed {
     /// Divide each vector by its Euclidean norm
     #[arg(long)]
     l2: bool,
+    #[command(flatten)]
+    pass: PassArgs,
+    #[command(flatten)]
+    lines: LineArgs,
 }
 
 /// How vectors are written.
@@ -47,15 +48,24 @@ enum Format {
 }
 
 impl Format {
-    fn of_name(file: &Path) -> Option<Format> {
-        let extension = file.extension()?.to_str()?.to_lowercase();
-        if extension == "jsonl" { Some(Format::Json) } else { Format::from_str(&extension, false).ok() }
+    /// Returns the format of an output's extension, or JSON if it has none.
+    fn of_name(file: &Path) -> Result<Format> {
+        let Some(extension) = file.extension().map(|extension| extension.to_string_lossy().to_lowercase()) else { return Ok(Format::Json) };
+        if extension == "jsonl" {
+            return Ok(Format::Json);
+        }
+        Format::from_str(&extension, false)
+            .map_err(|_| format!("--output: expected .json, .jsonl, .csv, .npy, .safetensors, .parquet or --format, found .{extension}").into())
     }
 }
 
 impl Embed {
     pub fn run(self) -> Result<()> {
-        let format = self.format.or_else(|| Format::of_name(self.lines.output()?)).unwrap_or(Format::Json);
+        let format = match (self.format, self.lines.output()) {
+            (Some(format), _) => format,
+            (None, Some(file)) => Format::of_name(file)?,
+            (None, None) => Format::Json,
+        };
         if self.tokens && matches!(format, Format::Csv | Format::Parquet) {
             return Err("--tokens: expected --format npy, safetensors or json; csv and parquet hold one vector per image".into());
         }
@@ -91,9 +101,6 @@ impl Embed {
         };
         let is_done = |path: &Path| lines.has(&name(path));
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
-        if let (Some(head), true) = (&head, lines.is_new()) {
-            writeln!(lines, "{head}")?;
-        }
         images.for_each_batch(|paths, pixel_values| {
             let embeddings = vectors.by(&mut session, pixel_values)?;
             let values = embeddings.values();
@@ -113,7 +120,11 @@ impl Embed {
         check_output(file)?;
         let paths = self.pass.images.sources()?;
         protect_inputs(file, &paths, &self.pass.model)?;
-        let mut store = Store::open(file, vectors.describe(&self.pass.fingerprint(&checkpoint)), self.lines.resumes())?;
+        let what = vectors.describe(&self.pass.fingerprint(&checkpoint));
+        if self.lines.resumes() && store::is_complete(file) {
+            return store::check_complete(file, format, &what, &paths);
+        }
+        let mut store = Store::open(file, what, self.lines.resumes())?;
         let is_done = |path: &Path| store.has(&name(path));
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return store.finish(format) };
         let whole = images.for_each_batch(|paths, pixel_values| {
@@ -134,9 +145,24 @@ fn write_line(lines: &mut Lines, path: &Path, vector: &[f32], shape: &[usize], w
         let cells = std::iter::once(image).chain(vector.iter().map(f32::to_string));
         return Ok(writeln!(lines, "{}", row(cells)?)?);
     }
-    let embedding: Value = match shape {
-        &[_, width] => vector.chunks(width).map(<[f32]>::to_vec).collect::<Vec<_>>().into(),
-        _ => vector.to_vec().into(),
+    let embedding = match shape {
+        &[_, width] => Embedding::Tokens(vector.chunks(width).collect()),
+        _ => Embedding::Vector(vector),
     };
-    Ok(writeln!(lines, "{}", json!({ "image": image, "embedding": embedding, "of": what }))?)
+    Ok(writeln!(lines, "{}", serde_json::to_string(&Line { embedding, image: &image, of: what })?)?)
+}
+
+/// Embedding of an image, as JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    embedding: Embedding<'a>,
+    image: &'a str,
+    of: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Embedding<'a> {
+    Vector(&'a [f32]),
+    Tokens(Vec<&'a [f32]>),
 }

@@ -2,14 +2,19 @@
 //! interrupted run can be resumed. At the end, they become the array.
 
 use super::Format;
-use crate::commands::Result;
-use crate::commands::images::name;
+use crate::commands::images::{counted, name};
+use crate::commands::output::{replace, replace_with};
 use crate::commands::tensors::write_tensors;
+use crate::commands::{Result, note, of_file};
 use memmap2::Mmap;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
+use parquet::record::RowAccessor;
+use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -38,11 +43,69 @@ pub struct Store {
 
 /// Returns `FILE.part` and `FILE.part.names`.
 fn parts(file: &Path) -> [PathBuf; 2] {
-    [".part", ".part.names"].map(|extension| {
-        let mut part = file.to_owned();
-        part.as_mut_os_string().push(extension);
-        part
-    })
+    [".part", ".part.names"].map(|extension| with_suffix(file, extension))
+}
+
+/// Returns the list of the images of an npy file.
+fn list_of(file: &Path) -> PathBuf {
+    with_suffix(file, ".txt")
+}
+
+fn with_suffix(file: &Path, suffix: &str) -> PathBuf {
+    let mut longer = file.to_owned();
+    longer.as_mut_os_string().push(suffix);
+    longer
+}
+
+/// Returns true if an array is there, and no rows of an interrupted run.
+pub fn is_complete(file: &Path) -> bool {
+    file.is_file() && !parts(file)[0].exists()
+}
+
+/// Checks that a complete array has all images, so that nothing is left to do.
+pub fn check_complete(file: &Path, format: Format, what: &str, paths: &[PathBuf]) -> Result<()> {
+    let of_array = |error: Box<dyn std::error::Error>| format!("{}: expected an array by `vitraux embed`: {error}", file.display());
+    let (names, of) = match format {
+        Format::Npy => (std::fs::read_to_string(list_of(file)).map_err(of_file(&list_of(file)))?.lines().map(str::to_owned).collect(), None),
+        Format::Safetensors => names_in_safetensors(file).map_err(of_array)?,
+        _ => names_in_parquet(file).map_err(of_array)?,
+    };
+    if let Some(other) = of.filter(|of| of != what) {
+        return Err(format!("{}: holds other vectors, {other}, not {what}; choose another --output", file.display()).into());
+    }
+    let missing = paths.iter().filter(|path| !names.contains(&name(path))).count();
+    if missing > 0 {
+        return Err(format!(
+            "{}: complete with {}; {missing} of {} are not among them: embed those into another --output",
+            file.display(),
+            counted(names.len()),
+            counted(paths.len())
+        )
+        .into());
+    }
+    note(&format!("nothing to do: {} already done", counted(paths.len())));
+    Ok(())
+}
+
+/// Paths of the images of an array, and the description of its vectors if the array has one.
+type Contents = (HashSet<String>, Option<String>);
+
+fn names_in_safetensors(file: &Path) -> Result<Contents> {
+    let opened = File::open(file)?;
+    // SAFETY: only the header is read. A program that writes to another's file must expect it to read what was written.
+    let bytes = unsafe { Mmap::map(&opened) }?;
+    let metadata = SafeTensors::read_metadata(&bytes)?.1.metadata().clone().unwrap_or_default();
+    let images = metadata.get("images").ok_or("found no list of images in its metadata")?;
+    Ok((serde_json::from_str(images)?, metadata.get("of").cloned()))
+}
+
+fn names_in_parquet(file: &Path) -> Result<Contents> {
+    let reader = SerializedFileReader::new(File::open(file)?)?;
+    let properties = reader.metadata().file_metadata().key_value_metadata();
+    let of = properties.and_then(|pairs| pairs.iter().find(|pair| pair.key == "of")?.value.clone());
+    let images = parquet::schema::parser::parse_message_type("message images { REQUIRED BYTE_ARRAY image (UTF8); }")?;
+    let names = reader.get_row_iter(Some(images))?.map(|row| Ok(row?.get_string(0)?.clone())).collect::<Result<_>>()?;
+    Ok((names, of))
 }
 
 impl Drop for Store {
@@ -63,12 +126,12 @@ impl Store {
             );
         }
         let [rows, names] = parts(file);
-        let open = |path: &Path| {
-            let options = OpenOptions::new().read(true).write(true).create(true).truncate(!resumes).open(path);
-            options.map_err(|error| format!("{}: {error}", path.display()))
-        };
-        if resumes && file.exists() && !rows.exists() {
-            return Err(format!("{}: already complete; to embed more images, choose another --output", file.display()).into());
+        let open = |path: &Path| OpenOptions::new().read(true).write(true).create(true).truncate(!resumes).open(path).map_err(of_file(path));
+        // Files that an earlier run would have left only beside others.
+        for (stray, beside) in [(&names, &rows), (&list_of(file), &file.to_owned())] {
+            if stray.exists() && !beside.exists() {
+                return Err(format!("{}: would overwrite this file, which no earlier run wrote; choose another --output", stray.display()).into());
+            }
         }
         if !resumes && std::fs::metadata(&rows).is_ok_and(|part| part.len() > 0) {
             let part = rows.display();
@@ -136,24 +199,16 @@ impl Store {
             return Err("no vectors to write".into());
         };
         self.rows.flush()?;
-        let failed = |error: std::io::Error| format!("{}: {error}", self.file.display());
         // SAFETY: the file is ours. A program that writes to another program's `.part` must expect it to read what was written.
         let rows = unsafe { Mmap::map(self.rows.get_ref()) }?;
-        let mut whole = self.file.clone();
-        whole.as_mut_os_string().push(".whole");
-        let written = match format {
-            Format::Npy => write_npy(&whole, &self.done, &shape, &rows),
-            Format::Safetensors => write_safetensors(&whole, &self.done, &shape, &rows),
-            _ => write_parquet(&whole, &self.done, &rows),
-        };
-        if let Err(error) = written.and_then(|()| Ok(std::fs::rename(&whole, &self.file).map_err(failed)?)) {
-            let _ = std::fs::remove_file(&whole);
-            return Err(error);
-        }
-        if format == Format::Npy {
-            let mut list = self.file.clone();
-            list.as_mut_os_string().push(".txt");
-            std::fs::write(&list, self.done.join("\n") + "\n").map_err(|error| format!("{}: {error}", list.display()))?;
+        match format {
+            Format::Npy => {
+                write_npy(&self.file, self.done.len(), &shape, &rows)?;
+                let list = list_of(&self.file);
+                replace_with(&list, |out| self.done.iter().try_for_each(|name| writeln!(out, "{name}")).map_err(of_file(&list)))?;
+            }
+            Format::Safetensors => write_safetensors(&self.file, &self.done, &self.what, &shape, &rows)?,
+            _ => write_parquet(&self.file, &self.done, &self.what, &rows)?,
         }
         self.remove_parts();
         Ok(())
@@ -203,36 +258,42 @@ impl Names {
 }
 
 /// Writes NumPy's format, version 1.0: a header padded to a multiple of 64 bytes, then the values.
-fn write_npy(file: &Path, names: &[String], shape: &[usize], rows: &[u8]) -> Result<()> {
-    let sizes: Vec<String> = std::iter::once(names.len()).chain(shape.iter().copied()).map(|size| size.to_string()).collect();
+fn write_npy(file: &Path, images: usize, shape: &[usize], rows: &[u8]) -> Result<()> {
+    let sizes: Vec<String> = std::iter::once(images).chain(shape.iter().copied()).map(|size| size.to_string()).collect();
     let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", sizes.join(", "));
     let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
-    let mut out = BufWriter::new(File::create(file).map_err(|error| format!("{}: {error}", file.display()))?);
-    out.write_all(b"\x93NUMPY\x01\x00")?;
-    out.write_all(&(length as u16).to_le_bytes())?;
-    writeln!(out, "{header:<width$}", width = length - 1)?;
-    out.write_all(rows)?;
-    Ok(out.flush()?)
+    let begin = [b"\x93NUMPY\x01\x00", (length as u16).to_le_bytes().as_slice()].concat();
+    replace_with(file, |out| {
+        let written = out.write_all(&begin).and_then(|()| writeln!(out, "{header:<width$}", width = length - 1)).and_then(|()| out.write_all(rows));
+        written.map_err(of_file(file))
+    })
 }
 
-fn write_safetensors(file: &Path, names: &[String], shape: &[usize], rows: &[u8]) -> Result<()> {
+fn write_safetensors(file: &Path, names: &[String], what: &str, shape: &[usize], rows: &[u8]) -> Result<()> {
     let view = TensorView::new(safetensors::Dtype::F32, [&[names.len()], shape].concat(), rows)?;
-    let metadata = HashMap::from([("images".to_owned(), serde_json::to_string(names)?)]);
+    let metadata = HashMap::from([("images".to_owned(), serde_json::to_string(names)?), ("of".to_owned(), what.to_owned())]);
     let written = write_tensors([("embeddings", view)], Some(metadata), file);
     // The size of the header, which contains the paths, is limited.
     Ok(written.map_err(|error| format!("{error}; use --resume with --format parquet or npy to write what is done"))?)
 }
 
 /// Writes columns `image`, a string, and `embedding`, a list of floats.
-fn write_parquet(file: &Path, names: &[String], rows: &[u8]) -> Result<()> {
+fn write_parquet(file: &Path, names: &[String], what: &str, rows: &[u8]) -> Result<()> {
     let schema = "message images {
         REQUIRED BYTE_ARRAY image (UTF8);
         REQUIRED GROUP embedding (LIST) { REPEATED GROUP list { REQUIRED FLOAT element; } }
     }";
     let schema = Arc::new(parquet::schema::parser::parse_message_type(schema)?);
-    let properties = WriterProperties::builder().set_compression(parquet::basic::Compression::SNAPPY).build();
-    let out = File::create(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let mut writer = SerializedFileWriter::new(out, schema, Arc::new(properties))?;
+    let of = KeyValue::new("of".to_owned(), what.to_owned());
+    let properties = WriterProperties::builder().set_compression(parquet::basic::Compression::SNAPPY).set_key_value_metadata(Some(vec![of])).build();
+    replace(file, |path| {
+        let out = File::create(path).map_err(of_file(file))?;
+        write_columns(SerializedFileWriter::new(out, schema, Arc::new(properties))?, names, rows)
+    })
+}
+
+/// Writes the columns of all rows, in groups.
+fn write_columns(mut writer: SerializedFileWriter<File>, names: &[String], rows: &[u8]) -> Result<()> {
     let width = rows.len() / 4 / names.len();
     for (names, rows) in names.chunks(ROWS_OF_A_GROUP).zip(rows.chunks(ROWS_OF_A_GROUP * width * 4)) {
         let values: Vec<f32> = bytemuck::pod_collect_to_vec(rows);

@@ -3,7 +3,8 @@
 mod ridge;
 
 use super::images::{PassArgs, name, protect_inputs};
-use super::tensors::{check_output, write_tensors};
+use super::output::check_named;
+use super::tensors::write_tensors;
 use super::{Failed, Format, Result, note};
 use clap::Args;
 use ridge::{Ridge, Solution};
@@ -14,20 +15,20 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub struct Fit {
-    #[command(flatten)]
-    pass: PassArgs,
     /// Safetensors file to write the classifier to, for `classify --head`
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
     /// Share of each class's images to hold out for measuring accuracy: a fraction below 1 such as 0.2, or tenths as a whole number
-    #[arg(long, value_name = "SHARE", default_value = "0.2", value_parser = share)]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true, default_value = "0.2", value_parser = share)]
     hold_out: f64,
     /// Ridge penalty of the least squares: larger values give a smoother classifier
-    #[arg(long, value_name = "PENALTY", default_value_t = 1.0)]
+    #[arg(long, value_name = "PENALTY", allow_negative_numbers = true, default_value_t = 1.0)]
     ridge: f64,
     /// Output format; json prints one object
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    pass: PassArgs,
 }
 
 /// Image of the held-out set.
@@ -49,7 +50,7 @@ impl Fit {
         if !(self.ridge >= 0.0 && self.ridge.is_finite()) {
             return Err(format!("--ridge: expected a number of at least 0, found {}", self.ridge).into());
         }
-        check_output(&self.output)?;
+        check_named(&self.output, "safetensors")?;
         let checkpoint = self.pass.model.open_required("fit")?;
         if checkpoint.config.feature_width() == 0 {
             return Err(format!("{} has no image features", checkpoint.config.name).into());

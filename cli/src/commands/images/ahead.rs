@@ -1,5 +1,6 @@
 //! Prefetch of images: threads decode and preprocess them ahead of the device.
 
+use super::ImageLimitArgs;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use vitraux::config::{Config, Size};
 use vitraux::preprocess::Preprocess;
-use vitraux::{Error, Image, Tensor};
+use vitraux::{Error, Tensor};
 
 /// Pixel values of an image, or its error.
 pub type Prepared = vitraux::Result<Tensor>;
@@ -27,20 +28,20 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Starts to prepare images for a model on all cores, `window` of them ahead.
-    pub fn new(paths: Arc<Vec<PathBuf>>, preprocess: Preprocess, config: Config, window: usize) -> Ahead {
+    /// Starts to prepare images on all cores, `window` of them ahead.
+    pub fn new(paths: Arc<Vec<PathBuf>>, preparation: Preparation, window: usize) -> Ahead {
         let (jobs, waiting) = channel::<usize>();
         let (done, results) = channel();
-        let (waiting, prepares) = (Arc::new(Mutex::new(waiting)), Arc::new((preprocess, config)));
+        let (waiting, preparation) = (Arc::new(Mutex::new(waiting)), Arc::new(preparation));
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            let (paths, waiting, done, prepares) = (paths.clone(), waiting.clone(), done.clone(), prepares.clone());
+            let (paths, waiting, done, preparation) = (paths.clone(), waiting.clone(), done.clone(), preparation.clone());
             std::thread::spawn(move || {
                 loop {
                     let job = waiting.lock().expect("no panic while it is held").recv();
                     // The consumer is gone.
                     let Ok(number) = job else { return };
                     let path = &paths[number];
-                    let prepare = || prepared(path, &prepares.0, &prepares.1);
+                    let prepare = || preparation.apply(path);
                     // A panic in a decoder must not affect other images.
                     let prepared = catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|_| {
                         Err(Error::Image { path: path.clone(), message: "the decoder crashed; the file is probably damaged".to_owned() })
@@ -80,17 +81,26 @@ impl Ahead {
     }
 }
 
-/// Returns the pixel values of an image, in a size that the model accepts. Errors name the image.
-fn prepared(path: &Path, preprocess: &Preprocess, config: &Config) -> Prepared {
-    let of_image = |error: Error| match error {
-        Error::Argument { message, .. } => Error::Image { path: path.to_owned(), message },
-        other => other,
-    };
-    let pixel_values = Image::open(path).and_then(|image| preprocess.apply(&image)).map_err(of_image)?;
-    if let &[.., height, width] = pixel_values.shape() {
-        config.tokens(Size::Image([height, width])).map_err(of_image)?;
+/// Preparation of an image for a model.
+pub struct Preparation {
+    pub preprocess: Preprocess,
+    pub config: Config,
+    pub limit: ImageLimitArgs,
+}
+
+impl Preparation {
+    /// Returns the pixel values of an image, in a size that the model accepts. Errors name the image.
+    fn apply(&self, path: &Path) -> Prepared {
+        let of_image = |error: Error| match error {
+            Error::Argument { message, .. } => Error::Image { path: path.to_owned(), message },
+            other => other,
+        };
+        let pixel_values = self.limit.read(path).and_then(|image| self.preprocess.apply(&image)).map_err(of_image)?;
+        if let &[.., height, width] = pixel_values.shape() {
+            self.config.tokens(Size::Image([height, width])).map_err(of_image)?;
+        }
+        Ok(pixel_values)
     }
-    Ok(pixel_values)
 }
 
 impl Iterator for Ahead {

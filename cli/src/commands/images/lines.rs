@@ -1,6 +1,6 @@
 //! Output of one line per image, to standard output or to a file that a later run can resume.
 
-use crate::commands::Result;
+use crate::commands::{Result, of_file};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -26,10 +26,11 @@ impl TableFormat {
             (Some(format), _) => Ok(format),
             (None, Some("json" | "jsonl")) => Ok(TableFormat::Json),
             (None, Some("csv")) => Ok(TableFormat::Csv),
+            (None, None | Some("txt")) => Ok(TableFormat::Text),
             (None, Some(other @ ("npy" | "parquet" | "safetensors"))) => {
-                Err(format!("--output: {other} is for `vitraux embed`; expected .json, .csv or --format").into())
+                Err(format!("--output: .{other} is for `vitraux embed`; expected .json, .jsonl, .csv, .txt or --format").into())
             }
-            (None, _) => Ok(TableFormat::Text),
+            (None, Some(other)) => Err(format!("--output: expected .json, .jsonl, .csv, .txt or --format, found .{other}").into()),
         }
     }
 }
@@ -77,31 +78,30 @@ pub struct Lines {
     out: BufWriter<Box<dyn Write>>,
     /// Images that already have a line.
     done: HashSet<String>,
-    is_new: bool,
+    /// Header of a table, until it is written in front of the first line.
+    head: Option<String>,
 }
 
 impl Lines {
-    /// Writes to standard output.
-    pub fn stdout() -> Lines {
-        Lines { out: BufWriter::new(Box::new(std::io::stdout())), done: HashSet::new(), is_new: true }
+    /// Writes to standard output, below a header if there is one.
+    pub fn stdout(head: Option<&str>) -> Lines {
+        Lines { out: BufWriter::new(Box::new(std::io::stdout())), done: HashSet::new(), head: head.map(str::to_owned) }
     }
 
-    /// Writes to a new file. An existing file is emptied by the first line, not before.
-    pub fn create(file: &Path) -> Result<Lines> {
-        let options = OpenOptions::new().write(true).create(true).truncate(false).open(file);
-        let out = options.map_err(|error| format!("{}: {error}", file.display()))?;
-        Ok(Lines { out: BufWriter::new(Box::new(Fresh { out, is_empty: false })), done: HashSet::new(), is_new: true })
+    /// Writes to a new file, below a header if there is one. An existing file is emptied by the first line, not before.
+    pub fn create(file: &Path, head: Option<&str>) -> Result<Lines> {
+        let out = OpenOptions::new().write(true).create(true).truncate(false).open(file).map_err(of_file(file))?;
+        Ok(Lines { out: BufWriter::new(Box::new(Fresh { out, is_empty: false })), done: HashSet::new(), head: head.map(str::to_owned) })
     }
 
     /// Resumes a file that may already have records, below a header if there is one. Removes a truncated last record.
     pub fn resume(file: &Path, head: Option<&str>, form: &Form) -> Result<Lines> {
-        let failed = |error: std::io::Error| format!("{}: {error}", file.display());
         if file.exists() && !file.is_file() {
             return Err(format!("{}: expected a regular file to resume, found a pipe or device", file.display()).into());
         }
-        let mut out = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file).map_err(failed)?;
+        let mut out = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file).map_err(of_file(file))?;
         let mut text = Vec::new();
-        out.read_to_end(&mut text).map_err(failed)?;
+        out.read_to_end(&mut text).map_err(of_file(file))?;
         let is_foreign_from = |place: usize| {
             let line = text[..place].iter().filter(|byte| **byte == b'\n').count() + 1;
             format!("{}: line {line} is not from an earlier run with these options; choose another --output", file.display())
@@ -142,13 +142,8 @@ impl Lines {
             done.insert(image.ok_or_else(|| is_foreign_from(end_before))?);
             end_before = end;
         }
-        out.set_len(whole as u64).and_then(|()| out.seek(SeekFrom::End(0))).map_err(failed)?;
-        Ok(Lines { out: BufWriter::new(Box::new(out)), done, is_new: whole == 0 })
-    }
-
-    /// Returns true if the output is empty, so that a table needs its header.
-    pub fn is_new(&self) -> bool {
-        self.is_new
+        out.set_len(whole as u64).and_then(|()| out.seek(SeekFrom::End(0))).map_err(of_file(file))?;
+        Ok(Lines { out: BufWriter::new(Box::new(out)), done, head: head.filter(|_| whole == 0).map(str::to_owned) })
     }
 
     /// Returns true if an image already has a line.
@@ -179,6 +174,9 @@ impl Write for Fresh {
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if let Some(head) = self.head.take() {
+            writeln!(self.out, "{head}")?;
+        }
         self.out.write(bytes)
     }
 
@@ -239,7 +237,7 @@ mod tests {
         let form = Form { begins: "", records: by_space() };
         std::fs::write(&file, "a 1\nb 2\nc").expect("it is written");
         let mut lines = Lines::resume(&file, None, &form).expect("it is resumed");
-        assert!(lines.has("a") && lines.has("b") && !lines.has("c") && !lines.is_new());
+        assert!(lines.has("a") && lines.has("b") && !lines.has("c"));
         writeln!(lines, "c 3").and_then(|()| lines.flush()).expect("it is written");
         assert_eq!(std::fs::read_to_string(&file).expect("text"), "a 1\nb 2\nc 3\n");
         let refused = |text: &str, head| {
@@ -250,11 +248,14 @@ mod tests {
         assert!(refused("nonsense\n", None).contains("line 1"));
         assert!(refused("a 1\n", Some("image number")).contains("line 1"));
         assert_eq!(refused("image number\na 1\n", Some("image number")), "");
-        let mut again = Lines::create(&file).expect("a file");
+        let mut again = Lines::create(&file, None).expect("a file");
         assert!(!std::fs::read(&file).expect("it is there").is_empty(), "nothing is lost yet");
         writeln!(again, "x 1").and_then(|()| again.flush()).expect("it is written");
         assert_eq!(std::fs::read_to_string(&file).expect("text"), "x 1\n");
-        assert!(Lines::resume(&folder.path().join("new.txt"), None, &form).expect("a new file").is_new());
+        let mut headed = Lines::create(&file, Some("image n")).expect("a file");
+        assert_eq!(std::fs::read_to_string(&file).expect("text"), "x 1\n", "no header without a line");
+        writeln!(headed, "y 1").and_then(|()| headed.flush()).expect("it is written");
+        assert_eq!(std::fs::read_to_string(&file).expect("text"), "image n\ny 1\n");
         let table = Form::table();
         for (text, done, kept) in [
             ("image,n\na,1\n\"b\nc\",2\nd", vec!["a", "b\nc"], "image,n\na,1\n\"b\nc\",2\n"),
@@ -267,7 +268,7 @@ mod tests {
             std::fs::write(&file, text).expect("it is written");
             let lines = Lines::resume(&file, Some("image,n"), &table).expect("it is resumed");
             assert_eq!(lines.done, done.into_iter().map(str::to_owned).collect(), "{text:?}");
-            assert_eq!((std::fs::read_to_string(&file).expect("text").as_str(), lines.is_new()), (kept, kept.is_empty()));
+            assert_eq!((std::fs::read_to_string(&file).expect("text").as_str(), lines.head.is_some()), (kept, kept.is_empty()));
         }
         for (text, is_ours) in [
             ("image,n\r\na,1\r\nb,2\r\n", true),

@@ -9,8 +9,9 @@ pub use lines::{Form, Lines, TableFormat, row};
 pub use sources::{has_image_extension, is_image, name, without_dot};
 
 use super::fingerprint::fingerprint;
-use super::{ExecutionArgs, Failed, Interrupted, ModelArgs, Result, bar, chain, note, report, warn_if_assumed};
-use ahead::Ahead;
+use super::numbers::count;
+use super::{ExecutionArgs, Failed, Interrupted, ModelArgs, Result, bar, chain, error_mark, note, report, warn_if_assumed};
+use ahead::{Ahead, Preparation};
 use batch::{Batch, BatchSize};
 use clap::Args;
 use indicatif::ProgressBar;
@@ -20,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use vitraux::config::Config;
 use vitraux::preprocess::Preprocess;
-use vitraux::{Checkpoint, Session, Tensor};
+use vitraux::{Checkpoint, Image, Session, Tensor};
 
 /// Images that go through a model on a device.
 #[derive(Debug, Args)]
@@ -36,7 +37,7 @@ pub struct PassArgs {
 impl PassArgs {
     /// Returns a description of what results depend on: the model and its precision.
     pub fn fingerprint(&self, checkpoint: &Checkpoint) -> String {
-        format!("{} in {}", fingerprint(checkpoint), self.execution.device.precision)
+        format!("{} in {}", fingerprint(checkpoint), self.execution.precision)
     }
 
     /// Starts to prefetch the images that are not done yet and loads the model onto the device. Returns `None` if all are done.
@@ -56,10 +57,11 @@ impl PassArgs {
 
 /// Which images, and how they go through the model.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Image options")]
 pub struct ImageArgs {
     /// Images (PNG, JPEG, WebP, BMP, GIF, TIFF or PNM), folders (searched recursively), patterns such as 'photos/**/*.jpg', or - to
     /// read paths from standard input, one per line
-    #[arg(required = true, value_name = "IMAGE|FOLDER|PATTERN|-")]
+    #[arg(required = true, value_name = "IMAGE|FOLDER|PATTERN|-", help_heading = None::<&'static str>)]
     images: Vec<PathBuf>,
     /// Take only matching files from folders; !PATTERN excludes files; may be repeated
     #[arg(long, value_name = "PATTERN")]
@@ -70,10 +72,29 @@ pub struct ImageArgs {
     /// Stop at the first image that fails, instead of continuing and counting failures
     #[arg(long)]
     strict: bool,
+    #[command(flatten)]
+    pub limit: ImageLimitArgs,
+}
+
+/// How large images may be.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Image options")]
+pub struct ImageLimitArgs {
+    /// Reject images that take more memory than this when decoded, in MiB; 384 are 134 megapixels
+    #[arg(long, value_name = "MIB", allow_negative_numbers = true, default_value_t = 384, value_parser = count(1 << 20))]
+    max_image_memory: u32,
+}
+
+impl ImageLimitArgs {
+    /// Reads an image.
+    pub fn read(self, path: &Path) -> vitraux::Result<Image> {
+        Image::open_within(path, u64::from(self.max_image_memory) << 20)
+    }
 }
 
 /// Where a line for each image goes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Output options")]
 pub struct LineArgs {
     /// Write results to this file: lines as images finish, arrays at the end
     #[arg(long, short, value_name = "FILE")]
@@ -118,10 +139,10 @@ impl LineArgs {
             protect_inputs(file, paths, model)?;
         }
         match (&self.output, form) {
-            (None, _) => Ok(Lines::stdout()),
+            (None, _) => Ok(Lines::stdout(head)),
             (Some(_), None) if self.resume => Err("--resume: expected a format with one line per image; add --format json or csv".into()),
             (Some(file), Some(form)) if self.resume => Lines::resume(file, head, form),
-            (Some(file), _) => Lines::create(file),
+            (Some(file), _) => Lines::create(file, head),
         }
     }
 }
@@ -145,7 +166,7 @@ pub fn protect_inputs(file: &Path, images: &[PathBuf], model: &ModelArgs) -> Res
 }
 
 /// Formats a number of images.
-fn counted(images: usize) -> String {
+pub fn counted(images: usize) -> String {
     if images == 1 { "1 image".to_owned() } else { format!("{images} images") }
 }
 
@@ -178,7 +199,8 @@ impl ImageArgs {
         paths.retain(|path| !is_done(path));
         let skipped = asked - paths.len();
         let (paths, batch) = (Arc::new(paths), BatchSize::new(self.batch));
-        let ahead = Ahead::new(paths.clone(), preprocess.clone(), config.clone(), window(&batch));
+        let ahead =
+            Ahead::new(paths.clone(), Preparation { preprocess: preprocess.clone(), config: config.clone(), limit: self.limit }, window(&batch));
         Images { paths, ahead, batch, strict: self.strict, skipped, is_alone: asked == 1 }
     }
 }
@@ -205,7 +227,7 @@ impl Images {
                 return Err(error.into());
             }
             failed += 1;
-            bar.suspend(|| report(&format!("error: {error}")));
+            bar.suspend(|| report(&format!("{}: {error}", error_mark())));
             Ok(())
         };
         let mut gathered: Vec<(&Path, Tensor)> = Vec::new();

@@ -2,7 +2,8 @@
 
 use crate::commands::Result;
 use crate::commands::images::name;
-use crate::commands::tensors::{check_replaceable, write_tensors};
+use crate::commands::output::check_replaceable;
+use crate::commands::tensors::write_tensors;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;

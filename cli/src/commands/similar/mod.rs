@@ -5,6 +5,7 @@ mod nearest;
 
 use super::embed::{Vectors, What};
 use super::images::{PassArgs, TableFormat as Format, name, protect_inputs, row, without_dot};
+use super::numbers::count;
 use super::{Failed, Result, note};
 use clap::Args;
 use index::Index;
@@ -27,8 +28,6 @@ const BETWEEN_SAVES: Duration = Duration::from_secs(30);
     group(clap::ArgGroup::new("question").required(true).args(["to", "pairs"]))
 )]
 pub struct Similar {
-    #[command(flatten)]
-    pass: PassArgs,
     /// Rank the images by similarity to this one
     #[arg(long, value_name = "IMAGE")]
     to: Option<PathBuf>,
@@ -39,7 +38,7 @@ pub struct Similar {
     #[arg(long, value_name = "COSINE", allow_negative_numbers = true, value_parser = cosine)]
     above: Option<f64>,
     /// Maximum number of results, most similar first [default: 20 images, or 1000 pairs]
-    #[arg(long, short = 'n', value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, short = 'n', value_name = "K", allow_negative_numbers = true, value_parser = count(u32::MAX))]
     top: Option<u32>,
     /// Keep features in this safetensors file, created if missing: unchanged images in it are not read again. Without IMAGE arguments,
     /// its images are compared. Tensors: `embeddings`, and `images`, their paths as JSON
@@ -48,6 +47,8 @@ pub struct Similar {
     /// Output format; json prints one object per line
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    pass: PassArgs,
 }
 
 /// Query image that is not a candidate itself. Its features are not added to the index.
@@ -167,6 +168,8 @@ impl Similar {
             writeln!(out, "{}", if self.pairs { "image,other,similarity" } else { "image,similarity" })?;
         }
         for Match { similarity, images } in best.ordered() {
+            // Features in f32 are not exact to more digits.
+            let similarity = (similarity * 1e7).round() / 1e7;
             let names: Vec<&str> = images.iter().map(|place| index.name(*place)).collect();
             match self.format {
                 Format::Text => writeln!(out, "{similarity:.4}  {}", names.join("  "))?,

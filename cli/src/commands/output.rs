@@ -1,0 +1,101 @@
+//! Writing of files: readers see the old file or the new one, and a failure leaves the old one.
+
+use super::{Result, of_file};
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+/// Writes a file by way of a new file beside it, whose path `write` gets. Pipes and devices are written to directly.
+pub fn replace(file: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if file.exists() && !file.is_file() {
+        return write(file);
+    }
+    // For a link, replace its target, not the link.
+    let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let fresh = fresh_beside(&target).map_err(of_file(file))?;
+    let permissions = target.metadata().or_else(|_| fresh.as_file().metadata()).map_err(of_file(file))?.permissions();
+    write(fresh.path())?;
+    // The safetensors crate creates files that only their owner can read.
+    let written = OpenOptions::new().write(true).open(fresh.path()).and_then(|file| file.sync_all());
+    written.and_then(|()| std::fs::set_permissions(fresh.path(), permissions)).map_err(of_file(file))?;
+    fresh.persist(&target).map_err(|error| of_file(file)(error.error))?;
+    Ok(())
+}
+
+/// Writes a file with the contents that `write` gives, as [`replace`] does.
+pub fn replace_with(file: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+    replace(file, |path| {
+        let mut out = BufWriter::new(OpenOptions::new().write(true).open(path).map_err(of_file(file))?);
+        write(&mut out)?;
+        out.flush().map_err(of_file(file))
+    })
+}
+
+/// Checks, before any work is done, that a path names a file in an existing folder.
+pub fn check_output(file: &Path) -> Result<()> {
+    if file.is_dir() || file.file_name().is_none() {
+        return Err(format!("{}: expected a file name, found a folder", file.display()).into());
+    }
+    match folder(file).is_dir() {
+        true => Ok(()),
+        false => Err(format!("{}: no such folder", folder(file).display()).into()),
+    }
+}
+
+/// Checks, before any work is done, that a path names a file with this extension, or without one, in an existing folder.
+pub fn check_named(file: &Path, extension: &str) -> Result<()> {
+    match file.extension().filter(|own| !own.eq_ignore_ascii_case(extension)) {
+        Some(other) => Err(format!("{}: expected a name that ends in .{extension}, found .{}", file.display(), other.display()).into()),
+        None => check_output(file),
+    }
+}
+
+/// Checks that a file can be replaced, before any work is done.
+pub fn check_replaceable(file: &Path) -> Result<()> {
+    check_output(file)?;
+    fresh_beside(&file.canonicalize().unwrap_or_else(|_| file.to_owned())).map_err(of_file(file))?;
+    Ok(())
+}
+
+/// Creates a file with a name that nobody can predict. Dropping it removes it.
+fn fresh_beside(file: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".vitraux-").suffix(".partial");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder(file))
+}
+
+fn folder(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_writes_keep_the_old_file_and_leave_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a.bin");
+        replace_with(&file, |out| Ok(out.write_all(b"old")?)).expect("it is written");
+        let failed = replace_with(&file, |out| out.write_all(b"new").map_err(Into::into).and(Err("no more".into())));
+        assert_eq!(failed.expect_err("it failed").to_string(), "no more");
+        assert_eq!(std::fs::read(&file).expect("it is there"), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_permissions_survive() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, link) = (folder.path().join("a.bin"), folder.path().join("link.bin"));
+        std::fs::write(&file, "old").expect("it is written");
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).expect("it is ours");
+        std::os::unix::fs::symlink(&file, &link).expect("a link");
+        replace_with(&link, |out| Ok(out.write_all(b"new")?)).expect("it is written");
+        assert!(link.is_symlink() && std::fs::read(&file).expect("it is there") == b"new");
+        assert_eq!(file.metadata().expect("it is there").permissions().mode() & 0o777, 0o640);
+    }
+}
