@@ -108,7 +108,7 @@ fn output_mirrors_folders_and_resume_skips_existing_maps() {
     assert!(!images.path().join("maps/maps").exists());
     std::fs::copy(images.path().join("a/one.png"), images.path().join("a/one.attention.png")).expect("a copy");
     let over = attention(&["--output", text(&images.path().join("a")), text(&images.path().join("a"))]);
-    assert!(over.code == 1 && over.errors()[0].contains("would overwrite another image"), "{}", over.stderr);
+    assert!(over.code == 1 && over.errors()[0].contains("would overwrite an input or another map"), "{}", over.stderr);
     std::fs::remove_file(images.path().join("a/one.attention.png")).expect("it is there");
     std::fs::remove_dir_all(images.path().join("maps")).expect("it is there");
     let again = attention(&["--resume", "--output", text(output.path()), text(images.path())]);
@@ -143,7 +143,7 @@ fn invalid_attention_requests_are_refused() {
     refused(&["--head", "9"], "--head: expected 0 to 3");
     refused(
         &["--query", "1000,2"],
-        "--query 1000,2: outside the part that the model sees of 96 x 96 pixels; choose a column from 0 to 95 and a row from 0 to 95",
+        "--query 1000,2: outside the part of the 96 x 96 pixels that the model sees; choose a column from 0 to 95 and a row from 0 to 95",
     );
     // Registers in front of the patches are no class token.
     for unclassed in ["timm_gap_nocls_noqkvbias", "timm_map_registers"] {

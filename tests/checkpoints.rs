@@ -267,12 +267,12 @@ fn unsupported_models_are_refused_with_nearest_supported_name() {
     refused(changed("hf_vit_cls", lists, |_, _| ()), &["levit", "nearest supported", "tensor "]);
     // What the tensors say goes before what the name says.
     let renamed = |root: &mut Value| root["model_type"] = json!("dinov4");
-    refused(changed("hf_vit_cls", renamed, |_, _| ()), &["model_type \"dinov4\"", "supported is \"vit\"", "tensors that it needs are present"]);
+    refused(changed("hf_vit_cls", renamed, |_, _| ()), &["model_type \"dinov4\"", "supported model is \"vit\"", "tensors that it needs are present"]);
     // Names that are known, with something that is not run, have it too.
     let class = |root: &mut Value| root["architectures"] = json!(["MyViT"]);
-    refused(changed("hf_vit_cls", class, |_, _| ()), &["ViTForImageClassification", "supported is \"vit\"", "does not guess"]);
+    refused(changed("hf_vit_cls", class, |_, _| ()), &["ViTForImageClassification", "supported model is \"vit\"", "does not guess"]);
     let normalised = |root: &mut Value| root["model_args"]["norm_layer"] = json!("rmsnorm");
-    refused(changed("timm_vit_tiny", normalised, |_, _| ()), &["norm_layer", "supported is \"vit_tiny_patch16_224\""]);
+    refused(changed("timm_vit_tiny", normalised, |_, _| ()), &["norm_layer", "supported model is \"vit_tiny_patch16_224\""]);
     let linear = |root: &mut Value| root["rope_parameters"] = json!({ "rope_type": "linear", "rope_theta": 100.0 });
     refused(changed("hf_dinov3_vit", linear, |_, _| ()), &["rope_type"]);
 }

@@ -80,7 +80,7 @@ fn mistakes_are_answered_with_the_way_out() {
         (&["classify", "-o", "x.npy", &image], "npy is for `vitraux embed`"),
         (&["classify", "--image-size", "224", &image], "the built-in model has one size"),
         (&["classify", "--head", &model, &image], "is it a whole model?"),
-        (&["classify", "--model", text(&unclassed), &image], "`vitraux fit` makes a classifier"),
+        (&["classify", "--model", text(&unclassed), &image], "`vitraux fit` trains a classifier"),
         (&["forward", "--input", &image, "-o", &output], "`vitraux preprocess` turns it into pixel_values"),
         (&["similar", "--pairs", &image], "nothing to compare"),
         (&["similar", "--to", &image, &image], "nothing to compare"),

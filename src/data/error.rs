@@ -47,6 +47,18 @@ pub enum Error {
         /// The defect.
         message: String,
     },
+    /// An image takes more memory than the limit when decoded.
+    #[error("{path}: {width} x {height} pixels take {} MiB when decoded, and the limit is {} MiB; scale the image down or raise the limit", .needed.div_ceil(1 << 20), .allowed >> 20, path = .path.display(), width = .size[1], height = .size[0])]
+    ImageLimit {
+        /// The image file.
+        path: PathBuf,
+        /// Height and width in pixels.
+        size: [usize; 2],
+        /// Bytes of the decoded image.
+        needed: u64,
+        /// The limit in bytes.
+        allowed: u64,
+    },
     /// A model could not be downloaded from the hub.
     #[error("{model}: {message}")]
     Network {
@@ -92,7 +104,7 @@ pub enum Error {
         what: String,
     },
     /// The work exceeds a limit of the device.
-    #[error("{what} needs {}, the device allows {}; use a smaller batch, fewer outputs or another device, such as the CPU", .limit.quantity(*.needed), .limit.quantity(*.allowed))]
+    #[error("{what} needs {}, but the device allows only {}; use a smaller batch, fewer outputs or another device, such as the CPU", .limit.quantity(*.needed), .limit.quantity(*.allowed))]
     Limit {
         /// The work that exceeds the limit.
         what: String,
@@ -193,7 +205,7 @@ mod tests {
         let limit = Error::Limit { what: "hidden.0".to_owned(), limit: Limit::Buffer, needed: 3 << 20, allowed: 1 << 20 };
         assert_eq!(
             format!("{limit:?}"),
-            "hidden.0 needs a buffer of 3.0 MiB, the device allows a buffer of 1.0 MiB; use a smaller batch, fewer outputs or another device, such as the CPU"
+            "hidden.0 needs a buffer of 3.0 MiB, but the device allows only a buffer of 1.0 MiB; use a smaller batch, fewer outputs or another device, such as the CPU"
         );
     }
 }

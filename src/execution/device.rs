@@ -146,9 +146,9 @@ impl DeviceBuilder {
             (None, DeviceChoice::Auto) if found.is_empty() => Ok(Device::of_cpu("no GPU was found")),
             (None, DeviceChoice::Auto) => Ok(Device::of_cpu("no hardware GPU; the software adapter is slower")),
             (None, _) if found.is_empty() => {
-                Err(Error::NoDevice("no GPU was found: no driver for Vulkan, Metal or DX12; the CPU can be used".to_owned()))
+                Err(Error::NoDevice("no GPU was found: no driver for Vulkan, Metal or DX12; install one, or use the CPU".to_owned()))
             }
-            (None, _) => Err(Error::NoDevice(format!("no such device; there are: {list}, and cpu"))),
+            (None, _) => Err(Error::NoDevice(format!("no such device; available: {list}; or cpu"))),
         }
     }
 }

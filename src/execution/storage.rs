@@ -1,8 +1,8 @@
-//! Files kept between runs: the user's cache folder, and atomic writes.
+//! Files: bounded reads, atomic writes, and the user's cache folder.
 
 use crate::data::error::{Error, Result};
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,6 +23,43 @@ pub fn file_name(text: &str, extension: &str) -> String {
     let text = text.to_lowercase();
     let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
     format!("{}.{extension}", words.join("-"))
+}
+
+/// Opens a file for reading. Pipes, which may never end, and devices are rejected.
+///
+/// # Errors
+/// [`Error::Io`] if opening fails; [`Error::File`] for anything but a regular file.
+pub fn open(file: &Path) -> Result<File> {
+    match kind(file).map_err(Error::io(file))? {
+        None => File::open(file).map_err(Error::io(file)),
+        Some(other) => Err(Error::file(file, format!("expected a file, found {other}"))),
+    }
+}
+
+/// Returns what a path leads to if it is not a regular file.
+///
+/// # Errors
+/// If it leads nowhere.
+pub fn kind(path: &Path) -> std::io::Result<Option<&'static str>> {
+    let metadata = path.metadata()?;
+    Ok(match metadata.is_file() {
+        true => None,
+        false if metadata.is_dir() => Some("a folder"),
+        false => Some("a pipe or a device"),
+    })
+}
+
+/// Reads a file of at most `limit` bytes.
+///
+/// # Errors
+/// As [`open`]; [`Error::File`] if the file is larger.
+pub fn read(file: &Path, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(file)?.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(file))?;
+    match bytes.len() as u64 > limit {
+        true => Err(Error::file(file, format!("larger than {} MiB, which no such file should be", limit >> 20))),
+        false => Ok(bytes),
+    }
 }
 
 /// Writes a file atomically, creating its folder if necessary. Concurrent readers see either the old or the new contents. Of a
@@ -56,6 +93,19 @@ pub fn write(file: &Path, bytes: &[u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn read_rejects_large_files_folders_and_devices() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file.bin");
+        std::fs::write(&file, b"12345").expect("it is written");
+        assert_eq!(read(&file, 5).expect("bytes"), b"12345");
+        assert!(read(&file, 4).is_err_and(|error| error.to_string().contains("larger than")));
+        assert!(read(folder.path(), 5).is_err_and(|error| error.to_string().contains("found a folder")));
+        assert!(read(&folder.path().join("none"), 5).is_err_and(|error| matches!(error, Error::Io { .. })));
+        #[cfg(unix)]
+        assert!(read(Path::new("/dev/zero"), 5).is_err_and(|error| error.to_string().contains("found a pipe or a device")));
+    }
 
     #[test]
     fn file_names_are_slugified() {

@@ -1,6 +1,6 @@
-use super::images::{PassArgs, has_image_extension, identity, preprocess_of};
+use super::images::{PassArgs, has_image_extension, preprocess_of};
 use super::numbers::block;
-use super::output::replace_with;
+use super::output::{identity, replace_with};
 use super::{Result, chain, note, of_file};
 use clap::Args;
 use image::RgbImage;
@@ -19,10 +19,10 @@ const OPACITY: f32 = 0.6;
 
 #[derive(Debug, Args)]
 pub struct Attention {
-    /// Folder for the maps, cat.attention.png for cat.jpg; or, for a single image, a PNG file
+    /// Folder for the maps, cat.attention.png for cat.jpg; or, for a single map, a PNG file
     #[arg(long, short, value_name = "FOLDER|FILE.png")]
     output: PathBuf,
-    /// Skip images that already have their PNG, from the same model and options
+    /// Skip images whose maps already exist, made with the same model and options
     #[arg(long)]
     resume: bool,
     /// Encoder block whose attention is shown, counted from 0 [default: the last]
@@ -112,14 +112,15 @@ impl Attention {
             let stem = if stems.get(&path.with_extension("")) == Some(&1) { below.with_extension("") } else { below.to_owned() };
             self.targets(&stem, config.heads, &model)
         };
-        let (images, mut taken): (HashSet<_>, _) = (paths.iter().filter_map(|path| identity(path)).collect(), HashSet::new());
+        let (images, mut taken): (HashSet<_>, _) =
+            (paths.iter().chain(&self.pass.files()).filter_map(|path| identity(path)).collect(), HashSet::new());
         for path in &paths {
             if let Some(Target { file, .. }) = targets(path)
                 .into_iter()
                 .find(|target| identity(&target.file).is_some_and(|target| images.contains(&target)) || !taken.insert(target.file.clone()))
             {
                 return Err(format!(
-                    "{}: its map {} would overwrite another image or its map; choose another --output",
+                    "{}: its map {} would overwrite an input or another map; choose another --output",
                     path.display(),
                     file.display()
                 )
@@ -197,7 +198,7 @@ impl Attention {
                     let [left, top] = [left.max(0.0).ceil(), top.max(0.0).ceil()];
                     let [right, bottom] = [right.min(f64::from(width)) - 1.0, bottom.min(f64::from(height)) - 1.0];
                     return Err(format!(
-                        "--query {x},{y}: outside the part that the model sees of {width} x {height} pixels; choose a column from {left} to {right} and a row from {top} to {bottom}"
+                        "--query {x},{y}: outside the part of the {width} x {height} pixels that the model sees; choose a column from {left} to {right} and a row from {top} to {bottom}"
                     )
                     .into());
                 };

@@ -32,15 +32,17 @@ impl Classify {
         let format = Format::chosen(self.format, self.lines.output())?;
         let checkpoint = self.heads.apply(self.pass.model.open()?)?;
         if checkpoint.config.classifiers.is_empty() {
-            return Err("the model has no classes: `vitraux embed` gives its features, and `vitraux fit` makes a classifier for --head FILE".into());
+            return Err("the model has no classes: `vitraux embed` gives its features, and `vitraux fit` trains a classifier for --head FILE".into());
         }
         let model = self.pass.fingerprint(&checkpoint);
         let paths = self.pass.images.sources()?;
         let head = (format == Format::Csv).then(|| table_head(&checkpoint.config, self.top)).transpose()?;
+        let files = [self.pass.files(), self.heads.files()].concat();
+        let inputs = paths.iter().chain(&files);
         let mut lines = match format {
-            Format::Text => self.lines.open(&paths, &self.pass.model, None, None)?,
-            Format::Json => self.lines.open(&paths, &self.pass.model, None, Some(&Form::objects("{\"device\":", "model", model.clone())))?,
-            Format::Csv => self.lines.open(&paths, &self.pass.model, head.as_deref(), Some(&Form::table()))?,
+            Format::Text => self.lines.open(inputs, None, None)?,
+            Format::Json => self.lines.open(inputs, None, Some(&Form::objects("{\"device\":", "model", model.clone())))?,
+            Format::Csv => self.lines.open(inputs, head.as_deref(), Some(&Form::table()))?,
         };
         let is_done = |path: &Path| lines.has(&name(path));
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };

@@ -19,7 +19,8 @@ use vitraux::{Device, DeviceChoice, Model};
 
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// gpu: the best adapter, including software; an adapter's number or name from `vitraux devices`; or cpu
+    /// Device: gpu (the best adapter, including software adapters), cpu, auto (a hardware GPU, else the CPU), or the number or name of an
+    /// adapter from `vitraux devices`
     #[arg(long, value_name = "DEVICE", default_value = "gpu", env = "VITRAUX_DEVICE")]
     device: DeviceChoice,
     /// Precision to check a model in; kernels are checked in every precision that they support
@@ -141,7 +142,7 @@ impl Report {
         let or_none = |size: u32| if size == 0 { "none".to_owned() } else { size.to_string() };
         format!(
             "vitraux {} for {} {}\ndevice: {}\n\
-             buffers of {}, bindings of {}, {workgroups} workgroups a dimension, {} KiB of workgroup memory\n\
+             limits: buffers of {}, bindings of {}, {workgroups} workgroups per dimension, {} KiB of workgroup memory\n\
              subgroups: {}, f16: {}, cooperative matrices: {}, software: {}\n\n\
              {:<40} {:>5} {:>11} {:>9}\n",
             env!("CARGO_PKG_VERSION"),
@@ -165,7 +166,7 @@ impl Report {
     fn kernels_summary(&self) -> String {
         let count = |is: fn(&Outcome) -> bool| self.kernels.iter().filter(|kernel| is(&kernel.outcome)).count();
         format!(
-            "{} right, {} wrong, {} not supported by this device",
+            "{} correct, {} wrong, {} not supported by this device",
             count(|outcome| *outcome == Outcome::Right),
             count(Outcome::is_bad),
             count(|outcome| matches!(outcome, Outcome::Unsupported(_)))
@@ -197,7 +198,7 @@ impl Report {
             Some(Err(error)) => wrong.push(error.clone()),
             Some(Ok(None)) | None => {}
         }
-        if wrong.is_empty() { Ok(()) } else { Err(format!("{} gives wrong results: {}", self.device, wrong.join("; ")).into()) }
+        if wrong.is_empty() { Ok(()) } else { Err(format!("{} gives wrong results or fails: {}", self.device, wrong.join("; ")).into()) }
     }
 
     fn json(&self) -> Value {
@@ -262,9 +263,9 @@ fn finite(number: f64) -> Option<f64> {
 
 fn rival_line(rival: &Rival) -> String {
     let verdict = match (rival.rejection(), &rival.cooperative, &rival.other) {
-        (Some(reason), ..) => format!("rejected, {reason}"),
-        (None, Some((variant, time)), Some((other, longer))) => format!("taken, {variant} {time:.3} ms, {other} {longer:.3} ms"),
-        (None, ..) => "taken, there is no alternative".to_owned(),
+        (Some(reason), ..) => format!("rejected; {reason}"),
+        (None, Some((variant, time)), Some((other, longer))) => format!("used; {variant} takes {time:.3} ms, {other} {longer:.3} ms"),
+        (None, ..) => "used; there is no alternative".to_owned(),
     };
     format!("cooperative matrices for {}: {verdict}\n", rival.key)
 }
@@ -278,7 +279,7 @@ fn rival_json(rival: &Rival) -> Value {
 fn model_text(model: &ModelReport, precision: Precision) -> String {
     let mut text = format!(
         "\n{} in {precision}, each tensor computed from the device's own previous results\n{:<28} {:<28} {:>11} {:>9} {:>9}  \n",
-        model.model, "tensor", "kernel", "worst error", "bound", "in all"
+        model.model, "tensor", "kernel", "worst error", "bound", "overall"
     );
     for TensorReport { step, outputs, apart } in &model.tensors {
         let apart = apart.map_or_else(|| "-".to_owned(), |apart| format!("{apart:.1e}"));

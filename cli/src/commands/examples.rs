@@ -17,8 +17,8 @@ Examples:
 Environment:
   VITRAUX_MODEL   default for --model
   VITRAUX_DEVICE  default for --device
-  HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE  as in Hugging Face's libraries
-  NO_COLOR        disable colours in messages";
+  HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE  as in Hugging Face's libraries
+  NO_COLOR        disable colours";
 
 pub const CLASSIFY: &str = "\
 Examples:

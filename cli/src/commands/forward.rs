@@ -1,5 +1,5 @@
-use super::images::{identity, is_image, protect_inputs};
-use super::output::check_named;
+use super::images::is_image;
+use super::output::{check_named, protect};
 use super::{ExecutionArgs, HeadArgs, ModelArgs, Result, note, tensors};
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ pub struct Forward {
     /// Safetensors file to write
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// Outputs to write besides tokens, features and logits (or output): embeddings, hidden.I, attn.I, backbone, probabilities, or all
+    /// Intermediate results to write besides tokens, features and logits (or output): embeddings, hidden.I, attn.I, backbone, rollout, pca,
+    /// probabilities, or all
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     tap: Vec<String>,
     #[command(flatten)]
@@ -32,10 +33,8 @@ impl Forward {
     pub fn run(self) -> Result<()> {
         check_named(&self.output, "safetensors")?;
         let checkpoint = self.heads.apply(self.model.open()?)?;
-        if identity(&self.input).is_some_and(|input| identity(&self.output) == Some(input)) {
-            return Err(format!("{}: would overwrite the input; choose another file", self.output.display()).into());
-        }
-        protect_inputs(&self.output, &[], &self.model)?;
+        let files = [self.model.files(), self.heads.files()].concat();
+        protect(&self.output, files.iter().chain([&self.input]).chain(self.execution.tuning.file()))?;
         if is_image(&self.input) {
             let input = self.input.display();
             return Err(format!("{input}: expected a safetensors file, found an image; `vitraux preprocess` turns it into pixel_values").into());

@@ -11,7 +11,7 @@ use vitraux::low_level::record::Recording;
 
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// The model, like --model
+    /// Model to describe, in any form that --model takes
     #[arg(value_name = "MODEL", conflicts_with = "model")]
     positional: Option<PathBuf>,
     /// Batch size to report scratch memory for

@@ -56,7 +56,7 @@ pub struct Cli {
 /// How much is said on standard error.
 #[derive(Debug, Args)]
 struct Talk {
-    /// Print errors only, without the device, warnings and progress
+    /// Print only results and errors, without the device, notes, warnings and progress
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
     /// Log what is chosen and compiled; twice (-vv) to include the graphics library's messages
@@ -90,7 +90,7 @@ enum Command {
     /// Rank images by similarity to one image, or find near-duplicates
     #[command(after_help = examples::SIMILAR)]
     Similar(similar::Similar),
-    /// Train a classifier from a folder of images for each class
+    /// Train a classifier on folders of images, one folder per class
     #[command(after_help = examples::FIT)]
     Fit(fit::Fit),
     /// Draw heat maps of where a model looks in images
@@ -113,7 +113,7 @@ enum Command {
     /// Check a device: every kernel and a whole model against the CPU
     #[command(after_help = examples::DOCTOR)]
     Doctor(doctor::Doctor),
-    /// Measure the fastest kernels for a model on a device and save the choice
+    /// Measure which kernels are fastest for a model on a device, and save the result
     #[command(after_help = examples::TUNE)]
     Tune(tune::Tune),
     /// Describe a model: family, sizes, parameters, arithmetic, memory
@@ -186,6 +186,11 @@ struct HeadArgs {
 }
 
 impl HeadArgs {
+    /// Returns the files of the classifiers.
+    fn files(&self) -> Vec<PathBuf> {
+        self.head.iter().flat_map(|head| [Some(head.as_str()), head.split_once('=').map(|(_, file)| file)]).flatten().map(PathBuf::from).collect()
+    }
+
     fn apply(&self, mut checkpoint: Checkpoint) -> Result<Checkpoint> {
         // A file name may also contain a =.
         let is_named = |head: &&String| head.contains('=') && !std::path::Path::new(head).exists();
@@ -268,7 +273,7 @@ struct TuningArgs {
 /// Precision of the weights; sums are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum PrecisionChoice {
-    /// f16 on GPUs that compute in it, else f32
+    /// f16 on GPUs with f16 arithmetic, else f32
     Auto,
     /// 32 bits
     F32,
@@ -310,6 +315,11 @@ fn load(checkpoint: Checkpoint, device: &DeviceArgs, precision: PrecisionChoice,
 }
 
 impl TuningArgs {
+    /// Returns the table that was asked for.
+    fn file(&self) -> Option<&PathBuf> {
+        self.tuning.as_ref()
+    }
+
     /// Returns the table for a device.
     fn on(&self, device: &Device) -> vitraux::Result<Tuning> {
         match &self.tuning {
@@ -427,6 +437,7 @@ pub fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
 pub fn advice(error: &(dyn Error + 'static)) -> &'static str {
     match error.downcast_ref::<vitraux::Error>() {
         Some(vitraux::Error::NoDevice(_) | vitraux::Error::Limit { .. } | vitraux::Error::OutOfMemory { .. }) => " (--device cpu)",
+        Some(vitraux::Error::ImageLimit { .. }) => " (--max-image-memory)",
         _ => "",
     }
 }

@@ -17,11 +17,11 @@ const BUILT_IN: &str = "digits";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model options")]
 pub struct ModelArgs {
-    /// Model: owner/name[@revision] on the Hugging Face hub, a timm name, a folder with config.json and model.safetensors, an npz file of
-    /// google-research, or digits, which is built in; `vitraux models` recommends some
+    /// Model: owner/name[@revision] on the Hugging Face hub, a timm name, a folder with config.json and model.safetensors, an npz file from
+    /// google-research, or digits (built in); `vitraux models` recommends some
     #[arg(long, short, value_name = "MODEL")]
     model: Option<PathBuf>,
-    /// Input size in pixels, one number or height and width as 448x336 [default: the model's own]
+    /// Input size in pixels: one number, or HEIGHTxWIDTH such as 448x336 [default: the model's own]
     #[arg(long, value_name = "SIZE")]
     image_size: Option<ImageSize>,
     /// Place of the model, once it is found.
@@ -40,7 +40,7 @@ impl FromStr for ImageSize {
         let number = |text: &str| text.parse().ok().filter(|edge| (1..=1 << 20).contains(edge));
         let (height, width) = text.split_once('x').unwrap_or((text, text));
         let size = number(height).zip(number(width)).map(|(height, width)| ImageSize([height, width]));
-        size.ok_or_else(|| "expected a number of pixels such as 448, or height and width as 448x336".to_owned())
+        size.ok_or_else(|| "expected a number of pixels such as 448, or HEIGHTxWIDTH such as 448x336".to_owned())
     }
 }
 
@@ -118,7 +118,7 @@ impl ModelArgs {
     fn built_in(&self) -> Result<Checkpoint> {
         match self.image_size {
             None => Ok(Checkpoint::digits()),
-            Some(_) => Err("--image-size: the built-in model has one size; expected another --model".into()),
+            Some(_) => Err("--image-size: the built-in model has one size; omit this option, or choose another --model".into()),
         }
     }
 

@@ -67,7 +67,7 @@ impl Models {
                     table.add([name.to_owned(), format!("{millions:.1}"), commands.to_owned(), good_for.to_owned()]);
                 }
                 writeln!(out, "{}\nUse one: vitraux classify --model {} photo.jpg", table.text(), RECOMMENDED[0].name)?;
-                writeln!(out, "Any other of the same families: `vitraux families`")?;
+                writeln!(out, "All supported families: `vitraux families`")?;
             }
             Format::Json => {
                 let object = |model: Recommended| json!({ "model": model.name, "parameters_millions": model.millions, "commands": model.commands, "good_for": model.good_for });

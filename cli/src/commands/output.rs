@@ -1,9 +1,10 @@
 //! Writing of files: readers see the old file or the new one, and a failure leaves the old one.
 
+use super::images::has_image_extension;
 use super::{Result, of_file};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes a file by way of a new file beside it, whose path `write` gets. Pipes and devices are written to directly.
 pub fn replace(file: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
@@ -50,11 +51,47 @@ pub fn check_named(file: &Path, extension: &str) -> Result<()> {
     }
 }
 
+/// Checks that writing a file overwrites no input, whatever links lead to it, and that its name is not that of an image, as after `-o *.jpg`.
+pub fn protect<'a>(file: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
+    let own = identity(file);
+    if let Some(input) = inputs.into_iter().find(|input| own.is_some() && identity(input) == own) {
+        return Err(format!("{}: would overwrite the input {}; choose another file", file.display(), input.display()).into());
+    }
+    match has_image_extension(file) {
+        true => Err(format!("{}: expected a file for results, found the name of an image; choose another file", file.display()).into()),
+        false => Ok(()),
+    }
+}
+
+/// Returns what tells an existing file from all others, whatever links lead to it. Does not open it: that would wait at a pipe.
+#[cfg(unix)]
+pub fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Returns what tells an existing file from all others, hard links excepted.
+#[cfg(not(unix))]
+pub fn identity(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
+}
+
 /// Checks that a file can be replaced, before any work is done.
 pub fn check_replaceable(file: &Path) -> Result<()> {
     check_output(file)?;
     fresh_beside(&file.canonicalize().unwrap_or_else(|_| file.to_owned())).map_err(of_file(file))?;
     Ok(())
+}
+
+/// Locks a file for this run, so that no other run mixes its results with ours. Pipes and devices cannot be locked.
+pub fn lock(opened: &File, file: &Path) -> Result<()> {
+    match opened.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            Err(format!("{}: another run of vitraux is writing to it; wait until it has ended, or choose another --output", file.display()).into())
+        }
+        // Some file systems have no locks.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
 }
 
 /// Creates a file with a name that nobody can predict. Dropping it removes it.

@@ -1,5 +1,5 @@
-use super::images::{ImageLimitArgs, protect_inputs};
-use super::output::check_named;
+use super::images::ImageLimitArgs;
+use super::output::{check_named, protect};
 use super::{ModelArgs, Result, note, tensors, warn_if_assumed};
 use clap::Args;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ impl Preprocess {
     pub fn run(self) -> Result<()> {
         check_named(&self.output, "safetensors")?;
         let preprocess = self.model.preprocess()?;
-        protect_inputs(&self.output, &self.images, &self.model)?;
+        protect(&self.output, self.images.iter().chain(&self.model.files()))?;
         warn_if_assumed(Some(&preprocess));
         let mut shape = Vec::new();
         let mut values = Vec::new();
@@ -32,8 +32,8 @@ impl Preprocess {
             if shape.is_empty() {
                 shape = pixel_values.shape().to_vec();
             } else if shape[1..] != pixel_values.shape()[1..] {
-                let message = "the model neither resizes nor crops; expected images of one size";
-                return Err(format!("{}: found {:?} after {shape:?}; {message}", path.display(), pixel_values.shape()).into());
+                let expected = "expected images of one size, because the model neither resizes nor crops";
+                return Err(format!("{}: {expected}; found {:?} after {shape:?}", path.display(), pixel_values.shape()).into());
             }
             values.extend_from_slice(&pixel_values.values());
         }

@@ -58,7 +58,7 @@ impl Tune {
         }
         match tuning.file() {
             Some(file) if file.exists() => note(&format!("table: {}", file.display())),
-            _ => note("no variants were measured on this device yet; `vitraux tune` without --show measures them"),
+            _ => note("no variants have been measured on this device yet; run `vitraux tune` without --show"),
         }
         write!(std::io::stdout().lock(), "{tuning}")?;
         match failed.first() {

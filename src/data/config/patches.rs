@@ -98,18 +98,23 @@ impl Patches {
     /// Returns why this image size cannot be run, or `None` if it can.
     pub(super) fn refusal(&self, image: [usize; 2]) -> Option<String> {
         let [height, width] = image;
-        let grid = self.grid(image);
+        let map = self.map(image);
+        if self.edge == Edge::Refuse && image != self.image && (0..2).any(|axis| !map[axis].is_multiple_of(self.size[axis])) {
+            return Some(format!("patches of {} x {} do not divide an image of {height} x {width}", self.size[0], self.size[1]));
+        }
+        self.grid_refusal(image, self.grid(image))
+    }
+
+    /// Returns why an image cannot have this grid of patches, if it cannot.
+    pub(crate) fn grid_refusal(&self, image: [usize; 2], grid: [usize; 2]) -> Option<String> {
+        let [height, width] = image;
         if grid.contains(&0) {
             let [patch_height, patch_width] = self.size;
             let map = self.map(image);
             let of = if self.backbone.is_some() { format!(" (a feature map of {} x {})", map[0], map[1]) } else { String::new() };
             return Some(format!("a patch of {patch_height} x {patch_width} is larger than the image of {height} x {width}{of}"));
         }
-        let map = self.map(image);
-        if self.edge == Edge::Refuse && image != self.image && (0..2).any(|axis| !map[axis].is_multiple_of(self.size[axis])) {
-            return Some(format!("patches of {} x {} do not divide an image of {height} x {width}", self.size[0], self.size[1]));
-        }
-        let patches = grid[0] * grid[1];
+        let patches = grid[0].saturating_mul(grid[1]);
         (patches > LARGEST_GRID).then(|| format!("an image of {height} x {width} has {patches} patches; at most {LARGEST_GRID} are supported"))
     }
 

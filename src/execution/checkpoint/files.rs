@@ -188,7 +188,7 @@ fn missing(folder: &Path) -> Error {
             folder.join(name),
             format!("a PyTorch pickle, which can run code when loaded, is not supported; convert it to {FILE} (safetensors.torch.save_file)"),
         ),
-        None => Error::file(folder, format!("no {FILE} and no {INDEX} in this folder")),
+        None => Error::file(folder, format!("expected {FILE} or {INDEX} in this folder, found neither")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::data::error::{Error, Result};
 use crate::data::tensor::Bytes;
-use std::fs::File;
+use crate::execution::storage;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Mapped(memmap2::Mmap);
 
 impl Mapped {
     pub fn open(path: &Path) -> Result<Mapped> {
-        let file = File::open(path).map_err(Error::io(path))?;
+        let file = storage::open(path)?;
         if file.metadata().map_err(Error::io(path))?.len() == 0 {
             return Err(Error::file(path, "the file is empty; download it again"));
         }

@@ -24,6 +24,7 @@ mod weights;
 
 pub use families::{FAMILIES, Family};
 pub use head::Head;
+pub(in crate::execution) use json::LARGEST_JSON;
 pub use position::{PositionTable, Resampling, rotary, sinusoidal};
 pub use weights::{AttentionPool, Backbone, Block, Bottleneck, Convolution, Linear, Norm, QkNorm, Weight, WeightInfo, Weights};
 

@@ -76,8 +76,9 @@ impl Header {
             "<f4" if is_row_major => "F32".to_owned(),
             "<f2" if is_row_major => "F16".to_owned(),
             "<f8" if is_row_major => "F64".to_owned(),
-            other if is_row_major => other.to_owned(),
-            other => format!("{other} in Fortran order"),
+            // Not a name of safetensors, which an array could bear.
+            other if is_row_major => format!("numpy's {other}"),
+            other => format!("numpy's {other} in Fortran order"),
         };
         let sizes = field("shape").and_then(|rest| rest.strip_prefix('(')).and_then(|rest| rest.split_once(')')).map(|(sizes, _)| sizes);
         let sizes = sizes.ok_or("its header has no shape")?.split(',').map(str::trim).filter(|size| !size.is_empty());
@@ -121,7 +122,9 @@ mod tests {
     /// Unsupported arrays are allowed in a file as long as they are not requested.
     #[test]
     fn unsupported_npy_types_are_named() {
-        for (descr, order, dtype) in [("|O", "False", "|O"), ("<f4", "True", "<f4 in Fortran order"), ("|V2", "False", "|V2")] {
+        for (descr, order, dtype) in
+            [("|O", "False", "numpy's |O"), ("<f4", "True", "numpy's <f4 in Fortran order"), ("BF16", "False", "numpy's BF16")]
+        {
             let header = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': (8,), }}");
             let (header, _) = Header::read(&npy(1, &header)).expect("a header");
             assert_eq!((header.dtype.as_str(), header.bytes()), (dtype, None));

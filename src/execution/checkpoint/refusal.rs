@@ -35,5 +35,5 @@ pub fn refusal(path: &Path, why: String, nearest: &str, outline: impl FnOnce() -
             Ok(_) => "; all tensors that it needs are present, but vitraux does not guess".to_owned(),
         },
     };
-    Error::unsupported(path, format!("{why}; the nearest supported is {nearest:?}{fits}"))
+    Error::unsupported(path, format!("{why}; the nearest supported model is {nearest:?}{fits}"))
 }

@@ -75,8 +75,7 @@ fn write(file: &Path, key: &str, data: &[u8]) -> Result<()> {
 
 /// Reads the data written under the same key, if it is intact.
 fn read(file: &Path, key: &str) -> Option<Vec<u8>> {
-    let size = std::fs::metadata(file).ok()?.len();
-    let kept = if size <= LARGEST_FILE { std::fs::read(file).ok()? } else { Vec::new() };
+    let kept = storage::read(file, LARGEST_FILE).ok()?;
     let of_key = kept.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(key.as_bytes())?.strip_prefix(b"\n"));
     let data = of_key.and_then(|rest| {
         let (sum, data) = rest.split_first_chunk()?;

@@ -6,6 +6,8 @@ use super::failure::Failure;
 use super::reference::Reference;
 use super::remote::HubResult;
 use crate::data::error::{Error, Result};
+use crate::execution::checkpoint::LARGEST_JSON;
+use crate::execution::storage;
 use safetensors::tensor::Metadata;
 use std::fs::File;
 use std::io::Read;
@@ -18,7 +20,7 @@ const HEADER: u64 = 100_000_000;
 pub fn check(reference: &Reference, entry: &Entry, path: &Path) -> HubResult<()> {
     let name = &entry.name;
     if name.ends_with(".json") {
-        let text = std::fs::read(path).map_err(Error::io(path))?;
+        let text = storage::read(path, LARGEST_JSON)?;
         // The login page of a hotel network answers every request.
         let is_json = serde_json::from_slice::<serde_json::Value>(&text);
         return is_json.map(drop).map_err(|error| Failure::Unreachable(format!("the response is not from the hub: {name} is not JSON: {error}")));

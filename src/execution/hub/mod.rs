@@ -13,6 +13,8 @@ mod remote;
 mod transfer;
 
 use crate::data::error::{Error, Result};
+use crate::execution::checkpoint::LARGEST_JSON;
+use crate::execution::storage;
 use cache::Cache;
 use entry::Entry;
 use failure::Failure;
@@ -114,7 +116,7 @@ fn find(remote: &Remote, name: &str) -> HubResult<Option<Entry>> {
 
 /// Returns the shards in an index. They become paths, so each must name a file next to the index.
 fn shards(index: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read(index).map_err(Error::io(index))?;
+    let text = storage::read(index, LARGEST_JSON)?;
     let wrong = |what: String| Error::file(index, format!("expected weight_map, an object that maps tensors to files, found {what}"));
     let root: serde_json::Value = serde_json::from_slice(&text).map_err(|error| wrong(format!("invalid JSON: {error}")))?;
     let map = root["weight_map"].as_object().ok_or_else(|| wrong(root["weight_map"].to_string()))?;

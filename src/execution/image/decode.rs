@@ -2,7 +2,9 @@
 
 use super::Image;
 use crate::data::error::{Error, Result};
+use crate::execution::storage;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
@@ -17,8 +19,8 @@ impl Image {
     /// Reads an image file (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM), whatever its extension, and applies its EXIF orientation.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read; [`Error::Image`] if it is not an image, is damaged, or takes more than 384 MiB
-    /// when decoded.
+    /// [`Error::Io`] if the file cannot be read; [`Error::Image`] if it is not an image or is damaged; [`Error::ImageLimit`] if
+    /// it takes more than 384 MiB when decoded.
     pub fn open(path: impl AsRef<Path>) -> Result<Image> {
         Image::open_within(path, DEFAULT_LIMIT)
     }
@@ -29,12 +31,12 @@ impl Image {
     /// As [`Image::open`], with this limit.
     pub fn open_within(path: impl AsRef<Path>, bytes: u64) -> Result<Image> {
         let path = path.as_ref();
-        let file = std::fs::File::open(path).map_err(Error::io(path))?;
-        if file.metadata().map_err(Error::io(path))?.is_dir() {
-            return Err(Error::image(path, "expected an image, found a folder"));
+        // Pipes may never end.
+        if let Some(other) = storage::kind(path).map_err(Error::io(path))? {
+            return Err(Error::image(path, format!("expected an image, found {other}")));
         }
+        let file = File::open(path).map_err(Error::io(path))?;
         let mut contents = Vec::new();
-        // Devices and pipes do not report a length.
         file.take(bytes + 1).read_to_end(&mut contents).map_err(Error::io(path))?;
         if contents.len() as u64 > bytes {
             return Err(Error::image(path, format!("the file is larger than the limit of {} MiB", bytes >> 20)));
@@ -72,13 +74,9 @@ fn read(path: &Path, bytes: &[u8], limit: u64) -> Result<Image> {
     let decoded = pixels * u64::from(decoder.color_type().bytes_per_pixel());
     // 8-bit RGB and RGBA are converted in place.
     let converted = if matches!(decoder.color_type(), image::ColorType::Rgb8 | image::ColorType::Rgba8) { 0 } else { pixels * 3 };
-    if decoded + converted > limit {
-        let needed = (decoded + converted).div_ceil(1 << 20);
-        let message = format!(
-            "{width} x {height} pixels take {needed} MiB when decoded, and the limit is {} MiB; raise it or scale the image down",
-            limit >> 20
-        );
-        return Err(Error::image(path, message));
+    let needed = decoded + converted;
+    if needed > limit {
+        return Err(Error::ImageLimit { path: path.to_owned(), size: [height as usize, width as usize], needed, allowed: limit });
     }
     // A broken orientation is no reason to reject the image.
     let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);

@@ -242,7 +242,7 @@ impl Preprocess {
 }
 
 fn too_large([height, width]: [usize; 2], what: &str) -> Error {
-    Error::argument("image", format!("an image of {height} x {width} pixels gives {what}; scale it down first"))
+    Error::argument("image", format!("an image of {width} x {height} pixels gives {what}; scale it down first"))
 }
 
 /// Returns the size that an image of `[height, width]` is resized to.

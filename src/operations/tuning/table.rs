@@ -53,11 +53,7 @@ impl Table {
     }
 
     pub fn read(file: &Path) -> Result<Table> {
-        let size = std::fs::metadata(file).map_err(Error::io(file))?.len();
-        if size > LARGEST_FILE {
-            return Err(Error::file(file, format!("expected a tuning table, found {size} bytes")));
-        }
-        let text = std::fs::read(file).map_err(Error::io(file))?;
+        let text = storage::read(file, LARGEST_FILE)?;
         serde_json::from_slice(&text).map_err(|error| Error::file(file, format!("expected a tuning table written by `vitraux tune`: {error}")))
     }
 

@@ -24,7 +24,7 @@ pub struct BenchKernels {
     /// Images per batch
     #[arg(long, value_name = "B", default_value_t = 1, allow_negative_numbers = true, value_parser = count(65536))]
     batch: u32,
-    /// Timed runs of each kernel, after some untimed ones; the median counts [default: 9, or more if they fit in 30 ms]
+    /// Timed runs of each kernel, after some untimed ones; the median is reported [default: 9, or more if they fit in 30 ms]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count(1_000_000))]
     runs: Option<u32>,
     /// Run only kernels and steps whose names contain TEXT

@@ -6,7 +6,7 @@ mod model;
 mod percentiles;
 mod speed;
 
-use super::images::protect_inputs;
+use super::output::protect;
 use super::table::Table;
 use super::{ModelArgs, Result, examples};
 use clap::{Args, Subcommand, ValueEnum};
@@ -53,7 +53,7 @@ enum BenchFormat {
     /// Markdown table, with ± for half the 10–90 % range
     #[value(name = "md", alias = "markdown")]
     Markdown,
-    /// CSV table, as the Markdown one
+    /// CSV table with the same columns as the Markdown table
     Csv,
 }
 
@@ -92,7 +92,7 @@ fn opened(architecture: Option<&str>, model: &ModelArgs) -> Result<(Checkpoint, 
 impl BenchedModel {
     /// Checks that an output overwrites no file of the model.
     pub fn protect(&self, output: &Path) -> Result<()> {
-        protect_inputs(output, &[], &self.model)
+        protect(output, &self.model.files())
     }
 
     /// Returns the model without the values of its weights.

@@ -3,9 +3,9 @@
 mod store;
 mod vectors;
 
-use super::images::{Form, LineArgs, Lines, PassArgs, name, protect_inputs, row};
+use super::images::{Form, LineArgs, Lines, PassArgs, name, row};
 use super::numbers::block;
-use super::output::check_output;
+use super::output::{check_output, protect};
 use super::{Failed, Result, note};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -17,7 +17,7 @@ use vitraux::Checkpoint;
 
 #[derive(Debug, Args)]
 pub struct Embed {
-    /// json: one object per line and image; csv; npy: an array, with the image paths in FILE.txt; safetensors: `embeddings`, with the
+    /// json: one object per line, for each image; csv; npy: an array, with the image paths in FILE.txt; safetensors: `embeddings`, with the
     /// paths in the metadata; parquet: columns `image` and `embedding` [default: by the extension of --output, else json]
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -95,9 +95,11 @@ impl Embed {
         });
         let what = vectors.describe(&self.pass.fingerprint(&checkpoint));
         let paths = self.pass.images.sources()?;
+        let files = self.pass.files();
+        let inputs = paths.iter().chain(&files);
         let mut lines = match format {
-            Format::Csv => self.lines.open(&paths, &self.pass.model, head.as_deref(), Some(&Form::table()))?,
-            _ => self.lines.open(&paths, &self.pass.model, None, Some(&Form::objects("{\"embedding\":", "of", what.clone())))?,
+            Format::Csv => self.lines.open(inputs, head.as_deref(), Some(&Form::table()))?,
+            _ => self.lines.open(inputs, None, Some(&Form::objects("{\"embedding\":", "of", what.clone())))?,
         };
         let is_done = |path: &Path| lines.has(&name(path));
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
@@ -119,12 +121,12 @@ impl Embed {
         };
         check_output(file)?;
         let paths = self.pass.images.sources()?;
-        protect_inputs(file, &paths, &self.pass.model)?;
+        protect(file, paths.iter().chain(&self.pass.files()))?;
         let what = vectors.describe(&self.pass.fingerprint(&checkpoint));
         if self.lines.resumes() && store::is_complete(file) {
             return store::check_complete(file, format, &what, &paths);
         }
-        let mut store = Store::open(file, what, self.lines.resumes())?;
+        let mut store = Store::open(file, what, vectors.width(), self.lines.resumes())?;
         let is_done = |path: &Path| store.has(&name(path));
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return store.finish(format) };
         let whole = images.for_each_batch(|paths, pixel_values| {

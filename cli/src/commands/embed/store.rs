@@ -3,7 +3,7 @@
 
 use super::Format;
 use crate::commands::images::{counted, name};
-use crate::commands::output::{replace, replace_with};
+use crate::commands::output::{lock, replace, replace_with};
 use crate::commands::tensors::write_tensors;
 use crate::commands::{Result, note, of_file};
 use memmap2::Mmap;
@@ -23,6 +23,9 @@ use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vitraux::Tensor;
+
+/// Tokens of an image that no model exceeds.
+const MOST_TOKENS: usize = 1 << 20;
 
 /// Rows per Parquet row group, which are in memory at once.
 const ROWS_OF_A_GROUP: usize = 4096;
@@ -64,7 +67,7 @@ pub fn is_complete(file: &Path) -> bool {
 
 /// Checks that a complete array has all images, so that nothing is left to do.
 pub fn check_complete(file: &Path, format: Format, what: &str, paths: &[PathBuf]) -> Result<()> {
-    let of_array = |error: Box<dyn std::error::Error>| format!("{}: expected an array by `vitraux embed`: {error}", file.display());
+    let of_array = |error: Box<dyn std::error::Error>| format!("{}: expected an array written by `vitraux embed`: {error}", file.display());
     let (names, of) = match format {
         Format::Npy => (std::fs::read_to_string(list_of(file)).map_err(of_file(&list_of(file)))?.lines().map(str::to_owned).collect(), None),
         Format::Safetensors => names_in_safetensors(file).map_err(of_array)?,
@@ -118,15 +121,12 @@ impl Drop for Store {
 }
 
 impl Store {
-    /// Starts an array, or resumes the rows of an interrupted run.
-    pub fn open(file: &Path, what: String, resumes: bool) -> Result<Store> {
+    /// Starts an array of vectors with `width` values, or of tokens with so many, or resumes the rows of an interrupted run.
+    pub fn open(file: &Path, what: String, width: usize, resumes: bool) -> Result<Store> {
         if file.exists() && !file.is_file() {
-            return Err(
-                format!("{}: expected a regular file for an array, found something else; only json and csv can go there", file.display()).into()
-            );
+            return Err(format!("{}: an array needs a regular file, found a pipe or device; write json or csv there instead", file.display()).into());
         }
         let [rows, names] = parts(file);
-        let open = |path: &Path| OpenOptions::new().read(true).write(true).create(true).truncate(!resumes).open(path).map_err(of_file(path));
         // Files that an earlier run would have left only beside others.
         for (stray, beside) in [(&names, &rows), (&list_of(file), &file.to_owned())] {
             if stray.exists() && !beside.exists() {
@@ -137,7 +137,15 @@ impl Store {
             let part = rows.display();
             return Err(format!("{part}: left by an interrupted run; continue it with --resume, or remove this file").into());
         }
+        if let Some(link) = [&rows, &names].into_iter().find(|part| part.is_symlink()) {
+            return Err(format!("{}: expected a file of an earlier run, found a link; remove it, or choose another --output", link.display()).into());
+        }
+        let open = |path: &Path| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(of_file(path));
         let (mut rows_file, mut names_file) = (open(&rows)?, open(&names)?);
+        lock(&rows_file, file)?;
+        if !resumes {
+            rows_file.set_len(0).and_then(|()| names_file.set_len(0)).map_err(of_file(file))?;
+        }
         let Names { head, mut done, mut ends } = Names::read(&names_file).map_err(|error| format!("{}: {error}", names.display()))?;
         if head.is_none() && rows_file.metadata()?.len() > 0 {
             return Err(format!("{}: has rows, but {} does not describe them; choose another --output", rows.display(), names.display()).into());
@@ -147,6 +155,10 @@ impl Store {
             return Err(format!("{part}: holds other vectors from an earlier run, {}, not {what}; choose another --output", other.what).into());
         }
         let shape = head.map(|head| head.shape);
+        // Before anything is cut by it.
+        if shape.as_ref().is_some_and(|shape| !matches!(shape.as_slice(), [own] | [1..=MOST_TOKENS, own] if *own == width)) {
+            return Err(format!("{}: damaged: expected vectors of {width} values, found {shape:?}; choose another --output", names.display()).into());
+        }
         // Truncate rows and names to the images that both have.
         let row = shape.as_ref().map_or(0, |shape| shape.iter().product::<usize>() as u64 * 4);
         let whole = rows_file.metadata()?.len().checked_div(row).unwrap_or(0).min(done.len() as u64);
@@ -274,7 +286,7 @@ fn write_safetensors(file: &Path, names: &[String], what: &str, shape: &[usize],
     let metadata = HashMap::from([("images".to_owned(), serde_json::to_string(names)?), ("of".to_owned(), what.to_owned())]);
     let written = write_tensors([("embeddings", view)], Some(metadata), file);
     // The size of the header, which contains the paths, is limited.
-    Ok(written.map_err(|error| format!("{error}; use --resume with --format parquet or npy to write what is done"))?)
+    Ok(written.map_err(|error| format!("{error}; use --resume with --format parquet or npy to write the vectors computed so far"))?)
 }
 
 /// Writes columns `image`, a string, and `embedding`, a list of floats.

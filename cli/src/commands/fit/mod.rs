@@ -2,8 +2,8 @@
 
 mod ridge;
 
-use super::images::{PassArgs, name, protect_inputs};
-use super::output::check_named;
+use super::images::{PassArgs, name};
+use super::output::{check_named, protect};
 use super::tensors::write_tensors;
 use super::{Failed, Format, Result, note};
 use clap::Args;
@@ -21,7 +21,7 @@ pub struct Fit {
     /// Share of each class's images to hold out for measuring accuracy: a fraction below 1 such as 0.2, or tenths as a whole number
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true, default_value = "0.2", value_parser = share)]
     hold_out: f64,
-    /// Ridge penalty of the least squares: larger values give a smoother classifier
+    /// Penalty of the ridge regression: larger values regularise more
     #[arg(long, value_name = "PENALTY", allow_negative_numbers = true, default_value_t = 1.0)]
     ridge: f64,
     /// Output format; json prints one object
@@ -56,7 +56,7 @@ impl Fit {
             return Err(format!("{} has no image features", checkpoint.config.name).into());
         }
         let paths = self.pass.images.sources()?;
-        protect_inputs(&self.output, &paths, &self.pass.model)?;
+        protect(&self.output, paths.iter().chain(&self.pass.files()))?;
         if let Some(missing) = paths.iter().find(|path| !path.exists()) {
             return Err(format!("{}: no such file or folder", missing.display()).into());
         }
@@ -122,7 +122,7 @@ impl Fit {
                 .collect();
             let accuracy = if held_out.is_empty() { Value::Null } else { (right as f64 / held_out.len() as f64).into() };
             let value = json!({
-                "labels": labels, "trained": trained, "held_out": held_out.len(), "right": right, "accuracy": accuracy, "confusion": confusion, "pictures": images,
+                "labels": labels, "trained": trained, "held_out": held_out.len(), "right": right, "accuracy": accuracy, "confusion": confusion, "images": images,
             });
             return Ok(writeln!(out, "{value}")?);
         }

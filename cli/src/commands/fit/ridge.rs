@@ -60,7 +60,7 @@ impl Ridge {
         for (class, target_mean) in target_means.iter().enumerate() {
             right.set_column(class, &(self.of_class.column(class) * 2.0 - &self.sum - &mean * (self.count * target_mean)));
         }
-        let factor = Cholesky::new(system).ok_or("the features are linearly dependent; expected a larger --ridge")?;
+        let factor = Cholesky::new(system).ok_or("the features are linearly dependent; choose a larger --ridge")?;
         let weight = factor.solve(&right).transpose();
         let bias = DVector::from_vec(target_means) - &weight * mean;
         Ok(Solution { weight, bias })

@@ -1,5 +1,6 @@
 //! Output of one line per image, to standard output or to a file that a later run can resume.
 
+use crate::commands::output::lock;
 use crate::commands::{Result, of_file};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -91,6 +92,7 @@ impl Lines {
     /// Writes to a new file, below a header if there is one. An existing file is emptied by the first line, not before.
     pub fn create(file: &Path, head: Option<&str>) -> Result<Lines> {
         let out = OpenOptions::new().write(true).create(true).truncate(false).open(file).map_err(of_file(file))?;
+        lock(&out, file)?;
         Ok(Lines { out: BufWriter::new(Box::new(Fresh { out, is_empty: false })), done: HashSet::new(), head: head.map(str::to_owned) })
     }
 
@@ -100,6 +102,7 @@ impl Lines {
             return Err(format!("{}: expected a regular file to resume, found a pipe or device", file.display()).into());
         }
         let mut out = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file).map_err(of_file(file))?;
+        lock(&out, file)?;
         let mut text = Vec::new();
         out.read_to_end(&mut text).map_err(of_file(file))?;
         let is_foreign_from = |place: usize| {

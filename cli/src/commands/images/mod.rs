@@ -10,7 +10,8 @@ pub use sources::{has_image_extension, is_image, name, without_dot};
 
 use super::fingerprint::fingerprint;
 use super::numbers::count;
-use super::{ExecutionArgs, Failed, Interrupted, ModelArgs, Result, bar, chain, error_mark, note, report, warn_if_assumed};
+use super::output::protect;
+use super::{ExecutionArgs, Failed, Interrupted, ModelArgs, Result, advice, bar, chain, error_mark, note, report, warn_if_assumed};
 use ahead::{Ahead, Preparation};
 use batch::{Batch, BatchSize};
 use clap::Args;
@@ -40,6 +41,11 @@ impl PassArgs {
         format!("{} in {}", fingerprint(checkpoint), self.execution.precision)
     }
 
+    /// Returns the files that a pass reads besides its images, once the model is opened.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.model.files().into_iter().chain(self.execution.tuning.file().cloned()).collect()
+    }
+
     /// Starts to prefetch the images that are not done yet and loads the model onto the device. Returns `None` if all are done.
     pub fn start(&self, checkpoint: Checkpoint, paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool) -> Result<Option<(Images, Session)>> {
         let preprocess = preprocess_of(&checkpoint)?;
@@ -66,7 +72,7 @@ pub struct ImageArgs {
     /// Take only matching files from folders; !PATTERN excludes files; may be repeated
     #[arg(long, value_name = "PATTERN")]
     glob: Vec<String>,
-    /// Images per batch; auto doubles the batch as long as that is faster
+    /// Images per batch; auto doubles the batch while that raises the throughput
     #[arg(long, value_name = "auto|COUNT", default_value = "auto")]
     batch: Batch,
     /// Stop at the first image that fails, instead of continuing and counting failures
@@ -80,7 +86,7 @@ pub struct ImageArgs {
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Image options")]
 pub struct ImageLimitArgs {
-    /// Reject images that take more memory than this when decoded, in MiB; 384 are 134 megapixels
+    /// Reject images that take more than this many MiB when decoded; 384 MiB are 134 megapixels in 8-bit RGB
     #[arg(long, value_name = "MIB", allow_negative_numbers = true, default_value_t = 384, value_parser = count(1 << 20))]
     max_image_memory: u32,
 }
@@ -133,10 +139,10 @@ impl LineArgs {
         self.resume
     }
 
-    /// Opens the output. A file can be resumed only if its lines name their images; other formats have no form.
-    pub fn open(&self, paths: &[PathBuf], model: &ModelArgs, head: Option<&str>, form: Option<&Form>) -> Result<Lines> {
+    /// Opens the output, which must be none of the inputs. A file can be resumed only if its lines name their images; other formats have no form.
+    pub fn open<'a>(&self, inputs: impl IntoIterator<Item = &'a PathBuf>, head: Option<&str>, form: Option<&Form>) -> Result<Lines> {
         if let Some(file) = &self.output {
-            protect_inputs(file, paths, model)?;
+            protect(file, inputs)?;
         }
         match (&self.output, form) {
             (None, _) => Ok(Lines::stdout(head)),
@@ -147,40 +153,9 @@ impl LineArgs {
     }
 }
 
-/// Checks that writing a file overwrites neither an image nor a file of the model, and that its name is not that of an image, as after `-o *.jpg`.
-pub fn protect_inputs(file: &Path, images: &[PathBuf], model: &ModelArgs) -> Result<()> {
-    let display = file.display();
-    if let Some(own) = identity(file) {
-        let is_own = |path: &PathBuf| identity(path).as_ref() == Some(&own);
-        if images.iter().any(is_own) {
-            return Err(format!("{display}: would overwrite one of the images; choose another file").into());
-        }
-        if model.files().iter().any(is_own) {
-            return Err(format!("{display}: would overwrite a file of the model; choose another file").into());
-        }
-    }
-    match has_image_extension(file) {
-        true => Err(format!("{display}: expected a file for results, found the name of an image; choose another file").into()),
-        false => Ok(()),
-    }
-}
-
 /// Formats a number of images.
 pub fn counted(images: usize) -> String {
     if images == 1 { "1 image".to_owned() } else { format!("{images} images") }
-}
-
-/// Returns what tells an existing file from all others, whatever links lead to it. Does not open it: that would wait at a pipe.
-#[cfg(unix)]
-pub fn identity(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-/// Returns what tells an existing file from all others, hard links excepted.
-#[cfg(not(unix))]
-pub fn identity(path: &Path) -> Option<PathBuf> {
-    path.canonicalize().ok()
 }
 
 impl ImageArgs {
@@ -244,7 +219,7 @@ impl Images {
             match prepared {
                 Ok(pixel_values) => gathered.push((path, pixel_values)),
                 Err(error) => {
-                    fail(chain(&error))?;
+                    fail(chain(&error) + advice(&error))?;
                     done += 1;
                     bar.inc(1);
                 }

@@ -75,7 +75,7 @@ fn listed(mut list: impl Read) -> Result<Vec<PathBuf>> {
     if has_nul && image::guess_format(&bytes).is_ok() {
         return Err("standard input: expected a list of paths, found an image; name its file instead of -".into());
     }
-    let text = String::from_utf8(bytes).map_err(|_| "standard input: expected a list of paths in UTF-8, one a line")?;
+    let text = String::from_utf8(bytes).map_err(|_| "standard input: expected a list of paths in UTF-8, one per line")?;
     let paths = text.split(if has_nul { '\0' } else { '\n' }).map(|line| if has_nul { line } else { line.trim_end_matches('\r') });
     Ok(paths.filter(|path| !path.is_empty()).map(PathBuf::from).collect())
 }

@@ -4,8 +4,9 @@ mod index;
 mod nearest;
 
 use super::embed::{Vectors, What};
-use super::images::{PassArgs, TableFormat as Format, name, protect_inputs, row, without_dot};
+use super::images::{PassArgs, TableFormat as Format, name, row, without_dot};
 use super::numbers::count;
+use super::output::protect;
 use super::{Failed, Result, note};
 use clap::Args;
 use index::Index;
@@ -62,7 +63,7 @@ fn of_index(index: &Index) -> Result<Vec<PathBuf>> {
     let present = index.present();
     let missing = index.len() - present.len();
     if present.is_empty() {
-        return Err(format!("none of the {missing} indexed images exist; relative paths start at the folder where the index was made").into());
+        return Err(format!("none of the {missing} indexed images exist; relative paths start in this folder: run where the index was made").into());
     }
     if missing > 0 {
         note(&format!("{missing} of the {} indexed images do not exist and are left out", index.len()));
@@ -82,11 +83,11 @@ impl Similar {
             return Err("expected images, or the --index of an earlier run".into());
         }
         if named.is_empty() && self.pass.images.has_globs() {
-            return Err("--glob: expected folders to search; without them, all images of the index are compared".into());
+            return Err("--glob: expected folders to search; omit it to compare all images of the index".into());
         }
         let checkpoint = self.pass.model.open_required("similar")?;
         if let Some(index) = &self.index {
-            protect_inputs(index, &named, &self.pass.model)?;
+            protect(index, named.iter().chain(&self.to).chain(&self.pass.files()))?;
         }
         if let Some(to) = self.to.as_deref().filter(|to| !to.is_file()) {
             return Err(format!("--to {}: no such file", to.display()).into());

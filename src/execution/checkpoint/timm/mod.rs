@@ -181,6 +181,10 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     prefix.extend((registers > 0).then(|| Part::new("reg_token", &[registers, width])));
     let positioned = learned && !args.bool("no_embed_class")?.unwrap_or(false);
     let dynamic = args.bool("dynamic_img_size")?.unwrap_or(false);
+    // timm resamples the positions for this size too.
+    if let Some(refusal) = config.patches().and_then(|patches| patches.grid_refusal(built, patches.whole_grid(built))) {
+        return Err(args.error(format!("img_size: {refusal}")));
+    }
     let positions = learned.then(|| position_source(&config, built, dynamic, if positioned { prefix_tokens } else { 0 }));
     let biases = [args.bool("qkv_bias")?.unwrap_or(true), args.bool("proj_bias")?.unwrap_or(true)];
     // timm itself drops SigLIP's pool if another pooling is requested.
