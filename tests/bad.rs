@@ -82,3 +82,71 @@ fn bad_images_match_expected_outcomes() {
         check(entry, file, &vitraux(arguments));
     }
 }
+
+/// Nothing that a reader could wait for is opened.
+#[test]
+#[cfg(unix)]
+fn pipes_and_devices_are_rejected_as_inputs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let copy = |name: &str| {
+        let copy = folder.path().join(name);
+        std::fs::create_dir(&copy).expect("a folder");
+        for file in ["config.json", "model.safetensors"] {
+            std::fs::copy(path("examples/digits").join(file), copy.join(file)).expect("a copy");
+        }
+        copy
+    };
+    let pipe = |file: std::path::PathBuf| {
+        let _ = std::fs::remove_file(&file);
+        assert!(std::process::Command::new("mkfifo").arg(&file).status().expect("mkfifo runs").success());
+        file.to_str().expect("UTF-8").to_owned()
+    };
+    let [weights, config] = ["weights", "config"].map(copy);
+    let alone = pipe(folder.path().join("pipe"));
+    pipe(weights.join("model.safetensors"));
+    pipe(config.join("config.json"));
+    let [weights, config] = [weights, config].map(|folder| folder.to_str().expect("UTF-8").to_owned());
+    let image = path("examples/digits/samples/handwritten-3.png");
+    let image = image.to_str().expect("UTF-8");
+    let cases: [&[&str]; 8] = [
+        &["classify", &alone],
+        &["classify", "/dev/zero"],
+        &["classify", "--model", &weights, image],
+        &["classify", "--model", &config, image],
+        &["classify", "--head", &alone, image],
+        &["classify", "--tuning", &alone, image],
+        &["classify", "--tuning", "/dev/zero", image],
+        &["forward", "--input", &alone, "--output", "/dev/null"],
+    ];
+    for arguments in cases {
+        let run = vitraux(arguments.iter().chain(&["--device", "cpu"]).map(AsRef::as_ref));
+        assert!(run.code == 1 && run.errors().len() == 1 && run.errors()[0].contains("found a pipe or a device"), "{arguments:?}: {}", run.stderr);
+        assert!(run.elapsed < Duration::from_secs(5) && run.peak_memory.is_none_or(|bytes| bytes < LARGEST_MEMORY), "{arguments:?}");
+    }
+}
+
+/// Positions are resampled for the size that timm builds a model for, even if no image has it.
+#[test]
+fn absurd_dynamic_sizes_are_rejected_at_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = path("tests/fixtures/cases/timm_vit_tiny");
+    std::fs::copy(model.join("model.safetensors"), folder.path().join("model.safetensors")).expect("a copy");
+    let mut config = json("tests/fixtures/cases/timm_vit_tiny/config.json");
+    config["model_args"]["dynamic_img_size"] = true.into();
+    for size in [4, 16_384, 65_536, 1 << 19] {
+        config["model_args"]["img_size"] = size.into();
+        std::fs::write(folder.path().join("config.json"), config.to_string()).expect("it is written");
+        let run = vitraux(["inspect".as_ref(), "--model".as_ref(), folder.path().as_os_str()]);
+        assert!(run.code == 1 && run.errors().len() == 1 && run.errors()[0].contains("img_size"), "{size}: {}", run.stderr);
+        assert!(run.elapsed < Duration::from_secs(5) && run.peak_memory.is_none_or(|bytes| bytes < LARGEST_MEMORY), "{size}");
+    }
+}
+
+#[test]
+fn json_beyond_its_limit_is_not_parsed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("config.json"), format!("[{}0]", "[],".repeat(4 << 20))).expect("it is written");
+    let run = vitraux(["inspect".as_ref(), "--model".as_ref(), folder.path().as_os_str()]);
+    assert!(run.code == 1 && run.errors()[0].contains("larger than 8 MiB"), "{}", run.stderr);
+    assert!(run.peak_memory.is_none_or(|bytes| bytes < LARGEST_MEMORY / 4), "{:?}", run.peak_memory);
+}

@@ -22,6 +22,7 @@ mod mutants;
 mod npz;
 #[cfg(target_os = "linux")]
 mod out_of_memory;
+mod outputs;
 mod painting;
 mod preprocessing;
 mod real_size;

@@ -98,3 +98,13 @@ fn implausible_npz_sizes_are_refused() {
     let groups = |name: &str, bytes| Some(if name == "conv_root/kernel" { npy("<f4", "(7, 7, 3, 33)", 19404) } else { bytes });
     refused(changed("jax_r50", groups, &[]), &["conv_root/kernel", "32 groups"]);
 }
+
+/// A type of numpy's is none of safetensors', whatever it is called.
+#[test]
+fn array_types_are_those_of_numpy() {
+    for descr in ["BF16", "F32", "U8", "F8_E4M3"] {
+        let array = npy(descr, "(36,)", 72);
+        let result = changed("jax_augreg", |name, bytes| Some(if name == "Transformer/encoder_norm/bias" { array.clone() } else { bytes }), &[]);
+        refused(result, &["encoder_norm/bias", &format!("numpy's {descr}")]);
+    }
+}

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -81,19 +81,22 @@ pub struct Lines {
     done: HashSet<String>,
     /// Header of a table, until it is written in front of the first line.
     head: Option<String>,
+    /// File named in errors, or `None` for standard output.
+    file: Option<PathBuf>,
 }
 
 impl Lines {
     /// Writes to standard output, below a header if there is one.
     pub fn stdout(head: Option<&str>) -> Lines {
-        Lines { out: BufWriter::new(Box::new(std::io::stdout())), done: HashSet::new(), head: head.map(str::to_owned) }
+        Lines { out: BufWriter::new(Box::new(std::io::stdout())), done: HashSet::new(), head: head.map(str::to_owned), file: None }
     }
 
     /// Writes to a new file, below a header if there is one. An existing file is emptied by the first line, not before.
     pub fn create(file: &Path, head: Option<&str>) -> Result<Lines> {
         let out = OpenOptions::new().write(true).create(true).truncate(false).open(file).map_err(of_file(file))?;
         lock(&out, file)?;
-        Ok(Lines { out: BufWriter::new(Box::new(Fresh { out, is_empty: false })), done: HashSet::new(), head: head.map(str::to_owned) })
+        let out = BufWriter::new(Box::new(Fresh { out, is_empty: false }) as Box<dyn Write>);
+        Ok(Lines { out, done: HashSet::new(), head: head.map(str::to_owned), file: Some(file.to_owned()) })
     }
 
     /// Resumes a file that may already have records, below a header if there is one. Removes a truncated last record.
@@ -146,7 +149,16 @@ impl Lines {
             end_before = end;
         }
         out.set_len(whole as u64).and_then(|()| out.seek(SeekFrom::End(0))).map_err(of_file(file))?;
-        Ok(Lines { out: BufWriter::new(Box::new(out)), done, head: head.filter(|_| whole == 0).map(str::to_owned) })
+        let head = head.filter(|_| whole == 0).map(str::to_owned);
+        Ok(Lines { out: BufWriter::new(Box::new(out)), done, head, file: Some(file.to_owned()) })
+    }
+
+    /// Returns an error with the name of the file.
+    fn named(&self, error: std::io::Error) -> std::io::Error {
+        match &self.file {
+            Some(file) => std::io::Error::new(error.kind(), vitraux::Error::Io { path: file.clone(), source: error }),
+            None => error,
+        }
     }
 
     /// Returns true if an image already has a line.
@@ -177,14 +189,12 @@ impl Write for Fresh {
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if let Some(head) = self.head.take() {
-            writeln!(self.out, "{head}")?;
-        }
-        self.out.write(bytes)
+        let head = self.head.take().map_or(Ok(()), |head| writeln!(self.out, "{head}"));
+        head.and_then(|()| self.out.write(bytes)).map_err(|error| self.named(error))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.out.flush()
+        self.out.flush().map_err(|error| self.named(error))
     }
 }
 
