@@ -182,7 +182,7 @@ fn resume_completes_interrupted_npy_output() {
     let new = folder.path().join("new.png");
     std::fs::copy(&files[0], &new).expect("a copy");
     let more = run(&["--resume", text(&new)]);
-    assert!(more.code == 1 && more.errors()[0].contains("complete with 3 images; 1 of 4 images are not among them"), "{}", more.stderr);
+    assert!(more.code == 1 && more.errors()[0].contains("complete with 3 images, without 1 of the 4 images asked for"), "{}", more.stderr);
     assert_eq!(run(&[]).code, 0, "without --resume it is made anew");
     // Other formats describe their vectors too. Files that no earlier run wrote are kept.
     for extension in ["safetensors", "parquet"] {
@@ -191,7 +191,7 @@ fn resume_completes_interrupted_npy_output() {
         assert!(run(&[]).code == 0 && array.exists());
         assert!(run(&[]).stderr.contains("nothing to do: 2 images already done"));
         assert!(run(&["--l2"]).errors()[0].contains("holds other vectors"));
-        assert!(run(&[text(&new)]).errors()[0].contains("1 of 3 images are not among them"));
+        assert!(run(&[text(&new)]).errors()[0].contains("without 1 of the 3 images asked for"));
     }
     for stray in ["fresh.npy.txt", "fresh.npy.part.names"] {
         std::fs::write(folder.path().join(stray), "precious").expect("it is written");

@@ -661,3 +661,94 @@ fn length_mismatch_between_hub_and_host_is_refused() {
     let lengths = [395_047, 395_049, 1000, 1_000_000];
     std::thread::scope(|scope| lengths.map(|length| scope.spawn(move || check(length))).map(|thread| thread.join().expect("the check holds")));
 }
+
+/// The same host with another port is another server.
+#[test]
+fn token_is_not_sent_to_another_port() {
+    let other = Hub::start(tiny());
+    let elsewhere = other.endpoint();
+    let hub = Hub::start(tiny().with_fault(move |_, _, response| {
+        for (name, value) in &mut response.headers {
+            if name == "Location" {
+                *value = format!("{elsewhere}/large/{WEIGHTS}");
+            }
+        }
+    }));
+    User::of(&hub).with("HF_TOKEN", "hf_secret").inspect_well(NAME);
+    assert!(hub.requests().iter().all(|request| request.headers.contains_key("authorization")));
+    let requests = other.requests();
+    assert!(!requests.is_empty() && requests.iter().all(|request| !request.headers.contains_key("authorization")), "{requests:?}");
+}
+
+#[test]
+fn endpoint_must_be_a_url_and_its_password_is_not_shown() {
+    let hub = Hub::start(tiny());
+    let user = |endpoint: String| User { home: tempfile::tempdir().expect("a folder"), environment: vec![("HF_ENDPOINT", endpoint)] };
+    let line = user("garbage".to_owned()).inspect_badly(NAME);
+    assert!(line.contains("HF_ENDPOINT: expected a URL such as https://huggingface.co"), "{line}");
+    let closed = hub.endpoint().replace("http://", "http://user:s3cret@");
+    drop(hub);
+    let line = user(closed).inspect_badly(NAME);
+    assert!(line.contains("cannot be reached") && !line.contains("s3cret"), "{line}");
+}
+
+#[test]
+fn bodies_without_length_or_end_do_not_fill_the_disk() {
+    let endless = |name: &'static str, start: &'static [u8], words: &str| {
+        let hub = Hub::start(tiny().simple().with_fault(move |request, _, response| {
+            if request.path.ends_with(name) && response.status == 200 {
+                let mut body = if start.is_empty() { response.body.clone() } else { start.to_vec() };
+                body.resize(64 << 20, b' ');
+                (response.body, response.declared) = (body, None);
+            }
+        }));
+        let user = User::of(&hub);
+        let line = user.inspect_badly(NAME);
+        assert!(line.contains(words), "{line}");
+        let kept = walkdir::WalkDir::new(user.home.path()).into_iter().filter_map(|entry| entry.ok()?.metadata().ok());
+        assert!(kept.map(|metadata| metadata.len()).sum::<u64>() < 16 << 20);
+    };
+    endless(WEIGHTS, b"", "expected 395048 bytes, found more");
+    endless(WEIGHTS, b"<html>", "expected safetensors, found something else");
+    endless("config.json", b"", "larger than 8 MiB");
+}
+
+#[test]
+fn announced_sizes_of_configurations_are_bounded() {
+    let mut model = tiny();
+    model.files.insert("config.json".to_owned(), vec![b' '; 9 << 20]);
+    let hub = Hub::start(model);
+    let line = User::of(&hub).inspect_badly(NAME);
+    assert!(line.contains("larger than 8 MiB"), "{line}");
+    assert!(hub.requests().iter().all(|request| request.method == "HEAD" || request.headers.contains_key("range")) || hub.requests().len() < 4);
+}
+
+/// One byte a second would go on for days.
+#[test]
+fn downloads_that_trickle_are_given_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            std::thread::spawn(move || {
+                use std::io::{BufRead, Write};
+                let mut reader = std::io::BufReader::new(stream.try_clone().expect("a stream"));
+                let (mut line, mut first) = (String::new(), String::new());
+                while reader.read_line(&mut line).is_ok_and(|count| count > 0) && line != "\r\n" {
+                    first = if first.is_empty() { line.clone() } else { first };
+                    line.clear();
+                }
+                let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n";
+                let mut is_open = stream.write_all(head.as_bytes()).is_ok() && !first.starts_with("HEAD");
+                while is_open {
+                    is_open = stream.write_all(b" ").is_ok();
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+            });
+        }
+    });
+    let user = User { home: tempfile::tempdir().expect("a folder"), environment: vec![("HF_ENDPOINT", endpoint)] };
+    let line = user.inspect_badly(NAME);
+    assert!(line.contains("too slow"), "{line}");
+}

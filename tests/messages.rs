@@ -76,7 +76,7 @@ fn mistakes_are_answered_with_the_way_out() {
     let samples = text(&path("examples/digits/samples")).to_owned();
     let model = text(&path("examples/digits/model.safetensors")).to_owned();
     let cases: [(&[&str], &str); 10] = [
-        (&["classify", "https://example.org/cat.jpg"], "found a URL; download it first"),
+        (&["classify", "https://example.org/cat.jpg"], "found a URL; give the path of a file"),
         (&["classify", "-o", "x.npy", &image], "npy is for `vitraux embed`"),
         (&["classify", "--image-size", "224", &image], "the built-in model has one size"),
         (&["classify", "--head", &model, &image], "is it a whole model?"),
@@ -121,7 +121,7 @@ fn runs_end_with_a_summary() {
         crate::support::cli::vitraux(arguments.into_iter().map(AsRef::as_ref)).stderr
     };
     let first = embed(&[]);
-    assert!(first.contains("skipped files of other formats: 1 with .txt") && first.contains("2 images done, 1 failed"), "{first}");
+    assert!(first.contains("skipped: 1 with .txt") && first.contains("2 images done, 1 failed"), "{first}");
     assert!(embed(&["--resume"]).contains("0 images done, 2 skipped as already done, 1 failed"));
     std::fs::remove_file(folder.path().join("c.png")).expect("it is there");
     assert!(embed(&["--resume"]).contains("nothing to do: 2 images already done"));

@@ -183,3 +183,71 @@ fn resumed_arrays_are_not_cut_by_a_damaged_description() {
         assert_eq!(std::fs::read(&rows).expect("rows"), kept, "{shape}");
     }
 }
+
+/// A copy of the digits model with other labels.
+fn relabelled(folder: &Path, label: &str) -> String {
+    let mut config = crate::support::json("examples/digits/config.json");
+    let names: Vec<String> = (0..10).map(|digit| format!("{label}{digit}")).collect();
+    config["label_names"] = names.into();
+    config["pretrained_cfg"].as_object_mut().map(|own| (own.remove("label_names"), own.remove("labels")));
+    std::fs::write(folder.join("config.json"), config.to_string()).expect("it is written");
+    std::fs::copy(path("examples/digits/model.safetensors"), folder.join("model.safetensors")).expect("a copy");
+    text(folder).to_owned()
+}
+
+#[test]
+fn control_characters_are_escaped_in_text_and_kept_in_json() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = relabelled(folder.path(), "a\u{1b}[31m\nb");
+    let image = folder.path().join("x\u{1b}]0;y\n.png");
+    std::fs::copy(sample(), &image).expect("a copy");
+    let printed = run(&["classify", "-n", "1", "-m", &model, text(&image)]);
+    assert_eq!((printed.code, printed.stdout.lines().count()), (0, 2), "{} {}", printed.stdout, printed.stderr);
+    assert!(!printed.stdout.contains('\u{1b}') && printed.stdout.contains("a\\u{1b}[31m\\nb3"), "{}", printed.stdout);
+    let json = run(&["classify", "-n", "1", "--format", "json", "-m", &model, text(&image)]);
+    let line: serde_json::Value = serde_json::from_str(&json.stdout).expect("a line of JSON");
+    assert_eq!((&line["top"][0]["label"], &line["image"]), (&"a\u{1b}[31m\nb3".into(), &text(&image).into()));
+    let missing = run(&["classify", "no\u{1b}c\nfile.png"]);
+    assert!(missing.code == 1 && missing.stderr.lines().all(|line| !line.contains('\u{1b}')), "{}", missing.stderr);
+    assert!(missing.errors().len() == 1 && missing.errors()[0].contains("file.png: no such file"), "{}", missing.stderr);
+}
+
+/// A copy of the digits model whose numbers overflow.
+fn overflowing(folder: &Path) -> String {
+    use safetensors::tensor::{SafeTensors, TensorView};
+    let bytes = std::fs::read(path("examples/digits/model.safetensors")).expect("weights");
+    let tensors = SafeTensors::deserialize(&bytes).expect("tensors");
+    let large = |name: &str, data: &[u8]| {
+        if name == "blocks.0.norm1.weight" { 3e38f32.to_le_bytes().repeat(data.len() / 4) } else { data.to_vec() }
+    };
+    let changed: Vec<_> = tensors.iter().map(|(name, view)| (name, view.shape().to_vec(), large(name, view.data()))).collect();
+    let views = changed.iter().map(|(name, shape, data)| (*name, TensorView::new(safetensors::Dtype::F32, shape.clone(), data).expect("a view")));
+    std::fs::write(folder.join("model.safetensors"), safetensors::serialize(views, None).expect("bytes")).expect("it is written");
+    std::fs::copy(path("examples/digits/config.json"), folder.join("config.json")).expect("a copy");
+    text(folder).to_owned()
+}
+
+#[test]
+fn results_that_are_not_finite_are_errors_unless_allowed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = overflowing(folder.path());
+    let at = |name: &str| text(&folder.path().join(name)).to_owned();
+    assert_eq!(run(&["preprocess", "-m", &model, "-o", &at("pixels.safetensors"), &sample()]).code, 0);
+    let other = text(&path("examples/digits/samples/printed-2.png")).to_owned();
+    let calls: [&[&str]; 6] = [
+        &["classify", &sample()],
+        &["embed", &sample()],
+        &["embed", "-o", &at("out.npy"), &sample(), &sample()],
+        &["attention", "-o", &at("maps"), &sample()],
+        &["similar", "--pairs", &sample(), &other],
+        &["forward", "--input", &at("pixels.safetensors"), "-o", &at("out.safetensors")],
+    ];
+    for call in calls {
+        let refused = run(&[call, &["-m", &model]].concat());
+        assert!(refused.code == 1 && refused.errors()[0].contains("expected finite numbers, found"), "{call:?}: {}", refused.stderr);
+        let allowed = run(&[call, &["-m", &model, "--allow-nan"]].concat());
+        assert_eq!(allowed.code, 0, "{call:?}: {}", allowed.stderr);
+    }
+    let taps = run(&["forward", "-m", &model, "--input", &at("pixels.safetensors"), "--tap", "all", "-o", &at("out.safetensors")]);
+    assert!(taps.errors()[0].contains("attn.0 of image 0"), "the tensor is named: {}", taps.stderr);
+}

@@ -34,12 +34,24 @@ impl FromStr for DeviceChoice {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> std::result::Result<DeviceChoice, Self::Err> {
-        Ok(match text {
+        Ok(match text.to_lowercase().as_str() {
             "auto" => DeviceChoice::Auto,
             "cpu" => DeviceChoice::Cpu,
             "gpu" => DeviceChoice::Gpu,
-            other => other.parse().map_or_else(|_| DeviceChoice::Name(other.to_owned()), DeviceChoice::Index),
+            _ => text.parse().map_or_else(|_| DeviceChoice::Name(text.to_owned()), DeviceChoice::Index),
         })
+    }
+}
+
+impl std::fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DeviceChoice::Auto => f.write_str("auto"),
+            DeviceChoice::Cpu => f.write_str("cpu"),
+            DeviceChoice::Gpu => f.write_str("gpu"),
+            DeviceChoice::Index(index) => write!(f, "{index}"),
+            DeviceChoice::Name(name) => write!(f, "{name:?}"),
+        }
     }
 }
 
@@ -80,6 +92,9 @@ pub struct DeviceBuilder {
     shader_checks: ShaderChecks,
     pipeline_cache: PipelineFolder,
 }
+
+/// Environment variables by which Vulkan's loader selects drivers.
+const DRIVER_VARIABLES: [&str; 3] = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_LOADER_DRIVERS_DISABLE"];
 
 impl DeviceBuilder {
     /// Sets the device to open. The default is a hardware GPU, else the CPU.
@@ -146,9 +161,11 @@ impl DeviceBuilder {
             (None, DeviceChoice::Auto) if found.is_empty() => Ok(Device::of_cpu("no GPU was found")),
             (None, DeviceChoice::Auto) => Ok(Device::of_cpu("no hardware GPU; the software adapter is slower")),
             (None, _) if found.is_empty() => {
-                Err(Error::NoDevice("no GPU was found: no driver for Vulkan, Metal or DX12; install one, or use the CPU".to_owned()))
+                let chosen = DRIVER_VARIABLES.into_iter().filter(|name| std::env::var_os(name).is_some()).collect::<Vec<_>>().join(" and ");
+                let of_driver = if chosen.is_empty() { String::new() } else { format!(" ({chosen} selects the drivers)") };
+                Err(Error::NoDevice(format!("no GPU was found: no driver for Vulkan, Metal or DX12{of_driver}; install one, or use the CPU")))
             }
-            (None, _) => Err(Error::NoDevice(format!("no such device; available: {list}; or cpu"))),
+            (None, _) => Err(Error::NoDevice(format!("no device {}; available: {list}; or cpu", self.choice))),
         }
     }
 }

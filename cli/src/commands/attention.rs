@@ -6,6 +6,7 @@ use clap::Args;
 use image::RgbImage;
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::error::Error;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Component, Path, PathBuf};
@@ -72,6 +73,14 @@ struct Target {
     about: String,
 }
 
+/// Why maps were not drawn.
+enum Undrawn {
+    /// The image is at fault; others may succeed.
+    Image(String),
+    /// The output cannot be written.
+    Output(String),
+}
+
 fn pixel(text: &str) -> std::result::Result<[u32; 2], String> {
     let number = |text: &str| text.trim().parse().ok();
     let both = text.split_once(',').and_then(|(x, y)| Some([number(x)?, number(y)?]));
@@ -94,7 +103,7 @@ impl Attention {
         let common = common_folder(&paths);
         match self.file() {
             Some(file) if paths.len() > 1 || self.head == Some(Heads::All) => {
-                return Err(format!("{}: expected a folder for more than one map, found a file", file.display()).into());
+                return Err(format!("{}: expected a folder for more than one map, found the name of one file", file.display()).into());
             }
             Some(_) => {}
             None => {
@@ -147,11 +156,22 @@ impl Attention {
             }
             let names: BTreeSet<&str> = shown.iter().map(|(.., name)| name.as_str()).collect();
             let outputs = session.forward_blocking(pixel_values, &names.into_iter().collect::<Vec<_>>())?;
-            let paint = |(image, path, name): &(usize, &Path, String)| {
+            let draw = |(image, path, name): &(usize, &Path, String)| {
                 let map = config.map(size, name).expect("it was asked for");
-                self.paint(&preprocess, &outputs[name.as_str()], &map, *image, path, &targets(path)).err().map(|error| of_image(path, &*error))
+                let values = outputs[name.as_str()].values();
+                let own = values.len() / pixel_values.shape()[0];
+                if let Some(refusal) = self.pass.execution.refusal(&path.display().to_string(), &values[image * own..][..own]) {
+                    return Err(Undrawn::Image(refusal));
+                }
+                self.draw(&preprocess, &outputs[name.as_str()], &map, *image, path, &targets(path))
             };
-            failures.extend(shown.par_iter().filter_map(paint).collect::<Vec<_>>());
+            for drawn in shown.par_iter().map(draw).collect::<Vec<_>>() {
+                match drawn {
+                    Ok(()) => {}
+                    Err(Undrawn::Image(error)) => failures.push(error),
+                    Err(Undrawn::Output(error)) => return Err(error.into()),
+                }
+            }
             Ok(failures)
         })?;
         note(&format!("maps: {}", self.output.display()));
@@ -208,22 +228,37 @@ impl Attention {
         Ok(if self.rollout { format!("rollout.{token}") } else { format!("attn.{}.{token}", self.block.unwrap_or(config.depth - 1)) })
     }
 
-    /// Paints an image's maps over it and writes the results. No file is ever visible half-written.
-    fn paint(&self, preprocess: &Preprocess, output: &Tensor, map: &Map, number: usize, path: &Path, targets: &[Target]) -> Result<()> {
+    /// Draws an image's maps and writes them. No file is ever visible half-written.
+    fn draw(
+        &self,
+        preprocess: &Preprocess,
+        output: &Tensor,
+        map: &Map,
+        number: usize,
+        path: &Path,
+        targets: &[Target],
+    ) -> std::result::Result<(), Undrawn> {
+        let of_image = |error: Box<dyn Error>| Undrawn::Image(of_image(path, &*error));
+        let (canvas, seen) = self.canvas(preprocess, path).map_err(of_image)?;
+        let opacity = if self.pca { 1.0 } else { OPACITY };
+        for Target { file, head, about } in targets {
+            let painting = Painting::default().image(number).head(*head);
+            let painted = painting.on_host(map, &output.values(), output.shape()[0]).map_err(|error| of_image(error.into()))?;
+            let mut result = canvas.clone();
+            cover(&mut result, &painted, seen, opacity);
+            write(&result, about, file).map_err(|error| Undrawn::Output(chain(&*error)))?;
+        }
+        Ok(())
+    }
+
+    /// Reads the image to draw on, and returns it with the part that the model sees.
+    fn canvas(&self, preprocess: &Preprocess, path: &Path) -> Result<(RgbImage, [f64; 4])> {
         let image = self.pass.images.limit.read(path)?;
         let seen = preprocess.seen([image.height, image.width])?;
-        let opacity = if self.pca { 1.0 } else { OPACITY };
         let levels =
             image.data.chunks_exact(image.channels).flat_map(|pixel| if let &[grey] = pixel { [grey; 3] } else { [pixel[0], pixel[1], pixel[2]] });
         let canvas = RgbImage::from_raw(image.width as u32, image.height as u32, levels.collect()).ok_or("the image has inconsistent dimensions")?;
-        for Target { file, head, about } in targets {
-            let painting = Painting::default().image(number).head(*head);
-            let painted = painting.on_host(map, &output.values(), output.shape()[0])?;
-            let mut result = canvas.clone();
-            cover(&mut result, &painted, seen, opacity);
-            write(&result, about, file)?;
-        }
-        Ok(())
+        Ok((canvas, seen))
     }
 
     /// Returns the output if it is one PNG and not a folder.
@@ -258,7 +293,7 @@ impl Attention {
 }
 
 /// Formats an error of an image, naming the image once.
-fn of_image(path: &Path, error: &(dyn std::error::Error + 'static)) -> String {
+fn of_image(path: &Path, error: &(dyn Error + 'static)) -> String {
     let (name, error) = (path.display().to_string(), chain(error));
     if error.starts_with(&name) { error } else { format!("{name}: {error}") }
 }

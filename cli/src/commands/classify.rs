@@ -1,6 +1,6 @@
 use super::images::{Form, LineArgs, Lines, PassArgs, TableFormat as Format, name, row};
 use super::numbers::count;
-use super::{HeadArgs, Result, on_stdout};
+use super::{HeadArgs, Result, on_stdout, shown};
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde::Serialize;
@@ -52,7 +52,13 @@ impl Classify {
             let start = Instant::now();
             let answers = session.classify_batch_blocking(pixel_values, self.top as usize)?;
             let milliseconds = start.elapsed().as_secs_f64() * 1e3 / paths.len() as f64;
+            let mut failures = Vec::new();
             for (path, answers) in paths.iter().zip(&answers) {
+                let values: Vec<f32> = answers.iter().flat_map(|answer| &answer.top).flat_map(|answer| [answer.logit, answer.probability]).collect();
+                if let Some(refusal) = self.pass.execution.refusal(&name(path), &values) {
+                    failures.push(refusal);
+                    continue;
+                }
                 match format {
                     Format::Text => write_text(&mut lines, path, answers, milliseconds, color)?,
                     Format::Json => writeln!(lines, "{}", serde_json::to_string(&Line::new(path, answers, milliseconds, [&device, &model]))?)?,
@@ -60,20 +66,20 @@ impl Classify {
                 }
             }
             lines.flush()?;
-            Ok(Vec::new())
+            Ok(failures)
         })
     }
 }
 
 fn write_text(lines: &mut Lines, path: &Path, answers: &[Classification], milliseconds: f64, color: Style) -> std::io::Result<()> {
-    writeln!(lines, "{} ({milliseconds:.1} ms)", path.display())?;
+    writeln!(lines, "{} ({milliseconds:.1} ms)", shown(&name(path)))?;
     for answer in answers {
         if !answer.head.is_empty() {
-            writeln!(lines, "  {}", answer.head)?;
+            writeln!(lines, "  {}", shown(&answer.head))?;
         }
         for prediction in &answer.top {
             let bar = "█".repeat((prediction.probability * 20.0).round() as usize);
-            let label = prediction.label.clone().unwrap_or_else(|| format!("class {}", prediction.index));
+            let label = prediction.label.as_deref().map_or_else(|| format!("class {}", prediction.index), shown);
             writeln!(lines, "  {:5.1} %  {color}{bar:20}{color:#}  {label}", prediction.probability * 100.0)?;
         }
     }

@@ -55,7 +55,7 @@ fn write_pages(command: &Command, folder: &Path) -> Result<()> {
 /// Returns the manual page of a command, with its examples as they are typed.
 fn page(command: &Command) -> Result<String> {
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    clap_mangen::Man::new(command.clone()).source(concat!("vitraux ", env!("CARGO_PKG_VERSION"))).render(&mut page)?;
     let page = String::from_utf8(page)?;
     Ok(page.replacen(".SH EXTRA\nExamples:\n", ".SH EXAMPLES\n.nf\n", 1).replacen("\nEnvironment:\n", "\n.fi\n.SH ENVIRONMENT\n.nf\n", 1).replacen(
         "\n.SH VERSION",

@@ -140,22 +140,30 @@ impl Report {
         let Capabilities { binding_bytes, buffer_bytes, workgroups, workgroup_bytes, subgroup, half, cooperative, software, .. } = self.capabilities;
         let yes = |is: bool| if is { "yes" } else { "no" };
         let or_none = |size: u32| if size == 0 { "none".to_owned() } else { size.to_string() };
+        // Those of the CPU are only numbers.
+        let limits = if self.capabilities == Capabilities::CPU {
+            String::new()
+        } else {
+            format!(
+                "limits: buffers of {}, bindings of {}, {workgroups} workgroups per dimension, {} KiB of workgroup memory\n\
+                 subgroups: {}, f16: {}, cooperative matrices: {}, software: {}\n",
+                mebibytes(buffer_bytes),
+                mebibytes(binding_bytes),
+                workgroup_bytes / 1024,
+                or_none(subgroup),
+                yes(half),
+                or_none(cooperative),
+                yes(software)
+            )
+        };
         format!(
             "vitraux {} for {} {}\ndevice: {}\n\
-             limits: buffers of {}, bindings of {}, {workgroups} workgroups per dimension, {} KiB of workgroup memory\n\
-             subgroups: {}, f16: {}, cooperative matrices: {}, software: {}\n\n\
+             {limits}\n\
              {:<40} {:>5} {:>11} {:>9}\n",
             env!("CARGO_PKG_VERSION"),
             std::env::consts::OS,
             std::env::consts::ARCH,
             self.device,
-            mebibytes(buffer_bytes),
-            mebibytes(binding_bytes),
-            workgroup_bytes / 1024,
-            or_none(subgroup),
-            yes(half),
-            or_none(cooperative),
-            yes(software),
             "kernel",
             "cases",
             "worst error",

@@ -63,7 +63,13 @@ impl Forward {
         };
         tensors::write(&self.output, outputs.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;
         note(&format!("outputs: {}", self.output.display()));
-        Ok(())
+        // In the order in which they are computed, so that the first one tells where values overflow.
+        let refusal = known.iter().filter_map(|name| Some((name, outputs.get(name)?))).find_map(|(name, output)| {
+            let (values, images) = (output.values(), output.shape()[0].max(1));
+            let refused = |(image, row): (usize, &[f32])| self.execution.refusal(&format!("{name} of image {image}"), row);
+            values.chunks((values.len() / images).max(1)).enumerate().find_map(refused)
+        });
+        refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
     }
 }
 

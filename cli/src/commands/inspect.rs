@@ -1,5 +1,5 @@
 use super::numbers::count;
-use super::{Format, ModelArgs, Result, mebibytes};
+use super::{Format, ModelArgs, Result, mebibytes, shown};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
@@ -115,7 +115,7 @@ impl Inspect {
             ("scratch", format!("{} for a batch of {}", mebibytes(scratch_bytes), self.batch)),
         ];
         for (name, value) in rows {
-            writeln!(out, "{name:12}{value}")?;
+            writeln!(out, "{name:12}{}", shown(&value))?;
         }
         Ok(())
     }

@@ -256,6 +256,9 @@ struct ExecutionArgs {
     precision: PrecisionChoice,
     #[command(flatten)]
     tuning: TuningArgs,
+    /// Accept results that are NaN or infinite, instead of reporting them as errors
+    #[arg(long)]
+    allow_nan: bool,
 }
 
 /// How kernels are chosen.
@@ -301,6 +304,13 @@ impl std::fmt::Display for PrecisionChoice {
 }
 
 impl ExecutionArgs {
+    /// Returns why values cannot be results: one of them is not finite, and nobody allowed that.
+    fn refusal(&self, name: &str, values: &[f32]) -> Option<String> {
+        let value = values.iter().find(|value| !value.is_finite()).filter(|_| !self.allow_nan)?;
+        let advice = if self.precision == PrecisionChoice::F32 { "" } else { "try --precision f32, or " };
+        Some(format!("{name}: expected finite numbers, found {value}: the model's values overflow; {advice}accept them with --allow-nan"))
+    }
+
     /// Loads a model onto the device.
     fn load(&self, checkpoint: Checkpoint) -> vitraux::Result<Model> {
         load(checkpoint, &self.device, self.precision, &self.tuning)
@@ -380,14 +390,16 @@ impl Error for Interrupted {}
 /// Prints a line to standard error, except with `--quiet`.
 fn note(line: &str) {
     if !QUIET.load(Ordering::Relaxed) {
-        report(line);
+        report(&shown(line));
     }
 }
 
 /// Prints a warning to standard error, except with `--quiet`.
 fn warn(text: &str) {
     const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
-    note(&format!("{YELLOW}warning{YELLOW:#}: {text}"));
+    if !QUIET.load(Ordering::Relaxed) {
+        report(&format!("{YELLOW}warning{YELLOW:#}: {}", shown(text)));
+    }
 }
 
 /// Returns the word that errors begin with.
@@ -409,7 +421,11 @@ fn bar(length: u64, template: &str) -> ProgressBar {
     if QUIET.load(Ordering::Relaxed) {
         return ProgressBar::hidden();
     }
-    ProgressBar::new(length).with_style(ProgressStyle::with_template(template).expect("a valid template"))
+    let rate = |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+        // The bar is drawn without it if it cannot be written.
+        let _ = write!(out, "{:.1}/s", state.per_sec());
+    };
+    ProgressBar::new(length).with_style(ProgressStyle::with_template(template).expect("a valid template").with_key("rate", rate))
 }
 
 /// Formats a number of bytes in MiB.
@@ -450,7 +466,23 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
         line = format!("{line}: {}", text(error));
         cause = error.source();
     }
-    line.split_whitespace().collect::<Vec<_>>().join(" ")
+    abridged(&shown(&line.lines().map(str::trim).collect::<Vec<_>>().join(" ")))
+}
+
+/// Escapes control characters, which names and labels in files may contain, so that they neither steer a terminal nor break lines.
+pub fn shown(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+/// Longest message, in characters.
+const LONGEST: usize = 2000;
+
+/// Cuts a message that a file has made very long.
+fn abridged(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} ... ({} more characters)", &text[..end], text[end..].chars().count()),
+        None => text.to_owned(),
+    }
 }
 
 /// Formats an error without its causes; one of the operating system without its number.

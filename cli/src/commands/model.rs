@@ -136,7 +136,7 @@ impl ModelArgs {
     pub fn files(&self) -> Vec<PathBuf> {
         match self.place.get() {
             Some(Some(Place::Path(path))) => match path.read_dir() {
-                Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+                Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|file| is_of_model(file)).collect(),
                 Err(_) => vec![path.clone()],
             },
             _ => Vec::new(),
@@ -158,6 +158,13 @@ impl ModelArgs {
     }
 }
 
+/// Returns whether a file in a model's folder belongs to the model, by its name: other files there may be earlier results.
+fn is_of_model(file: &Path) -> bool {
+    let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let is_weights = name.starts_with("model") && [".safetensors", ".safetensors.index.json"].iter().any(|ending| name.ends_with(ending));
+    is_weights || ["config.json", "preprocessor_config.json", "processor_config.json"].contains(&&*name)
+}
+
 fn located(model: &Path) -> Result<Place> {
     let text = model.to_string_lossy();
     if model.is_file() {
@@ -176,6 +183,10 @@ fn located(model: &Path) -> Result<Place> {
     }
     match model.to_str() {
         Some(BUILT_IN) if !model.exists() => Ok(Place::BuiltIn),
+        Some(name) if !model.exists() && !name.contains(['/', '\\']) && !is_of_timm(name) => Err(format!(
+            "{name}: expected a folder, owner/name on the Hugging Face hub, a model of timm's or {BUILT_IN}, found none of these; `vitraux models` recommends some"
+        )
+        .into()),
         Some(name) if !model.exists() && is_of_timm(name) => Ok(Place::Path(hub::local(Path::new(&format!("timm/{name}")))?)),
         _ => Ok(Place::Path(hub::local(model)?)),
     }

@@ -79,6 +79,9 @@ pub fn identity(path: &Path) -> Option<PathBuf> {
 /// Checks that a file can be replaced, before any work is done.
 pub fn check_replaceable(file: &Path) -> Result<()> {
     check_output(file)?;
+    if file.exists() && !file.is_file() {
+        return Ok(());
+    }
     fresh_beside(&file.canonicalize().unwrap_or_else(|_| file.to_owned())).map_err(of_file(file))?;
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! Edited shaders, from a folder laid out like vitraux' own `shaders`.
 
-use super::{Result, of_file};
+use super::{Result, of_file, warn};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use vitraux::low_level::gpu::PIECES;
+use vitraux::low_level::kernels::ALL;
 use vitraux::low_level::record::Kernel;
 
 /// Folder of edited shaders.
@@ -15,7 +17,15 @@ pub struct EditedShaders {
 impl EditedShaders {
     pub fn open(folder: &Path) -> Result<EditedShaders> {
         if !folder.is_dir() {
-            return Err(format!("--shader-dir {}: expected a folder of WGSL files, no such folder", folder.display()).into());
+            let found = if folder.exists() { "a file" } else { "no such folder" };
+            return Err(format!("--shader-dir {}: expected a folder of WGSL files, found {found}", folder.display()).into());
+        }
+        let known: HashSet<PathBuf> =
+            ALL.iter().map(|kernel| kernel.file).chain(PIECES.iter().map(|(name, _)| *name)).map(|name| file(folder, name)).collect();
+        for entry in walkdir::WalkDir::new(folder).into_iter().filter_map(std::result::Result::ok) {
+            if entry.path().extension().is_some_and(|extension| extension == "wgsl") && !known.contains(entry.path()) {
+                warn(&format!("{}: none of vitraux's shaders has this name; ignored", entry.path().display()));
+            }
         }
         let found = PIECES.iter().map(|(name, _)| (*name, file(folder, name))).filter(|(_, file)| file.exists());
         let pieces: Vec<(&str, &str)> = found.map(|(name, file)| Ok((name, read(&file)?))).collect::<Result<_>>()?;

@@ -50,11 +50,12 @@ impl Tune {
                 let bar = bar(recording.asked().len() as u64, "{bar:40} {pos}/{len} tuning keys, {eta} left");
                 failed.extend(tuning.measure(&device, recording.asked(), &|done, _| bar.set_position(done as u64)));
                 bar.finish_and_clear();
-                tuning.save()?;
             }
-        }
-        if let Some(file) = &self.output {
-            tuning.save_to(file)?;
+            // The table that was asked for comes first.
+            self.output.iter().try_for_each(|file| tuning.save_to(file))?;
+            tuning.save()?;
+        } else {
+            self.output.iter().try_for_each(|file| tuning.save_to(file))?;
         }
         match tuning.file() {
             Some(file) if file.exists() => note(&format!("table: {}", file.display())),

@@ -24,6 +24,7 @@ mod weights;
 
 pub use families::{FAMILIES, Family};
 pub use head::Head;
+#[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 pub(in crate::execution) use json::LARGEST_JSON;
 pub use position::{PositionTable, Resampling, rotary, sinusoidal};
 pub use weights::{AttentionPool, Backbone, Block, Bottleneck, Convolution, Linear, Norm, QkNorm, Weight, WeightInfo, Weights};
@@ -117,7 +118,9 @@ impl Checkpoint {
         let root = Object::parse(Path::new("digits/config.json"), CONFIG).expect("the embedded configuration is valid");
         let files = Files::embedded("digits/model.safetensors", WEIGHTS).expect("the embedded weights are valid");
         let load = || timm::read(&root, Some(&files))?.load(root.path(), Some(timm::preprocess(&root, None)?), &files);
-        load().expect("the embedded model is valid")
+        let mut checkpoint = load().expect("the embedded model is valid");
+        "digits".clone_into(&mut checkpoint.config.name);
+        checkpoint
     }
 
     /// Number of learned values, as a reference implementation counts them.

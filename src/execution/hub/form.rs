@@ -39,6 +39,23 @@ pub fn check(reference: &Reference, entry: &Entry, path: &Path) -> HubResult<()>
     }
 }
 
+/// Returns the length that the first bytes of a safetensors file announce, once its header is complete. Other contents are an error.
+pub fn announced(reference: &Reference, entry: &Entry, path: &Path, here: u64) -> HubResult<Option<u64>> {
+    let mut size = [0; 8];
+    if here < 8 {
+        return Ok(None);
+    }
+    File::open(path).and_then(|mut file| file.read_exact(&mut size)).map_err(Error::io(path))?;
+    let size = u64::from_le_bytes(size);
+    if size <= HEADER && here < 8 + size {
+        return Ok(None);
+    }
+    let length = if size <= HEADER { own_length(path)? } else { None };
+    length
+        .map(Some)
+        .ok_or_else(|| reference.error(format!("{}: expected safetensors, found something else; choose another revision", entry.name)).into())
+}
+
 /// Returns the length of a safetensors file according to its header, if it has one.
 fn own_length(path: &Path) -> Result<Option<u64>> {
     let mut file = File::open(path).map_err(Error::io(path))?;

@@ -58,12 +58,12 @@ pub fn fetch(reference: &str, progress: &DownloadProgress<'_>) -> Result<PathBuf
         None if is_offline() => return Err(reference.error("not completely in the cache, and HF_HUB_OFFLINE is set; unset it to download the model")),
         _ => {}
     }
-    let remote = Remote::open(&reference, cache);
+    let remote = Remote::open(&reference, cache)?;
     let why = match download(&remote, progress) {
         Ok(folder) => return Ok(folder),
         Err(Failure::Final(error)) => return Err(error),
-        Err(Failure::Refused(refusal)) => return Err(refusal.error(&reference, &remote.endpoint)),
-        Err(Failure::Unreachable(why) | Failure::Cut(why)) => format!("{} cannot be reached ({why})", remote.endpoint),
+        Err(Failure::Refused(refusal)) => return Err(refusal.error(&reference, &remote.address())),
+        Err(Failure::Unreachable(why) | Failure::Cut(why)) => format!("{} cannot be reached ({why})", remote.address()),
     };
     match cached {
         Some(folder) => {

@@ -5,11 +5,11 @@ use super::cache::Cache;
 use super::entry::{Entry, header};
 use super::failure::{Failure, Refusal};
 use super::reference::Reference;
+use crate::data::error::Result;
 use std::cell::OnceCell;
 use std::io::ErrorKind;
 use std::time::Duration;
-use ureq::config::RedirectAuthHeaders;
-use ureq::http::Response;
+use ureq::http::{Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::typestate::WithoutBody;
 use ureq::{Agent, Body, RequestBuilder};
@@ -29,7 +29,7 @@ pub type HubResult<T> = std::result::Result<T, Failure>;
 pub struct Remote<'a> {
     pub reference: &'a Reference,
     pub cache: Cache,
-    pub endpoint: String,
+    endpoint: String,
     token: Option<String>,
     agent: Agent,
     /// Commit named by the first response. All files are fetched from the same commit.
@@ -37,9 +37,14 @@ pub struct Remote<'a> {
 }
 
 impl<'a> Remote<'a> {
-    pub fn open(reference: &'a Reference, cache: Cache) -> Remote<'a> {
+    /// # Errors
+    /// [`Error::Network`] if `HF_ENDPOINT` is not a URL.
+    pub fn open(reference: &'a Reference, cache: Cache) -> Result<Remote<'a>> {
         let variable = |name: &str| std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()).trim_end_matches('/').to_owned();
+        if !matches!(origin(&endpoint), Some((scheme, ..)) if ["http", "https"].contains(&scheme.as_str())) {
+            return Err(reference.error(format!("HF_ENDPOINT: expected a URL such as https://huggingface.co, found {:?}", shown(&endpoint))));
+        }
         // `hf-hub` reads only the file written by `hf auth login`.
         let token = variable("HF_TOKEN").or_else(|| hf_hub::Cache::from_env().token());
         let agent = Agent::config_builder()
@@ -47,12 +52,14 @@ impl<'a> Remote<'a> {
             .timeout_recv_response(Some(SILENCE))
             .timeout_per_read(Some(STALL))
             .http_status_as_error(false)
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+            // Followed here, so that the token stays with the hub.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
             // The system's certificates, so that those added by a company or for a mirror are trusted.
             .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
             .user_agent(concat!("vitraux/", env!("CARGO_PKG_VERSION")))
             .build();
-        Remote { reference, cache, endpoint, token, agent: agent.into(), commit: OnceCell::new() }
+        Ok(Remote { reference, cache, endpoint, token, agent: agent.into(), commit: OnceCell::new() })
     }
 
     /// Returns the name of the files' snapshot: the commit, or if the server names none, the revision, so that the next run
@@ -73,11 +80,19 @@ impl<'a> Remote<'a> {
         Ok(entry)
     }
 
-    /// Requests a file from byte `start` on.
+    /// Requests a file from byte `start` on. Follows redirects, to other hosts too.
     pub fn get(&self, name: &str, start: u64) -> HubResult<Response<Body>> {
         self.somewhere(|revision| {
-            let request = self.agent.get(self.url(revision, name));
-            self.send(name, if start > 0 { request.header("Range", format!("bytes={start}-")) } else { request })
+            let mut url = self.url(revision, name);
+            for _ in 0..HOPS {
+                let request = self.agent.get(&url);
+                let response = self.send(name, &url, if start > 0 { request.header("Range", format!("bytes={start}-")) } else { request })?;
+                match header(&response, "Location").filter(|_| response.status().is_redirection()) {
+                    Some(target) => url = resolved(&url, target).ok_or_else(|| Failure::Cut(format!("a redirect to {target:?}, which is no URL")))?,
+                    None => return Ok(response),
+                }
+            }
+            Err(Failure::Unreachable("it redirects in a loop".to_owned()))
         })
     }
 
@@ -115,8 +130,8 @@ impl<'a> Remote<'a> {
         let mut entry = Entry::of(name);
         for _ in 0..HOPS {
             let request = if heads { self.agent.head(&url) } else { self.agent.get(&url).header("Range", "bytes=0-0") };
-            let request = request.config().max_redirects(0).max_redirects_will_error(false).timeout_global(Some(SILENCE)).build();
-            let response = self.send(name, request)?;
+            let request = request.config().timeout_global(Some(SILENCE)).build();
+            let response = self.send(name, &url, request)?;
             entry.add(&response);
             let target = match response.status().as_u16() {
                 200 | 206 => None,
@@ -124,18 +139,19 @@ impl<'a> Remote<'a> {
                 other => return Err(Failure::Cut(format!("HTTP status {other}"))),
             };
             match target {
-                Some(target) => url = within(&url, target),
+                Some(target) => url = resolved(&url, target).ok_or_else(|| Failure::Cut(format!("a redirect to {target:?}, which is no URL")))?,
                 None => return Ok(entry),
             }
         }
         Err(Failure::Unreachable("it redirects in a loop".to_owned()))
     }
 
-    fn send(&self, name: &str, request: RequestBuilder<WithoutBody>) -> HubResult<Response<Body>> {
+    /// Sends a request. The token goes only to the hub itself: the same scheme, host and port.
+    fn send(&self, name: &str, url: &str, request: RequestBuilder<WithoutBody>) -> HubResult<Response<Body>> {
         // One request per connection. Simple servers close it silently, send a body after a HEAD, or keep waiting on it instead
         // of accepting the next one. After announcing a wrong length, they wait for us if it stays open.
         let mut request = request.header("Accept-Encoding", "identity").header("Connection", "close");
-        if let Some(token) = &self.token {
+        if let Some(token) = self.token.as_ref().filter(|_| origin(url).is_some_and(|own| Some(own) == origin(&self.endpoint))) {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         let response = request.call().map_err(|error| match error {
@@ -149,15 +165,70 @@ impl<'a> Remote<'a> {
         }
     }
 
+    /// Returns the address of the hub for messages, without a password.
+    pub fn address(&self) -> String {
+        shown(&self.endpoint)
+    }
+
     fn url(&self, revision: &str, name: &str) -> String {
         let Remote { reference, endpoint, .. } = self;
         format!("{endpoint}/{}/resolve/{}/{name}", reference.repository, revision.replace('/', "%2F"))
     }
 }
 
-/// Returns the URL of a path on the host of another URL.
-fn within(url: &str, path: &str) -> String {
-    let host = url.find("://").map_or(0, |scheme| scheme + 3);
-    let end = url[host..].find('/').map_or(url.len(), |slash| host + slash);
-    format!("{}{path}", &url[..end])
+/// Returns a URL without user name and password.
+fn shown(url: &str) -> String {
+    let start = url.find("://").map_or(0, |scheme| scheme + 3);
+    let end = url[start..].find('/').map_or(url.len(), |slash| start + slash);
+    let host = url[start..end].rfind('@').map_or(start, |at| start + at + 1);
+    format!("{}{}", &url[..start], &url[host..])
+}
+
+/// Returns the URL that a redirect leads to: absolute, or a path on the same host.
+fn resolved(url: &str, target: &str) -> Option<String> {
+    let uri: Uri = url.parse().ok()?;
+    match target.parse::<Uri>().ok()?.scheme_str() {
+        Some("http" | "https") => Some(target.to_owned()),
+        Some(_) => None,
+        None if target.starts_with("//") => Some(format!("{}:{target}", uri.scheme_str()?)),
+        None if target.starts_with('/') => Some(format!("{}://{}{target}", uri.scheme_str()?, uri.authority()?)),
+        None => None,
+    }
+}
+
+/// Returns the scheme, host and port of a URL.
+fn origin(url: &str) -> Option<(String, String, u16)> {
+    let uri: Uri = url.parse().ok()?;
+    let scheme = uri.scheme_str()?.to_lowercase();
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    Some((scheme, uri.host()?.to_lowercase(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn redirects_resolve_to_urls() {
+        let from = "https://user:word@hub.example:8443/a/b";
+        for (target, url) in [
+            ("https://cdn.example/x", Some("https://cdn.example/x")),
+            ("/x?y", Some("https://user:word@hub.example:8443/x?y")),
+            ("//cdn.example/x", Some("https://cdn.example/x")),
+            ("ftp://cdn.example/x", None),
+            ("x", None),
+        ] {
+            assert_eq!(resolved(from, target).as_deref(), url, "{target}");
+        }
+    }
+
+    #[test]
+    fn origins_differ_by_scheme_host_and_port() {
+        assert_eq!(origin("https://hub.example/a"), origin("https://HUB.example:443"));
+        for other in ["http://hub.example", "https://hub.example:8443", "https://cdn.hub.example", "https://hub.example.evil"] {
+            assert_ne!(origin("https://hub.example"), origin(other), "{other}");
+        }
+        assert_eq!(shown("https://user:secret@hub.example/x"), "https://hub.example/x");
+        assert_eq!(shown("https://hub.example/@x"), "https://hub.example/@x");
+    }
 }

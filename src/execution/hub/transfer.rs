@@ -7,6 +7,7 @@ use super::failure::Failure;
 use super::remote::{HubResult, Remote};
 use super::{DownloadProgress, form, hash};
 use crate::data::error::{Error, Result};
+use crate::execution::checkpoint::LARGEST_JSON;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -18,6 +19,10 @@ const ATTEMPTS: u32 = 5;
 const WORTHWHILE: u64 = 1 << 20;
 /// Time without a new byte before giving up: a silent server gets fewer attempts than one that cuts connections.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Time over which the rate of a download is watched.
+const WATCHED: Duration = Duration::from_secs(10);
+/// Bytes that must arrive in that time; otherwise a server could keep us forever.
+const LEAST: u64 = 10 << 10;
 /// Pause after the first failure, doubled after each.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -115,8 +120,15 @@ fn receive(remote: &Remote, entry: &Entry, (file, partial): (&mut File, &Path), 
         }
         (size, declared) => size.or(declared),
     };
+    let is_json = entry.name.ends_with(".json");
+    let too_large = || remote.reference.error(format!("{}: larger than {} MiB, which no such file should be", entry.name, LARGEST_JSON >> 20));
+    if is_json && expected.is_some_and(|expected| expected > LARGEST_JSON) {
+        return Err(too_large().into());
+    }
+    let mut expected = expected;
     let mut body = response.into_body().into_reader();
     let mut buffer = vec![0; 1 << 16];
+    let mut watched = (Instant::now(), here);
     loop {
         progress(&entry.name, here, expected.unwrap_or(here));
         let count = match body.read(&mut buffer) {
@@ -130,6 +142,20 @@ fn receive(remote: &Remote, entry: &Entry, (file, partial): (&mut File, &Path), 
             return Err(Failure::Cut(format!("expected {expected} bytes, found more")));
         }
         file.write_all(&buffer[..count]).map_err(Error::io(partial))?;
+        match expected {
+            None if is_json && here > LARGEST_JSON => return Err(too_large().into()),
+            // A body without a length must not fill the disk: the file's own header has it.
+            None if !is_json => expected = form::announced(remote.reference, entry, partial, here)?,
+            _ => {}
+        }
+        let (since, before) = watched;
+        if since.elapsed() > WATCHED {
+            if here < before + LEAST {
+                let message = format!("{}: {} bytes in {} s are too slow; try again later", entry.name, here - before, since.elapsed().as_secs());
+                return Err(remote.reference.error(message).into());
+            }
+            watched = (Instant::now(), here);
+        }
     }
     match expected {
         Some(expected) if here != expected => Err(Failure::Cut(format!("expected {expected} bytes, found {here}"))),

@@ -104,13 +104,13 @@ impl Embed {
         let is_done = |path: &Path| lines.has(&name(path));
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
         images.for_each_batch(|paths, pixel_values| {
-            let embeddings = vectors.by(&mut session, pixel_values)?;
+            let (paths, embeddings, failures) = self.pass.finite(paths, &vectors.by(&mut session, pixel_values)?)?;
             let values = embeddings.values();
-            for (path, vector) in paths.iter().zip(values.chunks(values.len() / paths.len())) {
+            for (path, vector) in paths.iter().zip(values.chunks((values.len() / paths.len().max(1)).max(1))) {
                 write_line(&mut lines, path, vector, &embeddings.shape()[1..], &what, format)?;
             }
             lines.flush()?;
-            Ok(Vec::new())
+            Ok(failures)
         })
     }
 
@@ -130,8 +130,9 @@ impl Embed {
         let is_done = |path: &Path| store.has(&name(path));
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return store.finish(format) };
         let whole = images.for_each_batch(|paths, pixel_values| {
-            store.append(paths, &vectors.by(&mut session, pixel_values)?)?;
-            Ok(Vec::new())
+            let (paths, embeddings, failures) = self.pass.finite(paths, &vectors.by(&mut session, pixel_values)?)?;
+            store.append(&paths, &embeddings)?;
+            Ok(failures)
         });
         // An interrupted run leaves its rows for a later run to resume.
         match whole {

@@ -49,6 +49,11 @@ fn parts(file: &Path) -> [PathBuf; 2] {
     [".part", ".part.names"].map(|extension| with_suffix(file, extension))
 }
 
+/// Returns the name of an image in a list of one per line.
+fn on_a_line(name: &str) -> String {
+    name.replace('\n', "\\x0A").replace('\r', "\\x0D")
+}
+
 /// Returns the list of the images of an npy file.
 fn list_of(file: &Path) -> PathBuf {
     with_suffix(file, ".txt")
@@ -76,10 +81,10 @@ pub fn check_complete(file: &Path, format: Format, what: &str, paths: &[PathBuf]
     if let Some(other) = of.filter(|of| of != what) {
         return Err(format!("{}: holds other vectors, {other}, not {what}; choose another --output", file.display()).into());
     }
-    let missing = paths.iter().filter(|path| !names.contains(&name(path))).count();
+    let missing = paths.iter().filter(|path| !names.contains(&name(path)) && !names.contains(&on_a_line(&name(path)))).count();
     if missing > 0 {
         return Err(format!(
-            "{}: complete with {}; {missing} of {} are not among them: embed those into another --output",
+            "{}: complete with {}, without {missing} of the {} asked for; embed those into another --output",
             file.display(),
             counted(names.len()),
             counted(paths.len())
@@ -133,16 +138,15 @@ impl Store {
                 return Err(format!("{}: would overwrite this file, which no earlier run wrote; choose another --output", stray.display()).into());
             }
         }
-        if !resumes && std::fs::metadata(&rows).is_ok_and(|part| part.len() > 0) {
-            let part = rows.display();
-            return Err(format!("{part}: left by an interrupted run; continue it with --resume, or remove this file").into());
-        }
         if let Some(link) = [&rows, &names].into_iter().find(|part| part.is_symlink()) {
             return Err(format!("{}: expected a file of an earlier run, found a link; remove it, or choose another --output", link.display()).into());
         }
         let open = |path: &Path| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(of_file(path));
         let (mut rows_file, mut names_file) = (open(&rows)?, open(&names)?);
         lock(&rows_file, file)?;
+        if !resumes && rows_file.metadata()?.len() > 0 {
+            return Err(format!("{}: left by an interrupted run; continue it with --resume, or remove this file", rows.display()).into());
+        }
         if !resumes {
             rows_file.set_len(0).and_then(|()| names_file.set_len(0)).map_err(of_file(file))?;
         }
@@ -179,6 +183,9 @@ impl Store {
 
     /// Adds a batch. Rows are written first, so that no name lacks its row.
     pub fn append(&mut self, paths: &[&Path], embeddings: &Tensor) -> Result<()> {
+        if paths.is_empty() {
+            return Ok(());
+        }
         let shape = &embeddings.shape()[1..];
         match &self.shape {
             None => {
@@ -217,7 +224,7 @@ impl Store {
             Format::Npy => {
                 write_npy(&self.file, self.done.len(), &shape, &rows)?;
                 let list = list_of(&self.file);
-                replace_with(&list, |out| self.done.iter().try_for_each(|name| writeln!(out, "{name}")).map_err(of_file(&list)))?;
+                replace_with(&list, |out| self.done.iter().try_for_each(|name| writeln!(out, "{}", on_a_line(name))).map_err(of_file(&list)))?;
             }
             Format::Safetensors => write_safetensors(&self.file, &self.done, &self.what, &shape, &rows)?,
             _ => write_parquet(&self.file, &self.done, &self.what, &rows)?,

@@ -3,9 +3,9 @@
 mod ridge;
 
 use super::images::{PassArgs, name};
-use super::output::{check_named, protect};
+use super::output::{check_named, check_replaceable, protect};
 use super::tensors::write_tensors;
-use super::{Failed, Format, Result, note};
+use super::{Failed, Format, Result, note, shown};
 use clap::Args;
 use ridge::{Ridge, Solution};
 use serde_json::{Value, json};
@@ -62,8 +62,9 @@ impl Fit {
         }
         let labels: Vec<String> = paths.iter().map(|path| label(path)).collect::<BTreeSet<_>>().into_iter().collect();
         if labels.len() < 2 {
-            return Err(format!("expected one folder of images per class, and at least two classes, found {labels:?}").into());
+            return Err(format!("expected a folder of images for each of two or more classes, found only {}", labels.join(", ")).into());
         }
+        check_replaceable(&self.output)?;
         let numbers: HashMap<&str, usize> = labels.iter().enumerate().map(|(number, label)| (label.as_str(), number)).collect();
         let (images, mut session) = self.pass.start(checkpoint, paths, |_| false)?.expect("none is done");
         let width = session.model().config().feature_width();
@@ -71,6 +72,7 @@ impl Fit {
         let (mut seen, mut held_out) = (vec![0; labels.len()], Vec::new());
         let whole = images.for_each_batch(|paths, pixel_values| {
             let features = session.forward_blocking(pixel_values, &["features"])?.remove("features").expect("it was asked for");
+            let (paths, features, failures) = self.pass.finite(paths, &features)?;
             let (mut vectors, mut classes) = (Vec::new(), Vec::new());
             for (path, features) in paths.iter().zip(features.values().chunks(width)) {
                 let class = numbers[label(path).as_str()];
@@ -88,7 +90,7 @@ impl Fit {
             if !classes.is_empty() {
                 ridge.add(&vectors, &classes);
             }
-            Ok(Vec::new())
+            Ok(failures)
         });
         if let Err(error) = &whole
             && !error.is::<Failed>()
@@ -139,7 +141,7 @@ impl Fit {
         writeln!(out, "\n{:longest$}  columns: predicted class, rows: actual class", "")?;
         for (class, row) in confusion.iter().enumerate() {
             let cells: String = row.iter().map(|count| format!(" {:>cell$}", if *count == 0 { "·".to_owned() } else { count.to_string() })).collect();
-            writeln!(out, "{:>longest$} {cells}", labels[class])?;
+            writeln!(out, "{:>longest$} {cells}", shown(&labels[class]))?;
         }
         Ok(())
     }

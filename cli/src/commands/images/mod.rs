@@ -11,7 +11,7 @@ pub use sources::{has_image_extension, is_image, name, without_dot};
 use super::fingerprint::fingerprint;
 use super::numbers::count;
 use super::output::protect;
-use super::{ExecutionArgs, Failed, Interrupted, ModelArgs, Result, advice, bar, chain, error_mark, note, report, warn_if_assumed};
+use super::{ExecutionArgs, Failed, Interrupted, ModelArgs, Result, advice, bar, chain, error_mark, note, report, shown, warn_if_assumed};
 use ahead::{Ahead, Preparation};
 use batch::{Batch, BatchSize};
 use clap::Args;
@@ -44,6 +44,27 @@ impl PassArgs {
     /// Returns the files that a pass reads besides its images, once the model is opened.
     pub fn files(&self) -> Vec<PathBuf> {
         self.model.files().into_iter().chain(self.execution.tuning.file().cloned()).collect()
+    }
+
+    /// Returns the images whose rows in an output are finite, these rows, and an error for each other image.
+    pub fn finite<'a>(&self, paths: &[&'a Path], output: &Tensor) -> Result<(Vec<&'a Path>, Tensor, Vec<String>)> {
+        let values = output.values();
+        let rows = values.chunks((values.len() / paths.len()).max(1));
+        let (mut kept, mut finite, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+        for (path, row) in paths.iter().zip(rows) {
+            match self.execution.refusal(&name(path), row) {
+                Some(refusal) => failures.push(refusal),
+                None => {
+                    kept.push(*path);
+                    finite.extend_from_slice(row);
+                }
+            }
+        }
+        if failures.is_empty() {
+            return Ok((kept, output.clone(), failures));
+        }
+        let shape = [&[kept.len()], &output.shape()[1..]].concat();
+        Ok((kept, Tensor::new(shape, finite)?, failures))
     }
 
     /// Starts to prefetch the images that are not done yet and loads the model onto the device. Returns `None` if all are done.
@@ -129,9 +150,9 @@ pub struct Images {
 }
 
 impl LineArgs {
-    /// Returns the output file, or `None` for standard output.
+    /// Returns the output file, or `None` for standard output, which `-` means too.
     pub fn output(&self) -> Option<&Path> {
-        self.output.as_deref()
+        self.output.as_deref().filter(|file| file.as_os_str() != "-")
     }
 
     /// Returns true if the file of an earlier run is resumed.
@@ -141,10 +162,10 @@ impl LineArgs {
 
     /// Opens the output, which must be none of the inputs. A file can be resumed only if its lines name their images; other formats have no form.
     pub fn open<'a>(&self, inputs: impl IntoIterator<Item = &'a PathBuf>, head: Option<&str>, form: Option<&Form>) -> Result<Lines> {
-        if let Some(file) = &self.output {
+        if let Some(file) = self.output() {
             protect(file, inputs)?;
         }
-        match (&self.output, form) {
+        match (self.output(), form) {
             (None, _) => Ok(Lines::stdout(head)),
             (Some(_), None) if self.resume => Err("--resume: expected a format with one line per image; add --format json or csv".into()),
             (Some(file), Some(form)) if self.resume => Lines::resume(file, head, form),
@@ -202,7 +223,7 @@ impl Images {
                 return Err(error.into());
             }
             failed += 1;
-            bar.suspend(|| report(&format!("{}: {error}", error_mark())));
+            bar.suspend(|| report(&format!("{}: {}", error_mark(), shown(&error))));
             Ok(())
         };
         let mut gathered: Vec<(&Path, Tensor)> = Vec::new();
@@ -285,5 +306,5 @@ fn window(batch: &BatchSize) -> usize {
 
 /// Creates a progress bar on standard error, hidden for fewer than 8 images.
 fn progress(images: u64) -> ProgressBar {
-    if images < 8 { ProgressBar::hidden() } else { bar(images, "{bar:40} {pos}/{len} images, {per_sec}, {eta} left") }
+    if images < 8 { ProgressBar::hidden() } else { bar(images, "{bar:40} {pos}/{len} images, {rate}, {eta} left") }
 }

@@ -25,13 +25,16 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
             let is_wanted = |path: &Path| {
                 let is_wanted = filter.admits(path);
                 if !is_wanted && filter.by_extension && !filter.excluded.is_match(path) {
-                    let extension =
-                        path.extension().map_or("no extension".to_owned(), |extension| format!(".{}", extension.to_string_lossy().to_lowercase()));
+                    let extension = path
+                        .extension()
+                        .map_or("without an extension".to_owned(), |extension| format!("with .{}", extension.to_string_lossy().to_lowercase()));
                     *others.entry(extension).or_insert(0) += 1;
                 }
                 is_wanted
             };
-            walk(WalkDir::new(argument), is_wanted, &mut found);
+            for (kind, count) in walk(WalkDir::new(argument), is_wanted, &mut found) {
+                *others.entry(kind.to_owned()).or_insert(0) += count;
+            }
         } else if !argument.exists() && is_pattern(argument) {
             let pattern = glob(&argument.to_string_lossy())?.compile_matcher();
             let start = beginning(argument);
@@ -45,8 +48,8 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
             let matches = found.split_off(before);
             found.extend(matches.into_iter().filter(|path| pattern.is_match(without_dot(path))));
         } else {
-            if !argument.exists() && ["http://", "https://"].iter().any(|scheme| argument.to_string_lossy().starts_with(scheme)) {
-                return Err(format!("{}: expected a file, found a URL; download it first", argument.to_string_lossy()).into());
+            if !argument.exists() && ["http://", "https://", "file://"].iter().any(|scheme| argument.to_string_lossy().starts_with(scheme)) {
+                return Err(format!("{}: expected a file, found a URL; give the path of a file", argument.to_string_lossy()).into());
             }
             // A missing file is reported when it is read.
             found.push(argument.clone());
@@ -58,8 +61,8 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
         }
     }
     if !others.is_empty() {
-        let kinds: Vec<String> = others.iter().map(|(extension, count)| format!("{count} with {extension}")).collect();
-        note(&format!("skipped files of other formats: {}", kinds.join(", ")));
+        let kinds: Vec<String> = others.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        note(&format!("skipped: {}", kinds.join(", ")));
     }
     found.iter_mut().for_each(|path| *path = without_dot(path));
     let mut seen = HashSet::new();
@@ -77,7 +80,7 @@ fn listed(mut list: impl Read) -> Result<Vec<PathBuf>> {
     }
     let text = String::from_utf8(bytes).map_err(|_| "standard input: expected a list of paths in UTF-8, one per line")?;
     let paths = text.split(if has_nul { '\0' } else { '\n' }).map(|line| if has_nul { line } else { line.trim_end_matches('\r') });
-    Ok(paths.filter(|path| !path.is_empty()).map(PathBuf::from).collect())
+    Ok(paths.filter(|path| !path.trim().is_empty()).map(PathBuf::from).collect())
 }
 
 /// Returns whether a path has the extension of an image file.
@@ -92,16 +95,22 @@ pub fn is_image(path: &Path) -> bool {
     is_read && image::guess_format(&start).is_ok()
 }
 
-/// Adds the wanted files below a folder, selected by their paths within it. Skips hidden files and folders.
-fn walk(walk: WalkDir, mut is_wanted: impl FnMut(&Path) -> bool, found: &mut Vec<PathBuf>) {
-    let mut folder = PathBuf::new();
+/// Adds the wanted files below a folder, selected by their paths within it. Skips hidden files and folders. Returns the numbers of entries that
+/// look wanted and are no files.
+fn walk(walk: WalkDir, mut is_wanted: impl FnMut(&Path) -> bool, found: &mut Vec<PathBuf>) -> BTreeMap<&'static str, usize> {
+    let (mut folder, mut others) = (PathBuf::new(), BTreeMap::new());
     let is_shown = |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
     for entry in walk.follow_links(true).sort_by_file_name().into_iter().filter_entry(is_shown) {
         let entry = match entry {
             Ok(entry) => entry,
-            // Skip dangling links. Unreadable entries fail later, when they are read.
+            // Unreadable entries fail later, when they are read.
             Err(error) => {
-                found.extend(error.path().filter(|path| !path.is_symlink()).map(Path::to_owned));
+                let Some(path) = error.path() else { continue };
+                if !path.is_symlink() {
+                    found.push(path.to_owned());
+                } else if has_image_extension(path) {
+                    *others.entry("links that lead nowhere").or_insert(0) += 1;
+                }
                 continue;
             }
         };
@@ -109,10 +118,15 @@ fn walk(walk: WalkDir, mut is_wanted: impl FnMut(&Path) -> bool, found: &mut Vec
             folder = entry.path().to_owned();
         }
         let within = entry.path().strip_prefix(&folder).unwrap_or(entry.path());
-        if entry.file_type().is_file() && is_wanted(within) {
-            found.push(entry.into_path());
+        if entry.file_type().is_file() {
+            if is_wanted(within) {
+                found.push(entry.into_path());
+            }
+        } else if !entry.file_type().is_dir() && has_image_extension(entry.path()) {
+            *others.entry("pipes and devices").or_insert(0) += 1;
         }
     }
+    others
 }
 
 /// Filter for the files of a folder.

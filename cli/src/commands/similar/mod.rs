@@ -6,8 +6,8 @@ mod nearest;
 use super::embed::{Vectors, What};
 use super::images::{PassArgs, TableFormat as Format, name, row, without_dot};
 use super::numbers::count;
-use super::output::protect;
-use super::{Failed, Result, note};
+use super::output::{check_named, protect};
+use super::{Failed, Result, note, shown};
 use clap::Args;
 use index::Index;
 use nearest::{Best, Match, pairs, ranking};
@@ -87,6 +87,7 @@ impl Similar {
         }
         let checkpoint = self.pass.model.open_required("similar")?;
         if let Some(index) = &self.index {
+            check_named(index, "safetensors")?;
             protect(index, named.iter().chain(&self.to).chain(&self.pass.files()))?;
         }
         if let Some(to) = self.to.as_deref().filter(|to| !to.is_file()) {
@@ -148,7 +149,7 @@ impl Similar {
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, |path| index.is_fresh(path))? else { return Ok(()) };
         let mut saved = Instant::now();
         images.for_each_batch(|paths, pixel_values| {
-            let embeddings = vectors.by(&mut session, pixel_values)?;
+            let (paths, embeddings, failures) = self.pass.finite(paths, &vectors.by(&mut session, pixel_values)?)?;
             for (path, vector) in paths.iter().zip(embeddings.values().chunks(vectors.width())) {
                 match guest.as_mut().filter(|guest| guest.path == *path) {
                     Some(guest) => guest.vector = vector.to_vec(),
@@ -159,7 +160,7 @@ impl Similar {
                 index.save()?;
                 saved = Instant::now();
             }
-            Ok(Vec::new())
+            Ok(failures)
         })
     }
 
@@ -173,7 +174,7 @@ impl Similar {
             let similarity = (similarity * 1e7).round() / 1e7;
             let names: Vec<&str> = images.iter().map(|place| index.name(*place)).collect();
             match self.format {
-                Format::Text => writeln!(out, "{similarity:.4}  {}", names.join("  "))?,
+                Format::Text => writeln!(out, "{similarity:.4}  {}", shown(&names.join("  ")))?,
                 Format::Csv => {
                     let cells = names.iter().map(|name| (*name).to_owned()).chain([similarity.to_string()]);
                     writeln!(out, "{}", row(cells)?)?;
