@@ -59,7 +59,7 @@ fn invalid_fit_requests_are_refused() {
         assert!(run.code == 1 && run.errors().len() == 1 && run.errors()[0].contains(words), "{}", run.stderr);
         assert!(!head.exists());
     };
-    refused(&[text(&examples.path().join("nine"))], "one folder of images per class");
+    refused(&[text(&examples.path().join("nine"))], "a folder of images for each of two or more classes, found only nine");
     refused(&["--ridge=-1", text(examples.path())], "--ridge");
     refused(&["--ridge", "0", text(examples.path())], "a larger --ridge");
 }

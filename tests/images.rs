@@ -67,7 +67,6 @@ fn output_never_overwrites_an_input_image() {
         vec!["classify", "--format", "json", "--resume", "--output", absolute, "a"],
         vec!["embed", "--format", "npy", "--output", absolute, "a"],
         vec!["embed", "--format", "csv", "--output", "a/../a/1.png", "a"],
-        vec!["similar", "--pairs", "--index", "a/./1.png", "a"],
     ] {
         let mut command = crate::support::cli::program();
         command.args(&arguments).current_dir(folder.path()).env("VITRAUX_DEVICE", "cpu");

@@ -97,12 +97,11 @@ impl Patches {
 
     /// Returns why this image size cannot be run, or `None` if it can.
     pub(super) fn refusal(&self, image: [usize; 2]) -> Option<String> {
-        let [height, width] = image;
         let map = self.map(image);
-        if self.edge == Edge::Refuse && image != self.image && (0..2).any(|axis| !map[axis].is_multiple_of(self.size[axis])) {
-            return Some(format!("patches of {} x {} do not divide an image of {height} x {width}", self.size[0], self.size[1]));
-        }
-        self.grid_refusal(image, self.grid(image))
+        let is_cut = self.edge == Edge::Refuse && image != self.image && (0..2).any(|axis| !map[axis].is_multiple_of(self.size[axis]));
+        let [[height, width], [down, across]] = [image, self.size];
+        let cut = || is_cut.then(|| format!("patches of {down} x {across} do not divide an image of {height} x {width}"));
+        self.grid_refusal(image, self.grid(image)).or_else(cut)
     }
 
     /// Returns why an image cannot have this grid of patches, if it cannot.

@@ -1,6 +1,8 @@
 //! Compiled pipelines kept between runs, where the driver exposes them (Vulkan).
 
 use super::context::Gpu;
+#[cfg(unix)]
+use crate::data::error::Error;
 use crate::data::error::Result;
 use crate::execution::storage;
 use std::path::{Path, PathBuf};
@@ -37,8 +39,8 @@ impl PipelineCache {
         let kept = read(&file, &key);
         let make = |data: Option<&[u8]>| {
             let descriptor = wgpu::PipelineCacheDescriptor { label: Some("vitraux"), data, fallback: true };
-            // SAFETY: the data came from the same driver for the same adapter and version of vitraux, and its checksum shows that it is intact; wgpu
-            // validates its own header, and the driver validates its own.
+            // SAFETY: the data came from the same driver for the same adapter and version of vitraux: nobody but the user can have written the file, and
+            // its checksum shows that it is intact. wgpu validates its own header, and the driver validates its own.
             let made = gpu.checked("a pipeline cache", || unsafe { gpu.device.create_pipeline_cache(&descriptor) });
             // Natively nothing in it waits.
             pollster::block_on(made)
@@ -70,12 +72,33 @@ impl PipelineCache {
 
 fn write(file: &Path, key: &str, data: &[u8]) -> Result<()> {
     let head = [key.as_bytes(), b"\n", &crc32fast::hash(data).to_le_bytes()].concat();
-    storage::write(file, &[MAGIC, &head, data].concat())
+    storage::write(file, &[MAGIC, &head, data].concat())?;
+    #[cfg(unix)]
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(Error::io(file))?;
+    Ok(())
+}
+
+/// Returns whether only the user, or the system's administrator, can have written a file. A checksum shows damage, not malice.
+#[cfg(unix)]
+fn is_own(file: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let own = rustix::process::geteuid().as_raw();
+    file.metadata().is_ok_and(|metadata| [0, own].contains(&metadata.uid()) && metadata.mode() & 0o022 == 0)
+}
+
+/// Other systems keep the cache folder to its user.
+#[cfg(not(unix))]
+fn is_own(_: &Path) -> bool {
+    true
 }
 
 /// Reads the data written under the same key, if it is intact.
 fn read(file: &Path, key: &str) -> Option<Vec<u8>> {
     let kept = storage::read(file, LARGEST_FILE).ok()?;
+    if !is_own(file) {
+        log::warn!("{}: ignored, because others could have written it", file.display());
+        return None;
+    }
     let of_key = kept.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(key.as_bytes())?.strip_prefix(b"\n"));
     let data = of_key.and_then(|rest| {
         let (sum, data) = rest.split_first_chunk()?;
@@ -107,6 +130,20 @@ mod tests {
             assert_eq!(read(&file, "a"), None, "byte {place}");
             std::fs::write(&file, &whole[..place]).expect("it is written");
             assert_eq!(read(&file, "a"), None, "cut at {place}");
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn cache_that_others_can_write_is_ignored() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("pipelines.bin");
+        write(&file, "a", b"compiled").expect("it is written");
+        assert_eq!(file.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
+        for (mode, is_read) in [(0o644, true), (0o660, false), (0o606, false), (0o600, true)] {
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).expect("it is ours");
+            assert_eq!(read(&file, "a").is_some(), is_read, "{mode:o}");
         }
     }
 }

@@ -253,6 +253,8 @@ mod tests {
         assert!(lines.has("a") && lines.has("b") && !lines.has("c"));
         writeln!(lines, "c 3").and_then(|()| lines.flush()).expect("it is written");
         assert_eq!(std::fs::read_to_string(&file).expect("text"), "a 1\nb 2\nc 3\n");
+        assert!(Lines::resume(&file, None, &form).is_err_and(|error| error.to_string().contains("another run of vitraux")));
+        drop(lines);
         let refused = |text: &str, head| {
             std::fs::write(&file, text).expect("it is written");
             Lines::resume(&file, head, &form).err().map(|error| error.to_string()).unwrap_or_default()
@@ -265,10 +267,12 @@ mod tests {
         assert!(!std::fs::read(&file).expect("it is there").is_empty(), "nothing is lost yet");
         writeln!(again, "x 1").and_then(|()| again.flush()).expect("it is written");
         assert_eq!(std::fs::read_to_string(&file).expect("text"), "x 1\n");
+        drop(again);
         let mut headed = Lines::create(&file, Some("image n")).expect("a file");
         assert_eq!(std::fs::read_to_string(&file).expect("text"), "x 1\n", "no header without a line");
         writeln!(headed, "y 1").and_then(|()| headed.flush()).expect("it is written");
         assert_eq!(std::fs::read_to_string(&file).expect("text"), "image n\ny 1\n");
+        drop(headed);
         let table = Form::table();
         for (text, done, kept) in [
             ("image,n\na,1\n\"b\nc\",2\nd", vec!["a", "b\nc"], "image,n\na,1\n\"b\nc\",2\n"),
