@@ -144,6 +144,14 @@ impl Preprocess {
         }
     }
 
+    /// Returns the `[height, width]` of the pixel values of an image of `[height, width]`, before anything is computed.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the result would be too large.
+    pub fn output_size(&self, image: [usize; 2]) -> Result<[usize; 2]> {
+        Ok(self.frame(image)?.1.size)
+    }
+
     /// Returns `pixel_values` `[1, channels, height, width]` of an image.
     ///
     /// # Errors

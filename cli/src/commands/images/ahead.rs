@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use vitraux::config::{Config, Size};
 use vitraux::preprocess::Preprocess;
-use vitraux::{Error, Tensor};
+use vitraux::{Error, Image, Tensor};
 
 /// Pixel values of an image, or its error.
 pub type Prepared = vitraux::Result<Tensor>;
@@ -95,11 +95,13 @@ impl Preparation {
             Error::Argument { message, .. } => Error::Image { path: path.to_owned(), message },
             other => other,
         };
-        let pixel_values = self.limit.read(path).and_then(|image| self.preprocess.apply(&image)).map_err(of_image)?;
-        if let &[.., height, width] = pixel_values.shape() {
-            self.config.tokens(Size::Image([height, width])).map_err(of_image)?;
-        }
-        Ok(pixel_values)
+        let prepare = |image: Image| {
+            // A configuration of a few bytes can ask for any size.
+            let size = self.preprocess.output_size([image.height, image.width])?;
+            self.config.tokens(Size::Image(size))?;
+            self.preprocess.apply(&image)
+        };
+        self.limit.read(path).and_then(prepare).map_err(of_image)
     }
 }
 
