@@ -8,9 +8,20 @@ use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-/// Default maximum of the bytes of a decoded image, conversion included: 134 megapixels of 8-bit RGB. A file of a few bytes
-/// can claim any size.
+/// Default maximum of the bytes of a decoded image, conversion included: 134 megapixels of 8-bit RGB.
 const DEFAULT_LIMIT: u64 = 384 << 20;
+
+/// Bytes that an image of any file may have when decoded, by default.
+const ALWAYS: u64 = 96 << 20;
+
+/// Bytes of a decoded image for each byte of its file, by default. Photos have 30 at most; a file of a few bytes can claim
+/// any size.
+const RATIO: u64 = 500;
+
+/// Returns the default limit for a file.
+fn default_limit(len: u64) -> u64 {
+    DEFAULT_LIMIT.min(ALWAYS.max(RATIO.saturating_mul(len)))
+}
 
 /// Bytes that a decoder may take besides the image.
 const BUFFERS_OF_DECODERS: u64 = 128 << 20;
@@ -20,9 +31,10 @@ impl Image {
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::Image`] if it is not an image or is damaged; [`Error::ImageLimit`] if
-    /// it takes more than 384 MiB when decoded.
+    /// it takes more than 384 MiB when decoded, or more than 96 MiB and 500 times the size of its file.
     pub fn open(path: impl AsRef<Path>) -> Result<Image> {
-        Image::open_within(path, DEFAULT_LIMIT)
+        let bytes = contents(path.as_ref(), DEFAULT_LIMIT)?;
+        read(path.as_ref(), &bytes, default_limit(bytes.len() as u64))
     }
 
     /// Reads an image file that takes up to `bytes` when decoded, as [`Image::open`] does.
@@ -30,18 +42,7 @@ impl Image {
     /// # Errors
     /// As [`Image::open`], with this limit.
     pub fn open_within(path: impl AsRef<Path>, bytes: u64) -> Result<Image> {
-        let path = path.as_ref();
-        // Pipes may never end.
-        if let Some(other) = storage::kind(path).map_err(Error::io(path))? {
-            return Err(Error::image(path, format!("expected an image, found {other}")));
-        }
-        let file = File::open(path).map_err(Error::io(path))?;
-        let mut contents = Vec::new();
-        file.take(bytes + 1).read_to_end(&mut contents).map_err(Error::io(path))?;
-        if contents.len() as u64 > bytes {
-            return Err(Error::image(path, format!("the file is larger than the limit of {} MiB", bytes >> 20)));
-        }
-        read(path, &contents, bytes)
+        read(path.as_ref(), &contents(path.as_ref(), bytes)?, bytes)
     }
 
     /// Decodes an image file in memory. Errors refer to it as `name`.
@@ -49,8 +50,23 @@ impl Image {
     /// # Errors
     /// As [`Image::open`].
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Image> {
-        read(Path::new(name), bytes, DEFAULT_LIMIT)
+        read(Path::new(name), bytes, default_limit(bytes.len() as u64))
     }
+}
+
+/// Reads an image file of at most `limit` bytes.
+fn contents(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    // Pipes may never end.
+    if let Some(other) = storage::kind(path).map_err(Error::io(path))? {
+        return Err(Error::image(path, format!("expected an image, found {other}")));
+    }
+    let file = File::open(path).map_err(Error::io(path))?;
+    let mut contents = Vec::new();
+    file.take(limit + 1).read_to_end(&mut contents).map_err(Error::io(path))?;
+    if contents.len() as u64 > limit {
+        return Err(Error::image(path, format!("the file is larger than the limit of {} MiB", limit >> 20)));
+    }
+    Ok(contents)
 }
 
 fn read(path: &Path, bytes: &[u8], limit: u64) -> Result<Image> {

@@ -107,15 +107,19 @@ pub struct ImageArgs {
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Image options")]
 pub struct ImageLimitArgs {
-    /// Reject images that take more than this many MiB when decoded; 384 MiB are 134 megapixels in 8-bit RGB
-    #[arg(long, value_name = "MIB", allow_negative_numbers = true, default_value_t = 384, value_parser = count(1 << 20))]
-    max_image_memory: u32,
+    /// Reject images that take more than this many MiB when decoded [default: 384, which are 134 megapixels in 8-bit RGB; less for files
+    /// that are far smaller than their image]
+    #[arg(long, value_name = "MIB", allow_negative_numbers = true, value_parser = count(1 << 20))]
+    max_image_memory: Option<u32>,
 }
 
 impl ImageLimitArgs {
     /// Reads an image.
     pub fn read(self, path: &Path) -> vitraux::Result<Image> {
-        Image::open_within(path, u64::from(self.max_image_memory) << 20)
+        match self.max_image_memory {
+            Some(mebibytes) => Image::open_within(path, u64::from(mebibytes) << 20),
+            None => Image::open(path),
+        }
     }
 }
 
