@@ -33,6 +33,8 @@
 //! `vitraux::wgpu`. A new version of wgpu means a new minor version of vitraux.
 
 #![deny(missing_docs)]
+// wgpu nests its types deeply; newer compilers count more levels than 128 to see that they are `Send`.
+#![recursion_limit = "256"]
 
 mod data;
 mod execution;

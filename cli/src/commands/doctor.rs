@@ -1,7 +1,7 @@
 //! Check that a device computes correctly.
 
 use super::shaders::EditedShaders;
-use super::{Format, ModelArgs, PrecisionChoice, Result, bar, chain, mebibytes, on_stdout};
+use super::{DeviceParser, Format, ModelArgs, PrecisionChoice, Result, bar, chain, mebibytes, on_stdout};
 use anstyle::AnsiColor;
 use clap::Args;
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use vitraux::{Device, DeviceChoice, Model};
 pub struct Doctor {
     /// Device: gpu (the best adapter, including software adapters), cpu, auto (a hardware GPU, else the CPU), or the number or name of an
     /// adapter from `vitraux devices`
-    #[arg(long, value_name = "DEVICE", default_value = "gpu", env = "VITRAUX_DEVICE")]
+    #[arg(long, value_name = "DEVICE", default_value = "gpu", env = "VITRAUX_DEVICE", value_parser = DeviceParser, hide_possible_values = true)]
     device: DeviceChoice,
     /// Precision to check a model in; kernels are checked in every precision that they support
     #[arg(long, value_enum, value_name = "PRECISION", default_value_t = PrecisionChoice::F32)]

@@ -223,11 +223,28 @@ impl HeadArgs {
 struct DeviceArgs {
     /// Device: auto (a hardware GPU, else the CPU), cpu, gpu (the best adapter, including software adapters), or the number or name of an
     /// adapter from `vitraux devices`
-    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "VITRAUX_DEVICE")]
+    #[arg(long, value_name = "DEVICE", default_value = "auto", env = "VITRAUX_DEVICE", value_parser = DeviceParser, hide_possible_values = true)]
     device: DeviceChoice,
     /// Check every index and limit every loop in shaders (GPU only, slower): for debugging kernels
     #[arg(long)]
     checked: bool,
+}
+
+/// Parser that completions know the words of. Any other text is part of an adapter's name.
+#[derive(Clone)]
+struct DeviceParser;
+
+impl clap::builder::TypedValueParser for DeviceParser {
+    type Value = DeviceChoice;
+
+    fn parse_ref(&self, _: &clap::Command, _: Option<&clap::Arg>, value: &std::ffi::OsStr) -> std::result::Result<DeviceChoice, clap::Error> {
+        let Ok(choice) = value.to_string_lossy().parse();
+        Ok(choice)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = clap::builder::PossibleValue> + '_>> {
+        Some(Box::new(["auto", "cpu", "gpu"].into_iter().map(clap::builder::PossibleValue::new)))
+    }
 }
 
 impl DeviceArgs {
