@@ -43,20 +43,19 @@ impl Tune {
             .into());
         }
         let mut tuning = Tuning::of_user(&device);
-        let mut failed = Vec::new();
+        let (mut failed, mut saved) = (Vec::new(), Ok(()));
         if let Some(model) = model {
             for &batch in &self.batch {
                 let recording = model.record(batch, Recording::new(device.capabilities()).with_precision(precision))?;
                 let bar = bar(recording.asked().len() as u64, "{bar:40} {pos}/{len} tuning keys, {eta} left");
                 failed.extend(tuning.measure(&device, recording.asked(), &|done, _| bar.set_position(done as u64)));
                 bar.finish_and_clear();
+                saved = tuning.save();
             }
-            // The table that was asked for comes first.
-            self.output.iter().try_for_each(|file| tuning.save_to(file))?;
-            tuning.save()?;
-        } else {
-            self.output.iter().try_for_each(|file| tuning.save_to(file))?;
         }
+        // The table that was asked for is written even if the cache folder is not writable.
+        self.output.iter().try_for_each(|file| tuning.save_to(file))?;
+        saved?;
         match tuning.file() {
             Some(file) if file.exists() => note(&format!("table: {}", file.display())),
             _ => note("no variants have been measured on this device yet; run `vitraux tune` without --show"),

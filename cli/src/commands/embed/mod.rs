@@ -126,7 +126,7 @@ impl Embed {
         if self.lines.resumes() && store::is_complete(file) {
             return store::check_complete(file, format, &what, &paths);
         }
-        let mut store = Store::open(file, what, vectors.width(), self.lines.resumes())?;
+        let mut store = Store::open(file, format, what, vectors.width(), self.lines.resumes())?;
         let is_done = |path: &Path| store.has(&name(path));
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return store.finish(format) };
         let whole = images.for_each_batch(|paths, pixel_values| {

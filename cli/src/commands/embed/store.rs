@@ -127,13 +127,14 @@ impl Drop for Store {
 
 impl Store {
     /// Starts an array of vectors with `width` values, or of tokens with so many, or resumes the rows of an interrupted run.
-    pub fn open(file: &Path, what: String, width: usize, resumes: bool) -> Result<Store> {
+    pub fn open(file: &Path, format: Format, what: String, width: usize, resumes: bool) -> Result<Store> {
         if file.exists() && !file.is_file() {
             return Err(format!("{}: an array needs a regular file, found a pipe or device; write json or csv there instead", file.display()).into());
         }
         let [rows, names] = parts(file);
         // Files that an earlier run would have left only beside others.
-        for (stray, beside) in [(&names, &rows), (&list_of(file), &file.to_owned())] {
+        let list = (format == Format::Npy).then(|| (list_of(file), file.to_owned()));
+        for (stray, beside) in std::iter::once((names.clone(), rows.clone())).chain(list) {
             if stray.exists() && !beside.exists() {
                 return Err(format!("{}: would overwrite this file, which no earlier run wrote; choose another --output", stray.display()).into());
             }
