@@ -150,3 +150,83 @@ fn json_beyond_its_limit_is_not_parsed() {
     assert!(run.code == 1 && run.errors()[0].contains("larger than 8 MiB"), "{}", run.stderr);
     assert!(run.peak_memory.is_none_or(|bytes| bytes < LARGEST_MEMORY / 4), "{:?}", run.peak_memory);
 }
+
+/// Runs a command with a small file, and returns the error of a run that fails within the limits.
+fn refusal(arguments: &[&std::ffi::OsStr]) -> String {
+    let run = vitraux(arguments.iter().copied().chain(["--device=cpu".as_ref()]));
+    within_limits(&run, arguments);
+    assert!(run.code == 1 && !run.errors().is_empty(), "{arguments:?}: {}", run.stderr);
+    run.errors()[0].to_owned()
+}
+
+fn within_limits(run: &Run, arguments: &[&std::ffi::OsStr]) {
+    assert!(run.elapsed < Duration::from_secs(5), "{arguments:?} took {:?}", run.elapsed);
+    assert!(run.peak_memory.is_none_or(|bytes| bytes < LARGEST_MEMORY), "{arguments:?} took {:?} bytes", run.peak_memory);
+}
+
+/// Decoders keep all coefficients of a progressive JPEG, and unpack colour profiles.
+#[test]
+fn buffers_of_decoders_count_towards_the_image_limit() {
+    use image::ImageEncoder;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut bytes = std::fs::read(path(BAD).join("images/progressive.jpg")).expect("an image");
+    let frame = bytes.windows(2).position(|pair| pair == [0xFF, 0xC2]).expect("a progressive frame");
+    // 30 megapixels.
+    bytes[frame + 5..frame + 9].copy_from_slice(&[0x15, 0x65, 0x15, 0x65]);
+    let file = folder.path().join("progressive.jpg");
+    std::fs::write(&file, bytes).expect("it is written");
+    let error = refusal(&["classify".as_ref(), file.as_os_str()]);
+    assert!(error.contains("5477 x 5477 pixels take 258 MiB"), "{error}");
+
+    let file = folder.path().join("profile.png");
+    let mut encoder = image::codecs::png::PngEncoder::new(std::fs::File::create(&file).expect("a file"));
+    encoder.set_icc_profile(vec![0; 300 << 20]).expect("PNG has profiles");
+    encoder.write_image(&[0; 64], 8, 8, image::ExtendedColorType::L8).expect("it is written");
+    assert!(file.metadata().expect("a file").len() < 2 << 20);
+    let arguments = ["classify".as_ref(), "--device=cpu".as_ref(), file.as_os_str()];
+    let run = vitraux(arguments);
+    within_limits(&run, &arguments);
+    assert_eq!(run.code, 0, "profiles are of no use here: {}", run.stderr);
+}
+
+#[test]
+fn images_large_for_their_files_are_decoded_one_at_a_time() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for number in 0..6 {
+        image::RgbImage::new(6000, 6000).save(folder.path().join(format!("{number}.png"))).expect("it is written");
+    }
+    let run = vitraux(["classify".as_ref(), "--format=json".as_ref(), "--device=cpu".as_ref(), folder.path().as_os_str()]);
+    assert_eq!((run.code, run.stdout.lines().count()), (0, 6), "{}", run.stderr);
+    assert!(run.peak_memory.is_none_or(|bytes| bytes < 180 << 20), "took {:?} bytes", run.peak_memory);
+}
+
+/// Sizes that no published model has are used if the user asks for them.
+#[test]
+fn unusual_input_sizes_must_be_chosen() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let copy = |case: &str, file: &str| {
+        std::fs::copy(path("tests/fixtures/cases").join(case).join(file), folder.path().join(file)).expect("a copy");
+    };
+    copy("timm_vit_tiny", "model.safetensors");
+    let mut config = json("tests/fixtures/cases/timm_vit_tiny/config.json");
+    config["model_args"]["dynamic_img_size"] = true.into();
+    config["pretrained_cfg"]["input_size"] = serde_json::json!([3, 1024, 1024]);
+    std::fs::write(folder.path().join("config.json"), config.to_string()).expect("it is written");
+    let image = path(BAD).join("base/image.png");
+    let model = ["--model".as_ref(), folder.path().as_os_str(), image.as_os_str()];
+    let error = refusal(&[&["classify".as_ref()], &model[..]].concat());
+    assert!(error.contains("16385 tokens") && error.contains("--image-size"), "{error}");
+    let chosen = [&["classify".as_ref(), "--device=cpu".as_ref(), "--image-size=256".as_ref()], &model[..]].concat();
+    let run = vitraux(chosen);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+
+    copy("hf_vit_cls", "config.json");
+    for (size, words) in [(4096, "--image-size"), (8192, "8192 x 8192")] {
+        let processor = serde_json::json!({"image_processor_type": "ViTImageProcessor", "size": {"height": size, "width": size}});
+        std::fs::write(folder.path().join("preprocessor_config.json"), processor.to_string()).expect("it is written");
+        let output = folder.path().join("pixels.safetensors");
+        let run = vitraux([&["preprocess".as_ref(), "--output".as_ref(), output.as_os_str()], &model[..]].concat());
+        within_limits(&run, &model);
+        assert!(run.code == 1 && run.errors()[0].contains(words) && !output.exists(), "{}", run.stderr);
+    }
+}

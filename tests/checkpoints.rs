@@ -5,7 +5,7 @@ use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
 use std::path::Path;
 use vitraux::config::Size;
-use vitraux::{Checkpoint, Head, Image, Tensor};
+use vitraux::{Checkpoint, Device, Head, Image, Model, Tensor};
 
 /// A copy of a fixture with its configuration changed by `config`, and tensors' shapes by `shape`.
 fn changed(case: &str, config: impl Fn(&mut Value), shape: impl Fn(&str, &mut Vec<usize>)) -> vitraux::Result<Checkpoint> {
@@ -27,6 +27,48 @@ fn changed(case: &str, config: impl Fn(&mut Value), shape: impl Fn(&str, &mut Ve
 
 fn write(folder: &Path, root: &Value) {
     std::fs::write(folder.join("config.json"), root.to_string()).expect("a configuration");
+}
+
+/// A copy of the digits model.
+fn digits() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(path("examples/digits").join(file), folder.path().join(file)).expect("a copy");
+    }
+    folder
+}
+
+/// Logits of a checkpoint on the CPU.
+fn logits(checkpoint: Checkpoint) -> Vec<f32> {
+    let mut session = Model::builder(checkpoint).device(Device::cpu()).load_blocking().expect("a model").session();
+    let input = Tensor::new([1, 1, 32, 32], (0..1024).map(|i| (i % 7) as f32).collect()).expect("pixels");
+    session.forward_blocking(&input, &["logits"]).expect("logits")["logits"].values().into_owned()
+}
+
+#[test]
+fn checkpoints_survive_truncated_files() {
+    let folder = digits();
+    let weights = folder.path().join("model.safetensors");
+    let expected = logits(Checkpoint::digits());
+    let checkpoint = Checkpoint::open(folder.path()).expect("a checkpoint");
+    std::fs::File::create(&weights).expect("it is truncated");
+    assert_eq!(logits(checkpoint), expected);
+    refused(Checkpoint::open(folder.path()), &["empty"]);
+}
+
+#[test]
+fn mapped_files_are_locked() {
+    let folder = digits();
+    let weights = std::fs::File::open(folder.path().join("model.safetensors")).expect("weights");
+    let mapped = || Checkpoint::builder(folder.path()).mapped_from(0).open();
+    let checkpoint = mapped().expect("a checkpoint");
+    assert!(weights.try_lock().is_err(), "a shared lock");
+    assert_eq!(logits(checkpoint.clone()), logits(Checkpoint::digits()));
+    mapped().expect("another reader");
+    drop(checkpoint);
+    weights.try_lock().expect("no lock is left");
+    refused(mapped(), &["locked"]);
+    assert!(Checkpoint::open(folder.path()).is_ok(), "what is read needs no lock");
 }
 
 fn refused(result: vitraux::Result<Checkpoint>, words: &[&str]) {

@@ -47,14 +47,14 @@ pub enum Error {
         /// The defect.
         message: String,
     },
-    /// An image takes more memory than the limit when decoded.
-    #[error("{path}: {width} x {height} pixels take {} MiB when decoded, and the limit is {} MiB; scale the image down or raise the limit", .needed.div_ceil(1 << 20), .allowed >> 20, path = .path.display(), width = .size[1], height = .size[0])]
+    /// Reading an image takes more memory than the limit.
+    #[error("{path}: {width} x {height} pixels take {} MiB of memory, and the limit is {} MiB; scale the image down or raise the limit", .needed.div_ceil(1 << 20), .allowed >> 20, path = .path.display(), width = .size[1], height = .size[0])]
     ImageLimit {
         /// The image file.
         path: PathBuf,
         /// Height and width in pixels.
         size: [usize; 2],
-        /// Bytes of the decoded image.
+        /// Bytes that reading it takes.
         needed: u64,
         /// The limit in bytes.
         allowed: u64,

@@ -241,10 +241,11 @@ impl Attention {
         let of_image = |error: Box<dyn Error>| Undrawn::Image(of_image(path, &*error));
         let (canvas, seen) = self.canvas(preprocess, path).map_err(of_image)?;
         let opacity = if self.pca { 1.0 } else { OPACITY };
+        let mut canvases = std::iter::repeat_n(canvas, targets.len());
         for Target { file, head, about } in targets {
             let painting = Painting::default().image(number).head(*head);
             let painted = painting.on_host(map, &output.values(), output.shape()[0]).map_err(|error| of_image(error.into()))?;
-            let mut result = canvas.clone();
+            let mut result = canvases.next().expect("one for each target");
             cover(&mut result, &painted, seen, opacity);
             write(&result, about, file).map_err(|error| Undrawn::Output(chain(&*error)))?;
         }
@@ -255,9 +256,8 @@ impl Attention {
     fn canvas(&self, preprocess: &Preprocess, path: &Path) -> Result<(RgbImage, [f64; 4])> {
         let image = self.pass.images.limit.read(path)?;
         let seen = preprocess.seen([image.height, image.width])?;
-        let levels =
-            image.data.chunks_exact(image.channels).flat_map(|pixel| if let &[grey] = pixel { [grey; 3] } else { [pixel[0], pixel[1], pixel[2]] });
-        let canvas = RgbImage::from_raw(image.width as u32, image.height as u32, levels.collect()).ok_or("the image has inconsistent dimensions")?;
+        let levels = if image.channels == 3 { image.data } else { image.data.into_iter().flat_map(|grey| [grey; 3]).collect() };
+        let canvas = RgbImage::from_raw(image.width as u32, image.height as u32, levels).ok_or("the image has inconsistent dimensions")?;
         Ok((canvas, seen))
     }
 

@@ -6,9 +6,9 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
-use vitraux::Checkpoint;
 use vitraux::low_level::checkpoint::{self, FAMILIES};
 use vitraux::preprocess::Preprocess;
+use vitraux::{Checkpoint, CheckpointBuilder};
 
 /// Name of the built-in model.
 const BUILT_IN: &str = "digits";
@@ -24,6 +24,10 @@ pub struct ModelArgs {
     /// Input size in pixels: one number, or HEIGHTxWIDTH such as 448x336 [default: the model's own]
     #[arg(long, value_name = "SIZE")]
     image_size: Option<ImageSize>,
+    /// Read weight files of 256 MiB and more into memory, instead of mapping them: for files that may be changed during the run, which maps do not
+    /// survive
+    #[arg(long)]
+    no_mmap: bool,
     /// Place of the model, once it is found.
     #[arg(skip)]
     place: OnceLock<Option<Place>>,
@@ -111,7 +115,11 @@ impl ModelArgs {
     fn open_at(&self, place: Place) -> Result<Checkpoint> {
         match place {
             Place::BuiltIn => self.built_in(),
-            Place::Path(path) => Ok(Checkpoint::open_at(path, self.image_size())?),
+            Place::Path(path) => {
+                let builder = Checkpoint::builder(path);
+                let builder = self.image_size().into_iter().fold(builder, CheckpointBuilder::image_size);
+                Ok(if self.no_mmap { builder.mapped_from(u64::MAX) } else { builder }.open()?)
+            }
         }
     }
 

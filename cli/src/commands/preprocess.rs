@@ -5,6 +5,9 @@ use clap::Args;
 use std::path::PathBuf;
 use vitraux::Tensor;
 
+/// Pixels up to which a model's own size is used: four times those of published models.
+const MOST_PIXELS: usize = 1 << 22;
+
 #[derive(Debug, Args)]
 pub struct Preprocess {
     /// Safetensors file to write: `pixel_values` [B, channels, height, width], F32
@@ -25,20 +28,25 @@ impl Preprocess {
         let preprocess = self.model.preprocess()?;
         protect(&self.output, self.images.iter().chain(&self.model.files()))?;
         warn_if_assumed(Some(&preprocess));
-        let mut shape = Vec::new();
-        let mut values = Vec::new();
+        let mut prepared: Vec<Tensor> = Vec::new();
         for path in &self.images {
-            let pixel_values = preprocess.apply(&self.limit.read(path)?)?;
-            if shape.is_empty() {
-                shape = pixel_values.shape().to_vec();
-            } else if shape[1..] != pixel_values.shape()[1..] {
-                let expected = "expected images of one size, because the model neither resizes nor crops";
-                return Err(format!("{}: {expected}; found {:?} after {shape:?}", path.display(), pixel_values.shape()).into());
+            let image = self.limit.read(path)?;
+            let [height, width] = preprocess.output_size([image.height, image.width])?;
+            if height * width > MOST_PIXELS && self.model.image_size().is_none() {
+                return Err(format!(
+                    "{}: the model's preprocessing makes {height} x {width} pixels of it; choose a size with --image-size, such as {height}x{width} for this one",
+                    path.display()
+                )
+                .into());
             }
-            values.extend_from_slice(&pixel_values.values());
+            let pixel_values = preprocess.apply(&image)?;
+            if let Some(first) = prepared.first().filter(|first| first.shape() != pixel_values.shape()) {
+                let expected = "expected images of one size, because the model neither resizes nor crops";
+                return Err(format!("{}: {expected}; found {:?} after {:?}", path.display(), pixel_values.shape(), first.shape()).into());
+            }
+            prepared.push(pixel_values);
         }
-        shape[0] = self.images.len();
-        tensors::write(&self.output, [("pixel_values", &Tensor::new(shape, values)?)])?;
+        tensors::write(&self.output, [("pixel_values", &Tensor::stack(prepared)?)])?;
         note(&format!("pixel values: {}", self.output.display()));
         Ok(())
     }

@@ -1,12 +1,11 @@
-//! Tensors of a checkpoint, read in place: one safetensors file, shards with an index, or an npz file, memory-mapped.
+//! Tensors of a checkpoint: one safetensors file, shards with an index, or an npz file.
 
+use super::header::{self, Header};
 use super::json::Object;
-use super::memory::{Embedded, Mapped, Stored};
+use super::memory::{Contents, Embedded, Stored};
 use super::npz;
 use crate::data::error::{Error, Result};
-use crate::data::tensor::{Bytes, Dtype, Tensor};
-use safetensors::SafeTensors;
-use serde_json::Value;
+use crate::data::tensor::{Dtype, Tensor};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,52 +23,40 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens the tensors of a checkpoint folder.
-    pub fn open(folder: &Path) -> Result<Files> {
-        if folder.join(FILE).exists() {
-            return Files::open_file(&folder.join(FILE));
+    /// Opens the tensors of a checkpoint folder. Files of at least `mapped_from` bytes are memory-mapped, others are read.
+    pub fn open(folder: &Path, mapped_from: u64) -> Result<Files> {
+        let file = folder.join(FILE);
+        if file.exists() {
+            return Files::read(&file, &Contents::open(&file, mapped_from)?);
         }
         match Object::open(&folder.join(INDEX))? {
-            Some(index) => Files::open_shards(folder, &index),
+            Some(index) => Files::open_shards(folder, &index, mapped_from),
             None => Err(missing(folder)),
         }
     }
 
-    /// Opens the tensors of one safetensors file.
+    /// Opens the tensors of one safetensors file, which are read.
     pub fn open_file(path: &Path) -> Result<Files> {
-        Files::read(path, Arc::new(Mapped::open(path)?))
+        Files::read(path, &Contents::open(path, u64::MAX)?)
     }
 
-    /// Opens the arrays of one npz file.
-    pub fn open_npz(path: &Path) -> Result<Files> {
-        let tensors = npz::arrays(path, Arc::new(Mapped::open(path)?))?;
+    /// Opens the arrays of one npz file. It is memory-mapped if it has at least `mapped_from` bytes.
+    pub fn open_npz(path: &Path, mapped_from: u64) -> Result<Files> {
+        let tensors = npz::arrays(path, &Contents::open(path, mapped_from)?)?;
         Ok(Files { path: path.to_owned(), tensors, metadata: HashMap::new() })
     }
 
     /// Opens the tensors of a safetensors file in memory.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Files> {
-        Files::read(Path::new(name), Arc::new(Embedded(bytes)))
+        Files::read(Path::new(name), &Contents::Memory(Arc::new(Embedded(bytes))))
     }
 
-    fn read(path: &Path, memory: Arc<dyn Bytes>) -> Result<Files> {
-        let mut tensors = HashMap::new();
-        let bytes = memory.bytes();
-        let parsed = SafeTensors::deserialize(bytes).map_err(|error| Error::file(path, explain(bytes, &error.to_string())))?;
-        for (name, view) in parsed.iter() {
-            let start = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
-            let stored = Stored {
-                dtype: view.dtype().to_string(),
-                shape: view.shape().to_vec(),
-                memory: memory.clone(),
-                range: start..start + view.data().len(),
-            };
-            tensors.insert(name.to_owned(), stored);
-        }
-        let metadata = SafeTensors::read_metadata(bytes).ok().and_then(|(_, metadata)| metadata.metadata().clone()).unwrap_or_default();
+    fn read(path: &Path, contents: &Contents) -> Result<Files> {
+        let Header { tensors, metadata } = header::read(path, contents)?;
         Ok(Files { path: path.to_owned(), tensors, metadata })
     }
 
-    fn open_shards(folder: &Path, index: &Object) -> Result<Files> {
+    fn open_shards(folder: &Path, index: &Object, mapped_from: u64) -> Result<Files> {
         let map = index.object("weight_map")?.ok_or_else(|| index.wrong("weight_map", "an object that maps tensors to files"))?;
         let mut places = BTreeMap::new();
         for name in map.keys() {
@@ -85,7 +72,7 @@ impl Files {
             if !path.exists() {
                 return Err(Error::file(&path, format!("no such file, but {INDEX} names it; download all shards")));
             }
-            let mut found = Files::read(&path, Arc::new(Mapped::open(&path)?))?.tensors;
+            let mut found = Files::read(&path, &Contents::open(&path, mapped_from)?)?.tensors;
             for name in places.iter().filter(|(_, place)| **place == shard).map(|(name, _)| *name) {
                 let stored = found.remove(name).ok_or_else(|| Error::tensor(name, format!("not in {shard}, where {INDEX} places it")))?;
                 tensors.insert(name.to_owned(), stored);
@@ -142,7 +129,7 @@ impl Files {
     fn typed(&self, name: &str, known: &[(&str, Dtype)]) -> Result<Tensor> {
         let stored = self.find(name)?;
         match known.iter().find(|(dtype, _)| *dtype == stored.dtype) {
-            Some((_, dtype)) => Ok(Tensor::view(stored.shape.clone(), *dtype, stored.memory.clone(), stored.range.clone())),
+            Some((_, dtype)) => stored.tensor(*dtype),
             None => {
                 let known: Vec<&str> = known.iter().map(|(dtype, _)| *dtype).collect();
                 Err(Error::tensor(name, format!("expected {}, found {}", known.join(", "), stored.dtype)))
@@ -190,32 +177,4 @@ fn missing(folder: &Path) -> Error {
         ),
         None => Error::file(folder, format!("expected {FILE} or {INDEX} in this folder, found neither")),
     }
-}
-
-/// Explains why a file is not valid safetensors: its actual format, a tensor of unknown type, or the parser's error.
-fn explain(bytes: &[u8], error: &str) -> String {
-    let starts: [(&[u8], &str); 4] = [
-        (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull`"),
-        (b"PK\x03\x04", "a PyTorch zip file with a pickle, not safetensors; convert it with safetensors.torch.save_file"),
-        (b"\x80\x02", "a PyTorch pickle, not safetensors; convert it with safetensors.torch.save_file"),
-        (b"<", "a web page, not safetensors; download the file itself"),
-    ];
-    if let Some((_, what)) = starts.iter().find(|(start, _)| bytes.starts_with(start)) {
-        return (*what).to_owned();
-    }
-    match unknown_dtype(bytes) {
-        Some((name, dtype)) => format!("tensor {name} has the unknown element type {dtype}"),
-        None => format!("not a valid safetensors file ({error}); download it again"),
-    }
-}
-
-/// Returns the first tensor of a well-formed header whose type is unknown to the safetensors crate.
-fn unknown_dtype(bytes: &[u8]) -> Option<(String, String)> {
-    let length = usize::try_from(u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?)).ok()?;
-    let header: serde_json::Map<String, Value> = serde_json::from_slice(bytes.get(8..length.checked_add(8)?)?).ok()?;
-    let unknown = |value: &Value| serde_json::from_value::<safetensors::Dtype>(value.clone()).is_err();
-    header.iter().filter(|(name, _)| *name != "__metadata__").find_map(|(name, info)| {
-        let dtype = info.get("dtype").filter(|dtype| unknown(dtype))?;
-        Some((name.clone(), dtype.to_string()))
-    })
 }

@@ -1,39 +1,153 @@
-//! Memory behind stored tensors: mapped files, or byte buffers.
+//! Contents of checkpoint files: read range by range, memory-mapped, or already in memory.
 
 use crate::data::error::{Error, Result};
-use crate::data::tensor::Bytes;
+use crate::data::tensor::{Bytes, Dtype, Tensor};
 use crate::execution::storage;
+use std::borrow::Cow;
+use std::fs::{File, TryLockError};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// Size in bytes from which a file is memory-mapped by default. Smaller files are read, so that nothing happens if another program truncates
+/// them.
+pub const MAPPED_FROM: u64 = 256 * 1024 * 1024;
+
+/// Contents of a file.
+#[derive(Clone)]
+pub enum Contents {
+    /// In memory: mapped, unpacked or embedded.
+    Memory(Arc<dyn Bytes>),
+    /// In a file, of which each range is read when it is asked for.
+    File(Arc<OpenFile>),
+}
+
+/// An open file and the size that it had when it was opened.
+pub struct OpenFile {
+    path: PathBuf,
+    file: Mutex<File>,
+    len: usize,
+}
+
+impl Contents {
+    /// Opens a file. It is mapped if it has at least `mapped_from` bytes.
+    pub fn open(path: &Path, mapped_from: u64) -> Result<Contents> {
+        let file = storage::open(path)?;
+        let len = file.metadata().map_err(Error::io(path))?.len();
+        if len == 0 {
+            return Err(Error::file(path, "the file is empty; download it again"));
+        }
+        match len >= mapped_from {
+            true => Ok(Contents::Memory(Arc::new(Mapped::new(path, file)?))),
+            false => Ok(Contents::File(Arc::new(OpenFile { path: path.to_owned(), file: Mutex::new(file), len: len as usize }))),
+        }
+    }
+
+    /// Returns the number of bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Contents::Memory(memory) => memory.bytes().len(),
+            Contents::File(file) => file.len,
+        }
+    }
+
+    /// Returns the bytes of a range, which must lie within the contents.
+    pub fn read(&self, range: Range<usize>) -> Result<Cow<'_, [u8]>> {
+        match self {
+            Contents::Memory(memory) => Ok(Cow::Borrowed(&memory.bytes()[range])),
+            Contents::File(file) => Ok(Cow::Owned(file.read(range)?)),
+        }
+    }
+
+    /// Calls `with` with a reader of all bytes.
+    pub fn with_reader<T>(&self, with: impl FnOnce(&mut dyn ReadSeek) -> T) -> T {
+        match self {
+            Contents::Memory(memory) => with(&mut std::io::Cursor::new(memory.bytes())),
+            Contents::File(file) => with(&mut std::io::BufReader::new(&*file.file.lock().unwrap_or_else(PoisonError::into_inner))),
+        }
+    }
+}
+
+/// A reader at any position.
+pub trait ReadSeek: Read + Seek {}
+
+impl<T: Read + Seek> ReadSeek for T {}
+
+impl OpenFile {
+    fn read(&self, range: Range<usize>) -> Result<Vec<u8>> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = vec![0; range.len()];
+        file.seek(SeekFrom::Start(range.start as u64)).and_then(|_| file.read_exact(&mut bytes)).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => {
+                Error::file(&self.path, "became shorter while it was read; wait until the program that writes it has finished")
+            }
+            _ => Error::io(&self.path)(error),
+        })?;
+        Ok(bytes)
+    }
+}
 
 /// A stored tensor, whose type is checked on access.
 pub struct Stored {
     /// Type name as in safetensors.
     pub dtype: String,
     pub shape: Vec<usize>,
-    pub memory: Arc<dyn Bytes>,
-    pub range: Range<usize>,
+    contents: Contents,
+    range: Range<usize>,
+    /// Bytes of the range once they are read from a file: a stack of tensors is taken apart, but read once.
+    read: OnceLock<Arc<dyn Bytes>>,
+}
+
+impl Stored {
+    /// A tensor in a range of bytes.
+    pub fn new(dtype: String, shape: Vec<usize>, contents: Contents, range: Range<usize>) -> Stored {
+        Stored { dtype, shape, contents, range, read: OnceLock::new() }
+    }
+
+    /// Returns the tensor, whose elements are of type `dtype`.
+    pub fn tensor(&self, dtype: Dtype) -> Result<Tensor> {
+        let (memory, range) = match (&self.contents, self.read.get()) {
+            (Contents::Memory(memory), _) => (memory.clone(), self.range.clone()),
+            (Contents::File(_), Some(read)) => (read.clone(), 0..self.range.len()),
+            (Contents::File(file), None) => {
+                let bytes: Arc<dyn Bytes> = Arc::new(Unpacked(file.read(self.range.clone())?));
+                (self.read.get_or_init(|| bytes).clone(), 0..self.range.len())
+            }
+        };
+        Ok(Tensor::view(self.shape.clone(), dtype, memory, range))
+    }
 }
 
 /// A memory-mapped file.
-pub struct Mapped(memmap2::Mmap);
+struct Mapped {
+    bytes: memmap2::Mmap,
+    /// Keeps the lock.
+    _file: File,
+}
 
 impl Mapped {
-    pub fn open(path: &Path) -> Result<Mapped> {
-        let file = storage::open(path)?;
-        if file.metadata().map_err(Error::io(path))?.len() == 0 {
-            return Err(Error::file(path, "the file is empty; download it again"));
+    /// Maps a file under a shared lock, which tells programs that take locks not to write to it.
+    fn new(path: &Path, file: File) -> Result<Mapped> {
+        match file.try_lock_shared() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::file(path, "another program has locked this file; wait until it has finished"));
+            }
+            // Some file systems have no locks.
+            Err(TryLockError::Error(error)) => log::debug!("{}: not locked: {error}", path.display()),
         }
-        // SAFETY: mapped read-only. As with every mapping, another process that truncates the file while it is in
-        // use terminates this one; the alternative, a copy of the weights in memory, costs more.
-        unsafe { memmap2::Mmap::map(&file) }.map(Mapped).map_err(Error::io(path))
+        // SAFETY: the mapping is read-only and private to this value. Its bytes are plain data, of which every value is valid and checked. What
+        // remains is a program that changes the file in spite of the lock: changed bytes are read as other values, and of a truncated file the missing
+        // pages end this process by a signal. Users are told so where they can turn mapping off.
+        let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(Error::io(path))?;
+        Ok(Mapped { bytes, _file: file })
     }
 }
 
 impl Bytes for Mapped {
     fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     fn release(&self, range: Range<usize>) {
@@ -45,7 +159,7 @@ impl Bytes for Mapped {
             if start < end {
                 // SAFETY: the mapping is read-only and backed by the file, so dropped pages are read from it again at
                 // the next access, with the same contents.
-                let released = unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
+                let released = unsafe { self.bytes.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
                 if let Err(error) = released {
                     log::debug!("pages stay resident: {error}");
                 }
@@ -67,7 +181,7 @@ impl Bytes for Embedded {
     fn release(&self, _: Range<usize>) {}
 }
 
-/// Unpacked bytes.
+/// Bytes that were read or unpacked.
 pub struct Unpacked(pub Vec<u8>);
 
 impl Bytes for Unpacked {

@@ -3,9 +3,11 @@
 //! Each layout has a module with a reader of its configuration and a table of its tensor names.
 
 mod backbone;
+mod builder;
 mod families;
 mod files;
 mod head;
+mod header;
 mod jax;
 mod json;
 mod labels;
@@ -22,6 +24,7 @@ mod torch;
 mod transformers;
 mod weights;
 
+pub use builder::CheckpointBuilder;
 pub use families::{FAMILIES, Family};
 pub use head::Head;
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
@@ -29,7 +32,7 @@ pub(in crate::execution) use json::LARGEST_JSON;
 pub use position::{PositionTable, Resampling, rotary, sinusoidal};
 pub use weights::{AttentionPool, Backbone, Block, Bottleneck, Convolution, Linear, Norm, QkNorm, Weight, WeightInfo, Weights};
 
-use crate::data::config::{Config, Input, Size};
+use crate::data::config::{Config, Size};
 use crate::data::error::{Error, Result};
 use crate::data::tensor::Tensor;
 use crate::execution::image::Preprocess;
@@ -46,7 +49,8 @@ const PROCESSOR: &str = "preprocessor_config.json";
 /// Preprocessing file of transformers 5, which holds it as `image_processor` next to a model's other processors.
 const PROCESSORS: &str = "processor_config.json";
 
-/// An opened model. Weights stay in the mapped file unless they need conversion.
+/// An opened model. Weights keep their stored type until they are loaded to a device, and those of large files stay in the mapped file; see
+/// [`CheckpointBuilder::mapped_from`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Checkpoint {
@@ -79,35 +83,12 @@ impl Checkpoint {
     /// [`Error::Io`] or [`Error::File`] if a file is missing or damaged; [`Error::Unsupported`] if vitraux does not run
     /// the model's family; [`Error::Tensor`] if a tensor does not have the shape that the configuration implies.
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint> {
-        Checkpoint::open_at(path, None)
+        Checkpoint::builder(path).open()
     }
 
-    /// [`Checkpoint::open`], with images prepared for this height and width, if given, instead of the configured ones.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::open`]; [`Error::Argument`] if the model cannot run at this size.
-    pub fn open_at(path: impl AsRef<Path>, image: Option<[usize; 2]>) -> Result<Checkpoint> {
-        let path = path.as_ref();
-        if is_npz(path) {
-            let files = Files::open_npz(path)?;
-            let outline = jax::read(path, &files)?.checked_at(image)?;
-            let preprocess = jax::preprocess(path, &outline.config, image)?;
-            return outline.load(path, Some(preprocess), &files);
-        }
-        let root = root(path)?;
-        let files = match Files::open(path) {
-            // transformers' wrapper of timm models adds a prefix of its own.
-            Ok(files) if root.string("model_type")? == Some("timm_wrapper") => files.without_prefix("timm_model."),
-            Ok(files) => files,
-            // An unsupported configuration makes a better message than missing weights.
-            Err(error) => return Err(outline(&root, None).err().unwrap_or(error)),
-        };
-        let outline = outline(&root, Some(&files))?.checked_at(image)?;
-        let preprocess = match outline.config.input {
-            Input::Image(_) => Some(preprocess(&root, processor(path)?, image)?),
-            Input::Embeddings { .. } => None,
-        };
-        outline.load(root.path(), preprocess, &files)
+    /// Starts opening a checkpoint with options.
+    pub fn builder(path: impl AsRef<Path>) -> CheckpointBuilder {
+        CheckpointBuilder::new(path.as_ref())
     }
 
     /// Returns the built-in model: a small Vision Transformer that reads one printed or handwritten digit. Its training and
@@ -217,7 +198,7 @@ fn before_number(name: &str) -> Option<&str> {
 pub fn open_preprocess(path: impl AsRef<Path>, image: Option<[usize; 2]>) -> Result<Preprocess> {
     let path = path.as_ref();
     if is_npz(path) {
-        return jax::preprocess(path, &jax::read(path, &Files::open_npz(path)?)?.config, image);
+        return jax::preprocess(path, &jax::read(path, &Files::open_npz(path, u64::MAX)?)?.config, image);
     }
     preprocess(&root(path)?, processor(path)?, image)
 }

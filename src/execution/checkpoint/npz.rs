@@ -1,54 +1,68 @@
-//! Arrays of an npz file, a zip file of npy files. Stored entries are read in place; compressed ones are unpacked.
+//! Arrays of an npz file, a zip file of npy files. Stored entries are taken from the file when they are asked for; compressed ones are unpacked.
 //!
 //! Source: numpy's `lib/format.py`. The header is a Python literal. The crate that parses those pulls in a parser generator
 //! and assembly, too much for the three fields needed here.
 
-use super::memory::{Stored, Unpacked};
+use super::memory::{Contents, ReadSeek, Stored, Unpacked};
 use crate::data::error::{Error, Result};
-use crate::data::tensor::Bytes;
 use std::collections::HashMap;
-use std::io::{Cursor, Read};
-use std::ops::Range;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Bytes that compressed entries may unpack to, on top of 16 times the file size: trained weights hardly compress.
 const UNPACKED: u64 = 64 * 1024 * 1024;
 
+/// Bytes of an npy file that its header takes at most: longer ones describe records, not numbers.
+const LARGEST_HEADER: u64 = 1 << 16;
+
 /// Finds the arrays. Their names are those of the entries, without `.npy`.
-pub fn arrays(path: &Path, memory: Arc<dyn Bytes>) -> Result<HashMap<String, Stored>> {
+pub fn arrays(path: &Path, contents: &Contents) -> Result<HashMap<String, Stored>> {
+    contents.with_reader(|reader| arrays_of(path, contents, reader))
+}
+
+fn arrays_of(path: &Path, contents: &Contents, reader: &mut dyn ReadSeek) -> Result<HashMap<String, Stored>> {
     let damaged = |message: String| Error::file(path, message);
-    let mut archive =
-        zip::ZipArchive::new(Cursor::new(memory.bytes())).map_err(|error| damaged(format!("not an npz file ({error}); download it again")))?;
-    let mut left = UNPACKED + 16 * memory.bytes().len() as u64;
+    let mut archive = zip::ZipArchive::new(reader).map_err(|error| damaged(format!("not an npz file ({error}); download it again")))?;
+    let mut left = UNPACKED + 16 * contents.len() as u64;
     let mut arrays = HashMap::new();
     for i in 0..archive.len() {
         let mut entry = archive.by_index(i).map_err(|error| damaged(format!("entry {i}: {error}; download it again")))?;
         let name = entry.name().map_err(|error| damaged(format!("entry {i}: {error}")))?.trim_end_matches(".npy").to_owned();
         let broken = |message: &str| damaged(format!("array {name}: {message}; download it again"));
-        let (held, range): (Arc<dyn Bytes>, Range<usize>) = match (entry.compression(), entry.data_start()) {
+        let (held, start, size, first): (Contents, usize, usize, Vec<u8>) = match (entry.compression(), entry.data_start()) {
             (zip::CompressionMethod::Stored, Some(start)) => {
-                let start = start as usize;
-                (memory.clone(), start..start.saturating_add(entry.size() as usize))
+                let (start, size) = (start as usize, entry.size() as usize);
+                if start.checked_add(size).is_none_or(|end| end > contents.len()) {
+                    return Err(broken("it extends beyond the end of the file"));
+                }
+                (contents.clone(), start, size, read(&mut entry, LARGEST_HEADER.min(size as u64)).map_err(|error| broken(&error))?)
             }
             _ => {
                 // Grows with the unpacked bytes, not with the size that the entry claims.
-                let mut bytes = Vec::new();
-                entry.by_ref().take(left + 1).read_to_end(&mut bytes).map_err(|error| broken(&error.to_string()))?;
-                let len = bytes.len();
-                left = left.checked_sub(len as u64).ok_or_else(|| broken("it unpacks to many times the file's size, which weights do not"))?;
-                (Arc::new(Unpacked(bytes)), 0..len)
+                let bytes = read(&mut entry, left + 1).map_err(|error| broken(&error))?;
+                left =
+                    left.checked_sub(bytes.len() as u64).ok_or_else(|| broken("it unpacks to many times the file's size, which weights do not"))?;
+                let first = bytes[..bytes.len().min(LARGEST_HEADER as usize)].to_vec();
+                let size = bytes.len();
+                (Contents::Memory(Arc::new(Unpacked(bytes))), 0, size, first)
             }
         };
-        let bytes = held.bytes().get(range.clone()).ok_or_else(|| broken("it extends beyond the end of the file"))?;
-        let (header, start) = Header::read(bytes).map_err(|message| broken(&message))?;
-        let data = range.start + start..range.end;
+        let (header, offset) = Header::read(&first).map_err(|message| broken(&message))?;
+        let data = start + offset..start + size;
         if header.bytes().is_some_and(|len| len != data.len()) {
             return Err(broken(&format!("{} bytes of data do not match shape {:?} of {}", data.len(), header.shape, header.dtype)));
         }
-        arrays.insert(name.clone(), Stored { dtype: header.dtype, shape: header.shape, memory: held.clone(), range: data });
+        arrays.insert(name.clone(), Stored::new(header.dtype, header.shape, held, data));
     }
     Ok(arrays)
+}
+
+/// Reads at most `limit` bytes.
+fn read(from: &mut impl Read, limit: u64) -> std::result::Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    from.take(limit).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
 }
 
 /// Header of an npy file.

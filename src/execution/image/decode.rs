@@ -3,41 +3,41 @@
 use super::Image;
 use crate::data::error::{Error, Result};
 use crate::execution::storage;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-/// Default maximum of the bytes of a decoded image, conversion included: 134 megapixels of 8-bit RGB.
-const DEFAULT_LIMIT: u64 = 384 << 20;
+/// Default maximum of the bytes that reading an image takes: 178 megapixels of 8-bit RGB.
+const DEFAULT_LIMIT: u64 = 512 << 20;
 
-/// Bytes that an image of any file may have when decoded, by default.
-const ALWAYS: u64 = 96 << 20;
+/// Bytes that an image of any file may take, by default.
+const ALWAYS: u64 = 128 << 20;
 
-/// Bytes of a decoded image for each byte of its file, by default. Photos have 30 at most; a file of a few bytes can claim
-/// any size.
-const RATIO: u64 = 500;
+/// Bytes that an image may take for each byte of its file, by default. Photos take 90 at most; a file of a few bytes can claim any size.
+const RATIO: u64 = 160;
+
+/// Bytes that chunks of a PNG file beside the image may take when unpacked, such as a colour profile; the decoder also needs a row.
+const PNG_CHUNKS: u64 = 32 << 20;
 
 /// Returns the default limit for a file.
 fn default_limit(len: u64) -> u64 {
     DEFAULT_LIMIT.min(ALWAYS.max(RATIO.saturating_mul(len)))
 }
 
-/// Bytes that a decoder may take besides the image.
-const BUFFERS_OF_DECODERS: u64 = 128 << 20;
-
 impl Image {
     /// Reads an image file (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM), whatever its extension, and applies its EXIF orientation.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::Image`] if it is not an image or is damaged; [`Error::ImageLimit`] if
-    /// it takes more than 384 MiB when decoded, or more than 96 MiB and 500 times the size of its file.
+    /// reading it takes more than 512 MiB, or more than 128 MiB and 160 times the size of its file.
     pub fn open(path: impl AsRef<Path>) -> Result<Image> {
         let bytes = contents(path.as_ref(), DEFAULT_LIMIT)?;
         read(path.as_ref(), &bytes, default_limit(bytes.len() as u64))
     }
 
-    /// Reads an image file that takes up to `bytes` when decoded, as [`Image::open`] does.
+    /// Reads an image file that takes up to `bytes` of memory, as [`Image::open`] does.
     ///
     /// # Errors
     /// As [`Image::open`], with this limit.
@@ -72,49 +72,77 @@ fn contents(path: &Path, limit: u64) -> Result<Vec<u8>> {
 fn read(path: &Path, bytes: &[u8], limit: u64) -> Result<Image> {
     let failed = |error: ImageError| Error::image(path, message(&error));
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Error::io(path))?;
+    // The image itself is checked below; of PNG, decoders count only what is beside it.
     let mut limits = image::Limits::default();
-    limits.max_alloc = Some(limit + BUFFERS_OF_DECODERS);
+    limits.max_alloc = Some(if reader.format() == Some(ImageFormat::Png) { PNG_CHUNKS } else { limit });
     reader.limits(limits);
+    let mut is_progressive = false;
     match reader.format() {
         None if bytes.is_empty() => return Err(Error::image(path, "the file is empty")),
         None => return Err(Error::image(path, "not an image in a supported format (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM)")),
-        Some(ImageFormat::Jpeg) if jpeg_is_cut(bytes) => return Err(Error::image(path, "the file is truncated")),
+        Some(ImageFormat::Jpeg) => match jpeg_is_progressive(bytes) {
+            Some(found) => is_progressive = found,
+            None => return Err(Error::image(path, "the file is truncated")),
+        },
         Some(_) => {}
     }
+    let format = reader.format();
     let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
         return Err(Error::image(path, format!("{width} x {height} pixels: the file is damaged")));
     }
+    // A broken orientation is no reason to reject the image.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let decoded = pixels * u64::from(decoder.color_type().bytes_per_pixel());
-    // 8-bit RGB and RGBA are converted in place.
-    let converted = if matches!(decoder.color_type(), image::ColorType::Rgb8 | image::ColorType::Rgba8) { 0 } else { pixels * 3 };
-    let needed = decoded + converted;
+    let for_decoder = match format {
+        // All coefficients are kept, in 16 bits.
+        Some(ImageFormat::Jpeg) if is_progressive => 2 * pixels * u64::from(decoder.original_color_type().channel_count()),
+        // Decoded as RGBA first.
+        Some(ImageFormat::WebP) => 4 * pixels,
+        // A whole frame or strip beside the image.
+        Some(ImageFormat::Gif | ImageFormat::Tiff) => decoded,
+        _ => 0,
+    };
+    let is_turned =
+        !matches!(orientation, Orientation::NoTransforms | Orientation::Rotate180 | Orientation::FlipHorizontal | Orientation::FlipVertical);
+    let needed = decoded + for_decoder.max(if is_turned { decoded } else { 0 }).max(for_conversion(decoder.color_type(), pixels));
     if needed > limit {
         return Err(Error::ImageLimit { path: path.to_owned(), size: [height as usize, width as usize], needed, allowed: limit });
     }
-    // A broken orientation is no reason to reject the image.
-    let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
     image.apply_orientation(orientation);
     Ok(plain(image))
 }
 
-/// Whether the end-of-image marker is missing: the decoder silently fills missing data with grey. Segments are skipped by
-/// length, because thumbnails in them have markers of their own.
-fn jpeg_is_cut(bytes: &[u8]) -> bool {
+/// Bytes that [`plain`] takes beside a decoded image.
+fn for_conversion(color: ColorType, pixels: u64) -> u64 {
+    match color {
+        ColorType::L8 | ColorType::Rgb8 => 0,
+        // Opacity.
+        ColorType::La8 | ColorType::Rgba8 => pixels,
+        color => pixels * u64::from(color.channel_count()),
+    }
+}
+
+/// Returns whether a JPEG file is progressive, or `None` if the end-of-image marker is missing: the decoder silently fills missing data with grey.
+/// Segments are skipped by length, because thumbnails in them have markers of their own.
+fn jpeg_is_progressive(bytes: &[u8]) -> Option<bool> {
+    let mut is_progressive = false;
     let mut rest = &bytes[2.min(bytes.len())..];
     // Within a scan, 0xFF is followed by 0x00 or a restart marker; elsewhere it may be repeated.
     while let Some(place) = rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF | 0xD0..=0xD7)) {
-        if rest[place + 1] == 0xD9 {
-            return false;
+        match rest[place + 1] {
+            0xD9 => return Some(is_progressive),
+            0xC2 | 0xC6 | 0xCA | 0xCE => is_progressive = true,
+            _ => {}
         }
         let segment = &rest[place + 2..];
-        let Some(&[high, low]) = segment.first_chunk() else { return true };
+        let &[high, low] = segment.first_chunk()?;
         rest = segment.get(usize::from(u16::from_be_bytes([high, low]))..).unwrap_or(&[]);
     }
-    true
+    None
 }
 
 fn message(error: &ImageError) -> String {

@@ -12,7 +12,6 @@ pub use preprocess::{Alpha, Crop, CropRounding, Filter, Levels, Preprocess, Resi
 pub use sampling::{Sampling, Taps};
 
 use crate::data::error::{Error, Result};
-use resample::Raster;
 use std::borrow::Cow;
 
 /// An 8-bit image, top row first, channels interleaved.
@@ -47,30 +46,52 @@ impl Image {
         }
     }
 
-    /// Returns levels with the model's number of channels, composited onto white if requested. Grey from RGB is Pillow's
-    /// `convert("L")` (ITU-R 601-2 luma).
-    fn prepared(&self, alpha: Alpha, channels: usize) -> Result<Raster<u8>> {
-        let levels: Cow<'_, [u8]> = match (&self.alpha, alpha) {
-            (Some(cover), Alpha::OnWhite) => self
-                .data
-                .chunks_exact(self.channels)
-                .zip(cover)
-                .flat_map(|(pixel, &cover)| pixel.iter().map(move |&level| on_white(level, cover)))
-                .collect(),
-            _ => Cow::Borrowed(&self.data),
-        };
-        let data = match (self.channels, channels) {
-            (from, to) if from == to => levels.into_owned(),
-            (1, 3) => levels.iter().flat_map(|&grey| [grey; 3]).collect(),
-            (3, 1) => levels.chunks_exact(3).map(luma).collect(),
-            _ => {
-                return Err(Error::argument(
-                    "image",
-                    format!("the model takes {channels} channels, the image has {}; pass pixel_values to `forward` instead", self.channels),
-                ));
+    /// Returns the image with `channels` channels, composited onto white if requested.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the image's channels cannot be converted.
+    fn converted(&self, alpha: Alpha, channels: usize) -> Result<Converted<'_>> {
+        if !matches!((self.channels, channels), (1 | 3, 1 | 3)) && self.channels != channels {
+            return Err(Error::argument(
+                "image",
+                format!("the model takes {channels} channels, the image has {}; pass pixel_values to `forward` instead", self.channels),
+            ));
+        }
+        Ok(Converted { image: self, cover: self.alpha.as_deref().filter(|_| alpha == Alpha::OnWhite), channels })
+    }
+}
+
+/// An image whose rows are converted as they are read, so that no second image is in memory.
+struct Converted<'a> {
+    image: &'a Image,
+    /// Opacity of each pixel in front of white.
+    cover: Option<&'a [u8]>,
+    channels: usize,
+}
+
+impl Converted<'_> {
+    /// Returns height and width.
+    fn size(&self) -> [usize; 2] {
+        [self.image.height, self.image.width]
+    }
+
+    /// Writes the levels of a row, mapped by `value`, to `row`. Grey from RGB is Pillow's `convert("L")` (ITU-R 601-2 luma).
+    fn read<L>(&self, y: usize, row: &mut Vec<L>, value: impl Fn(u8) -> L) {
+        let (from, width) = (self.image.channels, self.image.width);
+        let levels = &self.image.data[y * width * from..][..width * from];
+        let blended: Cow<'_, [u8]> = match self.cover {
+            Some(cover) => {
+                let pixels = levels.chunks_exact(from).zip(&cover[y * width..]);
+                pixels.flat_map(|(pixel, &cover)| pixel.iter().map(move |&level| on_white(level, cover))).collect()
             }
+            None => Cow::Borrowed(levels),
         };
-        Ok(Raster { width: self.width, height: self.height, channels, data })
+        row.clear();
+        match (from, self.channels) {
+            (1, 3) => row.extend(blended.iter().flat_map(|&grey| [grey; 3]).map(value)),
+            (3, 1) => row.extend(blended.chunks_exact(3).map(luma).map(value)),
+            _ => row.extend(blended.iter().copied().map(value)),
+        }
     }
 }
 

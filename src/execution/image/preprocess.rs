@@ -3,15 +3,15 @@
 //! Resampling is that of Pillow (`libImaging/Resample.c`, versions up to 12): horizontal pass first, 22-bit fixed-point
 //! weights, each pass rounded to 8 bits. Only the pixels that the crop keeps are computed.
 
-use super::Image;
-use super::resample::{Level, Raster, Region, resample, tables};
+use super::resample::{Level, Region, resample, tables};
 use super::sampling::Sampling;
+use super::{Converted, Image};
 use crate::data::error::{Error, Result};
 use crate::data::levels::LevelTable;
 use crate::data::tensor::Tensor;
 
-/// Maximum pixels of a result, 8192 x 8192, so that a bogus size in a configuration cannot exhaust memory.
-const LARGEST_RESULT: usize = 1 << 26;
+/// Maximum pixels of a result, 4096 x 4096, so that a bogus size in a configuration cannot exhaust memory.
+const LARGEST_RESULT: usize = 1 << 24;
 
 /// Conversion of a decoded image to `pixel_values`: resize, crop, scale, normalise.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,18 +157,16 @@ impl Preprocess {
     /// # Errors
     /// [`Error::Argument`] if the image's channels cannot be converted to the model's, or if the result would be too large.
     pub fn apply(&self, image: &Image) -> Result<Tensor> {
-        let image = image.prepared(self.alpha, self.channels)?;
+        let image = image.converted(self.alpha, self.channels)?;
         match self.resizes {
             Levels::Rounded => {
                 let table = LevelTable::new(self.channels, |channel, level| self.normalised(channel, self.scaled(level)));
-                let (shape, levels) = self.framed(&image, |_, fill| fill, |_, level: u8| level)?;
+                let (shape, levels) = self.framed(&image, |level| level, |_, fill| fill, |_, level: u8| level)?;
                 Ok(Tensor::of_levels(shape, levels, table))
             }
             Levels::Scaled => {
-                let data = image.data.iter().map(|level| self.scaled(*level)).collect();
-                let image = Raster { data, width: image.width, height: image.height, channels: image.channels };
                 let fill = |channel, fill| self.normalised(channel, self.scaled(fill));
-                let (shape, values) = self.framed(&image, fill, |channel, value: f32| self.normalised(channel, value))?;
+                let (shape, values) = self.framed(&image, |level| self.scaled(level), fill, |channel, value| self.normalised(channel, value))?;
                 Tensor::new(shape, values)
             }
         }
@@ -221,24 +219,26 @@ impl Preprocess {
         }
     }
 
-    /// Resizes and crops, channel by channel. `fill` maps a channel and a fill level to the value outside the image; `value` maps a
-    /// channel and a level to the value inside.
+    /// Resizes levels mapped by `level`, and crops, channel by channel. `fill` maps a channel and a fill level to the value outside the image;
+    /// `value` maps a channel and a resized level to the value inside.
     fn framed<L: Level, V: Copy>(
         &self,
-        image: &Raster<L>,
+        image: &Converted<'_>,
+        level: impl Fn(u8) -> L,
         fill: impl Fn(usize, u8) -> V,
         value: impl Fn(usize, L) -> V,
     ) -> Result<([usize; 4], Vec<V>)> {
-        let source = [image.height, image.width];
+        let source = image.size();
         let (size, framed) = self.frame(source)?;
         let [height, width] = framed.size;
-        let region = resample(image, size, framed.region, self.filter).ok_or_else(|| too_large(source, "an intermediate image that is too large"))?;
+        let region =
+            resample(image, level, size, framed.region, self.filter).ok_or_else(|| too_large(source, "an intermediate image that is too large"))?;
         let fills = self.crop.as_ref().map_or([0; 3], |crop| crop.fill);
         let mut values = Vec::with_capacity(self.channels * height * width);
         for channel in 0..self.channels {
             let plane = values.len();
             values.resize(plane + height * width, fill(channel, fills[channel.min(2)]));
-            for (y, row) in region.data.chunks_exact(region.width * self.channels).enumerate() {
+            for (y, row) in region.data.chunks_exact(region.stride).enumerate() {
                 let line = &mut values[plane + (framed.offset[0] + y) * width + framed.offset[1]..];
                 for (place, pixel) in line.iter_mut().zip(row.chunks_exact(self.channels)) {
                     *place = value(channel, pixel[channel]);

@@ -1,15 +1,14 @@
 //! Pillow's 8-bit resampling, bit for bit, and the same in f32 without rounding, as in torch with `antialias=True`.
 
 use crate::execution::image::filter::{taps, taps_f32};
-use crate::execution::image::{Filter, Taps};
+use crate::execution::image::{Converted, Filter, Taps};
 use std::ops::Range;
 
-/// Levels of an image, top row first, channels interleaved.
+/// Levels of a resized image, top row first, channels interleaved.
 #[derive(Debug)]
 pub struct Raster<L> {
-    pub width: usize,
-    pub height: usize,
-    pub channels: usize,
+    /// Levels per row: width · channels.
+    pub stride: usize,
     pub data: Vec<L>,
 }
 
@@ -91,16 +90,22 @@ const LARGEST_INTERMEDIATE: usize = 128 * 1024 * 1024;
 /// Last pixel along an edge up to which nearest-neighbour resampling counts.
 const LARGEST_NEAREST: usize = 1 << 24;
 
-/// Resizes `image` to `[height, width]` and returns `region` of the result. Returns `None` if the image is so long and thin that
+/// Resizes `image`, with its levels mapped by `level`, to `[height, width]` and returns `region` of the result. Returns `None` if the image is so long and thin that
 /// the image between the passes would be far larger, or if nearest-neighbour resampling would have to count too far.
-pub fn resample<L: Level>(image: &Raster<L>, [height, width]: [usize; 2], region: Region, filter: Filter) -> Option<Raster<L>> {
-    let (rows, columns) = taps_of_region::<L>([image.height, image.width], [height, width], region, filter)?;
+pub(super) fn resample<L: Level>(
+    image: &Converted<'_>,
+    level: impl Fn(u8) -> L,
+    size: [usize; 2],
+    region: Region,
+    filter: Filter,
+) -> Option<Raster<L>> {
+    let (rows, columns) = taps_of_region::<L>(image.size(), size, region, filter)?;
     // The horizontal pass needs only the rows that the vertical pass reads.
     let needed = inputs(&rows);
     if needed.len() * region.width * image.channels > LARGEST_INTERMEDIATE {
         return None;
     }
-    let across = horizontal(image, &columns, needed.clone());
+    let across = horizontal(image, level, &columns, needed.clone());
     Some(vertical(&across, &rows, needed.start))
 }
 
@@ -112,28 +117,28 @@ pub fn tables<L: Level>([height, width]: [usize; 2], size: [usize; 2], region: R
     Some([Taps { pixels: pixels(rows) }, Taps { pixels: pixels(columns) }])
 }
 
-fn horizontal<L: Level>(image: &Raster<L>, columns: &[Tap<L>], rows: Range<usize>) -> Raster<L> {
-    let channels = image.channels;
+fn horizontal<L: Level>(image: &Converted<'_>, level: impl Fn(u8) -> L, columns: &[Tap<L>], rows: Range<usize>) -> Raster<L> {
+    let (channels, mut row) = (image.channels, Vec::new());
     let mut data = Vec::with_capacity(rows.len() * columns.len() * channels);
-    for y in rows.clone() {
-        let row = &image.data[y * image.width * channels..][..image.width * channels];
+    for y in rows {
+        image.read(y, &mut row, &level);
         for tap in columns {
             let pixels = row[tap.first * channels..].chunks_exact(channels);
             data.extend((0..channels).map(|channel| L::sum(&tap.weights, pixels.clone().map(|pixel| pixel[channel]))));
         }
     }
-    Raster { width: columns.len(), height: rows.len(), channels, data }
+    Raster { stride: columns.len() * channels, data }
 }
 
 /// Vertical pass. `image` starts at row `first` of the source that `rows` index.
 fn vertical<L: Level>(image: &Raster<L>, rows: &[Tap<L>], first: usize) -> Raster<L> {
-    let stride = image.width * image.channels;
+    let stride = image.stride;
     let mut data = Vec::with_capacity(rows.len() * stride);
     for tap in rows {
         let from = &image.data[(tap.first - first) * stride..];
         data.extend((0..stride).map(|column| L::sum(&tap.weights, from[column..].iter().step_by(stride).copied())));
     }
-    Raster { width: image.width, height: rows.len(), channels: image.channels, data }
+    Raster { stride, data }
 }
 
 /// Taps of a pixel of the result along one axis.

@@ -86,7 +86,13 @@ pub struct Preparation {
     pub preprocess: Preprocess,
     pub config: Config,
     pub limit: ImageLimitArgs,
+    /// Whether the user chose the size.
+    pub has_chosen_size: bool,
 }
+
+/// Tokens per image up to which a model's own size is used. Published models have 5,000 at most; a configuration of a few bytes can ask for any
+/// number, and attention takes time and memory with its square.
+const MOST_TOKENS: usize = 8192;
 
 impl Preparation {
     /// Returns the pixel values of an image, in a size that the model accepts. Errors name the image.
@@ -98,10 +104,17 @@ impl Preparation {
         let prepare = |image: Image| {
             // A configuration of a few bytes can ask for any size.
             let size = self.preprocess.output_size([image.height, image.width])?;
-            self.config.tokens(Size::Image(size))?;
+            let tokens = self.config.tokens(Size::Image(size))?;
+            if tokens > MOST_TOKENS && !self.has_chosen_size {
+                let [height, width] = size;
+                let message = format!(
+                    "the model's preprocessing makes {height} x {width} pixels of it, which are {tokens} tokens; choose a size with --image-size, such as {height}x{width} for this one, which will take long"
+                );
+                return Err(Error::Image { path: path.to_owned(), message });
+            }
             self.preprocess.apply(&image)
         };
-        self.limit.read(path).and_then(prepare).map_err(of_image)
+        self.limit.read_beside_others(path, prepare).map_err(of_image)
     }
 }
 

@@ -17,12 +17,11 @@ use batch::{Batch, BatchSize};
 use clap::Args;
 use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use vitraux::config::Config;
 use vitraux::preprocess::Preprocess;
-use vitraux::{Checkpoint, Image, Session, Tensor};
+use vitraux::{Checkpoint, Error, Image, Session, Tensor};
 
 /// Images that go through a model on a device.
 #[derive(Debug, Args)]
@@ -70,7 +69,9 @@ impl PassArgs {
     /// Starts to prefetch the images that are not done yet and loads the model onto the device. Returns `None` if all are done.
     pub fn start(&self, checkpoint: Checkpoint, paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool) -> Result<Option<(Images, Session)>> {
         let preprocess = preprocess_of(&checkpoint)?;
-        let mut images = self.images.open(paths, is_done, &preprocess, &checkpoint.config);
+        let (preprocess, config, limit) = (preprocess.clone(), checkpoint.config.clone(), self.images.limit);
+        let preparation = Preparation { preprocess, config, limit, has_chosen_size: self.model.image_size().is_some() };
+        let mut images = self.images.open(paths, is_done, preparation);
         if images.paths.is_empty() {
             note(&format!("nothing to do: {} already done", counted(images.skipped)));
             return Ok(None);
@@ -107,7 +108,7 @@ pub struct ImageArgs {
 #[derive(Clone, Copy, Debug, Args)]
 #[command(next_help_heading = "Image options")]
 pub struct ImageLimitArgs {
-    /// Reject images that take more than this many MiB when decoded [default: 384, which are 134 megapixels in 8-bit RGB; less for files
+    /// Reject images that take more than this many MiB of memory [default: 512, which are 178 megapixels in 8-bit RGB; less for files
     /// that are far smaller than their image]
     #[arg(long, value_name = "MIB", allow_negative_numbers = true, value_parser = count(1 << 20))]
     max_image_memory: Option<u32>,
@@ -119,6 +120,24 @@ impl ImageLimitArgs {
         match self.max_image_memory {
             Some(mebibytes) => Image::open_within(path, u64::from(mebibytes) << 20),
             None => Image::open(path),
+        }
+    }
+
+    /// Reads an image, and passes it to `with`, while other threads do the same. Large images, and those that are large for their file, are in memory
+    /// one at a time.
+    fn read_beside_others<T>(self, path: &Path, with: impl Fn(Image) -> vitraux::Result<T>) -> vitraux::Result<T> {
+        /// Bytes that an image may take beside others: for each byte of its file, at the least and at the most.
+        const RATIO: u64 = 60;
+        const RANGE: [u64; 2] = [16 << 20, 128 << 20];
+        static ALONE: Mutex<()> = Mutex::new(());
+        let limit = self.max_image_memory.map_or(u64::MAX, |mebibytes| u64::from(mebibytes) << 20);
+        let beside_others = path.metadata().map_or(0, |metadata| metadata.len() * RATIO).clamp(RANGE[0], RANGE[1]);
+        match Image::open_within(path, limit.min(beside_others)) {
+            Err(Error::ImageLimit { .. }) => {
+                let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+                with(self.read(path)?)
+            }
+            image => with(image?),
         }
     }
 }
@@ -194,13 +213,12 @@ impl ImageArgs {
         sources::sources(&self.images, &self.glob)
     }
 
-    fn open(&self, mut paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool, preprocess: &Preprocess, config: &Config) -> Images {
+    fn open(&self, mut paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool, preparation: Preparation) -> Images {
         let asked = paths.len();
         paths.retain(|path| !is_done(path));
         let skipped = asked - paths.len();
         let (paths, batch) = (Arc::new(paths), BatchSize::new(self.batch));
-        let ahead =
-            Ahead::new(paths.clone(), Preparation { preprocess: preprocess.clone(), config: config.clone(), limit: self.limit }, window(&batch));
+        let ahead = Ahead::new(paths.clone(), preparation, window(&batch));
         Images { paths, ahead, batch, strict: self.strict, skipped, is_alone: asked == 1 }
     }
 }

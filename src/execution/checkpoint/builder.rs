@@ -1,0 +1,74 @@
+//! Opening of checkpoints.
+
+use super::files::Files;
+use super::memory::MAPPED_FROM;
+use super::{Checkpoint, is_npz, jax, outline, preprocess, processor, root};
+use crate::data::config::Input;
+use crate::data::error::Result;
+use std::path::{Path, PathBuf};
+
+/// Opens a checkpoint with options.
+///
+/// ```no_run
+/// # fn main() -> vitraux::Result<()> {
+/// use vitraux::Checkpoint;
+///
+/// let checkpoint = Checkpoint::builder("dinov2-small").image_size([448, 448]).open()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is opened before `open`"]
+pub struct CheckpointBuilder {
+    path: PathBuf,
+    image: Option<[usize; 2]>,
+    mapped_from: u64,
+}
+
+impl CheckpointBuilder {
+    pub(super) fn new(path: &Path) -> CheckpointBuilder {
+        CheckpointBuilder { path: path.to_owned(), image: None, mapped_from: MAPPED_FROM }
+    }
+
+    /// Sets the height and width that images are prepared for, instead of the configured ones.
+    pub fn image_size(self, size: [usize; 2]) -> CheckpointBuilder {
+        CheckpointBuilder { image: Some(size), ..self }
+    }
+
+    /// Memory-maps files of at least so many bytes; smaller ones are read. Defaults to 256 MiB; with [`u64::MAX`], every file is read.
+    ///
+    /// A mapped file needs no memory of its own, and its weights are read as they are loaded. It must not change while the checkpoint is in use: if
+    /// another program truncates it, the system ends this process with a signal. Mapped files are therefore locked where the system has locks, for
+    /// programs that respect them.
+    pub fn mapped_from(self, bytes: u64) -> CheckpointBuilder {
+        CheckpointBuilder { mapped_from: bytes, ..self }
+    }
+
+    /// Opens the checkpoint.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`]; [`Error::Argument`](crate::Error::Argument) if the model cannot run at this size.
+    pub fn open(self) -> Result<Checkpoint> {
+        let CheckpointBuilder { path, image, mapped_from } = self;
+        if is_npz(&path) {
+            let files = Files::open_npz(&path, mapped_from)?;
+            let outline = jax::read(&path, &files)?.checked_at(image)?;
+            let preprocess = jax::preprocess(&path, &outline.config, image)?;
+            return outline.load(&path, Some(preprocess), &files);
+        }
+        let root = root(&path)?;
+        let files = match Files::open(&path, mapped_from) {
+            // transformers' wrapper of timm models adds a prefix of its own.
+            Ok(files) if root.string("model_type")? == Some("timm_wrapper") => files.without_prefix("timm_model."),
+            Ok(files) => files,
+            // An unsupported configuration makes a better message than missing weights.
+            Err(error) => return Err(outline(&root, None).err().unwrap_or(error)),
+        };
+        let outline = outline(&root, Some(&files))?.checked_at(image)?;
+        let preprocess = match outline.config.input {
+            Input::Image(_) => Some(preprocess(&root, processor(&path)?, image)?),
+            Input::Embeddings { .. } => None,
+        };
+        outline.load(root.path(), preprocess, &files)
+    }
+}
