@@ -31,7 +31,7 @@ const INDEX: &str = "model.safetensors.index.json";
 const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// Callback during a download: the file's name, the bytes received, and the total bytes.
-pub type DownloadProgress<'a> = dyn Fn(&str, u64, u64) + 'a;
+type DownloadProgress<'a> = dyn Fn(&str, u64, u64) + 'a;
 
 /// Whether the text could name a model on the hub: `owner/name`, or `owner/name@revision`.
 pub fn is_reference(text: &str) -> bool {
@@ -42,11 +42,13 @@ pub fn is_reference(text: &str) -> bool {
 /// and safetensors. Files that are not in the cache are downloaded. The environment variables are those of Hugging Face's
 /// libraries: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
 ///
+/// `progress` is called during downloads with a file's name, the bytes received and the total bytes.
+///
 /// # Errors
 /// [`Error::Argument`] if `reference` is not such a name; [`Error::Network`] if the model does not exist, access is denied,
 /// it has no safetensors, or the hub cannot be reached and the cache does not have the model; [`Error::Io`] or
 /// [`Error::File`] if a file in the cache cannot be read or written, or is damaged.
-pub fn fetch(reference: &str, progress: &DownloadProgress<'_>) -> Result<PathBuf> {
+pub fn fetch(reference: &str, progress: &dyn Fn(&str, u64, u64)) -> Result<PathBuf> {
     let reference = Reference::parse(reference)
         .ok_or_else(|| Error::argument("model", format!("expected a model on the hub as owner/name or owner/name@revision, found {reference:?}")))?;
     let cache = Cache::open(&reference);
