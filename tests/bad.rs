@@ -230,3 +230,29 @@ fn unusual_input_sizes_must_be_chosen() {
         assert!(run.code == 1 && run.errors()[0].contains(words) && !output.exists(), "{}", run.stderr);
     }
 }
+
+/// As under `ulimit -u 1`, which does not bind the superuser.
+#[test]
+#[cfg(target_os = "linux")]
+fn refused_threads_are_an_error() {
+    use rustix::process::{Resource, Rlimit, geteuid, setrlimit};
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let image = folder.path().join("image.png");
+    std::fs::copy(path("examples/digits/samples/handwritten-3.png"), &image).expect("a copy");
+    for processes in [1, 3] {
+        let mut command = crate::support::cli::program();
+        command.args(["classify".as_ref(), "--device=cpu".as_ref(), image.as_os_str()]).env("HOME", folder.path());
+        if geteuid().is_root() {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("they are set");
+            command.uid(NOBODY);
+        }
+        let limit = Rlimit { current: Some(processes), maximum: Some(processes) };
+        // SAFETY: one system call, which is allowed after a fork.
+        unsafe { command.pre_exec(move || Ok(setrlimit(Resource::Nproc, limit)?)) };
+        let run = crate::support::cli::run(command);
+        assert!(run.code == 1 && run.errors().len() == 1 && run.errors()[0].contains("ulimit -u"), "{processes}: {}", run.stderr);
+    }
+}

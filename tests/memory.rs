@@ -1,9 +1,9 @@
-//! What a second forward allocates on the host. A binary of its own, because it counts every allocation.
+//! Memory of repeated work. A binary of its own, because it counts every allocation.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
-use vitraux::{Checkpoint, Device, Model, Tensor};
+use vitraux::{Checkpoint, Device, DeviceChoice, Model, Session, Tensor};
 
 struct Counting;
 
@@ -83,4 +83,59 @@ fn repeated_forward_allocates_only_its_outputs() {
     assert!(peak <= output_bytes as isize + around + PACKING_BYTES, "{peak} bytes at the most beside outputs of {output_bytes}");
     drop(outputs);
     assert!(LIVE.load(Relaxed) - before <= around, "memory grows");
+}
+
+/// Forwards and loads of a model. `VITRAUX_ENDURANCE` multiplies them: `.ci/soak` sets it.
+const ROUNDS: [usize; 2] = [200, 10];
+
+/// Bytes by which the process may grow meanwhile, beside what the first fifth has allocated: the allocator keeps pages.
+const GROWTH: u64 = 8 * 1024 * 1024;
+
+#[test]
+fn memory_stays_flat_on_the_cpu() {
+    stays_flat(Device::cpu());
+}
+
+#[test]
+fn memory_stays_flat_on_the_gpu() {
+    match Device::open_blocking(DeviceChoice::Gpu) {
+        Ok(device) => stays_flat(device),
+        Err(error) if std::env::var("VITRAUX_REQUIRE_GPU").is_ok_and(|value| value == "1") => panic!("VITRAUX_REQUIRE_GPU=1, but {error}"),
+        Err(error) => println!("SKIPPED on the GPU: {error}; VITRAUX_REQUIRE_GPU=1 makes this a failure"),
+    }
+}
+
+fn stays_flat(device: Device) {
+    let _turn = TURN.lock().expect("no panic");
+    let times = std::env::var("VITRAUX_ENDURANCE").map_or(1, |times| times.parse().expect("a number"));
+    let load = || Model::builder(Checkpoint::digits()).device(device.clone()).load_blocking().expect("a model");
+    let inputs = [1, 3, 2].map(|batch| Tensor::zeros([batch, 1, 32, 32]));
+    let forward = |session: &mut Session, round: usize| {
+        let outputs = session.forward_blocking(&inputs[round % inputs.len()], &["logits", "tokens"]).expect("outputs");
+        assert!(outputs["logits"].values().iter().all(|value| value.is_finite()));
+    };
+    let mut session = load().session();
+    grows_little("forwards", ROUNDS[0] * times, |round| forward(&mut session, round));
+    grows_little("loads", ROUNDS[1] * times, |round| forward(&mut load().session(), round));
+}
+
+/// Calls `work` so many times. Checks that the process does not grow after the first fifth of them.
+fn grows_little(what: &str, rounds: usize, mut work: impl FnMut(usize)) {
+    let first = rounds.div_ceil(5);
+    (0..first).for_each(&mut work);
+    let (live, resident) = (LIVE.load(Relaxed), resident_bytes());
+    (first..rounds).for_each(work);
+    let grown = LIVE.load(Relaxed) - live;
+    println!("{what}: {rounds}, {grown} bytes more on the heap, {resident:?} bytes resident, then {:?}", resident_bytes());
+    assert!(grown < 64 * 1024, "{grown} bytes more after {rounds} {what}");
+    if let (Some(before), Some(after)) = (resident, resident_bytes()) {
+        assert!(after < before + GROWTH, "{before} bytes resident, {after} after {rounds} {what}");
+    }
+}
+
+/// Returns the physical memory of this process, where the system tells.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
 }

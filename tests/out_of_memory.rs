@@ -5,7 +5,7 @@ use crate::support::gpu;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
-use vitraux::{Checkpoint, Device, Model, Session, Tensor};
+use vitraux::{Checkpoint, Device, Error, Model, Session, Tensor};
 
 /// Set for the child process.
 const CHILD: &str = "VITRAUX_OUT_OF_MEMORY";
@@ -45,11 +45,22 @@ fn pass(session: &mut Session, shape: [usize; 4]) -> (usize, u64) {
 
 #[test]
 fn sessions_evict_plans_and_halve_batches_when_memory_runs_out() {
+    in_child("sessions_evict_plans_and_halve_batches_when_memory_runs_out", run_out_of_memory);
+}
+
+/// Whichever allocation of the device fails first, it is an error or a smaller pass, and the next call with enough memory succeeds.
+#[test]
+fn any_failed_allocation_leaves_a_working_session() {
+    in_child("any_failed_allocation_leaves_a_working_session", fail_everywhere);
+}
+
+/// Calls `run` in a child process.
+fn in_child(test: &str, run: impl FnOnce()) {
     if std::env::var_os(CHILD).is_some() {
-        return run_out_of_memory();
+        return run();
     }
     let program = std::env::current_exe().expect("the path of this program");
-    let name = "out_of_memory::sessions_evict_plans_and_halve_batches_when_memory_runs_out";
+    let name = &format!("out_of_memory::{test}");
     let output = Command::new(program).env(CHILD, "1").args(["--exact", name, "--nocapture"]).output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -58,6 +69,30 @@ fn sessions_evict_plans_and_halve_batches_when_memory_runs_out() {
         // None at all would succeed too.
         _ => assert!(output.status.success() && said.contains("1 passed"), "{}", output.status),
     }
+}
+
+fn fail_everywhere() {
+    let Some(gpu) = gpu::device() else { return };
+    let device = Device::from(gpu);
+    let load = || Model::builder(Checkpoint::digits()).device(device.clone()).load_blocking();
+    let model = load().expect("a model");
+    let image = Tensor::zeros([1, 1, 32, 32]);
+    let logits = |session: &mut Session| session.forward_blocking(&image, &["logits"]).expect("logits")["logits"].values().into_owned();
+    let expected = logits(&mut model.session());
+    pass(&mut model.session(), BATCH);
+    let mut outcomes = [0; 2];
+    // From too little for one image of this size to enough for all. With less, the host's own allocations fail, which ends a process.
+    for available in (8..=40).step_by(2).chain((64..=264).step_by(40)).map(|mebibytes| mebibytes << 20) {
+        let mut session = model.session();
+        let (warmed, loaded) = limited(available, || (session.warm_up_blocking(&BATCH, &["logits"], |_, _| ()), load()));
+        for error in [warmed.as_ref().err(), loaded.as_ref().err()].into_iter().flatten() {
+            assert!(matches!(error, Error::OutOfMemory { .. }), "{available} bytes: {error}");
+        }
+        outcomes[usize::from(warmed.is_ok())] += 1;
+        assert_eq!(logits(&mut session), expected, "after {available} bytes");
+    }
+    println!("{} failures, {} passes", outcomes[0], outcomes[1]);
+    assert!(outcomes.iter().all(|&count| count > 0), "{outcomes:?}");
 }
 
 fn run_out_of_memory() {

@@ -212,15 +212,13 @@ fn control_characters_are_escaped_in_text_and_kept_in_json() {
     assert!(missing.errors().len() == 1 && missing.errors()[0].contains("file.png: no such file"), "{}", missing.stderr);
 }
 
-/// A copy of the digits model whose numbers overflow.
-fn overflowing(folder: &Path) -> String {
+/// A copy of the digits model in which all values of a tensor are `value`.
+fn changed(folder: &Path, tensor: &str, value: f32) -> String {
     use safetensors::tensor::{SafeTensors, TensorView};
     let bytes = std::fs::read(path("examples/digits/model.safetensors")).expect("weights");
     let tensors = SafeTensors::deserialize(&bytes).expect("tensors");
-    let large = |name: &str, data: &[u8]| {
-        if name == "blocks.0.norm1.weight" { 3e38f32.to_le_bytes().repeat(data.len() / 4) } else { data.to_vec() }
-    };
-    let changed: Vec<_> = tensors.iter().map(|(name, view)| (name, view.shape().to_vec(), large(name, view.data()))).collect();
+    let data = |name: &str, data: &[u8]| if name == tensor { value.to_le_bytes().repeat(data.len() / 4) } else { data.to_vec() };
+    let changed: Vec<_> = tensors.iter().map(|(name, view)| (name, view.shape().to_vec(), data(name, view.data()))).collect();
     let views = changed.iter().map(|(name, shape, data)| (*name, TensorView::new(safetensors::Dtype::F32, shape.clone(), data).expect("a view")));
     std::fs::write(folder.join("model.safetensors"), safetensors::serialize(views, None).expect("bytes")).expect("it is written");
     std::fs::copy(path("examples/digits/config.json"), folder.join("config.json")).expect("a copy");
@@ -228,9 +226,24 @@ fn overflowing(folder: &Path) -> String {
 }
 
 #[test]
+fn weights_beyond_f16_are_reported() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = changed(folder.path(), "blocks.0.mlp.fc1.weight", 7e4);
+    for device in ["cpu", "gpu"] {
+        let run = |precision: &str| {
+            crate::support::cli::vitraux(["classify", "-m", &model, "--device", device, "--precision", precision, &sample()].map(AsRef::as_ref))
+        };
+        let half = run("f16");
+        assert!(half.stderr.contains("blocks.0.mlp.fc1.weight: ") && half.stderr.contains("beyond the range of f16"), "{device}: {}", half.stderr);
+        assert!(!run("f32").stderr.contains("beyond"));
+    }
+}
+
+#[test]
 fn results_that_are_not_finite_are_errors_unless_allowed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let model = overflowing(folder.path());
+    // Its numbers overflow.
+    let model = changed(folder.path(), "blocks.0.norm1.weight", 3e38);
     let at = |name: &str| text(&folder.path().join(name)).to_owned();
     assert_eq!(run(&["preprocess", "-m", &model, "-o", &at("pixels.safetensors"), &sample()]).code, 0);
     let other = text(&path("examples/digits/samples/printed-2.png")).to_owned();

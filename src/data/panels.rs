@@ -120,6 +120,17 @@ fn pack_int8(w: &[f32], [n, k]: [usize; 2]) -> Vec<u32> {
     panels
 }
 
+/// Warns of values that [`Packed::new`] clamps.
+pub fn warn_if_clamped(name: &str, values: &[f32], precision: Precision) {
+    if precision == Precision::F16 {
+        let largest = f16::MAX.to_f32();
+        let clamped = values.iter().filter(|value| value.abs() > largest).count();
+        if clamped > 0 {
+            log::warn!("{name}: {clamped} of {} values are beyond the range of f16 and become {largest} or -{largest}; f32 keeps them", values.len());
+        }
+    }
+}
+
 /// Converts to f16 bytes for a GPU buffer, zero-padded to whole words. Values beyond the range of f16 are clamped.
 pub fn halves(values: &[f32]) -> Vec<u8> {
     let largest = f16::MAX.to_f32();

@@ -9,7 +9,7 @@ use crate::execution::cpu;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::execution::gpu::{self, WeightBuffers};
 use crate::execution::gpu::{AdapterKind, AdapterSummary, Gpu, PipelineFolder, ShaderChecks, adapters};
-use crate::execution::off_executor::off_executor;
+use crate::execution::threads::off_executor;
 use std::str::FromStr;
 use std::sync::Arc;
 

@@ -7,5 +7,5 @@ pub mod gpu;
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 pub mod hub;
 pub mod image;
-pub mod off_executor;
 pub mod storage;
+pub mod threads;

@@ -6,7 +6,7 @@ use crate::data::capabilities::{Capabilities, Precision};
 use crate::data::error::Result;
 use crate::execution::checkpoint::{Checkpoint, WeightInfo};
 use crate::execution::device::Device;
-use crate::execution::off_executor::off_executor;
+use crate::execution::threads::off_executor;
 use crate::operations::tuning::Tuning;
 use std::sync::{Arc, Mutex};
 

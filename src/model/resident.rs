@@ -6,6 +6,7 @@ use crate::data::tensor::Tensor;
 use crate::execution::cpu;
 use crate::execution::device::Device;
 use crate::execution::gpu::{Gpu, WeightBuffers};
+use crate::execution::threads;
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
@@ -21,6 +22,7 @@ impl Resident {
         tensors: impl Iterator<Item = (String, Tensor)>,
         factor: impl Fn(&str) -> Option<Precision>,
     ) -> Result<Resident> {
+        threads::start()?;
         Ok(match device.gpu() {
             Some(gpu) => Resident::Gpu(gpu.clone(), WeightBuffers::upload(gpu, tensors, factor).await?),
             None => Resident::Cpu(Arc::new(cpu::Weights::load(tensors, factor)?)),

@@ -10,7 +10,7 @@ use crate::data::tensor::Tensor;
 use crate::execution::gpu::Progress;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::execution::gpu::Sampler;
-use crate::execution::off_executor::off_executor;
+use crate::execution::threads::off_executor;
 use crate::model::forward::Request;
 use std::collections::{BTreeMap, VecDeque};
 #[cfg(not(target_arch = "wasm32"))]

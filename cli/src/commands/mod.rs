@@ -40,6 +40,7 @@ use model::ModelArgs;
 use outcome::Failed;
 pub use outcome::Interrupted;
 use std::error::Error;
+use std::io::Write;
 use std::path::Path;
 
 /// Result with any error, reported as one line on standard error.
@@ -70,11 +71,21 @@ impl Talk {
     fn obey(&self) {
         be_quiet(self.quiet);
         let filter = match self.verbose {
-            0 => "error",
+            0 => "error,vitraux=warn",
             1 => "error,vitraux=debug",
             _ => "debug",
         };
-        env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter)).init();
+        let mut logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter));
+        if self.verbose == 0 {
+            logger.format(|out, record| match (record.target().starts_with("vitraux"), record.level()) {
+                (true, log::Level::Warn) => {
+                    warn(&record.args().to_string());
+                    Ok(())
+                }
+                (_, level) => writeln!(out, "[{level} {}] {}", record.target(), record.args()),
+            });
+        }
+        logger.init();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::data::capabilities::Precision;
 use crate::data::error::Result;
-use crate::data::panels::Packed;
+use crate::data::panels::{self, Packed};
 use crate::data::tensor::{Dtype, Tensor};
 use std::sync::Arc;
 
@@ -30,6 +30,7 @@ impl Weights {
         let kept = weights.into_iter().map(|(name, tensor)| match (tensor.shape(), factor(&name)) {
             (&[n, k], Some(precision)) => {
                 let values = tensor.finite_values(&name)?;
+                panels::warn_if_clamped(&name, &values, precision);
                 let packed = match (tensor.stored_dtype(), precision) {
                     (Some(Dtype::F16), Precision::F32) => Packed::new(&values, [n, k], Precision::F16),
                     (Some(Dtype::Bf16), Precision::F32) => Packed::bf16(&values, [n, k]),

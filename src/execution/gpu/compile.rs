@@ -101,8 +101,10 @@ impl Gpu {
         };
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(missing.len());
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| worker.join().expect("compiling does not panic"))
+            // This thread is one of them. Threads that the system refuses are done without.
+            let spawned: Vec<_> = (1..threads).map_while(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
+            let own = work();
+            spawned.into_iter().map(|worker| worker.join().expect("compiling does not panic")).fold(own, Result::and)
         })?;
         if !missing.is_empty() {
             self.keep_pipelines();

@@ -58,22 +58,13 @@ impl<'a> Pieces<'a> {
 
 /// Calls `work` for each chunk, on several threads.
 #[cfg(not(target_arch = "wasm32"))]
-fn on_threads<T: Send>(mut chunks: Vec<T>, work: impl Fn(T) + Copy + Send) {
-    // A few threads saturate the bus; fewer chunks are copied before another thread has started.
+fn on_threads<T: Send>(chunks: Vec<T>, work: impl Fn(T) + Sync + Send) {
+    use rayon::prelude::*;
+    // A few threads saturate the bus; fewer chunks are copied before another thread has woken.
     const THREADS: usize = 8;
     const LEAST: usize = 16;
-    if chunks.len() <= LEAST {
-        return chunks.into_iter().for_each(work);
-    }
-    std::thread::scope(|scope| {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let share = chunks.len().div_ceil(cores.min(THREADS)).max(LEAST);
-        while chunks.len() > share {
-            let some = chunks.split_off(chunks.len() - share);
-            scope.spawn(move || some.into_iter().for_each(work));
-        }
-        chunks.into_iter().for_each(work);
-    });
+    let share = chunks.len().div_ceil(THREADS).max(LEAST);
+    chunks.into_par_iter().with_min_len(share).for_each(work);
 }
 
 /// Calls `work` for each chunk: a browser has no threads.

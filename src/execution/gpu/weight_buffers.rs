@@ -41,6 +41,7 @@ impl WeightBuffers {
             };
             let buffer = match (tensor.shape(), factor(&name)) {
                 (&[n, k], Some(precision)) => {
+                    panels::warn_if_clamped(&name, &values, precision);
                     let bytes = panels::shape([n, k], precision).iter().product::<usize>() * precision.bits() as usize / 8;
                     let buffer = gpu.checked(&name, || create(bytes)).await?;
                     let columns = (STAGED_BYTES / (4 * k * PANEL)).max(1) * PANEL;

@@ -1,6 +1,6 @@
 //! Prefetch of images: threads decode and preprocess them ahead of the device.
 
-use super::ImageLimitArgs;
+use super::{ImageLimitArgs, Result};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -28,14 +28,14 @@ pub struct Ahead {
 }
 
 impl Ahead {
-    /// Starts to prepare images on all cores, `window` of them ahead.
-    pub fn new(paths: Arc<Vec<PathBuf>>, preparation: Preparation, window: usize) -> Ahead {
+    /// Starts to prepare images on all cores, `window` of them ahead. Fails if the system refuses the first thread.
+    pub fn new(paths: Arc<Vec<PathBuf>>, preparation: Preparation, window: usize) -> Result<Ahead> {
         let (jobs, waiting) = channel::<usize>();
         let (done, results) = channel();
         let (waiting, preparation) = (Arc::new(Mutex::new(waiting)), Arc::new(preparation));
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+        for number in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             let (paths, waiting, done, preparation) = (paths.clone(), waiting.clone(), done.clone(), preparation.clone());
-            std::thread::spawn(move || {
+            let started = std::thread::Builder::new().spawn(move || {
                 loop {
                     let job = waiting.lock().expect("no panic while it is held").recv();
                     // The consumer is gone.
@@ -51,10 +51,16 @@ impl Ahead {
                     }
                 }
             });
+            match started {
+                Ok(_) => {}
+                Err(error) if number == 0 => return Err(format!("cannot start a thread; raise the limit on processes (`ulimit -u`): {error}").into()),
+                // Fewer do.
+                Err(_) => break,
+            }
         }
         let mut ahead = Ahead { paths, jobs, results, early: BTreeMap::new(), asked: 0, given: 0, window: 0 };
         ahead.keep(window);
-        ahead
+        Ok(ahead)
     }
 
     /// Waits for the first image, before any is taken. Returns its error if it failed.

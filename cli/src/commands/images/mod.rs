@@ -11,7 +11,7 @@ pub use sources::{has_image_extension, is_image, name, without_dot};
 use super::fingerprint::fingerprint;
 use super::numbers::count;
 use super::output::protect;
-use super::{ExecutionArgs, Failed, Interrupted, ModelArgs, Result, advice, bar, chain, error_mark, note, report, shown, warn_if_assumed};
+use super::{ExecutionArgs, Failed, Interrupted, ModelArgs, Result, advice, bar, chain, error_mark, note, report, shown, warn, warn_if_assumed};
 use ahead::{Ahead, Preparation};
 use batch::{Batch, BatchSize};
 use clap::Args;
@@ -71,7 +71,7 @@ impl PassArgs {
         let preprocess = preprocess_of(&checkpoint)?;
         let (preprocess, config, limit) = (preprocess.clone(), checkpoint.config.clone(), self.images.limit);
         let preparation = Preparation { preprocess, config, limit, has_chosen_size: self.model.image_size().is_some() };
-        let mut images = self.images.open(paths, is_done, preparation);
+        let mut images = self.images.open(paths, is_done, preparation)?;
         if images.paths.is_empty() {
             note(&format!("nothing to do: {} already done", counted(images.skipped)));
             return Ok(None);
@@ -213,13 +213,13 @@ impl ImageArgs {
         sources::sources(&self.images, &self.glob)
     }
 
-    fn open(&self, mut paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool, preparation: Preparation) -> Images {
+    fn open(&self, mut paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool, preparation: Preparation) -> Result<Images> {
         let asked = paths.len();
         paths.retain(|path| !is_done(path));
         let skipped = asked - paths.len();
         let (paths, batch) = (Arc::new(paths), BatchSize::new(self.batch));
-        let ahead = Ahead::new(paths.clone(), preparation, window(&batch));
-        Images { paths, ahead, batch, strict: self.strict, skipped, is_alone: asked == 1 }
+        let ahead = Ahead::new(paths.clone(), preparation, window(&batch))?;
+        Ok(Images { paths, ahead, batch, strict: self.strict, skipped, is_alone: asked == 1 })
     }
 }
 
@@ -235,7 +235,7 @@ impl Images {
     /// Calls `pass` with each batch: paths, and pixel values `[B, channels, height, width]`. `pass` returns an error for each image that it failed
     /// on. Failed images are reported and counted.
     pub fn for_each_batch(mut self, mut pass: impl FnMut(&[&Path], &Tensor) -> Result<Vec<String>>) -> Result<()> {
-        catch_interrupts()?;
+        catch_interrupts();
         let bar = progress(self.paths.len() as u64);
         let paths = self.paths.clone();
         let is_alone = self.is_alone;
@@ -311,14 +311,18 @@ fn run(
 /// Set by the first interrupt.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Installs the interrupt handler. The first interrupt ends the run after the current batch, the second one immediately.
-fn catch_interrupts() -> Result<()> {
-    Ok(ctrlc::set_handler(|| {
+/// Installs the interrupt handler. The first interrupt ends the run after the current batch, the second one immediately. Without a handler, as when the
+/// system refuses its thread, the first one does.
+fn catch_interrupts() {
+    let installed = ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
             std::process::exit(Interrupted::CODE.into());
         }
         note("interrupted: finishing the current batch; interrupt again to stop immediately");
-    })?)
+    });
+    if let Err(error) = installed {
+        warn(&format!("an interrupt will not wait for the current batch ({error})"));
+    }
 }
 
 /// Returns the number of images to prefetch: two batches, and at least two images per core.
