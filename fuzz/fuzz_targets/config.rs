@@ -1,3 +1,5 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| vitraux_fuzz::config(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let _ = vitraux_fuzz::files::config(data);
+});

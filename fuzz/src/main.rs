@@ -1,4 +1,4 @@
-//! Runs the fuzz targets on stable Rust, where libFuzzer is not to be had: mutations of the fixtures, without feedback of coverage.
+//! Runs the fuzz targets on stable Rust, where libFuzzer is not to be had: mutations of the fixtures, and of mutations that are accepted.
 //!
 //!     cargo run -p vitraux-fuzz -- [--seconds N] [--seed N] [--corpus FOLDER] [TARGET]...
 //!
@@ -16,6 +16,9 @@ use vitraux_fuzz::{TARGETS, Target, seeds};
 
 /// Time that a small file may take.
 const SLOWEST: Duration = Duration::from_secs(5);
+
+/// Accepted inputs that are mutated further.
+const KEPT: usize = 64;
 
 /// Bytes that the process may reach.
 const LARGEST_MEMORY: u64 = 512 << 20;
@@ -46,12 +49,13 @@ fn main() -> ExitCode {
 
 /// Runs a target on mutations of its seeds. Returns whether all went well.
 fn fuzz(target: &Target, time: Duration, seed: u64) -> bool {
-    let (seeds, mut random, start) = (seeds(target), Random::new(seed), Instant::now());
+    let (mut seeds, mut random, start) = (seeds(target), Random::new(seed), Instant::now());
+    let own = seeds.len();
     if seeds.is_empty() {
-        println!("{:10} has no seeds", target.name);
+        println!("{:12} has no seeds", target.name);
         return false;
     }
-    let (mut count, mut slowest) = (0u64, Duration::ZERO);
+    let (mut count, mut accepted, mut slowest) = (0u64, 0usize, Duration::ZERO);
     while start.elapsed() < time {
         let input = random.mutated(&seeds);
         let begun = Instant::now();
@@ -60,18 +64,29 @@ fn fuzz(target: &Target, time: Duration, seed: u64) -> bool {
         (count, slowest) = (count + 1, slowest.max(taken));
         let wrong = match is_whole {
             Err(panic) => Some(format!("panicked: {}", message(&*panic))),
-            Ok(()) if taken > SLOWEST => Some(format!("took {taken:.1?}")),
-            Ok(()) if peak_memory().is_some_and(|bytes| bytes > LARGEST_MEMORY) => Some(format!("took {:?} bytes", peak_memory())),
-            Ok(()) => None,
+            Ok(_) if taken > SLOWEST => Some(format!("took {taken:.1?}")),
+            Ok(_) if peak_memory().is_some_and(|bytes| bytes > LARGEST_MEMORY) => Some(format!("took {:?} bytes", peak_memory())),
+            Ok(false) => None,
+            Ok(true) => {
+                // A ring of them, behind the fixtures.
+                let place = own + accepted % KEPT;
+                accepted += 1;
+                if place < seeds.len() {
+                    seeds[place] = input.clone()
+                } else {
+                    seeds.push(input.clone())
+                }
+                None
+            }
         };
         if let Some(wrong) = wrong {
             let file = Path::new("target/fuzz").join(format!("{}-{seed}-{count}", target.name));
             std::fs::create_dir_all("target/fuzz").and_then(|()| std::fs::write(&file, &input)).expect("it is written");
-            println!("{:10} {wrong}: {}", target.name, file.display());
+            println!("{:12} {wrong}: {}", target.name, file.display());
             return false;
         }
     }
-    println!("{:10} {count:8} inputs from {} seeds, slowest {slowest:.1?}", target.name, seeds.len());
+    println!("{:12} {count:8} inputs from {own} seeds, {accepted} accepted, slowest {slowest:.1?}", target.name);
     true
 }
 

@@ -329,7 +329,7 @@ fn are_drawn(targets: &[Target]) -> Result<bool> {
 }
 
 /// Returns the description in a PNG by [`write`].
-fn description_of(file: &Path) -> Option<String> {
+pub fn description_of(file: &Path) -> Option<String> {
     let reader = png::Decoder::new(BufReader::new(File::open(file).ok()?)).read_info().ok()?;
     reader.info().utf8_text.iter().find(|text| text.keyword == KEYWORD)?.get_text().ok()
 }

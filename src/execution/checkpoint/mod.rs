@@ -30,6 +30,7 @@ pub use head::Head;
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 pub(in crate::execution) use json::LARGEST_JSON;
 pub use position::{PositionTable, Resampling, rotary, sinusoidal};
+pub use random::random_of;
 pub use weights::{AttentionPool, Backbone, Block, Bottleneck, Convolution, Linear, Norm, QkNorm, Weight, WeightInfo, Weights};
 
 use crate::data::config::{Config, Size};

@@ -15,23 +15,31 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Unsupported`](crate::Error::Unsupported) if vitraux does not run the architecture.
     pub fn random(architecture: &str) -> Result<Checkpoint> {
-        let config = serde_json::json!({ "architecture": architecture });
-        let root = Object::parse(Path::new(architecture), config.to_string().as_bytes())?;
-        let Outline { config, weights, positions, .. } = timm::read(&root, None)?;
-        let mut state = 1;
-        let positions = positions.map(|source| {
-            let [height, width] = source.grid;
-            let table = (0..height * width * source.width).map(|_| 0.02 * unit(&mut state)).collect();
-            Ok(source.made_of(Tensor::new([height * width, source.width], table)?, source.grid))
-        });
-        Ok(Checkpoint {
-            positions: positions.transpose()?,
-            weights: weights.try_map_all(|source| random(&source, &mut state))?,
-            config,
-            unused: 0,
-            preprocess: Some(timm::preprocess(&root, None)?),
-        })
+        random_of(&serde_json::json!({ "architecture": architecture }).to_string())
     }
+}
+
+/// Builds the model of a `config.json` in timm's layout, with random weights as in [`Checkpoint::random`].
+///
+/// # Errors
+/// [`Error::File`](crate::Error::File) if it is not such a configuration, [`Error::Unsupported`](crate::Error::Unsupported) if vitraux does not run the
+/// model.
+pub fn random_of(config: &str) -> Result<Checkpoint> {
+    let root = Object::parse(Path::new("config.json"), config.as_bytes())?;
+    let Outline { config, weights, positions, .. } = timm::read(&root, None)?;
+    let mut state = 1;
+    let positions = positions.map(|source| {
+        let [height, width] = source.grid;
+        let table = (0..height * width * source.width).map(|_| 0.02 * unit(&mut state)).collect();
+        Ok(source.made_of(Tensor::new([height * width, source.width], table)?, source.grid))
+    });
+    Ok(Checkpoint {
+        positions: positions.transpose()?,
+        weights: weights.try_map_all(|source| random(&source, &mut state))?,
+        config,
+        unused: 0,
+        preprocess: Some(timm::preprocess(&root, None)?),
+    })
 }
 
 fn random(source: &Source, state: &mut u64) -> Result<Weight> {

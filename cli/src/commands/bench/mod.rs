@@ -6,6 +6,8 @@ mod model;
 mod percentiles;
 mod speed;
 
+pub use baseline::CompareArgs;
+
 use super::output::protect;
 use super::table::Table;
 use super::{ModelArgs, Result, examples};

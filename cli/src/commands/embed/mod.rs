@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
-use store::Store;
+pub use store::{Store, check_complete};
 pub use vectors::{Vectors, What};
 use vitraux::Checkpoint;
 
@@ -39,7 +39,7 @@ pub struct Embed {
 
 /// How vectors are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub enum Format {
     Json,
     Csv,
     Npy,

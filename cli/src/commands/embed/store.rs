@@ -2,6 +2,7 @@
 //! interrupted run can be resumed. At the end, they become the array.
 
 use super::Format;
+use crate::commands::guard::guarded;
 use crate::commands::images::{counted, name};
 use crate::commands::output::{lock, replace, replace_with};
 use crate::commands::tensors::write_tensors;
@@ -14,12 +15,11 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::record::RowAccessor;
-use safetensors::SafeTensors;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Metadata, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vitraux::Tensor;
@@ -76,7 +76,7 @@ pub fn check_complete(file: &Path, format: Format, what: &str, paths: &[PathBuf]
     let (names, of) = match format {
         Format::Npy => (std::fs::read_to_string(list_of(file)).map_err(of_file(&list_of(file)))?.lines().map(str::to_owned).collect(), None),
         Format::Safetensors => names_in_safetensors(file).map_err(of_array)?,
-        _ => names_in_parquet(file).map_err(of_array)?,
+        _ => guarded(|| names_in_parquet(file)).unwrap_or_else(|| Err("the file is damaged".into())).map_err(of_array)?,
     };
     if let Some(other) = of.filter(|of| of != what) {
         return Err(format!("{}: holds other vectors, {other}, not {what}; choose another --output", file.display()).into());
@@ -99,10 +99,19 @@ pub fn check_complete(file: &Path, format: Format, what: &str, paths: &[PathBuf]
 type Contents = (HashSet<String>, Option<String>);
 
 fn names_in_safetensors(file: &Path) -> Result<Contents> {
-    let opened = File::open(file)?;
-    // SAFETY: only the header is read. A program that writes to another's file must expect it to read what was written.
-    let bytes = unsafe { Mmap::map(&opened) }?;
-    let metadata = SafeTensors::read_metadata(&bytes)?.1.metadata().clone().unwrap_or_default();
+    /// Bytes of a header that safetensors allows.
+    const LARGEST_HEADER: u64 = 100_000_000;
+    let mut opened = BufReader::new(File::open(file)?);
+    let mut size = [0; 8];
+    opened.read_exact(&mut size)?;
+    let size = u64::from_le_bytes(size);
+    if size > LARGEST_HEADER {
+        return Err("found no header".into());
+    }
+    let mut header = Vec::new();
+    opened.take(size).read_to_end(&mut header)?;
+    let header: Metadata = serde_json::from_slice(&header)?;
+    let metadata = header.metadata().clone().unwrap_or_default();
     let images = metadata.get("images").ok_or("found no list of images in its metadata")?;
     Ok((serde_json::from_str(images)?, metadata.get("of").cloned()))
 }

@@ -1,8 +1,8 @@
 //! Prefetch of images: threads decode and preprocess them ahead of the device.
 
 use super::{ImageLimitArgs, Result};
+use crate::commands::guard::guarded;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -43,7 +43,7 @@ impl Ahead {
                     let path = &paths[number];
                     let prepare = || preparation.apply(path);
                     // A panic in a decoder must not affect other images.
-                    let prepared = catch_unwind(AssertUnwindSafe(prepare)).unwrap_or_else(|_| {
+                    let prepared = guarded(prepare).unwrap_or_else(|| {
                         Err(Error::Image { path: path.clone(), message: "the decoder crashed; the file is probably damaged".to_owned() })
                     });
                     if done.send((number, prepared)).is_err() {

@@ -9,7 +9,7 @@ use super::numbers::count;
 use super::output::{check_named, protect};
 use super::{Failed, Result, note, shown};
 use clap::Args;
-use index::Index;
+pub use index::Index;
 use nearest::{Best, Match, pairs, ranking};
 use serde_json::json;
 use std::io::Write;

@@ -1,0 +1,90 @@
+//! Files that the library reads.
+
+use super::in_folder;
+use std::path::Path;
+use vitraux::low_level::checkpoint::{open_preprocess, open_tensor};
+use vitraux::{Checkpoint, Device, Head, Image, Model, Tensor, Tuning};
+
+const CONFIG: &[u8] = include_bytes!("../../tests/fixtures/bad/base/config.json");
+const WEIGHTS: &[u8] = include_bytes!("../../tests/fixtures/bad/base/model.safetensors");
+
+/// Opens a checkpoint, and if it is one, runs it.
+fn open_and_run(path: &Path) -> bool {
+    let Ok(checkpoint) = Checkpoint::open(path) else { return false };
+    let Ok(shape) = checkpoint.config.input_shape(1, checkpoint.config.native_size()) else { return false };
+    // Larger ones are right, and slow.
+    if shape.iter().product::<usize>() > 1 << 16 || checkpoint.config.flops(checkpoint.config.native_size()).is_ok_and(|flops| flops > 1 << 28) {
+        return true;
+    }
+    // Weights may be infinite.
+    Model::builder(checkpoint).device(Device::cpu()).load_blocking().is_ok_and(|model| {
+        let outputs = model.session().forward_blocking(&Tensor::zeros(shape), &["tokens"]);
+        outputs.is_ok()
+    })
+}
+
+/// `config.json` beside the weights of a tiny model.
+pub fn config(data: &[u8]) -> bool {
+    in_folder(&[("config.json", data), ("model.safetensors", WEIGHTS)], open_and_run)
+}
+
+/// `model.safetensors` beside the configuration of a tiny model.
+pub fn weights(data: &[u8]) -> bool {
+    in_folder(&[("config.json", CONFIG), ("model.safetensors", data)], open_and_run)
+}
+
+/// An npz file of google-research.
+pub fn npz(data: &[u8]) -> bool {
+    in_folder(&[("model.npz", data)], |folder| open_and_run(&folder.join("model.npz")))
+}
+
+/// A classifier for `--head`, and tensors for `forward`.
+pub fn head(data: &[u8]) -> bool {
+    in_folder(&[("head.safetensors", data)], |folder| {
+        let file = folder.join("head.safetensors");
+        let head = Head::open(&file);
+        let is_head = head.is_ok();
+        let _ = head.and_then(|head| Checkpoint::digits().with_head("own", head));
+        is_head || open_tensor(&file, "pixel_values").is_ok_and(|tensor| tensor.values().len() == tensor.len())
+    })
+}
+
+/// A tuning table.
+pub fn table(data: &[u8]) -> bool {
+    in_folder(&[("table.json", data)], |folder| {
+        let Ok(table) = Tuning::open(folder.join("table.json")) else { return false };
+        let _ = table.choices();
+        let _ = table.to_string();
+        true
+    })
+}
+
+/// An image, through the preprocessing of the digits model.
+pub fn image(data: &[u8]) -> bool {
+    // Larger ones are decoded, and slow.
+    const LIMIT: u64 = 8 << 20;
+    in_folder(&[("image", data)], |folder| {
+        let Ok(image) = Image::open_within(folder.join("image"), LIMIT) else { return false };
+        assert_eq!(image.data.len(), image.width * image.height * image.channels);
+        Checkpoint::digits().preprocess.expect("it takes images").apply(&image).is_ok()
+    })
+}
+
+/// `preprocessor_config.json`, applied to small images.
+pub fn processor(data: &[u8]) -> bool {
+    const CONFIG: &[u8] = include_bytes!("../../tests/fixtures/cases/hf_vit_cls/config.json");
+    in_folder(&[("config.json", CONFIG), ("preprocessor_config.json", data)], |folder| {
+        let Ok(preprocess) = open_preprocess(folder, None) else { return false };
+        for (size, channels) in [([5, 7], 3), ([64, 32], 1)] {
+            let image = Image::new(size, channels, vec![99; size[0] * size[1] * channels]).expect("an image");
+            // Larger ones are right, and slow.
+            if preprocess.output_size(size).is_ok_and(|[height, width]| height * width > 1 << 20) {
+                continue;
+            }
+            if let Ok(pixels) = preprocess.apply(&image) {
+                assert!(pixels.len() <= 1 << 28);
+            }
+        }
+        true
+    })
+}
