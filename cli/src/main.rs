@@ -1,5 +1,19 @@
 //! The `vitraux` program.
 
 fn main() -> std::process::ExitCode {
+    set_environment();
     vitraux_cli::main()
+}
+
+fn set_environment() {
+    // Mesa's window system code would complain on standard error, though no window is opened.
+    if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: no other thread runs yet.
+        unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
+    }
+    // A variable that is set to nothing is not set.
+    if std::env::var_os("VITRAUX_DEVICE").is_some_and(|device| device.is_empty()) {
+        // SAFETY: as above.
+        unsafe { std::env::remove_var("VITRAUX_DEVICE") };
+    }
 }

@@ -54,8 +54,16 @@ pub fn kind(path: &Path) -> std::io::Result<Option<&'static str>> {
 /// # Errors
 /// As [`open`]; [`Error::File`] if the file is larger.
 pub fn read(file: &Path, limit: u64) -> Result<Vec<u8>> {
+    read_opened(open(file)?, file, limit)
+}
+
+/// Reads an opened file as [`read`] does.
+///
+/// # Errors
+/// [`Error::Io`] if reading fails; [`Error::File`] if the file is larger.
+pub fn read_opened(opened: File, file: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(file)?.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(file))?;
+    opened.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(file))?;
     match bytes.len() as u64 > limit {
         true => Err(Error::file(file, format!("larger than {} MiB, which no such file should be", limit >> 20))),
         false => Ok(bytes),

@@ -2,9 +2,12 @@
 
 use super::images::has_image_extension;
 use super::{Result, of_file};
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Writes a file by way of a new file beside it, whose path `write` gets. Pipes and devices are written to directly.
 pub fn replace(file: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
@@ -88,22 +91,53 @@ pub fn check_replaceable(file: &Path) -> Result<()> {
 
 /// Locks a file for this run, so that no other run mixes its results with ours. Pipes and devices cannot be locked.
 pub fn lock(opened: &File, file: &Path) -> Result<()> {
-    match opened.try_lock() {
-        Err(TryLockError::WouldBlock) => {
-            Err(format!("{}: another run of vitraux is writing to it; wait until it has ended, or choose another --output", file.display()).into())
+    // A run that was killed has its lock until the system has cleaned up.
+    for wait in [0, 20, 50, 130, 300, 500] {
+        std::thread::sleep(Duration::from_millis(wait));
+        match opened.try_lock() {
+            Err(TryLockError::WouldBlock) => {}
+            // Some file systems have no locks.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
         }
-        // Some file systems have no locks.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
+    Err(format!("{}: another run of vitraux is writing to it; wait until it has ended, or choose another --output", file.display()).into())
 }
 
-/// Creates a file with a name that nobody can predict. Dropping it removes it.
+/// Start and end of the names of files that are being written.
+const PARTIAL: [&str; 2] = [".vitraux-", ".partial"];
+
+/// Age at which a file that is being written may be one that a killed run has left. Younger ones may not be locked yet.
+const STALE: Duration = Duration::from_secs(60);
+
+/// Creates a file with a name that nobody can predict, and locks it. Dropping it removes it.
 fn fresh_beside(file: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let folder = folder(file);
+    if SWEPT.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned()) {
+        remove_stale(folder);
+    }
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".vitraux-").suffix(".partial");
+    builder.prefix(PARTIAL[0]).suffix(PARTIAL[1]);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder(file))
+    let fresh = builder.tempfile_in(folder)?;
+    // Without locks, the age alone tells.
+    let _ = fresh.as_file().try_lock();
+    Ok(fresh)
+}
+
+/// Removes what killed runs have left in a folder: old files under our names, of which no run has a lock.
+fn remove_stale(folder: &Path) {
+    let is_ours = |name: &str| name.starts_with(PARTIAL[0]) && name.ends_with(PARTIAL[1]);
+    for entry in folder.read_dir().into_iter().flatten().flatten().filter(|entry| is_ours(&entry.file_name().to_string_lossy())) {
+        let is_old = entry
+            .metadata()
+            .is_ok_and(|metadata| metadata.is_file() && metadata.modified().is_ok_and(|time| time.elapsed().is_ok_and(|age| age > STALE)));
+        if is_old && File::open(entry.path()).is_ok_and(|left| left.try_lock().is_ok()) {
+            // One that cannot be removed does no harm.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn folder(file: &Path) -> &Path {
@@ -123,6 +157,21 @@ mod tests {
         assert_eq!(failed.expect_err("it failed").to_string(), "no more");
         assert_eq!(std::fs::read(&file).expect("it is there"), b"old");
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+
+    #[test]
+    fn partial_files_of_killed_runs_are_removed_unless_they_are_new_or_in_use() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        let old = std::time::SystemTime::now() - 2 * STALE;
+        let [stale, used, new, foreign] = [".vitraux-a.partial", ".vitraux-b.partial", ".vitraux-c.partial", "b.partial"].map(at);
+        let create = |path: &Path| File::create(path).expect("a file");
+        let files = [&stale, &used, &foreign].map(|path| create(path));
+        files.iter().for_each(|file| file.set_modified(old).expect("it is ours"));
+        create(&new);
+        files[1].lock().expect("a lock");
+        replace_with(&at("a.bin"), |out| Ok(out.write_all(b"new")?)).expect("it is written");
+        assert_eq!([stale, used, new, foreign].map(|path| path.exists()), [false, true, true, true]);
     }
 
     #[cfg(unix)]

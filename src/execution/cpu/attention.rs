@@ -76,7 +76,7 @@ fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut 
                 let v = Matrix { data: rows(2, 0), row_stride: 3 * width, column_stride: 1 };
                 product([count, head, tokens], 1.0, probabilities, v, Target { data: sums, row_stride: head }, Cores::One);
                 for (n, sums) in (top..top + count).zip(sums.chunks(head)) {
-                    // SAFETY: no other task writes this head of these tokens.
+                    // SAFETY: a task is one head of a group of queries of one image; no other task has an element in common with it.
                     unsafe { y.stretch((image * queries + n) * width + h * head, head) }.copy_from_slice(sums);
                 }
             }

@@ -30,12 +30,15 @@ pub enum Cores {
 
 /// Computes `y[m, n] = factor · Σ_k a[m, k] · b[k, n]`.
 pub fn product([m, n, k]: [usize; 3], factor: f32, a: Matrix, b: Matrix, y: Target, cores: Cores) {
-    let last = |rows: usize, columns: usize, row_stride: usize, column_stride: usize| (rows - 1) * row_stride + (columns - 1) * column_stride;
+    let last = |rows: usize, columns: usize, row_stride: usize, column_stride: usize| {
+        (rows - 1).saturating_mul(row_stride).saturating_add((columns - 1).saturating_mul(column_stride))
+    };
     assert!(m > 0 && n > 0 && k > 0, "empty product {m} x {n} x {k}");
     assert!(last(m, k, a.row_stride, a.column_stride) < a.data.len(), "left factor {m} x {k} of {} elements", a.data.len());
     assert!(last(k, n, b.row_stride, b.column_stride) < b.data.len(), "right factor {k} x {n} of {} elements", b.data.len());
     assert!(n <= y.row_stride && last(m, n, y.row_stride, 1) < y.data.len(), "product {m} x {n} into {} elements", y.data.len());
-    // SAFETY: the asserts above keep every element read or written inside its slice. `y` is borrowed exclusively, so it overlaps neither factor.
+    // SAFETY: the asserts above keep every element read or written inside its slice: the last one is, strides are not negative, and rows of `y` do not
+    // overlap. `y` is borrowed exclusively, so it overlaps neither factor. `get_gemm_fn` chooses by the features of this processor.
     unsafe {
         // `gemm` expects results with contiguous columns, so compute yᵀ = bᵀ · aᵀ.
         gemm_f32::gemm::f32::get_gemm_fn()(
@@ -77,7 +80,7 @@ pub fn product_in_panels(
     y: Target,
     finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
 ) {
-    assert!(n <= y.row_stride && (m - 1) * y.row_stride + n <= y.data.len(), "product {m} x {n} into {} elements", y.data.len());
+    assert!(n <= y.row_stride && (m - 1).saturating_mul(y.row_stride) <= y.data.len() - n, "product {m} x {n} into {} elements", y.data.len());
     let (row_stride, y) = (y.row_stride, Disjoint::new(y.data));
     let panels = n.div_ceil(PANEL);
     let rows_of_panel = w.rows(k);
@@ -94,7 +97,8 @@ pub fn product_in_panels(
                 let w = Matrix { data: panel, row_stride: PANEL, column_stride: 1 };
                 product([rows, PANEL, k], 1.0, x, w, Target { data: &mut sums, row_stride: PANEL }, Cores::One);
                 for (row, sums) in (top..).zip(sums.chunks_mut(PANEL).take(rows)) {
-                    // SAFETY: no other task writes these columns of these rows.
+                    // SAFETY: a task is one group of rows in one panel of columns, and rows are at least N apart, so no two tasks have an element in
+                    // common; within a task, the stretch of a row ends before that of the next begins.
                     let y = unsafe { y.stretch(row * row_stride + columns.start, columns.len()) };
                     finish(row, columns.clone(), &mut sums[..columns.len()], y);
                 }

@@ -39,8 +39,9 @@ impl PipelineCache {
         let kept = read(&file, &key);
         let make = |data: Option<&[u8]>| {
             let descriptor = wgpu::PipelineCacheDescriptor { label: Some("vitraux"), data, fallback: true };
-            // SAFETY: the data came from the same driver for the same adapter and version of vitraux: nobody but the user can have written the file, and
-            // its checksum shows that it is intact. wgpu validates its own header, and the driver validates its own.
+            // SAFETY: the data must come from the same driver and adapter, of which wgpu's header and the driver's own tell. That it is the data they wrote,
+            // no checksum can prove: it shows damage only. So it is taken only from a file and a folder that nobody but the user or the administrator
+            // can write to, who could exchange this program as well.
             let made = gpu.checked("a pipeline cache", || unsafe { gpu.device.create_pipeline_cache(&descriptor) });
             // Natively nothing in it waits.
             pollster::block_on(made)
@@ -71,6 +72,12 @@ impl PipelineCache {
 }
 
 fn write(file: &Path, key: &str, data: &[u8]) -> Result<()> {
+    #[cfg(unix)]
+    if let Some(folder) = file.parent() {
+        use std::os::unix::fs::DirBuilderExt;
+        // An existing folder keeps its mode; if others can write to it, what it has is not read.
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(Error::io(folder))?;
+    }
     let head = [key.as_bytes(), b"\n", &crc32fast::hash(data).to_le_bytes()].concat();
     storage::write(file, &[MAGIC, &head, data].concat())?;
     #[cfg(unix)]
@@ -78,27 +85,28 @@ fn write(file: &Path, key: &str, data: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether only the user, or the system's administrator, can have written a file. A checksum shows damage, not malice.
+/// Returns whether only the user, or the system's administrator, can have written a file or to a folder. A checksum shows damage, not malice.
 #[cfg(unix)]
-fn is_own(file: &Path) -> bool {
+fn is_own(metadata: &std::fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
-    let own = rustix::process::geteuid().as_raw();
-    file.metadata().is_ok_and(|metadata| [0, own].contains(&metadata.uid()) && metadata.mode() & 0o022 == 0)
+    [0, rustix::process::geteuid().as_raw()].contains(&metadata.uid()) && metadata.mode() & 0o022 == 0
 }
 
 /// Other systems keep the cache folder to its user.
 #[cfg(not(unix))]
-fn is_own(_: &Path) -> bool {
+fn is_own(_: &std::fs::Metadata) -> bool {
     true
 }
 
 /// Reads the data written under the same key, if it is intact.
 fn read(file: &Path, key: &str) -> Option<Vec<u8>> {
-    let kept = storage::read(file, LARGEST_FILE).ok()?;
-    if !is_own(file) {
+    let opened = storage::open(file).ok()?;
+    // The folder too: whoever can write to it can exchange the file.
+    if !is_own(&opened.metadata().ok()?) || !is_own(&file.parent()?.metadata().ok()?) {
         log::warn!("{}: ignored, because others could have written it", file.display());
         return None;
     }
+    let kept = storage::read_opened(opened, file, LARGEST_FILE).ok()?;
     let of_key = kept.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(key.as_bytes())?.strip_prefix(b"\n"));
     let data = of_key.and_then(|rest| {
         let (sum, data) = rest.split_first_chunk()?;
@@ -145,5 +153,7 @@ mod tests {
             std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).expect("it is ours");
             assert_eq!(read(&file, "a").is_some(), is_read, "{mode:o}");
         }
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o777)).expect("it is ours");
+        assert_eq!(read(&file, "a"), None, "a folder that others can write to");
     }
 }

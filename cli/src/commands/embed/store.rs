@@ -228,7 +228,8 @@ impl Store {
             return Err("no vectors to write".into());
         };
         self.rows.flush()?;
-        // SAFETY: the file is ours. A program that writes to another program's `.part` must expect it to read what was written.
+        // SAFETY: the mapping is read-only, and ends before the file is removed. The file is locked for this run; a program that writes to it in spite of
+        // the lock changes the numbers that are copied, of which every bit pattern is valid, or ends this process if it truncates it.
         let rows = unsafe { Mmap::map(self.rows.get_ref()) }?;
         match format {
             Format::Npy => {
