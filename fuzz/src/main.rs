@@ -6,6 +6,7 @@
 //! `--corpus` only writes the seeds, for `cargo fuzz`.
 
 mod mutate;
+mod tensors;
 
 use mutate::Random;
 use std::panic::{AssertUnwindSafe, catch_unwind};

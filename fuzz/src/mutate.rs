@@ -1,5 +1,7 @@
 //! Mutations of files: bytes, numbers in JSON, pieces of others.
 
+use crate::tensors;
+
 /// Xorshift generator (Marsaglia 2003).
 pub struct Random(u64);
 
@@ -23,7 +25,7 @@ impl Random {
     }
 
     /// Returns a number below `count`.
-    fn below(&mut self, count: usize) -> usize {
+    pub fn below(&mut self, count: usize) -> usize {
         (self.next() % count.max(1) as u64) as usize
     }
 
@@ -38,6 +40,12 @@ impl Random {
     }
 
     fn mutate(&mut self, input: &mut Vec<u8>, seeds: &[Vec<u8>]) {
+        if self.below(3) == 0
+            && let Some(changed) = tensors::changed(input, self)
+        {
+            *input = changed;
+            return;
+        }
         // The beginning, which has the headers, more often than the rest.
         let reach = if self.below(2) == 0 { input.len() } else { input.len().min(256) };
         let at = self.below(reach + 1).min(input.len());

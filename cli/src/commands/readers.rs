@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Index of `similar`, of vectors of this length.
 pub fn index(file: &Path, model: &str, width: usize) -> bool {
-    Index::open(Some(file), model.to_owned(), width).is_ok()
+    Index::open(Some(file), model.to_owned(), width).is_ok_and(|index| (0..index.len()).all(|place| index.vector(place).len() == width))
 }
 
 /// Lines of `classify` to resume, in CSV or JSON.

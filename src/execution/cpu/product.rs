@@ -144,3 +144,31 @@ fn parallelism(cores: Cores) -> Parallelism {
 fn parallelism(_: Cores) -> Parallelism {
     Parallelism::None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::capabilities::Precision;
+    use crate::data::panels::Packed;
+
+    fn values(count: usize) -> Vec<f32> {
+        (0..count).map(|i| (i * 7 % 11) as f32 - 5.0).collect()
+    }
+
+    /// Run by Miri, which sees reads and writes outside the slices.
+    #[test]
+    fn products_fill_exactly_their_target() {
+        for [m, n, k] in [[1, 1, 1], [3, 5, 2], [ROWS + 1, PANEL + 3, 3]] {
+            let (x, w) = (values(m * k), values(n * k));
+            let packed = Packed::new(&w, [n, k], Precision::F32);
+            // A row of the target has an element more than the product.
+            let mut y = vec![-1.0; m * (n + 1)];
+            let target = Target { data: &mut y[..m * (n + 1) - 1], row_stride: n + 1 };
+            product_in_panels([m, n, k], &x, packed.panels(), target, |_, _, sums, y| y.copy_from_slice(sums));
+            for (row, line) in y.chunks(n + 1).enumerate() {
+                let sum = |column: usize| (0..k).map(|i| x[row * k + i] * w[column * k + i]).sum::<f32>();
+                assert!(line[..n].iter().enumerate().all(|(column, value)| *value == sum(column)) && line[n] == -1.0, "row {row} of {m} x {n} x {k}");
+            }
+        }
+    }
+}
