@@ -13,7 +13,7 @@ fn open_and_run(path: &Path) -> bool {
     let Ok(checkpoint) = Checkpoint::open(path) else { return false };
     let Ok(shape) = checkpoint.config.input_shape(1, checkpoint.config.native_size()) else { return false };
     // Larger ones are right, and slow.
-    if shape.iter().product::<usize>() > 1 << 16 || checkpoint.config.flops(checkpoint.config.native_size()).is_ok_and(|flops| flops > 1 << 28) {
+    if shape.iter().product::<usize>() > 1 << 16 || checkpoint.config.flops(checkpoint.config.native_size()).is_ok_and(|flops| flops > 1 << 26) {
         return true;
     }
     // Weights may be infinite.

@@ -10,10 +10,10 @@ use std::error::Error;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Component, Path, PathBuf};
-use vitraux::Tensor;
 use vitraux::config::{Config, Map, Size};
 use vitraux::host::{Painted, Painting};
 use vitraux::preprocess::Preprocess;
+use vitraux::{Image, Tensor};
 
 /// Opacity of the heat map over the image.
 const OPACITY: f32 = 0.6;
@@ -85,6 +85,16 @@ fn pixel(text: &str) -> std::result::Result<[u32; 2], String> {
     let number = |text: &str| text.trim().parse().ok();
     let both = text.split_once(',').and_then(|(x, y)| Some([number(x)?, number(y)?]));
     both.ok_or_else(|| "expected the column and row of a pixel, such as 120,80".to_owned())
+}
+
+/// What is drawn on an image.
+struct Shown<'a> {
+    preprocess: &'a Preprocess,
+    /// Output of a batch.
+    output: &'a Tensor,
+    map: Map,
+    /// Number of the image in the batch.
+    number: usize,
 }
 
 impl Attention {
@@ -163,7 +173,8 @@ impl Attention {
                 if let Some(refusal) = self.pass.execution.refusal(&path.display().to_string(), &values[image * own..][..own]) {
                     return Err(Undrawn::Image(refusal));
                 }
-                self.draw(&preprocess, &outputs[name.as_str()], &map, *image, path, &targets(path))
+                let shown = Shown { preprocess: &preprocess, output: &outputs[name.as_str()], map, number: *image };
+                self.draw(&shown, path, &targets(path))
             };
             for drawn in shown.par_iter().map(draw).collect::<Vec<_>>() {
                 match drawn {
@@ -229,21 +240,22 @@ impl Attention {
     }
 
     /// Draws an image's maps and writes them. No file is ever visible half-written.
-    fn draw(
-        &self,
-        preprocess: &Preprocess,
-        output: &Tensor,
-        map: &Map,
-        number: usize,
-        path: &Path,
-        targets: &[Target],
-    ) -> std::result::Result<(), Undrawn> {
+    fn draw(&self, shown: &Shown<'_>, path: &Path, targets: &[Target]) -> std::result::Result<(), Undrawn> {
+        let draw = |image| Ok(self.draw_on(image, shown, path, targets));
+        let drawn = self.pass.images.limit.read_beside_others(path, draw);
+        drawn.unwrap_or_else(|error| Err(Undrawn::Image(of_image(path, &error))))
+    }
+
+    /// Draws maps on an image and writes them.
+    fn draw_on(&self, image: Image, shown: &Shown<'_>, path: &Path, targets: &[Target]) -> std::result::Result<(), Undrawn> {
+        let Shown { preprocess, output, map, number } = shown;
         let of_image = |error: Box<dyn Error>| Undrawn::Image(of_image(path, &*error));
-        let (canvas, seen) = self.canvas(preprocess, path).map_err(of_image)?;
+        let seen = preprocess.seen([image.height, image.width]).map_err(|error| of_image(error.into()))?;
+        let canvas = self.canvas(image).map_err(of_image)?;
         let opacity = if self.pca { 1.0 } else { OPACITY };
         let mut canvases = std::iter::repeat_n(canvas, targets.len());
         for Target { file, head, about } in targets {
-            let painting = Painting::default().image(number).head(*head);
+            let painting = Painting::default().image(*number).head(*head);
             let painted = painting.on_host(map, &output.values(), output.shape()[0]).map_err(|error| of_image(error.into()))?;
             let mut result = canvases.next().expect("one for each target");
             cover(&mut result, &painted, seen, opacity);
@@ -252,13 +264,18 @@ impl Attention {
         Ok(())
     }
 
-    /// Reads the image to draw on, and returns it with the part that the model sees.
-    fn canvas(&self, preprocess: &Preprocess, path: &Path) -> Result<(RgbImage, [f64; 4])> {
-        let image = self.pass.images.limit.read(path)?;
-        let seen = preprocess.seen([image.height, image.width])?;
+    /// Makes an image one to draw on.
+    fn canvas(&self, image: Image) -> Result<RgbImage> {
+        let pixels = image.width * image.height;
+        if pixels > LARGEST_CANVAS && !self.pass.images.limit.is_chosen() {
+            return Err(format!(
+                "{} x {} pixels are more than maps are drawn on; scale the image down, or set --max-image-memory",
+                image.width, image.height
+            )
+            .into());
+        }
         let levels = if image.channels == 3 { image.data } else { image.data.into_iter().flat_map(|grey| [grey; 3]).collect() };
-        let canvas = RgbImage::from_raw(image.width as u32, image.height as u32, levels).ok_or("the image has inconsistent dimensions")?;
-        Ok((canvas, seen))
+        Ok(RgbImage::from_raw(image.width as u32, image.height as u32, levels).ok_or("the image has inconsistent dimensions")?)
     }
 
     /// Returns the output if it is one PNG and not a folder.
@@ -334,6 +351,9 @@ pub fn description_of(file: &Path) -> Option<String> {
     reader.info().utf8_text.iter().find(|text| text.keyword == KEYWORD)?.get_text().ok()
 }
 
+/// Pixels of an image that maps are drawn on, unless the user allows more: grey images of a few bytes can have any number, and become RGB.
+const LARGEST_CANVAS: usize = 45_000_000;
+
 /// Returns the deepest folder that contains all images.
 fn common_folder(paths: &[PathBuf]) -> PathBuf {
     let folder = |path: &PathBuf| path.parent().map(Path::to_owned).unwrap_or_default();
@@ -343,16 +363,19 @@ fn common_folder(paths: &[PathBuf]) -> PathBuf {
 
 /// Blends a map over the part of an image that the model sees: left, top, width and height.
 fn cover(image: &mut RgbImage, painted: &Painted, [left, top, width, height]: [f64; 4], opacity: f32) {
-    for (x, y, pixel) in image.enumerate_pixels_mut() {
-        let at = [(f64::from(x) + 0.5 - left) / width, (f64::from(y) + 0.5 - top) / height];
-        if at.iter().all(|place| (0.0..1.0).contains(place)) {
-            let above = painted.at(at.map(|place| place as f32));
-            pixel.0.iter_mut().zip(above).for_each(|(level, above)| {
-                let mixed = f32::from(*level) * (1.0 - opacity) + above * 255.0 * opacity;
-                *level = mixed.round() as u8;
-            });
+    let row = image.width() as usize * 3;
+    image.par_chunks_mut(row).enumerate().for_each(|(y, row)| {
+        for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+            let at = [(x as f64 + 0.5 - left) / width, (y as f64 + 0.5 - top) / height];
+            if at.iter().all(|place| (0.0..1.0).contains(place)) {
+                let above = painted.at(at.map(|place| place as f32));
+                pixel.iter_mut().zip(above).for_each(|(level, above)| {
+                    let mixed = f32::from(*level) * (1.0 - opacity) + above * 255.0 * opacity;
+                    *level = mixed.round() as u8;
+                });
+            }
         }
-    }
+    });
 }
 
 #[cfg(test)]

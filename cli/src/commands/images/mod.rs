@@ -115,6 +115,11 @@ pub struct ImageLimitArgs {
 }
 
 impl ImageLimitArgs {
+    /// Returns whether the user has chosen a limit.
+    pub fn is_chosen(self) -> bool {
+        self.max_image_memory.is_some()
+    }
+
     /// Reads an image.
     pub fn read(self, path: &Path) -> vitraux::Result<Image> {
         match self.max_image_memory {
@@ -125,7 +130,7 @@ impl ImageLimitArgs {
 
     /// Reads an image, and passes it to `with`, while other threads do the same. Large images, and those that are large for their file, are in memory
     /// one at a time.
-    fn read_beside_others<T>(self, path: &Path, with: impl Fn(Image) -> vitraux::Result<T>) -> vitraux::Result<T> {
+    pub fn read_beside_others<T>(self, path: &Path, with: impl FnOnce(Image) -> vitraux::Result<T>) -> vitraux::Result<T> {
         /// Bytes that an image may take beside others: for each byte of its file, at the least and at the most.
         const RATIO: u64 = 60;
         const RANGE: [u64; 2] = [16 << 20, 128 << 20];
