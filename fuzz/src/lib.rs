@@ -22,7 +22,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "config", run: files::config, seeds: &["config.json"] },
     Target { name: "weights", run: files::weights, seeds: &["bad/base/model.safetensors", "ok_metadata/model.safetensors"] },
     Target { name: "npz", run: files::npz, seeds: &[".npz"] },
-    Target { name: "head", run: files::head, seeds: &["seeds/head/head.safetensors", "seeds/head/bare.safetensors", "bad/base/expected.safetensors"] },
+    Target {
+        name: "head",
+        run: files::head,
+        seeds: &["seeds/head/head.safetensors", "seeds/head/bare.safetensors", "bad/base/expected.safetensors"],
+    },
     Target { name: "table", run: files::table, seeds: &["nvidia-h200.json"] },
     Target { name: "image", run: files::image, seeds: &[".png", ".jpg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pgm", ".ppm"] },
     Target { name: "processor", run: files::processor, seeds: &["preprocessor_config.json"] },

@@ -5,9 +5,31 @@ use crate::tensors;
 /// Xorshift generator (Marsaglia 2003).
 pub struct Random(u64);
 
-/// Numbers that break sums.
-const NUMBERS: [&str; 14] =
-    ["0", "-1", "1", "2", "7", "255", "65535", "65536", "2147483648", "4294967296", "9223372036854775807", "1e308", "-0.5", "null"];
+/// Numbers that break sums, and values of other types.
+const VALUES: [&str; 22] = [
+    "0",
+    "-1",
+    "1",
+    "2",
+    "7",
+    "255",
+    "65535",
+    "65536",
+    "2147483648",
+    "4294967296",
+    "9223372036854775807",
+    "1e308",
+    "-0.5",
+    "null",
+    "true",
+    "false",
+    "\"\"",
+    "\"x\"",
+    "[]",
+    "[3]",
+    "[1,2,3]",
+    "{}",
+];
 
 /// Longest input.
 const LONGEST: usize = 1 << 18;
@@ -66,7 +88,7 @@ impl Random {
                 let end = (at + 1 + self.below(32)).min(input.len());
                 input.drain(at..end);
             }
-            7 => self.replace_number(input),
+            7 => self.replace_value(input),
             _ if input.len() >= at + 8 => {
                 let value = [0u64, 1, u64::MAX, 1 << 31, 1 << 32, 1 << 62, 100_000_000][self.below(7)];
                 let width = [1, 2, 4, 8][self.below(4)];
@@ -76,15 +98,24 @@ impl Random {
         }
     }
 
-    /// Replaces a number in text.
-    fn replace_number(&mut self, input: &mut Vec<u8>) {
-        let is_part = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
-        let starts: Vec<usize> = (0..input.len()).filter(|&i| is_part(&input[i]) && (i == 0 || !is_part(&input[i - 1]))).take(4096).collect();
-        if starts.is_empty() {
-            return;
-        }
-        let start = starts[self.below(starts.len())];
-        let end = input[start..].iter().position(|byte| !is_part(byte)).map_or(input.len(), |length| start + length);
-        input.splice(start..end, NUMBERS[self.below(NUMBERS.len())].bytes());
+    /// Replaces a value in JSON.
+    fn replace_value(&mut self, input: &mut Vec<u8>) {
+        let is_before = |byte: u8| matches!(byte, b':' | b'[' | b',');
+        let starts: Vec<usize> = (1..input.len()).filter(|&i| is_before(input[i - 1])).take(4096).collect();
+        let Some(&start) = starts.get(self.below(starts.len())) else { return };
+        let (mut depth, mut is_text) = (0, false);
+        let ends = |byte: &u8| {
+            match byte {
+                b'"' => is_text = !is_text,
+                _ if is_text => {}
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' if depth > 0 => depth -= 1,
+                b']' | b'}' | b',' if depth == 0 => return true,
+                _ => {}
+            }
+            false
+        };
+        let end = input[start..].iter().position(ends).map_or(input.len(), |length| start + length);
+        input.splice(start..end, VALUES[self.below(VALUES.len())].bytes());
     }
 }

@@ -1,6 +1,7 @@
 //! Readers of files from earlier runs, for fuzzing. Each returns whether it accepts the file.
 
 use super::attention::description_of;
+use super::be_quiet;
 use super::bench::CompareArgs;
 use super::embed::{Format, Store, check_complete};
 use super::images::{Form, Lines};
@@ -26,12 +27,14 @@ pub fn rows(file: &Path, vectors: &str, width: usize) -> bool {
 
 /// A complete array of `embed`, whose images `--resume` compares.
 pub fn array(file: &Path, vectors: &str, image: &str) -> bool {
+    be_quiet(true);
     let format = if file.extension().is_some_and(|extension| extension == "parquet") { Format::Parquet } else { Format::Safetensors };
     check_complete(file, format, vectors, &[PathBuf::from(image)]).is_ok()
 }
 
 /// Measurements for `bench --compare`.
 pub fn baseline(file: &Path, conditions: &Value) -> bool {
+    be_quiet(true);
     CompareArgs::of(file).open("kernels", conditions).is_ok()
 }
 
