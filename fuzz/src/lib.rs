@@ -17,6 +17,13 @@ pub struct Target {
     seeds: &'static [&'static str],
 }
 
+impl Target {
+    /// Whether its inputs are files, which must be read within seconds, rather than choices.
+    pub fn reads_files(&self) -> bool {
+        !self.seeds.is_empty()
+    }
+}
+
 /// All targets. Each has a file in `fuzz_targets`, which a test holds.
 pub const TARGETS: &[Target] = &[
     Target { name: "config", run: files::config, seeds: &["config.json"] },

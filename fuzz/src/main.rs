@@ -65,7 +65,7 @@ fn fuzz(target: &Target, time: Duration, seed: u64) -> bool {
         (count, slowest) = (count + 1, slowest.max(taken));
         let wrong = match is_whole {
             Err(panic) => Some(format!("panicked: {}", message(&*panic))),
-            Ok(_) if taken > SLOWEST => Some(format!("took {taken:.1?}")),
+            Ok(_) if target.reads_files() && taken > SLOWEST => Some(format!("took {taken:.1?}")),
             Ok(_) if peak_memory().is_some_and(|bytes| bytes > LARGEST_MEMORY) => Some(format!("took {:?} bytes", peak_memory())),
             Ok(false) => None,
             Ok(true) => {
