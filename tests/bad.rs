@@ -200,6 +200,16 @@ fn images_large_for_their_files_are_decoded_one_at_a_time() {
     assert!(run.peak_memory.is_none_or(|bytes| bytes < 180 << 20), "took {:?} bytes", run.peak_memory);
 }
 
+/// The limit of images that are read beside others is not that of a file.
+#[test]
+fn files_of_large_images_are_read() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("large.pgm");
+    image::GrayImage::new(12_000, 12_000).save(&file).expect("it is written");
+    let run = vitraux(["classify".as_ref(), "--device=cpu".as_ref(), file.as_os_str()]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+}
+
 /// Sizes that no published model has are used if the user asks for them.
 #[test]
 fn unusual_input_sizes_must_be_chosen() {

@@ -18,6 +18,9 @@ use vitraux::{Image, Tensor};
 /// Opacity of the heat map over the image.
 const OPACITY: f32 = 0.6;
 
+/// Pixels of an image that maps are drawn on, unless the user allows more: grey images of a few bytes can have any number, and become RGB.
+const LARGEST_CANVAS: usize = 45_000_000;
+
 #[derive(Debug, Args)]
 pub struct Attention {
     /// Folder for the maps, cat.attention.png for cat.jpg; or, for a single map, a PNG file
@@ -87,8 +90,8 @@ fn pixel(text: &str) -> std::result::Result<[u32; 2], String> {
     both.ok_or_else(|| "expected the column and row of a pixel, such as 120,80".to_owned())
 }
 
-/// What is drawn on an image.
-struct Shown<'a> {
+/// Map to draw on an image.
+struct Drawing<'a> {
     preprocess: &'a Preprocess,
     /// Output of a batch.
     output: &'a Tensor,
@@ -173,8 +176,8 @@ impl Attention {
                 if let Some(refusal) = self.pass.execution.refusal(&path.display().to_string(), &values[image * own..][..own]) {
                     return Err(Undrawn::Image(refusal));
                 }
-                let shown = Shown { preprocess: &preprocess, output: &outputs[name.as_str()], map, number: *image };
-                self.draw(&shown, path, &targets(path))
+                let drawing = Drawing { preprocess: &preprocess, output: &outputs[name.as_str()], map, number: *image };
+                self.draw(&drawing, path, &targets(path))
             };
             for drawn in shown.par_iter().map(draw).collect::<Vec<_>>() {
                 match drawn {
@@ -240,15 +243,15 @@ impl Attention {
     }
 
     /// Draws an image's maps and writes them. No file is ever visible half-written.
-    fn draw(&self, shown: &Shown<'_>, path: &Path, targets: &[Target]) -> std::result::Result<(), Undrawn> {
-        let draw = |image| Ok(self.draw_on(image, shown, path, targets));
+    fn draw(&self, drawing: &Drawing<'_>, path: &Path, targets: &[Target]) -> std::result::Result<(), Undrawn> {
+        let draw = |image| Ok(self.draw_on(image, drawing, path, targets));
         let drawn = self.pass.images.limit.read_beside_others(path, draw);
         drawn.unwrap_or_else(|error| Err(Undrawn::Image(of_image(path, &error))))
     }
 
     /// Draws maps on an image and writes them.
-    fn draw_on(&self, image: Image, shown: &Shown<'_>, path: &Path, targets: &[Target]) -> std::result::Result<(), Undrawn> {
-        let Shown { preprocess, output, map, number } = shown;
+    fn draw_on(&self, image: Image, drawing: &Drawing<'_>, path: &Path, targets: &[Target]) -> std::result::Result<(), Undrawn> {
+        let Drawing { preprocess, output, map, number } = drawing;
         let of_image = |error: Box<dyn Error>| Undrawn::Image(of_image(path, &*error));
         let seen = preprocess.seen([image.height, image.width]).map_err(|error| of_image(error.into()))?;
         let canvas = self.canvas(image).map_err(of_image)?;
@@ -264,7 +267,7 @@ impl Attention {
         Ok(())
     }
 
-    /// Makes an image one to draw on.
+    /// Converts an image to RGB to draw on.
     fn canvas(&self, image: Image) -> Result<RgbImage> {
         let pixels = image.width * image.height;
         if pixels > LARGEST_CANVAS && !self.pass.images.limit.is_chosen() {
@@ -350,9 +353,6 @@ pub fn description_of(file: &Path) -> Option<String> {
     let reader = png::Decoder::new(BufReader::new(File::open(file).ok()?)).read_info().ok()?;
     reader.info().utf8_text.iter().find(|text| text.keyword == KEYWORD)?.get_text().ok()
 }
-
-/// Pixels of an image that maps are drawn on, unless the user allows more: grey images of a few bytes can have any number, and become RGB.
-const LARGEST_CANVAS: usize = 45_000_000;
 
 /// Returns the deepest folder that contains all images.
 fn common_folder(paths: &[PathBuf]) -> PathBuf {

@@ -102,6 +102,11 @@ impl Files {
         self.metadata.get(key).map(String::as_str)
     }
 
+    /// Returns all metadata stored with the tensors.
+    pub fn into_metadata(self) -> HashMap<String, String> {
+        self.metadata
+    }
+
     /// Whether a tensor of this name exists.
     pub fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)

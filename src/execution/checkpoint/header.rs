@@ -18,7 +18,7 @@ const LARGEST_HEADER: usize = 100_000_000;
 /// Bytes that show what a file is that has no header.
 const START: usize = 4096;
 
-/// What a file contains.
+/// Tensors and metadata of a file.
 pub struct Header {
     pub tensors: HashMap<String, Stored>,
     /// The file's `__metadata__`.

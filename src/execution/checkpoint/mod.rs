@@ -42,7 +42,7 @@ use json::Object;
 use labels::labels;
 use refusal::{nearest, refusal};
 use source::{PositionSource, Source};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// Preprocessing file of transformers.
@@ -210,6 +210,14 @@ pub fn open_preprocess(path: impl AsRef<Path>, image: Option<[usize; 2]>) -> Res
 /// [`Error::Io`] or [`Error::File`] if the file is missing or damaged.
 pub fn tensor_names(path: impl AsRef<Path>) -> Result<Vec<String>> {
     Ok(Files::open_file(path.as_ref())?.names().map(str::to_owned).collect())
+}
+
+/// Returns the metadata of a safetensors file, of which only the header is read.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::File`] if the file is missing or damaged.
+pub fn metadata(path: impl AsRef<Path>) -> Result<HashMap<String, String>> {
+    Ok(Files::open_file(path.as_ref())?.into_metadata())
 }
 
 /// Reads a boolean tensor from a safetensors file: BOOL, U8, I64 or F32, where nonzero is true.

@@ -15,7 +15,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Unsupported`](crate::Error::Unsupported) if vitraux does not run the architecture.
     pub fn random(architecture: &str) -> Result<Checkpoint> {
-        random_of(&serde_json::json!({ "architecture": architecture }).to_string())
+        random(Path::new(architecture), &serde_json::json!({ "architecture": architecture }).to_string())
     }
 }
 
@@ -25,7 +25,11 @@ impl Checkpoint {
 /// [`Error::File`](crate::Error::File) if it is not such a configuration, [`Error::Unsupported`](crate::Error::Unsupported) if vitraux does not run the
 /// model.
 pub fn random_of(config: &str) -> Result<Checkpoint> {
-    let root = Object::parse(Path::new("config.json"), config.as_bytes())?;
+    random(Path::new("config.json"), config)
+}
+
+fn random(path: &Path, config: &str) -> Result<Checkpoint> {
+    let root = Object::parse(path, config.as_bytes())?;
     let Outline { config, weights, positions, .. } = timm::read(&root, None)?;
     let mut state = 1;
     let positions = positions.map(|source| {
@@ -35,14 +39,14 @@ pub fn random_of(config: &str) -> Result<Checkpoint> {
     });
     Ok(Checkpoint {
         positions: positions.transpose()?,
-        weights: weights.try_map_all(|source| random(&source, &mut state))?,
+        weights: weights.try_map_all(|source| random_weight(&source, &mut state))?,
         config,
         unused: 0,
         preprocess: Some(timm::preprocess(&root, None)?),
     })
 }
 
-fn random(source: &Source, state: &mut u64) -> Result<Weight> {
+fn random_weight(source: &Source, state: &mut u64) -> Result<Weight> {
     let (name, shape) = (source.name(), source.shape());
     let spread = match *shape {
         // Glorot and Bengio's uniform distribution, for matrices.

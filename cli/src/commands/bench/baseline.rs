@@ -1,14 +1,13 @@
 //! Baseline from the JSON of an earlier run.
 
 use super::percentiles::{Change, Paces, Percentiles};
-use crate::commands::{Result, note, of_file};
+use crate::commands::{Result, note};
 use clap::Args;
 use serde_json::{Value, json};
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use vitraux::Precision;
 use vitraux::config::{Config, Size};
+use vitraux::low_level::read;
 
 /// Bytes of the file: a run writes kilobytes.
 const LARGEST: u64 = 64 << 20;
@@ -19,18 +18,6 @@ pub struct CompareArgs {
     /// Compare with the --format json output of an earlier run: how times have changed, and whether by more than noise
     #[arg(long, value_name = "OLD.json")]
     compare: Option<PathBuf>,
-}
-
-fn read(file: &Path) -> Result<Vec<u8>> {
-    if file.exists() && !file.is_file() {
-        return Err(format!("{}: expected a file, found a folder, pipe or device", file.display()).into());
-    }
-    let mut text = Vec::new();
-    File::open(file).and_then(|opened| opened.take(LARGEST + 1).read_to_end(&mut text)).map_err(of_file(file))?;
-    match text.len() as u64 > LARGEST {
-        true => Err(format!("{}: larger than {} MiB, which no output of this command is", file.display(), LARGEST >> 20).into()),
-        false => Ok(text),
-    }
 }
 
 /// Measurements of the baseline.
@@ -69,7 +56,7 @@ impl CompareArgs {
     /// Reads the rows in `list` from a run of the same model. Prints a note for each other condition that differs.
     pub fn open(&self, list: &str, conditions: &Value) -> Result<Option<Baseline>> {
         let Some(file) = &self.compare else { return Ok(None) };
-        let text = read(file)?;
+        let text = read(file, LARGEST)?;
         let none = |found: &str| format!("{}: expected the output of this command with --format json, {found}", file.display());
         let runs = serde_json::Deserializer::from_slice(&text).into_iter().collect::<std::result::Result<Vec<Value>, _>>();
         let runs = runs.map_err(|error| none(&format!("found invalid JSON: {error}")))?;

@@ -15,14 +15,15 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::record::RowAccessor;
-use safetensors::tensor::{Metadata, TensorView};
+use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vitraux::Tensor;
+use vitraux::low_level::checkpoint;
 
 /// Tokens of an image that no model exceeds.
 const MOST_TOKENS: usize = 1 << 20;
@@ -99,19 +100,7 @@ pub fn check_complete(file: &Path, format: Format, what: &str, paths: &[PathBuf]
 type Contents = (HashSet<String>, Option<String>);
 
 fn names_in_safetensors(file: &Path) -> Result<Contents> {
-    /// Bytes of a header that safetensors allows.
-    const LARGEST_HEADER: u64 = 100_000_000;
-    let mut opened = BufReader::new(File::open(file)?);
-    let mut size = [0; 8];
-    opened.read_exact(&mut size)?;
-    let size = u64::from_le_bytes(size);
-    if size > LARGEST_HEADER {
-        return Err("found no header".into());
-    }
-    let mut header = Vec::new();
-    opened.take(size).read_to_end(&mut header)?;
-    let header: Metadata = serde_json::from_slice(&header)?;
-    let metadata = header.metadata().clone().unwrap_or_default();
+    let metadata = checkpoint::metadata(file)?;
     let images = metadata.get("images").ok_or("found no list of images in its metadata")?;
     Ok((serde_json::from_str(images)?, metadata.get("of").cloned()))
 }

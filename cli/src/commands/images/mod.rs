@@ -136,14 +136,19 @@ impl ImageLimitArgs {
         const RANGE: [u64; 2] = [16 << 20, 128 << 20];
         static ALONE: Mutex<()> = Mutex::new(());
         let limit = self.max_image_memory.map_or(u64::MAX, |mebibytes| u64::from(mebibytes) << 20);
-        let beside_others = path.metadata().map_or(0, |metadata| metadata.len() * RATIO).clamp(RANGE[0], RANGE[1]);
-        match Image::open_within(path, limit.min(beside_others)) {
-            Err(Error::ImageLimit { .. }) => {
-                let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-                with(self.read(path)?)
-            }
-            image => with(image?),
-        }
+        let len = path.metadata().map_or(0, |metadata| metadata.len());
+        let beside_others = len.saturating_mul(RATIO).clamp(RANGE[0], RANGE[1]);
+        let image = match Image::open_within(path, limit.min(beside_others)) {
+            Err(Error::ImageLimit { .. }) => None,
+            // The file itself may be larger.
+            Err(_) if len > RANGE[1] => None,
+            image => Some(image?),
+        };
+        let Some(image) = image else {
+            let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+            return with(self.read(path)?);
+        };
+        with(image)
     }
 }
 
