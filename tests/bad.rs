@@ -187,6 +187,7 @@ fn buffers_of_decoders_count_towards_the_image_limit() {
     let run = vitraux(arguments);
     within_limits(&run, &arguments);
     assert_eq!(run.code, 0, "profiles are of no use here: {}", run.stderr);
+    assert!(run.peak_memory.is_none_or(|bytes| bytes < LARGEST_MEMORY / 2), "took {:?} bytes", run.peak_memory);
 }
 
 #[test]

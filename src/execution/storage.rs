@@ -52,7 +52,7 @@ pub fn kind(path: &Path) -> std::io::Result<Option<&'static str>> {
 /// Reads a file of at most `limit` bytes.
 ///
 /// # Errors
-/// As [`open`]; [`Error::File`] if the file is larger.
+/// [`Error::Io`] if reading fails; [`Error::File`] for anything but a regular file, or if the file is larger.
 pub fn read(file: &Path, limit: u64) -> Result<Vec<u8>> {
     read_opened(open(file)?, file, limit)
 }
