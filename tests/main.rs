@@ -11,6 +11,8 @@ mod doctor;
 mod embed;
 mod embedding;
 mod families;
+#[cfg(target_os = "linux")]
+mod faults;
 mod fit;
 mod golden;
 mod images;

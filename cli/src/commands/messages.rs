@@ -81,6 +81,7 @@ pub fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
 pub fn advice(error: &(dyn Error + 'static)) -> &'static str {
     match error.downcast_ref::<vitraux::Error>() {
         Some(vitraux::Error::NoDevice(_) | vitraux::Error::Limit { .. } | vitraux::Error::OutOfMemory { .. }) => " (--device cpu)",
+        Some(vitraux::Error::DeviceLost { .. }) => " (run the command again; --resume continues an output)",
         Some(vitraux::Error::ImageLimit { .. }) => " (--max-image-memory)",
         _ => "",
     }
