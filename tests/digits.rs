@@ -46,7 +46,7 @@ fn logits_and_accuracy_match_pytorch() {
     }
 }
 
-/// With weights in f16 every digit is read as in f32, with integers of 8 bits at least 99 of 100.
+/// Every digit is read as in f32.
 #[test]
 fn digits_are_classified_consistently_at_reduced_precision() {
     let (images, _) = test_set();
@@ -60,11 +60,10 @@ fn digits_are_classified_consistently_at_reduced_precision() {
             logits(&mut session, &images)
         });
         let largest = wide.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-        for (narrow, share, least) in [(half, 2e-2, 1.0), (integers, 5e-2, 0.99)] {
+        for (narrow, share) in [(half, 2e-2), (integers, 5e-2)] {
             let worst = largest_difference(&wide, &narrow);
             assert!(worst > 0.0 && worst <= share * largest, "on {device}: {worst} off, values are up to {largest}");
-            let alike = best(&wide).iter().zip(best(&narrow)).filter(|(wide, narrow)| *wide == narrow).count();
-            assert!(alike as f64 >= least * (images.len() / 1024) as f64, "on {device}: {alike} read alike");
+            assert_eq!(best(&wide), best(&narrow), "on {device}");
         }
     }
 }

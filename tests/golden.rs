@@ -19,7 +19,7 @@ const F16_TOLERANCE: f64 = 1e-2;
 const F16_ATTENTION_TOLERANCE: f64 = 5e-2;
 
 /// A gated MLP of the fixtures needs most of it: the product of two rounded factors is what is rounded next.
-const INT8_TOLERANCE: f64 = 6e-2;
+const INT8_TOLERANCE: f64 = 3e-2;
 
 /// Folders whose outputs are to be reproduced; the others are containers that must be refused.
 fn cases() -> Vec<String> {
@@ -79,9 +79,6 @@ fn divergence(name: &str, run: &serde_json::Value, session: &mut Session, precis
     let outputs: Vec<_> = requests.map(|names| (names, forward(names))).collect();
     let mut in_order = outputs.iter().flat_map(|(names, outputs)| names.iter().map(|name| (*name, &outputs[*name])));
     in_order.find_map(|(output, got)| {
-        if precision == Precision::Int8 && output.starts_with("attn.") {
-            return None;
-        }
         let want = read(output);
         assert_eq!(got.shape(), want.shape(), "{what}: {output}");
         let largest = want.values().iter().fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
@@ -131,8 +128,7 @@ fn hardware_kernels_match_reference_outputs() {
     }
 }
 
-/// Integers of 8 bits cost at most six hundredths of the largest value, on every tap but attention, which turns a difference of large
-/// scores into one of probabilities.
+/// Integers of 8 bits cost at most three hundredths of the largest value, on every tap.
 #[test]
 fn int8_stays_close_to_reference_outputs() {
     gpu::devices().iter().for_each(|device| check(device, Precision::Int8));

@@ -58,7 +58,7 @@ fn tuning_table_is_measured_saved_and_applied() {
         assert_eq!(recorded(capabilities, &Tuning::open(&file).expect("a table")), variant);
     }
     // No variant was right; a name of another version, or of what this device cannot run.
-    for variant in ["", "matmul_of_tomorrow", "matmul_int8_64x64x16", "matmul_coop8_32x32x16_by_2x2"] {
+    for variant in ["", "matmul_of_tomorrow", "matmul_int8_64x64x8", "matmul_coop8_32x32x16_by_2x2"] {
         table["keys"][&name]["variant"] = variant.into();
         std::fs::write(&file, table.to_string()).expect("written");
         assert_eq!(recorded(capabilities, &Tuning::open(&file).expect("a table")), recorded(capabilities, &Tuning::built_in()));

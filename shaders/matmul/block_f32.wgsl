@@ -5,3 +5,7 @@ alias Block = mat4x4<f32>; // column i has row i of the block
 fn add(block: Block, a: Four, b: Four) -> Block {
     return block + Block(a.x * b, a.y * b, a.z * b, a.w * b);
 }
+
+fn settle(block: Block, at: vec2<u32>, first: u32) -> Block {
+    return block;
+}

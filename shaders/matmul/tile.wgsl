@@ -1,6 +1,7 @@
 // A tile of a product x[M, K] . w[N, K]^T, staged through workgroup memory; an invocation computes 8 x 8 of its elements.
 // The file that imports this defines Four, which is what tiles are made of; Block, the sums of four rows by four columns, and add(block, a, b), which
-// adds the products of four rows and four columns; load_x(m, k), a value, and load_w4(n, k), four columns, which give 0 behind the end of K.
+// adds the products of four rows and four columns; settle(block, at, first), which ends what began at k = first, for a block at that row and column;
+// load_x(m, k), a value, and load_w4(n, k), four columns, which give 0 behind the end of K.
 const ROWS: u32 = 64u; // of a tile, and
 const COLUMNS: u32 = 64u; // both multiples of 8
 const TILE_K: u32 = 16u;
@@ -57,6 +58,10 @@ fn multiply(wid: vec3<u32>, lane: u32, start: u32, end: u32) -> array<Block, 4> 
             block2 = add(block2, a1, b0);
             block3 = add(block3, a1, b1);
         }
+        block0 = settle(block0, place(wid, lane, 0u), first);
+        block1 = settle(block1, place(wid, lane, 1u), first);
+        block2 = settle(block2, place(wid, lane, 2u), first);
+        block3 = settle(block3, place(wid, lane, 3u), first);
         workgroupBarrier(); // the tiles are read before the next ones overwrite them
     }
     return array(block0, block1, block2, block3);

@@ -72,8 +72,8 @@ pub enum Precision {
     F32,
     /// IEEE 754 binary16: half the memory, and a relative error of 2^-11 in each stored number.
     F16,
-    /// 8-bit integers with a scale per output of a layer: a quarter of the memory. The inputs of the blocks' layers are also
-    /// quantised, with a scale per token.
+    /// 8-bit integers in the blocks, with a scale for every 32: a quarter of the memory. The inputs of these layers are also
+    /// quantised. The first and the last block stay in f16.
     Int8,
 }
 

@@ -1,4 +1,6 @@
-//! 8-bit integers with a scale, packed four to a word, the first in the lowest byte.
+//! 8-bit integers with a scale for each block of 32, as in GGML's Q8_0; packed four to a word, the first in the lowest byte.
+//!
+//! A quantised row consists of the words of its values, then the scale of each block.
 
 /// Largest magnitude. -128 is unused, so a number and its negative differ only in sign.
 const LARGEST: f32 = 127.0;
@@ -6,25 +8,58 @@ const LARGEST: f32 = 127.0;
 /// Integers per word.
 pub const WORD: usize = 4;
 
-/// Returns the scale max |x| / 127, by which the integers are multiplied to restore the values.
-pub fn scale<'a>(values: impl IntoIterator<Item = &'a f32>) -> f32 {
-    values.into_iter().fold(0.0, |largest: f32, value| largest.max(value.abs())) / LARGEST
+/// Adjacent values that share a scale.
+pub const BLOCK: usize = 32;
+
+/// Returns the words of `count` values, without their scales.
+pub fn words(count: usize) -> usize {
+    count.div_ceil(WORD)
 }
 
-/// Quantises up to four numbers to the nearest integers, ties to even, and packs them. Missing numbers become zero.
-pub fn word(values: &[f32], scale: f32) -> u32 {
-    let mut bytes = [0; WORD];
-    if scale > 0.0 {
-        for (byte, value) in bytes.iter_mut().zip(values) {
-            *byte = (value / scale).round_ties_even().clamp(-LARGEST, LARGEST) as i8 as u8;
-        }
+/// Returns the words of a quantised row of `count` values, scales included.
+pub fn row_words(count: usize) -> usize {
+    words(count) + count.div_ceil(BLOCK)
+}
+
+/// Returns how many words of a quantised row hold values; the rest hold scales.
+#[cfg(any(test, all(feature = "doctor", not(target_arch = "wasm32"))))]
+pub fn words_of_row(row_words: usize) -> usize {
+    row_words * (BLOCK / WORD) / (BLOCK / WORD + 1)
+}
+
+/// Quantises a row to the nearest integers, ties to even. Integers without a value become zero. A block's scale is max |x| / 127, by which its integers
+/// are multiplied to restore the values; it is not finite if one of them is not.
+#[inline(always)]
+pub fn quantise(values: &[f32], row: &mut [u32]) {
+    // Adding 1.5·2^23 leaves the nearest integer in the low bits of the significand.
+    const ROUND: f32 = 12_582_912.0;
+    let (words, scales) = row.split_at_mut(words(values.len()));
+    let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
+    for ((values, bytes), kept) in values.chunks(BLOCK).zip(bytes.chunks_mut(BLOCK)).zip(scales) {
+        // As bits, magnitudes have the same order, with NaN last; and the compiler vectorises a maximum of integers.
+        let largest = f32::from_bits(values.iter().fold(0, |largest: u32, value| largest.max(value.abs().to_bits())));
+        let scale = largest / LARGEST;
+        *kept = scale.to_bits();
+        let factor = if scale > 0.0 { scale.recip() } else { 0.0 };
+        let (whole, padding) = bytes.split_at_mut(values.len());
+        whole.iter_mut().zip(values).for_each(|(byte, value)| *byte = (value * factor + ROUND).to_bits() as u8);
+        padding.fill(0);
     }
-    u32::from_le_bytes(bytes)
 }
 
-/// Unpacks the integers of a word as floats, without the scale.
+/// Returns the integers of a word as floats, without the scale.
 pub fn integers(word: u32) -> [f32; WORD] {
     word.to_le_bytes().map(|byte| f32::from(byte as i8))
+}
+
+/// Restores the values of a quantised row.
+#[inline(always)]
+pub fn restore(row: &[u32], values: &mut [f32]) {
+    let (words, scales) = row.split_at(words(values.len()));
+    let bytes: &[i8] = bytemuck::cast_slice(words);
+    for ((values, bytes), scale) in values.chunks_mut(BLOCK).zip(bytes.chunks(BLOCK)).zip(scales) {
+        values.iter_mut().zip(bytes).for_each(|(value, byte)| *value = f32::from(*byte) * f32::from_bits(*scale));
+    }
 }
 
 #[cfg(test)]
@@ -32,12 +67,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_quantised_to_the_nearest_integer() {
-        let values = [0.5, -1.0, 0.25, 0.0];
-        assert_eq!(scale(&values), 1.0 / 127.0);
+    fn values_are_quantised_to_the_nearest_integer_of_their_block() {
+        let mut values = vec![0.0; BLOCK + 2];
+        values[..3].copy_from_slice(&[0.5, -1.0, 0.25]);
+        values[BLOCK..].copy_from_slice(&[-8.0, 4.0]);
+        let mut row = vec![u32::MAX; row_words(values.len())];
+        quantise(&values, &mut row);
         // 63.5 and 31.75
-        assert_eq!(integers(word(&values, scale(&values))), [64.0, -127.0, 32.0, 0.0]);
-        assert_eq!(integers(word(&[3.0], 0.5)), [6.0, 0.0, 0.0, 0.0]);
-        assert_eq!(word(&[0.0, 0.0], scale(&[0.0, 0.0])), 0);
+        assert_eq!(integers(row[0]), [64.0, -127.0, 32.0, 0.0]);
+        assert_eq!(integers(row[8]), [-127.0, 64.0, 0.0, 0.0]);
+        assert!(row[1..8].iter().all(|word| *word == 0));
+        assert_eq!([row[9], row[10]].map(f32::from_bits), [1.0 / 127.0, 8.0 / 127.0]);
+        let mut restored = vec![f32::NAN; values.len()];
+        restore(&row, &mut restored);
+        assert!(restored.iter().zip(&values).all(|(got, value)| (got - value).abs() <= 0.5 * 8.0 / 127.0));
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_not_hidden() {
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = vec![1.0; 2 * BLOCK];
+            values[BLOCK + 5] = value;
+            let mut row = vec![0; row_words(values.len())];
+            quantise(&values, &mut row);
+            assert!(f32::from_bits(row[16]).is_finite() && !f32::from_bits(row[17]).is_finite(), "{value}");
+        }
+    }
+
+    #[test]
+    fn rows_split_into_words_and_scales() {
+        for count in 1..=300 {
+            assert_eq!(words_of_row(row_words(count)), words(count), "{count} values");
+        }
     }
 }

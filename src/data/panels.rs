@@ -11,19 +11,14 @@ pub const PANEL: usize = 64;
 const LINE: usize = 16;
 
 /// Returns the shape of a rhs w `[N, K]` in panels of 64 columns of wᵀ, zero-padded after the last column:
-/// `[ceil(N / 64), K, 64]`. For int8, a row of words packs four rows, and a last row holds the columns' scales:
-/// `[ceil(N / 64), ceil(K / 4) + 1, 64]`.
+/// `[ceil(N / 64), K, 64]`. For int8, a row of words packs four rows, and the last rows hold the scales of blocks of 32 rows, one per column:
+/// `[ceil(N / 64), ceil(K / 4) + ceil(K / 32), 64]`.
 pub fn shape([n, k]: [usize; 2], precision: Precision) -> [usize; 3] {
     let rows = match precision {
         Precision::F32 | Precision::F16 => k,
-        Precision::Int8 => int8_rows(k),
+        Precision::Int8 => int8::row_words(k),
     };
     [n.div_ceil(PANEL), rows, PANEL]
-}
-
-/// Returns the rows of an int8 panel: rows of words plus one row of scales.
-fn int8_rows(k: usize) -> usize {
-    k.div_ceil(int8::WORD) + 1
 }
 
 /// An owned rhs in panels.
@@ -35,7 +30,7 @@ pub enum Packed {
     F16(Vec<f16>),
     /// Upper 16 bits of f32.
     Bf16(Vec<bf16>),
-    /// 8-bit integers, four per word, with a scale per column.
+    /// 8-bit integers, four per word, with scales of blocks of 32 rows.
     Int8(Vec<u32>),
 }
 
@@ -109,11 +104,11 @@ fn pack_int8(w: &[f32], [n, k]: [usize; 2]) -> Vec<u32> {
     let mut panels = vec![0; count * rows * PANEL];
     for_each_panel(&mut panels, rows * PANEL, |number, panel| {
         let columns = &w[number * PANEL * k..n.min((number + 1) * PANEL) * k];
+        let mut words = vec![0; rows];
         for (column, values) in columns.chunks(k).enumerate() {
-            let scale = int8::scale(values);
-            let words = values.chunks(int8::WORD).map(|values| int8::word(values, scale)).chain([scale.to_bits()]);
-            for (row, word) in panel.chunks_mut(PANEL).zip(words) {
-                row[column] = word;
+            int8::quantise(values, &mut words);
+            for (row, word) in panel.chunks_mut(PANEL).zip(&words) {
+                row[column] = *word;
             }
         }
     });
@@ -159,7 +154,7 @@ pub enum Panels<'a> {
     F16(&'a [f16]),
     /// Upper 16 bits of f32.
     Bf16(&'a [bf16]),
-    /// 8-bit integers, four per word, with a scale per column.
+    /// 8-bit integers, four per word, with scales of blocks of 32 rows.
     Int8(&'a [u32]),
 }
 
@@ -168,7 +163,7 @@ impl<'a> Panels<'a> {
     pub fn rows(self, k: usize) -> usize {
         match self {
             Panels::F32(_) | Panels::F16(_) | Panels::Bf16(_) => k,
-            Panels::Int8(_) => int8_rows(k),
+            Panels::Int8(_) => int8::row_words(k),
         }
     }
 
@@ -202,15 +197,15 @@ mod tests {
 
     #[test]
     fn int8_panels_dequantise_within_half_a_step() {
-        let (n, k) = (70, 10);
+        let (n, k) = (70, 42);
         let w: Vec<f32> = (0..n * k).map(|i| ((i * 7919) % 1000) as f32 / 1000.0 - 0.5).collect();
         let [count, rows, _] = shape([n, k], Precision::Int8);
         let words = pack_int8(&w, [n, k]);
-        assert_eq!((words.len(), rows), (count * rows * PANEL, 4));
+        assert_eq!((words.len(), rows), (count * rows * PANEL, 11 + 2));
         for column in 0..n {
             let at = |row: usize| words[(column / PANEL * rows + row) * PANEL + column % PANEL];
-            let scale = f32::from_bits(at(rows - 1));
             for row in 0..k {
+                let scale = f32::from_bits(at(11 + row / int8::BLOCK));
                 let value = int8::integers(at(row / 4))[row % 4] * scale;
                 assert!((value - w[column * k + row]).abs() <= 0.5001 * scale);
             }

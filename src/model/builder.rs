@@ -1,10 +1,12 @@
 //! Model loading.
 
 use super::resident::Resident;
+use super::smoothing::Smoothing;
 use super::{Loaded, Model};
 use crate::data::capabilities::{Capabilities, Precision};
+use crate::data::config::NormOrder;
 use crate::data::error::Result;
-use crate::execution::checkpoint::{Checkpoint, WeightInfo};
+use crate::execution::checkpoint::{Checkpoint, Weight, WeightInfo};
 use crate::execution::device::Device;
 use crate::execution::threads::off_executor;
 use crate::operations::tuning::Tuning;
@@ -91,20 +93,23 @@ impl ModelBuilder {
             Some(device) => device,
             None => Device::builder().open_here().await?,
         };
+        let loaded = self.checkpoint.numbered_weights();
         let Checkpoint { config, preprocess, weights, positions, .. } = self.checkpoint;
+        let Ok(infos) = weights.clone().try_map_all(|weight| Ok::<WeightInfo, std::convert::Infallible>(weight.info()));
+        let factors = infos.factors(self.precision, &self.layout.unwrap_or_else(|| device.capabilities()));
+        let smoothing = match config.norm_order {
+            NormOrder::Pre => Smoothing::new(&weights, &factors)?,
+            // There, a norm's output is the residual stream too.
+            NormOrder::Post => Smoothing::default(),
+        };
         // Frees each tensor as soon as it has been uploaded.
-        let mut tensors = Vec::new();
-        let Ok(weights) = weights.try_map_all(|weight| {
-            let info = weight.info();
-            tensors.push((weight.name, weight.tensor));
-            Ok::<WeightInfo, std::convert::Infallible>(info)
-        });
-        let factors = weights.factors(self.precision, &self.layout.unwrap_or_else(|| device.capabilities()));
-        let resident = Resident::load(&device, tensors.into_iter(), |name| factors.get(name).copied()).await?;
+        drop(weights);
+        let tensors = loaded.into_iter().map(|Weight { name, tensor, .. }| Ok((name.clone(), smoothing.apply(&name, tensor)?)));
+        let resident = Resident::load(&device, tensors, |name| factors.get(name).copied()).await?;
         Ok(Model(Arc::new(Loaded {
             config,
             preprocess,
-            weights,
+            weights: infos,
             positions,
             device,
             resident,

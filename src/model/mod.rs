@@ -9,6 +9,7 @@ mod encode;
 pub mod forward;
 mod plan;
 mod resident;
+mod smoothing;
 mod session;
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 mod trace;
@@ -143,7 +144,7 @@ impl Model {
             return Ok(known);
         }
         let tables = Tables::at(self.config(), self.0.positions.as_ref(), size)?;
-        let own = Resident::load(self.device(), tables.clone().named(), |_| None).await?;
+        let own = Resident::load(self.device(), tables.clone().named().map(Ok), |_| None).await?;
         let made = Arc::new(AtSize { size, tables, resident: self.0.resident.joined(&own) });
         let mut kept = self.lock_sizes();
         if kept.len() == KEPT_TABLES {

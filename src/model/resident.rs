@@ -19,7 +19,7 @@ impl Resident {
     /// Loads tensors to a device. `factor` returns the precision of the tensors that are the right-hand side of products.
     pub async fn load(
         device: &Device,
-        tensors: impl Iterator<Item = (String, Tensor)>,
+        tensors: impl Iterator<Item = Result<(String, Tensor)>>,
         factor: impl Fn(&str) -> Option<Precision>,
     ) -> Result<Resident> {
         threads::start()?;

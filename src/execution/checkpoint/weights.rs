@@ -229,15 +229,20 @@ impl Weight {
 
 impl Weights<WeightInfo> {
     /// Maps the name of every right-hand factor of a matrix product, all `[out, in]`, to the precision it is stored in when `precision` is
-    /// requested. The patch projection has that of activations, and only the blocks' layers become integers.
+    /// requested. The patch projection has that of activations. Only layers of blocks become integers, and none of the first and the last block, whose
+    /// errors weigh most: those of the first pass through all others, and those of the last reach the result undamped.
     pub fn factors(&self, precision: Precision, capabilities: &Capabilities) -> HashMap<String, Precision> {
         let named = |linear: &Linear<WeightInfo>, precision| (linear.weight.name.clone(), precision);
         // Patches are projected in the precision of activations.
         let patch = self.patch.iter().map(|linear| named(linear, capabilities.activations(precision)));
         let outside = if precision == Precision::Int8 { Precision::F32 } else { precision };
         let all = self.linears().map(|linear| named(linear, outside)).chain(patch);
-        let blocks = self.blocks.iter().flat_map(|block| [&block.qkv, &block.projection, &block.mlp1, &block.mlp2]);
-        all.chain(blocks.map(|linear| named(linear, precision))).collect()
+        let last = self.blocks.len().saturating_sub(1);
+        let blocks = self.blocks.iter().enumerate().flat_map(|(i, block)| {
+            let precision = if precision == Precision::Int8 && (i == 0 || i == last) { Precision::F16 } else { precision };
+            [&block.qkv, &block.projection, &block.mlp1, &block.mlp2].map(|linear| named(linear, precision))
+        });
+        all.chain(blocks).collect()
     }
 }
 

@@ -1,13 +1,17 @@
-//! Twin of `matmul/int8.wgsl`: products of 8-bit integers, with a scale per row of both factors.
+//! Twin of `matmul/int8.wgsl`: products of 8-bit integers, with a scale per block of both factors.
 
 use super::matmul::{Params, finished};
-use super::parallel::for_each_chunk;
+use super::parallel::{for_each_chunk, with_workspace};
 use super::product::{Target, product_in_panels};
-use crate::data::int8::{WORD, integers};
-use crate::data::panels::{PANEL, Panels};
+use super::quantise::restore_row;
+#[cfg(target_arch = "x86_64")]
+use super::vnni;
+use crate::data::int8::row_words;
+use crate::data::panels::Panels;
 use crate::data::record::Call;
 
-/// Twin of `matmul_int8`. Multiplies the integers as f32, which is exact for the products, and for sums up to 2^24.
+/// Twin of `matmul_int8`. Sums within a block are exact where the processor multiplies integers (VNNI); elsewhere, it multiplies the values that the
+/// integers stand for.
 pub fn matmul_int8(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let w = match call.panels {
@@ -15,24 +19,20 @@ pub fn matmul_int8(call: Call<'_>) {
         Some(other) => panic!("expected 8-bit integers, found {other:?}"),
         None => bytemuck::cast_slice(call.reads[1]),
     };
-    let [m, n, k] = [params.m, params.n, params.k].map(|size| size as usize);
-    let words = k.div_ceil(WORD);
-    let quantised: &[u32] = bytemuck::cast_slice(call.reads[0]);
-    let mut x = vec![0.0; m * k];
-    for_each_chunk(&mut x, k, |row, x| widen(&quantised[row * (words + 1)..], x));
-    let scale = |row: usize| f32::from_bits(quantised[row * (words + 1) + words]);
-    let scales: Vec<f32> = (0..n).map(|column| f32::from_bits(w[(column / PANEL * (words + 1) + words) * PANEL + column % PANEL])).collect();
+    let sizes @ [m, _, k] = [params.m, params.n, params.k].map(|size| size as usize);
+    let x: &[u32] = bytemuck::cast_slice(call.reads[0]);
     let y = Target { data: &mut call.write[params.first as usize..], row_stride: params.stride as usize };
     let finish = finished(call.spec, call.reads[2], call.reads[3]);
-    product_in_panels([m, n, k], &x, Panels::Int8(w), y, |row, columns, sums, y| {
-        let scale = scale(row);
-        sums.iter_mut().zip(&scales[columns.clone()]).for_each(|(sum, column)| *sum *= column * scale);
-        finish(row, columns, sums, y);
-    });
-}
-
-fn widen(words: &[u32], x: &mut [f32]) {
-    for (x, word) in x.chunks_mut(WORD).zip(words) {
-        x.copy_from_slice(&integers(*word)[..x.len()]);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(vnni) = vnni::Vnni::detect() {
+        return with_workspace(x.len(), |offset| {
+            let offset: &mut [u32] = bytemuck::cast_slice_mut(offset);
+            for_each_chunk(offset, row_words(k), |row, offset| vnni::offset(&x[row * row_words(k)..][..row_words(k)], k, offset));
+            vnni.product(sizes, offset, w, y, finish);
+        });
     }
+    with_workspace(m * k, |values| {
+        for_each_chunk(values, k, |row, values| restore_row(&x[row * row_words(k)..][..row_words(k)], values));
+        product_in_panels(sizes, values, Panels::Int8(w), y, finish);
+    });
 }

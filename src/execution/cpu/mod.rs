@@ -34,6 +34,8 @@ pub mod rotary;
 pub mod softmax;
 pub mod unfold;
 mod vectors;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 mod weights;
 
 pub use executor::Plan;

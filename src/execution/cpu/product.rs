@@ -1,7 +1,7 @@
 //! Safe wrappers around the f32 matrix products of the `gemm` crate.
 
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
-use crate::data::int8::{WORD, integers};
+use crate::data::int8::{self, BLOCK, WORD, integers};
 use crate::data::panels::{PANEL, Panels};
 use gemm_common::Parallelism;
 use half::slice::HalfFloatSliceExt;
@@ -80,23 +80,47 @@ pub fn product_in_panels(
     y: Target,
     finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
 ) {
+    let panel_rows = w.rows(k);
+    in_panels([m, n], y, finish, |number, tiles| {
+        with_panel(w.part(number * panel_rows * PANEL, panel_rows * PANEL), k, |panel| {
+            tiles(&|rows, sums| {
+                let x = Matrix { data: &x[rows.start * k..], row_stride: k, column_stride: 1 };
+                let w = Matrix { data: panel, row_stride: PANEL, column_stride: 1 };
+                product([rows.len(), PANEL, k], 1.0, x, w, Target { data: sums, row_stride: PANEL }, Cores::One);
+            });
+        });
+    });
+}
+
+/// Sums of a tile, aligned so that no vector lies in two cache lines.
+#[repr(align(64))]
+struct Sums([f32; ROWS * PANEL]);
+
+/// Multiplies a range of up to [`ROWS`] rows by a panel, into rows of [`PANEL`] sums.
+pub type Multiply<'a> = dyn Fn(Range<usize>, &mut [f32; ROWS * PANEL]) + 'a;
+
+/// Splits a product `[M, N]` into tasks on all cores, each of some rows by one panel. `in_panel` is called for each task with the panel's number, and
+/// with a function to which it passes how rows are multiplied by that panel. For `finish`, see [`product_in_panels`].
+pub fn in_panels(
+    [m, n]: [usize; 2],
+    y: Target,
+    finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
+    in_panel: impl Fn(usize, &mut dyn FnMut(&Multiply)) + Sync,
+) {
     assert!(n <= y.row_stride && (m - 1).saturating_mul(y.row_stride) <= y.data.len() - n, "product {m} x {n} into {} elements", y.data.len());
     let (row_stride, y) = (y.row_stride, Disjoint::new(y.data));
     let panels = n.div_ceil(PANEL);
-    let rows_of_panel = w.rows(k);
     let (chunks, groups) = (m.div_ceil(ROWS), (TASKS * threads()).div_ceil(panels));
     let group = chunks.div_ceil(groups) * ROWS;
     for_each_number(panels * m.div_ceil(group), |task| {
         let (number, first) = (task % panels, task / panels * group);
         let columns = number * PANEL..n.min((number + 1) * PANEL);
-        with_panel(w.part(number * rows_of_panel * PANEL, rows_of_panel * PANEL), k, |panel| {
-            let mut sums = [0.0; ROWS * PANEL];
+        in_panel(number, &mut |multiply| {
+            let mut sums = Sums([0.0; ROWS * PANEL]);
             for top in (first..m.min(first + group)).step_by(ROWS) {
                 let rows = ROWS.min(m - top);
-                let x = Matrix { data: &x[top * k..], row_stride: k, column_stride: 1 };
-                let w = Matrix { data: panel, row_stride: PANEL, column_stride: 1 };
-                product([rows, PANEL, k], 1.0, x, w, Target { data: &mut sums, row_stride: PANEL }, Cores::One);
-                for (row, sums) in (top..).zip(sums.chunks_mut(PANEL).take(rows)) {
+                multiply(top..top + rows, &mut sums.0);
+                for (row, sums) in (top..).zip(sums.0.chunks_mut(PANEL).take(rows)) {
                     // SAFETY: a task is one group of rows in one panel of columns, and rows are at least N apart, so no two tasks have an element in
                     // common; within a task, the stretch of a row ends before that of the next begins.
                     let y = unsafe { y.stretch(row * row_stride + columns.start, columns.len()) };
@@ -107,15 +131,17 @@ pub fn product_in_panels(
     });
 }
 
-/// Lends a panel of depth `k`, converted to f32. Integers come without their scales.
+/// Lends a panel of depth `k`, converted to f32.
 pub fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
     let len = k * PANEL;
     match panel {
         Panels::F32(panel) => work(panel),
         Panels::Int8(words) => with_workspace(len, |wide| {
-            for (rows, words) in wide.chunks_mut(WORD * PANEL).zip(words.chunks(PANEL)) {
-                for (column, word) in words.iter().enumerate() {
-                    let values = integers(*word);
+            let (words, scales) = words.split_at(int8::words(k) * PANEL);
+            for (i, (rows, words)) in wide.chunks_mut(WORD * PANEL).zip(words.chunks(PANEL)).enumerate() {
+                let scales = &scales[i * WORD / BLOCK * PANEL..][..PANEL];
+                for (column, (word, scale)) in words.iter().zip(scales).enumerate() {
+                    let values = integers(*word).map(|value| value * f32::from_bits(*scale));
                     rows.chunks_mut(PANEL).zip(values).for_each(|(row, value)| row[column] = value);
                 }
             }

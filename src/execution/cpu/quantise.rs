@@ -1,7 +1,8 @@
-//! Twin of `quantise.wgsl`: quantises rows to 8-bit integers, with a scale per row.
+//! Twin of `quantise.wgsl`: quantises rows to 8-bit integers, with a scale per block.
 
 use super::parallel::for_each_chunk;
-use crate::data::int8::{WORD, scale, word};
+use super::vectors::vectorised;
+use crate::data::int8;
 use crate::data::record::{Call, params};
 
 params! {
@@ -19,11 +20,19 @@ pub fn quantise(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let width = params.width as usize;
     let x = call.reads[0];
-    let words: &mut [u32] = bytemuck::cast_slice_mut(call.write);
-    for_each_chunk(words, width.div_ceil(WORD) + 1, |row, words| {
-        let values = &x[row * width..][..width];
-        let scale = scale(values);
-        let rounded = values.chunks(WORD).map(|values| word(values, scale)).chain([scale.to_bits()]);
-        words.iter_mut().zip(rounded).for_each(|(word, rounded)| *word = rounded);
-    });
+    let y: &mut [u32] = bytemuck::cast_slice_mut(call.write);
+    for_each_chunk(y, int8::row_words(width), |row, y| quantise_row(&x[row * width..][..width], y));
+}
+
+vectorised! {
+    fn quantise_row<'a>(values: &'a [f32], row: &'a mut [u32]) -> () {
+        int8::quantise(values, row);
+    }
+}
+
+vectorised! {
+    /// Restores the values of a quantised row.
+    pub(super) fn restore_row<'a>(row: &'a [u32], values: &'a mut [f32]) -> () {
+        int8::restore(row, values);
+    }
 }

@@ -26,21 +26,22 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite.
-    pub fn load(weights: impl IntoIterator<Item = (String, Tensor)>, factor: impl Fn(&str) -> Option<Precision>) -> Result<Weights> {
-        let kept = weights.into_iter().map(|(name, tensor)| match (tensor.shape(), factor(&name)) {
-            (&[n, k], Some(precision)) => {
-                let values = tensor.finite_values(&name)?;
-                panels::warn_if_clamped(&name, &values, precision);
-                let packed = match (tensor.stored_dtype(), precision) {
-                    (Some(Dtype::F16), Precision::F32) => Packed::new(&values, [n, k], Precision::F16),
-                    (Some(Dtype::Bf16), Precision::F32) => Packed::bf16(&values, [n, k]),
-                    _ => Packed::new(&values, [n, k], precision),
-                };
-                drop(values);
-                tensor.release();
-                Ok(Arc::new(Kept::Packed(packed)))
-            }
-            _ => Ok(Arc::new(Kept::AsFound(tensor.materialized(&name)?))),
+    pub fn load(weights: impl IntoIterator<Item = Result<(String, Tensor)>>, factor: impl Fn(&str) -> Option<Precision>) -> Result<Weights> {
+        let kept = weights.into_iter().map(|weight| {
+            let (name, tensor) = weight?;
+            let (&[n, k], Some(precision)) = (tensor.shape(), factor(&name)) else {
+                return Ok(Arc::new(Kept::AsFound(tensor.materialized(&name)?)));
+            };
+            let values = tensor.finite_values(&name)?;
+            panels::warn_if_clamped(&name, &values, precision);
+            let packed = match (tensor.stored_dtype(), precision) {
+                (Some(Dtype::F16), Precision::F32) => Packed::new(&values, [n, k], Precision::F16),
+                (Some(Dtype::Bf16), Precision::F32) => Packed::bf16(&values, [n, k]),
+                _ => Packed::new(&values, [n, k], precision),
+            };
+            drop(values);
+            tensor.release();
+            Ok(Arc::new(Kept::Packed(packed)))
         });
         Ok(Weights(kept.collect::<Result<_>>()?))
     }

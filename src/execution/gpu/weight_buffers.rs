@@ -24,12 +24,13 @@ impl WeightBuffers {
     /// [`Error::Device`](crate::Error::Device) if the device fails.
     pub async fn upload(
         gpu: &Gpu,
-        weights: impl Iterator<Item = (String, Tensor)>,
+        weights: impl Iterator<Item = Result<(String, Tensor)>>,
         factor: impl Fn(&str) -> Option<Precision>,
     ) -> Result<WeightBuffers> {
         let mut buffers = Vec::new();
         let mut stage = Stage { gpu, bytes: 0 };
-        for (name, tensor) in weights {
+        for weight in weights {
+            let (name, tensor) = weight?;
             let values = tensor.finite_values(&name)?;
             let create = |bytes: usize| {
                 gpu.device.create_buffer(&wgpu::BufferDescriptor {

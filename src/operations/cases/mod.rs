@@ -17,6 +17,7 @@ pub use rng::Rng;
 
 use crate::data::capabilities::{Capabilities, Needs, Precision};
 use crate::data::config::Activation;
+use crate::data::int8::BLOCK;
 use crate::data::levels::WORD;
 use crate::data::panels::{Packed, halves};
 use crate::data::record::{Buf, Recording};
@@ -103,10 +104,12 @@ fn mask(units: &[f32], tokens: usize) -> Vec<f32> {
     units.iter().enumerate().map(ignored).collect()
 }
 
-/// Multiples of 1/127 of each row's first value, its largest, offset by a quarter step up or down: they need rounding, but are far from ties.
+/// Multiples of 1/127 of each block's first value, its largest, offset by a quarter step up or down: they need rounding, but are far from ties.
 fn between(values: Vec<f32>, width: usize) -> Vec<f32> {
-    let quarter =
-        |i: usize| if i.is_multiple_of(width) { 0.0 } else { values[i - i % width] / 127.0 * if i.is_multiple_of(2) { 0.25 } else { -0.25 } };
+    let quarter = |i: usize| match i % width % BLOCK {
+        0 => 0.0,
+        place => values[i - place] / 127.0 * if i.is_multiple_of(2) { 0.25 } else { -0.25 },
+    };
     values.iter().enumerate().map(|(i, value)| value + quarter(i)).collect()
 }
 
@@ -181,12 +184,13 @@ impl Case {
         Ok(recording)
     }
 
-    /// Generates values from -r to r that a precision represents exactly. For integers, the first value of each row is the largest.
+    /// Generates values from -r to r that a precision represents exactly. For integers, the first value of each block of a row is the largest.
     fn held(precision: Precision, units: Vec<f32>, range: f32, width: usize) -> Vec<f32> {
-        // The largest value alternates in sign from row to row, and the scales differ.
-        let largest = |row: usize| if row.is_multiple_of(2) { 127.0 } else { -127.0 };
-        let integer = |(i, unit): (usize, f32)| if i % width == 0 { largest(i / width) } else { (unit * 126.0).round() };
-        let step = |i: usize| ((range / 127.0).log2().floor() - (i / width % 3) as f32).exp2();
+        // The largest value alternates in sign from block to block, and the scales differ.
+        let block = |i: usize| i / width + i % width / BLOCK;
+        let largest = |block: usize| if block.is_multiple_of(2) { 127.0 } else { -127.0 };
+        let integer = |(i, unit): (usize, f32)| if (i % width).is_multiple_of(BLOCK) { largest(block(i)) } else { (unit * 126.0).round() };
+        let step = |i: usize| ((range / 127.0).log2().floor() - (block(i) % 3) as f32).exp2();
         match precision {
             Precision::F32 => units.iter().map(|unit| unit * range).collect(),
             Precision::F16 => units.iter().map(|unit| half::f16::from_f32(unit * range).to_f32()).collect(),

@@ -13,13 +13,13 @@ pub fn matmul(x: &[f64], w: &[f64], bias: &[f64], [m, n, k]: [usize; 3]) -> Vec<
     (0..m * n).map(|i| element(i / n, i % n)).collect()
 }
 
-/// Rounds rows of x `[m, k]` to multiples of 1/127 of their largest magnitude.
+/// Rounds blocks of 32 in rows of x `[m, k]` to multiples of 1/127 of their largest magnitude.
 pub fn quantised(x: &[f64], k: usize) -> Vec<f64> {
-    let row = |row: &[f64]| {
-        let scale = row.iter().fold(0.0, |largest: f64, value| largest.max(value.abs())) / 127.0;
-        row.iter().map(|value| (value / scale).round() * scale).collect::<Vec<_>>()
+    let block = |block: &[f64]| {
+        let scale = block.iter().fold(0.0, |largest: f64, value| largest.max(value.abs())) / 127.0;
+        block.iter().map(|value| (value / scale).round() * scale).collect::<Vec<_>>()
     };
-    x.chunks(k).flat_map(row).collect()
+    x.chunks(k).flat_map(|row| row.chunks(32)).flat_map(block).collect()
 }
 
 /// Applies an activation; GELU by the error function.

@@ -2,6 +2,7 @@
 //! cases, the benchmark rows and the tuner's candidates.
 
 use crate::data::capabilities::{Capabilities, Needs, Precision};
+use crate::data::int8::{BLOCK, WORD};
 use crate::data::record::{Kernel, Spec, Twin, read, shader, write};
 use crate::execution::cpu::matmul::{self as twin, Params};
 use crate::execution::cpu::{matmul_int8, matmul_split, powers};
@@ -98,8 +99,10 @@ const COOPERATIVE_F32: &[(Algorithm, u32)] = &[
     (cooperative(8, [2, 2], [2, 1], 2), 4),
 ];
 
-/// Integer variants.
-const INTEGERS: &[(Algorithm, u32)] = &[(tiled(64, 64, 16), 1), (tiled(128, 64, 16), 1), (tiled(32, 32, 32), 1)];
+/// Integer variants. A tile is as deep as the blocks that share a scale.
+const INTEGERS: &[(Algorithm, u32)] = &[(tiled(64, 64, WORDS), 1), (tiled(128, 64, WORDS), 1), (tiled(32, 32, WORDS), 1)];
+
+const WORDS: u32 = (BLOCK / WORD) as u32;
 
 fn shapes() -> impl Iterator<Item = Shape> {
     let lists = [
@@ -384,7 +387,7 @@ mod tests {
         assert!(!chosen(Capabilities { workgroup_bytes: 8 * 1024, ..matrices }, half, large, None).contains("coop"));
         assert!(!chosen(Capabilities { subgroup: 256, ..matrices }, half, large, None).contains("coop"));
         assert_eq!(chosen(Capabilities { cooperative: 8, ..llvmpipe }, half, large, None), "matmul_f16_64x64x16");
-        assert_eq!(chosen(hardware, [Precision::F32, Precision::Int8], large, None), "matmul_int8_128x64x16");
+        assert_eq!(chosen(hardware, [Precision::F32, Precision::Int8], large, None), "matmul_int8_128x64x8");
         // For a single image, smaller tiles keep all multiprocessors busy.
         let small = chosen(matrices, half, block, None);
         assert!(small.contains("coop16") && !small.contains("128x128"), "{small}");

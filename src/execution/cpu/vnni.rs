@@ -1,0 +1,150 @@
+//! Products of 8-bit integers by AVX-512 VNNI, whose `vpdpbusd` adds four products of an unsigned and a signed byte to each of sixteen sums.
+
+use super::product::{ROWS, Target, in_panels};
+use crate::data::int8::{BLOCK, WORD, row_words, words};
+use crate::data::panels::PANEL;
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+/// Sums per vector.
+const LANES: usize = 16;
+
+/// Vectors across a panel.
+const VECTORS: usize = PANEL / LANES;
+
+/// Rows whose sums are held in registers at once.
+const TILE: usize = 6;
+
+/// Added to each signed byte to make it unsigned; in all bytes of a word.
+const OFFSET: u32 = 0x8080_8080;
+
+/// Words of a block.
+const DEPTH: usize = BLOCK / WORD;
+
+/// Proof that this processor has VNNI.
+#[derive(Clone, Copy)]
+pub struct Vnni(());
+
+impl Vnni {
+    /// Returns the proof, if there is one.
+    pub fn detect() -> Option<Vnni> {
+        (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")).then_some(Vnni(()))
+    }
+
+    /// Computes `x · wᵀ`, with quantised rows x `[M, K]` made unsigned by [`offset`], and w `[N, K]` in int8 panels; see
+    /// [`product_in_panels`](super::product::product_in_panels).
+    pub fn product(
+        self,
+        [m, n, k]: [usize; 3],
+        x: &[u32],
+        w: &[u32],
+        y: Target,
+        finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
+    ) {
+        let stride = row_words(k);
+        in_panels([m, n], y, finish, |number, tiles| {
+            let panel = &w[number * stride * PANEL..][..stride * PANEL];
+            tiles(&|rows, sums| {
+                // SAFETY: this value exists only where the processor has AVX-512 F and VNNI.
+                unsafe { multiply(&x[rows.start * stride..rows.end * stride], panel, k, sums) }
+            });
+        });
+    }
+}
+
+/// Makes the integers of a quantised row unsigned. Scales remain.
+pub fn offset(row: &[u32], k: usize, to: &mut [u32]) {
+    to.copy_from_slice(row);
+    to[..words(k)].iter_mut().for_each(|word| *word ^= OFFSET);
+}
+
+/// Multiplies up to [`ROWS`] rows by a panel, block by block, so that a block of both stays in the first-level cache.
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn multiply(x: &[u32], panel: &[u32], k: usize, sums: &mut [f32; ROWS * PANEL]) {
+    let (stride, integers) = (row_words(k), words(k));
+    let rows = x.len() / stride;
+    sums[..rows * PANEL].fill(0.0);
+    let (values, scales) = panel.split_at(integers * PANEL);
+    for (block, (values, scales)) in values.chunks(DEPTH * PANEL).zip(scales.chunks_exact(PANEL)).enumerate() {
+        // The sums start at -128 · Σ w, which cancels the offset of x.
+        let mut start = [_mm512_setzero_si512(); VECTORS];
+        for values in values.chunks_exact(PANEL) {
+            for (i, start) in start.iter_mut().enumerate() {
+                // SAFETY: a row of a panel has as many vectors.
+                *start = _mm512_dpbusd_epi32(*start, _mm512_set1_epi32(OFFSET as i32), unsafe { vector(values.as_ptr(), i) });
+            }
+        }
+        let start = start.map(|sums| _mm512_sub_epi32(_mm512_setzero_si512(), sums));
+        let part = Part { first: block * DEPTH, scale: integers + block, values, scales, start };
+        let mut tiles = sums[..rows * PANEL].chunks_exact_mut(TILE * PANEL);
+        let mut x = x.chunks(TILE * stride);
+        for (sums, x) in (&mut tiles).zip(&mut x) {
+            multiply_tile::<TILE>(x, stride, &part, sums);
+        }
+        let (sums, x) = (tiles.into_remainder(), x.next().unwrap_or_default());
+        match sums.len() / PANEL {
+            1 => multiply_tile::<1>(x, stride, &part, sums),
+            2 => multiply_tile::<2>(x, stride, &part, sums),
+            3 => multiply_tile::<3>(x, stride, &part, sums),
+            4 => multiply_tile::<4>(x, stride, &part, sums),
+            5 => multiply_tile::<5>(x, stride, &part, sums),
+            _ => {}
+        }
+    }
+}
+
+/// A block of a panel.
+struct Part<'a> {
+    /// The block's first word in a row of x.
+    first: usize,
+    /// Place of the block's scale in a row of x.
+    scale: usize,
+    /// Integers of the panel.
+    values: &'a [u32],
+    /// Scales of the panel's columns.
+    scales: &'a [u32],
+    /// What the integer sums start at.
+    start: [__m512i; VECTORS],
+}
+
+/// Adds a block's products for `R` rows to `sums`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn multiply_tile<const R: usize>(x: &[u32], stride: usize, part: &Part<'_>, sums: &mut [f32]) {
+    let depth = part.values.len() / PANEL;
+    assert!(part.first + depth <= stride && part.scale < stride && R * stride <= x.len() && R * PANEL <= sums.len() && part.scales.len() == PANEL);
+    let mut totals = [part.start; R];
+    for i in 0..depth {
+        // SAFETY: the panel has `depth` rows of vectors, and each of the `R` rows of x as many words from `first`.
+        let (w, x) = unsafe { (part.values.as_ptr().add(i * PANEL), x.as_ptr().add(part.first + i)) };
+        let w: [__m512i; VECTORS] = unsafe { [vector(w, 0), vector(w, 1), vector(w, 2), vector(w, 3)] };
+        for row in 0..R {
+            let x = _mm512_set1_epi32(unsafe { *x.add(row * stride) } as i32);
+            for i in 0..VECTORS {
+                totals[row][i] = _mm512_dpbusd_epi32(totals[row][i], x, w[i]);
+            }
+        }
+    }
+    for row in 0..R {
+        // SAFETY: rows of x have a scale at this place, the panel a vector of scales for each vector of sums, and `sums` R rows of them.
+        unsafe {
+            let scale = _mm512_set1_ps(f32::from_bits(*x.as_ptr().add(row * stride + part.scale)));
+            for i in 0..VECTORS {
+                let sums = sums.as_mut_ptr().add(row * PANEL + i * LANES);
+                let scale = _mm512_mul_ps(scale, _mm512_castsi512_ps(vector(part.scales.as_ptr(), i)));
+                _mm512_storeu_ps(sums, _mm512_fmadd_ps(_mm512_cvtepi32_ps(totals[row][i]), scale, _mm512_loadu_ps(sums)));
+            }
+        }
+    }
+}
+
+/// Loads the vector with this number.
+///
+/// # Safety
+/// It must lie inside an allocation.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn vector(words: *const u32, number: usize) -> __m512i {
+    // SAFETY: the caller guarantees it.
+    unsafe { _mm512_loadu_si512(words.add(number * LANES).cast()) }
+}
