@@ -49,10 +49,31 @@ fn bench_model_reports_accuracy_relative_to_f32() {
         let arguments = ["bench", "model", "--device", device, "--runs", "1", "--accuracy", "--format", "json", "--precision"];
         let accuracy = |precision| json(&[&arguments[..], &[precision]].concat())["accuracy"].clone();
         let (wide, narrow) = (accuracy("f32"), accuracy("f16"));
-        assert_eq!((wide["worst_error"].as_f64(), &wide["best_class_alike"]), (Some(0.0), &wide["images"]), "{wide}");
+        assert_eq!((wide["worst_error"].as_f64(), &wide["best_class_alike"], &wide["images"]), (Some(0.0), &7.into(), &7.into()), "{wide}");
         let [worst, mean] = ["worst_error", "mean_error"].map(|name| narrow[name].as_f64().expect("a share"));
         assert!(0.0 < mean && mean < worst && worst < 2e-2, "{narrow}");
     }
+}
+
+#[test]
+fn bench_model_compares_given_images_tap_by_tap() {
+    let (samples, case) = (path("examples/digits/samples"), path("tests/fixtures/cases/hf_deit_model"));
+    let compare = |more: &[&str]| {
+        let arguments = ["bench", "model", "--device", "cpu", "--runs", "1", "--precision", "int8", "--accuracy"];
+        vitraux([&arguments[..], more].concat().into_iter().map(OsStr::new))
+    };
+    let run = compare(&["--taps", "--format", "json", "--images", samples.to_str().expect("UTF-8")]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let accuracy = serde_json::from_str::<Value>(&run.stdout).expect("JSON")["accuracy"].clone();
+    assert_eq!(accuracy["images"], 8, "{accuracy}");
+    let error = |tap: &str| accuracy["taps"][tap]["worst_error"].as_f64().expect("an error");
+    assert!(error("embeddings") == 0.0 && 0.0 < error("hidden.0") && error("hidden.0") < error("hidden.1") && error("logits") < 5e-2, "{accuracy}");
+    // Nothing is said of classes that a model does not have.
+    let run = compare(&["--model", case.to_str().expect("UTF-8")]);
+    assert!(run.code == 0 && run.stdout.contains("compared with f32") && !run.stdout.contains("top class"), "{}{}", run.stdout, run.stderr);
+    assert_eq!(compare(&["--images", "no-such-image.png"]).code, 1);
+    let without = ["bench", "model", "--device", "cpu", "--images", "x.png"].map(OsStr::new);
+    assert_eq!(vitraux(without).code, 2);
 }
 
 #[test]

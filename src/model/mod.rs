@@ -9,8 +9,8 @@ mod encode;
 pub mod forward;
 mod plan;
 mod resident;
-mod smoothing;
 mod session;
+mod smoothing;
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 mod trace;
 

@@ -1,4 +1,5 @@
 use super::numbers::count;
+use super::table::{Column, Table};
 use super::{Format, ModelArgs, Result, mebibytes, shown};
 use clap::Args;
 use serde_json::json;
@@ -6,6 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use vitraux::config::Size;
 use vitraux::low_level::capabilities::{Capabilities, Precision};
+use vitraux::low_level::checkpoint::{Linear, WeightInfo, Weights};
 use vitraux::low_level::forward::{Request, Tables, output_names, record};
 use vitraux::low_level::record::Recording;
 
@@ -17,7 +19,7 @@ pub struct Inspect {
     /// Batch size to report scratch memory for
     #[arg(long, value_name = "B", default_value_t = 1, allow_negative_numbers = true, value_parser = count(65536))]
     batch: u32,
-    /// Precision to report weight memory for: f32, f16 or int8
+    /// Precision to report weight memory for: f32, f16 or int8; for int8, also lists what becomes of each layer
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     precision: Precision,
     /// Output format; json prints one object
@@ -45,6 +47,7 @@ impl Inspect {
             &request,
             Recording::new(Capabilities::CPU).with_precision(self.precision),
         )?;
+        let layers = layers(&weights, self.precision);
         let (weight_bytes, scratch_bytes) = (recording.weight_bytes(), recording.scratch_bytes());
         let gflop = config.flops(size)? as f64 / 1e9;
         let classes: usize = config.default_classifiers().iter().map(|(_, classifier)| classifier.classes).sum();
@@ -71,6 +74,7 @@ impl Inspect {
                 "weight_bytes": weight_bytes,
                 "batch": self.batch,
                 "scratch_bytes": scratch_bytes,
+                "layers": layers.iter().map(|(name, precision, why)| json!({"weight": name, "precision": precision.to_string(), "reason": why})).collect::<Vec<_>>(),
             });
             writeln!(out, "{value}")?;
             return Ok(());
@@ -117,8 +121,31 @@ impl Inspect {
         for (name, value) in rows {
             writeln!(out, "{name:12}{}", shown(&value))?;
         }
+        if !layers.is_empty() {
+            let mut table = Table::new([Column::Words("weight"), Column::Words("precision"), Column::Words("why")]);
+            layers.iter().for_each(|(name, precision, why)| table.add([shown(name), precision.to_string(), (*why).to_owned()]));
+            write!(out, "\n{}", table.text())?;
+        }
         Ok(())
     }
+}
+
+/// Returns the weights of dense layers, the precision of each, and why it is that one, if not all have the same.
+fn layers(weights: &Weights<WeightInfo>, precision: Precision) -> Vec<(String, Precision, &'static str)> {
+    if precision != Precision::Int8 {
+        return Vec::new();
+    }
+    let precisions = weights.factors(precision, &Capabilities::CPU);
+    let layer = |linear: &Linear<WeightInfo>| {
+        let precision = *precisions.get(&linear.weight.name)?;
+        let why = match precision {
+            Precision::Int8 => "a scale for every 32 values",
+            Precision::F16 => "errors of the first and the last block weigh most",
+            _ => "outside the blocks",
+        };
+        Some((linear.weight.name.clone(), precision, why))
+    };
+    weights.linears().filter_map(layer).collect()
 }
 
 /// Returns height and width if the size is that of an image.

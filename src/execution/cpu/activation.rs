@@ -1,7 +1,7 @@
 //! Element-wise activations.
 
 use super::exponential::exp;
-use super::vectors::vectorised;
+use super::vectors::{multiply_add, polynomial, vectorised};
 use crate::data::config::Activation;
 
 vectorised! {
@@ -10,12 +10,12 @@ vectorised! {
     pub fn activate<'a>(activation: Activation, values: &'a mut [f32]) -> () {
         // One loop per activation, so that the compiler can vectorise it.
         match activation {
-            Activation::Gelu => each(values, |x| 0.5 * x * complementary_error_function(x * -std::f32::consts::FRAC_1_SQRT_2)),
-            Activation::GeluTanh => each(values, |x| 0.5 * x * (1.0 + tanh(0.797_884_6 * (x + 0.044_715 * x * x * x)))),
-            Activation::QuickGelu => each(values, |x| x / (1.0 + exp(-1.702 * x))),
+            Activation::Gelu => each(values, |x| 0.5 * x * complementary_error_function::<S>(x * -std::f32::consts::FRAC_1_SQRT_2)),
+            Activation::GeluTanh => each(values, |x| 0.5 * x * (1.0 + tanh::<S>(0.797_884_6 * (x + 0.044_715 * x * x * x)))),
+            Activation::QuickGelu => each(values, |x| x / (1.0 + exp::<S>(-1.702 * x))),
             Activation::Relu => each(values, |x| x.max(0.0)),
-            Activation::Tanh => each(values, |x| tanh(x)),
-            Activation::Silu => each(values, |x| x / (1.0 + exp(-x))),
+            Activation::Tanh => each(values, |x| tanh::<S>(x)),
+            Activation::Silu => each(values, |x| x / (1.0 + exp::<S>(-x))),
         }
     }
 }
@@ -33,27 +33,20 @@ pub(crate) fn numbered(number: u32) -> Activation {
 }
 
 #[inline(always)]
-fn tanh(x: f32) -> f32 {
-    let e = exp(-2.0 * x.abs());
+fn tanh<S: pulp::Simd>(x: f32) -> f32 {
+    let e = exp::<S>(-2.0 * x.abs());
     ((1.0 - e) / (1.0 + e)).copysign(x)
 }
 
 /// Complementary error function, as in `shaders/common/activation.wgsl` (Numerical Recipes, 3rd edition, section 6.2.2). The relative error is at
 /// most 1.2e-7 everywhere, so GELU's negative tail keeps digits that 1 + erf would lose to rounding.
 #[inline(always)]
-fn complementary_error_function(x: f32) -> f32 {
+fn complementary_error_function<S: pulp::Simd>(x: f32) -> f32 {
+    const COEFFICIENTS: [f32; 10] =
+        [0.170_872_77, -0.822_152_23, 1.488_515_9, -1.135_204, 0.278_868_07, -0.186_288_06, 0.096_784_18, 0.374_091_96, 1.000_023_7, -1.265_512_2];
     let z = x.abs();
-    let t = 1.0 / (1.0 + 0.5 * z);
-    let mut p = 0.170_872_77;
-    p = p * t - 0.822_152_23;
-    p = p * t + 1.488_515_9;
-    p = p * t - 1.135_204;
-    p = p * t + 0.278_868_07;
-    p = p * t - 0.186_288_06;
-    p = p * t + 0.096_784_18;
-    p = p * t + 0.374_091_96;
-    p = p * t + 1.000_023_7;
-    let upper = t * exp(p * t - 1.265_512_2 - z * z);
+    let t = 1.0 / multiply_add::<S>(0.5, z, 1.0);
+    let upper = t * exp::<S>(multiply_add::<S>(-z, z, polynomial::<S, 10>(t, COEFFICIENTS)));
     if x < 0.0 { 2.0 - upper } else { upper }
 }
 

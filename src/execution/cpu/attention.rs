@@ -7,6 +7,9 @@ use super::softmax::normalise;
 use crate::data::panels::PANEL;
 use crate::data::record::{Call, params};
 
+/// Elements of the widest vector.
+const VECTOR: usize = 16;
+
 params! {
     /// Parameters of `attention` and `attention_masked`.
     Params {
@@ -44,7 +47,7 @@ fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut 
     let (chunks, groups) = (queries.div_ceil(ROWS), (TASKS * threads()).div_ceil(images * heads));
     let group = chunks.div_ceil(groups) * ROWS;
     let groups = queries.div_ceil(group);
-    // Scores and keys have one column per token, zero-padded to whole panels.
+    // Scores and keys have one column per token, in rows of whole panels.
     let columns = tokens.next_multiple_of(PANEL);
     for_each_number(images * heads * groups, |task| {
         let (first, h, image) = (task % groups * group, task / groups % heads, task / (groups * heads));
@@ -61,9 +64,11 @@ fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut 
                 let count = ROWS.min(queries - top);
                 let q = Matrix { data: rows(0, top), row_stride: 3 * width, column_stride: 1 };
                 for (panel, first) in keys.chunks(PANEL * head).zip((0..columns).step_by(PANEL)) {
+                    // Zeros are computed only up to a whole vector.
+                    let width = PANEL.min((tokens - first).next_multiple_of(VECTOR));
                     let k_transposed = Matrix { data: panel, row_stride: PANEL, column_stride: 1 };
                     let scores = Target { data: &mut scores[first..], row_stride: columns };
-                    product([count, PANEL, head], params.scale, q, k_transposed, scores, Cores::One);
+                    product([count, width, head], params.scale, q, k_transposed, scores, Cores::One);
                 }
                 if let Some(mask) = mask {
                     let mask = &mask[image * tokens..][..tokens];

@@ -2,6 +2,7 @@
 
 use super::activation::{activate, numbered};
 use super::product::{Target, product_in_panels};
+use super::vectors::vectorised;
 use crate::data::record::{Call, Spec, params};
 use std::ops::Range;
 
@@ -43,14 +44,25 @@ pub(super) fn finished(spec: &Spec, bias: &[f32], scale: &[f32]) -> impl Fn(usiz
             set(y, sums, &bias[columns]);
             activate(activation, y);
         }
-        2 => y.iter_mut().zip(sums).zip(&bias[columns]).for_each(|((y, sum), bias)| *y += *sum + bias),
-        _ => {
-            let terms = sums.iter().zip(&bias[columns.clone()]).zip(&scale[columns]);
-            y.iter_mut().zip(terms).for_each(|(y, ((sum, bias), scale))| *y += scale * (sum + bias));
-        }
+        2 => add(y, sums, &bias[columns]),
+        _ => add_scaled(y, sums, &bias[columns.clone()], &scale[columns]),
     }
 }
 
-fn set(y: &mut [f32], sums: &[f32], bias: &[f32]) {
-    y.iter_mut().zip(sums).zip(bias).for_each(|((y, sum), bias)| *y = sum + bias);
+vectorised! {
+    fn set<'a>(y: &'a mut [f32], sums: &'a [f32], bias: &'a [f32]) -> () {
+        y.iter_mut().zip(sums).zip(bias).for_each(|((y, sum), bias)| *y = sum + bias);
+    }
+}
+
+vectorised! {
+    fn add<'a>(y: &'a mut [f32], sums: &'a [f32], bias: &'a [f32]) -> () {
+        y.iter_mut().zip(sums).zip(bias).for_each(|((y, sum), bias)| *y += sum + bias);
+    }
+}
+
+vectorised! {
+    fn add_scaled<'a>(y: &'a mut [f32], sums: &'a [f32], bias: &'a [f32], scale: &'a [f32]) -> () {
+        y.iter_mut().zip(sums).zip(bias.iter().zip(scale)).for_each(|((y, sum), (bias, scale))| *y += scale * (sum + bias));
+    }
 }

@@ -33,7 +33,7 @@ vectorised! {
             let row = &mut row[..width];
             let largest = largest(row);
             for value in row.iter_mut() {
-                *value = exp(*value - largest);
+                *value = exp::<S>(*value - largest);
             }
             let factor = sum(row, |value| value).recip();
             for value in row {

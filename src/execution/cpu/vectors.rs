@@ -3,8 +3,8 @@
 /// Partial sums of a reduction: more than the widest vector holds, so that additions do not wait for each other.
 const LANES: usize = 32;
 
-/// Declares a function that is compiled for each vector instruction set and runs on the best one of this processor. Everything its loops call must be
-/// `#[inline(always)]`: code that is not inlined is limited to the baseline instruction set.
+/// Declares a function that is compiled for each vector instruction set `S` and runs on the best one of this processor. Everything its loops call must
+/// be `#[inline(always)]`: code that is not inlined is limited to the baseline instruction set.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident<'a>($($argument:ident: $kind:ty),*) -> $result:ty $body:block) => {
         $(#[$meta])*
@@ -26,6 +26,22 @@ macro_rules! vectorised {
     };
 }
 pub(super) use vectorised;
+
+/// Returns a · b + c, with one rounding where instruction set `S` has an instruction for that; a call to a function would take much longer.
+#[inline(always)]
+pub fn multiply_add<S: pulp::Simd>(a: f32, b: f32, c: f32) -> f32 {
+    if S::IS_SCALAR || cfg!(target_arch = "wasm32") { a * b + c } else { a.mul_add(b, c) }
+}
+
+/// Returns the polynomial with these coefficients, the highest power's first.
+#[inline(always)]
+pub fn polynomial<S: pulp::Simd, const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
+    let mut value = coefficients[0];
+    for coefficient in &coefficients[1..] {
+        value = multiply_add::<S>(value, x, *coefficient);
+    }
+    value
+}
 
 /// Returns the sum of `term` over the values.
 #[inline(always)]

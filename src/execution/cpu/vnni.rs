@@ -107,7 +107,8 @@ struct Part<'a> {
     start: [__m512i; VECTORS],
 }
 
-/// Adds a block's products for `R` rows to `sums`.
+/// Adds a block's products for `R` rows to `sums`. The sums stay in registers only if loops have constant bounds and no exit.
+#[allow(clippy::needless_range_loop)]
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn multiply_tile<const R: usize>(x: &[u32], stride: usize, part: &Part<'_>, sums: &mut [f32]) {

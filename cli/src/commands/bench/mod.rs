@@ -1,5 +1,6 @@
 //! Benchmarks of whole models and of each kernel.
 
+mod accuracy;
 mod baseline;
 mod kernels;
 mod model;

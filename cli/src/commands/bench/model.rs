@@ -1,3 +1,4 @@
+use super::accuracy::{Accuracy, AccuracyArgs};
 use super::baseline::{Baseline, CompareArgs, conditions};
 use super::percentiles::{Change, Paces, Percentiles, Repetitions};
 use super::speed::{Ceilings, Speed, figures, milliseconds};
@@ -12,7 +13,7 @@ use std::time::Instant;
 use vitraux::Memory;
 use vitraux::config::Size;
 use vitraux::low_level::record::Timing;
-use vitraux::{Checkpoint, Image, Model, Session, Tensor};
+use vitraux::{Image, Session, Tensor};
 
 #[derive(Debug, Args)]
 pub struct BenchModel {
@@ -28,10 +29,8 @@ pub struct BenchModel {
     /// Timed forward passes, after some untimed ones [default: 10, or more if they fit in 0.6 s]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = count(1_000_000))]
     runs: Option<u32>,
-    /// Also compare the results with those in f32, on synthetic images: the largest and the mean error, relative to the largest
-    /// value, and on how many images the top class is the same
-    #[arg(long)]
-    accuracy: bool,
+    #[command(flatten)]
+    accuracy: AccuracyArgs,
     #[command(flatten)]
     compare: CompareArgs,
     /// Output format; json prints an object for each model and precision
@@ -92,7 +91,7 @@ impl BenchModel {
         let ceilings = ceilings.zip(after).map(|(ceilings, after)| ceilings.or_higher(&after));
         let changes: Vec<_> = measured.iter().map(|measured| measured.change(baseline.as_ref()?, &paces)).collect();
         baseline.iter().for_each(|baseline| baseline.note_missing(&changes));
-        let accuracy = self.accuracy.then(|| Accuracy::measure(&mut session, opened(architecture, &self.model)?.0, size)).transpose()?;
+        let accuracy = self.accuracy.measure(&mut session, || Ok(opened(architecture, &self.model)?.0), size)?;
         Ok(Report { conditions, load, ceilings, paces, measured, changes, accuracy })
     }
 
@@ -131,12 +130,7 @@ impl BenchModel {
         if let Some(ceilings) = &report.ceilings {
             report.measured.iter().try_for_each(|measured| measured.write_steps(out, ceilings))?;
         }
-        if let Some(Accuracy { worst, mean, alike, images }) = report.accuracy {
-            writeln!(
-                out,
-                "\ncompared with f32: largest error {worst:.1e}, mean {mean:.1e} of the largest value, same top class for {alike} of {images} images"
-            )?;
-        }
+        report.accuracy.iter().try_for_each(|accuracy| accuracy.write(out))?;
         Ok(writeln!(out)?)
     }
 }
@@ -169,47 +163,6 @@ impl Report {
         whole["batches"] = json!(batches);
         whole["accuracy"] = json!(self.accuracy.as_ref().map(Accuracy::json));
         whole
-    }
-}
-
-/// Deviation of results from those in f32.
-struct Accuracy {
-    worst: f64,
-    mean: f64,
-    /// Images whose largest value has the same index.
-    alike: usize,
-    images: usize,
-}
-
-/// Number of images to compare results on.
-const COMPARED: usize = 16;
-
-impl Accuracy {
-    fn measure(session: &mut Session, checkpoint: Checkpoint, size: Size) -> Result<Accuracy> {
-        let shape = session.model().config().input_shape(COMPARED, size)?;
-        // Each image is a different wave, so that they are distinguishable.
-        let len = shape[1..].iter().product::<usize>();
-        let values = (0..COMPARED * len).map(|i| (((i % len) as f32) * 0.01 * (1 + i / len) as f32).sin());
-        let input = Tensor::new(shape, values.collect())?;
-        let wanted = result(session.model().config());
-        let narrow = session.forward_blocking(&input, &[wanted])?.remove(wanted).expect("it was asked for");
-        let mut reference = Model::builder(checkpoint).device(session.model().device().clone()).load_blocking()?.session();
-        let wide = reference.forward_blocking(&input, &[wanted])?.remove(wanted).expect("it was asked for");
-        let (narrow, wide) = (narrow.values(), wide.values());
-        let largest = wide.iter().fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
-        let errors = || wide.iter().zip(narrow.iter()).map(|(a, b)| f64::from((a - b).abs()) / largest);
-        let best = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
-        let rows = wide.len() / COMPARED;
-        Ok(Accuracy {
-            worst: errors().fold(0.0, f64::max),
-            mean: errors().sum::<f64>() / wide.len() as f64,
-            alike: wide.chunks(rows).zip(narrow.chunks(rows)).filter(|(a, b)| best(a) == best(b)).count(),
-            images: COMPARED,
-        })
-    }
-
-    fn json(&self) -> Value {
-        json!({ "worst_error": figures(self.worst), "mean_error": figures(self.mean), "best_class_alike": self.alike, "images": self.images })
     }
 }
 

@@ -6,7 +6,7 @@ mod lines;
 mod sources;
 
 pub use lines::{Form, Lines, TableFormat, row};
-pub use sources::{has_image_extension, is_image, name, without_dot};
+pub use sources::{has_image_extension, is_image, name, sources, without_dot};
 
 use super::fingerprint::fingerprint;
 use super::numbers::count;
