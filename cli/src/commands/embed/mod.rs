@@ -1,5 +1,6 @@
 //! Embeddings of images, for search and for classifiers.
 
+mod parquet_names;
 mod store;
 mod vectors;
 

@@ -2,7 +2,7 @@
 //! interrupted run can be resumed. At the end, they become the array.
 
 use super::Format;
-use crate::commands::guard::guarded;
+use super::parquet_names::names_in_parquet;
 use crate::commands::images::{counted, name};
 use crate::commands::output::{lock, replace, replace_with};
 use crate::commands::tensors::write_tensors;
@@ -12,9 +12,7 @@ use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
-use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::SerializedFileWriter;
-use parquet::record::RowAccessor;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -77,7 +75,7 @@ pub fn check_complete(file: &Path, format: Format, what: &str, paths: &[PathBuf]
     let (names, of) = match format {
         Format::Npy => (std::fs::read_to_string(list_of(file)).map_err(of_file(&list_of(file)))?.lines().map(str::to_owned).collect(), None),
         Format::Safetensors => names_in_safetensors(file).map_err(of_array)?,
-        _ => guarded(|| names_in_parquet(file)).unwrap_or_else(|| Err("the file is damaged".into())).map_err(of_array)?,
+        _ => names_in_parquet(file).map_err(of_array)?,
     };
     if let Some(other) = of.filter(|of| of != what) {
         return Err(format!("{}: holds other vectors, {other}, not {what}; choose another --output", file.display()).into());
@@ -103,15 +101,6 @@ fn names_in_safetensors(file: &Path) -> Result<Contents> {
     let metadata = checkpoint::metadata(file)?;
     let images = metadata.get("images").ok_or("found no list of images in its metadata")?;
     Ok((serde_json::from_str(images)?, metadata.get("of").cloned()))
-}
-
-fn names_in_parquet(file: &Path) -> Result<Contents> {
-    let reader = SerializedFileReader::new(File::open(file)?)?;
-    let properties = reader.metadata().file_metadata().key_value_metadata();
-    let of = properties.and_then(|pairs| pairs.iter().find(|pair| pair.key == "of")?.value.clone());
-    let images = parquet::schema::parser::parse_message_type("message images { REQUIRED BYTE_ARRAY image (UTF8); }")?;
-    let names = reader.get_row_iter(Some(images))?.map(|row| Ok(row?.get_string(0)?.clone())).collect::<Result<_>>()?;
-    Ok((names, of))
 }
 
 impl Drop for Store {
