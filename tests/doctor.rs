@@ -227,8 +227,7 @@ fn doctor_writes_a_report_despite_broken_shaders() {
 #[test]
 fn unrounded_quantisation_is_detected() {
     let Some(device) = checked() else { return };
-    let mutant =
-        broken(of_name("quantise"), "round(x[row * params.width + k] / scale)", "x[row * params.width + k] / scale").expect("it stands there");
+    let mutant = broken(of_name("quantise"), "round(x[from_x + k] / scale)", "x[from_x + k] / scale").expect("it stands there");
     let exchange = |kernel: &'static Kernel| if kernel.name == "quantise" { mutant } else { kernel };
     let reports = check_kernels(&device, "quantise", &exchange, |_, _| ControlFlow::Continue(()));
     assert!(matches!(reports[0].outcome, Outcome::Wrong(_)), "{reports:?}");

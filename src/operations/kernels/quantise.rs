@@ -18,7 +18,7 @@ pub fn quantise(recording: &mut Recording, label: &str, x: Buf) -> Result<Buf> {
         params: bytemuck::bytes_of(&Params { rows: size(m), width: size(k) }).to_vec(),
         flops: 0,
         views: vec![recording.all(x), recording.all(y)],
-        grid: in_blocks(recording, m * int8::words(k)),
+        grid: in_blocks(recording, m * k.div_ceil(int8::BLOCK)),
         label: format!("{label}.quantise"),
     })?;
     Ok(y)
