@@ -149,3 +149,43 @@ unsafe fn vector(words: *const u32, number: usize) -> __m512i {
     // SAFETY: the caller guarantees it.
     unsafe { _mm512_loadu_si512(words.add(number * LANES).cast()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::capabilities::Precision;
+    use crate::data::int8;
+    use crate::data::panels::Packed;
+    use crate::execution::cpu::product::product_in_panels;
+
+    /// Other processors multiply the values that the integers stand for, which no other test does where there is VNNI.
+    #[test]
+    fn integers_and_their_values_have_the_same_products() {
+        let Some(vnni) = Vnni::detect() else {
+            println!("SKIPPED: the processor has no VNNI");
+            return;
+        };
+        for [m, n, k] in [[1, 1, 1], [7, 70, 33], [ROWS + 5, 64, 96], [3, 130, 31]] {
+            let value = |i: usize| ((i * 7919) % 1009) as f32 / 504.0 - 1.0;
+            let x: Vec<f32> = (0..m * k).map(value).collect();
+            let w: Vec<f32> = (0..n * k).map(|i| value(i + 5)).collect();
+            let packed = Packed::new(&w, [n, k], Precision::Int8);
+            let Packed::Int8(words) = &packed else { panic!("integers") };
+            let (mut rows, mut restored) = (Vec::new(), vec![0.0; m * k]);
+            for (x, restored) in x.chunks(k).zip(restored.chunks_mut(k)) {
+                let (mut row, mut unsigned) = (vec![0; row_words(k)], vec![0; row_words(k)]);
+                int8::quantise(x, &mut row);
+                int8::restore(&row, restored);
+                offset(&row, k, &mut unsigned);
+                rows.extend(unsigned);
+            }
+            let set = |_, _, sums: &mut [f32], y: &mut [f32]| y.copy_from_slice(sums);
+            let (mut got, mut want) = (vec![0.0; m * n], vec![1.0; m * n]);
+            vnni.product([m, n, k], &rows, words, Target { data: &mut got, row_stride: n }, set);
+            product_in_panels([m, n, k], &restored, packed.panels(), Target { data: &mut want, row_stride: n }, set);
+            let apart = got.iter().zip(&want).map(|(got, want)| (got - want).abs()).fold(0.0, f32::max);
+            // Some roundings of each of the sums, which are at most K.
+            assert!(apart <= 4.0 * f32::EPSILON * k as f32, "{m} x {n} x {k}: {apart}");
+        }
+    }
+}
