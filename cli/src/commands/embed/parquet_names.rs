@@ -83,7 +83,7 @@ mod tests {
     fn lists_beyond_the_end_are_errors() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("a.parquet");
-        std::fs::write(&file, include_bytes!("../../../../tests/fixtures/faults/endless-list.parquet")).expect("written");
+        std::fs::write(&file, include_bytes!("../../../../fuzz/seeds/array/endless-list.parquet")).expect("written");
         let (sender, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || sender.send(names_in_parquet(&file).is_err()));
         assert_eq!(receiver.recv_timeout(std::time::Duration::from_secs(60)), Ok(true));
