@@ -2,10 +2,13 @@
 //! is stored.
 
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
-use super::product::{Cores, Matrix, ROWS, TASKS, Target, product};
+use super::product::{Cores, Matrix, ROWS, Target, product};
 use super::softmax::normalise;
 use crate::data::panels::PANEL;
 use crate::data::record::{Call, params};
+
+/// Tasks per thread, given enough work. Each lays out the keys of its head again.
+const TASKS: usize = 4;
 
 /// Elements of the widest vector.
 const VECTOR: usize = 16;

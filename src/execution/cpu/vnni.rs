@@ -42,7 +42,7 @@ impl Vnni {
         finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
     ) {
         let stride = row_words(k);
-        in_panels([m, n, k], y, finish, |number, tiles| {
+        in_panels([m, n], y, finish, |number, tiles| {
             let panel = &w[number * stride * PANEL..][..stride * PANEL];
             tiles(&|rows, sums| {
                 // SAFETY: this value exists only where the processor has AVX-512 F and VNNI.
