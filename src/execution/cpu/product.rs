@@ -69,7 +69,10 @@ pub fn product([m, n, k]: [usize; 3], factor: f32, a: Matrix, b: Matrix, y: Targ
 pub const ROWS: usize = 48;
 
 /// Tasks per thread, given enough work, so that no thread waits long for the last task.
-const TASKS: usize = 16;
+pub const TASKS: usize = 16;
+
+/// Tasks per thread that convert their panel to f32 first.
+const CONVERTING_TASKS: usize = 4;
 
 /// Computes `x · wᵀ`, with x `[M, K]` and w `[N, K]` in panels, panel by panel on all cores. Calls `finish` on each row of sums while they are in
 /// cache, with the row's index, the range of columns, the sums, and the matching elements of `y`.
@@ -81,7 +84,8 @@ pub fn product_in_panels(
     finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
 ) {
     let panel_rows = w.rows(k);
-    in_panels([m, n], y, finish, |number, tiles| {
+    let tasks = if let Panels::F32(_) = w { TASKS } else { CONVERTING_TASKS };
+    in_panels([m, n], tasks, y, finish, |number, tiles| {
         with_panel(w.part(number * panel_rows * PANEL, panel_rows * PANEL), k, |panel| {
             tiles(&|rows, sums| {
                 let x = Matrix { data: &x[rows.start * k..], row_stride: k, column_stride: 1 };
@@ -99,10 +103,11 @@ struct Sums([f32; ROWS * PANEL]);
 /// Multiplies a range of up to [`ROWS`] rows by a panel, into rows of [`PANEL`] sums.
 pub type Multiply<'a> = dyn Fn(Range<usize>, &mut [f32; ROWS * PANEL]) + 'a;
 
-/// Splits a product `[M, N]` into tasks on all cores, each of some rows by one panel. `in_panel` is called for each task with the panel's number, and
+/// Splits a product `[M, N]` into about `tasks` tasks per thread, each of some rows by one panel. `in_panel` is called for each task with the panel's number, and
 /// with a function to which it passes how rows are multiplied by that panel. For `finish`, see [`product_in_panels`].
 pub fn in_panels(
     [m, n]: [usize; 2],
+    tasks: usize,
     y: Target,
     finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
     in_panel: impl Fn(usize, &mut dyn FnMut(&Multiply)) + Sync,
@@ -110,7 +115,7 @@ pub fn in_panels(
     assert!(n <= y.row_stride && (m - 1).saturating_mul(y.row_stride) <= y.data.len() - n, "product {m} x {n} into {} elements", y.data.len());
     let (row_stride, y) = (y.row_stride, Disjoint::new(y.data));
     let panels = n.div_ceil(PANEL);
-    let (chunks, groups) = (m.div_ceil(ROWS), (TASKS * threads()).div_ceil(panels));
+    let (chunks, groups) = (m.div_ceil(ROWS), (tasks * threads()).div_ceil(panels));
     let group = chunks.div_ceil(groups) * ROWS;
     let groups = m.div_ceil(group);
     // Groups of one panel follow each other, so that it stays in cache.

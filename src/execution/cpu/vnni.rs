@@ -1,6 +1,6 @@
 //! Products of 8-bit integers by AVX-512 VNNI, whose `vpdpbusd` adds four products of an unsigned and a signed byte to each of sixteen sums.
 
-use super::product::{ROWS, Target, in_panels};
+use super::product::{ROWS, TASKS, Target, in_panels};
 use crate::data::int8::{BLOCK, WORD, row_words, words};
 use crate::data::panels::PANEL;
 use std::arch::x86_64::*;
@@ -42,7 +42,7 @@ impl Vnni {
         finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
     ) {
         let stride = row_words(k);
-        in_panels([m, n], y, finish, |number, tiles| {
+        in_panels([m, n], TASKS, y, finish, |number, tiles| {
             let panel = &w[number * stride * PANEL..][..stride * PANEL];
             tiles(&|rows, sums| {
                 // SAFETY: this value exists only where the processor has AVX-512 F and VNNI.
@@ -103,7 +103,7 @@ struct Part<'a> {
     values: &'a [u32],
     /// Scales of the panel's columns.
     scales: &'a [u32],
-    /// What the integer sums start at.
+    /// Initial integer sums.
     start: [__m512i; VECTORS],
 }
 
