@@ -1,7 +1,7 @@
 //! CPU backend: a twin of each kernel, and the executor that replays a recording with them.
 //!
-//! It is the reference for the tests, and the fallback where there is no GPU. Matrix products use the `gemm` crate; all work is spread over rayon's
-//! threads.
+//! It is the reference for the tests, and the fallback where there is no GPU. Matrix products use the `gemm` crate, or VNNI
+//! instructions for integers; all work is spread over rayon's threads.
 
 pub mod activation;
 pub mod attention;
