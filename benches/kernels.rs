@@ -25,7 +25,7 @@ fn keys(precision: Precision, capabilities: &Capabilities) -> Vec<(String, Tunin
     let activations = capabilities.activations(precision);
     let product = |(name, [n, k]): (&str, [usize; 2])| (name.to_owned(), TuningKey::product([TOKENS, n, k], [activations, precision], capabilities));
     let attention = TuningKey::attention(WIDTH / 64, [TOKENS, TOKENS], 64, activations, capabilities);
-    let attention = (precision != Precision::Int8).then(|| ("attention".to_owned(), attention));
+    let attention = matches!(precision, Precision::F32 | Precision::F16).then(|| ("attention".to_owned(), attention));
     PRODUCTS.into_iter().map(product).chain(attention).collect()
 }
 
@@ -41,7 +41,7 @@ fn bench(criterion: &mut Criterion) {
     let devices = [("cpu", Device::cpu(), 1)].into_iter().chain(gpu.ok().map(|gpu| ("gpu", gpu, usize::MAX)));
     for (device_name, device, most) in devices {
         let capabilities = device.capabilities();
-        let precisions = [Precision::F32, Precision::F16, Precision::Int8].into_iter().take(most);
+        let precisions = [Precision::F32, Precision::F16, Precision::Bf16, Precision::Int8].into_iter().take(most);
         for (precision, (name, key)) in precisions.flat_map(|precision| keys(precision, &capabilities).into_iter().map(move |one| (precision, one))) {
             let mut group = criterion.benchmark_group(format!("{name}/{precision}/{device_name}"));
             group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));

@@ -118,14 +118,14 @@ fn bench_kernels_measures_every_variant_and_edited_shaders() {
     assert!(rows.iter().all(|row| seconds(row) > 0.0));
     let found = |name: &'static str| rows.iter().filter(move |row| row["kernel"] == name);
     let mut measured: HashSet<String> = HashSet::new();
-    for precision in ["f32", "f16", "int8"] {
+    for precision in ["f32", "f16", "bf16", "int8"] {
         let value = json(&["bench", "kernels", "--device", "gpu", "--runs", "1", "--precision", precision, "--format", "json"]);
         let rows = value["kernels"].as_array().expect("a list");
         assert!(rows.iter().all(|row| seconds(row) > 0.0));
         measured.extend(rows.iter().map(|row| row["kernel"].as_str().expect("a name").to_owned()));
     }
     let capabilities = gpu.summary().capabilities;
-    let (x, w) = ([Precision::F32, Precision::F16, Precision::Int8], Precision::F32);
+    let (x, w) = ([Precision::F32, Precision::F16, Precision::Bf16, Precision::Int8], Precision::F32);
     let products = x.into_iter().flat_map(|precision| variants(TuningKey::product([1, 96, 384], [w, precision], &capabilities), &capabilities));
     let attention = variants(TuningKey::attention(3, [65, 65], 32, Precision::F32, &capabilities), &capabilities);
     for variant in products.chain(attention) {

@@ -258,11 +258,12 @@ fn forward_precision_option_stays_close_to_f32() {
         open_tensor(&output, "features").expect("features").values().into_owned()
     };
     let apart = |precision| crate::support::compare::largest_difference(&features("f32"), &features(precision));
-    let [f16, int8] = ["f16", "int8"].map(apart);
-    assert!(1e-5 < f16 && f16 < 1e-2 && f16 < int8 && int8 < 1e-1, "{f16} {int8}");
-    assert_eq!(apart("auto"), 0.0, "on the CPU that is f32");
+    let [f16, bf16, int8] = ["f16", "bf16", "int8"].map(apart);
+    assert!(1e-5 < f16 && f16 < bf16 && bf16 < 2e-2 && bf16 < int8 && int8 < 1e-1, "{f16} {bf16} {int8}");
+    let auto = if vitraux::Device::cpu().capabilities().bf16 { bf16 } else { 0.0 };
+    assert_eq!(apart("auto"), auto, "bf16 on processors that multiply it, else f32");
     let wrong = run(["forward", "--precision", "f8", "--model", text(&case), "--input", "x", "--output", "y"]);
-    assert!(wrong.code == 2 && wrong.stderr.contains("[possible values: auto, f32, f16, int8]"), "{}", wrong.stderr);
+    assert!(wrong.code == 2 && wrong.stderr.contains("[possible values: auto, f32, f16, bf16, int8]"), "{}", wrong.stderr);
 }
 
 #[test]

@@ -54,13 +54,13 @@ fn digits_are_classified_consistently_at_reduced_precision() {
         logits.chunks(10).map(|row| (0..10).max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("ten classes")).collect()
     };
     for device in gpu::devices() {
-        let [wide, half, integers] = [Precision::F32, Precision::F16, Precision::Int8].map(|precision| {
+        let [wide, half, brain, integers] = [Precision::F32, Precision::F16, Precision::Bf16, Precision::Int8].map(|precision| {
             let mut session =
                 Model::builder(Checkpoint::digits()).device(device.clone()).precision(precision).load_blocking().expect("a model").session();
             logits(&mut session, &images)
         });
         let largest = wide.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-        for (narrow, share) in [(half, 2e-2), (integers, 5e-2)] {
+        for (narrow, share) in [(half, 2e-2), (brain, 2e-2), (integers, 5e-2)] {
             let worst = largest_difference(&wide, &narrow);
             assert!(worst > 0.0 && worst <= share * largest, "on {device}: {worst} off, values are up to {largest}");
             assert_eq!(best(&wide), best(&narrow), "on {device}");

@@ -30,7 +30,7 @@ fn models() -> Vec<PathBuf> {
 fn assert_no_tensor_diverges_on(device: &Device) {
     let (mut examined_models, mut nearest) = (0, 0.0_f64);
     for model in models() {
-        for precision in [Precision::F32, Precision::F16, Precision::Int8] {
+        for precision in [Precision::F32, Precision::F16, Precision::Bf16, Precision::Int8] {
             let Ok(checkpoint) = Checkpoint::open(&model) else { continue };
             let report = examined(checkpoint, device, precision, |kernel| kernel);
             let worst = report.tensors.iter().max_by(|a, b| (a.step.error / a.step.bound).total_cmp(&(b.step.error / b.step.bound)));
@@ -45,7 +45,7 @@ fn assert_no_tensor_diverges_on(device: &Device) {
         }
     }
     println!("{device}: {examined_models} examinations, at the most {nearest:.3} of a bound is reached");
-    assert_eq!(examined_models, 3 * 61);
+    assert_eq!(examined_models, 4 * 61);
 }
 
 #[test]

@@ -18,6 +18,12 @@ const F16_TOLERANCE: f64 = 1e-2;
 /// The fixtures have scores of up to 100. Off by 2^-11 of that, which is 0.05, they are the exponents of probabilities off by as much.
 const F16_ATTENTION_TOLERANCE: f64 = 5e-2;
 
+/// The bound in bf16, as a share of the largest value of an output.
+const BF16_TOLERANCE: f64 = 3e-2;
+
+/// Scores of up to 100, off by 2^-9 of that, are the exponents of probabilities.
+const BF16_ATTENTION_TOLERANCE: f64 = 2e-1;
+
 /// A gated MLP of the fixtures needs most of it: the product of two rounded factors is what is rounded next.
 const INT8_TOLERANCE: f64 = 3e-2;
 
@@ -86,6 +92,8 @@ fn divergence(name: &str, run: &serde_json::Value, session: &mut Session, precis
             Precision::F32 => run["atol_f32"][output].as_f64().unwrap_or(ATTENTION_TOLERANCE),
             Precision::F16 if output.starts_with("attn.") => F16_ATTENTION_TOLERANCE * largest,
             Precision::F16 => F16_TOLERANCE * largest,
+            Precision::Bf16 if output.starts_with("attn.") => BF16_ATTENTION_TOLERANCE * largest,
+            Precision::Bf16 => BF16_TOLERANCE * largest,
             Precision::Int8 => INT8_TOLERANCE * largest,
             other => panic!("no bound is known for {other}"),
         };
@@ -126,6 +134,12 @@ fn hardware_kernels_match_reference_outputs() {
             check(&Device::from(gpu.clone()), precision);
         }
     }
+}
+
+/// By the processor's own instructions where it has them.
+#[test]
+fn bf16_stays_close_to_reference_outputs() {
+    gpu::devices().iter().for_each(|device| check(device, Precision::Bf16));
 }
 
 /// Integers of 8 bits cost at most three hundredths of the largest value, on every tap.

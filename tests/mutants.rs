@@ -338,6 +338,35 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
+        "to_bf16",
+        &[
+            ("bits + 0x7fffu", "bits + 0x8000u"),
+            ("bits + 0x7fffu + ((bits >> 16u) & 1u)", "bits"),
+            ("(params.width + 1u) / 2u", "params.width / 2u"),
+            ("if column + 1u < params.width", "if column + 2u < params.width"),
+            ("<< 16u;\n        }", "<< 15u;\n        }"),
+            ("i / words * params.width", "i / words * words * 2u"),
+            ("i < min(", "i + 1u < min("),
+        ],
+    ),
+    (
+        "matmul_bf16",
+        &[
+            ("(params.k + 1u) / 2u", "params.k / 2u"),
+            ("if i < words() {\n        return x[", "if i + 1u < words() {\n        return x["),
+            ("words << vec4(16u)", "words << vec4(15u)"),
+            ("0xffff0000u", "0xfffe0000u"),
+            ("products(lower(a), lower(b))", "products(lower(a), upper(b))"),
+            ("products(upper(a), upper(b))", "products(upper(a), lower(b))"),
+            (" + products(upper(a), upper(b))", ""),
+            ("a.z * b", "a.y * b"),
+            ("add(block3, a1, b1)", "add(block3, a1, b0)"),
+            ("products.w + bias_at(n + 3u)", "products.w"),
+            ("first += TILE_K", "first += TILE_K + 1u"),
+            ("i % COLUMN_GROUPS * 4u", "i % COLUMN_GROUPS * 8u"),
+        ],
+    ),
+    (
         "matmul_int8",
         &[
             ("(params.k + 3u) / 4u", "params.k / 4u"),

@@ -8,7 +8,7 @@ use vitraux::low_level::doctor::check_model;
 use vitraux::low_level::forward::output_names;
 use vitraux::{Checkpoint, Device, DeviceChoice, Model, Precision, Session, Tensor};
 
-const PRECISIONS: [Precision; 3] = [Precision::F32, Precision::F16, Precision::Int8];
+const PRECISIONS: [Precision; 4] = [Precision::F32, Precision::F16, Precision::Bf16, Precision::Int8];
 
 /// Operations of a pass up to which a model is run.
 const LARGEST: u64 = 1 << 26;

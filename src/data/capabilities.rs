@@ -25,6 +25,8 @@ pub struct Capabilities {
     pub subgroup: u32,
     /// Whether the device computes in f16.
     pub half: bool,
+    /// Whether the device multiplies bf16 faster than f32.
+    pub bf16: bool,
     /// Rows and columns of cooperative matrices, with f16 inputs and f32 sums: 8 or 16; 0 if unsupported.
     pub cooperative: u32,
     /// Whether the device runs on a CPU: what is fast there is slow on a GPU.
@@ -53,6 +55,7 @@ impl Capabilities {
         workgroup_bytes: u32::MAX,
         subgroup: 0,
         half: false,
+        bf16: false,
         cooperative: 0,
         software: true,
         large_shaders: true,
@@ -72,24 +75,36 @@ pub enum Precision {
     F32,
     /// IEEE 754 binary16: half the memory, and a relative error of 2^-11 in each stored number.
     F16,
+    /// The upper 16 bits of f32, for the inputs of products too: a relative error of 2^-9 in each number, and half the memory. For processors that
+    /// multiply it (AVX-512 BF16, AMX); GPUs widen it.
+    Bf16,
     /// 8-bit integers in the blocks, with a scale for every 32: a quarter of the memory. The inputs of these layers are also
     /// quantised. The first and the last block stay in f16.
     Int8,
 }
 
 impl Precision {
-    /// Returns the fastest precision with results close to f32 (logits within 2e-2 of the largest): f16 on GPUs that compute in
-    /// f16, else f32.
+    /// Returns the fastest precision with results close to f32 (tokens, features and logits within 3e-2 of the largest): f16 on GPUs that compute in
+    /// f16, bf16 on processors that multiply bf16, else f32.
     pub fn auto(capabilities: &Capabilities) -> Precision {
-        if capabilities.half && !capabilities.software { Precision::F16 } else { Precision::F32 }
+        match capabilities {
+            Capabilities { half: true, software: false, .. } => Precision::F16,
+            Capabilities { bf16: true, .. } => Precision::Bf16,
+            _ => Precision::F32,
+        }
     }
 
-    /// Returns the bits per element in panels. An int8 element is a word of four integers.
+    /// Returns the bits per element in panels. An element is a word of two numbers in bf16, and of four integers in int8.
     pub fn bits(self) -> u32 {
         match self {
-            Precision::F32 | Precision::Int8 => 32,
+            Precision::F32 | Precision::Bf16 | Precision::Int8 => 32,
             Precision::F16 => 16,
         }
+    }
+
+    /// Returns whether an element is a word of several numbers.
+    pub(crate) fn is_packed(self) -> bool {
+        matches!(self, Precision::Bf16 | Precision::Int8)
     }
 }
 
@@ -98,6 +113,7 @@ impl std::fmt::Display for Precision {
         f.write_str(match self {
             Precision::F32 => "f32",
             Precision::F16 => "f16",
+            Precision::Bf16 => "bf16",
             Precision::Int8 => "int8",
         })
     }
@@ -110,8 +126,9 @@ impl std::str::FromStr for Precision {
         match text {
             "f32" => Ok(Precision::F32),
             "f16" => Ok(Precision::F16),
+            "bf16" => Ok(Precision::Bf16),
             "int8" => Ok(Precision::Int8),
-            other => Err(format!("expected f32, f16 or int8, found {other}")),
+            other => Err(format!("expected f32, f16, bf16 or int8, found {other}")),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Panels: the memory layout of the rhs of matrix products, the same on every device.
 
 use crate::data::capabilities::Precision;
-use crate::data::int8;
+use crate::data::{bf16 as pairs, int8};
 use half::{bf16, f16};
 
 /// Columns per panel.
@@ -11,11 +11,12 @@ pub const PANEL: usize = 64;
 const LINE: usize = 16;
 
 /// Returns the shape of a rhs w `[N, K]` in panels of 64 columns of wᵀ, zero-padded after the last column:
-/// `[ceil(N / 64), K, 64]`. For int8, a row of words packs four rows, and the last rows hold the scales of blocks of 32 rows, one per column:
-/// `[ceil(N / 64), ceil(K / 4) + ceil(K / 32), 64]`.
+/// `[ceil(N / 64), K, 64]`. For bf16, a row of words packs two rows: `[ceil(N / 64), ceil(K / 2), 64]`. For int8, it packs four, and the last rows hold
+/// the scales of blocks of 32 rows, one per column: `[ceil(N / 64), ceil(K / 4) + ceil(K / 32), 64]`.
 pub fn shape([n, k]: [usize; 2], precision: Precision) -> [usize; 3] {
     let rows = match precision {
         Precision::F32 | Precision::F16 => k,
+        Precision::Bf16 => pairs::words(k),
         Precision::Int8 => int8::row_words(k),
     };
     [n.div_ceil(PANEL), rows, PANEL]
@@ -30,6 +31,8 @@ pub enum Packed {
     F16(Vec<f16>),
     /// Upper 16 bits of f32.
     Bf16(Vec<bf16>),
+    /// Upper 16 bits of f32, two per word.
+    Bf16Pairs(Vec<u32>),
     /// 8-bit integers, four per word, with scales of blocks of 32 rows.
     Int8(Vec<u32>),
 }
@@ -43,7 +46,8 @@ impl Packed {
                 let largest = f16::MAX.to_f32();
                 Packed::F16(pack(w, sizes, |value| f16::from_f32(value.clamp(-largest, largest))))
             }
-            Precision::Int8 => Packed::Int8(pack_int8(w, sizes)),
+            Precision::Bf16 => Packed::Bf16Pairs(pack_words(w, sizes, precision, pairs::round)),
+            Precision::Int8 => Packed::Int8(pack_words(w, sizes, precision, int8::quantise)),
         }
     }
 
@@ -58,6 +62,7 @@ impl Packed {
             Packed::F32(values) => Panels::F32(values),
             Packed::F16(values) => Panels::F16(values),
             Packed::Bf16(values) => Panels::Bf16(values),
+            Packed::Bf16Pairs(words) => Panels::Bf16Pairs(words),
             Packed::Int8(words) => Panels::Int8(words),
         }
     }
@@ -69,7 +74,7 @@ impl Packed {
             Packed::F32(values) => values.len(),
             Packed::F16(values) => values.len(),
             Packed::Bf16(values) => values.len(),
-            Packed::Int8(words) => words.len(),
+            Packed::Bf16Pairs(words) | Packed::Int8(words) => words.len(),
         }
     }
 
@@ -79,7 +84,7 @@ impl Packed {
             Packed::F32(values) => bytemuck::cast_slice(values),
             Packed::F16(values) => bytemuck::cast_slice(values),
             Packed::Bf16(values) => bytemuck::cast_slice(values),
-            Packed::Int8(words) => bytemuck::cast_slice(words),
+            Packed::Bf16Pairs(words) | Packed::Int8(words) => bytemuck::cast_slice(words),
         }
     }
 }
@@ -99,14 +104,15 @@ fn pack<V: Copy + Default + Send + Sync>(w: &[f32], [n, k]: [usize; 2], narrow: 
     panels
 }
 
-fn pack_int8(w: &[f32], [n, k]: [usize; 2]) -> Vec<u32> {
-    let [count, rows, _] = shape([n, k], Precision::Int8);
+/// Packs columns that `encode` turns into words.
+fn pack_words(w: &[f32], [n, k]: [usize; 2], precision: Precision, encode: impl Fn(&[f32], &mut [u32]) + Sync) -> Vec<u32> {
+    let [count, rows, _] = shape([n, k], precision);
     let mut panels = vec![0; count * rows * PANEL];
     for_each_panel(&mut panels, rows * PANEL, |number, panel| {
         let columns = &w[number * PANEL * k..n.min((number + 1) * PANEL) * k];
         let mut words = vec![0; rows];
         for (column, values) in columns.chunks(k).enumerate() {
-            int8::quantise(values, &mut words);
+            encode(values, &mut words);
             for (row, word) in panel.chunks_mut(PANEL).zip(&words) {
                 row[column] = *word;
             }
@@ -154,6 +160,8 @@ pub enum Panels<'a> {
     F16(&'a [f16]),
     /// Upper 16 bits of f32.
     Bf16(&'a [bf16]),
+    /// Upper 16 bits of f32, two per word.
+    Bf16Pairs(&'a [u32]),
     /// 8-bit integers, four per word, with scales of blocks of 32 rows.
     Int8(&'a [u32]),
 }
@@ -163,6 +171,7 @@ impl<'a> Panels<'a> {
     pub fn rows(self, k: usize) -> usize {
         match self {
             Panels::F32(_) | Panels::F16(_) | Panels::Bf16(_) => k,
+            Panels::Bf16Pairs(_) => pairs::words(k),
             Panels::Int8(_) => int8::row_words(k),
         }
     }
@@ -173,6 +182,7 @@ impl<'a> Panels<'a> {
             Panels::F32(values) => Panels::F32(&values[offset..][..len]),
             Panels::F16(values) => Panels::F16(&values[offset..][..len]),
             Panels::Bf16(values) => Panels::Bf16(&values[offset..][..len]),
+            Panels::Bf16Pairs(words) => Panels::Bf16Pairs(&words[offset..][..len]),
             Panels::Int8(words) => Panels::Int8(&words[offset..][..len]),
         }
     }
@@ -200,7 +210,7 @@ mod tests {
         let (n, k) = (70, 42);
         let w: Vec<f32> = (0..n * k).map(|i| ((i * 7919) % 1000) as f32 / 1000.0 - 0.5).collect();
         let [count, rows, _] = shape([n, k], Precision::Int8);
-        let words = pack_int8(&w, [n, k]);
+        let Packed::Int8(words) = Packed::new(&w, [n, k], Precision::Int8) else { panic!("int8") };
         assert_eq!((words.len(), rows), (count * rows * PANEL, 11 + 2));
         for column in 0..n {
             let at = |row: usize| words[(column / PANEL * rows + row) * PANEL + column % PANEL];

@@ -258,7 +258,8 @@ impl Device {
 
     /// Returns the capabilities of the device.
     pub fn capabilities(&self) -> Capabilities {
-        self.gpu.as_ref().map_or(Capabilities::CPU, |gpu| gpu.summary().capabilities)
+        let of_cpu = Capabilities { bf16: cpu::matmul_bf16::is_native(), ..Capabilities::CPU };
+        self.gpu.as_ref().map_or(of_cpu, |gpu| gpu.summary().capabilities)
     }
 }
 

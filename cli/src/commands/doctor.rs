@@ -137,12 +137,13 @@ struct Report {
 
 impl Report {
     fn head(&self) -> String {
-        let Capabilities { binding_bytes, buffer_bytes, workgroups, workgroup_bytes, subgroup, half, cooperative, software, .. } = self.capabilities;
+        let Capabilities { binding_bytes, buffer_bytes, workgroups, workgroup_bytes, subgroup, half, bf16, cooperative, software, .. } =
+            self.capabilities;
         let yes = |is: bool| if is { "yes" } else { "no" };
         let or_none = |size: u32| if size == 0 { "none".to_owned() } else { size.to_string() };
         // Those of the CPU are only numbers.
-        let limits = if self.capabilities == Capabilities::CPU {
-            String::new()
+        let limits = if self.capabilities == (Capabilities { bf16, ..Capabilities::CPU }) {
+            format!("instructions for bf16: {}\n", yes(bf16))
         } else {
             format!(
                 "limits: buffers of {}, bindings of {}, {workgroups} workgroups per dimension, {} KiB of workgroup memory\n\
@@ -210,14 +211,15 @@ impl Report {
     }
 
     fn json(&self) -> Value {
-        let Capabilities { binding_bytes, buffer_bytes, workgroups, workgroup_bytes, subgroup, half, cooperative, software, .. } = self.capabilities;
+        let Capabilities { binding_bytes, buffer_bytes, workgroups, workgroup_bytes, subgroup, half, bf16, cooperative, software, .. } =
+            self.capabilities;
         json!({
             "vitraux": env!("CARGO_PKG_VERSION"),
             "system": format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             "device": self.device,
             "capabilities": {
                 "buffer_bytes": buffer_bytes, "binding_bytes": binding_bytes, "workgroups": workgroups, "workgroup_bytes": workgroup_bytes,
-                "subgroup": subgroup, "half": half, "cooperative": cooperative, "software": software,
+                "subgroup": subgroup, "half": half, "bf16": bf16, "cooperative": cooperative, "software": software,
             },
             "kernels": self.kernels.iter().map(kernel_json).collect::<Vec<_>>(),
             "cooperative_matrices": self.rivals.iter().map(rival_json).collect::<Vec<_>>(),

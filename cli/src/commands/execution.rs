@@ -82,12 +82,14 @@ pub struct TuningArgs {
 /// Precision of the weights; sums are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionChoice {
-    /// f16 on GPUs with f16 arithmetic, else f32
+    /// f16 on GPUs with f16 arithmetic, bf16 on processors that multiply it, else f32
     Auto,
     /// 32 bits
     F32,
     /// Weights of dense layers in 16 bits
     F16,
+    /// Weights of dense layers and their inputs in bf16, the upper 16 bits of f32
+    Bf16,
     /// Weights of the blocks in 8 bits; their inputs are rounded to 8 bits
     Int8,
 }
@@ -98,6 +100,7 @@ impl PrecisionChoice {
             PrecisionChoice::Auto => Precision::auto(&device.capabilities()),
             PrecisionChoice::F32 => Precision::F32,
             PrecisionChoice::F16 => Precision::F16,
+            PrecisionChoice::Bf16 => Precision::Bf16,
             PrecisionChoice::Int8 => Precision::Int8,
         }
     }

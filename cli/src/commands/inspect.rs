@@ -19,7 +19,7 @@ pub struct Inspect {
     /// Batch size to report scratch memory for
     #[arg(long, value_name = "B", default_value_t = 1, allow_negative_numbers = true, value_parser = count(65536))]
     batch: u32,
-    /// Precision to report weight memory for: f32, f16 or int8; for int8, also lists what becomes of each layer
+    /// Precision to report weight memory for: f32, f16, bf16 or int8; for int8, also lists what becomes of each layer
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     precision: Precision,
     /// Output format; json prints one object

@@ -89,7 +89,7 @@ impl Plan {
         for (number, view) in dispatch.views.iter().enumerate() {
             let (buffer, values) = (&self.recording.buffers()[view.buf.index()], &self.memory[view.buf.index()]);
             let sign = |i: usize| if mixed((i + number) as u32).is_multiple_of(2) { 1.0 } else { -1.0 };
-            let is_disturbed = buffer.precision != Precision::Int8;
+            let is_disturbed = !buffer.precision.is_packed();
             let disturbed = |(i, value): (usize, &f32)| if is_disturbed { value + value * off * sign(i) } else { *value };
             memory[view.buf.index()] = values.iter().enumerate().map(disturbed).collect();
         }

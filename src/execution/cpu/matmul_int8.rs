@@ -2,7 +2,7 @@
 
 use super::matmul::{Params, finished};
 use super::parallel::{for_each_chunk, with_workspace};
-use super::product::{Target, product_in_panels};
+use super::product::{Target, product_in_panels, product_of_words};
 use super::quantise::restore_row;
 #[cfg(target_arch = "x86_64")]
 use super::vnni;
@@ -24,11 +24,11 @@ pub fn matmul_int8(call: Call<'_>) {
     let y = Target { data: &mut call.write[params.first as usize..], row_stride: params.stride as usize };
     let finish = finished(call.spec, call.reads[2], call.reads[3]);
     #[cfg(target_arch = "x86_64")]
-    if let Some(vnni) = vnni::Vnni::detect() {
+    if let Some(multiply) = vnni::detect() {
         return with_workspace(x.len(), |offset| {
             let offset: &mut [u32] = bytemuck::cast_slice_mut(offset);
             for_each_chunk(offset, row_words(k), |row, offset| vnni::offset(&x[row * row_words(k)..][..row_words(k)], k, offset));
-            vnni.product(sizes, offset, w, y, finish);
+            product_of_words(sizes, row_words(k), [offset, w], y, finish, multiply);
         });
     }
     with_workspace(m * k, |values| {

@@ -4,10 +4,14 @@
 //! instructions for integers; all work is spread over rayon's threads.
 
 pub mod activation;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 pub mod attention;
 pub mod attention_naive;
 pub mod attention_pool;
 pub mod average;
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16;
 pub mod ceiling;
 pub mod convolution;
 pub mod embed;
@@ -18,6 +22,7 @@ pub mod groupnorm;
 pub mod l2_normalize;
 pub mod layernorm;
 pub mod matmul;
+pub mod matmul_bf16;
 pub mod matmul_int8;
 pub mod matmul_split;
 pub mod max_pool;
@@ -32,6 +37,7 @@ pub mod quantise;
 pub mod rollout;
 pub mod rotary;
 pub mod softmax;
+pub mod to_bf16;
 pub mod unfold;
 mod vectors;
 #[cfg(target_arch = "x86_64")]

@@ -1,6 +1,7 @@
 //! Safe wrappers around the f32 matrix products of the `gemm` crate.
 
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
+use crate::data::bf16;
 use crate::data::int8::{self, BLOCK, WORD, integers};
 use crate::data::panels::{PANEL, Panels};
 use gemm_common::Parallelism;
@@ -69,7 +70,7 @@ pub fn product([m, n, k]: [usize; 3], factor: f32, a: Matrix, b: Matrix, y: Targ
 pub const ROWS: usize = 48;
 
 /// Tasks per thread, given enough work, so that no thread waits long for the last task.
-pub const TASKS: usize = 16;
+const TASKS: usize = 16;
 
 /// Tasks per thread that convert their panel to f32 first.
 const CONVERTING_TASKS: usize = 4;
@@ -101,11 +102,11 @@ pub fn product_in_panels(
 struct Sums([f32; ROWS * PANEL]);
 
 /// Multiplies a range of up to [`ROWS`] rows by a panel, into rows of [`PANEL`] sums.
-pub type Multiply<'a> = dyn Fn(Range<usize>, &mut [f32; ROWS * PANEL]) + 'a;
+type Multiply<'a> = dyn Fn(Range<usize>, &mut [f32; ROWS * PANEL]) + 'a;
 
 /// Splits a product `[M, N]` into about `tasks` tasks per thread, each of some rows by one panel. `in_panel` is called for each task with the panel's number, and
 /// with a function to which it passes how rows are multiplied by that panel. For `finish`, see [`product_in_panels`].
-pub fn in_panels(
+fn in_panels(
     [m, n]: [usize; 2],
     tasks: usize,
     y: Target,
@@ -138,6 +139,25 @@ pub fn in_panels(
     });
 }
 
+/// Multiplies up to [`ROWS`] rows of words, of numbers in bf16 or of 8-bit integers with their scales, by a panel of such words of depth `k`, by special
+/// instructions.
+pub type MultiplyWords = fn(x: &[u32], panel: &[u32], k: usize, sums: &mut [f32; ROWS * PANEL]);
+
+/// Computes `x · wᵀ` as [`product_in_panels`] does, with `stride` words in a row of x and of w.
+pub fn product_of_words(
+    [m, n, k]: [usize; 3],
+    stride: usize,
+    [x, w]: [&[u32]; 2],
+    y: Target,
+    finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
+    multiply: MultiplyWords,
+) {
+    in_panels([m, n], TASKS, y, finish, |number, tiles| {
+        let panel = &w[number * stride * PANEL..][..stride * PANEL];
+        tiles(&|rows, sums| multiply(&x[rows.start * stride..rows.end * stride], panel, k, sums));
+    });
+}
+
 /// Lends a panel of depth `k`, converted to f32.
 pub fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
     let len = k * PANEL;
@@ -153,6 +173,15 @@ pub fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
                 }
             }
             work(wide);
+        }),
+        Panels::Bf16Pairs(words) => with_workspace(bf16::WORD * words.len(), |wide| {
+            for (rows, words) in wide.chunks_mut(bf16::WORD * PANEL).zip(words.chunks(PANEL)) {
+                let (first, second) = rows.split_at_mut(PANEL);
+                for ((first, second), word) in first.iter_mut().zip(second).zip(words) {
+                    [*first, *second] = bf16::numbers(*word);
+                }
+            }
+            work(&wide[..len]);
         }),
         Panels::F16(panel) => with_workspace(len, |wide| {
             panel.convert_to_f32_slice(wide);

@@ -1,10 +1,9 @@
 //! Products of 8-bit integers by AVX-512 VNNI, whose `vpdpbusd` adds four products of an unsigned and a signed byte to each of sixteen sums.
 
-use super::product::{ROWS, TASKS, Target, in_panels};
+use super::product::{MultiplyWords, ROWS};
 use crate::data::int8::{BLOCK, WORD, row_words, words};
 use crate::data::panels::PANEL;
 use std::arch::x86_64::*;
-use std::ops::Range;
 
 /// Sums per vector.
 const LANES: usize = 16;
@@ -21,35 +20,11 @@ const OFFSET: u32 = 0x8080_8080;
 /// Words of a block.
 const DEPTH: usize = BLOCK / WORD;
 
-/// Proof that this processor has VNNI.
-#[derive(Clone, Copy)]
-pub struct Vnni(());
-
-impl Vnni {
-    /// Returns the proof, if there is one.
-    pub fn detect() -> Option<Vnni> {
-        (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")).then_some(Vnni(()))
-    }
-
-    /// Computes `x · wᵀ`, with quantised rows x `[M, K]` made unsigned by [`offset`], and w `[N, K]` in int8 panels; see
-    /// [`product_in_panels`](super::product::product_in_panels).
-    pub fn product(
-        self,
-        [m, n, k]: [usize; 3],
-        x: &[u32],
-        w: &[u32],
-        y: Target,
-        finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
-    ) {
-        let stride = row_words(k);
-        in_panels([m, n], TASKS, y, finish, |number, tiles| {
-            let panel = &w[number * stride * PANEL..][..stride * PANEL];
-            tiles(&|rows, sums| {
-                // SAFETY: this value exists only where the processor has AVX-512 F and VNNI.
-                unsafe { multiply(&x[rows.start * stride..rows.end * stride], panel, k, sums) }
-            });
-        });
-    }
+/// Returns the multiplication by VNNI, if this processor has it. It takes rows whose integers [`offset`] made unsigned.
+pub fn detect() -> Option<MultiplyWords> {
+    // SAFETY: the function is handed out only where the processor has AVX-512 F and VNNI.
+    let multiply: MultiplyWords = |x, panel, k, sums| unsafe { multiply(x, panel, k, sums) };
+    (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")).then_some(multiply)
 }
 
 /// Makes the integers of a quantised row unsigned. Scales remain.
@@ -156,12 +131,12 @@ mod tests {
     use crate::data::capabilities::Precision;
     use crate::data::int8;
     use crate::data::panels::Packed;
-    use crate::execution::cpu::product::product_in_panels;
+    use crate::execution::cpu::product::{Target, product_in_panels, product_of_words};
 
     /// Other processors multiply the values that the integers stand for, which no other test does where there is VNNI.
     #[test]
     fn integers_and_their_values_have_the_same_products() {
-        let Some(vnni) = Vnni::detect() else {
+        let Some(multiply) = detect() else {
             println!("SKIPPED: the processor has no VNNI");
             return;
         };
@@ -181,7 +156,7 @@ mod tests {
             }
             let set = |_, _, sums: &mut [f32], y: &mut [f32]| y.copy_from_slice(sums);
             let (mut got, mut want) = (vec![0.0; m * n], vec![1.0; m * n]);
-            vnni.product([m, n, k], &rows, words, Target { data: &mut got, row_stride: n }, set);
+            product_of_words([m, n, k], row_words(k), [&rows, words], Target { data: &mut got, row_stride: n }, set, multiply);
             product_in_panels([m, n, k], &restored, packed.panels(), Target { data: &mut want, row_stride: n }, set);
             let apart = got.iter().zip(&want).map(|(got, want)| (got - want).abs()).fold(0.0, f32::max);
             // Some roundings of each of the sums, which are at most K.

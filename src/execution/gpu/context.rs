@@ -130,6 +130,7 @@ fn capabilities(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgp
         workgroup_bytes: limits.max_compute_workgroup_storage_size,
         subgroup: if fixed { info.subgroup_max_size } else { 0 },
         half: features.contains(wgpu::Features::SHADER_F16),
+        bf16: false,
         cooperative: 0,
         software: kind == AdapterKind::Software,
         large_shaders: kind != AdapterKind::Software,

@@ -229,7 +229,7 @@ fn read(gpu: &Gpu, output: &wgpu::Buffer, info: &Output) -> Result<Vec<f32>> {
     let range = output.slice(..).get_mapped_range().map_err(|error| failed(gpu, error))?;
     let values = match info.precision {
         Precision::F16 => range.chunks_exact(2).take(info.shape.iter().product()).map(|two| f16::from_le_bytes([two[0], two[1]]).to_f32()).collect(),
-        Precision::F32 | Precision::Int8 => bytemuck::pod_collect_to_vec(&range),
+        Precision::F32 | Precision::Bf16 | Precision::Int8 => bytemuck::pod_collect_to_vec(&range),
     };
     drop(range);
     output.unmap();

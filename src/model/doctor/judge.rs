@@ -1,5 +1,6 @@
 //! Compares a device's kernel calls with their twins on the same inputs.
 
+use crate::data::bf16;
 use crate::data::capabilities::Precision;
 use crate::data::int8::{WORD, integers, words_of_row};
 use crate::data::record::{BufferInfo, Dispatch, Recording};
@@ -43,6 +44,12 @@ pub(super) fn steps(recording: &Recording, mut twins: cpu::Plan, inputs: &[&[f32
                 let (error, bound) = integers_apart(got, expected, *info.shape.last().expect("an axis"));
                 (error, bound, 0.0)
             }
+            Precision::Bf16 => {
+                let [got, expected] = [got, expected].map(numbers);
+                // One unit, where a rounding of x decides between two numbers.
+                let rounding = largest(&expected) / 128.0;
+                (apart(&got, &expected), rounding, rounding)
+            }
             precision => {
                 // Half a unit each.
                 let rounding = if precision == Precision::F16 { largest(expected) / 1024.0 } else { 0.0 };
@@ -52,6 +59,11 @@ pub(super) fn steps(recording: &Recording, mut twins: cpu::Plan, inputs: &[&[f32
         steps.push(Step { label: dispatch.label.clone(), kernel: dispatch.kernel.name, error, bound, rounding });
     });
     steps
+}
+
+/// Returns the numbers of words of bf16.
+fn numbers(words: &[f32]) -> Vec<f32> {
+    words.iter().flat_map(|word| bf16::numbers(word.to_bits())).collect()
 }
 
 /// Largest finite magnitude.

@@ -2,7 +2,6 @@
 
 use super::Exchange;
 use super::judge::{Step, apart, steps};
-use crate::data::capabilities::Precision;
 use crate::data::config::Size;
 use crate::data::error::Result;
 use crate::data::record::{Command, Recording};
@@ -62,7 +61,7 @@ pub fn check_model(builder: ModelBuilder, size: Size, exchange: Exchange<'_>) ->
     let tensors = steps.into_iter().zip(recording.dispatches()).enumerate().map(|(i, (step, dispatch))| {
         let view = dispatch.written();
         let [got, own] = [&got[i], &on_the_cpu[i]].map(|whole| &whole[view.offset..view.offset + view.len]);
-        let is_of_numbers = recording.precision_of(view.buf) != Precision::Int8;
+        let is_of_numbers = !recording.precision_of(view.buf).is_packed();
         TensorReport { step, outputs: outputs[i].clone(), apart: is_of_numbers.then(|| apart(got, own)) }
     });
     Ok(ModelReport { model: config.name, tensors: tensors.collect() })

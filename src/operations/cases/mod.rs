@@ -194,6 +194,7 @@ impl Case {
         match precision {
             Precision::F32 => units.iter().map(|unit| unit * range).collect(),
             Precision::F16 => units.iter().map(|unit| half::f16::from_f32(unit * range).to_f32()).collect(),
+            Precision::Bf16 => units.iter().map(|unit| half::bf16::from_f32(unit * range).to_f32()).collect(),
             // The step is a power of two, so the largest value divided by 127 is exact.
             Precision::Int8 => units.into_iter().enumerate().map(|unit| integer(unit) * step(unit.0)).collect(),
         }
@@ -206,8 +207,9 @@ impl Case {
             (Mask, units) => mask(&units, shape[1]),
             (Levels, units) => units.iter().map(|unit| (127.5 + 127.5 * unit).round()).collect(),
             (Left(range), units) if self.kernel == "quantise" => between(Self::held(self.precision, units, *range, shape[1]), shape[1]),
-            // The lhs of an integer product is quantised too.
-            (Left(range), units) if self.precision == Precision::Int8 => Self::held(self.precision, units, *range, shape[1]),
+            (Left(range), units) if self.kernel == "to_bf16" => Self::held(Precision::F32, units, *range, 1),
+            // The lhs of such a product is converted too.
+            (Left(range), units) if self.precision.is_packed() => Self::held(self.precision, units, *range, shape[1]),
             (Left(range) | Factor(range), units) if self.is_peaked => peaked(&units, *range, shape[1]),
             (Left(range), units) => Self::held(self.activations, units, *range, 1),
             (Factor(range), units) => Self::held(self.precision, units, *range, *shape.last().expect("an axis")),

@@ -12,9 +12,9 @@ use crate::operations::kernels::{self, Epilogue};
 /// Cases for each variant: all epilogues for the first variant of each shader, two for the others.
 pub(super) fn matmuls(shape: [usize; 3]) -> Vec<Case> {
     let [m, n, k] = shape;
-    let (f32, f16, int8) = (Precision::F32, Precision::F16, Precision::Int8);
+    let (f32, f16, bf16, int8) = (Precision::F32, Precision::F16, Precision::Bf16, Precision::Int8);
     let mut cases = Vec::new();
-    for [x, w] in [[f32, f32], [f32, f16], [f16, f16], [f32, int8]] {
+    for [x, w] in [[f32, f32], [f32, f16], [f16, f16], [f32, bf16], [f32, int8]] {
         let mut known = Vec::new();
         for variant in of_all_devices(|device| suitable(&Sizes { m, n, k, x, w }, device)) {
             let Variant { kernel, shape: Shape { slices, .. } } = variant;
@@ -29,8 +29,13 @@ pub(super) fn matmuls(shape: [usize; 3]) -> Vec<Case> {
             if is_first && variant.shape.reads_powers() {
                 cases.extend([80, -80].map(|exponent| product.of_magnitudes(exponent)));
             }
-            if is_first && w == int8 {
-                cases.extend(Product { kernel: "quantise", ..product }.of_some_epilogues());
+            let conversion = match w {
+                Precision::Bf16 => Some("to_bf16"),
+                Precision::Int8 => Some("quantise"),
+                _ => None,
+            };
+            if let Some(kernel) = conversion.filter(|_| is_first) {
+                cases.extend(Product { kernel, ..product }.of_some_epilogues());
             }
         }
     }
@@ -113,9 +118,14 @@ impl Product {
                 kernels::matmul(recording, kernel.into(), inputs[0], [inputs[1], bias], epilogue(inputs), output)
             }),
             reference: Box::new(move |inputs| {
-                let x = if kernel == "quantise" { reference::quantised(&inputs[0], k) } else { inputs[0].clone() };
-                let sums = reference::matmul(&x, &inputs[1], &inputs[2], [m, n, k]);
-                let before = if extras > 0 { reference::matmul(&inputs[3], &inputs[4], &inputs[2], [m, n, 1]) } else { vec![0.0; m * n] };
+                let converted = |x: &[f64], k| match kernel {
+                    "quantise" => reference::quantised(x, k),
+                    "to_bf16" => reference::rounded_to_bf16(x),
+                    _ => x.to_vec(),
+                };
+                let sums = reference::matmul(&converted(&inputs[0], k), &inputs[1], &inputs[2], [m, n, k]);
+                let before =
+                    if extras > 0 { reference::matmul(&converted(&inputs[3], 1), &inputs[4], &inputs[2], [m, n, 1]) } else { vec![0.0; m * n] };
                 let scale = |i: usize| if extras > 1 { inputs[5][i % n] } else { 1.0 };
                 (0..m * n).map(|i| finish(sums[i], before[i], scale(i))).collect()
             }),

@@ -22,6 +22,15 @@ pub fn quantised(x: &[f64], k: usize) -> Vec<f64> {
     x.chunks(k).flat_map(|row| row.chunks(32)).flat_map(block).collect()
 }
 
+/// Rounds values to the 8 significant bits of bf16.
+pub fn rounded_to_bf16(x: &[f64]) -> Vec<f64> {
+    let round = |value: &f64| {
+        let unit = (value.abs().log2().floor() - 7.0).exp2();
+        (value / unit).round_ties_even() * unit
+    };
+    x.iter().map(round).collect()
+}
+
 /// Applies an activation; GELU by the error function.
 pub fn activate(activation: Activation, x: f64) -> f64 {
     let tanh_inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));

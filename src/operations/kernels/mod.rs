@@ -24,6 +24,7 @@ mod rollout;
 mod rotary;
 mod sample;
 mod softmax;
+mod to_bf16;
 mod unfold;
 pub(crate) mod variant;
 mod windows;
@@ -78,6 +79,7 @@ static SINGLE: &[&Kernel] = &[
     &matmul::variants::MATMUL_POWERS,
     &attention::variants::ATTENTION_POWERS,
     &quantise::QUANTISE,
+    &to_bf16::TO_BF16,
     &qk_norm::QK_NORM,
     &rotary::ROTARY,
     &attention_naive::ATTENTION_NAIVE_PROBABILITIES,

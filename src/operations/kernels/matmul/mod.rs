@@ -1,6 +1,7 @@
 pub(crate) mod variants;
 
 use super::quantise::quantise;
+use super::to_bf16::to_bf16;
 use super::{in_blocks, rows, size};
 use crate::data::capabilities::Precision;
 use crate::data::config::Activation;
@@ -53,7 +54,11 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
     let scale = if let Epilogue::ScaledResidual(scale) = epilogue { scale } else { bias };
     assert_eq!(recording.shape(scale), [n], "{label}: scale");
     let sizes = Sizes { m, n, k, x: recording.precision_of(x), w: precision };
-    let x = if precision == Precision::Int8 { quantise(recording, &label, x)? } else { x };
+    let x = match precision {
+        Precision::Bf16 => to_bf16(recording, &label, x)?,
+        Precision::Int8 => quantise(recording, &label, x)?,
+        Precision::F32 | Precision::F16 => x,
+    };
     let capabilities = *recording.capabilities();
     let band = band_rows(n.next_multiple_of(PANEL), w_shape[1], precision.bits(), capabilities.binding_bytes);
     let variants = suitable(&sizes, &capabilities);

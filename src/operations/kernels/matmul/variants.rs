@@ -5,7 +5,7 @@ use crate::data::capabilities::{Capabilities, Needs, Precision};
 use crate::data::int8::{BLOCK, WORD};
 use crate::data::record::{Kernel, Spec, Twin, read, shader, write};
 use crate::execution::cpu::matmul::{self as twin, Params};
-use crate::execution::cpu::{matmul_int8, matmul_split, powers};
+use crate::execution::cpu::{matmul_bf16, matmul_int8, matmul_split, powers};
 use crate::operations::kernels::{size, variant::Variant};
 use std::sync::LazyLock;
 
@@ -31,7 +31,7 @@ pub enum Algorithm {
     Skinny,
     /// 40 × 64 per subgroup of 8, in registers; for llvmpipe.
     Software,
-    /// `tile` rows and columns per workgroup, 8 × 8 per invocation, with `depth` steps of K (for integers: words of four) at a time in workgroup
+    /// `tile` rows and columns per workgroup, 8 × 8 per invocation, with `depth` steps of K (for packed numbers: words) at a time in workgroup
     /// memory.
     Tiled { tile: [u32; 2], depth: u32 },
     /// f16 cooperative matrices of `side` × `side`; an f32 product takes three f16 products. A workgroup has `subgroups` down and across, each with
@@ -102,6 +102,9 @@ const COOPERATIVE_F32: &[(Algorithm, u32)] = &[
 /// Integer variants. A tile is as deep as the blocks that share a scale.
 const INTEGERS: &[(Algorithm, u32)] = &[(tiled(64, 64, WORDS), 1), (tiled(128, 64, WORDS), 1), (tiled(32, 32, WORDS), 1)];
 
+/// Variants in bf16.
+const PAIRS: &[(Algorithm, u32)] = &[(tiled(64, 64, 16), 1), (tiled(128, 64, 16), 1), (tiled(32, 32, 32), 1)];
+
 const WORDS: u32 = (BLOCK / WORD) as u32;
 
 fn shapes() -> impl Iterator<Item = Shape> {
@@ -110,6 +113,7 @@ fn shapes() -> impl Iterator<Item = Shape> {
         (Precision::F32, COOPERATIVE_F32),
         (Precision::F16, SCALAR),
         (Precision::F16, COOPERATIVE),
+        (Precision::Bf16, PAIRS),
         (Precision::Int8, INTEGERS),
     ];
     lists.into_iter().flat_map(|(precision, list)| list.iter().map(move |&(algorithm, slices)| Shape { algorithm, precision, slices }))
@@ -151,7 +155,7 @@ impl Shape {
         }
     }
 
-    /// Steps of K, or words of four integers, loaded at a time.
+    /// Steps of K, or words of packed numbers, loaded at a time.
     pub fn depth(&self) -> u32 {
         match self.algorithm {
             Naive | Software => 1,
@@ -180,6 +184,7 @@ impl Shape {
         let precision = match self.precision {
             Precision::F32 => "",
             Precision::F16 => "_f16",
+            Precision::Bf16 => "_bf16",
             Precision::Int8 => "_int8",
         };
         let ([rows, columns], depth) = (self.tile(), self.depth());
@@ -203,6 +208,7 @@ impl Shape {
             Skinny => ("matmul_skinny", shader!("matmul/skinny"), Spec::NONE),
             Software => ("matmul_software", shader!("software/matmul"), Spec::NONE),
             Tiled { tile: sizes, depth } if self.precision == Precision::Int8 => ("matmul_int8", shader!("matmul/int8"), tile(sizes, depth)),
+            Tiled { tile: sizes, depth } if self.precision == Precision::Bf16 => ("matmul_bf16", shader!("matmul/bf16"), tile(sizes, depth)),
             Tiled { tile: sizes, depth } => ("matmul_tiled", shader!("matmul/tiled"), tile(sizes, depth)),
             Cooperative { side, subgroups: [down, across], matrices, steps } => {
                 let constants =
@@ -238,6 +244,7 @@ impl Shape {
         }
         let twin: Twin = match self.precision {
             _ if self.slices > 1 => matmul_split::matmul_split,
+            Precision::Bf16 => matmul_bf16::matmul_bf16,
             Precision::Int8 => matmul_int8::matmul_int8,
             Precision::F32 if self.reads_powers() => powers::matmul_by_three,
             _ => twin::matmul,
@@ -260,7 +267,7 @@ impl Shape {
             _ => spec,
         };
         let spec = match self.algorithm {
-            Tiled { .. } if self.precision == Precision::Int8 => spec,
+            Tiled { .. } if self.precision.is_packed() => spec,
             Tiled { .. } => spec.with(known),
             Cooperative { subgroups: [down, across], .. } => {
                 let lanes = capabilities.subgroup;
