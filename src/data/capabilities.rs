@@ -79,7 +79,7 @@ pub enum Precision {
     /// multiply it (AVX-512 BF16, AMX); GPUs widen it.
     Bf16,
     /// 8-bit integers in the blocks, with a scale for every 32: a quarter of the memory. The inputs of these layers are also
-    /// quantised. The first and the last block stay in f16.
+    /// quantised. The first and the last block stay in f16 or bf16.
     Int8,
 }
 

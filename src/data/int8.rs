@@ -31,9 +31,15 @@ pub fn words_of_row(row_words: usize) -> usize {
 /// are multiplied to restore the values; it is not finite if one of them is not.
 #[inline(always)]
 pub fn quantise(values: &[f32], row: &mut [u32]) {
+    let (words, scales) = row.split_at_mut(words(values.len()));
+    quantise_blocks(values, words, scales);
+}
+
+/// Quantises blocks of a row as [`quantise`] does, into their words and their scales.
+#[inline(always)]
+pub fn quantise_blocks(values: &[f32], words: &mut [u32], scales: &mut [u32]) {
     // Adding 1.5·2^23 leaves the nearest integer in the low bits of the significand.
     const ROUND: f32 = 12_582_912.0;
-    let (words, scales) = row.split_at_mut(words(values.len()));
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
     for ((values, bytes), kept) in values.chunks(BLOCK).zip(bytes.chunks_mut(BLOCK)).zip(scales) {
         // As bits, magnitudes have the same order, with NaN last; and the compiler vectorises a maximum of integers.

@@ -5,6 +5,7 @@ use clap::Args;
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
+use vitraux::Device;
 use vitraux::config::Size;
 use vitraux::low_level::capabilities::{Capabilities, Precision};
 use vitraux::low_level::checkpoint::{Linear, WeightInfo, Weights};
@@ -135,12 +136,12 @@ fn layers(weights: &Weights<WeightInfo>, precision: Precision) -> Vec<(String, P
     if precision != Precision::Int8 {
         return Vec::new();
     }
-    let precisions = weights.factors(precision, &Capabilities::CPU);
+    let precisions = weights.factors(precision, &Device::cpu().capabilities());
     let layer = |linear: &Linear<WeightInfo>| {
         let precision = *precisions.get(&linear.weight.name)?;
         let why = match precision {
             Precision::Int8 => "a scale for every 32 values",
-            Precision::F16 => "errors of the first and the last block weigh most",
+            Precision::F16 | Precision::Bf16 => "errors of the first and the last block weigh most",
             _ => "outside the blocks",
         };
         Some((linear.weight.name.clone(), precision, why))

@@ -130,6 +130,21 @@ pub struct Call<'a> {
     pub panels: Option<Panels<'a>>,
     /// The written buffer.
     pub write: &'a mut [f32],
+    /// The packed copy of it that is made next, if any. A twin may make it while the rows are in cache.
+    pub packed: Option<&'a dyn PackedCopy>,
+}
+
+/// A copy of rows in words of several numbers.
+pub trait PackedCopy: Sync {
+    /// Promises to pack all rows, in stretches that begin at multiples of `columns`. Returns false, and promises nothing, if such a stretch cannot be packed
+    /// on its own.
+    fn promise(&self, columns: usize) -> bool;
+
+    /// Packs the values of a row from column `first`.
+    ///
+    /// # Safety
+    /// No two threads may pack the same columns of a row.
+    unsafe fn pack(&self, row: usize, first: usize, values: &[f32]);
 }
 
 impl<'a> Call<'a> {

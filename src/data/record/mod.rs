@@ -6,7 +6,7 @@ mod copy;
 mod kernel;
 mod tuning_key;
 
-pub use kernel::{Access, Binding, Call, Field, Kernel, MAX_BINDINGS, Spec, Twin};
+pub use kernel::{Access, Binding, Call, Field, Kernel, MAX_BINDINGS, PackedCopy, Spec, Twin};
 pub(crate) use kernel::{params, read, shader, write};
 pub use tuning_key::{Choices, TuningKey};
 
@@ -67,7 +67,7 @@ pub enum Role {
 }
 
 /// A buffer, or a range of it, as bound by a dispatch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
     /// The buffer.
     pub buf: Buf,

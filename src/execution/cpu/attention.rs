@@ -5,7 +5,7 @@ use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
 use super::product::{Cores, Matrix, ROWS, Target, product};
 use super::softmax::normalise;
 use crate::data::panels::PANEL;
-use crate::data::record::{Call, params};
+use crate::data::record::{Call, PackedCopy, params};
 
 /// Tasks per thread, given enough work. Each lays out the keys of its head again.
 const TASKS: usize = 4;
@@ -32,20 +32,21 @@ params! {
 /// Twin of `attention`.
 pub fn attention(call: Call<'_>) {
     let [qkv] = call.reads else { panic!("qkv") };
-    attend(*bytemuck::from_bytes(call.params), call.spec.get("HEAD"), qkv, None, call.write);
+    attend(*bytemuck::from_bytes(call.params), call.spec.get("HEAD"), qkv, None, call.write, call.packed);
 }
 
 /// Twin of `attention_masked`.
 pub fn attention_masked(call: Call<'_>) {
     let [qkv, mask] = call.reads else { panic!("qkv and mask") };
-    attend(*bytemuck::from_bytes(call.params), call.spec.get("HEAD"), qkv, Some(mask), call.write);
+    attend(*bytemuck::from_bytes(call.params), call.spec.get("HEAD"), qkv, Some(mask), call.write, call.packed);
 }
 
 /// Computes attention from the first `queries` tokens to all tokens whose `mask` is 0.
-fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut [f32]) {
+fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut [f32], packed: Option<&dyn PackedCopy>) {
     let [tokens, queries, heads, head] = [params.tokens, params.queries, params.heads, head].map(|size| size as usize);
     let width = heads * head;
     let images = y.len() / (queries * width);
+    let packed = packed.filter(|packed| packed.promise(head));
     let y = Disjoint::new(y);
     let (chunks, groups) = (queries.div_ceil(ROWS), (TASKS * threads()).div_ceil(images * heads));
     let group = chunks.div_ceil(groups) * ROWS;
@@ -85,7 +86,10 @@ fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut 
                 product([count, head, tokens], 1.0, probabilities, v, Target { data: sums, row_stride: head }, Cores::One);
                 for (n, sums) in (top..top + count).zip(sums.chunks(head)) {
                     // SAFETY: a task is one head of a group of queries of one image; no other task has an element in common with it.
-                    unsafe { y.stretch((image * queries + n) * width + h * head, head) }.copy_from_slice(sums);
+                    unsafe {
+                        y.stretch((image * queries + n) * width + h * head, head).copy_from_slice(sums);
+                        packed.inspect(|packed| packed.pack(image * queries + n, h * head, sums));
+                    }
                 }
             }
         });

@@ -1,10 +1,12 @@
 //! Replays a recording with the kernels' CPU twins.
 
+use super::packed_rows::PackedRows;
+use super::parallel::on_thread;
 use super::weights::{Kept, Weights};
 use crate::data::capabilities::Precision;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::data::record::Timing;
-use crate::data::record::{Access, Call, Command, Dispatch, MAX_BINDINGS, Recording, Role, View};
+use crate::data::record::{Access, Call, Command, Dispatch, MAX_BINDINGS, PackedCopy, Recording, Role, View};
 use half::f16;
 use std::sync::Arc;
 
@@ -41,10 +43,18 @@ impl Plan {
     /// If the number of elements of an input differs from the recording.
     pub fn run(&mut self, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
         self.fill(inputs);
+        on_thread(|| self.replay())
+    }
+
+    fn replay(&mut self) -> Vec<Vec<f32>> {
         let mut outputs = vec![Vec::new(); self.recording.outputs().len()];
-        for command in self.recording.commands() {
+        let mut is_done = false;
+        for (i, command) in self.recording.commands().iter().enumerate() {
             match command {
-                Command::Dispatch(dispatch) => run(&self.recording, dispatch, &mut self.memory, &self.weights),
+                Command::Dispatch(_) if is_done => is_done = false,
+                Command::Dispatch(dispatch) => {
+                    is_done = run(&self.recording, dispatch, conversion_after(&self.recording, i), &mut self.memory, &self.weights)
+                }
                 Command::Save { from, output } => outputs[*output] = self.memory[from.index()].clone(),
             }
         }
@@ -72,11 +82,11 @@ impl Plan {
         for (dispatch, got) in self.recording.dispatches().zip(got) {
             let View { buf, offset, len, .. } = *dispatch.written();
             let result = |mut memory: Vec<Vec<f32>>| {
-                run(&self.recording, dispatch, &mut memory, &self.weights);
+                run(&self.recording, dispatch, None, &mut memory, &self.weights);
                 memory[buf.index()][offset..offset + len].to_vec()
             };
             let nearby: Vec<Vec<f32>> = offs.iter().map(|off| result(self.disturbed(dispatch, *off))).collect();
-            run(&self.recording, dispatch, &mut self.memory, &self.weights);
+            run(&self.recording, dispatch, None, &mut self.memory, &self.weights);
             tell(dispatch, &self.memory[buf.index()][offset..offset + len], &nearby);
             self.memory[buf.index()].copy_from_slice(got);
         }
@@ -96,15 +106,28 @@ impl Plan {
         memory
     }
 
-    /// Runs the plan on the inputs of the last run and returns the time of each dispatch, in order.
+    /// Runs the plan on the inputs of the last run and returns the time of each dispatch, in order. Conversions that were done by the dispatch before them
+    /// are left out.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn profile(&mut self) -> Vec<Timing> {
-        let timings = self.recording.dispatches().map(|dispatch| {
-            let start = std::time::Instant::now();
-            run(&self.recording, dispatch, &mut self.memory, &self.weights);
-            Timing::new(dispatch, start.elapsed().as_secs_f64())
-        });
-        timings.collect()
+        on_thread(|| self.replay_timed())
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn replay_timed(&mut self) -> Vec<Timing> {
+        let (mut timings, mut is_done) = (Vec::new(), false);
+        for (i, command) in self.recording.commands().iter().enumerate() {
+            match command {
+                Command::Dispatch(_) if is_done => is_done = false,
+                Command::Dispatch(dispatch) => {
+                    let start = std::time::Instant::now();
+                    is_done = run(&self.recording, dispatch, conversion_after(&self.recording, i), &mut self.memory, &self.weights);
+                    timings.push(Timing::new(dispatch, start.elapsed().as_secs_f64()));
+                }
+                Command::Save { .. } => {}
+            }
+        }
+        timings
     }
 }
 
@@ -123,7 +146,16 @@ fn rounded(value: f32) -> f32 {
     f16::from_f32(value.clamp(-largest, largest)).to_f32()
 }
 
-fn run(recording: &Recording, dispatch: &Dispatch, memory: &mut [Vec<f32>], weights: &Weights) {
+/// Returns the conversion of all that command `i` writes, if it comes next and does not overwrite what the command reads.
+fn conversion_after(recording: &Recording, i: usize) -> Option<&Dispatch> {
+    let (Command::Dispatch(dispatch), Command::Dispatch(next)) = (&recording.commands()[i], recording.commands().get(i + 1)?) else { return None };
+    let (from, to) = (recording.all(dispatch.written().buf), next.written().buf);
+    let is_conversion = recording.precision_of(to).is_packed() && *dispatch.written() == from && next.views[0] == from;
+    (is_conversion && dispatch.views.iter().all(|view| view.buf != to)).then_some(next)
+}
+
+/// Runs a dispatch. Returns whether the twin also did `conversion`, the one that follows.
+fn run(recording: &Recording, dispatch: &Dispatch, conversion: Option<&Dispatch>, memory: &mut [Vec<f32>], weights: &Weights) -> bool {
     let bindings = || dispatch.kernel.bindings.iter().zip(&dispatch.views);
     let written = dispatch.written();
     let kept = |view: &View| match recording.buffers()[view.buf.index()].role {
@@ -132,6 +164,10 @@ fn run(recording: &Recording, dispatch: &Dispatch, memory: &mut [Vec<f32>], weig
     };
     // The written buffer is bound only once (the recording checks this), so it can be taken out while others are read.
     let mut target = std::mem::take(&mut memory[written.buf.index()]);
+    let converted = conversion.map(|conversion| conversion.written().buf);
+    let mut words = converted.map_or_else(Vec::new, |buf| std::mem::take(&mut memory[buf.index()]));
+    let width = *recording.shape(written.buf).last().expect("an axis");
+    let packed = converted.map(|buf| PackedRows::new(recording.precision_of(buf), width, &mut words));
     let mut reads: [&[f32]; MAX_BINDINGS] = [&[]; MAX_BINDINGS];
     let mut panels = None;
     let read = bindings().filter(|(binding, _)| binding.access == Access::Read);
@@ -154,9 +190,15 @@ fn run(recording: &Recording, dispatch: &Dispatch, memory: &mut [Vec<f32>], weig
         reads: &reads[..count],
         panels,
         write: &mut target[written.offset..written.offset + written.len],
+        packed: packed.as_ref().map(|packed| packed as &dyn PackedCopy),
     });
+    let is_done = packed.is_some_and(|packed| packed.is_promised());
+    if let Some(buf) = converted {
+        memory[buf.index()] = words;
+    }
     if recording.precision_of(written.buf) == Precision::F16 {
         target[written.offset..written.offset + written.len].iter_mut().for_each(|value| *value = rounded(*value));
     }
     memory[written.buf.index()] = target;
+    is_done
 }

@@ -20,10 +20,13 @@ pub fn gate(call: Call<'_>) {
     let [x] = call.reads else { panic!("x") };
     let width = params.width as usize;
     let activation = numbered(call.spec.get("ACTIVATION"));
+    let packed = call.packed.filter(|packed| packed.promise(width));
     for_each_chunk(call.write, width, |row, y| {
         let (gate, values) = x[row * 2 * width..][..2 * width].split_at(width);
         y.copy_from_slice(gate);
         activate(activation, y);
         y.iter_mut().zip(values).for_each(|(y, value)| *y *= value);
+        // SAFETY: a task is a row.
+        packed.inspect(|packed| unsafe { packed.pack(row, 0, y) });
     });
 }

@@ -21,9 +21,12 @@ pub fn layernorm(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [x, weight, bias] = call.reads else { panic!("x, weight and bias") };
     let width = params.width as usize;
+    let packed = call.packed.filter(|packed| packed.promise(width));
     for_each_chunk(call.write, width, |row, y| {
         y.copy_from_slice(&x[row * width..][..width]);
         normalise(y, weight, bias, params.epsilon);
+        // SAFETY: a task is a row.
+        packed.inspect(|packed| unsafe { packed.pack(row, 0, y) });
     });
 }
 

@@ -3,7 +3,8 @@
 use super::activation::{activate, numbered};
 use super::product::{Target, product_in_panels};
 use super::vectors::vectorised;
-use crate::data::record::{Call, Spec, params};
+use crate::data::panels::PANEL;
+use crate::data::record::{Call, PackedCopy, Spec, params};
 use std::ops::Range;
 
 params! {
@@ -31,21 +32,40 @@ pub fn matmul(call: Call<'_>) {
     let [x, _, bias, scale] = call.reads else { panic!("x, w, bias and scale") };
     let sizes = [params.m, params.n, params.k].map(|size| size as usize);
     let y = Target { data: &mut call.write[params.first as usize..], row_stride: params.stride as usize };
-    product_in_panels(sizes, x, w, y, finished(call.spec, bias, scale));
+    let packed = params.packed(call.packed);
+    product_in_panels(sizes, x, w, y, finished(call.spec, bias, scale, packed));
 }
 
-/// Returns the epilogue selected by `spec`. It takes a row's index, its range of columns, their sums, and the matching elements of y.
-pub(super) fn finished(spec: &Spec, bias: &[f32], scale: &[f32]) -> impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync {
+impl Params {
+    /// Returns the packed copy if the product writes whole rows, panel by panel.
+    pub(super) fn packed<'a>(&self, packed: Option<&'a dyn PackedCopy>) -> Option<&'a dyn PackedCopy> {
+        packed.filter(|packed| self.n == self.stride && packed.promise(PANEL))
+    }
+}
+
+/// Returns the epilogue selected by `spec`. It takes a row's index, its range of columns, their sums, and the matching elements of y, of which it also makes
+/// the packed copy.
+pub(super) fn finished(
+    spec: &Spec,
+    bias: &[f32],
+    scale: &[f32],
+    packed: Option<&dyn PackedCopy>,
+) -> impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync {
     let epilogue = spec.get("EPILOGUE");
     let activation = numbered(spec.get("ACTIVATION"));
-    move |_, columns, sums, y| match epilogue {
-        0 => set(y, sums, &bias[columns]),
-        1 => {
-            set(y, sums, &bias[columns]);
-            activate(activation, y);
+    move |row, columns, sums, y| {
+        let first = columns.start;
+        match epilogue {
+            0 => set(y, sums, &bias[columns]),
+            1 => {
+                set(y, sums, &bias[columns]);
+                activate(activation, y);
+            }
+            2 => add(y, sums, &bias[columns]),
+            _ => add_scaled(y, sums, &bias[columns.clone()], &scale[columns]),
         }
-        2 => add(y, sums, &bias[columns]),
-        _ => add_scaled(y, sums, &bias[columns.clone()], &scale[columns]),
+        // SAFETY: a task has panels of rows of its own.
+        packed.inspect(|packed| unsafe { packed.pack(row, first, y) });
     }
 }
 

@@ -22,14 +22,10 @@ pub fn matmul_int8(call: Call<'_>) {
     let sizes @ [m, _, k] = [params.m, params.n, params.k].map(|size| size as usize);
     let x: &[u32] = bytemuck::cast_slice(call.reads[0]);
     let y = Target { data: &mut call.write[params.first as usize..], row_stride: params.stride as usize };
-    let finish = finished(call.spec, call.reads[2], call.reads[3]);
+    let finish = finished(call.spec, call.reads[2], call.reads[3], params.packed(call.packed));
     #[cfg(target_arch = "x86_64")]
     if let Some(multiply) = vnni::detect() {
-        return with_workspace(x.len(), |offset| {
-            let offset: &mut [u32] = bytemuck::cast_slice_mut(offset);
-            for_each_chunk(offset, row_words(k), |row, offset| vnni::offset(&x[row * row_words(k)..][..row_words(k)], k, offset));
-            product_of_words(sizes, row_words(k), [offset, w], y, finish, multiply);
-        });
+        return product_of_words(sizes, row_words(k), [x, w], y, finish, multiply);
     }
     with_workspace(m * k, |values| {
         for_each_chunk(values, k, |row, values| restore_row(&x[row * row_words(k)..][..row_words(k)], values));

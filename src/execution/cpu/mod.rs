@@ -27,6 +27,7 @@ pub mod matmul_int8;
 pub mod matmul_split;
 pub mod max_pool;
 pub mod normalise;
+mod packed_rows;
 mod parallel;
 pub mod pca;
 pub mod pool;

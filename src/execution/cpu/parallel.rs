@@ -29,6 +29,18 @@ pub fn for_each_number(count: usize, work: impl Fn(usize) + Sync) {
     (0..count).for_each(work);
 }
 
+/// Calls `work` on one of the threads that share the work, so that its loops do not wake that thread each.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| work())
+}
+
+/// Calls `work`.
+#[cfg(target_arch = "wasm32")]
+pub fn on_thread<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
 /// Returns the number of threads that share the work.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn threads() -> usize {

@@ -42,8 +42,8 @@ pub fn attention_powers(call: Call<'_>) {
 
 /// Twin of `attention_cooperative` with powers.
 pub fn attention_by_three(call: Call<'_>) {
-    let Call { params, spec, reads, panels, write } = call;
-    attention(Call { params, spec, reads: &reads[..1], panels, write });
+    let Call { reads, .. } = call;
+    attention(Call { reads: &reads[..1], ..call });
 }
 
 /// Returns the power of two that scales the largest magnitude to between 2^12 and 2^13. Neither it nor its inverse is subnormal.
@@ -54,8 +54,8 @@ fn power_for<'a>(values: impl Iterator<Item = &'a f32>) -> f32 {
 
 /// Twin of `matmul_cooperative_f32`.
 pub fn matmul_by_three(call: Call<'_>) {
-    let Call { params, spec, reads, panels, write } = call;
-    matmul(Call { params, spec, reads: &reads[..4], panels, write });
+    let Call { reads, .. } = call;
+    matmul(Call { reads: &reads[..4], ..call });
 }
 
 #[cfg(test)]

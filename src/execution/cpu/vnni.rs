@@ -14,23 +14,17 @@ const VECTORS: usize = PANEL / LANES;
 /// Rows whose sums are held in registers at once.
 const TILE: usize = 6;
 
-/// Added to each signed byte to make it unsigned; in all bytes of a word.
+/// Added to each signed byte of x, modulo 256, to make it unsigned; in all bytes of a word.
 const OFFSET: u32 = 0x8080_8080;
 
 /// Words of a block.
 const DEPTH: usize = BLOCK / WORD;
 
-/// Returns the multiplication by VNNI, if this processor has it. It takes rows whose integers [`offset`] made unsigned.
+/// Returns the multiplication by VNNI, if this processor has it.
 pub fn detect() -> Option<MultiplyWords> {
     // SAFETY: the function is handed out only where the processor has AVX-512 F and VNNI.
     let multiply: MultiplyWords = |x, panel, k, sums| unsafe { multiply(x, panel, k, sums) };
     (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")).then_some(multiply)
-}
-
-/// Makes the integers of a quantised row unsigned. Scales remain.
-pub fn offset(row: &[u32], k: usize, to: &mut [u32]) {
-    to.copy_from_slice(row);
-    to[..words(k)].iter_mut().for_each(|word| *word ^= OFFSET);
 }
 
 /// Multiplies up to [`ROWS`] rows by a panel, block by block, so that a block of both stays in the first-level cache.
@@ -90,12 +84,13 @@ fn multiply_tile<const R: usize>(x: &[u32], stride: usize, part: &Part<'_>, sums
     let depth = part.values.len() / PANEL;
     assert!(part.first + depth <= stride && part.scale < stride && R * stride <= x.len() && R * PANEL <= sums.len() && part.scales.len() == PANEL);
     let mut totals = [part.start; R];
+    let offset = _mm512_set1_epi32(OFFSET as i32);
     for i in 0..depth {
         // SAFETY: the panel has `depth` rows of vectors, and each of the `R` rows of x as many words from `first`.
         let (w, x) = unsafe { (part.values.as_ptr().add(i * PANEL), x.as_ptr().add(part.first + i)) };
         let w: [__m512i; VECTORS] = unsafe { [vector(w, 0), vector(w, 1), vector(w, 2), vector(w, 3)] };
         for row in 0..R {
-            let x = _mm512_set1_epi32(unsafe { *x.add(row * stride) } as i32);
+            let x = _mm512_xor_si512(_mm512_set1_epi32(unsafe { *x.add(row * stride) } as i32), offset);
             for i in 0..VECTORS {
                 totals[row][i] = _mm512_dpbusd_epi32(totals[row][i], x, w[i]);
             }
@@ -148,11 +143,10 @@ mod tests {
             let Packed::Int8(words) = &packed else { panic!("integers") };
             let (mut rows, mut restored) = (Vec::new(), vec![0.0; m * k]);
             for (x, restored) in x.chunks(k).zip(restored.chunks_mut(k)) {
-                let (mut row, mut unsigned) = (vec![0; row_words(k)], vec![0; row_words(k)]);
+                let mut row = vec![0; row_words(k)];
                 int8::quantise(x, &mut row);
                 int8::restore(&row, restored);
-                offset(&row, k, &mut unsigned);
-                rows.extend(unsigned);
+                rows.extend(row);
             }
             let set = |_, _, sums: &mut [f32], y: &mut [f32]| y.copy_from_slice(sums);
             let (mut got, mut want) = (vec![0.0; m * n], vec![1.0; m * n]);
