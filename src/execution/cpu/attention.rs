@@ -4,6 +4,7 @@
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
 use super::product::{Cores, Matrix, ROWS, Target, product};
 use super::softmax::normalise;
+use super::vectors::LANES;
 use crate::data::panels::PANEL;
 use crate::data::record::{Call, PackedCopy, params};
 
@@ -80,7 +81,10 @@ fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut 
                         row.iter_mut().zip(mask).filter(|(_, mask)| **mask != 0.0).for_each(|(score, _)| *score = f32::NEG_INFINITY);
                     }
                 }
-                normalise(&mut scores[..count * columns], columns, tokens);
+                // Rows end at a whole chunk of the loops, with columns of no weight.
+                let padded = tokens.next_multiple_of(LANES);
+                scores.chunks_mut(columns).take(count).for_each(|row| row[tokens..padded].fill(f32::NEG_INFINITY));
+                normalise(&mut scores[..count * columns], columns, padded);
                 let probabilities = Matrix { data: scores, row_stride: columns, column_stride: 1 };
                 let v = Matrix { data: rows(2, 0), row_stride: 3 * width, column_stride: 1 };
                 product([count, head, tokens], 1.0, probabilities, v, Target { data: sums, row_stride: head }, Cores::One);

@@ -1,16 +1,15 @@
 //! Twin of `matmul/int8.wgsl`: products of 8-bit integers, with a scale per block of both factors.
 
+use super::instructions;
 use super::matmul::{Params, finished};
 use super::parallel::{for_each_chunk, with_workspace};
 use super::product::{Target, product_in_panels, product_of_words};
 use super::quantise::restore_row;
-#[cfg(target_arch = "x86_64")]
-use super::vnni;
 use crate::data::int8::row_words;
 use crate::data::panels::Panels;
 use crate::data::record::Call;
 
-/// Twin of `matmul_int8`. Sums within a block are exact where the processor multiplies integers (VNNI); elsewhere, it multiplies the values that the
+/// Twin of `matmul_int8`. Sums within a block are exact where the processor multiplies integers; elsewhere, it multiplies the values that the
 /// integers stand for.
 pub fn matmul_int8(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
@@ -23,8 +22,7 @@ pub fn matmul_int8(call: Call<'_>) {
     let x: &[u32] = bytemuck::cast_slice(call.reads[0]);
     let y = Target { data: &mut call.write[params.first as usize..], row_stride: params.stride as usize };
     let finish = finished(call.spec, call.reads[2], call.reads[3], params.packed(call.packed));
-    #[cfg(target_arch = "x86_64")]
-    if let Some(multiply) = vnni::detect() {
+    if let Some(multiply) = instructions::int8::detect() {
         return product_of_words(sizes, row_words(k), [x, w], y, finish, multiply);
     }
     with_workspace(m * k, |values| {

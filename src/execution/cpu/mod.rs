@@ -1,17 +1,13 @@
 //! CPU backend: a twin of each kernel, and the executor that replays a recording with them.
 //!
-//! It is the reference for the tests, and the fallback where there is no GPU. Matrix products use the `gemm` crate, or VNNI
-//! instructions for integers; all work is spread over rayon's threads.
+//! It is the reference for the tests, and the fallback where there is no GPU. Matrix products use the `gemm` crate, or special
+//! instructions for bf16 and 8-bit integers; all work is spread over rayon's threads.
 
 pub mod activation;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-mod amx;
 pub mod attention;
 pub mod attention_naive;
 pub mod attention_pool;
 pub mod average;
-#[cfg(target_arch = "x86_64")]
-mod avx512_bf16;
 pub mod ceiling;
 pub mod convolution;
 pub mod embed;
@@ -19,6 +15,7 @@ mod executor;
 mod exponential;
 pub mod gate;
 pub mod groupnorm;
+mod instructions;
 pub mod l2_normalize;
 pub mod layernorm;
 pub mod matmul;
@@ -41,8 +38,6 @@ pub mod softmax;
 pub mod to_bf16;
 pub mod unfold;
 mod vectors;
-#[cfg(target_arch = "x86_64")]
-mod vnni;
 mod weights;
 
 pub use executor::Plan;

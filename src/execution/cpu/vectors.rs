@@ -1,7 +1,7 @@
 //! Loops that compile to the widest vector instructions of this processor.
 
 /// Partial sums of a reduction: more than the widest vector holds, so that additions do not wait for each other.
-const LANES: usize = 32;
+pub const LANES: usize = 32;
 
 /// Declares a function that is compiled for each vector instruction set `S` and runs on the best one of this processor. Everything its loops call must
 /// be `#[inline(always)]`: code that is not inlined is limited to the baseline instruction set.

@@ -1,0 +1,100 @@
+//! Products of packed numbers by special instructions: those of bf16 and of 8-bit integers.
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub mod bf16;
+pub mod int8;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+
+use super::product::ROWS;
+use crate::data::panels::PANEL;
+
+/// Multiplies up to [`ROWS`] rows of words, of numbers in bf16 or of 8-bit integers with their scales, by a panel of such words of depth `k`.
+pub type MultiplyWords = fn(x: &[u32], panel: &[u32], k: usize, sums: &mut [f32; ROWS * PANEL]);
+
+/// Rows whose sums are held in registers at once.
+const TILE: usize = 6;
+
+/// An instruction that multiplies the numbers of words and adds up the products of each word.
+///
+/// # Safety
+/// All functions need a processor with the instructions of the implementation, and places in memory that hold a vector.
+trait Dot {
+    /// Sums per vector.
+    const LANES: usize;
+    /// A vector of words.
+    type Words: Copy;
+    /// A vector of sums.
+    type Sums: Copy;
+
+    unsafe fn load(words: *const u32) -> Self::Words;
+    unsafe fn broadcast(word: u32) -> Self::Words;
+    /// Adds the products of x and w.
+    unsafe fn dot(sums: Self::Sums, x: Self::Words, w: Self::Words) -> Self::Sums;
+}
+
+/// Repeats a block for each `$i` below `$count`, which is at most [`TILE`]. Compilers do not unroll loops over assembly, and sums that are indexed by a
+/// variable do not stay in registers.
+macro_rules! unrolled {
+    ($i:ident < $count:expr, $body:block) => { unrolled!(@each $i, $count, $body, 0 1 2 3 4 5) };
+    (@each $i:ident, $count:expr, $body:block, $($value:literal)*) => {
+        $(if $value < $count {
+            let $i = $value;
+            $body
+        })*
+    };
+}
+
+/// Adds the products of `depth` words of `R` rows of x, which are `stride` apart and of which the bits of `offset` are flipped, and as many rows of words
+/// in a panel, to `sums`.
+///
+/// # Safety
+/// See [`Dot`]; x and w must have all these words.
+#[inline(always)]
+unsafe fn add_products<D: Dot, const V: usize, const R: usize>(
+    mut sums: [[D::Sums; V]; R],
+    (x, stride): (*const u32, usize),
+    offset: u32,
+    w: *const u32,
+    depth: usize,
+) -> [[D::Sums; V]; R] {
+    for k in 0..depth {
+        // SAFETY: the caller guarantees it.
+        unsafe {
+            let w: [D::Words; V] = std::array::from_fn(|i| D::load(w.add(k * PANEL + i * D::LANES)));
+            unrolled!(row < R, {
+                let x = D::broadcast(*x.add(row * stride + k) ^ offset);
+                unrolled!(i < V, {
+                    sums[row][i] = D::dot(sums[row][i], x, w[i]);
+                });
+            });
+        }
+    }
+    sums
+}
+
+/// Evaluates `$body` for each [`TILE`] rows, and for the rest, with the first row and the number of rows, a constant.
+macro_rules! in_tiles {
+    ($rows:expr, |$first:ident, $R:ident| $body:expr) => {{
+        let rows = $rows;
+        let mut $first = 0;
+        while rows - $first >= TILE {
+            const $R: usize = TILE;
+            $body;
+            $first += TILE;
+        }
+        in_tiles!(@rest rows, $first, $R, $body, 1 2 3 4 5);
+    }};
+    (@rest $rows:ident, $first:ident, $R:ident, $body:expr, $($count:literal)*) => {
+        match $rows - $first {
+            $($count => { const $R: usize = $count; $body; })*
+            _ => {}
+        }
+    };
+}
+use in_tiles;
