@@ -24,7 +24,7 @@ pub fn gate(call: Call<'_>) {
     for_each_chunk(call.write, width, |row, y| {
         let (gate, values) = x[row * 2 * width..][..2 * width].split_at(width);
         y.copy_from_slice(gate);
-        activate(activation, y);
+        activate(activation, packed.is_some(), y);
         y.iter_mut().zip(values).for_each(|(y, value)| *y *= value);
         // SAFETY: a task is a row.
         packed.inspect(|packed| unsafe { packed.pack(row, 0, y) });

@@ -59,7 +59,7 @@ pub(super) fn finished(
             0 => set(y, sums, &bias[columns]),
             1 => {
                 set(y, sums, &bias[columns]);
-                activate(activation, y);
+                activate(activation, packed.is_some(), y);
             }
             2 => add(y, sums, &bias[columns]),
             _ => add_scaled(y, sums, &bias[columns.clone()], &scale[columns]),
