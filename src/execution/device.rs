@@ -4,7 +4,6 @@ use crate::data::capabilities::Capabilities;
 use crate::data::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::data::record::{Recording, Timing};
-#[cfg(not(target_arch = "wasm32"))]
 use crate::execution::cpu;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::execution::gpu::{self, WeightBuffers};

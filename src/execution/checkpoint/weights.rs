@@ -231,7 +231,7 @@ impl Weights<WeightInfo> {
     /// Maps the name of every right-hand factor of a matrix product, all `[out, in]`, to the precision it is stored in when `precision` is
     /// requested. The patch projection has that of activations. Only layers of blocks become integers, and none of the first and the last block, whose
     /// errors weigh most: those of the first pass through all others, and those of the last reach the result undamped. These stay in f16; on processors
-    /// that multiply bf16, all but qkv in that.
+    /// that multiply bf16, all but qkv of the last in that.
     pub fn factors(&self, precision: Precision, capabilities: &Capabilities) -> HashMap<String, Precision> {
         let named = |linear: &Linear<WeightInfo>, precision| (linear.weight.name.clone(), precision);
         // Patches are projected in the precision of activations.
@@ -240,9 +240,10 @@ impl Weights<WeightInfo> {
         let all = self.linears().map(|linear| named(linear, outside)).chain(patch);
         let last = self.blocks.len().saturating_sub(1);
         let blocks = self.blocks.iter().enumerate().flat_map(|(i, block)| {
-            // Scores are exponents, so errors of qkv weigh more than those of the others.
+            // The first block's errors, and those of scores, which are exponents, weigh more than what bf16 saves.
             let [of_qkv, of_others] = match precision {
-                Precision::Int8 if i == 0 || i == last => [Precision::F16, if capabilities.bf16 { Precision::Bf16 } else { Precision::F16 }],
+                Precision::Int8 if i == last && i > 0 && capabilities.bf16 => [Precision::F16, Precision::Bf16],
+                Precision::Int8 if i == 0 || i == last => [Precision::F16; 2],
                 precision => [precision; 2],
             };
             let others = [&block.projection, &block.mlp1, &block.mlp2].map(|linear| named(linear, of_others));

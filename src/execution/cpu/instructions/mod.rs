@@ -1,5 +1,7 @@
 //! Products of packed numbers by special instructions: those of bf16 and of 8-bit integers.
 
+#![cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(dead_code, reason = "no instructions of other processors are used"))]
+
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
 #[cfg(target_arch = "x86_64")]
