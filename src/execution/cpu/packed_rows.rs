@@ -63,3 +63,39 @@ vectorised! {
         int8::quantise_blocks(values, words, scales);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stretches_make_the_same_rows_as_whole_rows() {
+        for width in [1, 31, 64, 70, 193] {
+            let values: Vec<f32> = (0..3 * width).map(|i| ((i * 7919) % 1009) as f32 / 504.0 - 1.0).collect();
+            for (precision, row_words) in [(Precision::Bf16, bf16::words(width)), (Precision::Int8, int8::row_words(width))] {
+                let encode = if precision == Precision::Bf16 { bf16::round } else { int8::quantise };
+                let mut want = vec![0; 3 * row_words];
+                want.chunks_mut(row_words).zip(values.chunks(width)).for_each(|(row, values)| encode(values, row));
+                for columns in [32, 64, width] {
+                    let mut words = vec![f32::NAN; 3 * row_words];
+                    let rows = PackedRows::new(precision, width, &mut words);
+                    assert!(rows.promise(columns) && rows.is_promised());
+                    for (row, values) in values.chunks(width).enumerate() {
+                        for (i, stretch) in values.chunks(columns).enumerate() {
+                            // SAFETY: this is the only thread.
+                            unsafe { rows.pack(row, i * columns, stretch) };
+                        }
+                    }
+                    assert_eq!(bytemuck::cast_slice::<f32, u32>(&words), want, "{precision}, {width} in stretches of {columns}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn stretches_that_share_a_scale_are_declined() {
+        let mut words = [0.0; 27];
+        let rows = PackedRows::new(Precision::Int8, 96, &mut words);
+        assert!(!rows.promise(48) && !rows.is_promised());
+    }
+}
