@@ -24,10 +24,12 @@ pub fn detect() -> Option<MultiplyWords> {
 // SAFETY: the function is handed out only where `DETECTED` is true.
 const MULTIPLY: MultiplyWords = |x, panel, k, sums| unsafe { multiply(x, panel, words(k), sums) };
 
+#[allow(unused_unsafe, reason = "these functions are unsafe in the oldest supported Rust, and safe in newer ones")]
 fn has_instructions() -> bool {
     // AMX-BF16 and AMX-TILE (Intel 64 and IA-32 Architectures Software Developer's Manual, CPUID, leaf 7).
     const BITS: u32 = 1 << 22 | 1 << 24;
-    __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & BITS == BITS
+    // SAFETY: all processors of 64 bits have the instruction.
+    unsafe { __cpuid(0).eax >= 7 && __cpuid_count(7, 0).edx & BITS == BITS }
 }
 
 /// Asks Linux for the use of tile registers by this process (Documentation/arch/x86/xstate.rst).
