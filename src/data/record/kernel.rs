@@ -152,6 +152,15 @@ impl<'a> Call<'a> {
     pub fn factor(&self, i: usize) -> Panels<'a> {
         self.panels.unwrap_or(Panels::F32(self.reads[i]))
     }
+
+    /// Returns the words of a rhs in bf16 or int8, which is buffer `i` of `reads`.
+    pub fn factor_words(&self, i: usize) -> &'a [u32] {
+        match self.factor(i) {
+            Panels::Bf16Pairs(words) | Panels::Int8(words) => words,
+            Panels::F32(bits) => bytemuck::cast_slice(bits),
+            other => panic!("expected words of several numbers, found {other:?}"),
+        }
+    }
 }
 
 /// Declares a kernel's parameters once: the struct that Rust fills, and the fields that the contract

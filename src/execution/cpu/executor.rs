@@ -43,17 +43,20 @@ impl Plan {
     /// If the number of elements of an input differs from the recording.
     pub fn run(&mut self, inputs: &[&[f32]]) -> Vec<Vec<f32>> {
         self.fill(inputs);
-        on_thread(|| self.replay())
+        on_thread(|| self.replay(|_, work| work()))
     }
 
-    fn replay(&mut self) -> Vec<Vec<f32>> {
+    /// Runs all commands and returns the outputs. `around` receives each dispatch with its work; conversions that the dispatch before them has done are left
+    /// out.
+    fn replay(&mut self, mut around: impl FnMut(&Dispatch, &mut dyn FnMut())) -> Vec<Vec<f32>> {
         let mut outputs = vec![Vec::new(); self.recording.outputs().len()];
         let mut is_done = false;
         for (i, command) in self.recording.commands().iter().enumerate() {
             match command {
                 Command::Dispatch(_) if is_done => is_done = false,
                 Command::Dispatch(dispatch) => {
-                    is_done = run(&self.recording, dispatch, conversion_after(&self.recording, i), &mut self.memory, &self.weights)
+                    let conversion = conversion_after(&self.recording, i);
+                    around(dispatch, &mut || is_done = run(&self.recording, dispatch, conversion, &mut self.memory, &self.weights));
                 }
                 Command::Save { from, output } => outputs[*output] = self.memory[from.index()].clone(),
             }
@@ -110,23 +113,14 @@ impl Plan {
     /// are left out.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn profile(&mut self) -> Vec<Timing> {
-        on_thread(|| self.replay_timed())
-    }
-
-    #[cfg(not(target_arch = "wasm32"))]
-    fn replay_timed(&mut self) -> Vec<Timing> {
-        let (mut timings, mut is_done) = (Vec::new(), false);
-        for (i, command) in self.recording.commands().iter().enumerate() {
-            match command {
-                Command::Dispatch(_) if is_done => is_done = false,
-                Command::Dispatch(dispatch) => {
-                    let start = std::time::Instant::now();
-                    is_done = run(&self.recording, dispatch, conversion_after(&self.recording, i), &mut self.memory, &self.weights);
-                    timings.push(Timing::new(dispatch, start.elapsed().as_secs_f64()));
-                }
-                Command::Save { .. } => {}
-            }
-        }
+        let mut timings = Vec::new();
+        on_thread(|| {
+            self.replay(|dispatch, work| {
+                let start = std::time::Instant::now();
+                work();
+                timings.push(Timing::new(dispatch, start.elapsed().as_secs_f64()));
+            })
+        });
         timings
     }
 }

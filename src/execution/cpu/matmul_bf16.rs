@@ -12,11 +12,7 @@ use crate::data::record::Call;
 /// Twin of `matmul_bf16`. Where the processor does not multiply bf16, it multiplies the same values in f32.
 pub fn matmul_bf16(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
-    let w = match call.panels {
-        Some(Panels::Bf16Pairs(words)) => words,
-        Some(other) => panic!("expected pairs of bf16, found {other:?}"),
-        None => bytemuck::cast_slice(call.reads[1]),
-    };
+    let w = call.factor_words(1);
     let sizes @ [m, _, k] = [params.m, params.n, params.k].map(|size| size as usize);
     let x: &[u32] = bytemuck::cast_slice(call.reads[0]);
     let y = Target { data: &mut call.write[params.first as usize..], row_stride: params.stride as usize };

@@ -13,11 +13,7 @@ use crate::data::record::Call;
 /// integers stand for.
 pub fn matmul_int8(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
-    let w = match call.panels {
-        Some(Panels::Int8(words)) => words,
-        Some(other) => panic!("expected 8-bit integers, found {other:?}"),
-        None => bytemuck::cast_slice(call.reads[1]),
-    };
+    let w = call.factor_words(1);
     let sizes @ [m, _, k] = [params.m, params.n, params.k].map(|size| size as usize);
     let x: &[u32] = bytemuck::cast_slice(call.reads[0]);
     let y = Target { data: &mut call.write[params.first as usize..], row_stride: params.stride as usize };

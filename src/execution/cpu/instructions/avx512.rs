@@ -2,18 +2,19 @@
 
 use super::bf16::Bf16;
 use super::int8::Int8;
-use super::{Dot, MultiplyWords, bf16, int8};
+use super::{MultiplyWords, Vector, bf16, int8};
 use crate::data::bf16::words;
 use crate::data::panels::PANEL;
 use crate::execution::cpu::product::ROWS;
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 /// Returns the multiplication of 8-bit integers, if this processor has AVX-512 VNNI.
 pub fn detect_int8() -> Option<MultiplyWords> {
     #[target_feature(enable = "avx512f,avx512vnni")]
     fn multiply(x: &[u32], panel: &[u32], k: usize, sums: &mut [f32; ROWS * PANEL]) {
         // SAFETY: this function's features.
-        unsafe { int8::multiply::<Vnni, 4>(x, panel, k, sums) }
+        unsafe { int8::multiply::<Avx512, 4>(x, panel, k, sums) }
     }
     // SAFETY: the function is handed out only where the processor has its features.
     let multiply: MultiplyWords = |x, panel, k, sums| unsafe { multiply(x, panel, k, sums) };
@@ -25,19 +26,18 @@ pub fn detect_bf16() -> Option<MultiplyWords> {
     #[target_feature(enable = "avx512f,avx512bf16")]
     fn multiply(x: &[u32], panel: &[u32], k: usize, sums: &mut [f32; ROWS * PANEL]) {
         // SAFETY: this function's features.
-        unsafe { bf16::multiply::<Avx512Bf16, 4>(x, panel, words(k), sums) }
+        unsafe { bf16::multiply::<Avx512, 4>(x, panel, words(k), sums) }
     }
     // SAFETY: the function is handed out only where the processor has its features.
     let multiply: MultiplyWords = |x, panel, k, sums| unsafe { multiply(x, panel, k, sums) };
     (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")).then_some(multiply)
 }
 
-struct Vnni;
+struct Avx512;
 
-impl Dot for Vnni {
+impl Vector for Avx512 {
     const LANES: usize = 16;
     type Words = __m512i;
-    type Sums = __m512i;
 
     #[inline(always)]
     unsafe fn load(words: *const u32) -> __m512i {
@@ -48,15 +48,16 @@ impl Dot for Vnni {
     unsafe fn broadcast(word: u32) -> __m512i {
         unsafe { _mm512_set1_epi32(word as i32) }
     }
+}
+
+impl Int8 for Avx512 {
+    const OFFSET: u32 = 0x8080_8080;
+    type Sums = __m512i;
 
     #[inline(always)]
     unsafe fn dot(sums: __m512i, x: __m512i, w: __m512i) -> __m512i {
         unsafe { _mm512_dpbusd_epi32(sums, x, w) }
     }
-}
-
-impl Int8 for Vnni {
-    const OFFSET: u32 = 0x8080_8080;
 
     #[inline(always)]
     unsafe fn zero() -> __m512i {
@@ -71,37 +72,21 @@ impl Int8 for Vnni {
     #[inline(always)]
     unsafe fn add_scaled(sums: __m512i, scale: f32, scales: *const u32, to: *mut f32) {
         unsafe {
-            let scale = _mm512_mul_ps(_mm512_set1_ps(scale), _mm512_castsi512_ps(Vnni::load(scales)));
+            let scale = _mm512_mul_ps(_mm512_set1_ps(scale), _mm512_castsi512_ps(Avx512::load(scales)));
             _mm512_storeu_ps(to, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scale, _mm512_loadu_ps(to)));
         }
     }
 }
 
-struct Avx512Bf16;
-
-impl Dot for Avx512Bf16 {
-    const LANES: usize = 16;
-    type Words = __m512bh;
+impl Bf16 for Avx512 {
     type Sums = __m512;
 
     #[inline(always)]
-    unsafe fn load(words: *const u32) -> __m512bh {
-        // Both types are 64 bytes without invalid values.
-        unsafe { std::mem::transmute(_mm512_loadu_si512(words.cast())) }
+    unsafe fn dot(sums: __m512, x: __m512i, w: __m512i) -> __m512 {
+        // SAFETY: both types of words are 64 bytes without invalid values.
+        unsafe { _mm512_dpbf16_ps(sums, transmute::<__m512i, __m512bh>(x), transmute::<__m512i, __m512bh>(w)) }
     }
 
-    #[inline(always)]
-    unsafe fn broadcast(word: u32) -> __m512bh {
-        unsafe { std::mem::transmute(_mm512_set1_epi32(word as i32)) }
-    }
-
-    #[inline(always)]
-    unsafe fn dot(sums: __m512, x: __m512bh, w: __m512bh) -> __m512 {
-        unsafe { _mm512_dpbf16_ps(sums, x, w) }
-    }
-}
-
-impl Bf16 for Avx512Bf16 {
     #[inline(always)]
     unsafe fn load_sums(from: *const f32) -> __m512 {
         unsafe { _mm512_loadu_ps(from) }

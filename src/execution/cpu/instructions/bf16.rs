@@ -1,6 +1,6 @@
 //! Products of bf16.
 
-use super::{Dot, MultiplyWords, TILE, add_products, in_tiles};
+use super::{MultiplyWords, TILE, Vector, add_products, in_tiles};
 use crate::data::panels::PANEL;
 use crate::execution::cpu::product::ROWS;
 
@@ -19,8 +19,12 @@ pub fn detect() -> Option<MultiplyWords> {
     found
 }
 
-/// Instructions for bf16, with sums in f32. For the safety of all functions, see [`Dot`].
-pub(super) trait Bf16: Dot {
+/// Instructions for bf16, with sums in f32. For the safety of all functions, see [`Vector`].
+pub(super) trait Bf16: Vector {
+    type Sums: Copy;
+
+    /// Adds the two products of each word.
+    unsafe fn dot(sums: Self::Sums, x: Self::Words, w: Self::Words) -> Self::Sums;
     unsafe fn load_sums(from: *const f32) -> Self::Sums;
     unsafe fn store_sums(sums: Self::Sums, to: *mut f32);
 }
@@ -28,7 +32,7 @@ pub(super) trait Bf16: Dot {
 /// Multiplies up to [`ROWS`] rows of `stride` words by a panel, [`DEPTH`] words at a time, in tiles of `V` vectors across.
 ///
 /// # Safety
-/// See [`Dot`].
+/// See [`Vector`].
 #[inline(always)]
 pub(super) unsafe fn multiply<D: Bf16, const V: usize>(x: &[u32], panel: &[u32], stride: usize, sums: &mut [f32; ROWS * PANEL]) {
     let rows = x.len() / stride;
@@ -45,7 +49,7 @@ pub(super) unsafe fn multiply<D: Bf16, const V: usize>(x: &[u32], panel: &[u32],
                     let sums = sums.as_mut_ptr().add(row * PANEL + column);
                     let before: [[D::Sums; V]; R] =
                         std::array::from_fn(|row| std::array::from_fn(|i| D::load_sums(sums.add(row * PANEL + i * D::LANES))));
-                    let after = add_products::<D, V, R>(before, x, 0, w, depth);
+                    let after = add_products::<D, _, V, R>(before, x, 0, w, depth, |sums, x, w| D::dot(sums, x, w));
                     for (row, after) in after.into_iter().enumerate() {
                         after.into_iter().enumerate().for_each(|(i, after)| D::store_sums(after, sums.add(row * PANEL + i * D::LANES)));
                     }

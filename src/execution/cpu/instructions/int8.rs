@@ -1,6 +1,6 @@
 //! Products of 8-bit integers with a scale for each block of both factors.
 
-use super::{Dot, MultiplyWords, TILE, add_products, in_tiles};
+use super::{MultiplyWords, TILE, Vector, add_products, in_tiles};
 use crate::data::int8::{BLOCK, WORD, row_words, words};
 use crate::data::panels::PANEL;
 use crate::execution::cpu::product::ROWS;
@@ -18,11 +18,14 @@ pub fn detect() -> Option<MultiplyWords> {
     found
 }
 
-/// Instructions for 8-bit integers, with sums in i32. For the safety of all functions, see [`Dot`].
-pub(super) trait Int8: Dot {
+/// Instructions for 8-bit integers, with sums in i32. For the safety of all functions, see [`Vector`].
+pub(super) trait Int8: Vector {
     /// Added to each byte of x, modulo 256, in all bytes of a word: 128 for instructions that take x unsigned, else 0.
     const OFFSET: u32;
+    type Sums: Copy;
 
+    /// Adds the four products of each word.
+    unsafe fn dot(sums: Self::Sums, x: Self::Words, w: Self::Words) -> Self::Sums;
     unsafe fn zero() -> Self::Sums;
     unsafe fn negative(sums: Self::Sums) -> Self::Sums;
     /// Adds the sums times `scale` and their scales of w to sums in f32.
@@ -32,7 +35,7 @@ pub(super) trait Int8: Dot {
 /// Multiplies up to [`ROWS`] rows by a panel, in tiles of `V` vectors across, block by block, so that a block of both stays in the first-level cache.
 ///
 /// # Safety
-/// See [`Dot`].
+/// See [`Vector`].
 #[inline(always)]
 pub(super) unsafe fn multiply<D: Int8, const V: usize>(x: &[u32], panel: &[u32], k: usize, sums: &mut [f32; ROWS * PANEL]) {
     let (stride, integers) = (row_words(k), words(k));
@@ -49,7 +52,8 @@ pub(super) unsafe fn multiply<D: Int8, const V: usize>(x: &[u32], panel: &[u32],
                 let start: [D::Sums; V] = start::<D, V>(w, depth);
                 in_tiles!(rows, |row, R| {
                     let x = x.as_ptr().add(row * stride);
-                    let products = add_products::<D, V, R>([start; R], (x.add(first), stride), D::OFFSET, w, depth);
+                    let products =
+                        add_products::<D, _, V, R>([start; R], (x.add(first), stride), D::OFFSET, w, depth, |sums, x, w| D::dot(sums, x, w));
                     for (i, products) in products.into_iter().enumerate() {
                         let scale_of_row = f32::from_bits(*x.add(i * stride + scale));
                         for (vector, products) in products.into_iter().enumerate() {
@@ -67,7 +71,7 @@ pub(super) unsafe fn multiply<D: Int8, const V: usize>(x: &[u32], panel: &[u32],
 /// Returns the initial sums of a block: -128 · Σ w, which cancels the offset of x, or 0 without offset.
 ///
 /// # Safety
-/// See [`Dot`].
+/// See [`Vector`].
 #[inline(always)]
 unsafe fn start<D: Int8, const V: usize>(w: *const u32, depth: usize) -> [D::Sums; V] {
     // SAFETY: the caller guarantees it.
@@ -77,7 +81,7 @@ unsafe fn start<D: Int8, const V: usize>(w: *const u32, depth: usize) -> [D::Sum
             return zero[0];
         }
         let offset = [D::OFFSET; DEPTH];
-        add_products::<D, V, 1>(zero, (offset.as_ptr(), DEPTH), 0, w, depth)[0].map(|sums| D::negative(sums))
+        add_products::<D, _, V, 1>(zero, (offset.as_ptr(), DEPTH), 0, w, depth, |sums, x, w| D::dot(sums, x, w))[0].map(|sums| D::negative(sums))
     }
 }
 

@@ -22,22 +22,18 @@ pub type MultiplyWords = fn(x: &[u32], panel: &[u32], k: usize, sums: &mut [f32;
 /// Rows whose sums are held in registers at once.
 const TILE: usize = 6;
 
-/// An instruction that multiplies the numbers of words and adds up the products of each word.
+/// Vectors of words.
 ///
 /// # Safety
-/// All functions need a processor with the instructions of the implementation, and places in memory that hold a vector.
-trait Dot {
-    /// Sums per vector.
+/// All functions, and those of [`bf16::Bf16`] and [`int8::Int8`], need a processor with the instructions of the implementation, and places in memory that
+/// hold a vector.
+trait Vector {
+    /// Words per vector, and sums per vector of sums.
     const LANES: usize;
-    /// A vector of words.
     type Words: Copy;
-    /// A vector of sums.
-    type Sums: Copy;
 
     unsafe fn load(words: *const u32) -> Self::Words;
     unsafe fn broadcast(word: u32) -> Self::Words;
-    /// Adds the products of x and w.
-    unsafe fn dot(sums: Self::Sums, x: Self::Words, w: Self::Words) -> Self::Sums;
 }
 
 /// Repeats a block for each `$i` below `$count`, which is at most [`TILE`]. Compilers do not unroll loops over assembly, and sums that are indexed by a
@@ -53,18 +49,19 @@ macro_rules! unrolled {
 }
 
 /// Adds the products of `depth` words of `R` rows of x, which are `stride` apart and of which the bits of `offset` are flipped, and as many rows of words
-/// in a panel, to `sums`.
+/// in a panel, to `sums`. `dot` adds the products of a vector of x and one of w.
 ///
 /// # Safety
-/// See [`Dot`]; x and w must have all these words.
+/// See [`Vector`]; x and w must have all these words.
 #[inline(always)]
-unsafe fn add_products<D: Dot, const V: usize, const R: usize>(
-    mut sums: [[D::Sums; V]; R],
+unsafe fn add_products<D: Vector, S: Copy, const V: usize, const R: usize>(
+    mut sums: [[S; V]; R],
     (x, stride): (*const u32, usize),
     offset: u32,
     w: *const u32,
     depth: usize,
-) -> [[D::Sums; V]; R] {
+    dot: impl Fn(S, D::Words, D::Words) -> S,
+) -> [[S; V]; R] {
     for k in 0..depth {
         // SAFETY: the caller guarantees it.
         unsafe {
@@ -72,7 +69,7 @@ unsafe fn add_products<D: Dot, const V: usize, const R: usize>(
             unrolled!(row < R, {
                 let x = D::broadcast(*x.add(row * stride + k) ^ offset);
                 unrolled!(i < V, {
-                    sums[row][i] = D::dot(sums[row][i], x, w[i]);
+                    sums[row][i] = dot(sums[row][i], x, w[i]);
                 });
             });
         }

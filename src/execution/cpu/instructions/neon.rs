@@ -3,7 +3,7 @@
 
 use super::bf16::Bf16;
 use super::int8::Int8;
-use super::{Dot, MultiplyWords, bf16, int8};
+use super::{MultiplyWords, Vector, bf16, int8};
 use crate::data::bf16::words;
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
@@ -11,23 +11,22 @@ use std::arch::{asm, is_aarch64_feature_detected};
 /// Returns the multiplication of 8-bit integers, if this processor has dot products.
 pub fn detect_int8() -> Option<MultiplyWords> {
     // SAFETY: the function is handed out only where the processor has the instruction.
-    let multiply: MultiplyWords = |x, panel, k, sums| unsafe { int8::multiply::<Sdot, 4>(x, panel, k, sums) };
+    let multiply: MultiplyWords = |x, panel, k, sums| unsafe { int8::multiply::<Neon, 4>(x, panel, k, sums) };
     is_aarch64_feature_detected!("dotprod").then_some(multiply)
 }
 
 /// Returns the multiplication of bf16, if this processor has it.
 pub fn detect_bf16() -> Option<MultiplyWords> {
     // SAFETY: the function is handed out only where the processor has the instruction.
-    let multiply: MultiplyWords = |x, panel, k, sums| unsafe { bf16::multiply::<Bfdot, 4>(x, panel, words(k), sums) };
+    let multiply: MultiplyWords = |x, panel, k, sums| unsafe { bf16::multiply::<Neon, 4>(x, panel, words(k), sums) };
     is_aarch64_feature_detected!("bf16").then_some(multiply)
 }
 
-struct Sdot;
+struct Neon;
 
-impl Dot for Sdot {
+impl Vector for Neon {
     const LANES: usize = 4;
     type Words = uint32x4_t;
-    type Sums = int32x4_t;
 
     #[inline(always)]
     unsafe fn load(words: *const u32) -> uint32x4_t {
@@ -38,6 +37,11 @@ impl Dot for Sdot {
     unsafe fn broadcast(word: u32) -> uint32x4_t {
         unsafe { vdupq_n_u32(word) }
     }
+}
+
+impl Int8 for Neon {
+    const OFFSET: u32 = 0;
+    type Sums = int32x4_t;
 
     #[inline(always)]
     unsafe fn dot(mut sums: int32x4_t, x: uint32x4_t, w: uint32x4_t) -> int32x4_t {
@@ -53,10 +57,6 @@ impl Dot for Sdot {
         }
         sums
     }
-}
-
-impl Int8 for Sdot {
-    const OFFSET: u32 = 0;
 
     #[inline(always)]
     unsafe fn zero() -> int32x4_t {
@@ -77,22 +77,8 @@ impl Int8 for Sdot {
     }
 }
 
-struct Bfdot;
-
-impl Dot for Bfdot {
-    const LANES: usize = 4;
-    type Words = uint32x4_t;
+impl Bf16 for Neon {
     type Sums = float32x4_t;
-
-    #[inline(always)]
-    unsafe fn load(words: *const u32) -> uint32x4_t {
-        unsafe { vld1q_u32(words) }
-    }
-
-    #[inline(always)]
-    unsafe fn broadcast(word: u32) -> uint32x4_t {
-        unsafe { vdupq_n_u32(word) }
-    }
 
     #[inline(always)]
     unsafe fn dot(mut sums: float32x4_t, x: uint32x4_t, w: uint32x4_t) -> float32x4_t {
@@ -108,9 +94,7 @@ impl Dot for Bfdot {
         }
         sums
     }
-}
 
-impl Bf16 for Bfdot {
     #[inline(always)]
     unsafe fn load_sums(from: *const f32) -> float32x4_t {
         unsafe { vld1q_f32(from) }
