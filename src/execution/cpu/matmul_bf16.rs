@@ -17,7 +17,7 @@ pub fn matmul_bf16(call: Call<'_>) {
     let x: &[u32] = bytemuck::cast_slice(call.reads[0]);
     let y = Target { data: &mut call.write[params.first as usize..], row_stride: params.stride as usize };
     let finish = finished(call.spec, call.reads[2], call.reads[3], params.packed(call.packed));
-    if let Some(multiply) = instructions::bf16::detect() {
+    if let Some(multiply) = instructions::for_bf16() {
         return product_of_words(sizes, words(k), [x, w], y, finish, multiply);
     }
     with_workspace(m * k, |values| {
@@ -28,5 +28,5 @@ pub fn matmul_bf16(call: Call<'_>) {
 
 /// Returns whether this processor has instructions that multiply bf16; they take about half the time of f32, or less.
 pub fn is_native() -> bool {
-    instructions::bf16::detect().is_some()
+    instructions::for_bf16().is_some()
 }

@@ -1,6 +1,5 @@
 //! Safe wrappers around the f32 matrix products of the `gemm` crate.
 
-use super::instructions::MultiplyWords;
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
 use crate::data::bf16;
 use crate::data::int8::{self, BLOCK, WORD, integers};
@@ -139,6 +138,9 @@ fn in_panels(
         });
     });
 }
+
+/// Multiplies up to [`ROWS`] rows of words, of numbers in bf16 or of 8-bit integers with their scales, by a panel of such words of depth `k`.
+pub type MultiplyWords = fn(x: &[u32], panel: &[u32], k: usize, sums: &mut [f32; ROWS * PANEL]);
 
 /// Computes `x · wᵀ` as [`product_in_panels`] does, with `stride` words in a row of x and of w.
 pub fn product_of_words(

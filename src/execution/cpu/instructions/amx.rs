@@ -1,10 +1,9 @@
 //! Products of bf16 by AMX, whose `tdpbf16ps` multiplies a tile of 16 rows by 32 numbers with one of 32 by 16 numbers. In assembly, because
 //! Rust's intrinsics for it are unstable; and on Linux, where a process asks for the tile registers.
 
-use super::MultiplyWords;
 use crate::data::bf16::words;
 use crate::data::panels::PANEL;
-use crate::execution::cpu::product::ROWS;
+use crate::execution::cpu::product::{MultiplyWords, ROWS};
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::sync::LazyLock;

@@ -1,9 +1,9 @@
 //! AVX-VNNI, which processors without AVX-512 have: `vpdpbusd` for eight sums.
 
 use super::int8::Int8;
-use super::{MultiplyWords, Vector, int8};
+use super::{Vector, int8};
 use crate::data::panels::PANEL;
-use crate::execution::cpu::product::ROWS;
+use crate::execution::cpu::product::{MultiplyWords, ROWS};
 use std::arch::x86_64::*;
 
 /// Returns the multiplication of 8-bit integers, if this processor has AVX-VNNI.

@@ -2,10 +2,10 @@
 
 use super::bf16::Bf16;
 use super::int8::Int8;
-use super::{MultiplyWords, Vector, bf16, int8};
+use super::{Vector, bf16, int8};
 use crate::data::bf16::words;
 use crate::data::panels::PANEL;
-use crate::execution::cpu::product::ROWS;
+use crate::execution::cpu::product::{MultiplyWords, ROWS};
 use std::arch::x86_64::*;
 use std::mem::transmute;
 

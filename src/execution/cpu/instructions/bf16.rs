@@ -1,23 +1,11 @@
 //! Products of bf16.
 
-use super::{MultiplyWords, TILE, Vector, add_products, in_tiles};
+use super::{TILE, Vector, add_products, in_tiles};
 use crate::data::panels::PANEL;
 use crate::execution::cpu::product::ROWS;
 
 /// Words of K per pass over the rows: few enough that this much of a panel stays in the first-level cache.
 const DEPTH: usize = 64;
-
-/// Returns the fastest multiplication of bf16 that this processor has.
-pub fn detect() -> Option<MultiplyWords> {
-    let found = None;
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    let found = found.or_else(super::amx::detect);
-    #[cfg(target_arch = "x86_64")]
-    let found = found.or_else(super::avx512::detect_bf16);
-    #[cfg(target_arch = "aarch64")]
-    let found = found.or_else(super::neon::detect_bf16);
-    found
-}
 
 /// Instructions for bf16, with sums in f32. For the safety of all functions, see [`Vector`].
 pub(super) trait Bf16: Vector {
@@ -65,7 +53,7 @@ pub mod tests {
     use crate::data::bf16::{self, words};
     use crate::data::capabilities::Precision;
     use crate::data::panels::Packed;
-    use crate::execution::cpu::product::{Target, product_in_panels, product_of_words};
+    use crate::execution::cpu::product::{MultiplyWords, Target, product_in_panels, product_of_words};
 
     /// Checks a multiplication of bf16 against that of the same values in f32.
     pub fn check(multiply: MultiplyWords) {

@@ -1,22 +1,12 @@
 //! Products of 8-bit integers with a scale for each block of both factors.
 
-use super::{MultiplyWords, TILE, Vector, add_products, in_tiles};
+use super::{TILE, Vector, add_products, in_tiles};
 use crate::data::int8::{BLOCK, WORD, row_words, words};
 use crate::data::panels::PANEL;
 use crate::execution::cpu::product::ROWS;
 
 /// Words of a block.
 const DEPTH: usize = BLOCK / WORD;
-
-/// Returns the fastest multiplication of 8-bit integers that this processor has.
-pub fn detect() -> Option<MultiplyWords> {
-    let found = None;
-    #[cfg(target_arch = "x86_64")]
-    let found = found.or_else(super::avx512::detect_int8).or_else(super::avx::detect_int8);
-    #[cfg(target_arch = "aarch64")]
-    let found = found.or_else(super::neon::detect_int8);
-    found
-}
 
 /// Instructions for 8-bit integers, with sums in i32. For the safety of all functions, see [`Vector`].
 pub(super) trait Int8: Vector {
@@ -91,7 +81,7 @@ pub mod tests {
     use crate::data::capabilities::Precision;
     use crate::data::int8;
     use crate::data::panels::Packed;
-    use crate::execution::cpu::product::{Target, product_in_panels, product_of_words};
+    use crate::execution::cpu::product::{MultiplyWords, Target, product_in_panels, product_of_words};
 
     /// Checks a multiplication of integers against that of the values that they stand for.
     pub fn check(multiply: MultiplyWords) {

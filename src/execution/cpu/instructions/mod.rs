@@ -8,19 +8,38 @@ mod amx;
 mod avx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-pub mod bf16;
-pub mod int8;
+mod bf16;
+mod int8;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
-use super::product::ROWS;
+use super::product::MultiplyWords;
 use crate::data::panels::PANEL;
-
-/// Multiplies up to [`ROWS`] rows of words, of numbers in bf16 or of 8-bit integers with their scales, by a panel of such words of depth `k`.
-pub type MultiplyWords = fn(x: &[u32], panel: &[u32], k: usize, sums: &mut [f32; ROWS * PANEL]);
 
 /// Rows whose sums are held in registers at once.
 const TILE: usize = 6;
+
+/// Returns the fastest multiplication of 8-bit integers that this processor has.
+pub fn for_int8() -> Option<MultiplyWords> {
+    let found = None;
+    #[cfg(target_arch = "x86_64")]
+    let found = found.or_else(avx512::detect_int8).or_else(avx::detect_int8);
+    #[cfg(target_arch = "aarch64")]
+    let found = found.or_else(neon::detect_int8);
+    found
+}
+
+/// Returns the fastest multiplication of bf16 that this processor has.
+pub fn for_bf16() -> Option<MultiplyWords> {
+    let found = None;
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    let found = found.or_else(amx::detect);
+    #[cfg(target_arch = "x86_64")]
+    let found = found.or_else(avx512::detect_bf16);
+    #[cfg(target_arch = "aarch64")]
+    let found = found.or_else(neon::detect_bf16);
+    found
+}
 
 /// Vectors of words.
 ///

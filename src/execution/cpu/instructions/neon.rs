@@ -3,8 +3,9 @@
 
 use super::bf16::Bf16;
 use super::int8::Int8;
-use super::{MultiplyWords, Vector, bf16, int8};
+use super::{Vector, bf16, int8};
 use crate::data::bf16::words;
+use crate::execution::cpu::product::MultiplyWords;
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
