@@ -1,5 +1,6 @@
 //! Plain data: errors, tensors, configurations, and forward passes as recordings. No wgpu, no arithmetic.
 
+pub mod aligned;
 pub mod bf16;
 pub mod capabilities;
 pub mod config;

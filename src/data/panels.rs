@@ -1,5 +1,6 @@
 //! Panels: the memory layout of the rhs of matrix products, the same on every device.
 
+use crate::data::aligned::Aligned;
 use crate::data::capabilities::Precision;
 use crate::data::{bf16 as pairs, int8};
 use half::{bf16, f16};
@@ -26,15 +27,15 @@ pub fn shape([n, k]: [usize; 2], precision: Precision) -> [usize; 3] {
 #[derive(Debug)]
 pub enum Packed {
     /// 32-bit floats.
-    F32(Vec<f32>),
+    F32(Aligned<f32>),
     /// IEEE 754 binary16.
-    F16(Vec<f16>),
+    F16(Aligned<f16>),
     /// Upper 16 bits of f32.
-    Bf16(Vec<bf16>),
+    Bf16(Aligned<bf16>),
     /// Upper 16 bits of f32, two per word.
-    Bf16Pairs(Vec<u32>),
+    Bf16Pairs(Aligned<u32>),
     /// 8-bit integers, four per word, with scales of blocks of 32 rows.
-    Int8(Vec<u32>),
+    Int8(Aligned<u32>),
 }
 
 impl Packed {
@@ -89,8 +90,8 @@ impl Packed {
     }
 }
 
-fn pack<V: Copy + Default + Send + Sync>(w: &[f32], [n, k]: [usize; 2], narrow: impl Fn(f32) -> V + Sync) -> Vec<V> {
-    let mut panels = vec![V::default(); n.next_multiple_of(PANEL) * k];
+fn pack<V: Copy + Default + Send + Sync>(w: &[f32], [n, k]: [usize; 2], narrow: impl Fn(f32) -> V + Sync) -> Aligned<V> {
+    let mut panels = Aligned::zeros(n.next_multiple_of(PANEL) * k);
     for_each_panel(&mut panels, PANEL * k, |number, panel| {
         let columns = &w[number * PANEL * k..n.min((number + 1) * PANEL) * k];
         for (block, rows) in panel.chunks_mut(LINE * PANEL).enumerate() {
@@ -105,9 +106,9 @@ fn pack<V: Copy + Default + Send + Sync>(w: &[f32], [n, k]: [usize; 2], narrow: 
 }
 
 /// Packs columns that `encode` turns into words.
-fn pack_words(w: &[f32], [n, k]: [usize; 2], precision: Precision, encode: impl Fn(&[f32], &mut [u32]) + Sync) -> Vec<u32> {
+fn pack_words(w: &[f32], [n, k]: [usize; 2], precision: Precision, encode: impl Fn(&[f32], &mut [u32]) + Sync) -> Aligned<u32> {
     let [count, rows, _] = shape([n, k], precision);
-    let mut panels = vec![0; count * rows * PANEL];
+    let mut panels = Aligned::zeros(count * rows * PANEL);
     for_each_panel(&mut panels, rows * PANEL, |number, panel| {
         let columns = &w[number * PANEL * k..n.min((number + 1) * PANEL) * k];
         let mut words = vec![0; rows];

@@ -28,7 +28,7 @@ pub(super) struct RequestPlan {
 /// Device-specific part of a plan.
 #[derive(Debug)]
 pub(super) enum Executor {
-    Cpu(cpu::Plan),
+    Cpu(Box<cpu::Plan>),
     /// Jobs in progress share the plan they run.
     Gpu(Arc<gpu::Plan>),
 }
@@ -40,7 +40,7 @@ impl RequestPlan {
         let memory = Memory { images: request.batch, weights: recording.weight_bytes(), pass: recording.scratch_bytes() };
         let executor = match resident {
             Resident::Gpu(gpu, weights) => Executor::Gpu(Arc::new(gpu::Plan::compile(gpu.clone(), &recording, weights, progress).await?)),
-            Resident::Cpu(weights) => Executor::Cpu(cpu::Plan::new(recording, weights.clone())),
+            Resident::Cpu(weights) => Executor::Cpu(Box::new(cpu::Plan::new(recording, weights.clone()))),
         };
         Ok(RequestPlan { request, memory, outputs, executor })
     }

@@ -140,6 +140,9 @@ pub trait PackedCopy: Sync {
     /// on its own.
     fn promise(&self, columns: usize) -> bool;
 
+    /// Returns whether nothing reads the rows themselves, so that they need not be written.
+    fn replaces_rows(&self) -> bool;
+
     /// Packs the values of a row from column `first`.
     ///
     /// # Safety

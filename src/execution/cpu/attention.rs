@@ -1,18 +1,22 @@
 //! Twins of `attention` and `attention_masked`. They compute scores, softmax and values of one head for a few queries at a time, so no N × N matrix
 //! is stored.
 
+use super::exponential::exp;
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
 use super::product::{Cores, Matrix, ROWS, Target, product};
-use super::softmax::normalise;
-use super::vectors::LANES;
-use crate::data::panels::PANEL;
+use super::vectors::vectorised;
 use crate::data::record::{Call, PackedCopy, params};
 
-/// Tasks per thread, given enough work. Each lays out the keys of its head again.
+/// Tasks per thread, given enough work.
 const TASKS: usize = 4;
 
 /// Elements of the widest vector.
 const VECTOR: usize = 16;
+
+/// Queries at a time: few enough that `gemm` reads v in place.
+const QUERIES: usize = ROWS;
+
+const _: () = assert!(QUERIES == 3 * VECTOR);
 
 params! {
     /// Parameters of `attention` and `attention_masked`.
@@ -48,54 +52,84 @@ fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut 
     let width = heads * head;
     let images = y.len() / (queries * width);
     let packed = packed.filter(|packed| packed.promise(head));
+    let is_replaced = packed.is_some_and(PackedCopy::replaces_rows);
     let y = Disjoint::new(y);
-    let (chunks, groups) = (queries.div_ceil(ROWS), (TASKS * threads()).div_ceil(images * heads));
-    let group = chunks.div_ceil(groups) * ROWS;
+    let (chunks, groups) = (queries.div_ceil(QUERIES), (TASKS * threads()).div_ceil(images * heads));
+    let group = chunks.div_ceil(groups) * QUERIES;
     let groups = queries.div_ceil(group);
-    // Scores and keys have one column per token, in rows of whole panels.
-    let columns = tokens.next_multiple_of(PANEL);
     for_each_number(images * heads * groups, |task| {
         let (first, h, image) = (task % groups * group, task / groups % heads, task / (groups * heads));
         let rows = |part: usize, n: usize| &qkv[((image * tokens + n) * 3 + part) * width + h * head..];
-        with_workspace(columns * head + ROWS * (columns + head), |workspace| {
-            let (keys, workspace) = workspace.split_at_mut(columns * head);
-            let (scores, sums) = workspace.split_at_mut(ROWS * columns);
-            keys.fill(0.0);
-            for j in 0..tokens {
-                let column = &mut keys[j / PANEL * PANEL * head + j % PANEL..];
-                column.iter_mut().step_by(PANEL).zip(&rows(1, j)[..head]).for_each(|(to, from)| *to = *from);
-            }
-            for top in (first..queries.min(first + group)).step_by(ROWS) {
-                let count = ROWS.min(queries - top);
-                let q = Matrix { data: rows(0, top), row_stride: 3 * width, column_stride: 1 };
-                for (panel, first) in keys.chunks(PANEL * head).zip((0..columns).step_by(PANEL)) {
-                    // Zeros are computed only up to a whole vector.
-                    let width = PANEL.min((tokens - first).next_multiple_of(VECTOR));
-                    let k_transposed = Matrix { data: panel, row_stride: PANEL, column_stride: 1 };
-                    let scores = Target { data: &mut scores[first..], row_stride: columns };
-                    product([count, width, head], params.scale, q, k_transposed, scores, Cores::One);
+        let [k, v] = [1, 2].map(|part| Matrix { data: rows(part, 0), row_stride: 3 * width, column_stride: 1 });
+        with_workspace((tokens + 2 * head) * QUERIES, |workspace| {
+            let (scores, workspace) = workspace.split_at_mut(tokens * QUERIES);
+            let (q_transposed, sums) = workspace.split_at_mut(head * QUERIES);
+            for top in (first..queries.min(first + group)).step_by(QUERIES) {
+                let count = QUERIES.min(queries - top);
+                q_transposed.fill(0.0);
+                for i in 0..count {
+                    q_transposed[i..].iter_mut().step_by(QUERIES).zip(&rows(0, top + i)[..head]).for_each(|(to, from)| *to = *from);
                 }
+                // A row of scores per token, and a column per query, so that a vector of queries goes through softmax at once.
+                let columns = count.next_multiple_of(VECTOR);
+                let q_transposed = Matrix { data: q_transposed, row_stride: QUERIES, column_stride: 1 };
+                product([tokens, columns, head], params.scale, k, q_transposed, Target { data: scores, row_stride: QUERIES }, Cores::One);
                 if let Some(mask) = mask {
                     let mask = &mask[image * tokens..][..tokens];
-                    for row in scores.chunks_mut(columns).take(count) {
-                        row.iter_mut().zip(mask).filter(|(_, mask)| **mask != 0.0).for_each(|(score, _)| *score = f32::NEG_INFINITY);
-                    }
+                    scores.chunks_mut(QUERIES).zip(mask).filter(|(_, mask)| **mask != 0.0).for_each(|(row, _)| row.fill(f32::NEG_INFINITY));
                 }
-                // Rows end at a whole chunk of the loops, with columns of no weight.
-                let padded = tokens.next_multiple_of(LANES);
-                scores.chunks_mut(columns).take(count).for_each(|row| row[tokens..padded].fill(f32::NEG_INFINITY));
-                normalise(&mut scores[..count * columns], columns, padded);
-                let probabilities = Matrix { data: scores, row_stride: columns, column_stride: 1 };
-                let v = Matrix { data: rows(2, 0), row_stride: 3 * width, column_stride: 1 };
-                product([count, head, tokens], 1.0, probabilities, v, Target { data: sums, row_stride: head }, Cores::One);
-                for (n, sums) in (top..top + count).zip(sums.chunks(head)) {
+                let totals = exponentials(scores, columns);
+                let weights = Matrix { data: scores, row_stride: 1, column_stride: QUERIES };
+                product([count, head, tokens], 1.0, weights, v, Target { data: sums, row_stride: head }, Cores::One);
+                for ((n, sums), total) in (top..top + count).zip(sums.chunks_mut(head)).zip(totals) {
+                    scale(sums, total.recip());
                     // SAFETY: a task is one head of a group of queries of one image; no other task has an element in common with it.
                     unsafe {
-                        y.stretch((image * queries + n) * width + h * head, head).copy_from_slice(sums);
+                        if !is_replaced {
+                            y.stretch((image * queries + n) * width + h * head, head).copy_from_slice(sums);
+                        }
                         packed.inspect(|packed| packed.pack(image * queries + n, h * head, sums));
                     }
                 }
             }
         });
     });
+}
+
+vectorised! {
+    /// Replaces the scores in the first `columns` of each row by e^(score - largest of the column), and returns the sum of each column.
+    fn exponentials<'a>(scores: &'a mut [f32], columns: usize) -> [f32; QUERIES] {
+        let mut totals = [0.0; QUERIES];
+        match columns / VECTOR {
+            // Constant widths, so that what is kept for each column stays in registers.
+            1 => exponentials_of::<S, VECTOR>(scores, &mut totals),
+            2 => exponentials_of::<S, { 2 * VECTOR }>(scores, &mut totals),
+            _ => exponentials_of::<S, QUERIES>(scores, &mut totals),
+        }
+        totals
+    }
+}
+
+#[inline(always)]
+fn exponentials_of<S: pulp::Simd, const N: usize>(scores: &mut [f32], totals: &mut [f32; QUERIES]) {
+    let mut largest = [f32::NEG_INFINITY; N];
+    for row in scores.chunks_exact(QUERIES) {
+        for i in 0..N {
+            largest[i] = if row[i] > largest[i] { row[i] } else { largest[i] };
+        }
+    }
+    let mut sums = [0.0; N];
+    for row in scores.chunks_exact_mut(QUERIES) {
+        for i in 0..N {
+            row[i] = exp::<S>(row[i] - largest[i]);
+            sums[i] += row[i];
+        }
+    }
+    totals[..N].copy_from_slice(&sums);
+}
+
+vectorised! {
+    fn scale<'a>(values: &'a mut [f32], factor: f32) -> () {
+        values.iter_mut().for_each(|value| *value *= factor);
+    }
 }

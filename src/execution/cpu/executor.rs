@@ -1,8 +1,10 @@
 //! Replays a recording with the kernels' CPU twins.
 
+use super::conversions::{Conversion, conversions};
 use super::packed_rows::PackedRows;
 use super::parallel::on_thread;
 use super::weights::{Kept, Weights};
+use crate::data::aligned::Aligned;
 use crate::data::capabilities::Precision;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::data::record::Timing;
@@ -16,7 +18,9 @@ pub struct Plan {
     recording: Recording,
     weights: Arc<Weights>,
     /// Contents of input and scratch buffers; empty for weights.
-    memory: Vec<Vec<f32>>,
+    memory: Vec<Aligned<f32>>,
+    /// The conversion that follows each command, if any.
+    conversions: Vec<Option<Conversion>>,
 }
 
 impl Plan {
@@ -31,10 +35,10 @@ impl Plan {
             }
         }
         let memory = recording.buffers().iter().map(|buffer| match buffer.role {
-            Role::Weight(_) => Vec::new(),
-            Role::Input(_) | Role::Scratch => vec![0.0; buffer.len()],
+            Role::Weight(_) => Aligned::default(),
+            Role::Input(_) | Role::Scratch => Aligned::zeros(buffer.len()),
         });
-        Plan { memory: memory.collect(), recording, weights }
+        Plan { memory: memory.collect(), conversions: conversions(&recording), recording, weights }
     }
 
     /// Runs the recording. `inputs` are indexed by the number in [`Role::Input`]; outputs are in the recording's order.
@@ -51,14 +55,13 @@ impl Plan {
     fn replay(&mut self, mut around: impl FnMut(&Dispatch, &mut dyn FnMut())) -> Vec<Vec<f32>> {
         let mut outputs = vec![Vec::new(); self.recording.outputs().len()];
         let mut is_done = false;
-        for (i, command) in self.recording.commands().iter().enumerate() {
+        for (command, conversion) in self.recording.commands().iter().zip(&self.conversions) {
             match command {
                 Command::Dispatch(_) if is_done => is_done = false,
                 Command::Dispatch(dispatch) => {
-                    let conversion = conversion_after(&self.recording, i);
-                    around(dispatch, &mut || is_done = run(&self.recording, dispatch, conversion, &mut self.memory, &self.weights));
+                    around(dispatch, &mut || is_done = run(&self.recording, dispatch, *conversion, &mut self.memory, &self.weights));
                 }
-                Command::Save { from, output } => outputs[*output] = self.memory[from.index()].clone(),
+                Command::Save { from, output } => outputs[*output] = self.memory[from.index()].to_vec(),
             }
         }
         outputs
@@ -84,7 +87,7 @@ impl Plan {
         self.fill(inputs);
         for (dispatch, got) in self.recording.dispatches().zip(got) {
             let View { buf, offset, len, .. } = *dispatch.written();
-            let result = |mut memory: Vec<Vec<f32>>| {
+            let result = |mut memory: Vec<Aligned<f32>>| {
                 run(&self.recording, dispatch, None, &mut memory, &self.weights);
                 memory[buf.index()][offset..offset + len].to_vec()
             };
@@ -97,14 +100,16 @@ impl Plan {
 
     /// Copies the buffers of a dispatch, except weights, with each f32 perturbed by the relative error `off`, up or down without a pattern.
     #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
-    fn disturbed(&self, dispatch: &Dispatch, off: f32) -> Vec<Vec<f32>> {
-        let mut memory = vec![Vec::new(); self.memory.len()];
+    fn disturbed(&self, dispatch: &Dispatch, off: f32) -> Vec<Aligned<f32>> {
+        let mut memory: Vec<Aligned<f32>> = self.memory.iter().map(|_| Aligned::default()).collect();
         for (number, view) in dispatch.views.iter().enumerate() {
             let (buffer, values) = (&self.recording.buffers()[view.buf.index()], &self.memory[view.buf.index()]);
             let sign = |i: usize| if mixed((i + number) as u32).is_multiple_of(2) { 1.0 } else { -1.0 };
             let is_disturbed = !buffer.precision.is_packed();
             let disturbed = |(i, value): (usize, &f32)| if is_disturbed { value + value * off * sign(i) } else { *value };
-            memory[view.buf.index()] = values.iter().enumerate().map(disturbed).collect();
+            let mut copy = Aligned::zeros(values.len());
+            copy.iter_mut().zip(values.iter().enumerate().map(disturbed)).for_each(|(copy, value)| *copy = value);
+            memory[view.buf.index()] = copy;
         }
         memory
     }
@@ -140,16 +145,8 @@ fn rounded(value: f32) -> f32 {
     f16::from_f32(value.clamp(-largest, largest)).to_f32()
 }
 
-/// Returns the conversion of all that command `i` writes, if it comes next and does not overwrite what the command reads.
-fn conversion_after(recording: &Recording, i: usize) -> Option<&Dispatch> {
-    let (Command::Dispatch(dispatch), Command::Dispatch(next)) = (&recording.commands()[i], recording.commands().get(i + 1)?) else { return None };
-    let (from, to) = (recording.all(dispatch.written().buf), next.written().buf);
-    let is_conversion = recording.precision_of(to).is_packed() && *dispatch.written() == from && next.views[0] == from;
-    (is_conversion && dispatch.views.iter().all(|view| view.buf != to)).then_some(next)
-}
-
 /// Runs a dispatch. Returns whether the twin also did `conversion`, the one that follows.
-fn run(recording: &Recording, dispatch: &Dispatch, conversion: Option<&Dispatch>, memory: &mut [Vec<f32>], weights: &Weights) -> bool {
+fn run(recording: &Recording, dispatch: &Dispatch, conversion: Option<Conversion>, memory: &mut [Aligned<f32>], weights: &Weights) -> bool {
     let bindings = || dispatch.kernel.bindings.iter().zip(&dispatch.views);
     let written = dispatch.written();
     let kept = |view: &View| match recording.buffers()[view.buf.index()].role {
@@ -158,17 +155,16 @@ fn run(recording: &Recording, dispatch: &Dispatch, conversion: Option<&Dispatch>
     };
     // The written buffer is bound only once (the recording checks this), so it can be taken out while others are read.
     let mut target = std::mem::take(&mut memory[written.buf.index()]);
-    let converted = conversion.map(|conversion| conversion.written().buf);
-    let mut words = converted.map_or_else(Vec::new, |buf| std::mem::take(&mut memory[buf.index()]));
+    let mut words = conversion.map_or_else(Aligned::default, |conversion| std::mem::take(&mut memory[conversion.to.index()]));
     let width = *recording.shape(written.buf).last().expect("an axis");
-    let packed = converted.map(|buf| PackedRows::new(recording.precision_of(buf), width, &mut words));
+    let packed = conversion.map(|Conversion { to, replaces_rows }| PackedRows::new(recording.precision_of(to), replaces_rows, width, &mut words));
     let mut reads: [&[f32]; MAX_BINDINGS] = [&[]; MAX_BINDINGS];
     let mut panels = None;
     let read = bindings().filter(|(binding, _)| binding.access == Access::Read);
     let count = read.clone().count();
     for ((binding, view), read) in read.zip(&mut reads) {
         let whole = match kept(view) {
-            None => memory[view.buf.index()].as_slice(),
+            None => &memory[view.buf.index()],
             Some(Kept::AsFound(tensor)) => tensor.slice(),
             Some(Kept::Packed(packed)) => {
                 assert!(binding.name == "w" && panels.is_none(), "{}: {} is in panels", dispatch.label, binding.name);
@@ -187,8 +183,8 @@ fn run(recording: &Recording, dispatch: &Dispatch, conversion: Option<&Dispatch>
         packed: packed.as_ref().map(|packed| packed as &dyn PackedCopy),
     });
     let is_done = packed.is_some_and(|packed| packed.is_promised());
-    if let Some(buf) = converted {
-        memory[buf.index()] = words;
+    if let Some(conversion) = conversion {
+        memory[conversion.to.index()] = words;
     }
     if recording.precision_of(written.buf) == Precision::F16 {
         target[written.offset..written.offset + written.len].iter_mut().for_each(|value| *value = rounded(*value));

@@ -1,6 +1,6 @@
 //! Twins of the `groupnorm` kernels.
 
-use super::layernorm::moments;
+use super::layernorm::{moments, normal};
 use super::parallel::for_each_chunk;
 use crate::data::record::{Call, params};
 
@@ -31,7 +31,7 @@ fn groupnorm_with(call: Call<'_>, finish: impl Fn(f32, f32) -> f32 + Sync) {
         let first = row % groups * channels;
         for ((channel, y), x) in (first..).zip(y.chunks_mut(pixels)).zip(x.chunks(pixels)) {
             let (weight, bias) = (weight[channel], bias[channel]);
-            y.iter_mut().zip(x).for_each(|(y, x)| *y = finish(*y, ((f64::from(*x) - mean) * factor) as f32 * weight + bias));
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = finish(*y, normal(*x, mean, factor) * weight + bias));
         }
     });
 }

@@ -53,19 +53,38 @@ pub(super) fn finished(
 ) -> impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync {
     let epilogue = spec.get("EPILOGUE");
     let activation = numbered(spec.get("ACTIVATION"));
+    let is_replaced = packed.is_some_and(PackedCopy::replaces_rows);
     move |row, columns, sums, y| {
-        let first = columns.start;
-        match epilogue {
-            0 => set(y, sums, &bias[columns]),
-            1 => {
-                set(y, sums, &bias[columns]);
-                activate(activation, packed.is_some(), y);
+        let (first, bias) = (columns.start, &bias[columns.clone()]);
+        let values = match epilogue {
+            0 | 1 if is_replaced => {
+                add_bias(sums, bias);
+                sums
             }
-            2 => add(y, sums, &bias[columns]),
-            _ => add_scaled(y, sums, &bias[columns.clone()], &scale[columns]),
+            0 | 1 => {
+                set(y, sums, bias);
+                y
+            }
+            2 => {
+                add(y, sums, bias);
+                y
+            }
+            _ => {
+                add_scaled(y, sums, bias, &scale[columns]);
+                y
+            }
+        };
+        if epilogue == 1 {
+            activate(activation, packed.is_some(), values);
         }
         // SAFETY: a task has panels of rows of its own.
-        packed.inspect(|packed| unsafe { packed.pack(row, first, y) });
+        packed.inspect(|packed| unsafe { packed.pack(row, first, values) });
+    }
+}
+
+vectorised! {
+    fn add_bias<'a>(sums: &'a mut [f32], bias: &'a [f32]) -> () {
+        sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
     }
 }
 

@@ -9,8 +9,10 @@ pub mod attention_naive;
 pub mod attention_pool;
 pub mod average;
 pub mod ceiling;
+mod conversions;
 pub mod convolution;
 pub mod embed;
+
 mod executor;
 mod exponential;
 pub mod gate;

@@ -1,15 +1,29 @@
 //! Packed copies of rows, made by the twin that computes the rows.
 
-use super::parallel::Disjoint;
+use super::parallel::{Disjoint, for_each_chunk, with_workspace};
 use super::vectors::vectorised;
 use crate::data::capabilities::Precision;
 use crate::data::record::PackedCopy;
 use crate::data::{bf16, int8};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Calls `work` with the index of each row and the `width` values to fill, and packs them. Rows that nothing else reads are filled in a workspace.
+pub fn for_each_row(rows: &mut [f32], width: usize, packed: Option<&dyn PackedCopy>, work: impl Fn(usize, &mut [f32]) + Sync) {
+    let packed = packed.filter(|packed| packed.promise(width));
+    for_each_chunk(rows, width, |row, values| {
+        let fill = |values: &mut [f32]| {
+            work(row, values);
+            // SAFETY: a task is a row.
+            packed.inspect(|packed| unsafe { packed.pack(row, 0, values) });
+        };
+        if packed.is_some_and(PackedCopy::replaces_rows) { with_workspace(width, fill) } else { fill(values) }
+    });
+}
+
 /// Rows `[M, K]` in bf16 or int8.
 pub struct PackedRows<'a> {
     precision: Precision,
+    replaces_rows: bool,
     /// K.
     width: usize,
     words: Disjoint<'a>,
@@ -18,8 +32,8 @@ pub struct PackedRows<'a> {
 
 impl<'a> PackedRows<'a> {
     /// `words` are those of all rows, as bits.
-    pub fn new(precision: Precision, width: usize, words: &'a mut [f32]) -> PackedRows<'a> {
-        PackedRows { precision, width, words: Disjoint::new(words), is_promised: AtomicBool::new(false) }
+    pub fn new(precision: Precision, replaces_rows: bool, width: usize, words: &'a mut [f32]) -> PackedRows<'a> {
+        PackedRows { precision, replaces_rows, width, words: Disjoint::new(words), is_promised: AtomicBool::new(false) }
     }
 
     /// Returns whether the rows were packed.
@@ -34,6 +48,10 @@ impl PackedCopy for PackedRows<'_> {
         let suits = columns.is_multiple_of(unit) || columns >= self.width;
         self.is_promised.fetch_or(suits, Ordering::Relaxed);
         suits
+    }
+
+    fn replaces_rows(&self) -> bool {
+        self.replaces_rows
     }
 
     unsafe fn pack(&self, row: usize, first: usize, values: &[f32]) {
@@ -78,7 +96,7 @@ mod tests {
                 want.chunks_mut(row_words).zip(values.chunks(width)).for_each(|(row, values)| encode(values, row));
                 for columns in [32, 64, width] {
                     let mut words = vec![f32::NAN; 3 * row_words];
-                    let rows = PackedRows::new(precision, width, &mut words);
+                    let rows = PackedRows::new(precision, false, width, &mut words);
                     assert!(rows.promise(columns) && rows.is_promised());
                     for (row, values) in values.chunks(width).enumerate() {
                         for (i, stretch) in values.chunks(columns).enumerate() {
@@ -95,7 +113,7 @@ mod tests {
     #[test]
     fn stretches_that_share_a_scale_are_declined() {
         let mut words = [0.0; 27];
-        let rows = PackedRows::new(Precision::Int8, 96, &mut words);
+        let rows = PackedRows::new(Precision::Int8, false, 96, &mut words);
         assert!(!rows.promise(48) && !rows.is_promised());
     }
 }

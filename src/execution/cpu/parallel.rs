@@ -1,5 +1,6 @@
 //! Loops over chunks of a slice, on all cores where threads are available.
 
+use crate::data::aligned::Aligned;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
@@ -81,7 +82,7 @@ impl<'a> Disjoint<'a> {
 }
 
 thread_local! {
-    static WORKSPACE: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static WORKSPACE: RefCell<Aligned<f32>> = RefCell::default();
 }
 
 /// Lends `work` this thread's workspace of `len` elements, whose contents are left over from earlier calls. The workspace is kept between calls, so a
@@ -90,7 +91,7 @@ pub fn with_workspace<T>(len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
     // Taken, not borrowed: while this thread waits inside `work`, rayon may run another task on it.
     let mut workspace = WORKSPACE.take();
     if workspace.len() < len {
-        workspace.resize(len, 0.0);
+        workspace = Aligned::zeros(len);
     }
     let result = work(&mut workspace[..len]);
     WORKSPACE.with_borrow_mut(|kept| {

@@ -97,9 +97,9 @@ pub fn product_in_panels(
     });
 }
 
-/// Sums of a tile, aligned so that no vector lies in two cache lines.
+/// Numbers that begin at a cache line: a vector in two lines takes twice as long, or ten times if it was just written.
 #[repr(align(64))]
-struct Sums([f32; ROWS * PANEL]);
+struct Lines<const N: usize>([f32; N]);
 
 /// Multiplies a range of up to [`ROWS`] rows by a panel, into rows of [`PANEL`] sums.
 type Multiply<'a> = dyn Fn(Range<usize>, &mut [f32; ROWS * PANEL]) + 'a;
@@ -124,7 +124,7 @@ fn in_panels(
         let (number, first) = (task / groups, task % groups * group);
         let columns = number * PANEL..n.min((number + 1) * PANEL);
         in_panel(number, &mut |multiply| {
-            let mut sums = Sums([0.0; ROWS * PANEL]);
+            let mut sums = Lines([0.0; ROWS * PANEL]);
             for top in (first..m.min(first + group)).step_by(ROWS) {
                 let rows = ROWS.min(m - top);
                 multiply(top..top + rows, &mut sums.0);

@@ -1,6 +1,6 @@
 //! Twin of `qk_norm`: LayerNorm over the query and key of each head.
 
-use super::layernorm::normalise;
+use super::layernorm::normalise_in_place;
 use super::parallel::for_each_chunk;
 use crate::data::record::{Call, params};
 
@@ -26,7 +26,7 @@ pub fn qk_norm(call: Call<'_>) {
     for_each_chunk(call.write, 3 * heads * head, |_, token| {
         let (queries, rest) = token.split_at_mut(heads * head);
         let keys = &mut rest[..heads * head];
-        queries.chunks_mut(head).for_each(|query| normalise(query, q_weight, q_bias, params.epsilon));
-        keys.chunks_mut(head).for_each(|key| normalise(key, k_weight, k_bias, params.epsilon));
+        queries.chunks_mut(head).for_each(|query| normalise_in_place(query, q_weight, q_bias, params.epsilon));
+        keys.chunks_mut(head).for_each(|key| normalise_in_place(key, k_weight, k_bias, params.epsilon));
     });
 }

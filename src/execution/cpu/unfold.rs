@@ -1,6 +1,6 @@
 //! Twin of `unfold`: cuts images into patches.
 
-use super::parallel::for_each_chunk;
+use super::packed_rows::for_each_row;
 use crate::data::record::{Call, params};
 
 params! {
@@ -33,7 +33,7 @@ pub fn unfold(call: Call<'_>) {
     let [image_height, image_width] = [params.image_height, params.image_width].map(|size| size as usize);
     let [patch_height, patch_width] = [params.patch_height, params.patch_width].map(|size| size as usize);
     let [grid_height, grid_width] = [params.grid_height, params.grid_width].map(|size| size as usize);
-    for_each_chunk(call.write, channels * patch_height * patch_width, |row, patch| {
+    for_each_row(call.write, channels * patch_height * patch_width, call.packed, |row, patch| {
         let (across, down, image) = (row % grid_width, row / grid_width % grid_height, row / (grid_width * grid_height));
         for (line, run) in patch.chunks_mut(patch_width).enumerate() {
             let (u, channel) = (line % patch_height, line / patch_height);

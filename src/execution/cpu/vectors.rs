@@ -45,16 +45,25 @@ pub fn polynomial<S: pulp::Simd, const N: usize>(x: f32, coefficients: [f32; N])
 
 /// Returns the sum of `term` over the values.
 #[inline(always)]
-pub fn sum<T: Copy + Default + std::iter::Sum + std::ops::AddAssign>(values: &[f32], term: impl Fn(f32) -> T) -> T {
+pub fn sum<T: Copy + Default + std::iter::Sum + std::ops::AddAssign + std::ops::Add<Output = T>>(values: &[f32], term: impl Fn(f32) -> T) -> T {
     let mut sums = [T::default(); LANES];
     let chunks = values.chunks_exact(LANES);
     let rest: T = chunks.remainder().iter().map(|&value| term(value)).sum();
     for chunk in chunks {
         sums.iter_mut().zip(chunk).for_each(|(sum, &value)| *sum += term(value));
     }
-    let mut total = rest;
-    sums.into_iter().for_each(|sum| total += sum);
-    total
+    rest + total(sums)
+}
+
+/// Returns the sum of partial sums, added in pairs.
+#[inline(always)]
+pub fn total<T: Copy + std::ops::AddAssign>(mut sums: [T; LANES]) -> T {
+    for width in [16, 8, 4, 2, 1] {
+        for i in 0..width {
+            sums[i] += sums[i + width];
+        }
+    }
+    sums[0]
 }
 
 /// Returns the largest value, or negative infinity if there are none.
