@@ -7,6 +7,7 @@ use crate::data::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::data::record::Timing;
 use crate::data::tensor::Tensor;
+use crate::execution::cpu;
 use crate::execution::gpu::Progress;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::execution::gpu::Sampler;
@@ -16,9 +17,12 @@ use std::collections::{BTreeMap, VecDeque};
 #[cfg(not(target_arch = "wasm32"))]
 use std::sync::Arc;
 
-/// Maximum number of images per pass on a CPU or software adapter, and on a hardware GPU, which needs that many to fill its multiprocessors. Larger
-/// batches are split: the images of one pass are copied while the device computes another, and scratch memory grows with the size of a pass.
+/// Maximum number of images per pass on a software adapter, and on a hardware GPU, which needs that many to fill its multiprocessors. Larger batches are
+/// split: the images of one pass are copied while the device computes another, and scratch memory grows with the size of a pass.
 const LARGEST_PASS: [usize; 2] = [32, 64];
+
+/// Tokens per pass and thread of a CPU: enough that starting a dispatch takes little of its time, and few enough that most activations stay in cache.
+const TOKENS_PER_THREAD: usize = 512;
 
 /// Maximum number of passes in flight: the next inputs are copied while the device computes.
 const UNDER_WAY: usize = 2;
@@ -271,7 +275,11 @@ impl Session {
         progress: Progress<'_>,
     ) -> Result<&mut RequestPlan> {
         // Passes of equal size, as far as possible.
-        let largest = LARGEST_PASS[usize::from(!self.model.device().capabilities().software)];
+        let device = self.model.device();
+        let largest = match device.gpu() {
+            Some(_) => LARGEST_PASS[usize::from(!device.capabilities().software)],
+            None => (TOKENS_PER_THREAD * cpu::threads() / self.model.config().tokens(size)?).max(1),
+        };
         let mut request = Request { batch: images.div_ceil(images.div_ceil(largest)), size, masked, levels, wanted: outputs.to_vec() };
         let plan = loop {
             if let Some(place) = self.kept.plans.iter().rposition(|plan| plan.request == request && plan.executor.is_free()) {

@@ -43,4 +43,5 @@ mod vectors;
 mod weights;
 
 pub use executor::Plan;
+pub use parallel::threads;
 pub use weights::Weights;
