@@ -6,7 +6,7 @@ use crate::data::panels::PANEL;
 use crate::execution::cpu::product::ROWS;
 
 /// Words of a block.
-const DEPTH: usize = BLOCK / WORD;
+pub(super) const DEPTH: usize = BLOCK / WORD;
 
 /// Instructions for 8-bit integers, with sums in i32. For the safety of all functions, see [`Vector`].
 pub(super) trait Int8: Vector {

@@ -9,6 +9,8 @@ mod avx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod bf16;
+#[cfg(target_arch = "aarch64")]
+mod i8mm;
 mod int8;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -25,7 +27,7 @@ pub fn for_int8() -> Option<MultiplyWords> {
     #[cfg(target_arch = "x86_64")]
     let found = found.or_else(avx512::detect_int8).or_else(avx::detect_int8);
     #[cfg(target_arch = "aarch64")]
-    let found = found.or_else(neon::detect_int8);
+    let found = found.or_else(i8mm::detect).or_else(neon::detect_int8);
     found
 }
 
@@ -66,6 +68,9 @@ macro_rules! unrolled {
         })*
     };
 }
+
+#[cfg(target_arch = "aarch64")]
+use unrolled;
 
 /// Adds the products of `depth` words of `R` rows of x, which are `stride` apart and of which the bits of `offset` are flipped, and as many rows of words
 /// in a panel, to `sums`. `dot` adds the products of a vector of x and one of w.

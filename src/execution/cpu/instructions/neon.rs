@@ -23,7 +23,7 @@ pub fn detect_bf16() -> Option<MultiplyWords> {
     is_aarch64_feature_detected!("bf16").then_some(multiply)
 }
 
-struct Neon;
+pub(super) struct Neon;
 
 impl Vector for Neon {
     const LANES: usize = 4;
