@@ -1,0 +1,74 @@
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Error", "Model", "load"]
+
+class _Array(Protocol):
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+class _PilImage(Protocol):
+    @property
+    def mode(self) -> str: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    def tobytes(self, *args: Any, **kwargs: Any) -> bytes: ...
+    def convert(self, *args: Any, **kwargs: Any) -> Any: ...
+
+_Image: TypeAlias = str | os.PathLike[str] | bytes | NDArray[np.uint8] | NDArray[np.float32] | _PilImage | _Array
+_Images: TypeAlias = _Image | Sequence[_Image]
+
+class _Class(TypedDict):
+    label: str
+    score: float
+
+class Error(Exception):
+    kind: Literal[
+        "io",
+        "file",
+        "unsupported",
+        "tensor",
+        "image",
+        "image_limit",
+        "network",
+        "argument",
+        "no_device",
+        "device",
+        "device_lost",
+        "out_of_memory",
+        "limit",
+        "other",
+    ]
+
+@final
+class Model:
+    @property
+    def heads(self) -> list[str]: ...
+    @property
+    def labels(self) -> list[str]: ...
+    @property
+    def outputs(self) -> list[str]: ...
+    @property
+    def config(self) -> dict[str, Any]: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    def __call__(self, images: _Images) -> Any: ...
+    def classify(self, images: _Images, top_k: int = 5, *, head: str | None = None) -> list[Any]: ...
+    def embed(self, images: _Images, *, normalize: bool = False) -> NDArray[np.float32]: ...
+    def features(self, images: _Images, layers: Sequence[int] | None = None, *, reshape: bool = True) -> list[NDArray[np.float32]]: ...
+    def attention(self, images: _Images, layer: int = -1, *, query: int | None = None) -> NDArray[np.float32]: ...
+    def forward(self, pixel_values: NDArray[np.float32] | _Array, outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]: ...
+    def preprocess(self, images: _Images) -> NDArray[np.float32]: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+def load(
+    model: str | os.PathLike[str],
+    device: str = "auto",
+    precision: Literal["auto", "f32", "f16", "bf16", "int8"] = "f32",
+    progress: bool | Callable[[str, int, int], object] = True,
+) -> Model: ...

@@ -1,0 +1,20 @@
+//! The module `vitraux._vitraux`, whose contents the Python package `vitraux` exports.
+
+mod arrays;
+mod error;
+mod images;
+mod load;
+mod model;
+mod threads;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+mod _vitraux {
+    #[pymodule_export]
+    use crate::error::Error;
+    #[pymodule_export]
+    use crate::load::load;
+    #[pymodule_export]
+    use crate::model::Model;
+}

@@ -1,0 +1,76 @@
+//! Opening models.
+
+use crate::error::{invalid, raised};
+use crate::model::Model;
+use crate::threads::pool;
+use pyo3::prelude::*;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+use vitraux::{Checkpoint, Device, DeviceChoice, Precision, hub};
+
+/// Time between looks for Ctrl-C.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// What a model is made of; enough to load it again in another process.
+#[derive(Clone)]
+pub struct Arguments {
+    pub model: PathBuf,
+    pub device: String,
+    pub precision: String,
+}
+
+/// A message of the thread that loads.
+enum Event {
+    /// A file's name, the bytes that have arrived, and all its bytes.
+    Progress(String, u64, u64),
+    Loaded(vitraux::Result<vitraux::Model>),
+}
+
+/// Loads a model: see `vitraux.load`.
+#[pyfunction]
+#[pyo3(signature = (model, device, precision, progress))]
+pub fn load(py: Python<'_>, model: PathBuf, device: String, precision: String, progress: Option<Py<PyAny>>) -> PyResult<Model> {
+    if precision != "auto"
+        && let Err(message) = precision.parse::<Precision>()
+    {
+        return Err(invalid(py, "precision", format!("{message}; or auto")));
+    }
+    let arguments = Arguments { model, device, precision };
+    let (events, received) = mpsc::channel();
+    let received = Mutex::new(received);
+    let of_thread = arguments.clone();
+    // On a thread of its own, so that Ctrl-C is noticed; it ends by itself when nobody listens any more.
+    std::thread::spawn(move || {
+        let progress = |file: &str, here: u64, size: u64| drop(events.send(Event::Progress(file.to_owned(), here, size)));
+        let loaded = pool().install(|| opened(&of_thread, &progress));
+        drop(events.send(Event::Loaded(loaded)));
+    });
+    loop {
+        match py.detach(|| received.lock().expect("nobody else locks it").recv_timeout(PATIENCE)) {
+            Ok(Event::Progress(file, here, size)) => {
+                if let Some(progress) = &progress {
+                    progress.call1(py, (file, here, size))?;
+                }
+            }
+            Ok(Event::Loaded(loaded)) => return loaded.map(|model| Model::new(model, arguments)).map_err(|error| raised(py, &error)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => panic!("the thread that loads the model has panicked"),
+        }
+        py.check_signals()?;
+    }
+}
+
+fn opened(arguments: &Arguments, progress: &(dyn Fn(&str, u64, u64) + Sync)) -> vitraux::Result<vitraux::Model> {
+    let Arguments { model, device, precision } = arguments;
+    let checkpoint = match model.to_str() {
+        Some("digits") => Checkpoint::digits(),
+        Some(reference) if !model.exists() && hub::is_reference(reference) => Checkpoint::open(hub::fetch(reference, progress)?)?,
+        _ => Checkpoint::open(model)?,
+    };
+    let Ok(choice) = device.parse::<DeviceChoice>();
+    let device = Device::builder().choice(choice).open_blocking()?;
+    let precision = precision.parse().unwrap_or_else(|_| Precision::auto(&device.capabilities()));
+    vitraux::Model::builder(checkpoint).device(device).precision(precision).load_blocking()
+}

@@ -1,0 +1,351 @@
+//! The class `vitraux.Model`.
+
+use crate::arrays::array;
+use crate::error::{invalid, raised};
+use crate::images::{Source, prepared, sources};
+use crate::load::Arguments;
+use crate::threads::detached;
+use numpy::PyArrayDyn;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PySlice, PyTuple};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use vitraux::config::{Classifier, Input, Size};
+use vitraux::low_level::forward::output_names;
+use vitraux::{Outputs, Session, Tensor};
+
+/// Images between looks for Ctrl-C, and decoded at a time.
+const CHUNK: usize = 64;
+
+/// A Vision Transformer on a device, made by `vitraux.load`. Threads may share it.
+#[pyclass(frozen, module = "vitraux")]
+pub struct Model {
+    model: vitraux::Model,
+    arguments: Arguments,
+    /// Sessions that no call uses at the moment. Each has buffers of its own; all share the weights.
+    sessions: Mutex<Vec<Session>>,
+    /// The process that loaded it.
+    process: u32,
+}
+
+impl Model {
+    pub fn new(model: vitraux::Model, arguments: Arguments) -> Model {
+        Model { model, arguments, sessions: Mutex::default(), process: std::process::id() }
+    }
+
+    /// Runs the model on images. Returns the named outputs of all of them, in order, and the height and width of the first in pixels, as preprocessed.
+    fn run(&self, py: Python<'_>, images: &[Source], names: &[String]) -> PyResult<(Outputs, [usize; 2])> {
+        if self.process != std::process::id() && !self.model.device().is_cpu() {
+            let message = "the model was loaded before this process was forked, and a forked process cannot use its parent's GPU; load it here, or start processes with spawn";
+            return Err(invalid(py, "model", message.to_owned()));
+        }
+        if images.is_empty() {
+            return Err(invalid(py, "images", "expected at least one image, found an empty list".to_owned()));
+        }
+        let mut parts: BTreeMap<String, Vec<Tensor>> = BTreeMap::new();
+        let mut first = None;
+        for images in images.chunks(CHUNK) {
+            py.check_signals()?;
+            for (size, outputs) in detached(py, || self.passes(images, names)).map_err(|error| raised(py, &error))? {
+                first.get_or_insert(size);
+                outputs.into_iter().for_each(|(name, tensor)| parts.entry(name).or_default().push(tensor));
+            }
+        }
+        let join = |(name, parts): (String, Vec<Tensor>)| joined(&name, parts).map(|tensor| (name, tensor));
+        let outputs = parts.into_iter().map(join).collect::<vitraux::Result<_>>().map_err(|error| raised(py, &error))?;
+        Ok((outputs, first.expect("there are images")))
+    }
+
+    /// Runs the model on images, adjacent ones of equal size together. Returns the outputs, with the height and width in pixels.
+    fn passes(&self, images: &[Source], names: &[String]) -> vitraux::Result<Vec<([usize; 2], Outputs)>> {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let images = prepared(images, self.model.preprocess())?;
+        let mut session = self.free_sessions().pop().unwrap_or_else(|| self.model.session());
+        let same = images.chunk_by(|a, b| a.shape() == b.shape());
+        let mut pass = |images: &[Tensor]| {
+            let shape = images[0].shape();
+            Ok(([shape[2], shape[3]], session.forward_blocking(&Tensor::stack(images.to_vec())?, &names)?))
+        };
+        let outputs = same.map(&mut pass).collect();
+        self.free_sessions().push(session);
+        outputs
+    }
+
+    fn free_sessions(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the output of one name.
+    fn output<'py>(&self, py: Python<'py>, images: &[Source], name: String) -> PyResult<Tensor> {
+        Ok(self.run(py, images, std::slice::from_ref(&name))?.0.remove(&name).expect("the requested output"))
+    }
+
+    /// Returns a classifier with the suffix of its outputs.
+    fn classifier(&self, py: Python<'_>, head: Option<&str>) -> PyResult<(String, &Classifier)> {
+        let all = self.model.config().default_classifiers();
+        let names: Vec<&str> = all.iter().map(|(suffix, _)| suffix.trim_start_matches('_')).collect();
+        let Some(first) = names.first() else {
+            let message = format!("{} has no classifier; use embed, or a model that has one", self.model.config().name);
+            return Err(invalid(py, "model", message));
+        };
+        let wanted = head.unwrap_or(first);
+        match names.iter().position(|name| *name == wanted) {
+            Some(place) => Ok(all[place].clone()),
+            None => Err(invalid(py, "head", format!("expected one of {names:?}, found {wanted:?}"))),
+        }
+    }
+
+    /// Returns block numbers, of which negative ones count from the end.
+    fn blocks(&self, py: Python<'_>, layers: &[isize]) -> PyResult<Vec<usize>> {
+        let depth = self.model.config().depth as isize;
+        let block = |layer: &isize| match *layer {
+            layer if (-depth..depth).contains(&layer) => Ok(layer.rem_euclid(depth) as usize),
+            other => Err(invalid(py, "layers", format!("expected -{depth} to {}, found {other}", depth - 1))),
+        };
+        layers.iter().map(block).collect()
+    }
+}
+
+/// Joins outputs of several passes along the first axis.
+fn joined(name: &str, mut parts: Vec<Tensor>) -> vitraux::Result<Tensor> {
+    if parts.len() == 1 {
+        return Ok(parts.remove(0));
+    }
+    let mut shape = parts[0].shape().to_vec();
+    if let Some(other) = parts.iter().find(|part| part.shape()[1..] != shape[1..]) {
+        let message = format!("{name} has the shapes {:?} and {:?}: give images of one size", &shape[1..], &other.shape()[1..]);
+        return Err(vitraux::Error::Argument { argument: "images", message });
+    }
+    shape[0] = parts.iter().map(|part| part.shape()[0]).sum();
+    let mut values = Vec::with_capacity(shape.iter().product());
+    parts.iter().for_each(|part| values.extend_from_slice(&part.values()));
+    Tensor::new(shape, values)
+}
+
+#[pymethods]
+impl Model {
+    /// Classify or embed images, whichever the model is made for.
+    ///
+    /// The same as `classify(images)` for a model with a classifier, else as `embed(images)`.
+    fn __call__<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        match self.model.config().default_classifiers().is_empty() {
+            true => Ok(self.embed(py, images, false)?.into_any()),
+            false => self.classify(py, images, 5, None),
+        }
+    }
+
+    /// Return the most probable classes of images, as transformers' pipeline("image-classification") does.
+    ///
+    /// images: a path, the bytes of a file, a PIL image, an array (uint8 levels [height, width, channels], or float32 pixel_values
+    ///     [channels, height, width]), or a list of these.
+    /// top_k: number of classes.
+    /// head: name of the classifier, one of `heads`; by default the first.
+    ///
+    /// Returns a list of {"label": str, "score": float}, most probable first; for several images, a list of such lists.
+    #[pyo3(signature = (images, top_k=5, *, head=None))]
+    fn classify<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, top_k: usize, head: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
+        let (suffix, classifier) = self.classifier(py, head)?;
+        let images = sources(images)?;
+        let probabilities = self.output(py, &images.list, format!("probabilities{suffix}"))?;
+        let answers = PyList::empty(py);
+        for probabilities in probabilities.values().chunks(classifier.classes) {
+            let mut order: Vec<usize> = (0..classifier.classes).collect();
+            order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
+            let answer = PyList::empty(py);
+            for class in order.into_iter().take(top_k) {
+                let entry = PyDict::new(py);
+                entry.set_item("label", label(classifier, class))?;
+                entry.set_item("score", probabilities[class])?;
+                answer.append(entry)?;
+            }
+            answers.append(answer)?;
+        }
+        if images.is_single { answers.get_item(0) } else { Ok(answers.into_any()) }
+    }
+
+    /// Return one vector for each image, [B, C] float32.
+    ///
+    /// The pooled features, or their projection if the model has one (CLIP, SigLIP). One image gives [1, C].
+    ///
+    /// images: see `classify`.
+    /// normalize: divide each vector by its Euclidean norm.
+    #[pyo3(signature = (images, *, normalize=false))]
+    fn embed<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, normalize: bool) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let config = self.model.config();
+        let output = match (config.projection, config.pooling) {
+            (Some(_), _) => "image_embeds",
+            (None, Some(_)) => "features",
+            (None, None) => return Err(invalid(py, "model", format!("{} has no pooled features; use features", config.name))),
+        };
+        let vectors = self.output(py, &sources(images)?.list, output.to_owned())?;
+        if !normalize {
+            return array(py, vectors);
+        }
+        let (shape, mut values) = (vectors.shape().to_vec(), vectors.values().into_owned());
+        for vector in values.chunks_mut(shape[1]) {
+            let norm = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+            vector.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
+        }
+        array(py, Tensor::new(shape, values).map_err(|error| raised(py, &error))?)
+    }
+
+    /// Return the features of all patches after some blocks, as timm's forward_intermediates does.
+    ///
+    /// images: see `classify`; all of one size after preprocessing.
+    /// layers: numbers of the blocks, negative ones from the end; by default the last.
+    /// reshape: return [B, C, height, width] of the grid of patches, else [B, P, C].
+    ///
+    /// Returns a list with an array for each layer. Class token and registers are left out.
+    #[pyo3(signature = (images, layers=None, *, reshape=true))]
+    fn features<'py>(
+        &self,
+        py: Python<'py>,
+        images: &Bound<'py, PyAny>,
+        layers: Option<Vec<isize>>,
+        reshape: bool,
+    ) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let blocks = self.blocks(py, &layers.unwrap_or_else(|| vec![-1]))?;
+        let names: Vec<String> = blocks.iter().map(|block| format!("hidden.{block}")).collect();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (mut outputs, size) = self.run(py, &sources(images)?.list, &names)?;
+        let (config, shape) = (self.model.config(), outputs[&names[0]].shape().to_vec());
+        let grid = config.patches().filter(|_| reshape).map(|patches| patches.grid(size));
+        let mut features = Vec::with_capacity(names.len());
+        for (i, name) in names.iter().enumerate() {
+            // A block may be asked for twice.
+            let is_last = !names[i + 1..].contains(name);
+            let tensor = if is_last { outputs.remove(name) } else { outputs.get(name).cloned() }.expect("the requested output");
+            let slice = PySlice::new(py, config.prefix_tokens as isize, shape[1] as isize, 1);
+            let patches = array(py, tensor)?.get_item((PySlice::full(py), slice))?;
+            features.push(match grid {
+                None => patches,
+                Some([height, width]) => {
+                    let grid = patches.call_method1("reshape", (shape[0], height, width, shape[2]))?;
+                    grid.call_method1("transpose", (0, 3, 1, 2))?
+                }
+            });
+        }
+        Ok(features)
+    }
+
+    /// Return attention probabilities of one block.
+    ///
+    /// images: see `classify`; all of one size after preprocessing.
+    /// layer: number of the block, negative ones from the end.
+    /// query: return only this token's row; 0 is the class token, if there is one.
+    ///
+    /// Returns [B, heads, N, N] float32, or [B, heads, N] with a query.
+    #[pyo3(signature = (images, layer=-1, *, query=None), text_signature = "($self, images, layer=-1, *, query=None)")]
+    fn attention<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, layer: isize, query: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
+        let block = self.blocks(py, &[layer])?[0];
+        let images = sources(images)?.list;
+        match query {
+            None => Ok(array(py, self.output(py, &images, format!("attn.{block}"))?)?.into_any()),
+            Some(query) => {
+                let rows = array(py, self.output(py, &images, format!("attn.{block}.{query}"))?)?;
+                rows.call_method1("squeeze", (2,))
+            }
+        }
+    }
+
+    /// Run the model on preprocessed images and return outputs by name.
+    ///
+    /// pixel_values: float32 [B, channels, height, width], as `preprocess` returns.
+    /// outputs: names from `outputs`; maps such as "attn.11.0", "rollout" and "pca" too.
+    #[pyo3(signature = (pixel_values, outputs))]
+    fn forward<'py>(&self, py: Python<'py>, pixel_values: &Bound<'py, PyAny>, outputs: Vec<String>) -> PyResult<Bound<'py, PyDict>> {
+        let images = sources(pixel_values)?.list;
+        if !images.iter().all(|image| matches!(image, Source::Prepared(_))) {
+            return Err(invalid(py, "pixel_values", "expected float32 [B, channels, height, width]".to_owned()));
+        }
+        let (mut found, _) = self.run(py, &images, &outputs)?;
+        let named = PyDict::new(py);
+        for name in outputs {
+            if let Some(tensor) = found.remove(&name) {
+                named.set_item(name, array(py, tensor)?)?;
+            }
+        }
+        Ok(named)
+    }
+
+    /// Return the pixel values that the model takes of images: float32 [B, channels, height, width].
+    ///
+    /// images: see `classify`.
+    fn preprocess<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let images = sources(images)?.list;
+        let preprocess = self.model.preprocess();
+        let values = detached(py, || prepared(&images, preprocess).and_then(|images| joined("pixel_values", images)));
+        array(py, values.map_err(|error| raised(py, &error))?)
+    }
+
+    /// Names of the classifiers; "" is the main one's, which has none.
+    #[getter]
+    fn heads(&self) -> Vec<String> {
+        self.model.config().default_classifiers().iter().map(|(suffix, _)| suffix.trim_start_matches('_').to_owned()).collect()
+    }
+
+    /// Names of the first classifier's classes.
+    #[getter]
+    fn labels(&self) -> Vec<String> {
+        let classifiers = self.model.config().default_classifiers();
+        classifiers.first().map_or_else(Vec::new, |(_, classifier)| (0..classifier.classes).map(|class| label(classifier, class)).collect())
+    }
+
+    /// Names of the outputs that `forward` can return.
+    #[getter(outputs)]
+    fn output_names(&self) -> Vec<String> {
+        output_names(self.model.config())
+    }
+
+    /// Sizes of the model.
+    #[getter]
+    fn config<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let config = self.model.config();
+        let named = PyDict::new(py);
+        named.set_item("name", &config.name)?;
+        if let (Input::Image(patches), Size::Image([height, width])) = (&config.input, config.native_size()) {
+            named.set_item("image_size", (height, width))?;
+            named.set_item("patch_size", (patches.size[0], patches.size[1]))?;
+            named.set_item("channels", patches.channels)?;
+        }
+        let sizes = [
+            ("width", config.width),
+            ("depth", config.depth),
+            ("heads", config.heads),
+            ("mlp_width", config.mlp_width),
+            ("prefix_tokens", config.prefix_tokens),
+            ("embedding_width", config.projection.unwrap_or_else(|| config.feature_width())),
+        ];
+        sizes.into_iter().try_for_each(|(name, size)| named.set_item(name, size))?;
+        Ok(named)
+    }
+
+    /// The device that it runs on.
+    #[getter]
+    fn device(&self) -> String {
+        self.model.device().to_string()
+    }
+
+    /// The precision of its weights.
+    #[getter]
+    fn precision(&self) -> String {
+        self.model.precision().to_string()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<vitraux.Model {} on {} in {}>", self.model.config().name, self.model.device(), self.model.precision())
+    }
+
+    /// A copy in another process loads the model again.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let Arguments { model, device, precision } = &self.arguments;
+        Ok((py.import("vitraux")?.getattr("load")?, (model, device, precision).into_pyobject(py)?))
+    }
+}
+
+/// Returns the name of a class, as transformers names those without one.
+fn label(classifier: &Classifier, class: usize) -> String {
+    classifier.labels.get(class).cloned().unwrap_or_else(|| format!("LABEL_{class}"))
+}

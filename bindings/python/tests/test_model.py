@@ -1,0 +1,141 @@
+"""The methods of a model, on the built-in one."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vitraux
+
+
+def digit(path: Path) -> str:
+    return path.stem.split("-")[-1]
+
+
+def test_classify_gives_what_transformers_pipeline_gives(model, samples):
+    one = model.classify(samples[0], top_k=2)
+    assert [sorted(entry) for entry in one] == [["label", "score"]] * 2
+    assert one[0]["score"] > one[1]["score"]
+    several = model.classify([str(path) for path in samples], top_k=1)
+    assert [answer[0]["label"] for answer in several] == [digit(path) for path in samples]
+    assert several[0][0] == one[0]
+    assert model(samples[0])[:2] == one
+
+
+def test_images_of_all_forms_give_the_same(model, samples):
+    want = model.embed(samples[0])
+    picture = Image.open(samples[0])
+    assert np.array_equal(model.embed(samples[0].read_bytes()), want)
+    assert np.array_equal(model.embed(bytearray(samples[0].read_bytes())), want)
+    assert np.array_equal(model.embed(picture), want)
+    assert np.array_equal(model.embed(np.asarray(picture)), want)
+    assert np.array_equal(model.embed(np.asarray(picture.convert("RGB"))), want)
+    pixels = model.preprocess(samples[0])
+    assert pixels.dtype == np.float32 and pixels.ndim == 4
+    assert np.array_equal(model.embed(pixels), want)
+    assert np.array_equal(model.embed(pixels[0]), want)
+    assert np.array_equal(model.embed([picture, samples[0]]), np.concatenate([want, want]))
+    # Not contiguous.
+    assert np.array_equal(model.embed(np.asarray(picture.convert("RGB")).copy(order="F")), want)
+
+
+class OfAnotherLibrary:
+    """A tensor that only speaks DLPack."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+def test_dlpack_in_and_out(model, samples):
+    pixels = model.preprocess(samples[:2])
+    vectors = model.embed(OfAnotherLibrary(pixels))
+    assert np.array_equal(vectors, model.embed(pixels))
+    assert np.array_equal(np.from_dlpack(vectors), vectors)
+
+
+def test_embed_gives_one_vector_per_image(model, samples):
+    vectors = model.embed(samples)
+    assert vectors.shape == (len(samples), model.config["embedding_width"]) and vectors.dtype == np.float32
+    assert np.allclose(vectors[1:2], model.embed(samples[1]), atol=1e-5)
+    normalized = model.embed(samples, normalize=True)
+    assert np.allclose(np.linalg.norm(normalized, axis=1), 1)
+    # The memory belongs to the array, beyond the model's next call.
+    kept = vectors.copy()
+    model.embed(samples[::-1])
+    assert np.array_equal(vectors, kept)
+
+
+def test_features_are_those_of_forward(model, samples):
+    pixels = model.preprocess(samples[:2])
+    last = model.config["depth"] - 1
+    tokens = model.forward(pixels, outputs=[f"hidden.{last}", "hidden.0"])
+    prefix = model.config["prefix_tokens"]
+    first, again = model.features(samples[:2], layers=[0, -1])
+    height, width = (size // patch for size, patch in zip(model.config["image_size"], model.config["patch_size"]))
+    assert first.shape == (2, model.config["width"], height, width)
+    assert np.array_equal(again, tokens[f"hidden.{last}"][:, prefix:].transpose(0, 2, 1).reshape(again.shape))
+    flat, twice = model.features(samples[:2], layers=[0, 0], reshape=False)
+    assert np.array_equal(flat, tokens["hidden.0"][:, prefix:]) and np.array_equal(flat, twice)
+    assert model.features(samples[0])[0].shape == (1, model.config["width"], height, width)
+
+
+def test_attention_sums_to_one(model, samples):
+    probabilities = model.attention(samples[:2], layer=0)
+    batch, heads, queries, keys = probabilities.shape
+    assert (batch, heads) == (2, model.config["heads"]) and queries == keys
+    assert np.allclose(probabilities.sum(axis=-1), 1, atol=1e-5)
+    row = model.attention(samples[:2], layer=0, query=0)
+    assert row.shape == (2, heads, keys)
+    assert np.allclose(row, probabilities[:, :, 0], atol=1e-5)
+
+
+def test_properties_describe_the_model(model):
+    assert model.labels == [str(digit) for digit in range(10)]
+    assert model.heads == [""]
+    assert "logits" in model.outputs and model.precision == "f32" and model.device.startswith("cpu")
+    assert "digits" in repr(model)
+
+
+def test_errors_have_kinds(model, samples, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(samples[0].read_bytes()[:80])
+
+    def kind(call) -> str:
+        with pytest.raises(vitraux.Error) as raised:
+            call()
+        assert str(raised.value)
+        return raised.value.kind
+
+    assert kind(lambda: model.embed(tmp_path / "none.png")) == "io"
+    assert kind(lambda: model.embed([samples[0], broken])) == "image"
+    assert kind(lambda: model.embed(b"no image")) == "image"
+    assert kind(lambda: model.embed([])) == "argument"
+    assert kind(lambda: model.embed(3)) == "argument"
+    assert kind(lambda: model.embed(np.zeros((2, 2), np.float64))) == "argument"
+    assert kind(lambda: model.embed(np.zeros((0, 0, 3), np.uint8))) == "argument"
+    assert kind(lambda: model.classify(samples[0], head="none")) == "argument"
+    assert kind(lambda: model.features(samples[0], layers=[99])) == "argument"
+    assert kind(lambda: model.forward(model.preprocess(samples[0]), outputs=["nothing"])) == "argument"
+    assert kind(lambda: model.forward(np.zeros((1, 7, 9, 9), np.float32), outputs=["logits"])) == "argument"
+    assert kind(lambda: vitraux.load("digits", precision="f8")) == "argument"
+    assert kind(lambda: vitraux.load(tmp_path)) in ("io", "file")
+    assert kind(lambda: vitraux.load("digits", device="no such adapter")) == "no_device"
+
+
+def test_pickled_models_are_loaded_again(model, samples):
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again.embed(samples[0]), model.embed(samples[0]))
+
+
+def test_precisions(samples):
+    for precision in ("f16", "bf16", "int8", "auto"):
+        model = vitraux.load("digits", device="cpu", precision=precision)
+        assert model.classify(samples[0])[0]["label"] == digit(samples[0])
