@@ -38,28 +38,51 @@ pub fn sources(images: &Bound<'_, PyAny>) -> PyResult<Sources> {
         }
         return Ok(Sources { list, is_single: false });
     }
-    if let Ok(array) = images.cast::<PyUntypedArray>() {
-        return of_array(array);
-    }
     if let Ok(bytes) = images.extract::<PyBackedBytes>() {
         return Ok(Sources { list: vec![Source::Encoded(bytes)], is_single: true });
     }
     if let Ok(path) = images.extract::<PathBuf>() {
         return Ok(Sources { list: vec![Source::File(path)], is_single: true });
     }
-    let py = images.py();
     if ["mode", "size", "tobytes", "convert"].iter().all(|name| images.hasattr(*name).unwrap_or(false)) {
         return Ok(Sources { list: vec![Source::Decoded(of_pil(images)?)], is_single: true });
     }
-    let numpy = py.import("numpy")?;
-    // Tensors of other libraries, in memory of the CPU.
-    for (method, conversion) in [("__dlpack__", "from_dlpack"), ("__array__", "asarray")] {
-        if images.hasattr(method)? {
-            return of_array(numpy.call_method1(conversion, (images,))?.cast::<PyUntypedArray>()?);
-        }
+    if let Some(array) = as_array(images)? {
+        return of_array(&array);
     }
     let found = images.get_type().name()?;
-    Err(invalid(py, "images", format!("expected a path, the bytes of a file, a PIL image, a numpy array or a list of these, found {found}")))
+    let message = format!("expected a path, the bytes of a file, a PIL image, a numpy array or a list of these, found {found}");
+    Err(invalid(images.py(), "images", message))
+}
+
+/// Returns an array, or a tensor of another library in the memory of the CPU, as a numpy array.
+fn as_array<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+    if let Ok(array) = object.cast::<PyUntypedArray>() {
+        return Ok(Some(array.clone()));
+    }
+    for (method, conversion) in [("__dlpack__", "from_dlpack"), ("__array__", "asarray")] {
+        if object.hasattr(method)? {
+            let array = object.py().import("numpy")?.call_method1(conversion, (object,))?;
+            return Ok(Some(array.cast_into::<PyUntypedArray>()?));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a float32 array: its shape and its values.
+///
+/// # Errors
+/// `vitraux.Error` for anything else, and for scalars.
+pub fn values(object: &Bound<'_, PyAny>, argument: &'static str) -> PyResult<(Vec<usize>, Vec<f32>)> {
+    let array = as_array(object)?;
+    let values = array.as_ref().and_then(|array| array.extract::<PyReadonlyArrayDyn<'_, f32>>().ok());
+    match values.filter(|values| !values.shape().is_empty()) {
+        Some(values) => Ok((values.shape().to_vec(), in_order(&values))),
+        None => {
+            let found = array.map_or_else(|| object.get_type().name().map(|name| name.to_string()), |array| Ok(array.dtype().to_string()))?;
+            Err(invalid(object.py(), argument, format!("expected a float32 array, found {found}")))
+        }
+    }
 }
 
 /// Reads an array: uint8 levels `[height, width]`, `[height, width, channels]` or `[B, height, width, channels]`, or float32 `pixel_values`

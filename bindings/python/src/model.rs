@@ -2,7 +2,7 @@
 
 use crate::arrays::array;
 use crate::error::{invalid, raised};
-use crate::images::{Source, prepared, sources};
+use crate::images::{Source, prepared, sources, values};
 use crate::load::Arguments;
 use crate::threads::detached;
 use numpy::PyArrayDyn;
@@ -35,40 +35,51 @@ impl Model {
 
     /// Runs the model on images. Returns the named outputs of all of them, in order, and the height and width of the first in pixels, as preprocessed.
     fn run(&self, py: Python<'_>, images: &[Source], names: &[String]) -> PyResult<(Outputs, [usize; 2])> {
-        if self.process != std::process::id() && !self.model.device().is_cpu() {
-            let message = "the model was loaded before this process was forked, and a forked process cannot use its parent's GPU; load it here, or start processes with spawn";
-            return Err(invalid(py, "model", message.to_owned()));
-        }
+        self.check_process(py)?;
         if images.is_empty() {
             return Err(invalid(py, "images", "expected at least one image, found an empty list".to_owned()));
         }
-        let mut parts: BTreeMap<String, Vec<Tensor>> = BTreeMap::new();
+        let mut parts = Parts::default();
         let mut first = None;
         for images in images.chunks(CHUNK) {
             py.check_signals()?;
             for (size, outputs) in detached(py, || self.passes(images, names)).map_err(|error| raised(py, &error))? {
                 first.get_or_insert(size);
-                outputs.into_iter().for_each(|(name, tensor)| parts.entry(name).or_default().push(tensor));
+                parts.add(outputs);
             }
         }
-        let join = |(name, parts): (String, Vec<Tensor>)| joined(&name, parts).map(|tensor| (name, tensor));
-        let outputs = parts.into_iter().map(join).collect::<vitraux::Result<_>>().map_err(|error| raised(py, &error))?;
+        let outputs = parts.joined().map_err(|error| raised(py, &error))?;
         Ok((outputs, first.expect("there are images")))
+    }
+
+    fn check_process(&self, py: Python<'_>) -> PyResult<()> {
+        if self.process != std::process::id() && !self.model.device().is_cpu() {
+            let message = "the model was loaded before this process was forked, and a forked process cannot use its parent's GPU; load it here, or start processes with spawn";
+            return Err(invalid(py, "model", message.to_owned()));
+        }
+        Ok(())
     }
 
     /// Runs the model on images, adjacent ones of equal size together. Returns the outputs, with the height and width in pixels.
     fn passes(&self, images: &[Source], names: &[String]) -> vitraux::Result<Vec<([usize; 2], Outputs)>> {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let images = prepared(images, self.model.preprocess())?;
+        self.with_session(|session| {
+            let same = images.chunk_by(|a, b| a.shape() == b.shape());
+            let pass = |images: &[Tensor]| {
+                let shape = images[0].shape();
+                Ok(([shape[2], shape[3]], session.forward_blocking(&Tensor::stack(images.to_vec())?, &names)?))
+            };
+            same.map(pass).collect()
+        })
+    }
+
+    /// Calls `work` with a session that no other thread uses.
+    fn with_session<T>(&self, work: impl FnOnce(&mut Session) -> T) -> T {
         let mut session = self.free_sessions().pop().unwrap_or_else(|| self.model.session());
-        let same = images.chunk_by(|a, b| a.shape() == b.shape());
-        let mut pass = |images: &[Tensor]| {
-            let shape = images[0].shape();
-            Ok(([shape[2], shape[3]], session.forward_blocking(&Tensor::stack(images.to_vec())?, &names)?))
-        };
-        let outputs = same.map(&mut pass).collect();
+        let result = work(&mut session);
         self.free_sessions().push(session);
-        outputs
+        result
     }
 
     fn free_sessions(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
@@ -103,6 +114,20 @@ impl Model {
             other => Err(invalid(py, "layers", format!("expected -{depth} to {}, found {other}", depth - 1))),
         };
         layers.iter().map(block).collect()
+    }
+}
+
+/// Outputs of several passes.
+#[derive(Default)]
+struct Parts(BTreeMap<String, Vec<Tensor>>);
+
+impl Parts {
+    fn add(&mut self, outputs: Outputs) {
+        outputs.into_iter().for_each(|(name, tensor)| self.0.entry(name).or_default().push(tensor));
+    }
+
+    fn joined(self) -> vitraux::Result<Outputs> {
+        self.0.into_iter().map(|(name, parts)| joined(&name, parts).map(|tensor| (name, tensor))).collect()
     }
 }
 
@@ -252,15 +277,30 @@ impl Model {
 
     /// Run the model on preprocessed images and return outputs by name.
     ///
-    /// pixel_values: float32 [B, channels, height, width], as `preprocess` returns.
+    /// pixel_values: float32 [B, channels, height, width], as `preprocess` returns; for encoders of embeddings, float32 [B, N, C].
     /// outputs: names from `outputs`; maps such as "attn.11.0", "rollout" and "pca" too.
-    #[pyo3(signature = (pixel_values, outputs))]
-    fn forward<'py>(&self, py: Python<'py>, pixel_values: &Bound<'py, PyAny>, outputs: Vec<String>) -> PyResult<Bound<'py, PyDict>> {
-        let images = sources(pixel_values)?.list;
-        if !images.iter().all(|image| matches!(image, Source::Prepared(_))) {
-            return Err(invalid(py, "pixel_values", "expected float32 [B, channels, height, width]".to_owned()));
-        }
-        let (mut found, _) = self.run(py, &images, &outputs)?;
+    /// key_padding_mask: for encoders of embeddings, float32 [B, N], not 0 for tokens to ignore.
+    #[pyo3(signature = (pixel_values, outputs, *, key_padding_mask=None))]
+    fn forward<'py>(
+        &self,
+        py: Python<'py>,
+        pixel_values: &Bound<'py, PyAny>,
+        outputs: Vec<String>,
+        key_padding_mask: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        self.check_process(py)?;
+        let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
+        let tensor = |object, argument| {
+            let (shape, values) = values(object, argument)?;
+            Tensor::new(shape, values).map_err(|error| raised(py, &error))
+        };
+        let input = tensor(pixel_values, "pixel_values")?;
+        let mask = key_padding_mask.map(|mask| tensor(mask, "key_padding_mask")).transpose()?;
+        let pass = |session: &mut Session| match &mask {
+            Some(mask) => session.forward_masked_blocking(&input, mask, &names),
+            None => session.forward_blocking(&input, &names),
+        };
+        let mut found = detached(py, || self.with_session(pass)).map_err(|error| raised(py, &error))?;
         let named = PyDict::new(py);
         for name in outputs {
             if let Some(tensor) = found.remove(&name) {
