@@ -154,19 +154,27 @@ fn of_pil(image: &Bound<'_, PyAny>) -> PyResult<Image> {
     of_levels(image.py(), [height, width], channels, &bytes)
 }
 
-/// Decodes and preprocesses images on all threads.
+/// Decodes and preprocesses images on all threads, until one of them cannot be.
 pub fn prepared(sources: &[Source], preprocess: Option<&Preprocess>) -> vitraux::Result<Vec<Tensor>> {
+    sources.par_iter().map(|source| prepare(source, preprocess)).collect()
+}
+
+/// Decodes and preprocesses those images on all threads that can be.
+pub fn each_prepared(sources: &[Source], preprocess: Option<&Preprocess>) -> Vec<vitraux::Result<Tensor>> {
+    sources.par_iter().map(|source| prepare(source, preprocess)).collect()
+}
+
+fn prepare(source: &Source, preprocess: Option<&Preprocess>) -> vitraux::Result<Tensor> {
     let apply = |image: &Image| match preprocess {
         Some(preprocess) => preprocess.apply(image),
         None => {
             Err(vitraux::Error::Argument { argument: "images", message: "the model has no preprocessing; expected float32 pixel_values".to_owned() })
         }
     };
-    let prepare = |source: &Source| match source {
+    match source {
         Source::File(path) => apply(&Image::open(path)?),
         Source::Encoded(bytes) => apply(&Image::decode("image", bytes)?),
         Source::Decoded(image) => apply(image),
         Source::Prepared(values) => Ok(values.clone()),
-    };
-    sources.par_iter().map(prepare).collect()
+    }
 }

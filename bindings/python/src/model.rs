@@ -2,7 +2,7 @@
 
 use crate::arrays::array;
 use crate::error::{invalid, raised};
-use crate::images::{Source, prepared, sources, values};
+use crate::images::{Source, each_prepared, prepared, sources, values};
 use crate::load::Arguments;
 use crate::threads::detached;
 use numpy::PyArrayDyn;
@@ -154,7 +154,7 @@ impl Model {
     /// The same as `classify(images)` for a model with a classifier, else as `embed(images)`.
     fn __call__<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         match self.model.config().default_classifiers().is_empty() {
-            true => Ok(self.embed(py, images, false)?.into_any()),
+            true => self.embed(py, images, false, false),
             false => self.classify(py, images, 5, None),
         }
     }
@@ -194,24 +194,46 @@ impl Model {
     ///
     /// images: see `classify`.
     /// normalize: divide each vector by its Euclidean norm.
-    #[pyo3(signature = (images, *, normalize=false))]
-    fn embed<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, normalize: bool) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+    /// return_errors: do not raise for images that cannot be read. Returns the vectors, of NaN for these, and a list with the message of each image, or
+    ///     None.
+    #[pyo3(signature = (images, *, normalize=false, return_errors=false))]
+    fn embed<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, normalize: bool, return_errors: bool) -> PyResult<Bound<'py, PyAny>> {
         let config = self.model.config();
-        let output = match (config.projection, config.pooling) {
-            (Some(_), _) => "image_embeds",
-            (None, Some(_)) => "features",
+        let (output, width) = match (config.projection, config.pooling) {
+            (Some(width), _) => ("image_embeds", width),
+            (None, Some(_)) => ("features", config.feature_width()),
             (None, None) => return Err(invalid(py, "model", format!("{} has no pooled features; use features", config.name))),
         };
-        let vectors = self.output(py, &sources(images)?.list, output.to_owned())?;
-        if !normalize {
-            return array(py, vectors);
+        let mut list = sources(images)?.list;
+        let mut errors = vec![None; list.len()];
+        if return_errors {
+            let preprocess = self.model.preprocess();
+            let prepared = detached(py, || each_prepared(&list, preprocess));
+            list.clear();
+            for (prepared, error) in prepared.into_iter().zip(&mut errors) {
+                match prepared {
+                    Ok(image) => list.push(Source::Prepared(image)),
+                    Err(found) => *error = Some(format!("{found:?}")),
+                }
+            }
         }
-        let (shape, mut values) = (vectors.shape().to_vec(), vectors.values().into_owned());
-        for vector in values.chunks_mut(shape[1]) {
-            let norm = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
-            vector.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
-        }
-        array(py, Tensor::new(shape, values).map_err(|error| raised(py, &error))?)
+        let is_empty = return_errors && list.is_empty();
+        let found = if is_empty { Tensor::zeros([0, width]) } else { self.output(py, &list, output.to_owned())? };
+        let vectors = match (normalize, list.len() == errors.len()) {
+            (false, true) => found,
+            (normalize, _) => {
+                let mut values = found.values().into_owned();
+                if normalize {
+                    values.chunks_mut(width).for_each(divide_by_norm);
+                }
+                let mut vectors = values.chunks(width);
+                let missing = vec![f32::NAN; width];
+                let rows = errors.iter().flat_map(|error| if error.is_none() { vectors.next().expect("a vector") } else { &missing });
+                Tensor::new([errors.len(), width], rows.copied().collect()).map_err(|error| raised(py, &error))?
+            }
+        };
+        let vectors = array(py, vectors)?;
+        if return_errors { Ok((vectors, errors).into_pyobject(py)?.into_any()) } else { Ok(vectors.into_any()) }
     }
 
     /// Return the features of all patches after some blocks, as timm's forward_intermediates does.
@@ -383,6 +405,11 @@ impl Model {
         let Arguments { model, device, precision } = &self.arguments;
         Ok((py.import("vitraux")?.getattr("load")?, (model, device, precision).into_pyobject(py)?))
     }
+}
+
+fn divide_by_norm(vector: &mut [f32]) {
+    let norm = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+    vector.iter_mut().for_each(|value| *value = (f64::from(*value) / norm) as f32);
 }
 
 /// Returns the name of a class, as transformers names those without one.

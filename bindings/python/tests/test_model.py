@@ -73,6 +73,15 @@ def test_embed_gives_one_vector_per_image(model, samples):
     assert np.array_equal(vectors, kept)
 
 
+def test_unreadable_images_can_be_reported_instead_of_raised(model, samples):
+    vectors, errors = model.embed([samples[0], b"no image", "none.png", samples[1]], return_errors=True)
+    assert np.array_equal(vectors[[0, 3]], model.embed(samples[:2]))
+    assert np.isnan(vectors[1:3]).all()
+    assert errors[0] is None and errors[3] is None and "none.png" in errors[2] and "image" in errors[1]
+    vectors, errors = model.embed([b""], normalize=True, return_errors=True)
+    assert vectors.shape == (1, model.config["embedding_width"]) and np.isnan(vectors).all() and errors[0]
+
+
 def test_features_are_those_of_forward(model, samples):
     pixels = model.preprocess(samples[:2])
     last = model.config["depth"] - 1
