@@ -19,7 +19,7 @@ class Embedder:
     normalize: divide each vector by its Euclidean norm.
     image: name of the column of images: paths, bytes of files, or arrays [height, width, channels]. It is not in the result.
     embedding: name of the new column of vectors; NaN for images that cannot be read.
-    error: name of the new column of messages about such images; None for all others.
+    error: name of the new column of messages about such images; empty for all others, so that the column is of strings in every part of a result.
 
     Call it with a batch: a dict of arrays (Ray Data's `batch_format="numpy"`) or a pandas DataFrame. `frames` takes an iterator of
     DataFrames, for Spark's `mapInPandas`.
@@ -36,6 +36,7 @@ class Embedder:
 
     def __call__(self, batch):
         vectors, errors = self._loaded().embed(list(batch[self.image]), normalize=self.normalize, return_errors=True)
+        errors = [error or "" for error in errors]
         if isinstance(batch, dict):
             rest = {name: column for name, column in batch.items() if name != self.image}
             return {**rest, self.embedding: vectors, self.error: np.array(errors, dtype=object)}

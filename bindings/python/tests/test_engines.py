@@ -1,0 +1,85 @@
+"""The examples on Ray and Spark with two workers, one of which is killed: every image is embedded once."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SCRIPTS = Path(sys.executable).parent
+OPTIONS = ["--model", "digits", "--device", "cpu", "--batch-size", "8"]
+COUNT = 600
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed otherwise")
+
+
+@pytest.fixture
+def folder(samples, tmp_path):
+    (tmp_path / "images").mkdir()
+    for i in range(COUNT):
+        shutil.copy(samples[i % len(samples)], tmp_path / f"images/{i:04}.png")
+    (tmp_path / "images/broken.png").write_bytes(b"no image")
+    return tmp_path
+
+
+def run(command, workers, folder, **environment):
+    """Run an engine and kill one of two processes that match `workers`, once they work. Return what the engine wrote."""
+    log = folder / "log"
+    with open(log, "w") as file:
+        engine = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **environment})
+        is_killed = False
+        deadline = time.monotonic() + 180
+        while engine.poll() is None and time.monotonic() < deadline:
+            found = subprocess.run(["pgrep", "-f", workers], capture_output=True, text=True).stdout.split()
+            if not is_killed and len(found) >= 2:
+                os.kill(int(found[-1]), signal.SIGKILL)
+                is_killed = True
+            time.sleep(0.02)
+        engine.kill()
+    text = log.read_text()
+    assert engine.returncode == 0, text
+    assert is_killed
+    return text
+
+
+def check(folder, model, samples):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = {Path(row["path"]).name: row for row in parquet.read_table(folder / "out").to_pylist()}
+    assert parquet.read_table(folder / "out").num_rows == len(rows) == COUNT + 1
+    assert rows.pop("broken.png")["error"]
+    want = model.embed(samples)
+    for name, row in rows.items():
+        assert row["error"] == ""
+        assert np.allclose(row["embedding"], want[int(name[:4]) % len(samples)], atol=1e-5)
+
+
+def test_ray(folder, model, samples):
+    pytest.importorskip("ray")
+    ray = [SCRIPTS / "ray"]
+    # As many processors as two workers and the tasks beside them take.
+    start = [*ray, "start", "--head", "--num-cpus", "4", "--disable-usage-stats"]
+    subprocess.run(start, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "RAY_AUTH_MODE": "disabled"})
+    try:
+        command = [sys.executable, EXAMPLES / "ray_embed.py", folder / "images", folder / "out", *OPTIONS]
+        text = run(command, "ray::.*MapWorker", folder, RAY_ADDRESS="auto", RAY_AUTH_MODE="disabled")
+    finally:
+        subprocess.run([*ray, "stop", "--force"], stdout=subprocess.DEVNULL)
+    assert "died" in text
+    check(folder, model, samples)
+
+
+def test_spark(folder, model, samples):
+    pytest.importorskip("pyspark")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java")
+    # Four attempts at each task.
+    command = [SCRIPTS / "spark-submit", "--master", "local[2,4]", EXAMPLES / "spark_embed.py", folder / "images", folder / "out", *OPTIONS]
+    text = run(command, "pyspark.daemon", folder, PYSPARK_PYTHON=sys.executable)
+    assert "Lost task" in text
+    check(folder, model, samples)
