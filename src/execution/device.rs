@@ -5,6 +5,7 @@ use crate::data::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::data::record::{Recording, Timing};
 use crate::execution::cpu;
+use crate::execution::cuda::Cuda;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::execution::gpu::{self, WeightBuffers};
 use crate::execution::gpu::{AdapterKind, AdapterSummary, Gpu, PipelineFolder, ShaderChecks, adapters};
@@ -16,13 +17,17 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeviceChoice {
-    /// A hardware GPU if there is one, else the CPU. A software GPU is slower than the CPU itself.
+    /// A hardware GPU if there is one, else the CPU. A software GPU is slower than the CPU itself. An NVIDIA GPU that `CUDA_VISIBLE_DEVICES` hides is not taken.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// The best adapter, even a software one.
+    /// The best adapter, even a software one; `CUDA_VISIBLE_DEVICES` is followed.
     Gpu,
+    /// The NVIDIA GPU with this number among those of `CUDA_VISIBLE_DEVICES`, or without that variable among all in the order of the PCI bus: `cuda:0`.
+    Cuda(usize),
+    /// The adapter at this place on the PCI bus, such as `0000:01:00.0`.
+    Pci(String),
     /// The adapter at this index in the list of [`adapters`].
     Index(usize),
     /// The best adapter whose name contains this text, ignoring case.
@@ -37,6 +42,9 @@ impl FromStr for DeviceChoice {
             "auto" => DeviceChoice::Auto,
             "cpu" => DeviceChoice::Cpu,
             "gpu" => DeviceChoice::Gpu,
+            "cuda" => DeviceChoice::Cuda(0),
+            bus if is_pci_bus_id(bus) => DeviceChoice::Pci(bus.to_owned()),
+            lower if let Some(number) = lower.strip_prefix("cuda:").and_then(|number| number.parse().ok()) => DeviceChoice::Cuda(number),
             _ => text.parse().map_or_else(|_| DeviceChoice::Name(text.to_owned()), DeviceChoice::Index),
         })
     }
@@ -48,6 +56,8 @@ impl std::fmt::Display for DeviceChoice {
             DeviceChoice::Auto => f.write_str("auto"),
             DeviceChoice::Cpu => f.write_str("cpu"),
             DeviceChoice::Gpu => f.write_str("gpu"),
+            DeviceChoice::Cuda(number) => write!(f, "cuda:{number}"),
+            DeviceChoice::Pci(bus) => f.write_str(bus),
             DeviceChoice::Index(index) => write!(f, "{index}"),
             DeviceChoice::Name(name) => write!(f, "{name:?}"),
         }
@@ -55,14 +65,27 @@ impl std::fmt::Display for DeviceChoice {
 }
 
 impl DeviceChoice {
-    fn admits(&self, adapter: &AdapterSummary) -> bool {
+    fn admits(&self, adapter: &AdapterSummary, cuda: &Cuda) -> bool {
         match self {
-            DeviceChoice::Auto => adapter.kind != AdapterKind::Software,
+            DeviceChoice::Auto => adapter.kind != AdapterKind::Software && !cuda.hides(adapter),
             DeviceChoice::Cpu => false,
-            DeviceChoice::Gpu => true,
+            DeviceChoice::Gpu => !cuda.hides(adapter),
+            DeviceChoice::Cuda(number) => cuda.is(adapter, *number),
+            DeviceChoice::Pci(bus) => adapter.pci_bus_id.as_ref().is_some_and(|of_adapter| of_adapter.to_lowercase() == *bus),
             DeviceChoice::Index(index) => adapter.index == *index,
             DeviceChoice::Name(name) => !name.is_empty() && adapter.name.to_lowercase().contains(&name.to_lowercase()),
         }
+    }
+}
+
+/// Returns whether a text is a place on the PCI bus: domain, bus, device and function, in hexadecimal digits.
+fn is_pci_bus_id(text: &str) -> bool {
+    let is_hexadecimal = |text: &str, digits: usize| text.len() == digits && text.chars().all(|digit| digit.is_ascii_hexdigit());
+    match text.split([':', '.']).collect::<Vec<_>>()[..] {
+        [domain, bus, device, function] => {
+            text.contains('.') && is_hexadecimal(domain, 4) && is_hexadecimal(bus, 2) && is_hexadecimal(device, 2) && is_hexadecimal(function, 1)
+        }
+        _ => false,
     }
 }
 
@@ -146,7 +169,8 @@ impl DeviceBuilder {
             return Ok(Device::of_cpu("as requested"));
         }
         let found = adapters().await;
-        let chosen = found.iter().filter(|(adapter, _)| self.choice.admits(adapter)).min_by_key(|(adapter, _)| adapter.kind);
+        let cuda = Cuda::new(found.iter().map(|(adapter, _)| adapter), std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref());
+        let chosen = found.iter().filter(|(adapter, _)| self.choice.admits(adapter, &cuda)).min_by_key(|(adapter, _)| adapter.kind);
         let list = found.iter().map(|(adapter, _)| format!("{}: {adapter}", adapter.index)).collect::<Vec<_>>().join("; ");
         let open = async |(summary, adapter): &(AdapterSummary, wgpu::Adapter)| {
             Gpu::open(summary.clone(), adapter, self.shader_checks, &self.pipeline_cache).await
@@ -282,22 +306,37 @@ mod tests {
     use super::*;
 
     fn adapter(index: usize, name: &str, kind: AdapterKind) -> AdapterSummary {
-        AdapterSummary { index, name: name.to_owned(), backend: "Vulkan".to_owned(), kind, driver: String::new(), capabilities: Capabilities::CPU }
+        AdapterSummary {
+            index,
+            name: name.to_owned(),
+            backend: "Vulkan".to_owned(),
+            kind,
+            driver: String::new(),
+            pci_bus_id: (kind == AdapterKind::Discrete).then(|| "0000:0A:00.0".to_owned()),
+            vendor: if kind == AdapterKind::Discrete { 0x10de } else { 0 },
+            capabilities: Capabilities::CPU,
+        }
     }
 
     #[test]
     fn each_device_choice_admits_only_matching_adapters() {
         let (card, software) = (adapter(0, "NVIDIA H200", AdapterKind::Discrete), adapter(1, "llvmpipe", AdapterKind::Software));
-        let admitted = |text: &str| {
+        let admitted_with = |text: &str, variable: Option<&str>| {
             let choice: DeviceChoice = text.parse().expect("any text is a choice");
-            [choice.admits(&card), choice.admits(&software)]
+            let cuda = Cuda::new([&card, &software], variable);
+            [choice.admits(&card, &cuda), choice.admits(&software, &cuda)]
         };
+        let admitted = |text: &str| admitted_with(text, None);
         assert_eq!(admitted("auto"), [true, false]);
         assert_eq!(admitted("cpu"), [false, false]);
         assert_eq!(admitted("gpu"), [true, true]);
         assert_eq!(admitted("1"), [false, true]);
         assert_eq!(admitted("nvidia"), [true, false]);
         assert_eq!(admitted("LLVM"), [false, true]);
+        assert_eq!([admitted("cuda"), admitted("CUDA:0"), admitted("0000:0a:00.0")], [[true, false]; 3]);
+        assert_eq!([admitted("cuda:1"), admitted("0000:0b:00.0"), admitted("0000:0a:00")], [[false; 2]; 3]);
+        assert_eq!([admitted_with("auto", Some("")), admitted_with("gpu", Some(""))], [[false, false], [false, true]]);
+        assert_eq!(admitted_with("nvidia", Some("")), [true, false], "a device that is named is not hidden");
         assert!(card.kind < software.kind);
     }
 }

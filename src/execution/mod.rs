@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod cpu;
+mod cuda;
 pub mod device;
 pub mod gpu;
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]

@@ -39,6 +39,7 @@ impl Devices {
                             "backend": adapter.backend,
                             "kind": adapter.kind.to_string(),
                             "driver": adapter.driver,
+                            "pci_bus_id": adapter.pci_bus_id,
                             "binding_bytes": adapter.capabilities.binding_bytes,
                             "buffer_bytes": adapter.capabilities.buffer_bytes,
                             "workgroups": adapter.capabilities.workgroups,

@@ -10,8 +10,8 @@ use vitraux::{Checkpoint, Device, DeviceChoice, Model, Precision, Tuning};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Device options")]
 pub struct DeviceArgs {
-    /// Device: auto (a hardware GPU, else the CPU), cpu, gpu (the best adapter, including software adapters), or the number or name of an
-    /// adapter from `vitraux devices`
+    /// Device: auto (a hardware GPU, else the CPU), cpu, gpu (the best adapter, including software adapters), cuda:N (by CUDA's number), a PCI bus
+    /// ID such as 0000:01:00.0, or the number or name of an adapter from `vitraux devices`
     #[arg(long, value_name = "DEVICE", default_value = "auto", env = "VITRAUX_DEVICE", value_parser = DeviceParser, hide_possible_values = true)]
     device: DeviceChoice,
     /// Check every index and limit every loop in shaders (GPU only, slower): for debugging kernels

@@ -90,6 +90,10 @@ pub struct AdapterSummary {
     pub kind: AdapterKind,
     /// Name and version of the driver.
     pub driver: String,
+    /// Place on the PCI bus, such as `0000:01:00.0`, if the driver tells (Vulkan).
+    pub pci_bus_id: Option<String>,
+    /// PCI vendor ID.
+    pub(crate) vendor: u32,
     /// Capabilities of the adapter.
     pub capabilities: Capabilities,
 }
@@ -111,7 +115,16 @@ impl AdapterSummary {
         };
         let driver = format!("{} {}", info.driver, info.driver_info).trim().to_owned();
         let capabilities = capabilities(&info, features, limits, kind);
-        AdapterSummary { index, name: info.name, backend: format!("{:?}", info.backend), kind, driver, capabilities }
+        AdapterSummary {
+            index,
+            name: info.name,
+            backend: format!("{:?}", info.backend),
+            kind,
+            driver,
+            pci_bus_id: (!info.device_pci_bus_id.is_empty()).then_some(info.device_pci_bus_id),
+            vendor: info.vendor,
+            capabilities,
+        }
     }
 }
 

@@ -20,7 +20,8 @@ def load(model, device="auto", precision="f32", progress=True):
 
     model: a model on the Hugging Face hub ("owner/name" or "owner/name@revision"), a folder with config.json and model.safetensors, an npz
         file from google-research, or "digits", which is built in.
-    device: "auto" (a hardware GPU, else the CPU), "cpu", "gpu", or the number or a part of the name of an adapter.
+    device: "auto" (a hardware GPU, else the CPU), "cpu", "gpu", "cuda:1" (by CUDA's number), a PCI bus ID such as "0000:01:00.0", or the number
+        or a part of the name of an adapter.
     precision: of the weights: "f32", "f16", "bf16", "int8", or "auto", the fastest that stays within 3 % of f32.
     progress: show downloads on standard error if it is a terminal; or a function of a file's name, the bytes that have arrived, and all its
         bytes; or False.
