@@ -44,8 +44,11 @@ impl FromStr for DeviceChoice {
             "gpu" => DeviceChoice::Gpu,
             "cuda" => DeviceChoice::Cuda(0),
             bus if is_pci_bus_id(bus) => DeviceChoice::Pci(bus.to_owned()),
-            lower if let Some(number) = lower.strip_prefix("cuda:").and_then(|number| number.parse().ok()) => DeviceChoice::Cuda(number),
-            _ => text.parse().map_or_else(|_| DeviceChoice::Name(text.to_owned()), DeviceChoice::Index),
+            lower => match (lower.strip_prefix("cuda:").map(str::parse), text.parse()) {
+                (Some(Ok(number)), _) => DeviceChoice::Cuda(number),
+                (_, Ok(index)) => DeviceChoice::Index(index),
+                (_, Err(_)) => DeviceChoice::Name(text.to_owned()),
+            },
         })
     }
 }

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use vitraux::Tensor;
 
 /// Keeps the memory of an array alive.
-#[pyclass(frozen)]
+#[pyclass(frozen, module = "vitraux._vitraux")]
 struct Memory(Tensor);
 
 /// Returns an array of the tensor's values, without copying those that are one block of f32.

@@ -1,10 +1,10 @@
 //! Images as Python programs have them.
 
 use crate::error::{invalid, raised};
-use numpy::{PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyList, PyString, PyTuple};
 use rayon::prelude::*;
 use std::path::PathBuf;
 use vitraux::preprocess::Preprocess;
@@ -21,9 +21,20 @@ pub enum Source {
 
 /// Images of a call.
 pub struct Sources {
-    pub list: Vec<Source>,
+    /// The images, or why one is none.
+    pub list: Vec<PyResult<Source>>,
     /// Whether the argument was one image rather than several.
     pub is_single: bool,
+}
+
+impl Sources {
+    /// Returns the images.
+    ///
+    /// # Errors
+    /// The first that is none.
+    pub fn all(self) -> PyResult<Vec<Source>> {
+        self.list.into_iter().collect()
+    }
 }
 
 /// Reads the argument `images`: a path, bytes of a file, a PIL image, an array, or a list of these.
@@ -34,25 +45,47 @@ pub fn sources(images: &Bound<'_, PyAny>) -> PyResult<Sources> {
     if images.is_instance_of::<PyList>() || images.is_instance_of::<PyTuple>() {
         let mut list = Vec::with_capacity(images.len()?);
         for image in images.try_iter()? {
-            list.extend(sources(&image?)?.list);
+            list.push(source(&image?));
         }
         return Ok(Sources { list, is_single: false });
     }
-    if let Ok(bytes) = images.extract::<PyBackedBytes>() {
-        return Ok(Sources { list: vec![Source::Encoded(bytes)], is_single: true });
+    match array_of(images)? {
+        Some(array) if array.ndim() == 4 => Ok(Sources { list: of_array(&array)?.into_iter().map(Ok).collect(), is_single: false }),
+        _ => Ok(Sources { list: vec![Ok(source(images)?)], is_single: true }),
     }
-    if let Ok(path) = images.extract::<PathBuf>() {
-        return Ok(Sources { list: vec![Source::File(path)], is_single: true });
+}
+
+/// Reads one image.
+fn source(image: &Bound<'_, PyAny>) -> PyResult<Source> {
+    let py = image.py();
+    if let Some(array) = array_of(image)? {
+        let mut images = of_array(&array)?;
+        return match images.len() {
+            1 => Ok(images.remove(0)),
+            several => Err(invalid(py, "images", format!("expected an array of one image in a list, found one of {several}"))),
+        };
     }
-    if ["mode", "size", "tobytes", "convert"].iter().all(|name| images.hasattr(*name).unwrap_or(false)) {
-        return Ok(Sources { list: vec![Source::Decoded(of_pil(images)?)], is_single: true });
+    if let Ok(bytes) = image.extract::<PyBackedBytes>() {
+        return Ok(Source::Encoded(bytes));
     }
-    if let Some(array) = as_array(images)? {
-        return of_array(&array);
+    if image.is_instance_of::<PyString>() || image.hasattr("__fspath__")? {
+        return image.extract().map(Source::File);
     }
-    let found = images.get_type().name()?;
+    if is_of_pil(image) {
+        return of_pil(image).map(Source::Decoded);
+    }
+    let found = image.get_type().name()?;
     let message = format!("expected a path, the bytes of a file, a PIL image, a numpy array or a list of these, found {found}");
-    Err(invalid(images.py(), "images", message))
+    Err(invalid(py, "images", message))
+}
+
+fn is_of_pil(image: &Bound<'_, PyAny>) -> bool {
+    ["mode", "size", "info", "tobytes", "convert"].iter().all(|name| image.hasattr(*name).unwrap_or(false))
+}
+
+/// Returns the array that holds images, if the object is one. A PIL image is none, though numpy can read it.
+fn array_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
+    if is_of_pil(object) { Ok(None) } else { as_array(object) }
 }
 
 /// Returns an array, or a tensor of another library in the memory of the CPU, as a numpy array.
@@ -69,12 +102,14 @@ fn as_array<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUnt
     Ok(None)
 }
 
-/// Reads a float32 array: its shape and its values.
+/// Reads an array of float32, or of booleans: its shape and its values.
 ///
 /// # Errors
 /// `vitraux.Error` for anything else, and for scalars.
 pub fn values(object: &Bound<'_, PyAny>, argument: &'static str) -> PyResult<(Vec<usize>, Vec<f32>)> {
     let array = as_array(object)?;
+    let is_boolean = array.as_ref().is_some_and(|array| array.cast::<PyArrayDyn<bool>>().is_ok());
+    let array = if is_boolean { as_array(&object.call_method1("astype", ("float32",))?)? } else { array };
     let values = array.as_ref().and_then(|array| array.extract::<PyReadonlyArrayDyn<'_, f32>>().ok());
     match values.filter(|values| !values.shape().is_empty()) {
         Some(values) => Ok((values.shape().to_vec(), in_order(&values))),
@@ -85,33 +120,43 @@ pub fn values(object: &Bound<'_, PyAny>, argument: &'static str) -> PyResult<(Ve
     }
 }
 
-/// Reads an array: uint8 levels `[height, width]`, `[height, width, channels]` or `[B, height, width, channels]`, or float32 `pixel_values`
+/// Reads an array of images: uint8 levels `[height, width]`, `[height, width, channels]` or `[B, height, width, channels]`, or float32 `pixel_values`
 /// `[channels, height, width]` or `[B, channels, height, width]`.
-fn of_array(array: &Bound<'_, PyUntypedArray>) -> PyResult<Sources> {
+fn of_array(array: &Bound<'_, PyUntypedArray>) -> PyResult<Vec<Source>> {
     let (py, shape) = (array.py(), array.shape().to_vec());
+    let refusal = || {
+        let expected = "uint8 [height, width], [height, width, channels] or [B, height, width, channels] with 1, 3 or 4 channels, or float32 pixel_values \
+                        [channels, height, width] or [B, channels, height, width]";
+        invalid(py, "images", format!("expected an array of {expected}, found {} {shape:?}", array.dtype()))
+    };
+    // An empty batch has no image, but each image has pixels.
+    let is_empty = |image: &[usize]| image.contains(&0);
     if let Ok(levels) = array.extract::<PyReadonlyArrayDyn<'_, u8>>() {
-        let (is_single, size, channels) = match *shape.as_slice() {
-            [height, width] => (true, [height, width], 1),
-            [height, width, channels @ (1 | 3 | 4)] => (true, [height, width], channels),
-            [_, height, width, channels @ (1 | 3 | 4)] => (false, [height, width], channels),
-            _ => return Err(unexpected(py, "uint8", &shape)),
+        let (size, channels) = match *shape.as_slice() {
+            [height, width] => ([height, width], 1),
+            [height, width, channels @ (1 | 3 | 4)] | [_, height, width, channels @ (1 | 3 | 4)] => ([height, width], channels),
+            _ => return Err(refusal()),
         };
+        if is_empty(&size) {
+            return Err(refusal());
+        }
         let levels = in_order(&levels);
-        let images = levels.chunks((size[0] * size[1] * channels).max(1)).map(|levels| of_levels(py, size, channels, levels));
-        return Ok(Sources { list: images.map(|image| image.map(Source::Decoded)).collect::<PyResult<_>>()?, is_single });
+        let images = levels.chunks(size[0] * size[1] * channels).map(|levels| of_levels(py, size, channels, levels));
+        return images.map(|image| image.map(Source::Decoded)).collect();
     }
     if let Ok(values) = array.extract::<PyReadonlyArrayDyn<'_, f32>>() {
-        let (is_single, image) = match *shape.as_slice() {
-            [channels, height, width] => (true, [1, channels, height, width]),
-            [_, channels, height, width] => (false, [1, channels, height, width]),
-            _ => return Err(unexpected(py, "float32", &shape)),
+        let image = match *shape.as_slice() {
+            [channels, height, width] | [_, channels, height, width] => [1, channels, height, width],
+            _ => return Err(refusal()),
         };
+        if is_empty(&image) {
+            return Err(refusal());
+        }
         let values = in_order(&values);
-        let images = values.chunks(image.iter().product::<usize>().max(1)).map(|values| Tensor::new(image, values.to_vec()));
-        let list = images.map(|image| image.map(Source::Prepared)).collect::<vitraux::Result<_>>().map_err(|error| raised(py, &error))?;
-        return Ok(Sources { list, is_single });
+        let images = values.chunks(image.iter().product()).map(|values| Tensor::new(image, values.to_vec()).map(Source::Prepared));
+        return images.collect::<vitraux::Result<_>>().map_err(|error| raised(py, &error));
     }
-    Err(unexpected(py, &array.dtype().to_string(), &shape))
+    Err(refusal())
 }
 
 /// Returns the elements of an array, the last axis changing fastest.
@@ -120,12 +165,6 @@ fn in_order<T: Copy + numpy::Element>(array: &PyReadonlyArrayDyn<'_, T>) -> Vec<
         Ok(values) if array.is_c_contiguous() => values.to_vec(),
         _ => array.as_array().iter().copied().collect(),
     }
-}
-
-fn unexpected(py: Python<'_>, dtype: &str, shape: &[usize]) -> PyErr {
-    let expected = "uint8 [height, width], [height, width, channels] or [B, height, width, channels] with 1, 3 or 4 channels, or float32 pixel_values \
-                    [channels, height, width] or [B, channels, height, width]";
-    invalid(py, "images", format!("expected an array of {expected}, found {dtype} {shape:?}"))
 }
 
 /// Returns an image of grey levels, RGB, or RGB with opacity.
@@ -139,19 +178,33 @@ fn of_levels(py: Python<'_>, size: [usize; 2], channels: usize, levels: &[u8]) -
     Ok(image)
 }
 
-/// Reads a PIL image. Modes other than grey, RGB and RGBA are converted by PIL.
+/// Reads a PIL image as the file would be read that it is of: upright, with its transparency, and with the upper byte of 16-bit levels.
 fn of_pil(image: &Bound<'_, PyAny>) -> PyResult<Image> {
+    let py = image.py();
+    let image = py.import("PIL.ImageOps")?.call_method1("exif_transpose", (image,))?;
     let (width, height): (usize, usize) = image.getattr("size")?.extract()?;
     let mode: String = image.getattr("mode")?.extract()?;
-    let (mode, channels) = match mode.as_str() {
-        "L" => ("L", 1),
-        "RGB" => ("RGB", 3),
-        "RGBA" | "LA" | "PA" | "La" | "RGBa" => ("RGBA", 4),
-        "P" if image.getattr("info")?.contains("transparency")? => ("RGBA", 4),
-        _ => ("RGB", 3),
+    if mode.starts_with("I;16") {
+        let levels = py.import("numpy")?.call_method1("asarray", (&image,))?.call_method1("astype", ("uint16",))?;
+        let levels = levels.extract::<PyReadonlyArrayDyn<'_, u16>>()?;
+        let levels: Vec<u8> = in_order(&levels).into_iter().map(|level| (level >> 8) as u8).collect();
+        return of_levels(py, [height, width], 1, &levels);
+    }
+    let has_colour_key = image.getattr("info")?.contains("transparency")?;
+    let (steps, channels): (&[&str], usize) = match mode.as_str() {
+        "RGBA" | "LA" | "PA" | "RGBa" => (&["RGBA"], 4),
+        "La" => (&["LA", "RGBA"], 4),
+        "1" | "L" | "P" | "RGB" if has_colour_key => (&["RGBA"], 4),
+        "1" | "L" => (&["L"], 1),
+        "I" | "F" => return Err(invalid(py, "images", format!("expected a PIL image of levels, found mode {mode}; convert it to L or RGB"))),
+        _ => (&["RGB"], 3),
     };
-    let bytes: PyBackedBytes = image.call_method1("convert", (mode,))?.call_method0("tobytes")?.extract()?;
-    of_levels(image.py(), [height, width], channels, &bytes)
+    let mut levels = image;
+    for mode in steps {
+        levels = levels.call_method1("convert", (*mode,))?;
+    }
+    let bytes: PyBackedBytes = levels.call_method0("tobytes")?.extract()?;
+    of_levels(py, [height, width], channels, &bytes)
 }
 
 /// Decodes and preprocesses images on all threads, until one of them cannot be.
@@ -159,12 +212,8 @@ pub fn prepared(sources: &[Source], preprocess: Option<&Preprocess>) -> vitraux:
     sources.par_iter().map(|source| prepare(source, preprocess)).collect()
 }
 
-/// Decodes and preprocesses those images on all threads that can be.
-pub fn each_prepared(sources: &[Source], preprocess: Option<&Preprocess>) -> Vec<vitraux::Result<Tensor>> {
-    sources.par_iter().map(|source| prepare(source, preprocess)).collect()
-}
-
-fn prepare(source: &Source, preprocess: Option<&Preprocess>) -> vitraux::Result<Tensor> {
+/// Decodes and preprocesses an image.
+pub fn prepare(source: &Source, preprocess: Option<&Preprocess>) -> vitraux::Result<Tensor> {
     let apply = |image: &Image| match preprocess {
         Some(preprocess) => preprocess.apply(image),
         None => {

@@ -17,4 +17,11 @@ mod _vitraux {
     use crate::load::load;
     #[pymodule_export]
     use crate::model::Model;
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.getattr("Error")?.setattr("kind", "other")
+    }
 }

@@ -4,11 +4,14 @@ use crate::error::{invalid, raised};
 use crate::model::Model;
 use crate::threads::pool;
 use pyo3::prelude::*;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 use vitraux::{Checkpoint, Device, DeviceChoice, Precision, hub};
+
+/// Name of the built-in model.
+const BUILT_IN: &str = "digits";
 
 /// Time between looks for Ctrl-C.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -37,14 +40,16 @@ pub fn load(py: Python<'_>, model: PathBuf, device: String, precision: String, p
     {
         return Err(invalid(py, "precision", format!("{message}; or auto")));
     }
+    // A folder, from wherever it is loaded again.
+    let model = if model.as_os_str() != BUILT_IN && model.exists() { std::path::absolute(&model).unwrap_or(model) } else { model };
     let arguments = Arguments { model, device, precision };
     let (events, received) = mpsc::channel();
     let received = Mutex::new(received);
     let of_thread = arguments.clone();
-    // On a thread of its own, so that Ctrl-C is noticed; it ends by itself when nobody listens any more.
+    // On a thread of its own, so that Ctrl-C is noticed; a download then ends in the background, and is in the cache for the next call.
     std::thread::spawn(move || {
         let progress = |file: &str, here: u64, size: u64| drop(events.send(Event::Progress(file.to_owned(), here, size)));
-        let loaded = pool().install(|| opened(&of_thread, &progress));
+        let loaded = fetched(&of_thread.model, &progress).and_then(|place| pool().install(|| opened(place, &of_thread)));
         drop(events.send(Event::Loaded(loaded)));
     });
     loop {
@@ -62,15 +67,19 @@ pub fn load(py: Python<'_>, model: PathBuf, device: String, precision: String, p
     }
 }
 
-fn opened(arguments: &Arguments, progress: &(dyn Fn(&str, u64, u64) + Sync)) -> vitraux::Result<vitraux::Model> {
-    let Arguments { model, device, precision } = arguments;
-    let checkpoint = match model.to_str() {
-        Some("digits") => Checkpoint::digits(),
-        Some(reference) if !model.exists() && hub::is_reference(reference) => Checkpoint::open(hub::fetch(reference, progress)?)?,
-        _ => Checkpoint::open(model)?,
-    };
-    let Ok(choice) = device.parse::<DeviceChoice>();
+/// Returns the place of a model, after downloading it if necessary. A download takes none of the threads that compute.
+fn fetched(model: &Path, progress: &dyn Fn(&str, u64, u64)) -> vitraux::Result<Option<PathBuf>> {
+    match model.to_str() {
+        Some(BUILT_IN) => Ok(None),
+        Some(reference) if !model.exists() && hub::is_reference(reference) => hub::fetch(reference, progress).map(Some),
+        _ => Ok(Some(model.to_owned())),
+    }
+}
+
+fn opened(place: Option<PathBuf>, arguments: &Arguments) -> vitraux::Result<vitraux::Model> {
+    let checkpoint = place.map_or_else(|| Ok(Checkpoint::digits()), Checkpoint::open)?;
+    let Ok(choice) = arguments.device.parse::<DeviceChoice>();
     let device = Device::builder().choice(choice).open_blocking()?;
-    let precision = precision.parse().unwrap_or_else(|_| Precision::auto(&device.capabilities()));
+    let precision = arguments.precision.parse().unwrap_or_else(|_| Precision::auto(&device.capabilities()));
     vitraux::Model::builder(checkpoint).device(device).precision(precision).load_blocking()
 }

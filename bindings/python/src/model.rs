@@ -2,23 +2,29 @@
 
 use crate::arrays::array;
 use crate::error::{invalid, raised};
-use crate::images::{Source, each_prepared, prepared, sources, values};
+use crate::images::{Source, prepare, prepared, sources, values};
 use crate::load::Arguments;
-use crate::threads::detached;
+use crate::threads::{count, detached};
 use numpy::PyArrayDyn;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PySlice, PyTuple};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use vitraux::config::{Classifier, Input, Size};
 use vitraux::low_level::forward::output_names;
 use vitraux::{Outputs, Session, Tensor};
 
-/// Images between looks for Ctrl-C, and decoded at a time.
-const CHUNK: usize = 64;
+/// Images between looks for Ctrl-C, which are also decoded at a time: on a GPU those of a pass, on the CPU this many per thread.
+const ON_GPU: usize = 64;
+const PER_THREAD: usize = 4;
 
 /// A Vision Transformer on a device, made by `vitraux.load`. Threads may share it.
-#[pyclass(frozen, module = "vitraux")]
+///
+/// model(images) is model.classify(images) for a model with a classifier, else model.embed(images).
+#[pyclass(frozen, weakref, module = "vitraux")]
 pub struct Model {
     model: vitraux::Model,
     arguments: Arguments,
@@ -33,23 +39,30 @@ impl Model {
         Model { model, arguments, sessions: Mutex::default(), process: std::process::id() }
     }
 
-    /// Runs the model on images. Returns the named outputs of all of them, in order, and the height and width of the first in pixels, as preprocessed.
-    fn run(&self, py: Python<'_>, images: &[Source], names: &[String]) -> PyResult<(Outputs, [usize; 2])> {
+    /// Runs the model on images. Returns the named outputs of all of them, in order, and their height and width in pixels, as preprocessed, if that is the
+    /// same for all.
+    fn run(&self, py: Python<'_>, images: &[Source], names: &[String]) -> PyResult<(Outputs, Option<[usize; 2]>)> {
         self.check_process(py)?;
         if images.is_empty() {
-            return Err(invalid(py, "images", "expected at least one image, found an empty list".to_owned()));
+            return Err(no_images(py));
         }
         let mut parts = Parts::default();
-        let mut first = None;
-        for images in images.chunks(CHUNK) {
+        let mut sizes = Vec::new();
+        for images in images.chunks(self.chunk()) {
             py.check_signals()?;
             for (size, outputs) in detached(py, || self.passes(images, names)).map_err(|error| raised(py, &error))? {
-                first.get_or_insert(size);
+                sizes.push(size);
                 parts.add(outputs);
             }
         }
         let outputs = parts.joined().map_err(|error| raised(py, &error))?;
-        Ok((outputs, first.expect("there are images")))
+        sizes.dedup();
+        Ok((outputs, if let [size] = sizes[..] { Some(size) } else { None }))
+    }
+
+    /// Returns the number of images between looks for Ctrl-C.
+    fn chunk(&self) -> usize {
+        if self.model.device().is_cpu() { PER_THREAD * count() } else { ON_GPU }
     }
 
     fn check_process(&self, py: Python<'_>) -> PyResult<()> {
@@ -91,12 +104,45 @@ impl Model {
         Ok(self.run(py, images, std::slice::from_ref(&name))?.0.remove(&name).expect("the requested output"))
     }
 
+    fn several_sizes(&self, py: Python<'_>) -> PyErr {
+        invalid(py, "images", "expected images of one size after preprocessing, found several".to_owned())
+    }
+
+    /// Preprocesses images, and returns the message of each that cannot be read or does not suit the model.
+    fn each_readable(&self, py: Python<'_>, images: Vec<PyResult<Source>>) -> PyResult<Vec<Result<Source, String>>> {
+        let (config, preprocess) = (self.model.config(), self.model.preprocess());
+        let images: Vec<Result<Source, String>> = images
+            .into_iter()
+            .map(|image| match image {
+                // No failure of this image.
+                Err(error) if !error.is_instance_of::<PyException>(py) => Err(error),
+                image => Ok(image.map_err(|error| error.value(py).to_string())),
+            })
+            .collect::<PyResult<_>>()?;
+        // What the model's own preprocessing makes is right.
+        let suits = |image: &Tensor| {
+            let shape = [image.shape()[1], image.shape()[2], image.shape()[3]];
+            let channels = config.patches().map_or(shape[0], |patches| patches.channels);
+            config.tokens(Size::Image([shape[1], shape[2]])).map_err(|error| error.to_string())?;
+            match (shape[0] == channels, image.values().iter().all(|value| value.is_finite())) {
+                (true, true) => Ok(()),
+                (false, _) => Err(format!("expected {channels} channels, found {}", shape[0])),
+                (_, false) => Err("expected finite pixel values".to_owned()),
+            }
+        };
+        let prepared = |image: Result<Source, String>| match image? {
+            Source::Prepared(image) => suits(&image).map(|()| Source::Prepared(image)),
+            image => prepare(&image, preprocess).map(Source::Prepared).map_err(|error| format!("{error:?}")),
+        };
+        Ok(detached(py, || images.into_par_iter().map(prepared).collect()))
+    }
+
     /// Returns a classifier with the suffix of its outputs.
     fn classifier(&self, py: Python<'_>, head: Option<&str>) -> PyResult<(String, &Classifier)> {
         let all = self.model.config().default_classifiers();
         let names: Vec<&str> = all.iter().map(|(suffix, _)| suffix.trim_start_matches('_')).collect();
         let Some(first) = names.first() else {
-            let message = format!("{} has no classifier; use embed, or a model that has one", self.model.config().name);
+            let message = format!("{} has no classifier; use embed, forward, or a model that has one", self.model.config().name);
             return Err(invalid(py, "model", message));
         };
         let wanted = head.unwrap_or(first);
@@ -107,14 +153,25 @@ impl Model {
     }
 
     /// Returns block numbers, of which negative ones count from the end.
-    fn blocks(&self, py: Python<'_>, layers: &[isize]) -> PyResult<Vec<usize>> {
+    fn blocks(&self, py: Python<'_>, argument: &'static str, layers: &[isize]) -> PyResult<Vec<usize>> {
         let depth = self.model.config().depth as isize;
         let block = |layer: &isize| match *layer {
             layer if (-depth..depth).contains(&layer) => Ok(layer.rem_euclid(depth) as usize),
-            other => Err(invalid(py, "layers", format!("expected -{depth} to {}, found {other}", depth - 1))),
+            other => Err(invalid(py, argument, format!("expected -{depth} to {}, found {other}", depth - 1))),
         };
         layers.iter().map(block).collect()
     }
+}
+
+fn no_images(py: Python<'_>) -> PyErr {
+    invalid(py, "images", "expected at least one image, found none".to_owned())
+}
+
+/// Returns some rows of a tensor along the first axis.
+fn part(tensor: &Tensor, rows: Range<usize>) -> vitraux::Result<Tensor> {
+    let (shape, values) = (tensor.shape(), tensor.values());
+    let row = shape[1..].iter().product::<usize>();
+    Tensor::new([&[rows.len()], &shape[1..]].concat(), values[rows.start * row..rows.end * row].to_vec())
 }
 
 /// Outputs of several passes.
@@ -159,7 +216,9 @@ impl Model {
         }
     }
 
-    /// Return the most probable classes of images, as transformers' pipeline("image-classification") does.
+    /// Return the most probable classes of images, in the form of transformers' pipeline("image-classification").
+    ///
+    /// Scores are the softmax of the logits, also where the pipeline takes the sigmoid: for models with several labels per image.
     ///
     /// images: a path, the bytes of a file, a PIL image, an array (uint8 levels [height, width, channels], or float32 pixel_values
     ///     [channels, height, width]), or a list of these.
@@ -168,10 +227,16 @@ impl Model {
     ///
     /// Returns a list of {"label": str, "score": float}, most probable first; for several images, a list of such lists.
     #[pyo3(signature = (images, top_k=5, *, head=None))]
-    fn classify<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, top_k: usize, head: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
+    fn classify<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, top_k: isize, head: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
         let (suffix, classifier) = self.classifier(py, head)?;
+        let Ok(top_k) = usize::try_from(top_k) else { return Err(invalid(py, "top_k", format!("expected 0 or more, found {top_k}"))) };
         let images = sources(images)?;
-        let probabilities = self.output(py, &images.list, format!("probabilities{suffix}"))?;
+        let is_single = images.is_single;
+        let images = images.all()?;
+        if images.is_empty() {
+            return Ok(PyList::empty(py).into_any());
+        }
+        let probabilities = self.output(py, &images, format!("probabilities{suffix}"))?;
         let answers = PyList::empty(py);
         for probabilities in probabilities.values().chunks(classifier.classes) {
             let mut order: Vec<usize> = (0..classifier.classes).collect();
@@ -185,7 +250,7 @@ impl Model {
             }
             answers.append(answer)?;
         }
-        if images.is_single { answers.get_item(0) } else { Ok(answers.into_any()) }
+        if is_single { answers.get_item(0) } else { Ok(answers.into_any()) }
     }
 
     /// Return one vector for each image, [B, C] float32.
@@ -202,37 +267,34 @@ impl Model {
         let (output, width) = match (config.projection, config.pooling) {
             (Some(width), _) => ("image_embeds", width),
             (None, Some(_)) => ("features", config.feature_width()),
-            (None, None) => return Err(invalid(py, "model", format!("{} has no pooled features; use features", config.name))),
+            (None, None) => return Err(invalid(py, "model", format!("{} has no pooled features; use features or forward", config.name))),
         };
-        let mut list = sources(images)?.list;
-        let mut errors = vec![None; list.len()];
-        if return_errors {
-            let preprocess = self.model.preprocess();
-            let prepared = detached(py, || each_prepared(&list, preprocess));
-            list.clear();
-            for (prepared, error) in prepared.into_iter().zip(&mut errors) {
-                match prepared {
-                    Ok(image) => list.push(Source::Prepared(image)),
-                    Err(found) => *error = Some(format!("{found:?}")),
+        let mut values = Vec::new();
+        let mut errors: Vec<Option<String>> = Vec::new();
+        let mut images = sources(images)?.list.into_iter().peekable();
+        while images.peek().is_some() {
+            py.check_signals()?;
+            let chunk: Vec<PyResult<Source>> = images.by_ref().take(self.chunk()).collect();
+            let prepared =
+                if return_errors { self.each_readable(py, chunk)? } else { chunk.into_iter().map(|image| image.map(Ok)).collect::<PyResult<_>>()? };
+            let (readable, messages): (Vec<_>, Vec<_>) =
+                prepared.into_iter().map(|image| image.map_or_else(|message| (None, Some(message)), |image| (Some(image), None))).unzip();
+            let readable: Vec<Source> = readable.into_iter().flatten().collect();
+            let found = if readable.is_empty() { Tensor::zeros([0, width]) } else { self.output(py, &readable, output.to_owned())? };
+            let found = found.values();
+            let mut vectors = found.chunks(width);
+            for message in messages {
+                match message {
+                    None => values.extend_from_slice(vectors.next().expect("a vector")),
+                    Some(_) => values.resize(values.len() + width, f32::NAN),
                 }
+                errors.push(message);
             }
         }
-        let is_empty = return_errors && list.is_empty();
-        let found = if is_empty { Tensor::zeros([0, width]) } else { self.output(py, &list, output.to_owned())? };
-        let vectors = match (normalize, list.len() == errors.len()) {
-            (false, true) => found,
-            (normalize, _) => {
-                let mut values = found.values().into_owned();
-                if normalize {
-                    values.chunks_mut(width).for_each(divide_by_norm);
-                }
-                let mut vectors = values.chunks(width);
-                let missing = vec![f32::NAN; width];
-                let rows = errors.iter().flat_map(|error| if error.is_none() { vectors.next().expect("a vector") } else { &missing });
-                Tensor::new([errors.len(), width], rows.copied().collect()).map_err(|error| raised(py, &error))?
-            }
-        };
-        let vectors = array(py, vectors)?;
+        if normalize {
+            values.chunks_mut(width).for_each(divide_by_norm);
+        }
+        let vectors = array(py, Tensor::new([errors.len(), width], values).map_err(|error| raised(py, &error))?)?;
         if return_errors { Ok((vectors, errors).into_pyobject(py)?.into_any()) } else { Ok(vectors.into_any()) }
     }
 
@@ -251,12 +313,13 @@ impl Model {
         layers: Option<Vec<isize>>,
         reshape: bool,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let blocks = self.blocks(py, &layers.unwrap_or_else(|| vec![-1]))?;
+        let blocks = self.blocks(py, "layers", &layers.unwrap_or_else(|| vec![-1]))?;
         let names: Vec<String> = blocks.iter().map(|block| format!("hidden.{block}")).collect();
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let (mut outputs, size) = self.run(py, &sources(images)?.list, &names)?;
+        let (mut outputs, size) = self.run(py, &sources(images)?.all()?, &names)?;
+        let size = size.ok_or_else(|| self.several_sizes(py))?;
         let (config, shape) = (self.model.config(), outputs[&names[0]].shape().to_vec());
         let grid = config.patches().filter(|_| reshape).map(|patches| patches.grid(size));
         let mut features = Vec::with_capacity(names.len());
@@ -285,23 +348,24 @@ impl Model {
     ///
     /// Returns [B, heads, N, N] float32, or [B, heads, N] with a query.
     #[pyo3(signature = (images, layer=-1, *, query=None), text_signature = "($self, images, layer=-1, *, query=None)")]
-    fn attention<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, layer: isize, query: Option<usize>) -> PyResult<Bound<'py, PyAny>> {
-        let block = self.blocks(py, &[layer])?[0];
-        let images = sources(images)?.list;
-        match query {
-            None => Ok(array(py, self.output(py, &images, format!("attn.{block}"))?)?.into_any()),
-            Some(query) => {
-                let rows = array(py, self.output(py, &images, format!("attn.{block}.{query}"))?)?;
-                rows.call_method1("squeeze", (2,))
-            }
-        }
+    fn attention<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, layer: isize, query: Option<isize>) -> PyResult<Bound<'py, PyAny>> {
+        let block = self.blocks(py, "layer", &[layer])?[0];
+        let name = match query {
+            None => format!("attn.{block}"),
+            Some(query @ 0..) => format!("attn.{block}.{query}"),
+            Some(query) => return Err(invalid(py, "query", format!("expected the number of a token, found {query}"))),
+        };
+        let (mut outputs, size) = self.run(py, &sources(images)?.all()?, std::slice::from_ref(&name))?;
+        size.ok_or_else(|| self.several_sizes(py))?;
+        let probabilities = array(py, outputs.remove(&name).expect("the requested output"))?;
+        if query.is_some() { probabilities.call_method1("squeeze", (2,)) } else { Ok(probabilities.into_any()) }
     }
 
     /// Run the model on preprocessed images and return outputs by name.
     ///
     /// pixel_values: float32 [B, channels, height, width], as `preprocess` returns; for encoders of embeddings, float32 [B, N, C].
     /// outputs: names from `outputs`; maps such as "attn.11.0", "rollout" and "pca" too.
-    /// key_padding_mask: for encoders of embeddings, float32 [B, N], not 0 for tokens to ignore.
+    /// key_padding_mask: for encoders of embeddings, float32 or bool [B, N], not 0 for tokens to ignore.
     #[pyo3(signature = (pixel_values, outputs, *, key_padding_mask=None))]
     fn forward<'py>(
         &self,
@@ -318,11 +382,21 @@ impl Model {
         };
         let input = tensor(pixel_values, "pixel_values")?;
         let mask = key_padding_mask.map(|mask| tensor(mask, "key_padding_mask")).transpose()?;
-        let pass = |session: &mut Session| match &mask {
-            Some(mask) => session.forward_masked_blocking(&input, mask, &names),
-            None => session.forward_blocking(&input, &names),
-        };
-        let mut found = detached(py, || self.with_session(pass)).map_err(|error| raised(py, &error))?;
+        let batch = input.shape()[0];
+        if mask.as_ref().is_some_and(|mask| mask.shape()[0] != batch) {
+            return Err(invalid(py, "key_padding_mask", format!("expected {batch} rows")));
+        }
+        let mut parts = Parts::default();
+        for first in (0..batch.max(1)).step_by(self.chunk()) {
+            py.check_signals()?;
+            let rows = first..batch.min(first + self.chunk());
+            let pass = |session: &mut Session| match &mask {
+                Some(mask) => session.forward_masked_blocking(&part(&input, rows.clone())?, &part(mask, rows.clone())?, &names),
+                None => session.forward_blocking(&part(&input, rows.clone())?, &names),
+            };
+            parts.add(detached(py, || self.with_session(pass)).map_err(|error| raised(py, &error))?);
+        }
+        let mut found = parts.joined().map_err(|error| raised(py, &error))?;
         let named = PyDict::new(py);
         for name in outputs {
             if let Some(tensor) = found.remove(&name) {
@@ -336,10 +410,16 @@ impl Model {
     ///
     /// images: see `classify`.
     fn preprocess<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-        let images = sources(images)?.list;
-        let preprocess = self.model.preprocess();
-        let values = detached(py, || prepared(&images, preprocess).and_then(|images| joined("pixel_values", images)));
-        array(py, values.map_err(|error| raised(py, &error))?)
+        let images = sources(images)?.all()?;
+        if images.is_empty() {
+            return Err(no_images(py));
+        }
+        let mut values = Vec::new();
+        for images in images.chunks(self.chunk()) {
+            py.check_signals()?;
+            values.extend(detached(py, || prepared(images, self.model.preprocess())).map_err(|error| raised(py, &error))?);
+        }
+        array(py, joined("pixel_values", values).map_err(|error| raised(py, &error))?)
     }
 
     /// Names of the classifiers; "" is the main one's, which has none.
@@ -369,7 +449,9 @@ impl Model {
         named.set_item("name", &config.name)?;
         if let (Input::Image(patches), Size::Image([height, width])) = (&config.input, config.native_size()) {
             named.set_item("image_size", (height, width))?;
-            named.set_item("patch_size", (patches.size[0], patches.size[1]))?;
+            let [rows, columns] = patches.grid([height, width]);
+            named.set_item("grid", (rows, columns))?;
+            named.set_item("patch_size", (height / rows, width / columns))?;
             named.set_item("channels", patches.channels)?;
         }
         let sizes = [

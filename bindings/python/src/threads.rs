@@ -12,6 +12,11 @@ pub fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
     py.detach(|| pool().install(work))
 }
 
+/// Returns the number of threads that compute.
+pub fn count() -> usize {
+    pool().current_num_threads()
+}
+
 /// Returns the pool of this process. Rayon's own would have been started before a fork.
 pub fn pool() -> Arc<ThreadPool> {
     let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);

@@ -78,6 +78,10 @@ def test_unreadable_images_can_be_reported_instead_of_raised(model, samples):
     assert np.array_equal(vectors[[0, 3]], model.embed(samples[:2]))
     assert np.isnan(vectors[1:3]).all()
     assert errors[0] is None and errors[3] is None and "none.png" in errors[2] and "image" in errors[1]
+    bad = [None, np.zeros((3, 3)), np.zeros((1, 17, 16), np.float32), np.full((1, 32, 32), np.nan, np.float32), np.zeros((2, 9, 9, 3), np.uint8)]
+    vectors, errors = model.embed([*bad, samples[0]], return_errors=True)
+    assert np.isnan(vectors[:-1]).all() and all(errors[:-1])
+    assert np.array_equal(vectors[-1:], model.embed(samples[0])) and errors[-1] is None
     vectors, errors = model.embed([b""], normalize=True, return_errors=True)
     assert vectors.shape == (1, model.config["embedding_width"]) and np.isnan(vectors).all() and errors[0]
 
@@ -88,12 +92,63 @@ def test_features_are_those_of_forward(model, samples):
     tokens = model.forward(pixels, outputs=[f"hidden.{last}", "hidden.0"])
     prefix = model.config["prefix_tokens"]
     first, again = model.features(samples[:2], layers=[0, -1])
-    height, width = (size // patch for size, patch in zip(model.config["image_size"], model.config["patch_size"]))
+    height, width = model.config["grid"]
     assert first.shape == (2, model.config["width"], height, width)
     assert np.array_equal(again, tokens[f"hidden.{last}"][:, prefix:].transpose(0, 2, 1).reshape(again.shape))
     flat, twice = model.features(samples[:2], layers=[0, 0], reshape=False)
     assert np.array_equal(flat, tokens["hidden.0"][:, prefix:]) and np.array_equal(flat, twice)
     assert model.features(samples[0])[0].shape == (1, model.config["width"], height, width)
+
+
+def test_images_of_several_grids_have_no_common_features(model):
+    wide, tall = np.zeros((1, 16, 32), np.float32), np.zeros((1, 32, 16), np.float32)
+    assert model.features([wide, wide])[0].shape[2:] == (4, 8)
+    assert model.embed([wide, tall]).shape[0] == 2
+    for call in (model.features, model.attention):
+        with pytest.raises(vitraux.Error, match="one size"):
+            call([wide, tall])
+
+
+def saved(image, name, tmp_path, **options):
+    image.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+def test_pil_images_are_read_as_their_files(model, samples, tmp_path):
+    grey = Image.open(samples[0]).convert("L")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    sixteen = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    paths = [
+        saved(grey, "turned.png", tmp_path, exif=turned),
+        saved(sixteen, "sixteen.png", tmp_path),
+        saved(grey, "key.png", tmp_path, transparency=0),
+        saved(grey.convert("RGB"), "colour_key.png", tmp_path, transparency=(0, 0, 0)),
+        saved(grey.convert("P"), "palette.png", tmp_path),
+        saved(grey.convert("1"), "bits.png", tmp_path),
+        saved(grey.convert("LA"), "la.png", tmp_path),
+        saved(grey.convert("RGBA"), "rgba.png", tmp_path),
+    ]
+    for path in paths:
+        assert np.array_equal(model.preprocess(Image.open(path)), model.preprocess(path)), path.name
+    assert Image.open(paths[1]).mode.startswith("I;16")
+    with pytest.raises(vitraux.Error, match="mode F"):
+        model.preprocess(grey.convert("F"))
+
+
+def test_odd_lists_are_no_images(model, samples):
+    image = np.zeros((20, 20, 3), np.uint8)
+    assert model.classify([]) == [] and model.embed([]).shape == (0, model.config["embedding_width"])
+    itself: list = []
+    itself.append(itself)
+    empty, batch = np.zeros((0, 6, 3), np.uint8), np.zeros((2, 20, 20, 3), np.uint8)
+    for images in (itself, [[samples[0]]], [image, empty], empty, [batch], np.zeros((0, 1, 0, 0), np.float32), [None]):
+        with pytest.raises(vitraux.Error) as raised:
+            model.embed(images)
+        assert raised.value.kind == "argument"
+    for images in ([], np.zeros((0, 5, 6, 3), np.uint8)):
+        with pytest.raises(vitraux.Error, match="at least one image"):
+            model.preprocess(images)
 
 
 def test_attention_sums_to_one(model, samples):
@@ -126,12 +181,15 @@ def test_errors_have_kinds(model, samples, tmp_path):
     assert kind(lambda: model.embed(tmp_path / "none.png")) == "io"
     assert kind(lambda: model.embed([samples[0], broken])) == "image"
     assert kind(lambda: model.embed(b"no image")) == "image"
-    assert kind(lambda: model.embed([])) == "argument"
     assert kind(lambda: model.embed(3)) == "argument"
     assert kind(lambda: model.embed(np.zeros((2, 2), np.float64))) == "argument"
     assert kind(lambda: model.embed(np.zeros((0, 0, 3), np.uint8))) == "argument"
     assert kind(lambda: model.classify(samples[0], head="none")) == "argument"
     assert kind(lambda: model.features(samples[0], layers=[99])) == "argument"
+    assert kind(lambda: model.classify(samples[0], top_k=-1)) == "argument"
+    assert kind(lambda: model.attention(samples[0], query=-1)) == "argument"
+    assert kind(lambda: model.attention(samples[0], query=999)) == "argument"
+    assert vitraux.Error("another").kind == "other"
     assert kind(lambda: model.forward(model.preprocess(samples[0]), outputs=["nothing"])) == "argument"
     assert kind(lambda: model.forward(np.zeros((1, 7, 9, 9), np.float32), outputs=["logits"])) == "argument"
     assert kind(lambda: vitraux.load("digits", precision="f8")) == "argument"

@@ -10,9 +10,9 @@ import os
 import sys
 
 from . import _vitraux
-from ._vitraux import Error, Model
+from ._vitraux import Error, Model, __version__
 
-__all__ = ["Error", "Model", "load"]
+__all__ = ["Error", "Model", "__version__", "load"]
 
 
 def load(model, device="auto", precision="f32", progress=True):

@@ -5,7 +5,9 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict, final, overload
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Error", "Model", "load"]
+__all__ = ["Error", "Model", "__version__", "load"]
+
+__version__: str
 
 class _Array(Protocol):
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
@@ -18,7 +20,8 @@ class _PilImage(Protocol):
     def tobytes(self, *args: Any, **kwargs: Any) -> bytes: ...
     def convert(self, *args: Any, **kwargs: Any) -> Any: ...
 
-_Image: TypeAlias = str | os.PathLike[str] | bytes | NDArray[np.uint8] | NDArray[np.float32] | _PilImage | _Array
+_One: TypeAlias = str | os.PathLike[str] | bytes | bytearray | _PilImage
+_Image: TypeAlias = _One | NDArray[np.uint8] | NDArray[np.float32] | _Array
 _Images: TypeAlias = _Image | Sequence[_Image]
 
 class _Class(TypedDict):
@@ -58,21 +61,31 @@ class Model:
     @property
     def precision(self) -> str: ...
     def __call__(self, images: _Images) -> Any: ...
-    def classify(self, images: _Images, top_k: int = 5, *, head: str | None = None) -> list[Any]: ...
+    @overload
+    def classify(self, images: _One, top_k: int = 5, *, head: str | None = None) -> list[_Class]: ...  # type: ignore[overload-overlap]
+    @overload
+    def classify(self, images: Sequence[_Image], top_k: int = 5, *, head: str | None = None) -> list[list[_Class]]: ...
+    # One image, or a batch of them.
+    @overload
+    def classify(self, images: NDArray[Any] | _Array, top_k: int = 5, *, head: str | None = None) -> list[Any]: ...
     @overload
     def embed(self, images: _Images, *, normalize: bool = False, return_errors: Literal[False] = False) -> NDArray[np.float32]: ...
     @overload
     def embed(
         self, images: _Images, *, normalize: bool = False, return_errors: Literal[True]
     ) -> tuple[NDArray[np.float32], list[str | None]]: ...
-    def features(self, images: _Images, layers: Sequence[int] | None = None, *, reshape: bool = True) -> list[NDArray[np.float32]]: ...
+    @overload
+    def embed(
+        self, images: _Images, *, normalize: bool = False, return_errors: bool
+    ) -> NDArray[np.float32] | tuple[NDArray[np.float32], list[str | None]]: ...
+    def features(self, images: _Images, layers: Sequence[int] | NDArray[np.integer[Any]] | None = None, *, reshape: bool = True) -> list[NDArray[np.float32]]: ...
     def attention(self, images: _Images, layer: int = -1, *, query: int | None = None) -> NDArray[np.float32]: ...
     def forward(
         self,
         pixel_values: NDArray[np.float32] | _Array,
         outputs: Sequence[str],
         *,
-        key_padding_mask: NDArray[np.float32] | _Array | None = None,
+        key_padding_mask: NDArray[np.float32] | NDArray[np.bool_] | _Array | None = None,
     ) -> dict[str, NDArray[np.float32]]: ...
     def preprocess(self, images: _Images) -> NDArray[np.float32]: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
@@ -81,5 +94,5 @@ def load(
     model: str | os.PathLike[str],
     device: str = "auto",
     precision: Literal["auto", "f32", "f16", "bf16", "int8"] = "f32",
-    progress: bool | Callable[[str, int, int], object] = True,
+    progress: bool | Callable[[str, int, int], object] | None = True,
 ) -> Model: ...

@@ -26,7 +26,9 @@ class Embedder:
     """
 
     def __init__(self, model, *, device="auto", precision="f32", normalize=False, image="image", embedding="embedding", error="error"):
-        self.model = os.fspath(model)
+        # Workers have another working directory.
+        is_folder = os.path.exists(model) and os.fspath(model) != "digits"
+        self.model = os.path.abspath(model) if is_folder else os.fspath(model)
         self.device = device
         self.precision = precision
         self.normalize = normalize
