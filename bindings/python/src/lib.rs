@@ -5,6 +5,7 @@ mod error;
 mod images;
 mod load;
 mod model;
+mod passes;
 mod threads;
 
 use pyo3::prelude::*;

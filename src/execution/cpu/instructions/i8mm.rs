@@ -1,7 +1,7 @@
 //! Arm's `smmla`: adds the products of two rows and two columns of eight signed bytes to 2 × 2 sums. In assembly, because Rust's intrinsic for it is unstable.
 
 use super::int8::{DEPTH, Int8};
-use super::neon::Neon;
+use super::neon::{Neon, add_product};
 use super::{Vector, unrolled};
 use crate::data::int8::{BLOCK, row_words, words};
 use crate::data::panels::PANEL;
@@ -105,14 +105,7 @@ unsafe fn add_products<const P: usize>(to: &mut [[int32x4_t; 4]; TILE / 2], x: &
 unsafe fn add_product(mut sums: int32x4_t, x: uint32x4_t, w: uint32x4_t) -> int32x4_t {
     // SAFETY: the caller guarantees the instruction, which uses registers only.
     unsafe {
-        asm!(
-            ".arch_extension i8mm",
-            "smmla {sums:v}.4s, {x:v}.16b, {w:v}.16b",
-            sums = inlateout(vreg) sums,
-            x = in(vreg) x,
-            w = in(vreg) w,
-            options(pure, nomem, nostack, preserves_flags),
-        );
+        add_product!("i8mm", "smmla", "16b", sums, x, w);
     }
     sums
 }

@@ -9,6 +9,21 @@ use crate::execution::cpu::product::MultiplyWords;
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
+/// Adds the products of two vectors of `$lanes` to four sums, by an instruction of `$extension`.
+macro_rules! add_product {
+    ($extension:literal, $instruction:literal, $lanes:literal, $sums:ident, $x:ident, $w:ident) => {
+        asm!(
+            concat!(".arch_extension ", $extension),
+            concat!($instruction, " {sums:v}.4s, {x:v}.", $lanes, ", {w:v}.", $lanes),
+            sums = inlateout(vreg) $sums,
+            x = in(vreg) $x,
+            w = in(vreg) $w,
+            options(pure, nomem, nostack, preserves_flags),
+        )
+    };
+}
+pub(super) use add_product;
+
 /// Returns the multiplication of 8-bit integers, if this processor has dot products.
 pub fn detect_int8() -> Option<MultiplyWords> {
     // SAFETY: the function is handed out only where the processor has the instruction.
@@ -47,14 +62,7 @@ impl Int8 for Neon {
     #[inline(always)]
     unsafe fn dot(mut sums: int32x4_t, x: uint32x4_t, w: uint32x4_t) -> int32x4_t {
         unsafe {
-            asm!(
-                ".arch_extension dotprod",
-                "sdot {sums:v}.4s, {x:v}.16b, {w:v}.16b",
-                sums = inlateout(vreg) sums,
-                x = in(vreg) x,
-                w = in(vreg) w,
-                options(pure, nomem, nostack, preserves_flags),
-            );
+            add_product!("dotprod", "sdot", "16b", sums, x, w);
         }
         sums
     }
@@ -84,14 +92,7 @@ impl Bf16 for Neon {
     #[inline(always)]
     unsafe fn dot(mut sums: float32x4_t, x: uint32x4_t, w: uint32x4_t) -> float32x4_t {
         unsafe {
-            asm!(
-                ".arch_extension bf16",
-                "bfdot {sums:v}.4s, {x:v}.8h, {w:v}.8h",
-                sums = inlateout(vreg) sums,
-                x = in(vreg) x,
-                w = in(vreg) w,
-                options(pure, nomem, nostack, preserves_flags),
-            );
+            add_product!("bf16", "bfdot", "8h", sums, x, w);
         }
         sums
     }
