@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn elements_begin_at_a_cache_line() {
-        for len in [0, 1, 100, 100_000] {
+        for len in [0, 1, 100, 1000] {
             let mut values = Aligned::<u16>::zeros(len);
             assert!(len == 0 || values.as_ptr().addr().is_multiple_of(LINE));
             values.fill(1);
