@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyList, PyString, PyTuple};
 use rayon::prelude::*;
+use std::borrow::Cow;
 use std::path::PathBuf;
 use vitraux::preprocess::Preprocess;
 use vitraux::{Image, Tensor};
@@ -112,7 +113,7 @@ pub fn values(object: &Bound<'_, PyAny>, argument: &'static str) -> PyResult<(Ve
     let array = if is_boolean { as_array(&object.call_method1("astype", ("float32",))?)? } else { array };
     let values = array.as_ref().and_then(|array| array.extract::<PyReadonlyArrayDyn<'_, f32>>().ok());
     match values.filter(|values| !values.shape().is_empty()) {
-        Some(values) => Ok((values.shape().to_vec(), in_order(&values))),
+        Some(values) => Ok((values.shape().to_vec(), in_order(&values).into_owned())),
         None => {
             let found = array.map_or_else(|| object.get_type().name().map(|name| name.to_string()), |array| Ok(array.dtype().to_string()))?;
             Err(invalid(object.py(), argument, format!("expected a float32 array, found {found}")))
@@ -160,10 +161,10 @@ fn of_array(array: &Bound<'_, PyUntypedArray>) -> PyResult<Vec<Source>> {
 }
 
 /// Returns the elements of an array, the last axis changing fastest.
-fn in_order<T: Copy + numpy::Element>(array: &PyReadonlyArrayDyn<'_, T>) -> Vec<T> {
+fn in_order<'a, T: Copy + numpy::Element>(array: &'a PyReadonlyArrayDyn<'_, T>) -> Cow<'a, [T]> {
     match array.as_slice() {
-        Ok(values) if array.is_c_contiguous() => values.to_vec(),
-        _ => array.as_array().iter().copied().collect(),
+        Ok(values) if array.is_c_contiguous() => Cow::Borrowed(values),
+        _ => Cow::Owned(array.as_array().iter().copied().collect()),
     }
 }
 
@@ -187,7 +188,7 @@ fn of_pil(image: &Bound<'_, PyAny>) -> PyResult<Image> {
     if mode.starts_with("I;16") {
         let levels = py.import("numpy")?.call_method1("asarray", (&image,))?.call_method1("astype", ("uint16",))?;
         let levels = levels.extract::<PyReadonlyArrayDyn<'_, u16>>()?;
-        let levels: Vec<u8> = in_order(&levels).into_iter().map(|level| (level >> 8) as u8).collect();
+        let levels: Vec<u8> = in_order(&levels).iter().map(|level| (level >> 8) as u8).collect();
         return of_levels(py, [height, width], 1, &levels);
     }
     let has_colour_key = image.getattr("info")?.contains("transparency")?;

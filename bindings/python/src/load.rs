@@ -16,7 +16,7 @@ const BUILT_IN: &str = "digits";
 /// Time between looks for Ctrl-C.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// What a model is made of; enough to load it again in another process.
+/// Arguments of `load`, from which another process can load the model again.
 #[derive(Clone)]
 pub struct Arguments {
     pub model: PathBuf,

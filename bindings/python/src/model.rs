@@ -125,7 +125,10 @@ impl Model {
         };
         let mut values = Vec::new();
         let mut errors: Vec<Option<String>> = Vec::new();
-        let mut images = sources(images)?.list.into_iter().peekable();
+        let list = sources(images)?;
+        // Without `return_errors`, nothing is computed if an element is no image.
+        let list = if return_errors { list.list } else { list.all()?.into_iter().map(Ok).collect() };
+        let mut images = list.into_iter().peekable();
         while images.peek().is_some() {
             py.check_signals()?;
             let chunk: Vec<PyResult<Source>> = images.by_ref().take(self.chunk()).collect();

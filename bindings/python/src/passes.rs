@@ -93,12 +93,12 @@ impl Model {
         let images: Vec<Result<Source, String>> = images
             .into_iter()
             .map(|image| match image {
-                // No failure of this image.
+                // Not caused by the image, such as Ctrl-C.
                 Err(error) if !error.is_instance_of::<PyException>(py) => Err(error),
                 image => Ok(image.map_err(|error| error.value(py).to_string())),
             })
             .collect::<PyResult<_>>()?;
-        // What the model's own preprocessing makes is right.
+        // Images from the model's own preprocessing always suit it.
         let suits = |image: &Tensor| {
             let shape = [image.shape()[1], image.shape()[2], image.shape()[3]];
             let channels = config.patches().map_or(shape[0], |patches| patches.channels);
@@ -123,7 +123,11 @@ pub fn no_images(py: Python<'_>) -> PyErr {
 
 /// Returns some rows of a tensor along the first axis.
 pub fn part(tensor: &Tensor, rows: Range<usize>) -> vitraux::Result<Tensor> {
-    let (shape, values) = (tensor.shape(), tensor.values());
+    let shape = tensor.shape();
+    if rows.len() == shape[0] {
+        return Ok(tensor.clone());
+    }
+    let values = tensor.values();
     let row = shape[1..].iter().product::<usize>();
     Tensor::new([&[rows.len()], &shape[1..]].concat(), values[rows.start * row..rows.end * row].to_vec())
 }

@@ -1,4 +1,4 @@
-"""The stubs are those of the module."""
+"""Stubs match the module, and type the programs of users."""
 
 import subprocess
 import sys

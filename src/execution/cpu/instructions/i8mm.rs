@@ -15,7 +15,7 @@ const TILE: usize = 8;
 /// Columns of a tile.
 const COLUMNS: usize = 8;
 
-/// What follows an odd last word.
+/// Partner of an odd last word.
 static ZEROS: [u32; COLUMNS] = [0; COLUMNS];
 
 /// Returns the multiplication of 8-bit integers, if this processor has matrix products of them.
