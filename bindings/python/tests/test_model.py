@@ -78,7 +78,7 @@ def test_unreadable_images_can_be_reported_instead_of_raised(model, samples):
     assert np.array_equal(vectors[[0, 3]], model.embed(samples[:2]))
     assert np.isnan(vectors[1:3]).all()
     assert errors[0] is None and errors[3] is None and "none.png" in errors[2] and "image" in errors[1]
-    bad = [None, np.zeros((3, 3)), np.zeros((1, 17, 16), np.float32), np.full((1, 32, 32), np.nan, np.float32), np.zeros((2, 9, 9, 3), np.uint8)]
+    bad = [None, np.zeros((3, 3)), np.zeros((3, 32, 32), np.float32), np.zeros((1, 17, 16), np.float32), np.full((1, 32, 32), np.nan, np.float32), np.zeros((2, 9, 9, 3), np.uint8)]
     vectors, errors = model.embed([*bad, samples[0]], return_errors=True)
     assert np.isnan(vectors[:-1]).all() and all(errors[:-1])
     assert np.array_equal(vectors[-1:], model.embed(samples[0])) and errors[-1] is None
