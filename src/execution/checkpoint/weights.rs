@@ -229,13 +229,12 @@ impl Weight {
 
 impl Weights<WeightInfo> {
     /// Maps the name of every right-hand factor of a matrix product, all `[out, in]`, to the precision it is stored in when `precision` is
-    /// requested. Patches are projected in the precision of activations, or in bf16 if that is requested. Only layers of blocks become integers, and none of the first and the last block, whose
-    /// errors weigh most: those of the first pass through all others, and those of the last reach the result undamped. These stay in f16; on processors
-    /// that multiply bf16, all but qkv of the last in that.
+    /// requested. The patch projection has that of activations: in bf16, trained patches move the first block's attention by 4 %. Only layers of blocks become
+    /// integers, and none of the first and the last block, whose errors weigh most: those of the first pass through all others, and those of the last reach
+    /// the result undamped. These stay in f16; on processors that multiply bf16, all but qkv of the last in that.
     pub fn factors(&self, precision: Precision, capabilities: &Capabilities) -> HashMap<String, Precision> {
         let named = |linear: &Linear<WeightInfo>, precision| (linear.weight.name.clone(), precision);
-        let of_patches = if precision == Precision::Bf16 { precision } else { capabilities.activations(precision) };
-        let patch = self.patch.iter().map(|linear| named(linear, of_patches));
+        let patch = self.patch.iter().map(|linear| named(linear, capabilities.activations(precision)));
         let outside = if precision == Precision::Int8 { Precision::F32 } else { precision };
         let all = self.linears().map(|linear| named(linear, outside)).chain(patch);
         let last = self.blocks.len().saturating_sub(1);
