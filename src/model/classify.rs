@@ -1,8 +1,7 @@
 //! Image classification.
 
-use super::Session;
-use super::session::owned;
-use crate::data::config::Classifier;
+use super::{Outputs, Session};
+use crate::data::config::{Classifier, Config};
 use crate::data::error::{Error, Result};
 use crate::data::tensor::Tensor;
 use crate::execution::image::Image;
@@ -81,20 +80,34 @@ impl Session {
 
     async fn classify_batch_here(&mut self, pixel_values: &Tensor, top: usize) -> Result<Vec<Vec<Classification>>> {
         let model = self.model().clone();
-        let classifiers = model.config().default_classifiers();
-        if classifiers.is_empty() {
+        let names = Classification::outputs(model.config());
+        if names.is_empty() {
             return Err(Error::argument("model", format!("{} has no classifier; add one, or request its features", model.config().name)));
         }
-        let names: Vec<String> =
-            classifiers.iter().flat_map(|(suffix, _)| ["logits", "probabilities"].map(|name| format!("{name}{suffix}"))).collect();
-        let outputs = self.forward_here(pixel_values, &owned(&names)).await?;
-        let classification = |image: usize, suffix: &str, classifier: &Classifier| {
+        let outputs = self.forward_here(pixel_values, &names).await?;
+        Ok((0..pixel_values.shape()[0]).map(|image| Classification::of(model.config(), &outputs, image, top)).collect())
+    }
+}
+
+impl Classification {
+    /// Returns the names of the outputs that [`Classification::of`] reads.
+    pub fn outputs(config: &Config) -> Vec<String> {
+        let of_classifier = |(suffix, _): (String, _)| ["logits", "probabilities"].map(|name| format!("{name}{suffix}"));
+        config.default_classifiers().into_iter().flat_map(of_classifier).collect()
+    }
+
+    /// Ranks the classes of an image of a batch by the outputs of a forward pass. Returns the `top` most probable classes of each classifier, in
+    /// descending order.
+    ///
+    /// # Panics
+    /// If an output of [`Classification::outputs`] is missing, or if the batch is smaller.
+    pub fn of(config: &Config, outputs: &Outputs, image: usize, top: usize) -> Vec<Classification> {
+        let of_classifier = |(suffix, classifier): (String, &Classifier)| {
             let [logits, probabilities] = ["logits", "probabilities"].map(|name| outputs[&format!("{name}{suffix}")].values());
             let [logits, probabilities] = [&logits, &probabilities].map(|values| &values[image * classifier.classes..][..classifier.classes]);
             Classification { head: suffix.trim_start_matches('_').to_owned(), top: ranked(classifier, logits, probabilities, top) }
         };
-        let of_image = |image| classifiers.iter().map(|(suffix, classifier)| classification(image, suffix, classifier)).collect();
-        Ok((0..pixel_values.shape()[0]).map(of_image).collect())
+        config.default_classifiers().into_iter().map(of_classifier).collect()
     }
 }
 

@@ -9,6 +9,7 @@ Examples:
   vitraux embed -m facebook/dinov2-small --l2 -o photos.parquet photos/
   vitraux similar -m facebook/dinov2-small --to cat.jpg --index photos.safetensors photos/
   vitraux attention -m facebook/dinov2-small -o maps/ photos/cat.jpg
+  vitraux serve -m google/vit-base-patch16-224
   vitraux bench model --architecture vit_base_patch16_224 --device gpu
   # check the GPU
   vitraux doctor
@@ -72,6 +73,15 @@ pub const PREPROCESS: &str = "\
 Examples:
   vitraux preprocess -m google/vit-base-patch16-224 -o pixels.safetensors cat.jpg dog.jpg
   vitraux preprocess -m facebook/dinov2-small --image-size 448x336 -o pixels.safetensors cat.jpg";
+
+pub const SERVE: &str = "\
+Examples:
+  # the built-in digit model, at http://127.0.0.1:8000/
+  vitraux serve
+  vitraux serve -m google/vit-base-patch16-224 -m search=facebook/dinov2-small --device gpu
+  vitraux serve -m pets=facebook/dinov2-small --head pets.safetensors --listen 0.0.0.0:8080 --token-file token.txt
+  curl --data-binary @cat.jpg 'http://127.0.0.1:8000/classify?top=3'
+  curl -F image=@cat.jpg -F image=@dog.jpg 'http://127.0.0.1:8000/embed?model=search'";
 
 pub const BENCH_MODEL: &str = "\
 Examples:

@@ -120,6 +120,11 @@ impl ExecutionArgs {
         Some(format!("{name}: expected finite numbers, found {value}: the model's values overflow; {advice}accept them with --allow-nan"))
     }
 
+    /// Returns whether results that are NaN or infinite are accepted.
+    pub fn allows_nan(&self) -> bool {
+        self.allow_nan
+    }
+
     /// Loads a model onto the device.
     pub fn load(&self, checkpoint: Checkpoint) -> vitraux::Result<Model> {
         load(checkpoint, &self.device, self.precision, &self.tuning)

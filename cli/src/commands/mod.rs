@@ -26,6 +26,7 @@ mod outcome;
 mod output;
 mod preprocess;
 pub mod readers;
+mod serve;
 mod settings;
 mod shaders;
 mod similar;
@@ -70,13 +71,17 @@ struct Talk {
 }
 
 impl Talk {
-    fn obey(&self) {
+    /// Sets up messages and logs of a command.
+    fn obey(&self, command: &Command) -> Result<()> {
         be_quiet(self.quiet);
         let filter = match self.verbose {
             0 => "error,vitraux=warn",
             1 => "error,vitraux=debug",
             _ => "debug",
         };
+        if let Command::Serve(command) = command {
+            return command.log(self.quiet, filter);
+        }
         let mut logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter));
         if self.verbose == 0 {
             logger.format(|out, record| match (record.target().starts_with("vitraux"), record.level()) {
@@ -88,6 +93,7 @@ impl Talk {
             });
         }
         logger.init();
+        Ok(())
     }
 }
 
@@ -114,6 +120,9 @@ enum Command {
     /// Preprocess images for a model and write the pixel values
     #[command(after_help = examples::PREPROCESS)]
     Preprocess(preprocess::Preprocess),
+    /// Serve models over HTTP: images in, classes or feature vectors out; also the Open Inference Protocol of KServe and Triton
+    #[command(after_help = examples::SERVE)]
+    Serve(serve::Serve),
     /// List the devices that vitraux can run on
     Devices(devices::Devices),
     /// Recommend models by task and size
@@ -156,7 +165,7 @@ impl Cli {
 
     /// Runs the subcommand.
     pub fn run(self) -> Result<()> {
-        self.talk.obey();
+        self.talk.obey(&self.command)?;
         match self.command {
             Command::Classify(command) => command.run(),
             Command::Attention(command) => command.run(),
@@ -165,6 +174,7 @@ impl Cli {
             Command::Fit(command) => command.run(),
             Command::Forward(command) => command.run(),
             Command::Preprocess(command) => command.run(),
+            Command::Serve(command) => command.run(),
             Command::Devices(command) => command.run(),
             Command::Models(command) => command.run(),
             Command::Families(command) => command.run(),

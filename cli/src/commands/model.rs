@@ -11,7 +11,7 @@ use vitraux::preprocess::Preprocess;
 use vitraux::{Checkpoint, CheckpointBuilder};
 
 /// Name of the built-in model.
-const BUILT_IN: &str = "digits";
+pub const BUILT_IN: &str = "digits";
 
 /// Which model.
 #[derive(Debug, Args)]
@@ -21,6 +21,17 @@ pub struct ModelArgs {
     /// google-research, or digits (built in); `vitraux models` recommends some
     #[arg(long, short, value_name = "MODEL")]
     model: Option<PathBuf>,
+    #[command(flatten)]
+    opening: OpeningArgs,
+    /// Place of the model, once it is found.
+    #[arg(skip)]
+    place: OnceLock<Option<Place>>,
+}
+
+/// How a model is opened.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Model options")]
+pub struct OpeningArgs {
     /// Input size in pixels: one number, or HEIGHTxWIDTH such as 448x336 [default: the model's own]
     #[arg(long, value_name = "SIZE")]
     image_size: Option<ImageSize>,
@@ -28,9 +39,13 @@ pub struct ModelArgs {
     /// survive
     #[arg(long)]
     no_mmap: bool,
-    /// Place of the model, once it is found.
-    #[arg(skip)]
-    place: OnceLock<Option<Place>>,
+}
+
+impl OpeningArgs {
+    /// Returns these options for a model.
+    pub fn of(self, model: Option<PathBuf>) -> ModelArgs {
+        ModelArgs { model, opening: self, place: OnceLock::new() }
+    }
 }
 
 /// Height and width in pixels.
@@ -79,7 +94,7 @@ impl ModelArgs {
 
     /// Returns true unless the built-in model is used as it is.
     pub fn is_given(&self) -> bool {
-        self.model.is_some() || self.image_size.is_some()
+        self.model.is_some() || self.opening.image_size.is_some()
     }
 
     /// Opens the model; without one, the built-in model, which a note says.
@@ -109,7 +124,7 @@ impl ModelArgs {
 
     /// Returns the requested `[height, width]`.
     pub fn image_size(&self) -> Option<[usize; 2]> {
-        self.image_size.map(|ImageSize(size)| size)
+        self.opening.image_size.map(|ImageSize(size)| size)
     }
 
     fn open_at(&self, place: Place) -> Result<Checkpoint> {
@@ -118,13 +133,13 @@ impl ModelArgs {
             Place::Path(path) => {
                 let builder = Checkpoint::builder(path);
                 let builder = self.image_size().into_iter().fold(builder, CheckpointBuilder::image_size);
-                Ok(if self.no_mmap { builder.mapped_from(u64::MAX) } else { builder }.open()?)
+                Ok(if self.opening.no_mmap { builder.mapped_from(u64::MAX) } else { builder }.open()?)
             }
         }
     }
 
     fn built_in(&self) -> Result<Checkpoint> {
-        match self.image_size {
+        match self.opening.image_size {
             None => Ok(Checkpoint::digits()),
             Some(_) => Err("--image-size: the built-in model has one size; omit this option, or choose another --model".into()),
         }
@@ -156,13 +171,17 @@ impl ModelArgs {
         if let Some(place) = self.place.get() {
             return Ok(place.clone());
         }
-        // Not by clap, for which it would conflict with --architecture.
-        let chosen = match self.model.clone().or_else(|| std::env::var_os("VITRAUX_MODEL").filter(|model| !model.is_empty()).map(Into::into)) {
-            None => Settings::read()?.model,
-            chosen => chosen,
-        };
-        let place = chosen.map(|model| located(&model)).transpose()?;
+        let place = self.chosen()?.map(|model| located(&model)).transpose()?;
         Ok(self.place.get_or_init(|| place).clone())
+    }
+
+    /// Returns the model that was chosen by an option, the environment or the user's settings.
+    pub fn chosen(&self) -> Result<Option<PathBuf>> {
+        // Not by clap, for which it would conflict with --architecture.
+        match self.model.clone().or_else(|| std::env::var_os("VITRAUX_MODEL").filter(|model| !model.is_empty()).map(Into::into)) {
+            None => Ok(Settings::read()?.model),
+            chosen => Ok(chosen),
+        }
     }
 }
 

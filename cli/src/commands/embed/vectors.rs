@@ -16,6 +16,7 @@ pub enum What {
 }
 
 /// Conversion of outputs to vectors.
+#[derive(Clone)]
 pub struct Vectors {
     output: String,
     width: usize,
@@ -24,6 +25,7 @@ pub struct Vectors {
     l2: bool,
 }
 
+#[derive(Clone, Copy)]
 enum Pool {
     First,
     MeanFrom(usize),
@@ -60,6 +62,16 @@ impl Vectors {
         format!("{}, {pool}{} of {model}", self.output, if self.l2 { ", of length 1," } else { "," })
     }
 
+    /// Returns these vectors, divided by their Euclidean norms or not.
+    pub fn normalized(self, l2: bool) -> Vectors {
+        Vectors { l2, ..self }
+    }
+
+    /// Returns the name of the output that the vectors are made from.
+    pub fn output(&self) -> &str {
+        &self.output
+    }
+
     /// Returns the number of values in a vector.
     pub fn width(&self) -> usize {
         self.width
@@ -70,7 +82,8 @@ impl Vectors {
         self.of(&session.forward_blocking(pixel_values, &[&self.output])?[&self.output])
     }
 
-    fn of(&self, output: &Tensor) -> vitraux::Result<Tensor> {
+    /// Converts an output.
+    pub fn of(&self, output: &Tensor) -> vitraux::Result<Tensor> {
         let (shape, values) = (output.shape(), output.values());
         let mut vectors = match (&self.pools, shape) {
             (Some(pool), &[_, tokens, width]) => values.chunks(tokens * width).flat_map(|image| pool.of(image, width)).collect(),

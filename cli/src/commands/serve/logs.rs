@@ -1,0 +1,30 @@
+//! Logs on standard error, a line for each event.
+
+use crate::commands::Result;
+use clap::ValueEnum;
+use std::io::IsTerminal;
+use tracing_subscriber::EnvFilter;
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text with key=value pairs
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+impl LogFormat {
+    /// Starts to log what passes a filter in the syntax of `RUST_LOG`, or what that variable says. Includes the messages of libraries that use `log`.
+    pub fn start(self, filter: &str) -> Result<()> {
+        let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(filter))?;
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self {
+            LogFormat::Text => {
+                logs.with_target(false).with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).try_init()
+            }
+            LogFormat::Json => logs.json().flatten_event(true).try_init(),
+        }
+        .map_err(|error| error.to_string().into())
+    }
+}

@@ -1,0 +1,157 @@
+//! Inference.
+
+use super::metadata::default_outputs;
+use super::request::{InferRequest, JSON_LENGTH, Output, Parameters, flag, size};
+use super::tensors::Images;
+use crate::commands::serve::failure::{ErrorBody, Failure};
+use crate::commands::serve::images::computed;
+use crate::commands::serve::queue::Row;
+use crate::commands::serve::served::Served;
+use crate::commands::serve::server::{Named, Server, VERSION};
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use utoipa::ToSchema;
+use vitraux::Image;
+
+/// Answer to a request for inference.
+#[derive(Serialize, ToSchema)]
+struct InferResponse<'a> {
+    model_name: &'a str,
+    model_version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    outputs: Vec<OutputTensor<'a>>,
+}
+
+/// Output tensor.
+#[derive(Serialize, ToSchema)]
+struct OutputTensor<'a> {
+    name: &'a str,
+    datatype: &'static str,
+    shape: Vec<usize>,
+    /// Number of bytes, of which those of all outputs follow the JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    parameters: Option<serde_json::Value>,
+    /// Elements in row-major order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    data: Option<Values>,
+}
+
+/// Elements of an output.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Values {
+    Numbers(Vec<f32>),
+    /// Classes, as `score:index:label`.
+    Texts(Vec<String>),
+}
+
+/// Run a model on tensors
+///
+/// The input is `pixel_values` FP32 [B, channels, height, width]; or image files, `image` BYTES [B], in JSON as base64; or RGB levels, `image` UINT8 [B, height, width, 3].
+/// Tensors may follow the JSON as bytes (binary_data_size, binary_data, Inference-Header-Content-Length).
+#[utoipa::path(post, path = "/infer", tag = "protocol", params(("model" = String, Path, description = "Name of the model")), request_body = InferRequest,
+    responses(
+        (status = 200, description = "Outputs", body = InferResponse),
+        (status = 400, description = "Request that cannot be served", body = ErrorBody),
+        (status = 404, description = "No such model", body = ErrorBody),
+        (status = 413, description = "Body beyond the limit", body = ErrorBody),
+        (status = 429, description = "Full queue; try again after the seconds in Retry-After", body = ErrorBody)))]
+pub async fn infer(Named(served): Named, State(server): State<Arc<Server>>, request: Request) -> Result<Response, Failure> {
+    let (parts, body) = request.into_parts();
+    let held = server.bodies.read(&parts.headers, body).await?;
+    let (mut request, elements) = InferRequest::parse(&parts.headers, &held.bytes)?;
+    let images = Images::read(&request.inputs, elements)?;
+    if request.outputs.is_empty() {
+        request.outputs = default_outputs(&served).into_iter().map(|output| Output { name: output.name, parameters: Parameters::new() }).collect();
+    }
+    let names: BTreeSet<String> = request.outputs.iter().map(|output| output.name.clone()).collect();
+    let admission = served.admit(images.len())?;
+    let prepared = match images {
+        Images::Prepared(images) => images.into_iter().map(Ok).collect(),
+        Images::Files(files) => {
+            served.prepare(files.into_iter().enumerate().collect(), |(i, file)| Image::decode(&format!("image {i}"), &file)).await
+        }
+        Images::Decoded(images) => served.prepare(images, Ok).await,
+    };
+    drop(held);
+    // The protocol has one error for all images of a request.
+    if let Some(failure) = prepared.iter().find_map(|image| image.as_ref().err()) {
+        return Err(failure.clone());
+    }
+    let rows = computed(&served, prepared, admission, names.into_iter().collect()).await.into_iter().collect::<Result<Vec<Row>, Failure>>()?;
+    response(&served, request, &rows)
+}
+
+/// Formats the outputs of images, whose rows have one shape.
+fn response(served: &Served, request: InferRequest, rows: &[Row]) -> Result<Response, Failure> {
+    let all_binary = flag(&request.parameters, "binary_data_output")?.unwrap_or(false);
+    let (mut outputs, mut binary) = (Vec::with_capacity(request.outputs.len()), Vec::new());
+    for output in &request.outputs {
+        let mut shape = [&[rows.len()], rows[0].shape(&output.name)].concat();
+        let values = rows.iter().flat_map(|row| row.values(&output.name));
+        let (datatype, values) = match size(&output.parameters, "classification")? {
+            Some(classes) if shape.len() == 2 => {
+                let classes = classes.min(shape[1]);
+                let texts = rows.iter().flat_map(|row| ranked(served, &output.name, &row.values(&output.name), classes)).collect();
+                shape[1] = classes;
+                ("BYTES", Values::Texts(texts))
+            }
+            Some(_) => return Err(Failure::invalid(format!("{}: expected an output with a vector per image for a classification", output.name))),
+            None => ("FP32", Values::Numbers(values.collect())),
+        };
+        let (parameters, data) = match flag(&output.parameters, "binary_data")?.unwrap_or(all_binary) {
+            true => {
+                let start = binary.len();
+                values.write(&mut binary);
+                (Some(json!({ "binary_data_size": binary.len() - start })), None)
+            }
+            false => (None, Some(values)),
+        };
+        outputs.push(OutputTensor { name: &output.name, datatype, shape, parameters, data });
+    }
+    let is_binary = outputs.iter().any(|output| output.data.is_none());
+    let response = InferResponse { model_name: &served.name, model_version: VERSION, id: request.id, outputs };
+    let json = serde_json::to_vec(&response).map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    if !is_binary {
+        return Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response());
+    }
+    let length = HeaderValue::from(json.len());
+    let mut response = Body::from(Bytes::from([json, binary].concat())).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    response.headers_mut().insert(JSON_LENGTH, length);
+    Ok(response)
+}
+
+impl Values {
+    /// Appends the elements as bytes: little-endian numbers, or texts with their lengths before them.
+    fn write(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Values::Numbers(numbers) => numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes())),
+            Values::Texts(texts) => texts.iter().for_each(|text| {
+                bytes.extend((text.len() as u32).to_le_bytes());
+                bytes.extend(text.as_bytes());
+            }),
+        }
+    }
+}
+
+/// Returns the largest values of a vector with their indices, and with their labels if they are those of a classifier.
+fn ranked(served: &Served, output: &str, values: &[f32], count: usize) -> Vec<String> {
+    let classifiers = served.config().default_classifiers();
+    let is_of = |suffix: &str| ["logits", "probabilities"].iter().any(|name| output.strip_prefix(name) == Some(suffix));
+    let labels = classifiers.iter().find(|(suffix, _)| is_of(suffix)).map(|(_, classifier)| classifier.labels.as_slice()).unwrap_or_default();
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
+    let entry =
+        |index: usize| labels.get(index).map_or_else(|| format!("{}:{index}", values[index]), |label| format!("{}:{index}:{label}", values[index]));
+    order.into_iter().take(count).map(entry).collect()
+}

@@ -1,0 +1,39 @@
+//! Open Inference Protocol, version 2, over HTTP (<https://github.com/kserve/open-inference-protocol>), with the extensions of Triton that its clients use
+//! (<https://github.com/triton-inference-server/server/tree/main/docs/protocol>): tensors as bytes, classification, configuration, statistics.
+
+mod infer;
+mod metadata;
+mod request;
+mod tensors;
+
+use super::server::Server;
+use std::sync::Arc;
+use tower_http::compression::CompressionLayer;
+use tower_http::decompression::RequestDecompressionLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Returns the routes of probes.
+pub fn health() -> OpenApiRouter<Arc<Server>> {
+    OpenApiRouter::new().routes(routes!(metadata::live)).routes(routes!(metadata::ready))
+}
+
+/// Returns all other routes.
+pub fn routes() -> OpenApiRouter<Arc<Server>> {
+    let compressed = OpenApiRouter::new().routes(routes!(infer::infer)).layer(CompressionLayer::new()).layer(RequestDecompressionLayer::new());
+    let of_model = OpenApiRouter::new()
+        .routes(routes!(metadata::model))
+        .routes(routes!(metadata::model_ready))
+        .routes(routes!(metadata::config))
+        .routes(routes!(metadata::statistics))
+        .merge(compressed);
+    OpenApiRouter::new()
+        .routes(routes!(metadata::server))
+        .routes(routes!(metadata::index))
+        .nest("/v2/models/{model}", of_model.clone())
+        .nest("/v2/models/{model}/versions/{version}", of_model)
+}
+
+/// Names of inputs. A request has one of them.
+const PIXEL_VALUES: &str = "pixel_values";
+const IMAGE: &str = "image";

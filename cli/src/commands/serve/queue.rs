@@ -1,0 +1,229 @@
+//! Dynamic batching: images wait until a batch is full or the first of them has waited long enough.
+
+use super::failure::Failure;
+use super::metrics::OfModel;
+use super::statistics::Statistics;
+use crate::commands::guard::guarded;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use vitraux::{Model, Outputs, Tensor};
+
+/// Sizes of batches and of the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Batching {
+    /// Maximum number of images per batch.
+    pub max_batch: usize,
+    /// Maximum time for which an image waits for others.
+    pub max_wait: Duration,
+    /// Maximum number of images that wait while a batch is computed.
+    pub queue: usize,
+}
+
+/// An image that waits to be computed.
+struct Job {
+    /// `pixel_values` `[1, channels, height, width]`.
+    pixel_values: Tensor,
+    outputs: Arc<[String]>,
+    answer: oneshot::Sender<Result<Row, Failure>>,
+    arrival: Instant,
+    /// Its place among those admitted.
+    _place: OwnedSemaphorePermit,
+}
+
+/// Outputs of an image: a row of those of its batch.
+#[derive(Debug)]
+pub struct Row {
+    pub outputs: Arc<Outputs>,
+    pub index: usize,
+}
+
+impl Row {
+    /// Returns the shape of an output, without the batch.
+    pub fn shape(&self, output: &str) -> &[usize] {
+        &self.outputs[output].shape()[1..]
+    }
+
+    /// Returns the values of an output.
+    pub fn values(&self, output: &str) -> Vec<f32> {
+        let len = self.shape(output).iter().product::<usize>();
+        self.outputs[output].values()[self.index * len..][..len].to_vec()
+    }
+}
+
+/// Images that wait for a model.
+pub struct Queue {
+    batching: Batching,
+    /// Places of images that are decoded, wait or are computed.
+    places: Arc<Semaphore>,
+    waiting: Mutex<Waiting>,
+    /// Notified when an image arrives or the queue is closed.
+    changed: Condvar,
+    /// Duration of the last batch, in microseconds.
+    last_batch: AtomicU64,
+    metrics: OfModel,
+    statistics: Statistics,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    is_closed: bool,
+}
+
+impl Queue {
+    pub fn new(batching: Batching, metrics: OfModel) -> Queue {
+        let places = Arc::new(Semaphore::new(batching.max_batch + batching.queue));
+        let (waiting, changed, last_batch, statistics) = Default::default();
+        Queue { batching, places, waiting, changed, last_batch, metrics, statistics }
+    }
+
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Returns the sizes of batches and of the queue.
+    pub fn batching(&self) -> Batching {
+        self.batching
+    }
+
+    /// Takes places for the images of a request, which hold them until they are computed.
+    ///
+    /// # Errors
+    /// If the request has more images than there are places, or more than are free.
+    pub fn admit(&self, images: usize) -> Result<OwnedSemaphorePermit, Failure> {
+        let most = self.batching.max_batch + self.batching.queue;
+        if images == 0 {
+            return Err(Failure::invalid("expected at least one image, found none"));
+        }
+        if images > most {
+            return Err(Failure::invalid(format!("expected at most {most} images per request, found {images}; send several requests")));
+        }
+        self.places.clone().try_acquire_many_owned(images as u32).map_err(|_| {
+            self.metrics.rejected.inc_by(images as u64);
+            let batches = 2.0 * self.last_batch.load(Ordering::Relaxed) as f64 / 1e6;
+            Failure::busy("the queue is full", batches.ceil().max(1.0) as u64)
+        })
+    }
+
+    /// Computes outputs of images, of which each takes one of the places.
+    pub fn submit(
+        &self,
+        images: Vec<Tensor>,
+        mut places: OwnedSemaphorePermit,
+        outputs: Arc<[String]>,
+    ) -> Vec<oneshot::Receiver<Result<Row, Failure>>> {
+        let arrival = Instant::now();
+        let (jobs, answers): (Vec<Job>, Vec<_>) = images
+            .into_iter()
+            .map(|pixel_values| {
+                let (answer, receiver) = oneshot::channel();
+                let place = places.split(1).expect("a place for each image");
+                (Job { pixel_values, outputs: outputs.clone(), answer, arrival, _place: place }, receiver)
+            })
+            .unzip();
+        let mut waiting = self.waiting();
+        if !waiting.is_closed {
+            waiting.jobs.extend(jobs);
+            self.metrics.queue.set(waiting.jobs.len() as i64);
+        }
+        self.changed.notify_one();
+        answers
+    }
+
+    /// Lets the worker end when no image waits any more.
+    pub fn close(&self) {
+        self.waiting().is_closed = true;
+        self.changed.notify_all();
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Computes batches until the queue is closed, or the device is lost.
+    ///
+    /// # Errors
+    /// If the device is lost. Images that wait are not answered then.
+    pub fn work(&self, model: &Model) -> vitraux::Result<()> {
+        let mut session = model.session();
+        while let Some(jobs) = self.next_batch() {
+            let start = Instant::now();
+            let waits: Vec<Duration> = jobs.iter().map(|job| start - job.arrival).collect();
+            waits.iter().for_each(|wait| self.metrics.queue_seconds.observe(wait.as_secs_f64()));
+            let (pixel_values, jobs): (Vec<Tensor>, Vec<_>) =
+                jobs.into_iter().map(|job| (job.pixel_values, (job.answer, job._place, job.outputs))).unzip();
+            let names: Vec<&str> = jobs[0].2.iter().map(String::as_str).collect();
+            let images = pixel_values.len();
+            let pass = guarded(|| session.forward_blocking(&Tensor::stack(pixel_values)?, &names));
+            let duration = start.elapsed();
+            self.last_batch.store(duration.as_micros() as u64, Ordering::Relaxed);
+            self.metrics.device_seconds.observe(duration.as_secs_f64());
+            self.metrics.batch_images.observe(images as f64);
+            self.statistics.add(&waits, duration, matches!(pass, Some(Ok(_))));
+            let outputs = match pass {
+                Some(Ok(outputs)) => Ok(Arc::new(outputs)),
+                Some(Err(error)) => {
+                    tracing::error!(error = format!("{error:?}"), images, "a batch failed");
+                    Err((Failure::of_pass(&error), Some(error)))
+                }
+                None => {
+                    tracing::error!(images, "a batch panicked");
+                    session = model.session();
+                    Err((Failure::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "an internal error; please report it"), None))
+                }
+            };
+            for (index, (answer, _place, _)) in jobs.into_iter().enumerate() {
+                // A client that has gone needs no answer.
+                let _ = answer.send(match &outputs {
+                    Ok(outputs) => Ok(Row { outputs: outputs.clone(), index }),
+                    Err((failure, _)) => Err(failure.clone()),
+                });
+            }
+            if let Err((_, Some(error @ vitraux::Error::DeviceLost { .. }))) = outputs {
+                let mut waiting = self.waiting();
+                waiting.is_closed = true;
+                waiting.jobs.clear();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the images of the next batch: as many as there are of the first one's shape and outputs, in order of arrival. Returns `None` when the
+    /// queue is closed and empty.
+    fn next_batch(&self) -> Option<Vec<Job>> {
+        let Batching { max_batch, max_wait, .. } = self.batching;
+        let mut waiting = self.waiting();
+        loop {
+            // Clients that have gone need no answer.
+            waiting.jobs.retain(|job| !job.answer.is_closed());
+            let Some(first) = waiting.jobs.front() else {
+                if waiting.is_closed {
+                    return None;
+                }
+                waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let is_like_first = |job: &Job| job.pixel_values.shape() == first.pixel_values.shape() && job.outputs == first.outputs;
+            let count = waiting.jobs.iter().filter(|job| is_like_first(job)).count();
+            let left = (first.arrival + max_wait).saturating_duration_since(Instant::now());
+            if count < max_batch && !left.is_zero() && !waiting.is_closed {
+                waiting = self.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
+            let (shape, outputs) = (first.pixel_values.shape().to_vec(), first.outputs.clone());
+            let mut batch = Vec::with_capacity(count.min(max_batch));
+            let mut others = VecDeque::new();
+            for job in waiting.jobs.drain(..) {
+                let is_taken = batch.len() < max_batch && job.pixel_values.shape() == shape && job.outputs == outputs;
+                if is_taken { batch.push(job) } else { others.push_back(job) }
+            }
+            self.metrics.queue.set(others.len() as i64);
+            waiting.jobs = others;
+            return Some(batch);
+        }
+    }
+}
