@@ -29,6 +29,8 @@ mod painting;
 mod preprocessing;
 mod real_size;
 mod recovery;
+#[cfg(target_os = "linux")]
+mod serve;
 mod sessions;
 mod similar;
 mod structure;

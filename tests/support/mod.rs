@@ -4,6 +4,8 @@ pub mod cli;
 pub mod gpu;
 pub mod host;
 pub mod replay;
+#[cfg(target_os = "linux")]
+pub mod serving;
 
 pub use vitraux::low_level::cases::{self, compare, reference};
 

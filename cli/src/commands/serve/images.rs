@@ -23,6 +23,7 @@ pub fn routes() -> OpenApiRouter<Arc<Server>> {
 /// Options of `/classify`.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct ClassifyOptions {
     /// Name of the model; by default the first that is served.
     model: Option<String>,
@@ -33,6 +34,7 @@ struct ClassifyOptions {
 /// Options of `/embed`.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct EmbedOptions {
     /// Name of the model; by default the first that is served.
     model: Option<String>,

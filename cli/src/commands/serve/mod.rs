@@ -34,7 +34,7 @@ use server::Server;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -120,13 +120,15 @@ impl Serve {
             let of_model = metrics.of_model(&name);
             Arc::new(Served::new(name, model, of_model, shared.clone()))
         });
+        let models: Vec<Arc<Served>> = models.collect();
         let server = Arc::new(Server {
-            models: models.collect(),
+            cold: AtomicUsize::new(models.len()),
+            models,
             bodies: Bodies::new((self.serving.max_body as usize) << 20, self.serving.time()),
             metrics,
             token,
-            is_ready: AtomicBool::new(false),
-            is_live: AtomicBool::new(true),
+            is_ending: AtomicBool::new(false),
+            is_lost: AtomicBool::new(false),
         });
         let outcome = runtime.block_on(self.serve(&server, listener));
         // Threads that still decode are not waited for.
@@ -171,28 +173,22 @@ impl Serve {
             tracing::warn!("other machines can use the server without a token; --token-file sets one");
         }
         let (lost, mut loss) = watch::channel(None);
+        // Connections are accepted while the first passes are compiled, so that probes are answered.
         let workers = server.models.iter().map(|served| {
             let (served, server, lost) = (served.clone(), server.clone(), lost.clone());
             std::thread::Builder::new().name(format!("model {}", served.name)).spawn(move || {
-                if let Err(error) = served.queue.work(&served.model) {
-                    server.is_live.store(false, Ordering::Release);
+                let ready = || {
+                    if server.cold.fetch_sub(1, Ordering::AcqRel) == 1 {
+                        tracing::info!(url = format!("http://{address}/"), "ready");
+                    }
+                };
+                if let Err(error) = served.work(ready) {
+                    server.is_lost.store(true, Ordering::Release);
                     lost.send_replace(Some(format!("{error:?}")));
                 }
             })
         });
         let workers = workers.collect::<std::io::Result<Vec<_>>>()?;
-        // Connections are accepted while the models warm up, so that probes are answered.
-        let warm_up = {
-            let server = server.clone();
-            async move {
-                for served in &server.models {
-                    served.warm_up().await;
-                }
-                server.is_ready.store(true, Ordering::Release);
-                tracing::info!(url = format!("http://{address}/"), "ready");
-            }
-        };
-        let warm_up = tokio::spawn(warm_up);
         let connections = Connections { most: self.serving.max_connections as usize, drain: Duration::from_secs(self.serving.drain.into()) };
         let mut signals = Signals::new()?;
         let stop = async {
@@ -200,7 +196,7 @@ impl Serve {
                 name = signals.next() => tracing::info!(signal = name, "finishing the requests that have begun"),
                 _ = loss.wait_for(Option::is_some) => tracing::error!("a device is lost; the server ends"),
             }
-            server.is_ready.store(false, Ordering::Release);
+            server.is_ending.store(true, Ordering::Release);
             // A second signal ends the process at once.
             tokio::spawn(async move {
                 signals.next().await;
@@ -208,7 +204,6 @@ impl Serve {
             });
         };
         let is_whole = connections.serve(listener, server::router(server.clone()), stop).await;
-        warm_up.abort();
         server.models.iter().for_each(|served| served.queue.close());
         if let Some(error) = lost.borrow().clone() {
             return Err(error.into());

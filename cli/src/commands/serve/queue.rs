@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use vitraux::{Model, Outputs, Tensor};
+use vitraux::{Outputs, Session, Tensor};
 
 /// Sizes of batches and of the queue.
 #[derive(Clone, Copy, Debug)]
@@ -147,8 +147,7 @@ impl Queue {
     ///
     /// # Errors
     /// If the device is lost. Images that wait are not answered then.
-    pub fn work(&self, model: &Model) -> vitraux::Result<()> {
-        let mut session = model.session();
+    pub fn work(&self, mut session: Session) -> vitraux::Result<()> {
         while let Some(jobs) = self.next_batch() {
             let start = Instant::now();
             let waits: Vec<Duration> = jobs.iter().map(|job| start - job.arrival).collect();
@@ -166,12 +165,15 @@ impl Queue {
             let outputs = match pass {
                 Some(Ok(outputs)) => Ok(Arc::new(outputs)),
                 Some(Err(error)) => {
-                    tracing::error!(error = format!("{error:?}"), images, "a batch failed");
-                    Err((Failure::of_pass(&error), Some(error)))
+                    let failure = Failure::of_pass(&error);
+                    if failure.status.is_server_error() {
+                        tracing::error!(error = format!("{error:?}"), images, "a batch failed");
+                    }
+                    Err((failure, Some(error)))
                 }
                 None => {
                     tracing::error!(images, "a batch panicked");
-                    session = model.session();
+                    session = session.model().session();
                     Err((Failure::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "an internal error; please report it"), None))
                 }
             };

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 use vitraux::config::Config;
 use vitraux::preprocess::Preprocess;
-use vitraux::{Classification, Image, Model, Tensor};
+use vitraux::{Classification, Error, Image, Model, Tensor};
 
 /// A model and the images that wait for it.
 pub struct Served {
@@ -101,20 +101,35 @@ impl Served {
         }
     }
 
-    /// Compiles the passes of single images and of full batches, of the outputs that the endpoints for images need.
-    pub async fn warm_up(&self) {
-        let shape = self.config().input_shape(1, self.config().native_size());
-        let Ok(image) = shape.map(Tensor::zeros) else { return };
+    /// Computes batches until the queue is closed, or the device is lost. Calls `ready` once the passes of single images and of full batches are compiled,
+    /// of the outputs that the endpoints for images need.
+    ///
+    /// # Errors
+    /// If the device is lost.
+    pub fn work(&self, ready: impl FnOnce()) -> vitraux::Result<()> {
+        let mut session = self.model.session();
         let of_vectors = self.vectors.iter().map(|vectors| vec![vectors.output().to_owned()]);
         let outputs = std::iter::once(Classification::outputs(self.config())).filter(|names| !names.is_empty()).chain(of_vectors);
         for outputs in outputs {
+            let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
             for images in [1, self.queue.batching().max_batch] {
-                // What fails here fails again when it is asked for, and is answered then.
-                if let Ok(admission) = self.admit(images) {
-                    self.run(vec![image.clone(); images], admission, outputs.clone()).await;
+                let pass = self.blank().and_then(|image| session.forward_blocking(&Tensor::stack(vec![image; images])?, &outputs));
+                match pass {
+                    Err(error @ Error::DeviceLost { .. }) => return Err(error),
+                    // Requests are answered so if it fails for them.
+                    Err(error) => tracing::warn!(model = self.name, images, error = format!("{error:?}"), "a first pass failed"),
+                    Ok(_) => {}
                 }
             }
         }
+        ready();
+        self.queue.work(session)
+    }
+
+    /// Returns the pixel values of a black image.
+    fn blank(&self) -> vitraux::Result<Tensor> {
+        let channels = self.config().patches().map_or(0, |patches| patches.channels);
+        self.preprocess.apply(&Image::new([1, 1], channels, vec![0; channels])?)
     }
 
     /// Computes outputs of images `[1, channels, height, width]`, in batches with those of other requests.

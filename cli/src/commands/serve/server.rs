@@ -14,10 +14,13 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -28,10 +31,12 @@ pub struct Server {
     pub bodies: Bodies,
     pub metrics: Metrics,
     pub token: Option<Token>,
-    /// False before the models are warm, and once the server was told to end.
-    pub is_ready: AtomicBool,
-    /// False once a device is lost.
-    pub is_live: AtomicBool,
+    /// Models that have not compiled their first passes yet.
+    pub cold: AtomicUsize,
+    /// Whether the server was told to end.
+    pub is_ending: AtomicBool,
+    /// Whether a device is lost.
+    pub is_lost: AtomicBool,
 }
 
 impl Server {
@@ -44,12 +49,14 @@ impl Server {
         })
     }
 
+    /// Returns whether requests can be served.
     pub fn is_ready(&self) -> bool {
-        self.is_live() && self.is_ready.load(Ordering::Acquire)
+        self.is_live() && self.cold.load(Ordering::Acquire) == 0 && !self.is_ending.load(Ordering::Acquire)
     }
 
+    /// Returns whether the server works, or will.
     pub fn is_live(&self) -> bool {
-        self.is_live.load(Ordering::Acquire)
+        !self.is_lost.load(Ordering::Acquire)
     }
 }
 
@@ -87,9 +94,31 @@ fn routes() -> OpenApiRouter<Arc<Server>> {
     open.merge(protected)
 }
 
+/// Parameters of paths, with their meanings.
+const PARAMETERS: [(&str, &str); 2] = [("model", "Name of the model"), ("version", "Version of the model: 1")];
+
+fn parameter((name, description): &(&str, &str)) -> Parameter {
+    let text = ObjectBuilder::new().schema_type(Type::String).build();
+    ParameterBuilder::new()
+        .name(*name)
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some(*description))
+        .schema(Some(text))
+        .build()
+}
+
 /// Returns the service.
 pub fn router(server: Arc<Server>) -> Router {
     let (router, mut description) = routes().split_for_parts();
+    for (path, item) in &mut description.paths.paths {
+        let parameters = PARAMETERS.iter().filter(|(name, _)| path.contains(&format!("{{{name}}}")));
+        item.parameters = Some(parameters.map(|entry| parameter(entry).into()).collect());
+        // Each operation has a name of its own.
+        for operation in [&mut item.get, &mut item.post].into_iter().flatten().filter(|_| path.contains("{version}")) {
+            operation.operation_id = operation.operation_id.take().map(|name| format!("{name}_of_version"));
+        }
+    }
     if server.token.is_some() {
         let components = description.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));

@@ -58,7 +58,7 @@ enum Values {
 ///
 /// The input is `pixel_values` FP32 [B, channels, height, width]; or image files, `image` BYTES [B], in JSON as base64; or RGB levels, `image` UINT8 [B, height, width, 3].
 /// Tensors may follow the JSON as bytes (binary_data_size, binary_data, Inference-Header-Content-Length).
-#[utoipa::path(post, path = "/infer", tag = "protocol", params(("model" = String, Path, description = "Name of the model")), request_body = InferRequest,
+#[utoipa::path(post, path = "/infer", tag = "protocol", request_body = InferRequest,
     responses(
         (status = 200, description = "Outputs", body = InferResponse),
         (status = 400, description = "Request that cannot be served", body = ErrorBody),

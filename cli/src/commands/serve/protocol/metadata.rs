@@ -77,14 +77,14 @@ pub async fn index(State(server): State<Arc<Server>>) -> Json<Vec<IndexEntry>> {
 }
 
 /// Check that a model is ready
-#[utoipa::path(get, path = "/ready", tag = "protocol", params(("model" = String, Path, description = "Name of the model")),
+#[utoipa::path(get, path = "/ready", tag = "protocol",
     responses((status = 200, description = "It is"), (status = 404, description = "No such model", body = ErrorBody), (status = 503, description = "It is not", body = ErrorBody)))]
 pub async fn model_ready(_: Named, server: State<Arc<Server>>) -> Result<(), Failure> {
     ready(server).await
 }
 
 /// Describe a model
-#[utoipa::path(get, path = "", tag = "protocol", params(("model" = String, Path, description = "Name of the model")),
+#[utoipa::path(get, path = "", tag = "protocol",
     responses((status = 200, description = "Inputs and outputs", body = ModelMetadata), (status = 404, description = "No such model", body = ErrorBody)))]
 pub async fn model(Named(served): Named) -> Json<ModelMetadata> {
     let inputs = vec![TensorMetadata { name: PIXEL_VALUES.to_owned(), datatype: "FP32", shape: batched(&image_shape(served.config())) }];
@@ -92,7 +92,7 @@ pub async fn model(Named(served): Named) -> Json<ModelMetadata> {
 }
 
 /// Return a model's configuration, as Triton has it
-#[utoipa::path(get, path = "/config", tag = "protocol", params(("model" = String, Path, description = "Name of the model")),
+#[utoipa::path(get, path = "/config", tag = "protocol",
     responses((status = 200, description = "Configuration", body = Object), (status = 404, description = "No such model", body = ErrorBody)))]
 pub async fn config(Named(served): Named) -> Json<Value> {
     let batching = served.queue.batching();
@@ -110,7 +110,7 @@ pub async fn config(Named(served): Named) -> Json<Value> {
 }
 
 /// Return statistics of a model, as Triton has them
-#[utoipa::path(get, path = "/stats", tag = "protocol", params(("model" = String, Path, description = "Name of the model")),
+#[utoipa::path(get, path = "/stats", tag = "protocol",
     responses((status = 200, description = "Statistics", body = Object), (status = 404, description = "No such model", body = ErrorBody)))]
 pub async fn statistics(Named(served): Named) -> Json<Value> {
     Json(json!({ "model_stats": [served.queue.statistics().of(&served.name, VERSION)] }))

@@ -31,6 +31,10 @@ impl Images {
             (PIXEL_VALUES, "FP32", &[batch, channels, height, width]) => {
                 let image = [1, channels, height, width];
                 let values = floats(elements, count(&input.shape, &described)?, &described)?;
+                // In a batch it would fail those of other requests.
+                if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                    return Err(Failure::invalid(format!("{}: expected finite numbers, found {value}", described())));
+                }
                 let images = values.chunks((values.len() / batch.max(1)).max(1)).map(|values| Tensor::new(image, values.to_vec()));
                 images.collect::<vitraux::Result<_>>().map(Images::Prepared).map_err(|error| Failure::invalid(error.to_string()))
             }

@@ -1,0 +1,386 @@
+//! The HTTP server: answers, limits, hostile clients, and its end. `tests/serving/run` drives it with other people's clients.
+
+use crate::support::cli::{program, run};
+use crate::support::path;
+use crate::support::serving::{Answer, Serving, message, read};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+fn samples() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(path("examples/digits/samples")).expect("samples").map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    files
+}
+
+fn sample(name: &str) -> Vec<u8> {
+    std::fs::read(path(&format!("examples/digits/samples/{name}.png"))).expect("a sample")
+}
+
+/// A form with files.
+fn form(files: &[(&str, &[u8])]) -> (String, Vec<u8>) {
+    let mut body = Vec::new();
+    for (name, bytes) in files {
+        body.extend(format!("--limit\r\nContent-Disposition: form-data; name=\"image\"; filename=\"{name}\"\r\n\r\n").bytes());
+        body.extend(*bytes);
+        body.extend(b"\r\n");
+    }
+    body.extend(b"--limit--\r\n");
+    ("multipart/form-data; boundary=limit".to_owned(), body)
+}
+
+/// What the program says about the samples, a line for each.
+fn by_program(command: &str) -> Vec<Value> {
+    let mut program = program();
+    program.args([command, "--device", "cpu", "--format", "json"]).args(samples());
+    let run = run(program);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    run.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+/// A tensor of image files for `infer`, with its answer as JSON.
+fn infer(serving: &Serving, model: &str, request: &Value) -> Answer {
+    serving.post(&format!("/v2/models/{model}/infer"), request.to_string().as_bytes())
+}
+
+fn metric(serving: &Serving, name: &str) -> f64 {
+    let text = String::from_utf8(serving.get("/metrics").body).expect("text");
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+    line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+}
+
+#[test]
+fn answers_are_those_of_the_program() {
+    let serving = Serving::start(&[]);
+    for ((file, classes), embedding) in samples().iter().zip(by_program("classify")).zip(by_program("embed")) {
+        let image = std::fs::read(file).expect("a sample");
+        let answer = serving.post("/classify", &image);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.json()["images"][0]["classifications"][0]["top"], classes["top"]);
+        assert_eq!(serving.post("/embed", &image).json()["images"][0]["embedding"], embedding["embedding"]);
+    }
+    let answer = serving.post("/classify?top=1&model=digits", &sample("printed-6")).json();
+    assert_eq!(answer["model"], "digits");
+    let top = &answer["images"][0]["classifications"][0]["top"];
+    assert_eq!((top.as_array().map(Vec::len), top[0]["label"].as_str()), (Some(1), Some("6")));
+    serving.stop();
+}
+
+#[test]
+fn images_of_a_form_are_answered_in_order_and_broken_ones_have_errors() {
+    let serving = Serving::start(&[]);
+    let (content_type, body) =
+        form(&[("3.png", &sample("handwritten-3")), ("broken.png", &sample("printed-6")[..90]), ("9.png", &sample("printed-9"))]);
+    let answer = serving.request("POST", "/classify?top=1", &[("Content-Type", &content_type)], &body);
+    let images = answer.json()["images"].clone();
+    let labels: Vec<&Value> = (0..3).map(|i| &images[i]["classifications"][0]["top"][0]["label"]).collect();
+    assert_eq!((answer.status, labels), (200, vec![&json!("3"), &Value::Null, &json!("9")]));
+    assert!(images[1]["image"] == "broken.png" && images[1]["error"].as_str().is_some_and(|error| error.contains("broken.png")), "{images}");
+    let embedding = serving.request("POST", "/embed?normalize=true", &[("Content-Type", &content_type)], &body).json();
+    let norm =
+        |i: usize| embedding["images"][i]["embedding"].as_array().map(|values| values.iter().filter_map(Value::as_f64).map(|v| v * v).sum::<f64>());
+    assert!((norm(0).expect("a vector") - 1.0).abs() < 1e-5 && norm(1).is_none());
+    // An image alone, and a form of which nothing can be read.
+    let answer = serving.post("/classify", b"no image");
+    assert!(answer.status == 422 && answer.json()["images"][0]["error"].as_str().is_some_and(|error| error.contains("not an image")), "{answer:?}");
+    serving.stop();
+}
+
+#[test]
+fn requests_that_cannot_be_served_are_refused_with_a_reason() {
+    let serving = Serving::start(&["--max-batch", "2"]);
+    let image = sample("printed-2");
+    let tensor = |shape: &[usize], data: Value| json!({"inputs": [{"name": "pixel_values", "datatype": "FP32", "shape": shape, "data": data}]});
+    let (content_type, five) = form(&[("a", &image[..]); 5]);
+    let cases = [
+        (serving.post("/classify?model=other", &image), 404, "digits"),
+        (serving.post("/classify?top=x", &image), 400, "top"),
+        (serving.post("/classify?first=1", &image), 400, "first"),
+        (serving.post("/classify", b""), 400, "expected an image"),
+        (serving.request("POST", "/classify", &[("Content-Type", &content_type)], &five), 400, "at most 4 images"),
+        (serving.request("POST", "/classify", &[("Content-Type", "multipart/form-data")], b"x"), 400, "boundary"),
+        (serving.request("POST", "/classify", &[("Content-Type", &content_type)], &five[..200]), 400, "incomplete"),
+        (serving.get("/classify"), 405, "method"),
+        (serving.get("/other"), 404, "path"),
+        (infer(&serving, "other", &tensor(&[1], json!([1]))), 404, "digits"),
+        (infer(&serving, "digits/versions/2", &tensor(&[1], json!([1]))), 404, "version 1"),
+        (infer(&serving, "digits", &json!({})), 400, "inputs"),
+        (infer(&serving, "digits", &json!({"inputs": []})), 400, "expected one input"),
+        (infer(&serving, "digits", &tensor(&[1, 1, 32], json!([1]))), 400, "expected pixel_values FP32 [B, channels, height, width]"),
+        (infer(&serving, "digits", &tensor(&[1, 1, 32, 32], json!([1]))), 400, "expected 1024 elements, found 1"),
+        (infer(&serving, "digits", &tensor(&[1, 2, 4, 4], json!(vec![0; 32]))), 400, "[B, 1, height, width]"),
+        (infer(&serving, "digits", &tensor(&[1, 1, 5, 4], json!(vec![0; 20]))), 400, "patches of 4 x 4"),
+        (infer(&serving, "digits", &tensor(&[usize::MAX, 2, 4, 4], json!([1]))), 400, "shape"),
+        (infer(&serving, "digits", &tensor(&[0, 1, 32, 32], json!([]))), 400, "shape"),
+        (infer(&serving, "digits", &tensor(&[1, 1, 1, 1], json!([1e300]))), 400, "finite"),
+    ];
+    for (i, (answer, status, message)) in cases.iter().enumerate() {
+        assert_eq!(answer.status, *status, "case {i}: {answer:?}");
+        assert!(answer.error().contains(message), "case {i}: {}", answer.error());
+    }
+    // Still there.
+    assert_eq!(serving.post("/classify", &image).status, 200);
+    serving.stop();
+}
+
+#[test]
+fn no_file_of_the_server_can_be_reached() {
+    let serving = Serving::start(&[]);
+    for path in
+        ["/../Cargo.toml", "/..%2f..%2fetc/passwd", "/%2e%2e/Cargo.toml", "//etc/passwd", "/etc/passwd", "/page.js/../../Cargo.toml", "/page/"]
+    {
+        let answer = serving.get(path);
+        assert_eq!(answer.status, 404, "{path}: {answer:?}");
+    }
+    let page = serving.get("/");
+    assert!(page.status == 200 && page.header("content-security-policy").is_some_and(|policy| policy.starts_with("default-src 'none'")));
+    for file in ["/page.js", "/page.css"] {
+        assert!(serving.get(file).status == 200 && String::from_utf8_lossy(&page.body).contains(file));
+    }
+    serving.stop();
+}
+
+#[test]
+fn models_are_chosen_by_name() {
+    let folder = path("tests/fixtures/cases/timm_vit_tiny");
+    let named = format!("other={}", folder.display());
+    let serving = Serving::start(&["--model", "digits", "--model", &named, "--model", folder.to_str().expect("a path")]);
+    let index = serving.post("/v2/repository/index", b"").json();
+    assert!(index.as_array().expect("models").iter().map(|model| &model["name"]).eq(["digits", "other", "timm_vit_tiny"]));
+    let image = sample("printed-2");
+    assert_eq!(serving.post("/classify", &image).json()["model"], "digits");
+    let [first, second] = ["other", "timm_vit_tiny"].map(|name| serving.post(&format!("/classify?model={name}"), &image).json());
+    assert!(first["images"] == second["images"] && first["model"] == "other", "{first}");
+    let metadata = serving.get("/v2/models/other").json();
+    assert_eq!((&metadata["name"], &metadata["inputs"][0]["name"]), (&json!("other"), &json!("pixel_values")));
+    serving.stop();
+    let mut twice = program();
+    twice.args(["serve", "--listen", "127.0.0.1:0", "--model", "digits", "--model", "digits"]);
+    let run = run(twice);
+    assert!(run.code == 1 && run.stderr.contains("two models are named digits"), "{}", run.stderr);
+}
+
+#[test]
+fn requests_beyond_the_queue_are_rejected_and_those_within_are_answered() {
+    // A batch of two waits for its second image for longer than the test takes; a third image may wait beside them.
+    let serving = Serving::start(&["--max-batch", "2", "--queue", "1", "--max-wait", "50000", "--timeout", "60"]);
+    let image = sample("printed-2");
+    let computed = || metric(&serving, "vitraux_batch_images_sum{");
+    let before = computed();
+    let mut first = serving.connect();
+    first.write_all(&message("POST", "/classify", &[], &image)).expect("sent");
+    let start = Instant::now();
+    while metric(&serving, "vitraux_queue_images{") < 1.0 {
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+    let (content_type, three) = form(&[("a", &image), ("b", &image), ("c", &image)]);
+    let rejected = serving.request("POST", "/classify", &[("Content-Type", &content_type)], &three);
+    assert_eq!(rejected.status, 429, "{rejected:?}");
+    assert!(rejected.header("retry-after").and_then(|seconds| seconds.parse::<u32>().ok()).is_some_and(|seconds| seconds >= 1));
+    assert_eq!(metric(&serving, "vitraux_images_rejected_total{"), 3.0);
+    assert_eq!(serving.post("/classify", &image).status, 200);
+    assert_eq!(read(&mut first).status, 200);
+    assert_eq!(computed() - before, 2.0);
+    serving.stop();
+}
+
+#[test]
+fn images_of_clients_that_have_gone_are_not_computed() {
+    let serving = Serving::start(&["--max-batch", "2", "--max-wait", "1000"]);
+    let image = sample("printed-2");
+    let before = metric(&serving, "vitraux_batch_images_sum{");
+    let mut gone = serving.connect();
+    gone.write_all(&message("POST", "/classify", &[], &image)).expect("sent");
+    while metric(&serving, "vitraux_queue_images{") < 1.0 {}
+    drop(gone);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(serving.post("/classify", &image).status, 200);
+    assert_eq!(metric(&serving, "vitraux_batch_images_sum{") - before, 1.0);
+    serving.stop();
+}
+
+#[test]
+fn bodies_are_limited_in_size_and_time() {
+    let serving = Serving::start(&["--max-body", "1", "--timeout", "1"]);
+    // A client that sends everything before it reads sees the answer too.
+    let large = vec![0; 30 << 20];
+    let answer = serving.post("/classify", &large);
+    assert!(answer.status == 413 && answer.error().contains("at most 1 MiB"), "{answer:?}");
+    // Without a length.
+    let mut stream = serving.connect();
+    stream.write_all(b"POST /classify HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n").expect("sent");
+    for _ in 0..4 {
+        stream.write_all(b"80000\r\n").expect("sent");
+        stream.write_all(&vec![0; 0x80000]).expect("sent");
+        stream.write_all(b"\r\n").expect("sent");
+    }
+    stream.write_all(b"0\r\n\r\n").expect("sent");
+    assert_eq!(read(&mut stream).status, 413);
+    // Packed bytes count as what they unpack to.
+    let bomb = {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        packed.write_all(&vec![b' '; 20 << 20]).expect("packed");
+        packed.finish().expect("packed")
+    };
+    let answer = serving.request("POST", "/v2/models/digits/infer", &[("Content-Encoding", "gzip")], &bomb);
+    assert!(bomb.len() < 1 << 20 && answer.status == 413, "{answer:?}");
+    // A body that stops half-way.
+    let start = Instant::now();
+    let mut slow = serving.connect();
+    let whole = message("POST", "/classify", &[], &sample("printed-2"));
+    slow.write_all(&whole[..whole.len() - 9]).expect("sent");
+    let answer = read(&mut slow);
+    assert!(answer.status == 408 && answer.error().contains("within 1 s"), "{answer:?}");
+    assert!(start.elapsed() < Duration::from_secs(10));
+    serving.stop();
+}
+
+#[test]
+fn slow_and_vanishing_clients_keep_nobody_waiting() {
+    let serving = Serving::start(&[]);
+    let image = sample("printed-2");
+    let whole = message("POST", "/classify", &[], &image);
+    let ends = [1, 20, whole.len() - image.len(), whole.len() - 1];
+    let slow: Vec<_> = (0..200)
+        .map(|i| {
+            let mut stream = serving.connect();
+            stream.write_all(&whole[..ends[i % ends.len()]]).expect("sent");
+            stream
+        })
+        .collect();
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(serving.post("/classify", &image).status, 200);
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    // Half of them go; the others send the rest.
+    for (i, mut stream) in slow.into_iter().enumerate().filter(|(i, _)| i % 2 == 0) {
+        stream.write_all(&whole[ends[i % ends.len()]..]).expect("sent");
+        assert_eq!(read(&mut stream).status, 200);
+    }
+    serving.stop();
+}
+
+#[test]
+fn memory_stays_flat_over_many_requests() {
+    let serving = Serving::start(&["--max-body", "1"]);
+    let images: Vec<Vec<u8>> = samples().iter().map(|file| std::fs::read(file).expect("a sample")).collect();
+    let large = vec![0; 2 << 20];
+    let round = |count: usize| {
+        std::thread::scope(|scope| {
+            for client in 0..8 {
+                let (serving, images, large) = (&serving, &images, &large);
+                scope.spawn(move || {
+                    for i in 0..count / 8 {
+                        let (body, status): (&[u8], u16) = match i % 100 {
+                            98 => (large, 413),
+                            99 => (&images[0][..70], 422),
+                            _ => (&images[(i + client) % images.len()], 200),
+                        };
+                        assert_eq!(serving.post("/classify", body).status, status);
+                    }
+                });
+            }
+        });
+    };
+    round(2_000);
+    let before = serving.memory();
+    round(10_000);
+    let growth = serving.memory().saturating_sub(before);
+    println!("{} KiB more than {} KiB", growth >> 10, before >> 10);
+    assert!(growth < 4 << 20, "{growth} bytes over 10,000 requests");
+    serving.stop();
+}
+
+#[test]
+fn requests_that_have_begun_are_finished_after_sigterm() {
+    let serving = Serving::start(&["--max-batch", "64", "--max-wait", "1500"]);
+    let image = sample("printed-2");
+    // Some wait for their batch, one has sent half of its body.
+    let mut waiting: Vec<_> = (0..8).map(|_| serving.connect()).collect();
+    waiting.iter_mut().for_each(|stream| stream.write_all(&message("POST", "/classify", &[], &image)).expect("sent"));
+    let whole = message("POST", "/classify", &[], &image);
+    let mut half = serving.connect();
+    half.write_all(&whole[..whole.len() - 5]).expect("sent");
+    while metric(&serving, "vitraux_queue_images{") < 8.0 {}
+    serving.signal(Signal::TERM);
+    std::thread::sleep(Duration::from_millis(500));
+    let address = serving.url.trim_start_matches("http://").to_owned();
+    assert!(std::net::TcpStream::connect(&address).is_err(), "new clients are refused");
+    half.write_all(&whole[whole.len() - 5..]).expect("sent");
+    for stream in waiting.iter_mut().chain([&mut half]) {
+        assert_eq!(read(stream).status, 200);
+    }
+    let (code, log) = serving.end();
+    assert_eq!(code, 0, "{log:?}");
+}
+
+#[test]
+fn requests_that_take_longer_than_the_drain_are_cut_off() {
+    let serving = Serving::start(&["--max-batch", "2", "--max-wait", "20000", "--drain", "1"]);
+    let mut waiting = serving.connect();
+    waiting.write_all(&message("POST", "/classify", &[], &sample("printed-2"))).expect("sent");
+    while metric(&serving, "vitraux_queue_images{") < 1.0 {}
+    let start = Instant::now();
+    serving.signal(Signal::TERM);
+    let (code, log) = serving.end();
+    assert!(code == 1 && start.elapsed() < Duration::from_secs(10), "{log:?}");
+    assert!(format!("{log:?}").contains("--drain 1 s"), "{log:?}");
+}
+
+#[test]
+fn a_token_is_required_if_there_is_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    std::fs::write(&file, "secret\n").expect("a file");
+    let by_variable = {
+        let mut command = program();
+        command.env("VITRAUX_TOKEN", "secret").args(["--device", "cpu"]);
+        Serving::of(command)
+    };
+    for serving in [Serving::start(&["--token-file", file.to_str().expect("a path")]), by_variable] {
+        let image = sample("printed-2");
+        let with = |value: &str, path: &str| serving.request("POST", path, &[("Authorization", value)], &image);
+        for path in ["/classify", "/embed", "/v2/models/digits/infer", "/v2/repository/index"] {
+            let answer = serving.post(path, &image);
+            assert!(answer.status == 401 && answer.header("www-authenticate") == Some("Bearer"), "{path}: {answer:?}");
+            assert_eq!(with("Bearer other", path).status, 401);
+            assert_ne!(with("Bearer secret", path).status, 401);
+        }
+        assert_eq!(serving.get("/metrics").status, 401);
+        assert_eq!(with("Bearer secret", "/classify").status, 200);
+        assert!(["/", "/page.js", "/openapi.json", "/v2/health/live", "/v2/health/ready"].iter().all(|path| serving.get(path).status == 200));
+        assert!(serving.get("/openapi.json").json()["security"].is_array());
+        let log = format!("{:?}", serving.stop());
+        assert!(!log.contains("secret"), "{log}");
+    }
+    std::fs::write(&file, " \n").expect("a file");
+    let mut empty = program();
+    empty.args(["serve", "--token-file"]).arg(&file);
+    let run = run(empty);
+    assert!(run.code == 1 && run.stderr.contains("expected a token"), "{}", run.stderr);
+}
+
+#[test]
+fn an_address_in_use_is_reported() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let mut command = program();
+    command.args(["serve", "--listen", &address]);
+    let run = run(command);
+    assert!(run.code == 1 && run.stderr.contains(&address) && run.stderr.to_lowercase().contains("in use"), "{}", run.stderr);
+}
+
+#[test]
+fn logs_are_lines_of_json() {
+    let serving = Serving::start(&[]);
+    serving.post("/classify", &sample("printed-2"));
+    let log = serving.stop();
+    let request = log.iter().find(|entry| entry["message"] == "request").unwrap_or_else(|| panic!("{log:?}"));
+    assert_eq!((request["route"].as_str(), request["status"].as_u64(), request["level"].as_str()), (Some("/classify"), Some(200), Some("INFO")));
+    assert!(request["milliseconds"].as_f64().is_some_and(|milliseconds| milliseconds > 0.0) && request["timestamp"].is_string());
+    assert!(log.iter().any(|entry| entry["message"] == "loaded" && entry["device"].is_string()));
+}
