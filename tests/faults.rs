@@ -1,6 +1,7 @@
 //! Runs of the program on a driver that fails: a layer between the program and the driver loses the device, or refuses memory, after some calls.
 
 use crate::support::cli::{Run, program, run};
+use crate::support::serving::Serving;
 use crate::support::{gpu, path};
 use std::path::Path;
 use std::process::Command;
@@ -27,14 +28,19 @@ fn build(folder: &Path) -> bool {
     true
 }
 
+/// Lets a command run on a driver that fails calls of one kind after some of them.
+fn break_driver(command: &mut Command, folder: &Path, kind: &str, after: u32) {
+    command.env("VK_LAYER_PATH", folder).env("VK_INSTANCE_LAYERS", LAYER);
+    command.env("VITRAUX_FAULT", kind).env("VITRAUX_FAULT_AFTER", after.to_string());
+}
+
 /// Embeds the samples in batches of two, on a driver that fails calls of one kind after some of them.
 fn embed(folder: &Path, name: &str, fault: Option<(&str, u32)>, more: &[&str]) -> Run {
     let mut command = program();
     command.args(["embed", "--device", "gpu", "--no-tune", "--batch", "2", "--output"]).arg(folder.join(name)).args(more);
     command.arg(path("examples/digits/samples"));
     if let Some((kind, after)) = fault {
-        command.env("VK_LAYER_PATH", folder).env("VK_INSTANCE_LAYERS", LAYER);
-        command.env("VITRAUX_FAULT", kind).env("VITRAUX_FAULT_AFTER", after.to_string());
+        break_driver(&mut command, folder, kind, after);
     }
     run(command)
 }
@@ -103,4 +109,23 @@ fn runs_on_a_driver_without_memory_succeed_or_say_so() {
         }
     }
     assert!(failures > 0);
+}
+
+/// A server whose device is lost answers every request with an error or a result, and ends with an error, so that a service manager starts it again.
+#[test]
+fn a_server_whose_device_is_lost_ends_with_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    if !build(folder) {
+        return;
+    }
+    let image = std::fs::read(path("examples/digits/samples/printed-2.png")).expect("a sample");
+    let mut command = program();
+    command.args(["--device", "gpu", "--no-tune", "--max-batch", "2"]);
+    break_driver(&mut command, folder, "lost", 20);
+    let serving = Serving::of(command);
+    let lost = (0..40).map(|_| serving.post("/classify", &image)).find(|answer| answer.status != 200).expect("the device is lost");
+    assert!(lost.status == 503 && lost.error().contains("device lost"), "{lost:?}");
+    let (code, log) = serving.end();
+    assert!(code == 1 && format!("{log:?}").contains("device lost"), "{log:?}");
 }

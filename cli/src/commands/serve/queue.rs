@@ -30,7 +30,7 @@ struct Job {
     answer: oneshot::Sender<Result<Row, Failure>>,
     arrival: Instant,
     /// Its place among those admitted.
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 /// Outputs of an image: a row of those of its batch.
@@ -121,7 +121,7 @@ impl Queue {
             .map(|pixel_values| {
                 let (answer, receiver) = oneshot::channel();
                 let place = places.split(1).expect("a place for each image");
-                (Job { pixel_values, outputs: outputs.clone(), answer, arrival, _place: place }, receiver)
+                (Job { pixel_values, outputs: outputs.clone(), answer, arrival, place }, receiver)
             })
             .unzip();
         let mut waiting = self.waiting();
@@ -153,7 +153,7 @@ impl Queue {
             let waits: Vec<Duration> = jobs.iter().map(|job| start - job.arrival).collect();
             waits.iter().for_each(|wait| self.metrics.queue_seconds.observe(wait.as_secs_f64()));
             let (pixel_values, jobs): (Vec<Tensor>, Vec<_>) =
-                jobs.into_iter().map(|job| (job.pixel_values, (job.answer, job._place, job.outputs))).unzip();
+                jobs.into_iter().map(|job| (job.pixel_values, (job.answer, job.place, job.outputs))).unzip();
             let names: Vec<&str> = jobs[0].2.iter().map(String::as_str).collect();
             let images = pixel_values.len();
             let pass = guarded(|| session.forward_blocking(&Tensor::stack(pixel_values)?, &names));
@@ -177,7 +177,9 @@ impl Queue {
                     Err((Failure::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "an internal error; please report it"), None))
                 }
             };
-            for (index, (answer, _place, _)) in jobs.into_iter().enumerate() {
+            for (index, (answer, place, _)) in jobs.into_iter().enumerate() {
+                // Before the answer, upon which the client may send its next image.
+                drop(place);
                 // A client that has gone needs no answer.
                 let _ = answer.send(match &outputs {
                     Ok(outputs) => Ok(Row { outputs: outputs.clone(), index }),
