@@ -1,4 +1,4 @@
-//! Files that an earlier run of the program has left.
+//! Files that an earlier run of the program has left, and requests to its server.
 
 use super::in_folder;
 use serde_json::json;
@@ -54,4 +54,14 @@ pub fn baseline(data: &[u8]) -> bool {
 /// A map of `attention`.
 pub fn map(data: &[u8]) -> bool {
     in_folder(&[("map.png", data)], |folder| readers::map(&folder.join("map.png")))
+}
+
+/// A request for inference: JSON, and after a line feed the bytes of tensors.
+pub fn request(data: &[u8]) -> bool {
+    let json = data.iter().position(|byte| *byte == b'\n');
+    let body = match json {
+        Some(end) => [&data[..end], &data[end + 1..]].concat(),
+        None => data.to_vec(),
+    };
+    readers::request(&body, json)
 }

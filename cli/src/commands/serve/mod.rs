@@ -28,6 +28,7 @@ use clap::Args;
 use connections::Connections;
 use logs::LogFormat;
 use metrics::Metrics;
+pub use protocol::reads as reads_request;
 use queue::Batching;
 use served::{Served, Shared};
 use server::Server;

@@ -6,8 +6,13 @@ mod metadata;
 mod request;
 mod tensors;
 
+use super::failure::Failure;
 use super::server::Server;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use request::InferRequest;
 use std::sync::Arc;
+use tensors::Images;
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
@@ -32,6 +37,19 @@ pub fn routes() -> OpenApiRouter<Arc<Server>> {
         .routes(routes!(metadata::index))
         .nest("/v2/models/{model}", of_model.clone())
         .nest("/v2/models/{model}/versions/{version}", of_model)
+}
+
+/// Reads a request for inference and its images.
+pub fn read(headers: &HeaderMap, body: &Bytes) -> Result<(InferRequest, Images), Failure> {
+    let (request, elements) = InferRequest::parse(headers, body)?;
+    let images = Images::read(&request.inputs, elements)?;
+    Ok((request, images))
+}
+
+/// Reads a request whose JSON has this length, or no bytes behind it. Returns whether it is valid.
+pub fn reads(body: &[u8], json_length: Option<usize>) -> bool {
+    let length = json_length.map(|length| (HeaderName::from_static(request::JSON_LENGTH), HeaderValue::from(length)));
+    read(&HeaderMap::from_iter(length), &Bytes::copy_from_slice(body)).is_ok()
 }
 
 /// Names of inputs. A request has one of them.
