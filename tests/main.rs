@@ -32,6 +32,7 @@ mod recovery;
 #[cfg(target_os = "linux")]
 mod serve;
 mod sessions;
+mod shards;
 mod similar;
 mod structure;
 mod support;

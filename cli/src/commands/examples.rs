@@ -36,7 +36,9 @@ Examples:
   vitraux embed -m facebook/dinov2-small --l2 -o photos.parquet photos/
   vitraux embed -m facebook/dinov2-small -o photos.npy --resume photos/
   vitraux embed -m google/vit-base-patch16-224 --layer 8 --format csv --glob '!**/thumbs/**' photos/
-  vitraux embed -m facebook/dinov2-small --tokens -o tokens.safetensors cat.jpg";
+  vitraux embed -m facebook/dinov2-small --tokens -o tokens.safetensors cat.jpg
+  # vectors/00000.parquet and so on
+  vitraux embed -m facebook/dinov2-small --shards -o vectors/ shards/*.tar";
 
 pub const SIMILAR: &str = "\
 Examples:

@@ -50,7 +50,15 @@ impl Image {
     /// # Errors
     /// As [`Image::open`].
     pub fn decode(name: &str, bytes: &[u8]) -> Result<Image> {
-        read(Path::new(name), bytes, default_limit(bytes.len() as u64))
+        Image::decode_within(name, bytes, default_limit(bytes.len() as u64))
+    }
+
+    /// Decodes an image file in memory that takes up to `limit` bytes. Errors refer to it as `name`.
+    ///
+    /// # Errors
+    /// As [`Image::open`], with this limit.
+    pub fn decode_within(name: &str, bytes: &[u8], limit: u64) -> Result<Image> {
+        read(Path::new(name), bytes, limit)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Embeddings of images, for search and for classifiers.
 
 mod parquet_names;
+mod shards;
 mod store;
 mod vectors;
 
-use super::images::{Form, LineArgs, Lines, PassArgs, name, row};
+use super::images::{Form, Images, LineArgs, Lines, PassArgs, name, row};
 use super::numbers::block;
 use super::output::{check_output, protect};
 use super::{Failed, Result, note};
@@ -14,7 +15,7 @@ use std::io::Write;
 use std::path::Path;
 pub use store::{Store, check_complete};
 pub use vectors::{Vectors, What};
-use vitraux::Checkpoint;
+use vitraux::{Checkpoint, Session};
 
 #[derive(Debug, Args)]
 pub struct Embed {
@@ -32,6 +33,10 @@ pub struct Embed {
     /// Divide each vector by its Euclidean norm
     #[arg(long)]
     l2: bool,
+    /// Take tar archives instead of images, as webdataset has them, and write an array for each into the folder --output, under the archive's name.
+    /// Archives whose array is there already are skipped, and interrupted ones resumed [default format: parquet]
+    #[arg(long, requires = "output")]
+    shards: bool,
     #[command(flatten)]
     pass: PassArgs,
     #[command(flatten)]
@@ -64,6 +69,7 @@ impl Embed {
     pub fn run(self) -> Result<()> {
         let format = match (self.format, self.lines.output()) {
             (Some(format), _) => format,
+            (None, Some(_)) if self.shards => Format::Parquet,
             (None, Some(file)) => Format::of_name(file)?,
             (None, None) => Format::Json,
         };
@@ -73,6 +79,7 @@ impl Embed {
         let checkpoint = self.pass.model.open_required("embed")?;
         let vectors = Vectors::new(&checkpoint.config, self.what(), self.l2)?;
         match format {
+            _ if self.shards => self.run_shards(checkpoint, &vectors, format),
             Format::Json | Format::Csv => self.run_lines(checkpoint, &vectors, format),
             Format::Npy | Format::Safetensors | Format::Parquet => self.run_store(checkpoint, &vectors, format),
         }?;
@@ -127,11 +134,16 @@ impl Embed {
         if self.lines.resumes() && store::is_complete(file) {
             return store::check_complete(file, format, &what, &paths);
         }
-        let mut store = Store::open(file, format, what, vectors.width(), self.lines.resumes())?;
+        let store = Store::open(file, format, what, vectors.width(), self.lines.resumes())?;
         let is_done = |path: &Path| store.has(&name(path));
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return store.finish(format) };
+        self.fill(store, images, &mut session, vectors, format)
+    }
+
+    /// Embeds images into an array.
+    fn fill(&self, mut store: Store, images: Images, session: &mut Session, vectors: &Vectors, format: Format) -> Result<()> {
         let whole = images.for_each_batch(|paths, pixel_values| {
-            let (paths, embeddings, failures) = self.pass.finite(paths, &vectors.by(&mut session, pixel_values)?)?;
+            let (paths, embeddings, failures) = self.pass.finite(paths, &vectors.by(session, pixel_values)?)?;
             store.append(&paths, &embeddings)?;
             Ok(failures)
         });

@@ -69,17 +69,23 @@ pub fn is_complete(file: &Path) -> bool {
     file.is_file() && !parts(file)[0].exists()
 }
 
-/// Checks that a complete array has all images, so that nothing is left to do.
-pub fn check_complete(file: &Path, format: Format, what: &str, paths: &[PathBuf]) -> Result<()> {
+/// Reads the names of a complete array's images, and checks that it has the same vectors.
+pub fn complete_names(file: &Path, format: Format, what: &str) -> Result<HashSet<String>> {
     let of_array = |error: Box<dyn std::error::Error>| format!("{}: expected an array written by `vitraux embed`: {error}", file.display());
     let (names, of) = match format {
         Format::Npy => (std::fs::read_to_string(list_of(file)).map_err(of_file(&list_of(file)))?.lines().map(str::to_owned).collect(), None),
         Format::Safetensors => names_in_safetensors(file).map_err(of_array)?,
         _ => names_in_parquet(file).map_err(of_array)?,
     };
-    if let Some(other) = of.filter(|of| of != what) {
-        return Err(format!("{}: holds other vectors, {other}, not {what}; choose another --output", file.display()).into());
+    match of.filter(|of| of != what) {
+        Some(other) => Err(format!("{}: holds other vectors, {other}, not {what}; choose another --output", file.display()).into()),
+        None => Ok(names),
     }
+}
+
+/// Checks that a complete array has all images, so that nothing is left to do.
+pub fn check_complete(file: &Path, format: Format, what: &str, paths: &[PathBuf]) -> Result<()> {
+    let names = complete_names(file, format, what)?;
     let missing = paths.iter().filter(|path| !names.contains(&name(path)) && !names.contains(&on_a_line(&name(path)))).count();
     if missing > 0 {
         return Err(format!(

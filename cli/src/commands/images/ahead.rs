@@ -1,6 +1,6 @@
 //! Prefetch of images: threads decode and preprocess them ahead of the device.
 
-use super::{ImageLimitArgs, Result};
+use super::{Archive, ImageLimitArgs, Result};
 use crate::commands::guard::guarded;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -88,12 +88,15 @@ impl Ahead {
 }
 
 /// Preparation of an image for a model.
+#[derive(Clone)]
 pub struct Preparation {
     pub preprocess: Preprocess,
     pub config: Config,
     pub limit: ImageLimitArgs,
     /// Whether the user chose the size.
     pub has_chosen_size: bool,
+    /// The archive that has the images, unless they are files.
+    pub archive: Option<Arc<Archive>>,
 }
 
 /// Tokens per image up to which a model's own size is used. Published models have 5,000 at most; a configuration of a few bytes can ask for any
@@ -120,7 +123,11 @@ impl Preparation {
             }
             self.preprocess.apply(&image)
         };
-        self.limit.read_beside_others(path, prepare).map_err(of_image)
+        match &self.archive {
+            None => self.limit.read_beside_others(path, prepare),
+            Some(archive) => self.limit.decode_beside_others(&archive.full_name(path), &archive.read(path)?, prepare),
+        }
+        .map_err(of_image)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Runs of a model over many images, in order: search, prefetch, batches, and output as results arrive.
 
 mod ahead;
+mod archive;
 mod batch;
 mod lines;
 mod sources;
@@ -12,13 +13,15 @@ use super::fingerprint::fingerprint;
 use super::numbers::count;
 use super::output::protect;
 use super::{ExecutionArgs, Failed, Interrupted, ModelArgs, Result, advice, bar, chain, error_mark, note, report, shown, warn, warn_if_assumed};
-use ahead::{Ahead, Preparation};
+use ahead::Ahead;
+pub use ahead::Preparation;
+pub use archive::Archive;
 use batch::{Batch, BatchSize};
 use clap::Args;
 use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Instant;
 use vitraux::preprocess::Preprocess;
 use vitraux::{Checkpoint, Error, Image, Session, Tensor};
@@ -68,18 +71,23 @@ impl PassArgs {
 
     /// Starts to prefetch the images that are not done yet and loads the model onto the device. Returns `None` if all are done.
     pub fn start(&self, checkpoint: Checkpoint, paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool) -> Result<Option<(Images, Session)>> {
-        let preprocess = preprocess_of(&checkpoint)?;
-        let (preprocess, config, limit) = (preprocess.clone(), checkpoint.config.clone(), self.images.limit);
-        let preparation = Preparation { preprocess, config, limit, has_chosen_size: self.model.image_size().is_some() };
-        let mut images = self.images.open(paths, is_done, preparation)?;
-        if images.paths.is_empty() {
-            note(&format!("nothing to do: {} already done", counted(images.skipped)));
-            return Ok(None);
-        }
+        let preparation = self.preparation(&checkpoint)?;
+        let Some(mut images) = self.images.open(paths, is_done, preparation)? else { return Ok(None) };
         images.check_alone()?;
+        Ok(Some((images, self.load(checkpoint)?)))
+    }
+
+    /// Returns the preparation of images for a model.
+    pub fn preparation(&self, checkpoint: &Checkpoint) -> Result<Preparation> {
+        let (preprocess, config, limit) = (preprocess_of(checkpoint)?, checkpoint.config.clone(), self.images.limit);
+        Ok(Preparation { preprocess, config, limit, has_chosen_size: self.model.image_size().is_some(), archive: None })
+    }
+
+    /// Loads the model onto the device.
+    pub fn load(&self, checkpoint: Checkpoint) -> Result<Session> {
         let session = self.execution.load(checkpoint)?.session();
         warn_if_assumed(session.model().preprocess());
-        Ok(Some((images, session)))
+        Ok(session)
     }
 }
 
@@ -131,14 +139,32 @@ impl ImageLimitArgs {
     /// Reads an image, and passes it to `with`, while other threads do the same. Large images, and those that are large for their file, are in memory
     /// one at a time.
     pub fn read_beside_others<T>(self, path: &Path, with: impl FnOnce(Image) -> vitraux::Result<T>) -> vitraux::Result<T> {
+        let len = path.metadata().map_or(0, |metadata| metadata.len());
+        self.beside_others(len, |limit| Image::open_within(path, limit), || self.read(path), with)
+    }
+
+    /// Decodes an image file, as [`ImageLimitArgs::read_beside_others`] does.
+    pub fn decode_beside_others<T>(self, name: &str, bytes: &[u8], with: impl FnOnce(Image) -> vitraux::Result<T>) -> vitraux::Result<T> {
+        let whole = || match self.max_image_memory {
+            Some(mebibytes) => Image::decode_within(name, bytes, u64::from(mebibytes) << 20),
+            None => Image::decode(name, bytes),
+        };
+        self.beside_others(bytes.len() as u64, |limit| Image::decode_within(name, bytes, limit), whole, with)
+    }
+
+    fn beside_others<T>(
+        self,
+        len: u64,
+        within: impl FnOnce(u64) -> vitraux::Result<Image>,
+        alone: impl FnOnce() -> vitraux::Result<Image>,
+        with: impl FnOnce(Image) -> vitraux::Result<T>,
+    ) -> vitraux::Result<T> {
         /// Bytes that an image may take beside others: for each byte of its file, at the least and at the most.
         const RATIO: u64 = 60;
         const RANGE: [u64; 2] = [16 << 20, 128 << 20];
         static ALONE: Mutex<()> = Mutex::new(());
         let limit = self.max_image_memory.map_or(u64::MAX, |mebibytes| u64::from(mebibytes) << 20);
-        let len = path.metadata().map_or(0, |metadata| metadata.len());
-        let beside_others = len.saturating_mul(RATIO).clamp(RANGE[0], RANGE[1]);
-        let image = match Image::open_within(path, limit.min(beside_others)) {
+        let image = match within(limit.min(len.saturating_mul(RATIO).clamp(RANGE[0], RANGE[1]))) {
             Err(Error::ImageLimit { .. }) => None,
             // The file itself may be larger.
             Err(_) if len > RANGE[1] => None,
@@ -146,7 +172,7 @@ impl ImageLimitArgs {
         };
         let Some(image) = image else {
             let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-            return with(self.read(path)?);
+            return with(alone()?);
         };
         with(image)
     }
@@ -223,13 +249,30 @@ impl ImageArgs {
         sources::sources(&self.images, &self.glob)
     }
 
-    fn open(&self, mut paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool, preparation: Preparation) -> Result<Images> {
+    /// Returns the requested archives of images.
+    pub fn archives(&self) -> Result<Vec<PathBuf>> {
+        let tar = ["*.tar".to_owned()];
+        sources::sources(&self.images, if self.glob.is_empty() { &tar } else { &self.glob })
+    }
+
+    /// Returns whether the run ends at the first failure.
+    pub fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    /// Starts to prefetch the images that are not done yet. Returns `None` if all are done.
+    pub fn open(&self, mut paths: Vec<PathBuf>, is_done: impl Fn(&Path) -> bool, preparation: Preparation) -> Result<Option<Images>> {
         let asked = paths.len();
         paths.retain(|path| !is_done(path));
         let skipped = asked - paths.len();
+        if paths.is_empty() {
+            note(&format!("nothing to do: {} already done", counted(skipped)));
+            return Ok(None);
+        }
         let (paths, batch) = (Arc::new(paths), BatchSize::new(self.batch));
+        let is_alone = asked == 1 && preparation.archive.is_none();
         let ahead = Ahead::new(paths.clone(), preparation, window(&batch))?;
-        Ok(Images { paths, ahead, batch, strict: self.strict, skipped, is_alone: asked == 1 })
+        Ok(Some(Images { paths, ahead, batch, strict: self.strict, skipped, is_alone }))
     }
 }
 
@@ -324,15 +367,18 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 /// Installs the interrupt handler. The first interrupt ends the run after the current batch, the second one immediately. Without a handler, as when the
 /// system refuses its thread, the first one does.
 fn catch_interrupts() {
-    let installed = ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(Interrupted::CODE.into());
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let installed = ctrlc::set_handler(|| {
+            if INTERRUPTED.swap(true, Ordering::Relaxed) {
+                std::process::exit(Interrupted::CODE.into());
+            }
+            note("interrupted: finishing the current batch; interrupt again to stop immediately");
+        });
+        if let Err(error) = installed {
+            warn(&format!("an interrupt will not wait for the current batch ({error})"));
         }
-        note("interrupted: finishing the current batch; interrupt again to stop immediately");
     });
-    if let Err(error) = installed {
-        warn(&format!("an interrupt will not wait for the current batch ({error})"));
-    }
 }
 
 /// Returns the number of images to prefetch: two batches, and at least two images per core.
