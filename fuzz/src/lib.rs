@@ -44,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "baseline", run: results::baseline, seeds: &["seeds/baseline/bench.json"] },
     Target { name: "map", run: results::map, seeds: &["seeds/map/m.png"] },
     Target { name: "request", run: results::request, seeds: &["seeds/request/json", "seeds/request/files", "seeds/request/levels"] },
+    Target { name: "archive", run: results::archive, seeds: &["seeds/archive/a.tar"] },
     Target { name: "pass", run: models::pass, seeds: &[] },
     Target { name: "recording", run: models::recording, seeds: &[] },
     Target { name: "model_on_gpu", run: models::model_on_gpu, seeds: &[] },

@@ -4,7 +4,7 @@ use super::attention::description_of;
 use super::be_quiet;
 use super::bench::CompareArgs;
 use super::embed::{Format, Store, check_complete};
-use super::images::{Form, Lines};
+use super::images::{Archive, Form, Lines};
 pub use super::serve::reads_request as request;
 use super::similar::Index;
 use serde_json::Value;
@@ -42,4 +42,9 @@ pub fn baseline(file: &Path, conditions: &Value) -> bool {
 /// A map of `attention`, which `--resume` recognises by its description.
 pub fn map(file: &Path) -> bool {
     description_of(file).is_some()
+}
+
+/// An archive of `embed --shards`, all of whose images are read.
+pub fn archive(file: &Path) -> bool {
+    Archive::open(file).is_ok_and(|(archive, images)| images.iter().all(|image| archive.read(image).is_ok()))
 }
