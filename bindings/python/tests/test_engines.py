@@ -1,10 +1,12 @@
 """The examples on Ray and Spark with two workers, one of which is killed: every image is embedded once."""
 
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
@@ -59,6 +61,28 @@ def check(folder, model, samples):
         assert np.allclose(row["embedding"], want[int(name[:4]) % len(samples)], atol=1e-5)
 
 
+def shards(folder, samples):
+    """Write webdataset shards of the samples."""
+    (folder / "shards").mkdir()
+    for number in range(3):
+        with tarfile.open(folder / f"shards/{number}.tar", "w") as shard:
+            for i, sample in enumerate(samples):
+                shard.add(sample, f"{number}{i}.png")
+                label = tarfile.TarInfo(f"{number}{i}.cls")
+                label.size = 1
+                shard.addfile(label, io.BytesIO(str(i).encode()))
+    return folder / "shards"
+
+
+def check_shards(folder, model, samples):
+    rows = pytest.importorskip("pyarrow.parquet").read_table(folder / "out_of_shards").to_pylist()
+    want = model.embed(samples)
+    assert sorted(row["__key__"] for row in rows) == [f"{number}{i}" for number in range(3) for i in range(len(samples))]
+    for row in rows:
+        assert row["cls"] == row["__key__"][1:].encode() and row["error"] == ""
+        assert np.allclose(row["embedding"], want[int(row["__key__"][1:])], atol=1e-5)
+
+
 def test_ray(folder, model, samples):
     pytest.importorskip("ray")
     ray = [SCRIPTS / "ray"]
@@ -68,10 +92,14 @@ def test_ray(folder, model, samples):
     try:
         command = [sys.executable, EXAMPLES / "ray_embed.py", folder / "images", folder / "out", *OPTIONS]
         text = run(command, "ray::.*MapWorker", folder, RAY_ADDRESS="auto", RAY_AUTH_MODE="disabled")
+        command = [sys.executable, EXAMPLES / "ray_embed.py", shards(folder, samples), folder / "out_of_shards", *OPTIONS, "--webdataset", "png"]
+        environment = {**os.environ, "RAY_ADDRESS": "auto", "RAY_AUTH_MODE": "disabled"}
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=180)
     finally:
         subprocess.run([*ray, "stop", "--force"], stdout=subprocess.DEVNULL)
     assert "died" in text
     check(folder, model, samples)
+    check_shards(folder, model, samples)
 
 
 def test_spark(folder, model, samples):
