@@ -88,6 +88,8 @@ def test_ctrl_c_ends_a_long_call(model, samples, call):
         "preprocess": lambda: model.preprocess(images),
         "forward": lambda: model.forward(pixels, outputs=["logits"]),
     }
+    # A process in the background inherits that the signal is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     start = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
