@@ -113,7 +113,9 @@ fn requests_that_cannot_be_served_are_refused_with_a_reason() {
         (infer(&serving, "digits", &tensor(&[1, 1, 32, 32], json!([1]))), 400, "expected 1024 elements, found 1"),
         (infer(&serving, "digits", &tensor(&[1, 2, 4, 4], json!(vec![0; 32]))), 400, "[B, 1, height, width]"),
         (infer(&serving, "digits", &tensor(&[1, 1, 5, 4], json!(vec![0; 20]))), 400, "patches of 4 x 4"),
-        (infer(&serving, "digits", &tensor(&[usize::MAX, 2, 4, 4], json!([1]))), 400, "shape"),
+        (infer(&serving, "digits", &tensor(&[usize::MAX, 2, 4, 4], json!([1]))), 400, "at most 4 images"),
+        (infer(&serving, "digits", &tensor(&[5, 1, 1, 1], json!([1, 1, 1, 1, 1]))), 400, "at most 4 images"),
+        (infer(&serving, "digits", &tensor(&[1, usize::MAX, 4, 4], json!([1]))), 400, "shape"),
         (infer(&serving, "digits", &tensor(&[0, 1, 32, 32], json!([]))), 400, "shape"),
         (infer(&serving, "digits", &tensor(&[1, 1, 1, 1], json!([1e300]))), 400, "finite"),
     ];

@@ -89,12 +89,17 @@ impl Queue {
         self.batching
     }
 
+    /// Returns the number of images that may be under way, and that a request may have.
+    pub fn places(&self) -> usize {
+        self.batching.max_batch + self.batching.queue
+    }
+
     /// Takes places for the images of a request, which hold them until they are computed.
     ///
     /// # Errors
     /// If the request has more images than there are places, or more than are free.
     pub fn admit(&self, images: usize) -> Result<OwnedSemaphorePermit, Failure> {
-        let most = self.batching.max_batch + self.batching.queue;
+        let most = self.places();
         if images == 0 {
             return Err(Failure::invalid("expected at least one image, found none"));
         }

@@ -68,7 +68,7 @@ enum Values {
 pub async fn infer(Named(served): Named, State(server): State<Arc<Server>>, request: Request) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let held = server.bodies.read(&parts.headers, body).await?;
-    let (mut request, images) = super::read(&parts.headers, &held.bytes)?;
+    let (mut request, images) = super::read(&parts.headers, &held.bytes, served.queue.places())?;
     if request.outputs.is_empty() {
         request.outputs = default_outputs(&served).into_iter().map(|output| Output { name: output.name, parameters: Parameters::new() }).collect();
     }

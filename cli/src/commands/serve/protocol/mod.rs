@@ -39,17 +39,17 @@ pub fn routes() -> OpenApiRouter<Arc<Server>> {
         .nest("/v2/models/{model}/versions/{version}", of_model)
 }
 
-/// Reads a request for inference and its images.
-pub fn read(headers: &HeaderMap, body: &Bytes) -> Result<(InferRequest, Images), Failure> {
+/// Reads a request for inference and its images, of which it may have so many.
+pub fn read(headers: &HeaderMap, body: &Bytes, most: usize) -> Result<(InferRequest, Images), Failure> {
     let (request, elements) = InferRequest::parse(headers, body)?;
-    let images = Images::read(&request.inputs, elements)?;
+    let images = Images::read(&request.inputs, elements, most)?;
     Ok((request, images))
 }
 
 /// Reads a request whose JSON has this length, or no bytes behind it. Returns whether it is valid.
 pub fn reads(body: &[u8], json_length: Option<usize>) -> bool {
     let length = json_length.map(|length| (HeaderName::from_static(request::JSON_LENGTH), HeaderValue::from(length)));
-    read(&HeaderMap::from_iter(length), &Bytes::copy_from_slice(body)).is_ok()
+    read(&HeaderMap::from_iter(length), &Bytes::copy_from_slice(body), 64).is_ok()
 }
 
 /// Names of inputs. A request has one of them.

@@ -20,13 +20,16 @@ impl Images {
     /// Reads the inputs of a request.
     ///
     /// # Errors
-    /// Unless they are one tensor of images.
-    pub fn read(inputs: &[Input], elements: Vec<Elements>) -> Result<Images, Failure> {
+    /// Unless they are one tensor of at most so many images: a small body may hold millions of tiny ones.
+    pub fn read(inputs: &[Input], elements: Vec<Elements>, most: usize) -> Result<Images, Failure> {
         let expected = format!("{PIXEL_VALUES} FP32 [B, channels, height, width], {IMAGE} BYTES [B] or {IMAGE} UINT8 [B, height, width, 3]");
         let ([input], Some(elements)) = (inputs, elements.into_iter().next()) else {
             return Err(Failure::invalid(format!("expected one input, {expected}; found {}", inputs.len())));
         };
         let described = || format!("{} {} {:?}", input.name, input.datatype, input.shape);
+        if let Some(batch) = input.shape.first().filter(|batch| **batch > most) {
+            return Err(Failure::invalid(format!("expected at most {most} images per request, found {batch}; send several requests")));
+        }
         match (input.name.as_str(), input.datatype.as_str(), input.shape.as_slice()) {
             (PIXEL_VALUES, "FP32", &[batch, channels, height, width]) => {
                 let image = [1, channels, height, width];
@@ -115,7 +118,8 @@ fn files(elements: Elements, batch: usize) -> Result<Vec<Bytes>, Failure> {
         Elements::Json(Data::Numbers(_)) => return Err(Failure::invalid(format!("{}: expected files in base64, found numbers", described()))),
         Elements::Binary(mut bytes) => {
             let mut files = Vec::new();
-            while !bytes.is_empty() {
+            // One more than there should be is enough to refuse them.
+            while !bytes.is_empty() && files.len() <= batch {
                 let cut = || Failure::invalid(format!("{}: expected files with their lengths before them, found a cut one", described()));
                 let length = bytes.first_chunk::<4>().map(|length| u32::from_le_bytes(*length) as usize).ok_or_else(cut)?;
                 let rest = bytes.split_off(4);
