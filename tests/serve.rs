@@ -32,7 +32,7 @@ fn form(files: &[(&str, &[u8])]) -> (String, Vec<u8>) {
     ("multipart/form-data; boundary=limit".to_owned(), body)
 }
 
-/// What the program says about the samples, a line for each.
+/// Results of the program for the samples, a line for each.
 fn by_program(command: &str) -> Vec<Value> {
     let mut program = program();
     program.args([command, "--device", "cpu", "--format", "json"]).args(samples());

@@ -33,8 +33,8 @@ pub struct Embed {
     /// Divide each vector by its Euclidean norm
     #[arg(long)]
     l2: bool,
-    /// Take tar archives instead of images, as webdataset has them, and write an array for each into the folder --output, under the archive's name.
-    /// Archives whose array is there already are skipped, and interrupted ones resumed [default format: parquet]
+    /// Read images from tar archives (WebDataset shards), and write one array per archive to the folder --output, named after the archive. Archives whose
+    /// array is there already are skipped, and interrupted ones resumed [default format: parquet]
     #[arg(long, requires = "output")]
     shards: bool,
     #[command(flatten)]

@@ -45,7 +45,7 @@ impl Embed {
     }
 }
 
-/// What the archives of a run share.
+/// State that the archives of a run share.
 struct Run<'a> {
     embed: &'a Embed,
     vectors: &'a Vectors,

@@ -19,7 +19,7 @@ const UNIT: usize = 1 << 10;
 /// Time for which the rest of a refused body is read and dropped: most clients see an answer only when they have sent everything.
 const DISCARD_TIME: Duration = Duration::from_secs(10);
 
-/// What bodies may take.
+/// Limits of bodies.
 pub struct Bodies {
     /// Bytes of a body.
     largest: usize,

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 /// Time in which a client must send the headers of a request, also of the next one on an open connection.
 const HEADER_TIME: Duration = Duration::from_secs(30);
 
-/// Pause before the next attempt when the system has no connection to give, as when all file descriptors are in use.
+/// Pause before the next attempt when the system cannot accept a connection, for example when all file descriptors are in use.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Time for which the requests of new connections may arrive after the server was told to end. A connection without a request is closed then.
@@ -40,7 +40,7 @@ impl Connections {
             builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
             let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone())));
             tokio::spawn(async move {
-                // A connection that breaks is its client's affair.
+                // A connection that breaks concerns only its client.
                 let _ = connection.await;
                 drop(place);
             });

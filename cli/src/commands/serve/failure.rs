@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 /// An error's status and message.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct Failure {
 /// Body of an error, as the Open Inference Protocol has it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ErrorBody {
-    /// What was expected, and what was found.
+    /// Message: the expectation and the finding.
     error: String,
 }
 
@@ -31,9 +31,19 @@ impl Failure {
         Failure::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// More is asked for than can be queued.
+    /// The server has no room for the request.
     pub fn busy(message: impl Into<String>, seconds: u64) -> Failure {
         Failure { retry_after: Some(seconds), ..Failure::new(StatusCode::TOO_MANY_REQUESTS, message) }
+    }
+
+    /// A request has more images than it may have.
+    pub fn too_many_images(most: usize, found: usize) -> Failure {
+        Failure::invalid(format!("expected at most {most} images per request, found {found}; send several requests"))
+    }
+
+    /// A defect of the server.
+    pub fn internal() -> Failure {
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "an internal error; please report it")
     }
 
     /// The server cannot compute at the moment.
@@ -63,4 +73,22 @@ impl IntoResponse for Failure {
         }
         response
     }
+}
+
+/// Refusals of requests with images, for the description of the API.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "describes answers, which `Failure` makes")]
+pub enum Refusal {
+    /// Request that cannot be served
+    #[response(status = 400)]
+    Invalid(ErrorBody),
+    /// No such model
+    #[response(status = 404)]
+    NoModel(ErrorBody),
+    /// Body beyond the limit
+    #[response(status = 413)]
+    TooLarge(ErrorBody),
+    /// Full queue; try again after the seconds in Retry-After
+    #[response(status = 429)]
+    Busy(ErrorBody),
 }

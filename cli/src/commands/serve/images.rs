@@ -1,8 +1,8 @@
 //! Endpoints that take image files.
 
-use super::failure::{ErrorBody, Failure};
+use super::failure::{Failure, Refusal};
 use super::queue::Row;
-use super::served::{Admission, Served};
+use super::served::ServedModel;
 use super::server::Server;
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -74,12 +74,12 @@ enum Outcome<T> {
 #[derive(Debug, Serialize, ToSchema)]
 struct Classes {
     /// Most probable classes of each classifier, in descending order.
-    classifications: Vec<OfHead>,
+    classifications: Vec<HeadClasses>,
 }
 
 /// Classes by a classifier.
 #[derive(Debug, Serialize, ToSchema)]
-struct OfHead {
+struct HeadClasses {
     /// Name of the classifier; the main one of a model has none.
     #[serde(skip_serializing_if = "String::is_empty")]
     head: String,
@@ -111,10 +111,8 @@ struct Embedding {
     request_body(content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "multipart/form-data"))),
     responses(
         (status = 200, description = "Classes of each image", body = Answers<Classes>),
-        (status = 400, description = "Request that cannot be served", body = ErrorBody),
-        (status = 413, description = "Body beyond the limit", body = ErrorBody),
         (status = 422, description = "No image can be read", body = Answers<Classes>),
-        (status = 429, description = "Full queue; try again after the seconds in Retry-After", body = ErrorBody)))]
+        Refusal))]
 async fn classify(State(server): State<Arc<Server>>, options: Options<ClassifyOptions>, request: Request) -> Result<Response, Failure> {
     let Options(options) = options;
     let served = server.model(options.model.as_deref())?;
@@ -125,7 +123,7 @@ async fn classify(State(server): State<Arc<Server>>, options: Options<ClassifyOp
     }
     let top = options.top.unwrap_or(5);
     let of_row = |row: Row| {
-        let classifications = Classification::of(config, &row.outputs, row.index, top).into_iter().map(OfHead::from).collect();
+        let classifications = Classification::of(config, &row.outputs, row.index, top).into_iter().map(HeadClasses::from).collect();
         Ok(Classes { classifications })
     };
     answers(&server, &served, request, names, of_row).await
@@ -138,10 +136,8 @@ async fn classify(State(server): State<Arc<Server>>, options: Options<ClassifyOp
     request_body(content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "multipart/form-data"))),
     responses(
         (status = 200, description = "Vector of each image", body = Answers<Embedding>),
-        (status = 400, description = "Request that cannot be served", body = ErrorBody),
-        (status = 413, description = "Body beyond the limit", body = ErrorBody),
         (status = 422, description = "No image can be read", body = Answers<Embedding>),
-        (status = 429, description = "Full queue; try again after the seconds in Retry-After", body = ErrorBody)))]
+        Refusal))]
 async fn embed(State(server): State<Arc<Server>>, options: Options<EmbedOptions>, request: Request) -> Result<Response, Failure> {
     let Options(options) = options;
     let served = server.model(options.model.as_deref())?;
@@ -149,14 +145,15 @@ async fn embed(State(server): State<Arc<Server>>, options: Options<EmbedOptions>
     let vectors = vectors.clone().normalized(options.normalize);
     let output = vectors.output().to_owned();
     let of_row = |row: Row| {
-        let values =
-            Tensor::new([1, vectors.width()], row.values(&output)).and_then(|row| vectors.of(&row)).map_err(|error| Failure::of_pass(&error))?;
+        let values = Tensor::new([1, vectors.width()], row.values(&output).into_owned())
+            .and_then(|row| vectors.of(&row))
+            .map_err(|error| Failure::of_pass(&error))?;
         Ok(Embedding { embedding: values.values().into_owned() })
     };
     answers(&server, &served, request, vec![output.clone()], of_row).await
 }
 
-/// Query parameters, whose errors are answered as all others.
+/// Query parameters, whose errors have the form of all others.
 struct Options<T>(T);
 
 impl<T: serde::de::DeserializeOwned, S: Send + Sync> axum::extract::FromRequestParts<S> for Options<T> {
@@ -171,7 +168,7 @@ impl<T: serde::de::DeserializeOwned, S: Send + Sync> axum::extract::FromRequestP
 /// Reads the images of a request, runs the model on them and answers for each.
 async fn answers<T: Serialize>(
     server: &Server,
-    served: &Served,
+    served: &ServedModel,
     request: Request,
     outputs: Vec<String>,
     of_row: impl Fn(Row) -> Result<T, Failure>,
@@ -183,7 +180,7 @@ async fn answers<T: Serialize>(
     let admission = served.admit(files.len())?;
     let prepared = served.prepare(files, |(name, bytes)| Image::decode(&name, &bytes)).await;
     drop(held);
-    let results = computed(served, prepared, admission, outputs).await;
+    let results = served.compute(prepared, admission, outputs).await;
     // A failure of the server, rather than of an image, is that of the request.
     let is_of_image = |failure: &Failure| failure.status == StatusCode::UNPROCESSABLE_ENTITY;
     let mut images = Vec::with_capacity(names.len());
@@ -201,18 +198,6 @@ async fn answers<T: Serialize>(
     }
     let status = if is_any_done { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     Ok((status, Json(Answers { model: served.name.clone(), images })).into_response())
-}
-
-/// Runs the model on the images that could be prepared.
-pub async fn computed(
-    served: &Served,
-    prepared: Vec<Result<Tensor, Failure>>,
-    admission: Admission,
-    outputs: Vec<String>,
-) -> Vec<Result<Row, Failure>> {
-    let images = prepared.iter().filter_map(|image| image.as_ref().ok().cloned()).collect();
-    let mut rows = served.run(images, admission, outputs).await.into_iter();
-    prepared.into_iter().map(|image| image.and_then(|_| rows.next().expect("a row for each image"))).collect()
 }
 
 /// Returns the image files of a body, with their names: the body itself, or all files of a form.
@@ -234,9 +219,9 @@ async fn files(request: Request, bytes: Bytes) -> Result<Vec<(String, Bytes)>, F
     Ok(files)
 }
 
-impl From<Classification> for OfHead {
-    fn from(Classification { head, top, .. }: Classification) -> OfHead {
-        OfHead { head, top: top.into_iter().map(Class::from).collect() }
+impl From<Classification> for HeadClasses {
+    fn from(Classification { head, top, .. }: Classification) -> HeadClasses {
+        HeadClasses { head, top: top.into_iter().map(Class::from).collect() }
     }
 }
 

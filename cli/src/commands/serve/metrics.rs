@@ -29,7 +29,7 @@ pub struct Metrics {
 
 /// Metrics of a model.
 #[derive(Clone)]
-pub struct OfModel {
+pub struct ModelMetrics {
     pub rejected: Counter,
     pub queue: Gauge,
     pub queue_seconds: Histogram,
@@ -81,9 +81,9 @@ impl Metrics {
     }
 
     /// Returns the metrics of a model.
-    pub fn of_model(&self, model: &str) -> OfModel {
+    pub fn of_model(&self, model: &str) -> ModelMetrics {
         let labels = ModelLabels { model: model.to_owned() };
-        OfModel {
+        ModelMetrics {
             rejected: self.rejected.get_or_create(&labels).clone(),
             queue: self.queue.get_or_create(&labels).clone(),
             queue_seconds: self.queue_seconds.get_or_create(&labels).clone(),

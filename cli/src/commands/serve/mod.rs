@@ -1,39 +1,42 @@
 //! An HTTP server for models.
 //!
 //! A request's body is read within limits ([`body`]); its images take places in the queue of their model, or are rejected; they are decoded on a bounded
-//! number of threads ([`served`]); a thread per model computes them in batches ([`queue`]).
+//! number of threads ([`served`]); they wait for a batch ([`queue`]), which a thread per model computes ([`worker`]).
 
 mod auth;
 mod body;
 mod connections;
+mod description;
 mod failure;
 mod images;
 mod logs;
 mod metrics;
+mod names;
+mod options;
 mod page;
 mod protocol;
 mod queue;
 mod served;
 mod server;
+mod signals;
 mod statistics;
+mod worker;
 
 use super::images::preprocess_of;
 use super::messages::text;
 use super::model::{BUILT_IN, OpeningArgs};
-use super::numbers::count;
 use super::{ExecutionArgs, HeadArgs, Result, be_quiet, warn_if_assumed};
-use auth::Token;
 use body::Bodies;
 use clap::Args;
 use connections::Connections;
-use logs::LogFormat;
 use metrics::Metrics;
+use names::{own_name, split};
+use options::ServingArgs;
 pub use protocol::reads as reads_request;
-use queue::Batching;
-use served::{Served, Shared};
+use served::{ServedModel, Shared};
 use server::Server;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use signals::Signals;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -54,42 +57,6 @@ pub struct Serve {
     execution: ExecutionArgs,
     #[command(flatten)]
     serving: ServingArgs,
-}
-
-/// How requests are served.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Server options")]
-struct ServingArgs {
-    /// Address and port to listen on; port 0 takes a free one. Other machines reach the server only if this is not a loopback address
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000")]
-    listen: SocketAddr,
-    /// Maximum number of images per batch
-    #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = count(4096))]
-    max_batch: u32,
-    /// Maximum time for which an image waits for others to fill its batch, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 2)]
-    max_wait: u64,
-    /// Maximum number of images that wait beside those of a batch [default: as many as in a batch]; further requests are answered with status 429
-    #[arg(long, value_name = "COUNT", value_parser = count(1 << 20))]
-    queue: Option<u32>,
-    /// Maximum size of a request's body, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = count(4095))]
-    max_body: u32,
-    /// Maximum number of open connections
-    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = count(1 << 20))]
-    max_connections: u32,
-    /// Maximum time for a request's body to arrive, and again for its answer, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = count(86400))]
-    timeout: u32,
-    /// Time to finish requests after SIGTERM or Ctrl-C, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = count(86400))]
-    drain: u32,
-    /// Require the token in this file: `Authorization: Bearer TOKEN` [default: the token in VITRAUX_TOKEN, if that is set]
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// Form of the log on standard error
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
 }
 
 impl Serve {
@@ -118,10 +85,10 @@ impl Serve {
             allow_nan: self.execution.allows_nan(),
         };
         let models = models.into_iter().map(|(name, model)| {
-            let of_model = metrics.of_model(&name);
-            Arc::new(Served::new(name, model, of_model, shared.clone()))
+            let metrics = metrics.of_model(&name);
+            Arc::new(ServedModel::new(name, model, metrics, shared.clone()))
         });
-        let models: Vec<Arc<Served>> = models.collect();
+        let models: Vec<Arc<ServedModel>> = models.collect();
         let server = Arc::new(Server {
             cold: AtomicUsize::new(models.len()),
             models,
@@ -183,7 +150,7 @@ impl Serve {
                         tracing::info!(url = format!("http://{address}/"), "ready");
                     }
                 };
-                if let Err(error) = served.work(ready) {
+                if let Err(error) = worker::run(&served, ready) {
                     server.is_lost.store(true, Ordering::Release);
                     lost.send_replace(Some(format!("{error:?}")));
                 }
@@ -194,8 +161,8 @@ impl Serve {
         let mut signals = Signals::new()?;
         let stop = async {
             tokio::select! {
-                name = signals.next() => tracing::info!(signal = name, "finishing the requests that have begun"),
-                _ = loss.wait_for(Option::is_some) => tracing::error!("a device is lost; the server ends"),
+                name = signals.next() => tracing::info!(signal = name, "shutting down"),
+                _ = loss.wait_for(Option::is_some) => tracing::error!("device lost; shutting down"),
             }
             server.is_ending.store(true, Ordering::Release);
             // A second signal ends the process at once.
@@ -204,101 +171,18 @@ impl Serve {
                 std::process::exit(super::Interrupted::CODE.into());
             });
         };
-        let is_whole = connections.serve(listener, server::router(server.clone()), stop).await;
+        let all_finished = connections.serve(listener, server::router(server.clone()), stop).await;
         server.models.iter().for_each(|served| served.queue.close());
         if let Some(error) = lost.borrow().clone() {
             return Err(error.into());
         }
-        if !is_whole {
+        if !all_finished {
             return Err(format!("requests were cut off: they took longer than --drain {} s", self.serving.drain).into());
         }
         for worker in workers {
             tokio::task::spawn_blocking(move || worker.join()).await?.map_err(|_| "a thread of a model panicked")?;
         }
-        tracing::info!("ended");
+        tracing::info!("stopped");
         Ok(())
-    }
-}
-
-impl ServingArgs {
-    fn batching(&self) -> Batching {
-        let queue = self.queue.unwrap_or(self.max_batch) as usize;
-        Batching { max_batch: self.max_batch as usize, max_wait: Duration::from_millis(self.max_wait), queue }
-    }
-
-    fn time(&self) -> Duration {
-        Duration::from_secs(self.timeout.into())
-    }
-
-    fn token(&self) -> Result<Option<Token>> {
-        match &self.token_file {
-            Some(file) => Token::read(file).map(Some),
-            None => Ok(std::env::var("VITRAUX_TOKEN").ok().filter(|token| !token.is_empty()).map(|token| Token::new(&token))),
-        }
-    }
-}
-
-/// Signals that end the server.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Signals> {
-        Ok(Signals {
-            #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
-        })
-    }
-
-    /// Waits for a signal. Returns its name.
-    async fn next(&mut self) -> &'static str {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-        }
-        #[cfg(not(unix))]
-        {
-            let _ = tokio::signal::ctrl_c().await;
-            "Ctrl-C"
-        }
-    }
-}
-
-/// Splits `NAME=MODEL`; a path may contain a = itself.
-fn split(text: &str) -> (Option<String>, Option<PathBuf>) {
-    match text.split_once('=') {
-        Some((name, model)) if !name.is_empty() && !name.contains(['/', '\\']) && !Path::new(text).exists() => {
-            (Some(name.to_owned()), Some(model.into()))
-        }
-        _ => (None, Some(text.into())),
-    }
-}
-
-/// Returns the name of a model by its place: the last part of its path or hub name, without revision.
-fn own_name(model: &Path) -> Result<String> {
-    let place = if model.exists() { model.canonicalize()? } else { model.to_owned() };
-    let name = if place.is_file() { place.file_stem() } else { place.file_name() };
-    let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    match name.split('@').next() {
-        Some(name) if !name.is_empty() => Ok(name.to_owned()),
-        _ => Err(format!("--model {}: expected a name for it, as in --model NAME={}", model.display(), model.display()).into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn models_are_named_by_option_or_place() {
-        let parts = |text: &str| split(text);
-        assert_eq!(parts("a=b/c"), (Some("a".to_owned()), Some("b/c".into())));
-        assert_eq!(parts("b/c=d"), (None, Some("b/c=d".into())));
-        assert_eq!(parts("digits"), (None, Some("digits".into())));
-        assert_eq!(own_name(Path::new("facebook/dinov2-small@v1")).expect("a name"), "dinov2-small");
-        assert!(own_name(Path::new("/")).is_err());
     }
 }

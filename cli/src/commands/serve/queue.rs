@@ -1,15 +1,14 @@
 //! Dynamic batching: images wait until a batch is full or the first of them has waited long enough.
 
 use super::failure::Failure;
-use super::metrics::OfModel;
-use super::statistics::Statistics;
-use crate::commands::guard::guarded;
+use super::metrics::ModelMetrics;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use vitraux::{Outputs, Session, Tensor};
+use vitraux::{Outputs, Tensor};
 
 /// Sizes of batches and of the queue.
 #[derive(Clone, Copy, Debug)]
@@ -23,14 +22,14 @@ pub struct Batching {
 }
 
 /// An image that waits to be computed.
-struct Job {
+pub struct Job {
     /// `pixel_values` `[1, channels, height, width]`.
-    pixel_values: Tensor,
-    outputs: Arc<[String]>,
-    answer: oneshot::Sender<Result<Row, Failure>>,
-    arrival: Instant,
+    pub pixel_values: Tensor,
+    pub outputs: Arc<[String]>,
+    pub answer: oneshot::Sender<Result<Row, Failure>>,
+    pub arrival: Instant,
     /// Its place among those admitted.
-    place: OwnedSemaphorePermit,
+    pub place: OwnedSemaphorePermit,
 }
 
 /// Outputs of an image: a row of those of its batch.
@@ -47,9 +46,13 @@ impl Row {
     }
 
     /// Returns the values of an output.
-    pub fn values(&self, output: &str) -> Vec<f32> {
+    pub fn values(&self, output: &str) -> Cow<'_, [f32]> {
         let len = self.shape(output).iter().product::<usize>();
-        self.outputs[output].values()[self.index * len..][..len].to_vec()
+        let row = self.index * len..(self.index + 1) * len;
+        match self.outputs[output].values() {
+            Cow::Borrowed(values) => Cow::Borrowed(&values[row]),
+            Cow::Owned(values) => Cow::Owned(values[row].to_vec()),
+        }
     }
 }
 
@@ -63,8 +66,7 @@ pub struct Queue {
     changed: Condvar,
     /// Duration of the last batch, in microseconds.
     last_batch: AtomicU64,
-    metrics: OfModel,
-    statistics: Statistics,
+    metrics: ModelMetrics,
 }
 
 #[derive(Default)]
@@ -74,14 +76,10 @@ struct Waiting {
 }
 
 impl Queue {
-    pub fn new(batching: Batching, metrics: OfModel) -> Queue {
+    pub fn new(batching: Batching, metrics: ModelMetrics) -> Queue {
         let places = Arc::new(Semaphore::new(batching.max_batch + batching.queue));
-        let (waiting, changed, last_batch, statistics) = Default::default();
-        Queue { batching, places, waiting, changed, last_batch, metrics, statistics }
-    }
-
-    pub fn statistics(&self) -> &Statistics {
-        &self.statistics
+        let (waiting, changed, last_batch) = Default::default();
+        Queue { batching, places, waiting, changed, last_batch, metrics }
     }
 
     /// Returns the sizes of batches and of the queue.
@@ -104,7 +102,7 @@ impl Queue {
             return Err(Failure::invalid("expected at least one image, found none"));
         }
         if images > most {
-            return Err(Failure::invalid(format!("expected at most {most} images per request, found {images}; send several requests")));
+            return Err(Failure::too_many_images(most, images));
         }
         self.places.clone().try_acquire_many_owned(images as u32).map_err(|_| {
             self.metrics.rejected.inc_by(images as u64);
@@ -148,62 +146,21 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Computes batches until the queue is closed, or the device is lost.
-    ///
-    /// # Errors
-    /// If the device is lost. Images that wait are not answered then.
-    pub fn work(&self, mut session: Session) -> vitraux::Result<()> {
-        while let Some(jobs) = self.next_batch() {
-            let start = Instant::now();
-            let waits: Vec<Duration> = jobs.iter().map(|job| start - job.arrival).collect();
-            waits.iter().for_each(|wait| self.metrics.queue_seconds.observe(wait.as_secs_f64()));
-            let (pixel_values, jobs): (Vec<Tensor>, Vec<_>) =
-                jobs.into_iter().map(|job| (job.pixel_values, (job.answer, job.place, job.outputs))).unzip();
-            let names: Vec<&str> = jobs[0].2.iter().map(String::as_str).collect();
-            let images = pixel_values.len();
-            let pass = guarded(|| session.forward_blocking(&Tensor::stack(pixel_values)?, &names));
-            let duration = start.elapsed();
-            self.last_batch.store(duration.as_micros() as u64, Ordering::Relaxed);
-            self.metrics.device_seconds.observe(duration.as_secs_f64());
-            self.metrics.batch_images.observe(images as f64);
-            self.statistics.add(&waits, duration, matches!(pass, Some(Ok(_))));
-            let outputs = match pass {
-                Some(Ok(outputs)) => Ok(Arc::new(outputs)),
-                Some(Err(error)) => {
-                    let failure = Failure::of_pass(&error);
-                    if failure.status.is_server_error() {
-                        tracing::error!(error = format!("{error:?}"), images, "a batch failed");
-                    }
-                    Err((failure, Some(error)))
-                }
-                None => {
-                    tracing::error!(images, "a batch panicked");
-                    session = session.model().session();
-                    Err((Failure::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "an internal error; please report it"), None))
-                }
-            };
-            for (index, (answer, place, _)) in jobs.into_iter().enumerate() {
-                // Before the answer, upon which the client may send its next image.
-                drop(place);
-                // A client that has gone needs no answer.
-                let _ = answer.send(match &outputs {
-                    Ok(outputs) => Ok(Row { outputs: outputs.clone(), index }),
-                    Err((failure, _)) => Err(failure.clone()),
-                });
-            }
-            if let Err((_, Some(error @ vitraux::Error::DeviceLost { .. }))) = outputs {
-                let mut waiting = self.waiting();
-                waiting.is_closed = true;
-                waiting.jobs.clear();
-                return Err(error);
-            }
-        }
-        Ok(())
+    /// Closes the queue and drops the images that wait, which are not answered then.
+    pub fn abandon(&self) {
+        let mut waiting = self.waiting();
+        waiting.is_closed = true;
+        waiting.jobs.clear();
+    }
+
+    /// Notes how long a batch took, so that rejected clients learn when to try again.
+    pub fn note_duration(&self, duration: Duration) {
+        self.last_batch.store(duration.as_micros() as u64, Ordering::Relaxed);
     }
 
     /// Waits for the images of the next batch: as many as there are of the first one's shape and outputs, in order of arrival. Returns `None` when the
     /// queue is closed and empty.
-    fn next_batch(&self) -> Option<Vec<Job>> {
+    pub fn next_batch(&self) -> Option<Vec<Job>> {
         let Batching { max_batch, max_wait, .. } = self.batching;
         let mut waiting = self.waiting();
         loop {

@@ -1,8 +1,9 @@
 //! Models that are served.
 
 use super::failure::Failure;
-use super::metrics::OfModel;
+use super::metrics::ModelMetrics;
 use super::queue::{Batching, Queue, Row};
+use super::statistics::Statistics;
 use crate::commands::embed::{Vectors, What};
 use crate::commands::guard::guarded;
 use crate::commands::messages::chain;
@@ -13,10 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 use vitraux::config::Config;
 use vitraux::preprocess::Preprocess;
-use vitraux::{Classification, Error, Image, Model, Tensor};
+use vitraux::{Image, Model, Tensor};
 
 /// A model and the images that wait for it.
-pub struct Served {
+pub struct ServedModel {
     pub name: String,
     pub model: Model,
     /// Feature vectors, if the model has any.
@@ -27,7 +28,8 @@ pub struct Served {
     preprocess: Preprocess,
     /// Images that may be decoded at a time, of all models.
     decoders: Arc<Semaphore>,
-    metrics: OfModel,
+    pub metrics: ModelMetrics,
+    pub statistics: Statistics,
     /// Time that a request may take after its body has arrived.
     time: Duration,
 }
@@ -38,7 +40,7 @@ pub struct Admission {
     deadline: tokio::time::Instant,
 }
 
-/// What all models share.
+/// Settings and limits that all models share.
 #[derive(Clone)]
 pub struct Shared {
     pub batching: Batching,
@@ -47,13 +49,13 @@ pub struct Shared {
     pub allow_nan: bool,
 }
 
-impl Served {
-    pub fn new(name: String, model: Model, metrics: OfModel, shared: Shared) -> Served {
+impl ServedModel {
+    pub fn new(name: String, model: Model, metrics: ModelMetrics, shared: Shared) -> ServedModel {
         let Shared { batching, decoders, time, allow_nan } = shared;
         let vectors = Vectors::new(model.config(), What::Features, false).ok();
         let preprocess = model.preprocess().expect("it takes images").clone();
         let queue = Queue::new(batching, metrics.clone());
-        Served { name, model, vectors, allow_nan, queue, preprocess, decoders, metrics, time }
+        ServedModel { name, model, vectors, allow_nan, queue, preprocess, decoders, metrics, statistics: Statistics::default(), time }
     }
 
     pub fn config(&self) -> &Config {
@@ -101,39 +103,21 @@ impl Served {
         }
     }
 
-    /// Computes batches until the queue is closed, or the device is lost. Calls `ready` once the passes of single images and of full batches are compiled,
-    /// of the outputs that the endpoints for images need.
-    ///
-    /// # Errors
-    /// If the device is lost.
-    pub fn work(&self, ready: impl FnOnce()) -> vitraux::Result<()> {
-        let mut session = self.model.session();
-        let of_vectors = self.vectors.iter().map(|vectors| vec![vectors.output().to_owned()]);
-        let outputs = std::iter::once(Classification::outputs(self.config())).filter(|names| !names.is_empty()).chain(of_vectors);
-        for outputs in outputs {
-            let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
-            for images in [1, self.queue.batching().max_batch] {
-                let pass = self.blank().and_then(|image| session.forward_blocking(&Tensor::stack(vec![image; images])?, &outputs));
-                match pass {
-                    Err(error @ Error::DeviceLost { .. }) => return Err(error),
-                    // Requests are answered so if it fails for them.
-                    Err(error) => tracing::warn!(model = self.name, images, error = format!("{error:?}"), "a first pass failed"),
-                    Ok(_) => {}
-                }
-            }
-        }
-        ready();
-        self.queue.work(session)
-    }
-
     /// Returns the pixel values of a black image.
-    fn blank(&self) -> vitraux::Result<Tensor> {
+    pub fn blank(&self) -> vitraux::Result<Tensor> {
         let channels = self.config().patches().map_or(0, |patches| patches.channels);
         self.preprocess.apply(&Image::new([1, 1], channels, vec![0; channels])?)
     }
 
-    /// Computes outputs of images `[1, channels, height, width]`, in batches with those of other requests.
-    pub async fn run(&self, images: Vec<Tensor>, admission: Admission, outputs: Vec<String>) -> Vec<Result<Row, Failure>> {
+    /// Computes outputs of the images that could be prepared, in batches with those of other requests.
+    pub async fn compute(&self, prepared: Vec<Result<Tensor, Failure>>, admission: Admission, outputs: Vec<String>) -> Vec<Result<Row, Failure>> {
+        let images = prepared.iter().filter_map(|image| image.as_ref().ok().cloned()).collect();
+        let mut rows = self.run(images, admission, outputs).await.into_iter();
+        prepared.into_iter().map(|image| image.and_then(|_| rows.next().expect("a row for each image"))).collect()
+    }
+
+    /// Computes outputs of images `[1, channels, height, width]`.
+    async fn run(&self, images: Vec<Tensor>, admission: Admission, outputs: Vec<String>) -> Vec<Result<Row, Failure>> {
         let Admission { places, deadline } = admission;
         let answers = self.queue.submit(images, places, outputs.into());
         let mut rows = Vec::with_capacity(answers.len());

@@ -1,10 +1,11 @@
-//! What requests share, and how they are answered.
+//! State that requests share, and the routes to their handlers.
 
 use super::auth::Token;
 use super::body::Bodies;
+use super::description::describe;
 use super::failure::Failure;
 use super::metrics::Metrics;
-use super::served::Served;
+use super::served::ServedModel;
 use super::{images, page, protocol};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, MatchedPath, RawPathParams, Request, State};
@@ -17,17 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::OpenApi;
-use utoipa::openapi::Required;
-use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// What requests share.
+/// State that requests share.
 pub struct Server {
-    pub models: Vec<Arc<Served>>,
+    pub models: Vec<Arc<ServedModel>>,
     pub bodies: Bodies,
     pub metrics: Metrics,
     pub token: Option<Token>,
@@ -41,7 +36,7 @@ pub struct Server {
 
 impl Server {
     /// Returns the model of a name; without one, the first.
-    pub fn model(&self, name: Option<&str>) -> Result<Arc<Served>, Failure> {
+    pub fn model(&self, name: Option<&str>) -> Result<Arc<ServedModel>, Failure> {
         let Some(name) = name else { return Ok(self.models[0].clone()) };
         self.models.iter().find(|model| model.name == name).cloned().ok_or_else(|| {
             let known: Vec<&str> = self.models.iter().map(|model| model.name.as_str()).collect();
@@ -61,7 +56,7 @@ impl Server {
 }
 
 /// The model that a path names, with its version if it has one.
-pub struct Named(pub Arc<Served>);
+pub struct Named(pub Arc<ServedModel>);
 
 /// The only version of each model.
 pub const VERSION: &str = "1";
@@ -80,75 +75,36 @@ impl FromRequestParts<Arc<Server>> for Named {
     }
 }
 
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "vitraux", description = "Vision Transformers over HTTP: images in, classes or feature vectors out; also the Open Inference Protocol."),
-    tags((name = "images", description = "Images as files"), (name = "protocol", description = "Open Inference Protocol, version 2"), (name = "server"))
-)]
-struct Api;
-
-/// Returns all routes and their description.
-fn routes() -> OpenApiRouter<Arc<Server>> {
-    let open = OpenApiRouter::with_openapi(Api::openapi()).merge(protocol::health());
-    let protected = OpenApiRouter::new().merge(images::routes()).merge(protocol::routes()).routes(routes!(metrics));
-    open.merge(protected)
-}
-
-/// Parameters of paths, with their meanings.
-const PARAMETERS: [(&str, &str); 2] = [("model", "Name of the model"), ("version", "Version of the model: 1")];
-
-fn parameter((name, description): &(&str, &str)) -> Parameter {
-    let text = ObjectBuilder::new().schema_type(Type::String).build();
-    ParameterBuilder::new()
-        .name(*name)
-        .parameter_in(ParameterIn::Path)
-        .required(Required::True)
-        .description(Some(*description))
-        .schema(Some(text))
-        .build()
-}
-
 /// Returns the service.
 pub fn router(server: Arc<Server>) -> Router {
-    let (router, mut description) = routes().split_for_parts();
-    for (path, item) in &mut description.paths.paths {
-        let parameters = PARAMETERS.iter().filter(|(name, _)| path.contains(&format!("{{{name}}}")));
-        item.parameters = Some(parameters.map(|entry| parameter(entry).into()).collect());
-        // Each operation has a name of its own.
-        for operation in [&mut item.get, &mut item.post].into_iter().flatten().filter(|_| path.contains("{version}")) {
-            operation.operation_id = operation.operation_id.take().map(|name| format!("{name}_of_version"));
-        }
-    }
-    if server.token.is_some() {
-        let components = description.components.get_or_insert_default();
-        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-        description.security = Some(vec![utoipa::openapi::SecurityRequirement::new("token", Vec::<String>::new())]);
-    }
-    let description = description.to_json().expect("a description is JSON");
+    // Paths that tell nothing about models, and that a page or a probe must reach before it has a token.
+    let (open, of_open) = protocol::health().split_for_parts();
+    let (protected, of_protected) = images::routes().merge(protocol::routes()).routes(routes!(metrics)).split_for_parts();
+    let description = describe([of_open, of_protected], server.token.is_some());
     let description = get(async move || ([(header::CONTENT_TYPE, "application/json")], description));
-    router
-        .route("/openapi.json", description)
-        .merge(page::routes())
-        .fallback(async || Failure::new(StatusCode::NOT_FOUND, "no such path; /openapi.json describes all"))
-        .method_not_allowed_fallback(async || Failure::new(StatusCode::METHOD_NOT_ALLOWED, "the path takes another method; see /openapi.json"))
+    let open = open.route("/openapi.json", description).merge(page::routes());
+    let not_found = async || Failure::new(StatusCode::NOT_FOUND, "no such path; /openapi.json describes all");
+    protected
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(server.clone(), authorize))
+        .merge(open.method_not_allowed_fallback(method_not_allowed))
         // Bodies are limited where they are read.
         .layer(DefaultBodyLimit::disable())
-        .layer(from_fn_with_state(server.clone(), authorize))
-        .layer(CatchPanicLayer::custom(|_| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "an internal error; please report it").into_response()))
+        .layer(CatchPanicLayer::custom(|_| Failure::internal().into_response()))
         .layer(from_fn_with_state(server.clone(), observe))
         .with_state(server)
 }
 
-/// Paths that tell nothing about models, and that a page or a probe must reach before it has a token.
-const OPEN: [&str; 6] = ["/", "/page.css", "/page.js", "/openapi.json", "/v2/health/live", "/v2/health/ready"];
+async fn method_not_allowed() -> Failure {
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "the path takes another method; see /openapi.json")
+}
 
 async fn authorize(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
-    if let Some(token) = server.token.as_ref().filter(|_| !OPEN.contains(&request.uri().path()))
-        && let Err(failure) = token.check(request.headers())
-    {
-        return failure.into_response();
+    match server.token.as_ref().map(|token| token.check(request.headers())) {
+        Some(Err(failure)) => failure.into_response(),
+        _ => next.run(request).await,
     }
-    next.run(request).await
 }
 
 /// Counts and logs a request.

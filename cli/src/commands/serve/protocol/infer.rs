@@ -3,10 +3,9 @@
 use super::metadata::default_outputs;
 use super::request::{InferRequest, JSON_LENGTH, Output, Parameters, flag, size};
 use super::tensors::Images;
-use crate::commands::serve::failure::{ErrorBody, Failure};
-use crate::commands::serve::images::computed;
+use crate::commands::serve::failure::{Failure, Refusal};
 use crate::commands::serve::queue::Row;
-use crate::commands::serve::served::Served;
+use crate::commands::serve::served::ServedModel;
 use crate::commands::serve::server::{Named, Server, VERSION};
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -51,7 +50,7 @@ struct OutputTensor<'a> {
 enum Values {
     Numbers(Vec<f32>),
     /// Classes, as `score:index:label`.
-    Texts(Vec<String>),
+    Strings(Vec<String>),
 }
 
 /// Run a model on tensors
@@ -61,10 +60,7 @@ enum Values {
 #[utoipa::path(post, path = "/infer", tag = "protocol", request_body = InferRequest,
     responses(
         (status = 200, description = "Outputs", body = InferResponse),
-        (status = 400, description = "Request that cannot be served", body = ErrorBody),
-        (status = 404, description = "No such model", body = ErrorBody),
-        (status = 413, description = "Body beyond the limit", body = ErrorBody),
-        (status = 429, description = "Full queue; try again after the seconds in Retry-After", body = ErrorBody)))]
+        Refusal))]
 pub async fn infer(Named(served): Named, State(server): State<Arc<Server>>, request: Request) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let held = server.bodies.read(&parts.headers, body).await?;
@@ -86,26 +82,25 @@ pub async fn infer(Named(served): Named, State(server): State<Arc<Server>>, requ
     if let Some(failure) = prepared.iter().find_map(|image| image.as_ref().err()) {
         return Err(failure.clone());
     }
-    let rows = computed(&served, prepared, admission, names.into_iter().collect()).await.into_iter().collect::<Result<Vec<Row>, Failure>>()?;
+    let rows = served.compute(prepared, admission, names.into_iter().collect()).await.into_iter().collect::<Result<Vec<Row>, Failure>>()?;
     response(&served, request, &rows)
 }
 
 /// Formats the outputs of images, whose rows have one shape.
-fn response(served: &Served, request: InferRequest, rows: &[Row]) -> Result<Response, Failure> {
+fn response(served: &ServedModel, request: InferRequest, rows: &[Row]) -> Result<Response, Failure> {
     let all_binary = flag(&request.parameters, "binary_data_output")?.unwrap_or(false);
     let (mut outputs, mut binary) = (Vec::with_capacity(request.outputs.len()), Vec::new());
     for output in &request.outputs {
         let mut shape = [&[rows.len()], rows[0].shape(&output.name)].concat();
-        let values = rows.iter().flat_map(|row| row.values(&output.name));
         let (datatype, values) = match size(&output.parameters, "classification")? {
             Some(classes) if shape.len() == 2 => {
                 let classes = classes.min(shape[1]);
-                let texts = rows.iter().flat_map(|row| ranked(served, &output.name, &row.values(&output.name), classes)).collect();
+                let strings = rows.iter().flat_map(|row| ranked(served, &output.name, &row.values(&output.name), classes)).collect();
                 shape[1] = classes;
-                ("BYTES", Values::Texts(texts))
+                ("BYTES", Values::Strings(strings))
             }
             Some(_) => return Err(Failure::invalid(format!("{}: expected an output with a vector per image for a classification", output.name))),
-            None => ("FP32", Values::Numbers(values.collect())),
+            None => ("FP32", Values::Numbers(rows.iter().flat_map(|row| row.values(&output.name).into_owned()).collect())),
         };
         let (parameters, data) = match flag(&output.parameters, "binary_data")?.unwrap_or(all_binary) {
             true => {
@@ -131,11 +126,11 @@ fn response(served: &Served, request: InferRequest, rows: &[Row]) -> Result<Resp
 }
 
 impl Values {
-    /// Appends the elements as bytes: little-endian numbers, or texts with their lengths before them.
+    /// Appends the elements as bytes: little-endian numbers, or strings with their lengths before them.
     fn write(&self, bytes: &mut Vec<u8>) {
         match self {
             Values::Numbers(numbers) => numbers.iter().for_each(|number| bytes.extend(number.to_le_bytes())),
-            Values::Texts(texts) => texts.iter().for_each(|text| {
+            Values::Strings(strings) => strings.iter().for_each(|text| {
                 bytes.extend((text.len() as u32).to_le_bytes());
                 bytes.extend(text.as_bytes());
             }),
@@ -144,7 +139,7 @@ impl Values {
 }
 
 /// Returns the largest values of a vector with their indices, and with their labels if they are those of a classifier.
-fn ranked(served: &Served, output: &str, values: &[f32], count: usize) -> Vec<String> {
+fn ranked(served: &ServedModel, output: &str, values: &[f32], count: usize) -> Vec<String> {
     let classifiers = served.config().default_classifiers();
     let is_of = |suffix: &str| ["logits", "probabilities"].iter().any(|name| output.strip_prefix(name) == Some(suffix));
     let labels = classifiers.iter().find(|(suffix, _)| is_of(suffix)).map(|(_, classifier)| classifier.labels.as_slice()).unwrap_or_default();

@@ -1,8 +1,8 @@
-//! What the server and its models are, and whether they are ready.
+//! Descriptions of the server and its models, and their health.
 
 use super::PIXEL_VALUES;
 use crate::commands::serve::failure::{ErrorBody, Failure};
-use crate::commands::serve::served::Served;
+use crate::commands::serve::served::ServedModel;
 use crate::commands::serve::server::{Named, Server, VERSION};
 use axum::Json;
 use axum::extract::State;
@@ -15,7 +15,7 @@ use vitraux::config::{Config, Size};
 /// Name of the platform, as the protocol calls what runs models.
 const PLATFORM: &str = "vitraux_wgpu";
 
-/// What the server is.
+/// Description of the server.
 #[derive(Serialize, ToSchema)]
 pub struct ServerMetadata {
     name: &'static str,
@@ -23,7 +23,7 @@ pub struct ServerMetadata {
     extensions: [&'static str; 4],
 }
 
-/// What a model is.
+/// Description of a model.
 #[derive(Serialize, ToSchema)]
 pub struct ModelMetadata {
     name: String,
@@ -113,11 +113,11 @@ pub async fn config(Named(served): Named) -> Json<Value> {
 #[utoipa::path(get, path = "/stats", tag = "protocol",
     responses((status = 200, description = "Statistics", body = Object), (status = 404, description = "No such model", body = ErrorBody)))]
 pub async fn statistics(Named(served): Named) -> Json<Value> {
-    Json(json!({ "model_stats": [served.queue.statistics().of(&served.name, VERSION)] }))
+    Json(json!({ "model_stats": [served.statistics.of(&served.name, VERSION)] }))
 }
 
 /// Returns the outputs of requests that name none: those with a vector per image.
-pub fn default_outputs(served: &Served) -> Vec<TensorMetadata> {
+pub fn default_outputs(served: &ServedModel) -> Vec<TensorMetadata> {
     let config = served.config();
     let output = |name: String, width: usize| TensorMetadata { name, datatype: "FP32", shape: batched(&[width]) };
     let classifiers = config.default_classifiers();

@@ -55,7 +55,7 @@ pub struct Output {
 #[derive(Debug)]
 pub enum Data {
     Numbers(Vec<f32>),
-    Texts(Vec<String>),
+    Strings(Vec<String>),
 }
 
 /// Elements of an input.
@@ -114,10 +114,10 @@ impl<'de> Deserialize<'de> for Data {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Data, D::Error> {
         let mut flat = Flat::default();
         serde::de::DeserializeSeed::deserialize(Nested(&mut flat), deserializer)?;
-        match (flat.numbers.is_empty(), flat.texts.is_empty()) {
+        match (flat.numbers.is_empty(), flat.strings.is_empty()) {
             (_, true) => Ok(Data::Numbers(flat.numbers)),
-            (true, false) => Ok(Data::Texts(flat.texts)),
-            (false, false) => Err(serde::de::Error::custom("expected either numbers or texts, found both")),
+            (true, false) => Ok(Data::Strings(flat.strings)),
+            (false, false) => Err(serde::de::Error::custom("expected either numbers or strings, found both")),
         }
     }
 }
@@ -126,7 +126,7 @@ impl<'de> Deserialize<'de> for Data {
 #[derive(Default)]
 struct Flat {
     numbers: Vec<f32>,
-    texts: Vec<String>,
+    strings: Vec<String>,
 }
 
 /// An element, or an array of elements, which become those of `Flat`.
@@ -144,7 +144,7 @@ impl<'de> serde::de::Visitor<'de> for Nested<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "numbers, texts or arrays of them")
+        write!(f, "numbers, strings or arrays of them")
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
@@ -163,7 +163,7 @@ impl<'de> serde::de::Visitor<'de> for Nested<'_> {
     }
 
     fn visit_str<E>(self, value: &str) -> Result<(), E> {
-        self.0.texts.push(value.to_owned());
+        self.0.strings.push(value.to_owned());
         Ok(())
     }
 

@@ -26,9 +26,9 @@ impl Images {
         let ([input], Some(elements)) = (inputs, elements.into_iter().next()) else {
             return Err(Failure::invalid(format!("expected one input, {expected}; found {}", inputs.len())));
         };
-        let described = || format!("{} {} {:?}", input.name, input.datatype, input.shape);
+        let described = format!("{} {} {:?}", input.name, input.datatype, input.shape);
         if let Some(batch) = input.shape.first().filter(|batch| **batch > most) {
-            return Err(Failure::invalid(format!("expected at most {most} images per request, found {batch}; send several requests")));
+            return Err(Failure::too_many_images(most, *batch));
         }
         match (input.name.as_str(), input.datatype.as_str(), input.shape.as_slice()) {
             (PIXEL_VALUES, "FP32", &[batch, channels, height, width]) => {
@@ -36,7 +36,7 @@ impl Images {
                 let values = floats(elements, count(&input.shape, &described)?, &described)?;
                 // In a batch it would fail those of other requests.
                 if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-                    return Err(Failure::invalid(format!("{}: expected finite numbers, found {value}", described())));
+                    return Err(Failure::invalid(format!("{}: expected finite numbers, found {value}", described)));
                 }
                 let images = values.chunks((values.len() / batch.max(1)).max(1)).map(|values| Tensor::new(image, values.to_vec()));
                 images.collect::<vitraux::Result<_>>().map(Images::Prepared).map_err(|error| Failure::invalid(error.to_string()))
@@ -48,7 +48,7 @@ impl Images {
                 let images = levels.chunks((height * width * channels).max(1)).map(image);
                 images.collect::<vitraux::Result<_>>().map(Images::Decoded).map_err(|error| Failure::invalid(error.to_string()))
             }
-            _ => Err(Failure::invalid(format!("expected {expected}; found {}", described()))),
+            _ => Err(Failure::invalid(format!("expected {expected}; found {}", described))),
         }
     }
 
@@ -62,32 +62,32 @@ impl Images {
 }
 
 /// Returns the number of elements of a shape.
-fn count(shape: &[usize], described: &dyn Fn() -> String) -> Result<usize, Failure> {
+fn count(shape: &[usize], described: &str) -> Result<usize, Failure> {
     let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
-    count.filter(|count| *count > 0).ok_or_else(|| Failure::invalid(format!("{}: expected a shape with elements", described())))
+    count.filter(|count| *count > 0).ok_or_else(|| Failure::invalid(format!("{}: expected a shape with elements", described)))
 }
 
-fn wrong_count(described: &dyn Fn() -> String, expected: usize, found: usize) -> Failure {
-    Failure::invalid(format!("{}: expected {expected} elements, found {found}", described()))
+fn wrong_count(described: &str, expected: usize, found: usize) -> Failure {
+    Failure::invalid(format!("{}: expected {expected} elements, found {found}", described))
 }
 
-fn floats(elements: Elements, count: usize, described: &dyn Fn() -> String) -> Result<Vec<f32>, Failure> {
+fn floats(elements: Elements, count: usize, described: &str) -> Result<Vec<f32>, Failure> {
     let values = match elements {
         Elements::Json(Data::Numbers(values)) => values,
-        Elements::Json(Data::Texts(texts)) => {
-            return Err(Failure::invalid(format!("{}: expected numbers, found {} texts", described(), texts.len())));
+        Elements::Json(Data::Strings(strings)) => {
+            return Err(Failure::invalid(format!("{}: expected numbers, found {} strings", described, strings.len())));
         }
         Elements::Binary(bytes) if bytes.len().is_multiple_of(4) => {
             bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("4 bytes"))).collect()
         }
         Elements::Binary(bytes) => {
-            return Err(Failure::invalid(format!("{}: expected 4 bytes for each element, found {} bytes", described(), bytes.len())));
+            return Err(Failure::invalid(format!("{}: expected 4 bytes for each element, found {} bytes", described, bytes.len())));
         }
     };
     if values.len() == count { Ok(values) } else { Err(wrong_count(described, count, values.len())) }
 }
 
-fn levels(elements: Elements, count: usize, described: &dyn Fn() -> String) -> Result<Vec<u8>, Failure> {
+fn levels(elements: Elements, count: usize, described: &str) -> Result<Vec<u8>, Failure> {
     let levels = match elements {
         Elements::Binary(bytes) => bytes.to_vec(),
         elements => {
@@ -97,7 +97,7 @@ fn levels(elements: Elements, count: usize, described: &dyn Fn() -> String) -> R
                 .iter()
                 .map(level)
                 .collect::<Option<_>>()
-                .ok_or_else(|| Failure::invalid(format!("{}: expected levels from 0 to 255", described())))?
+                .ok_or_else(|| Failure::invalid(format!("{}: expected levels from 0 to 255", described)))?
         }
     };
     if levels.len() == count { Ok(levels) } else { Err(wrong_count(described, count, levels.len())) }
@@ -105,22 +105,22 @@ fn levels(elements: Elements, count: usize, described: &dyn Fn() -> String) -> R
 
 /// Returns image files: in JSON as base64, in bytes each behind its length in 4 bytes.
 fn files(elements: Elements, batch: usize) -> Result<Vec<Bytes>, Failure> {
-    let described = || format!("{IMAGE} BYTES [{batch}]");
+    let described = format!("{IMAGE} BYTES [{batch}]");
     let files: Vec<Bytes> = match elements {
-        Elements::Json(Data::Texts(texts)) => {
+        Elements::Json(Data::Strings(strings)) => {
             let file = |text: &String| STANDARD.decode(text).map(Bytes::from);
-            texts
+            strings
                 .iter()
                 .map(file)
                 .collect::<Result<_, _>>()
-                .map_err(|error| Failure::invalid(format!("{}: expected base64: {error}", described())))?
+                .map_err(|error| Failure::invalid(format!("{}: expected base64: {error}", described)))?
         }
-        Elements::Json(Data::Numbers(_)) => return Err(Failure::invalid(format!("{}: expected files in base64, found numbers", described()))),
+        Elements::Json(Data::Numbers(_)) => return Err(Failure::invalid(format!("{}: expected files in base64, found numbers", described))),
         Elements::Binary(mut bytes) => {
             let mut files = Vec::new();
             // One more than there should be is enough to refuse them.
             while !bytes.is_empty() && files.len() <= batch {
-                let cut = || Failure::invalid(format!("{}: expected files with their lengths before them, found a cut one", described()));
+                let cut = || Failure::invalid(format!("{}: expected files with their lengths before them, found a truncated one", described));
                 let length = bytes.first_chunk::<4>().map(|length| u32::from_le_bytes(*length) as usize).ok_or_else(cut)?;
                 let rest = bytes.split_off(4);
                 if rest.len() < length {
