@@ -3,7 +3,7 @@
 use super::failure::{Failure, Refusal};
 use super::queue::Row;
 use super::served::ServedModel;
-use super::server::Server;
+use super::state::Server;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Multipart, Query, Request, State};

@@ -16,9 +16,10 @@ mod options;
 mod page;
 mod protocol;
 mod queue;
+mod routes;
 mod served;
-mod server;
 mod signals;
+mod state;
 mod statistics;
 mod worker;
 
@@ -34,8 +35,8 @@ use names::{own_name, split};
 use options::ServingArgs;
 pub use protocol::reads as reads_request;
 use served::{ServedModel, Shared};
-use server::Server;
 use signals::Signals;
+use state::Server;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -171,7 +172,7 @@ impl Serve {
                 std::process::exit(super::Interrupted::CODE.into());
             });
         };
-        let all_finished = connections.serve(listener, server::router(server.clone()), stop).await;
+        let all_finished = connections.serve(listener, routes::router(server.clone()), stop).await;
         server.models.iter().for_each(|served| served.queue.close());
         if let Some(error) = lost.borrow().clone() {
             return Err(error.into());

@@ -1,6 +1,6 @@
 //! The page at `/`.
 
-use super::server::Server;
+use super::state::Server;
 use axum::Router;
 use axum::http::header;
 use axum::response::IntoResponse;

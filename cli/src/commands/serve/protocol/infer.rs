@@ -6,7 +6,7 @@ use super::tensors::Images;
 use crate::commands::serve::failure::{Failure, Refusal};
 use crate::commands::serve::queue::Row;
 use crate::commands::serve::served::ServedModel;
-use crate::commands::serve::server::{Named, Server, VERSION};
+use crate::commands::serve::state::{Named, Server, VERSION};
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};

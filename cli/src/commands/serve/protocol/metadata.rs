@@ -3,7 +3,7 @@
 use super::PIXEL_VALUES;
 use crate::commands::serve::failure::{ErrorBody, Failure};
 use crate::commands::serve::served::ServedModel;
-use crate::commands::serve::server::{Named, Server, VERSION};
+use crate::commands::serve::state::{Named, Server, VERSION};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;

@@ -7,7 +7,7 @@ mod request;
 mod tensors;
 
 use super::failure::Failure;
-use super::server::Server;
+use super::state::Server;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use request::InferRequest;
