@@ -52,6 +52,20 @@ fn metric(serving: &Serving, name: &str) -> f64 {
     line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
 }
 
+/// Waits until something is so.
+fn eventually(is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(20), "nothing happens");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until so many images wait for a batch.
+fn wait_for_queue(serving: &Serving, images: f64) {
+    eventually(|| metric(serving, "vitraux_queue_images{") >= images);
+}
+
 #[test]
 fn answers_are_those_of_the_program() {
     let serving = Serving::start(&[]);
@@ -94,6 +108,8 @@ fn requests_that_cannot_be_served_are_refused_with_a_reason() {
     let serving = Serving::start(&["--max-batch", "2"]);
     let image = sample("printed-2");
     let tensor = |shape: &[usize], data: Value| json!({"inputs": [{"name": "pixel_values", "datatype": "FP32", "shape": shape, "data": data}]});
+    let mut twice = tensor(&[1, 1, 32, 32], json!(vec![0; 1024]));
+    twice["outputs"] = json!([{"name": "tokens"}, {"name": "tokens"}]);
     let (content_type, five) = form(&[("a", &image[..]); 5]);
     let cases = [
         (serving.post("/classify?model=other", &image), 404, "digits"),
@@ -114,6 +130,7 @@ fn requests_that_cannot_be_served_are_refused_with_a_reason() {
         (infer(&serving, "digits", &tensor(&[1, 2, 4, 4], json!(vec![0; 32]))), 400, "[B, 1, height, width]"),
         (infer(&serving, "digits", &tensor(&[1, 1, 5, 4], json!(vec![0; 20]))), 400, "patches of 4 x 4"),
         (infer(&serving, "digits", &tensor(&[usize::MAX, 2, 4, 4], json!([1]))), 400, "at most 4 images"),
+        (infer(&serving, "digits", &twice), 400, "each output once"),
         (infer(&serving, "digits", &tensor(&[5, 1, 1, 1], json!([1, 1, 1, 1, 1]))), 400, "at most 4 images"),
         (infer(&serving, "digits", &tensor(&[1, usize::MAX, 4, 4], json!([1]))), 400, "shape"),
         (infer(&serving, "digits", &tensor(&[0, 1, 32, 32], json!([]))), 400, "shape"),
@@ -156,6 +173,11 @@ fn models_are_chosen_by_name() {
     assert_eq!(serving.post("/classify", &image).json()["model"], "digits");
     let [first, second] = ["other", "timm_vit_tiny"].map(|name| serving.post(&format!("/classify?model={name}"), &image).json());
     assert!(first["images"] == second["images"] && first["model"] == "other", "{first}");
+    let statistics = serving.get("/v2/models/stats").json()["model_stats"].clone();
+    assert!(statistics.as_array().expect("models").iter().map(|model| &model["name"]).eq(["digits", "other", "timm_vit_tiny"]));
+    assert_eq!(serving.get("/v2/health/live").json(), json!({"live": true}));
+    assert_eq!(serving.get("/v2/health/ready").json(), json!({"ready": true}));
+    assert_eq!(serving.get("/v2/models/other/ready").json(), json!({"name": "other", "ready": true}));
     let metadata = serving.get("/v2/models/other").json();
     assert_eq!((&metadata["name"], &metadata["inputs"][0]["name"]), (&json!("other"), &json!("pixel_values")));
     serving.stop();
@@ -174,10 +196,7 @@ fn requests_beyond_the_queue_are_rejected_and_those_within_are_answered() {
     let before = computed();
     let mut first = serving.connect();
     first.write_all(&message("POST", "/classify", &[], &image)).expect("sent");
-    let start = Instant::now();
-    while metric(&serving, "vitraux_queue_images{") < 1.0 {
-        assert!(start.elapsed() < Duration::from_secs(20));
-    }
+    wait_for_queue(&serving, 1.0);
     let (content_type, three) = form(&[("a", &image), ("b", &image), ("c", &image)]);
     let rejected = serving.request("POST", "/classify", &[("Content-Type", &content_type)], &three);
     assert_eq!(rejected.status, 429, "{rejected:?}");
@@ -191,16 +210,36 @@ fn requests_beyond_the_queue_are_rejected_and_those_within_are_answered() {
 
 #[test]
 fn images_of_clients_that_have_gone_are_not_computed() {
-    let serving = Serving::start(&["--max-batch", "2", "--max-wait", "1000"]);
+    let serving = Serving::start(&["--max-batch", "2", "--max-wait", "5000"]);
     let image = sample("printed-2");
     let before = metric(&serving, "vitraux_batch_images_sum{");
     let mut gone = serving.connect();
     gone.write_all(&message("POST", "/classify", &[], &image)).expect("sent");
-    while metric(&serving, "vitraux_queue_images{") < 1.0 {}
+    wait_for_queue(&serving, 1.0);
     drop(gone);
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(serving.post("/classify", &image).status, 200);
     assert_eq!(metric(&serving, "vitraux_batch_images_sum{") - before, 1.0);
+    serving.stop();
+}
+
+#[test]
+fn images_of_clients_that_have_gone_are_not_decoded() {
+    let serving = Serving::start(&[]);
+    let mut large = std::io::Cursor::new(Vec::new());
+    image::GrayImage::new(5000, 5000).write_to(&mut large, image::ImageFormat::Png).expect("a PNG");
+    let large = large.into_inner();
+    let (content_type, body) = form(&[("large.png", &large[..]); 60]);
+    let mut gone = serving.connect();
+    gone.write_all(&message("POST", "/classify", &[("Content-Type", &content_type)], &body)).expect("sent");
+    let decoded = || metric(&serving, "vitraux_decode_seconds_count{");
+    eventually(|| decoded() > 0.0);
+    drop(gone);
+    // Those under way are finished.
+    std::thread::sleep(Duration::from_millis(500));
+    let after = decoded();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(decoded() == after && after < 50.0, "{after} images were decoded, then {}", decoded());
     serving.stop();
 }
 
@@ -300,7 +339,7 @@ fn memory_stays_flat_over_many_requests() {
 
 #[test]
 fn requests_that_have_begun_are_finished_after_sigterm() {
-    let serving = Serving::start(&["--max-batch", "64", "--max-wait", "1500"]);
+    let serving = Serving::start(&["--max-batch", "64", "--max-wait", "5000"]);
     let image = sample("printed-2");
     // Some wait for their batch, one has sent half of its body.
     let mut waiting: Vec<_> = (0..8).map(|_| serving.connect()).collect();
@@ -308,7 +347,7 @@ fn requests_that_have_begun_are_finished_after_sigterm() {
     let whole = message("POST", "/classify", &[], &image);
     let mut half = serving.connect();
     half.write_all(&whole[..whole.len() - 5]).expect("sent");
-    while metric(&serving, "vitraux_queue_images{") < 8.0 {}
+    wait_for_queue(&serving, 8.0);
     serving.signal(Signal::TERM);
     std::thread::sleep(Duration::from_millis(500));
     let address = serving.url.trim_start_matches("http://").to_owned();
@@ -326,7 +365,7 @@ fn requests_that_take_longer_than_the_drain_are_cut_off() {
     let serving = Serving::start(&["--max-batch", "2", "--max-wait", "20000", "--drain", "1"]);
     let mut waiting = serving.connect();
     waiting.write_all(&message("POST", "/classify", &[], &sample("printed-2"))).expect("sent");
-    while metric(&serving, "vitraux_queue_images{") < 1.0 {}
+    wait_for_queue(&serving, 1.0);
     let start = Instant::now();
     serving.signal(Signal::TERM);
     let (code, log) = serving.end();
@@ -341,7 +380,7 @@ fn a_token_is_required_if_there_is_one() {
     std::fs::write(&file, "secret\n").expect("a file");
     let by_variable = {
         let mut command = program();
-        command.env("VITRAUX_TOKEN", "secret").args(["--device", "cpu"]);
+        command.env("VITRAUX_TOKEN", "secret\n").args(["--device", "cpu"]);
         Serving::of(command)
     };
     for serving in [Serving::start(&["--token-file", file.to_str().expect("a path")]), by_variable] {
@@ -359,6 +398,13 @@ fn a_token_is_required_if_there_is_one() {
         assert!(serving.get("/openapi.json").json()["security"].is_array());
         let log = format!("{:?}", serving.stop());
         assert!(!log.contains("secret"), "{log}");
+    }
+    // A token that cannot be read is not as if there were none.
+    for (token, message) in [("", "found nothing"), ("caf\u{e9}", "printable ASCII")] {
+        let mut command = program();
+        command.env("VITRAUX_TOKEN", token).args(["serve", "--listen", "127.0.0.1:0"]);
+        let run = run(command);
+        assert!(run.code == 1 && run.stderr.contains("VITRAUX_TOKEN") && run.stderr.contains(message), "{}", run.stderr);
     }
     std::fs::write(&file, " \n").expect("a file");
     let mut empty = program();
@@ -386,4 +432,6 @@ fn logs_are_lines_of_json() {
     assert_eq!((request["route"].as_str(), request["status"].as_u64(), request["level"].as_str()), (Some("/classify"), Some(200), Some("INFO")));
     assert!(request["milliseconds"].as_f64().is_some_and(|milliseconds| milliseconds > 0.0) && request["timestamp"].is_string());
     assert!(log.iter().any(|entry| entry["message"] == "loaded" && entry["device"].is_string()));
+    // Notes of the program are among them.
+    assert!(log.iter().any(|entry| entry["message"].as_str().is_some_and(|message| message.starts_with("device: cpu"))), "{log:?}");
 }

@@ -162,6 +162,28 @@ fn rows_of_an_interrupted_archive_are_kept() {
 }
 
 #[test]
+fn an_array_whose_list_was_not_written_any_more_is_finished() {
+    let shards = Shards::new();
+    assert_eq!(shards.embed(&["--format", "npy"]).code, 0);
+    let whole = std::fs::read(shards.file("vectors/01.npy")).expect("an array");
+    // As a run leaves it that is killed between the two files.
+    let what = {
+        let other = Shards::new();
+        assert_eq!(other.embed(&["--format", "safetensors"]).code, 0);
+        vitraux::low_level::checkpoint::metadata(other.file("vectors/01.safetensors")).expect("metadata")["of"].clone()
+    };
+    let width = 64;
+    std::fs::remove_file(shards.file("vectors/01.npy.txt")).expect("a list");
+    std::fs::write(shards.file("vectors/01.npy.part"), &whole[whole.len() - width * 4..]).expect("rows");
+    let head = serde_json::json!({"shape": [width], "what": what});
+    std::fs::write(shards.file("vectors/01.npy.part.names"), format!("{head}\n\"0003.png\"\n")).expect("names");
+    let run = shards.embed(&["--format", "npy"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(std::fs::read_to_string(shards.file("vectors/01.npy.txt")).expect("a list"), "0003.png\n");
+    assert_eq!(std::fs::read(shards.file("vectors/01.npy")).expect("an array"), whole);
+}
+
+#[test]
 fn wrong_outputs_and_formats_are_refused() {
     let shards = Shards::new();
     let run = shards.embed(&["--format", "csv"]);

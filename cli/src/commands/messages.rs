@@ -10,6 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Set by `--quiet`: only errors are printed.
 static QUIET: AtomicBool = AtomicBool::new(false);
 
+/// Set by `serve`: notes and warnings go to its log.
+static LOGGED: AtomicBool = AtomicBool::new(false);
+
+/// Sends notes and warnings to the log, and shows no progress.
+pub fn log_messages() {
+    LOGGED.store(true, Ordering::Relaxed);
+}
+
 /// Sets whether only errors are printed.
 pub fn be_quiet(is_quiet: bool) {
     QUIET.store(is_quiet, Ordering::Relaxed);
@@ -17,7 +25,9 @@ pub fn be_quiet(is_quiet: bool) {
 
 /// Prints a line to standard error, except with `--quiet`.
 pub fn note(line: &str) {
-    if !QUIET.load(Ordering::Relaxed) {
+    if LOGGED.load(Ordering::Relaxed) {
+        tracing::info!("{}", shown(line));
+    } else if !QUIET.load(Ordering::Relaxed) {
         report(&shown(line));
     }
 }
@@ -25,7 +35,9 @@ pub fn note(line: &str) {
 /// Prints a warning to standard error, except with `--quiet`.
 pub fn warn(text: &str) {
     const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
-    if !QUIET.load(Ordering::Relaxed) {
+    if LOGGED.load(Ordering::Relaxed) {
+        tracing::warn!("{}", shown(text));
+    } else if !QUIET.load(Ordering::Relaxed) {
         report(&format!("{YELLOW}warning{YELLOW:#}: {}", shown(text)));
     }
 }
@@ -46,7 +58,7 @@ pub fn on_stdout(color: AnsiColor) -> Style {
 
 /// Creates a progress bar on standard error. Hidden with `--quiet`, or if standard error is not a terminal.
 pub fn bar(length: u64, template: &str) -> ProgressBar {
-    if QUIET.load(Ordering::Relaxed) {
+    if QUIET.load(Ordering::Relaxed) || LOGGED.load(Ordering::Relaxed) {
         return ProgressBar::hidden();
     }
     let rate = |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {

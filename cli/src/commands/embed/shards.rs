@@ -1,6 +1,6 @@
 //! Arrays of the images in tar archives, one for each.
 
-use super::store::complete_names;
+use super::store::{complete_names, is_complete};
 use super::{Embed, Format, Store, Vectors};
 use crate::commands::images::{Archive, Preparation, counted, name};
 use crate::commands::output::protect;
@@ -62,7 +62,7 @@ impl Run<'_> {
     /// Embeds the images of an archive, unless that is done.
     fn shard(&mut self, file: &Path, output: &Path) -> Result<()> {
         let Run { embed, vectors, format, ref what, .. } = *self;
-        if output.exists() {
+        if is_complete(output) {
             complete_names(output, format, what)?;
             note(&format!("{}: already done", output.display()));
             return Ok(());

@@ -24,9 +24,9 @@ mod statistics;
 mod worker;
 
 use super::images::preprocess_of;
-use super::messages::text;
+use super::messages::{log_messages, text};
 use super::model::{BUILT_IN, OpeningArgs};
-use super::{ExecutionArgs, HeadArgs, Result, be_quiet, warn_if_assumed};
+use super::{ExecutionArgs, HeadArgs, Result, warn_if_assumed};
 use body::Bodies;
 use clap::Args;
 use connections::Connections;
@@ -63,8 +63,7 @@ pub struct Serve {
 impl Serve {
     /// Starts the log.
     pub fn log(&self, quiet: bool, filter: &str) -> Result<()> {
-        // Everything that is said goes to the log.
-        be_quiet(true);
+        log_messages();
         let own = if quiet { "error" } else { "info" };
         self.serving.log_format.start(&format!("{filter},vitraux_cli={own}"))
     }

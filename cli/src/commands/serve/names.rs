@@ -16,7 +16,12 @@ pub fn split(text: &str) -> (Option<String>, Option<PathBuf>) {
 /// Returns the name of a model by its place: the last part of its path or hub name, without revision.
 pub fn own_name(model: &Path) -> Result<String> {
     let place = if model.exists() { model.canonicalize()? } else { model.to_owned() };
-    let name = if place.is_file() { place.file_stem() } else { place.file_name() };
+    let name = match place.file_name() {
+        // That of the folder.
+        Some(name) if name == "model.safetensors" || name == "config.json" => place.parent().and_then(Path::file_name),
+        _ if place.is_file() => place.file_stem(),
+        name => name,
+    };
     let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     match name.split('@').next() {
         Some(name) if !name.is_empty() => Ok(name.to_owned()),

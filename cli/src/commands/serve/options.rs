@@ -61,8 +61,8 @@ impl ServingArgs {
     /// Returns the token that requests must carry, if there is one.
     pub fn token(&self) -> Result<Option<Token>> {
         match &self.token_file {
-            Some(file) => Token::read(file).map(Some),
-            None => Ok(std::env::var("VITRAUX_TOKEN").ok().filter(|token| !token.is_empty()).map(|token| Token::new(&token))),
+            Some(file) => Token::of_file(file).map(Some),
+            None => Token::of_variable("VITRAUX_TOKEN"),
         }
     }
 }

@@ -166,6 +166,7 @@ impl Queue {
         loop {
             // Clients that have gone need no answer.
             waiting.jobs.retain(|job| !job.answer.is_closed());
+            self.metrics.queue.set(waiting.jobs.len() as i64);
             let Some(first) = waiting.jobs.front() else {
                 if waiting.is_closed {
                     return None;

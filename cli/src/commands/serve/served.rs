@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 use vitraux::config::Config;
 use vitraux::preprocess::Preprocess;
@@ -72,13 +73,21 @@ impl ServedModel {
 
     /// Decodes and preprocesses images. One that cannot be read has an error of its own.
     pub async fn prepare<T: Send + 'static>(&self, images: Vec<T>, decode: fn(T) -> vitraux::Result<Image>) -> Vec<Result<Tensor, Failure>> {
-        let begun: Vec<_> = images.into_iter().map(|image| tokio::spawn(self.prepare_one(image, decode))).collect();
-        let mut prepared = Vec::with_capacity(begun.len());
-        for image in begun {
-            let image = image.await.expect("panics are caught");
-            prepared.push(image.map_err(|message| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, message)));
+        // If the client disconnects, the set is dropped, and with it the images whose turn has not come.
+        let mut images: JoinSet<_> = images
+            .into_iter()
+            .enumerate()
+            .map(|(i, image)| {
+                let prepared = self.prepare_one(image, decode);
+                async move { (i, prepared.await) }
+            })
+            .collect();
+        let mut prepared = Vec::with_capacity(images.len());
+        while let Some(image) = images.join_next().await {
+            prepared.push(image.expect("panics are caught"));
         }
-        prepared
+        prepared.sort_by_key(|(i, _)| *i);
+        prepared.into_iter().map(|(_, image)| image.map_err(|message| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, message))).collect()
     }
 
     fn prepare_one<T: Send + 'static>(

@@ -14,12 +14,19 @@ use vitraux::{Classification, Error, Outputs, Session, Tensor};
 /// # Errors
 /// If the device is lost. Images that wait are not answered then.
 pub fn run(served: &ServedModel, ready: impl FnOnce()) -> vitraux::Result<()> {
+    let result = serve(served, ready);
+    if result.is_err() {
+        served.queue.abandon();
+    }
+    result
+}
+
+fn serve(served: &ServedModel, ready: impl FnOnce()) -> vitraux::Result<()> {
     let mut session = served.model.session();
     warm_up(served, &mut session)?;
     ready();
     while let Some(jobs) = served.queue.next_batch() {
         if let Err(error @ Error::DeviceLost { .. }) = compute(served, &mut session, jobs) {
-            served.queue.abandon();
             return Err(error);
         }
     }

@@ -69,6 +69,9 @@ pub async fn infer(Named(served): Named, State(server): State<Arc<Server>>, requ
         request.outputs = default_outputs(&served).into_iter().map(|output| Output { name: output.name, parameters: Parameters::new() }).collect();
     }
     let names: BTreeSet<String> = request.outputs.iter().map(|output| output.name.clone()).collect();
+    if names.len() < request.outputs.len() {
+        return Err(Failure::invalid(format!("expected each output once, found {} outputs of {} names", request.outputs.len(), names.len())));
+    }
     let admission = served.admit(images.len())?;
     let prepared = match images {
         Images::Prepared(images) => images.into_iter().map(Ok).collect(),

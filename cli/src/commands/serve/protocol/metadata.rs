@@ -50,16 +50,31 @@ pub struct IndexEntry {
     reason: &'static str,
 }
 
+/// Answer of a server that runs.
+#[derive(Serialize, ToSchema)]
+pub struct Live {
+    live: bool,
+}
+
+/// Answer of a server that is ready, or of a model.
+#[derive(Serialize, ToSchema)]
+pub struct Ready {
+    /// Name of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    ready: bool,
+}
+
 /// Check that the server runs
-#[utoipa::path(get, path = "/v2/health/live", tag = "protocol", responses((status = 200, description = "It runs"), (status = 503, description = "A device is lost; restart the server", body = ErrorBody)))]
-pub async fn live(State(server): State<Arc<Server>>) -> Result<(), Failure> {
-    if server.is_live() { Ok(()) } else { Err(Failure::unavailable("a device is lost")) }
+#[utoipa::path(get, path = "/v2/health/live", tag = "protocol", responses((status = 200, description = "It runs", body = Live), (status = 503, description = "A device is lost; restart the server", body = ErrorBody)))]
+pub async fn live(State(server): State<Arc<Server>>) -> Result<Json<Live>, Failure> {
+    if server.is_live() { Ok(Json(Live { live: true })) } else { Err(Failure::unavailable("a device is lost")) }
 }
 
 /// Check that all models are ready
-#[utoipa::path(get, path = "/v2/health/ready", tag = "protocol", responses((status = 200, description = "They are"), (status = 503, description = "They are not", body = ErrorBody)))]
-pub async fn ready(State(server): State<Arc<Server>>) -> Result<(), Failure> {
-    if server.is_ready() { Ok(()) } else { Err(Failure::unavailable("the server is starting or shutting down")) }
+#[utoipa::path(get, path = "/v2/health/ready", tag = "protocol", responses((status = 200, description = "They are", body = Ready), (status = 503, description = "They are not", body = ErrorBody)))]
+pub async fn ready(State(server): State<Arc<Server>>) -> Result<Json<Ready>, Failure> {
+    if server.is_ready() { Ok(Json(Ready { name: None, ready: true })) } else { Err(Failure::unavailable("the server is starting or shutting down")) }
 }
 
 /// Describe the server
@@ -78,9 +93,10 @@ pub async fn index(State(server): State<Arc<Server>>) -> Json<Vec<IndexEntry>> {
 
 /// Check that a model is ready
 #[utoipa::path(get, path = "/ready", tag = "protocol",
-    responses((status = 200, description = "It is"), (status = 404, description = "No such model", body = ErrorBody), (status = 503, description = "It is not", body = ErrorBody)))]
-pub async fn model_ready(_: Named, server: State<Arc<Server>>) -> Result<(), Failure> {
-    ready(server).await
+    responses((status = 200, description = "It is", body = Ready), (status = 404, description = "No such model", body = ErrorBody), (status = 503, description = "It is not", body = ErrorBody)))]
+pub async fn model_ready(Named(served): Named, server: State<Arc<Server>>) -> Result<Json<Ready>, Failure> {
+    let Json(ready) = ready(server).await?;
+    Ok(Json(Ready { name: Some(served.name.clone()), ..ready }))
 }
 
 /// Describe a model
@@ -114,6 +130,13 @@ pub async fn config(Named(served): Named) -> Json<Value> {
     responses((status = 200, description = "Statistics", body = Object), (status = 404, description = "No such model", body = ErrorBody)))]
 pub async fn statistics(Named(served): Named) -> Json<Value> {
     Json(json!({ "model_stats": [served.statistics.of(&served.name, VERSION)] }))
+}
+
+/// Return statistics of all models, as Triton has them
+#[utoipa::path(get, path = "/v2/models/stats", tag = "protocol", responses((status = 200, description = "Statistics", body = Object)))]
+pub async fn all_statistics(State(server): State<Arc<Server>>) -> Json<Value> {
+    let models: Vec<Value> = server.models.iter().map(|served| served.statistics.of(&served.name, VERSION)).collect();
+    Json(json!({ "model_stats": models }))
 }
 
 /// Returns the outputs of requests that name none: those with a vector per image.

@@ -35,6 +35,7 @@ pub fn routes() -> OpenApiRouter<Arc<Server>> {
     OpenApiRouter::new()
         .routes(routes!(metadata::server))
         .routes(routes!(metadata::index))
+        .routes(routes!(metadata::all_statistics))
         .nest("/v2/models/{model}", of_model.clone())
         .nest("/v2/models/{model}/versions/{version}", of_model)
 }

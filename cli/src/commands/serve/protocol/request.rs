@@ -16,13 +16,18 @@ pub const JSON_LENGTH: &str = "inference-header-content-length";
 pub struct InferRequest {
     /// Comes back in the answer.
     pub id: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     #[schema(value_type = Option<Object>)]
     pub parameters: Parameters,
     pub inputs: Vec<Input>,
     /// Outputs by name: any that `vitraux forward --tap` takes. Without any, those of the model's metadata.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub outputs: Vec<Output>,
+}
+
+/// Reads a value that may be null, as clients write what is not set.
+fn or_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// Parameters by name.
@@ -34,7 +39,7 @@ pub struct Input {
     pub name: String,
     pub shape: Vec<usize>,
     pub datatype: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     #[schema(value_type = Option<Object>)]
     pub parameters: Parameters,
     /// Elements in row-major order, also as nested arrays; files of images in base64.
@@ -46,7 +51,7 @@ pub struct Input {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct Output {
     pub name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     #[schema(value_type = Option<Object>)]
     pub parameters: Parameters,
 }
@@ -186,6 +191,13 @@ mod tests {
         let json = br#"{"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [[1, 2.5], [-3, 4e1]]}]}"#;
         let (_, elements) = parse(HeaderMap::new(), json).expect("a request");
         assert!(matches!(&elements[0], Elements::Json(Data::Numbers(numbers)) if *numbers == [1.0, 2.5, -3.0, 40.0]));
+    }
+
+    #[test]
+    fn null_is_what_is_not_set() {
+        let json = br#"{"id": null, "parameters": null, "outputs": null, "inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "parameters": null, "data": [1]}]}"#;
+        let (request, _) = parse(HeaderMap::new(), json).expect("a request");
+        assert!(request.parameters.is_empty() && request.outputs.is_empty() && request.inputs[0].parameters.is_empty());
     }
 
     #[test]
