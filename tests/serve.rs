@@ -53,7 +53,7 @@ fn metric(serving: &Serving, name: &str) -> f64 {
 }
 
 /// Waits until something is so.
-fn eventually(is_so: impl Fn() -> bool) {
+fn eventually(mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < Duration::from_secs(20), "nothing happens");
@@ -97,6 +97,14 @@ fn images_of_a_form_are_answered_in_order_and_broken_ones_have_errors() {
     let norm =
         |i: usize| embedding["images"][i]["embedding"].as_array().map(|values| values.iter().filter_map(Value::as_f64).map(|v| v * v).sum::<f64>());
     assert!((norm(0).expect("a vector") - 1.0).abs() < 1e-5 && norm(1).is_none());
+    for (i, name) in [(0, "handwritten-3"), (2, "printed-9")] {
+        let alone = serving.post("/embed?normalize=true", &sample(name)).json();
+        let vector = |answer: &Value, i: usize| {
+            answer["images"][i]["embedding"].as_array().expect("a vector").iter().filter_map(Value::as_f64).collect::<Vec<_>>()
+        };
+        let (together, alone) = (vector(&embedding, i), vector(&alone, 0));
+        assert!(together.iter().zip(&alone).all(|(together, alone)| (together - alone).abs() < 1e-5), "{name}");
+    }
     // An image alone, and a form of which nothing can be read.
     let answer = serving.post("/classify", b"no image");
     assert!(answer.status == 422 && answer.json()["images"][0]["error"].as_str().is_some_and(|error| error.contains("not an image")), "{answer:?}");
@@ -421,6 +429,28 @@ fn an_address_in_use_is_reported() {
     command.args(["serve", "--listen", &address]);
     let run = run(command);
     assert!(run.code == 1 && run.stderr.contains(&address) && run.stderr.to_lowercase().contains("in use"), "{}", run.stderr);
+}
+
+#[test]
+fn the_server_is_live_before_it_is_ready() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let mut command = program();
+    // The first pass of so many images takes long enough to be seen.
+    command.args(["serve", "--device", "cpu", "--max-batch", "1024", "--listen", &address.to_string()]);
+    let mut child = command.stderr(std::process::Stdio::null()).spawn().expect("the program starts");
+    let status = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(address).ok()?;
+        stream.write_all(&message("GET", path, &[], b"")).ok()?;
+        Some(read(&mut stream).status)
+    };
+    let mut seen = Vec::new();
+    eventually(|| {
+        seen.extend(status("/v2/health/live").zip(status("/v2/health/ready")));
+        seen.last() == Some(&(200, 200))
+    });
+    child.kill().and_then(|()| child.wait()).expect("it ends");
+    seen.dedup();
+    assert_eq!(seen, [(200, 503), (200, 200)]);
 }
 
 #[test]
