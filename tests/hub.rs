@@ -464,7 +464,17 @@ fn hostile_names_cannot_escape_the_cache() {
     let hub = Hub::start(tiny());
     let user = User::of(&hub);
     // None of these may be a folder that is there.
-    for name in ["../vitraux-none/y", "a/b/c", "../vitraux-none", "a/..", "a\\b", "google/tiny.vit-16@../../x", "google/tiny.vit-16@", "/google/tiny", "a--b/c"] {
+    for name in [
+        "../vitraux-none/y",
+        "a/b/c",
+        "../vitraux-none",
+        "a/..",
+        "a\\b",
+        "google/tiny.vit-16@../../x",
+        "google/tiny.vit-16@",
+        "/google/tiny",
+        "a--b/c",
+    ] {
         assert!(user.inspect_badly(name).contains("no such folder"), "{name}");
     }
     assert!(hub.requests().is_empty());
