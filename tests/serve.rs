@@ -6,6 +6,7 @@ use crate::support::serving::{Answer, Serving, message, read};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::io::Write;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -119,6 +120,7 @@ fn requests_that_cannot_be_served_are_refused_with_a_reason() {
     let mut twice = tensor(&[1, 1, 32, 32], json!(vec![0; 1024]));
     twice["outputs"] = json!([{"name": "tokens"}, {"name": "tokens"}]);
     let (content_type, five) = form(&[("a", &image[..]); 5]);
+    let text_field = b"--b\r\nContent-Disposition: form-data; name=\"top\"\r\n\r\n3\r\n--b--\r\n";
     let cases = [
         (serving.post("/classify?model=other", &image), 404, "digits"),
         (serving.post("/classify?top=x", &image), 400, "top"),
@@ -143,6 +145,9 @@ fn requests_that_cannot_be_served_are_refused_with_a_reason() {
         (infer(&serving, "digits", &tensor(&[1, usize::MAX, 4, 4], json!([1]))), 400, "shape"),
         (infer(&serving, "digits", &tensor(&[0, 1, 32, 32], json!([]))), 400, "shape"),
         (infer(&serving, "digits", &tensor(&[1, 1, 1, 1], json!([1e300]))), 400, "finite"),
+        (infer(&serving, "digits", &tensor(&[1, 1, 400, 400], json!(vec![0; 160_000]))), 400, "at most 8192 tokens"),
+        (serving.request("POST", "/classify", &[("Content-Encoding", "br")], &image), 415, "gzip or deflate"),
+        (serving.request("POST", "/embed", &[("Content-Type", "multipart/form-data; boundary=b")], text_field), 400, "top: expected a file"),
     ];
     for (i, (answer, status, message)) in cases.iter().enumerate() {
         assert_eq!(answer.status, *status, "case {i}: {answer:?}");
@@ -284,6 +289,88 @@ fn bodies_are_limited_in_size_and_time() {
     let answer = read(&mut slow);
     assert!(answer.status == 408 && answer.error().contains("within 1 s"), "{answer:?}");
     assert!(start.elapsed() < Duration::from_secs(10));
+    serving.stop();
+}
+
+#[test]
+fn clients_that_send_everything_first_see_why_they_are_refused() {
+    let serving = Serving::start(&["--max-body", "1"]);
+    let large = vec![0; 30 << 20];
+    for (method, path, status) in [
+        ("POST", "/other", 404),
+        ("PUT", "/classify", 405),
+        ("POST", "/classify?model=other", 404),
+        ("POST", "/classify?top=x", 400),
+        ("POST", "/v2/models/other/infer", 404),
+        ("POST", "/v2/repository/index", 200),
+    ] {
+        assert_eq!(serving.request(method, path, &[], &large).status, status, "{path}");
+    }
+    // One that asks first is told at once, and sends nothing.
+    let mut asking = serving.connect();
+    let message = message("POST", "/classify", &[("Expect", "100-continue")], &large);
+    asking.write_all(&message[..message.len() - large.len()]).expect("sent");
+    assert_eq!(read(&mut asking).status, 413);
+    serving.stop();
+}
+
+/// A request for `attn.0` of images, 4 x 65 x 65 x 4 bytes for each.
+fn attention(images: usize) -> Value {
+    let input = json!({"name": "pixel_values", "datatype": "FP32", "shape": [images, 1, 32, 32], "data": vec![0; images * 1024]});
+    json!({"inputs": [input], "outputs": [{"name": "attn.0"}]})
+}
+
+/// Sends a request whose answer, of more than 10 MB, is larger than what the system keeps for a client that does not read. Waits until it is computed.
+fn stalled(serving: &Serving) -> TcpStream {
+    let answered = || metric(serving, "vitraux_device_seconds_sum{");
+    let before = answered();
+    let mut stream = serving.connect();
+    stream.write_all(&message("POST", "/v2/models/digits/infer", &[], attention(62).to_string().as_bytes())).expect("sent");
+    eventually(|| answered() > before);
+    // Until the answer is being sent.
+    let mut first = [0];
+    stream.peek(&mut first).expect("an answer");
+    stream
+}
+
+#[test]
+fn outputs_are_limited_in_size() {
+    let serving = Serving::start(&["--max-body", "4"]);
+    let answer = infer(&serving, "digits", &attention(63));
+    assert!(answer.status == 400 && answer.error().contains("at most 4 MiB per request, found 5 MiB"), "{answer:?}");
+    let mut unknown = attention(1);
+    unknown["outputs"][0]["name"] = json!("nonsense");
+    assert!(infer(&serving, "digits", &unknown).error().contains("unknown output"));
+    assert_eq!(infer(&serving, "digits", &attention(62)).status, 200);
+    // Clients that do not read hold their share, until they are given up.
+    let stalled: Vec<TcpStream> = (0..8).map(|_| stalled(&serving)).collect();
+    let answer = infer(&serving, "digits", &attention(62));
+    assert!(answer.status == 429 && answer.header("retry-after") == Some("1") && answer.error().contains("memory"), "{answer:?}");
+    eventually(|| infer(&serving, "digits", &attention(62)).status == 200);
+    drop(stalled);
+    serving.stop();
+}
+
+#[test]
+fn clients_that_never_read_do_not_hold_up_the_end() {
+    let serving = Serving::start(&[]);
+    let stalled = stalled(&serving);
+    let start = Instant::now();
+    serving.stop();
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    drop(stalled);
+}
+
+#[test]
+fn statistics_count_requests_and_images() {
+    let serving = Serving::start(&[]);
+    let (content_type, three) = form(&[("a", &sample("printed-2")), ("b", &sample("printed-6")), ("c", &sample("printed-9"))]);
+    assert_eq!(serving.request("POST", "/classify", &[("Content-Type", &content_type)], &three).status, 200);
+    assert_eq!(serving.post("/classify", &sample("printed-2")).status, 200);
+    let model = serving.get("/v2/models/digits/stats").json()["model_stats"][0].clone();
+    let count = |name: &str| model["inference_stats"][name]["count"].as_u64();
+    assert_eq!((model["inference_count"].as_u64(), count("success"), count("queue"), count("fail")), (Some(4), Some(2), Some(2), Some(0)));
+    assert!(model["execution_count"].as_u64().is_some_and(|batches| (2..=4).contains(&batches)), "{model}");
     serving.stop();
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
+use vitraux::low_level::forward::output_names;
 use vitraux::{Checkpoint, Device, DeviceChoice, Model, Outputs, Session, Tensor};
 
 fn is_shared<T: Clone + Send + Sync>() {}
@@ -32,6 +33,26 @@ fn image(seed: usize) -> Tensor {
 
 fn values(outputs: &Outputs) -> Vec<u32> {
     outputs["logits"].values().iter().map(|value| value.to_bits()).collect()
+}
+
+#[test]
+fn shapes_of_outputs_are_known_before_a_pass() {
+    let model = digits(Device::cpu());
+    for shape in [[2, 1, 32, 32], [3, 1, 16, 40]] {
+        let input = Tensor::zeros(shape);
+        let mut names = output_names(model.config());
+        names.extend(["attn.1.0", "rollout", "rollout.2", "pca"].map(str::to_owned));
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let outputs = model.session().forward_blocking(&input, &names).expect("outputs");
+        let shapes = model.output_shapes(&shape, &names).expect("shapes");
+        assert!(
+            outputs.iter().map(|(name, output)| (name.as_str(), output.shape())).eq(shapes.iter().map(|(name, shape)| (name.as_str(), &shape[..])))
+        );
+    }
+    for (shape, name, message) in [([1, 3, 32, 32], "logits", "[B, 1, height, width]"), ([1, 1, 32, 32], "logit", "unknown output")] {
+        let error = model.output_shapes(&shape, &[name]).expect_err("wrong");
+        assert!(error.to_string().contains(message), "{error}");
+    }
 }
 
 #[test]

@@ -111,7 +111,7 @@ impl Session {
     }
 
     fn start_from(&mut self, source: InputSource<'_>, shape: &[usize], outputs: &[&str]) -> Result<GpuJob> {
-        let (size, batch) = (self.size(shape)?, shape[0]);
+        let (size, batch) = (self.model().config().input_size(shape)?, shape[0]);
         let maps: BTreeMap<&str, Map> = outputs.iter().filter_map(|name| Some((*name, self.model().config().map(size, name)?))).collect();
         // Does not block natively: errors are available immediately unless the device is lost.
         let plan = pollster::block_on(self.plan(batch, size, [false; 2], &owned(outputs), &|_, _| ()))?;

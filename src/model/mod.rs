@@ -25,13 +25,14 @@ pub(crate) use trace::Traced;
 use crate::data::capabilities::Precision;
 use crate::data::config::{Config, Size};
 use crate::data::error::Result;
-use crate::data::record::Recording;
+use crate::data::record::{Output, Recording};
 use crate::execution::checkpoint::{Checkpoint, PositionTable, WeightInfo, Weights};
 use crate::execution::device::Device;
 use crate::execution::image::Preprocess;
 use crate::operations::tuning::Tuning;
 use forward::{Request, Tables};
 use resident::Resident;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Number of input sizes whose position tables are kept.
@@ -114,6 +115,24 @@ impl Model {
     /// Returns the device that holds the weights.
     pub fn device(&self) -> &Device {
         &self.0.device
+    }
+
+    /// Returns the shapes that outputs have for an input of this shape, without computing them.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::data::error::Error::Argument) if the shape does not match or an output is unknown.
+    pub fn output_shapes(&self, input: &[usize], outputs: &[&str]) -> Result<BTreeMap<String, Vec<usize>>> {
+        let size = self.config().input_size(input)?;
+        let kept = self.kept_at_size(size);
+        let tables = match &kept {
+            Some(kept) => &kept.tables,
+            None => &Tables::at(self.config(), self.0.positions.as_ref(), size)?,
+        };
+        let request = Request { batch: 1, size, masked: false, levels: false, wanted: session::owned(outputs) };
+        let recording = Recording::new(self.device().capabilities()).with_precision(self.precision());
+        let recording = forward::record(self.config(), &self.0.weights, tables, &request, recording)?;
+        let shape = |output: &Output| (output.name.clone(), [&input[..1], &output.shape[1..]].concat());
+        Ok(recording.outputs().iter().map(shape).collect())
     }
 
     /// Returns a copy of the tuning table, including keys that sessions have added.

@@ -2,7 +2,7 @@
 
 use super::Model;
 use super::plan::{Contents, RequestPlan};
-use crate::data::config::{Input, Size};
+use crate::data::config::Size;
 use crate::data::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::data::record::Timing;
@@ -180,11 +180,11 @@ impl Session {
     }
 
     pub(super) async fn forward_here(&mut self, input: &Tensor, outputs: &[String]) -> Result<Outputs> {
-        self.run(&[input], self.size(input.shape())?, outputs).await
+        self.run(&[input], self.model.config().input_size(input.shape())?, outputs).await
     }
 
     async fn forward_masked_here(&mut self, input: &Tensor, key_padding_mask: &Tensor, outputs: &[String]) -> Result<Outputs> {
-        let size = self.size(input.shape())?;
+        let size = self.model.config().input_size(input.shape())?;
         let [batch, tokens, _] = *input.shape() else {
             return Err(Error::argument("key_padding_mask", format!("{} takes images, which have no padding", self.model.config().name)));
         };
@@ -199,7 +199,7 @@ impl Session {
     }
 
     async fn warm_up_here(&mut self, shape: &[usize], outputs: &[String], progress: Progress<'_>) -> Result<()> {
-        let size = self.size(shape)?;
+        let size = self.model.config().input_size(shape)?;
         #[cfg(not(target_arch = "wasm32"))]
         if let (Some(_), Some(gpu)) = (self.model.preprocess(), self.model.device().gpu()) {
             crate::execution::gpu::warm_up_textures(gpu).await?;
@@ -214,26 +214,6 @@ impl Session {
             super::plan::Executor::Cpu(plan) => Ok(plan.profile()),
             super::plan::Executor::Gpu(plan) => plan.profile(),
         }
-    }
-
-    /// Returns the size of an input, or an error if the model does not accept its shape.
-    pub(super) fn size(&self, found: &[usize]) -> Result<Size> {
-        let config = self.model.config();
-        let size = match (&config.input, found) {
-            (Input::Image(patches), &[batch, channels, height, width]) if channels == patches.channels && batch > 0 => Size::Image([height, width]),
-            (Input::Image(patches), _) => {
-                return Err(Error::argument(
-                    "pixel_values",
-                    format!("expected [B, {}, height, width] with B > 0, found {found:?}", patches.channels),
-                ));
-            }
-            (Input::Embeddings { .. }, &[batch, tokens, width]) if width == config.width && batch > 0 => Size::Sequence(tokens),
-            (Input::Embeddings { .. }, _) => {
-                return Err(Error::argument("input", format!("expected [B, N, {}] with B > 0, found {found:?}", config.width)));
-            }
-        };
-        config.tokens(size)?;
-        Ok(size)
     }
 
     /// Runs the model on inputs whose first axis is the batch.

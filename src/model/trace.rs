@@ -33,7 +33,7 @@ impl Session {
         outputs: &[&str],
         exchange: impl Fn(&'static Kernel) -> &'static Kernel,
     ) -> Result<Traced> {
-        let size = self.size(input.shape())?;
+        let size = self.model().config().input_size(input.shape())?;
         let request = Request { batch: input.shape()[0], size, masked: false, levels: false, wanted: owned(outputs) };
         let at = pollster::block_on(self.model().at_size(size))?;
         let recording = self.model().record_tuned(&at, &request)?.exchanging(exchange);

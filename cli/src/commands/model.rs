@@ -46,6 +46,11 @@ impl OpeningArgs {
     pub fn of(self, model: Option<PathBuf>) -> ModelArgs {
         ModelArgs { model, opening: self, place: OnceLock::new() }
     }
+
+    /// Returns the requested `[height, width]`.
+    pub fn image_size(self) -> Option<[usize; 2]> {
+        self.image_size.map(|ImageSize(size)| size)
+    }
 }
 
 /// Height and width in pixels.
@@ -124,7 +129,7 @@ impl ModelArgs {
 
     /// Returns the requested `[height, width]`.
     pub fn image_size(&self) -> Option<[usize; 2]> {
-        self.opening.image_size.map(|ImageSize(size)| size)
+        self.opening.image_size()
     }
 
     fn open_at(&self, place: Place) -> Result<Checkpoint> {

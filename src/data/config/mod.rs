@@ -282,6 +282,26 @@ impl Config {
         })
     }
 
+    /// Returns the size of inputs, from their shape `[B, channels, height, width]` or `[B, N, C]`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the model does not take inputs of this shape.
+    pub fn input_size(&self, shape: &[usize]) -> Result<Size> {
+        let size = match (&self.input, shape) {
+            (Input::Image(patches), &[batch, channels, height, width]) if channels == patches.channels && batch > 0 => Size::Image([height, width]),
+            (Input::Image(patches), _) => {
+                let expected = format!("expected [B, {}, height, width] with B > 0, found {shape:?}", patches.channels);
+                return Err(Error::argument("pixel_values", expected));
+            }
+            (Input::Embeddings { .. }, &[batch, tokens, width]) if width == self.width && batch > 0 => Size::Sequence(tokens),
+            (Input::Embeddings { .. }, _) => {
+                return Err(Error::argument("input", format!("expected [B, N, {}] with B > 0, found {shape:?}", self.width)));
+            }
+        };
+        self.tokens(size)?;
+        Ok(size)
+    }
+
     /// Returns N, the number of tokens of an input.
     ///
     /// # Errors

@@ -1,14 +1,12 @@
 //! Prefetch of images: threads decode and preprocess them ahead of the device.
 
-use super::{Archive, ImageLimitArgs, Result};
+use super::{Preparation, Result};
 use crate::commands::guard::guarded;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use vitraux::config::{Config, Size};
-use vitraux::preprocess::Preprocess;
-use vitraux::{Error, Image, Tensor};
+use vitraux::{Error, Tensor};
 
 /// Pixel values of an image, or its error.
 pub type Prepared = vitraux::Result<Tensor>;
@@ -41,7 +39,7 @@ impl Ahead {
                     // The consumer is gone.
                     let Ok(number) = job else { return };
                     let path = &paths[number];
-                    let prepare = || preparation.apply(path);
+                    let prepare = || preparation.read(path);
                     // A panic in a decoder must not affect other images.
                     let prepared = guarded(prepare).unwrap_or_else(|| {
                         Err(Error::Image { path: path.clone(), message: "the decoder crashed; the file is probably damaged".to_owned() })
@@ -84,50 +82,6 @@ impl Ahead {
             self.jobs.send(self.asked).expect("the threads wait for it");
             self.asked += 1;
         }
-    }
-}
-
-/// Preparation of an image for a model.
-#[derive(Clone)]
-pub struct Preparation {
-    pub preprocess: Preprocess,
-    pub config: Config,
-    pub limit: ImageLimitArgs,
-    /// Whether the user chose the size.
-    pub has_chosen_size: bool,
-    /// The archive that has the images, unless they are files.
-    pub archive: Option<Arc<Archive>>,
-}
-
-/// Tokens per image up to which a model's own size is used. Published models have 5,000 at most; a configuration of a few bytes can ask for any
-/// number, and attention takes time and memory with its square.
-const MOST_TOKENS: usize = 8192;
-
-impl Preparation {
-    /// Returns the pixel values of an image, in a size that the model accepts. Errors name the image.
-    fn apply(&self, path: &Path) -> Prepared {
-        let of_image = |error: Error| match error {
-            Error::Argument { message, .. } => Error::Image { path: path.to_owned(), message },
-            other => other,
-        };
-        let prepare = |image: Image| {
-            // A configuration of a few bytes can ask for any size.
-            let size = self.preprocess.output_size([image.height, image.width])?;
-            let tokens = self.config.tokens(Size::Image(size))?;
-            if tokens > MOST_TOKENS && !self.has_chosen_size {
-                let [height, width] = size;
-                let message = format!(
-                    "the model's preprocessing makes {height} x {width} pixels of it, which are {tokens} tokens; choose a size with --image-size, such as {height}x{width} for this one, which will take long"
-                );
-                return Err(Error::Image { path: path.to_owned(), message });
-            }
-            self.preprocess.apply(&image)
-        };
-        match &self.archive {
-            None => self.limit.read_beside_others(path, prepare),
-            Some(archive) => self.limit.decode_beside_others(&archive.full_name(path), &archive.read(path)?, prepare),
-        }
-        .map_err(of_image)
     }
 }
 

@@ -25,13 +25,13 @@ impl Archive {
     pub fn open(file: &Path) -> Result<(Archive, Vec<PathBuf>)> {
         let of_archive = |error: &dyn std::fmt::Display| format!("{}: expected a tar archive of images: {error}", file.display());
         let mut opened = File::open(file).map_err(|error| of_archive(&text(&error)))?;
-        let len = opened.metadata()?.len();
+        let len = opened.metadata().map_err(|error| of_archive(&text(&error)))?.len();
         let mut start = Vec::new();
-        opened.by_ref().take(2).read_to_end(&mut start)?;
+        opened.by_ref().take(2).read_to_end(&mut start).map_err(|error| of_archive(&text(&error)))?;
         if start == [0x1f, 0x8b] {
             return Err(of_archive(&"it is compressed; unpack it with gunzip, which costs no space, because images are compressed themselves").into());
         }
-        opened.rewind()?;
+        opened.rewind().map_err(|error| of_archive(&text(&error)))?;
         let (mut names, mut places) = (Vec::new(), HashMap::new());
         let mut archive = tar::Archive::new(opened);
         for entry in archive.entries_with_seek().map_err(|error| of_archive(&error))? {

@@ -4,9 +4,11 @@ mod ahead;
 mod archive;
 mod batch;
 mod lines;
+mod preparation;
 mod sources;
 
 pub use lines::{Form, Lines, TableFormat, row};
+pub use preparation::Preparation;
 pub use sources::{has_image_extension, is_image, name, sources, without_dot};
 
 use super::fingerprint::fingerprint;
@@ -14,7 +16,6 @@ use super::numbers::count;
 use super::output::protect;
 use super::{ExecutionArgs, Failed, Interrupted, ModelArgs, Result, advice, bar, chain, error_mark, note, report, shown, warn, warn_if_assumed};
 use ahead::Ahead;
-pub use ahead::Preparation;
 pub use archive::Archive;
 use batch::{Batch, BatchSize};
 use clap::Args;

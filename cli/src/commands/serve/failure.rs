@@ -88,7 +88,10 @@ pub enum Refusal {
     /// Body beyond the limit
     #[response(status = 413)]
     TooLarge(ErrorBody),
-    /// Full queue; try again after the seconds in Retry-After
+    /// Compressed in a way that is not known
+    #[response(status = 415)]
+    UnknownEncoding(ErrorBody),
+    /// Full queue or memory; try again after the seconds in Retry-After
     #[response(status = 429)]
     Busy(ErrorBody),
 }

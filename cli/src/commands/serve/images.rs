@@ -2,9 +2,8 @@
 
 use super::failure::{Failure, Refusal};
 use super::queue::Row;
-use super::served::ServedModel;
+use super::served::{Rows, ServedModel};
 use super::state::Server;
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Multipart, Query, Request, State};
 use axum::http::{StatusCode, header};
@@ -14,7 +13,7 @@ use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use vitraux::{Classification, Image, Prediction, Tensor};
+use vitraux::{Classification, Prediction, Tensor};
 
 pub fn routes() -> OpenApiRouter<Arc<Server>> {
     OpenApiRouter::new().routes(routes!(classify)).routes(routes!(embed))
@@ -174,19 +173,18 @@ async fn answers<T: Serialize>(
     of_row: impl Fn(Row) -> Result<T, Failure>,
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
-    let held = server.bodies.read(&parts.headers, body).await?;
-    let files = files(Request::from_parts(parts, Body::empty()), held.bytes.clone()).await?;
+    let bytes = server.bodies.read(&parts.headers, body).await?;
+    let files = files(Request::from_parts(parts, Body::empty()), bytes).await?;
     let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
     let admission = served.admit(files.len())?;
-    let prepared = served.prepare(files, |(name, bytes)| Image::decode(&name, &bytes)).await;
-    drop(held);
-    let results = served.compute(prepared, admission, outputs).await;
+    let prepared = served.prepare(&admission, files, |preparation, (name, bytes)| preparation.decode(&name, &bytes)).await?;
+    let Rows { rows, share } = served.compute(admission, prepared, outputs).await?;
     // A failure of the server, rather than of an image, is that of the request.
     let is_of_image = |failure: &Failure| failure.status == StatusCode::UNPROCESSABLE_ENTITY;
     let mut images = Vec::with_capacity(names.len());
     let mut is_any_done = false;
-    for (image, result) in names.into_iter().zip(results) {
-        let result = match result.and_then(&of_row) {
+    for (image, row) in names.into_iter().zip(rows) {
+        let result = match row.and_then(&of_row) {
             Ok(done) => {
                 is_any_done = true;
                 Outcome::Done(done)
@@ -197,7 +195,9 @@ async fn answers<T: Serialize>(
         images.push(Answer { image, result });
     }
     let status = if is_any_done { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    Ok((status, Json(Answers { model: served.name.clone(), images })).into_response())
+    let answers = Answers { model: served.name.clone(), images };
+    let json = serde_json::to_vec(&answers).expect("numbers and strings");
+    Ok((status, [(header::CONTENT_TYPE, "application/json")], share.hold(json)).into_response())
 }
 
 /// Returns the image files of a body, with their names: the body itself, or all files of a form.
@@ -213,7 +213,14 @@ async fn files(request: Request, bytes: Bytes) -> Result<Vec<(String, Bytes)>, F
     let mut form = Multipart::from_request(request, &()).await.map_err(|error| Failure::invalid(error.body_text()))?;
     let mut files = Vec::new();
     while let Some(field) = form.next_field().await.map_err(|error| Failure::invalid(error.body_text()))? {
-        let name = field.file_name().map_or_else(|| format!("image {}", files.len() + 1), str::to_owned);
+        let name = match (field.file_name(), field.content_type()) {
+            (Some(name), _) => name.to_owned(),
+            (None, Some(kind)) if kind.starts_with("image/") => format!("image {}", files.len() + 1),
+            (None, _) => {
+                let name = field.name().unwrap_or_default();
+                return Err(Failure::invalid(format!("{name}: expected a file, found text; options are in the query, as in ?top=3")));
+            }
+        };
         files.push((name, field.bytes().await.map_err(|error| Failure::invalid(error.body_text()))?));
     }
     Ok(files)

@@ -6,10 +6,12 @@
 mod auth;
 mod body;
 mod connections;
+mod cores;
 mod description;
 mod failure;
 mod images;
 mod logs;
+mod memory;
 mod metrics;
 mod names;
 mod options;
@@ -23,13 +25,15 @@ mod state;
 mod statistics;
 mod worker;
 
-use super::images::preprocess_of;
+use super::images::{ImageLimitArgs, preprocess_of};
 use super::messages::{log_messages, text};
 use super::model::{BUILT_IN, OpeningArgs};
 use super::{ExecutionArgs, HeadArgs, Result, warn_if_assumed};
 use body::Bodies;
 use clap::Args;
 use connections::Connections;
+use cores::Cores;
+use memory::Memory;
 use metrics::Metrics;
 use names::{own_name, split};
 use options::ServingArgs;
@@ -42,8 +46,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use vitraux::Model;
+
+/// Bodies and outputs of the largest size that may be in memory at a time.
+const LARGEST_AT_A_TIME: usize = 8;
 
 #[derive(Debug, Args)]
 pub struct Serve {
@@ -54,6 +61,8 @@ pub struct Serve {
     opening: OpeningArgs,
     #[command(flatten)]
     heads: HeadArgs,
+    #[command(flatten)]
+    limit: ImageLimitArgs,
     #[command(flatten)]
     execution: ExecutionArgs,
     #[command(flatten)]
@@ -72,17 +81,22 @@ impl Serve {
         let token = self.serving.token()?;
         let batching = self.serving.batching();
         let listen = self.serving.listen;
-        // An address in use is reported before models are loaded.
-        let listener = std::net::TcpListener::bind(listen).map_err(|error| format!("--listen {listen}: {}", text(&error)))?;
-        listener.set_nonblocking(true)?;
-        let models = self.load()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        // An address in use is reported before models are loaded.
+        let listener = runtime.block_on(async { connections::listen(listen) }).map_err(|error| format!("--listen {listen}: {}", text(&error)))?;
+        let models = self.load()?;
         let metrics = Metrics::new();
+        let (largest, time) = (self.serving.largest(), self.serving.time());
+        let memory = Arc::new(Memory::new(LARGEST_AT_A_TIME * largest));
         let shared = Shared {
             batching,
-            decoders: Arc::new(Semaphore::new(vitraux::low_level::cpu::threads())),
-            time: self.serving.time(),
+            cores: Cores::new(vitraux::low_level::cpu::threads()),
+            memory: memory.clone(),
+            largest,
+            time,
             allow_nan: self.execution.allows_nan(),
+            limit: self.limit,
+            has_chosen_size: self.opening.image_size().is_some(),
         };
         let models = models.into_iter().map(|(name, model)| {
             let metrics = metrics.of_model(&name);
@@ -92,14 +106,14 @@ impl Serve {
         let server = Arc::new(Server {
             cold: AtomicUsize::new(models.len()),
             models,
-            bodies: Bodies::new((self.serving.max_body as usize) << 20, self.serving.time()),
+            bodies: Bodies { largest, time, memory },
             metrics,
             token,
             is_ending: AtomicBool::new(false),
             is_lost: AtomicBool::new(false),
         });
         let outcome = runtime.block_on(self.serve(&server, listener));
-        // Threads that still decode are not waited for.
+        // Threads that still work for clients that have gone are not waited for.
         runtime.shutdown_background();
         outcome
     }
@@ -134,8 +148,7 @@ impl Serve {
     }
 
     /// Serves requests until a signal, or until a device is lost.
-    async fn serve(&self, server: &Arc<Server>, listener: std::net::TcpListener) -> Result<()> {
-        let listener = TcpListener::from_std(listener)?;
+    async fn serve(&self, server: &Arc<Server>, listener: TcpListener) -> Result<()> {
         let address = listener.local_addr()?;
         if !address.ip().is_loopback() && server.token.is_none() {
             tracing::warn!("other machines can use the server without a token; --token-file sets one");

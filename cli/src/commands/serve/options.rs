@@ -15,7 +15,7 @@ use std::time::Duration;
 #[command(next_help_heading = "Server options")]
 pub struct ServingArgs {
     /// Address and port to listen on; port 0 takes a free one. Other machines reach the server only if this is not a loopback address
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8000", value_parser = address)]
     pub listen: SocketAddr,
     /// Maximum number of images per batch
     #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = count(4096))]
@@ -26,17 +26,17 @@ pub struct ServingArgs {
     /// Maximum number of images that wait while a batch runs [default: --max-batch]; further requests are answered with status 429
     #[arg(long, value_name = "COUNT", value_parser = count(1 << 20))]
     queue: Option<u32>,
-    /// Maximum size of a request's body, in MiB
+    /// Maximum size of a request's body, and of the outputs that it asks for, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = count(4095))]
-    pub max_body: u32,
+    max_body: u32,
     /// Maximum number of open connections
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = count(1 << 20))]
     pub max_connections: u32,
-    /// Maximum time for a request's body to arrive, and again for its answer, in seconds
+    /// Maximum time for a request's body to arrive, and again for its images to be computed, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = count(86400))]
     timeout: u32,
     /// Time to finish requests after SIGTERM or Ctrl-C, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = count(86400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 25, value_parser = count(86400))]
     pub drain: u32,
     /// Require the token in this file: `Authorization: Bearer TOKEN` [default: the token in VITRAUX_TOKEN, if that is set]
     #[arg(long, value_name = "FILE")]
@@ -46,6 +46,11 @@ pub struct ServingArgs {
     pub log_format: LogFormat,
 }
 
+/// Parses the address to listen on.
+fn address(text: &str) -> std::result::Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:8000, 0.0.0.0:8000 or [::1]:8000".to_owned())
+}
+
 impl ServingArgs {
     /// Returns the sizes of batches and of the queue.
     pub fn batching(&self) -> Batching {
@@ -53,9 +58,14 @@ impl ServingArgs {
         Batching { max_batch: self.max_batch as usize, max_wait: Duration::from_millis(self.max_wait), queue }
     }
 
-    /// Returns the time for a body to arrive, and again for its answer.
+    /// Returns the time for a body to arrive, and again for its images to be computed.
     pub fn time(&self) -> Duration {
         Duration::from_secs(self.timeout.into())
+    }
+
+    /// Returns the bytes that a body may have, and the outputs of a request.
+    pub fn largest(&self) -> usize {
+        (self.max_body as usize) << 20
     }
 
     /// Returns the token that requests must carry, if there is one.

@@ -37,6 +37,10 @@ pub struct Job {
 pub struct Row {
     pub outputs: Arc<Outputs>,
     pub index: usize,
+    /// Time in the queue.
+    pub wait: Duration,
+    /// Time of the forward pass.
+    pub pass: Duration,
 }
 
 impl Row {
@@ -158,10 +162,13 @@ impl Queue {
         self.last_batch.store(duration.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// Waits for the images of the next batch: as many as there are of the first one's shape and outputs, in order of arrival. Returns `None` when the
-    /// queue is closed and empty.
+    /// Returns whether the queue is closed.
+    pub fn is_closed(&self) -> bool {
+        self.waiting().is_closed
+    }
+
+    /// Waits for the images of the next batch, which are of one kind. Returns `None` when the queue is closed and empty.
     pub fn next_batch(&self) -> Option<Vec<Job>> {
-        let Batching { max_batch, max_wait, .. } = self.batching;
         let mut waiting = self.waiting();
         loop {
             // Clients that have gone need no answer.
@@ -174,23 +181,87 @@ impl Queue {
                 waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let is_like_first = |job: &Job| job.pixel_values.shape() == first.pixel_values.shape() && job.outputs == first.outputs;
-            let count = waiting.jobs.iter().filter(|job| is_like_first(job)).count();
-            let left = (first.arrival + max_wait).saturating_duration_since(Instant::now());
-            if count < max_batch && !left.is_zero() && !waiting.is_closed {
+            let left = (first.arrival + self.batching.max_wait).saturating_duration_since(Instant::now());
+            // Full batches of other kinds do not keep an image waiting longer than that.
+            let ready = if left.is_zero() || waiting.is_closed { Some(first.kind()) } else { full_kind(&waiting.jobs, self.batching.max_batch) };
+            let Some((shape, outputs)) = ready.map(|(shape, outputs)| (shape.to_vec(), outputs.clone())) else {
                 waiting = self.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
                 continue;
-            }
-            let (shape, outputs) = (first.pixel_values.shape().to_vec(), first.outputs.clone());
-            let mut batch = Vec::with_capacity(count.min(max_batch));
+            };
+            let mut batch = Vec::with_capacity(self.batching.max_batch);
             let mut others = VecDeque::new();
             for job in waiting.jobs.drain(..) {
-                let is_taken = batch.len() < max_batch && job.pixel_values.shape() == shape && job.outputs == outputs;
+                let is_taken = batch.len() < self.batching.max_batch && job.kind() == (&shape, &outputs);
                 if is_taken { batch.push(job) } else { others.push_back(job) }
             }
             self.metrics.queue.set(others.len() as i64);
             waiting.jobs = others;
             return Some(batch);
         }
+    }
+}
+
+/// Shape and outputs of images that share a batch.
+type Kind<'a> = (&'a [usize], &'a Arc<[String]>);
+
+impl Job {
+    fn kind(&self) -> Kind<'_> {
+        (self.pixel_values.shape(), &self.outputs)
+    }
+}
+
+/// Returns the first kind of which there are enough images for a full batch.
+fn full_kind(jobs: &VecDeque<Job>, max_batch: usize) -> Option<Kind<'_>> {
+    let mut counts: Vec<(Kind, usize)> = Vec::new();
+    for kind in jobs.iter().map(Job::kind) {
+        let place = counts.iter().position(|(other, _)| *other == kind).unwrap_or_else(|| {
+            counts.push((kind, 0));
+            counts.len() - 1
+        });
+        counts[place].1 += 1;
+        if counts[place].1 == max_batch {
+            return Some(kind);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::metrics::Metrics;
+    use super::*;
+
+    /// A queue of batches of two images.
+    fn queue(max_wait: Duration) -> Queue {
+        Queue::new(Batching { max_batch: 2, max_wait, queue: 4 }, Metrics::new().of_model("m"))
+    }
+
+    /// Submits an image that is wanted.
+    fn submit(queue: &Queue, output: &str) -> oneshot::Receiver<Result<Row, Failure>> {
+        let places = queue.admit(1).expect("a place");
+        let mut answers = queue.submit(vec![Tensor::zeros([1, 1, 2, 2])], places, Arc::new([output.to_owned()]));
+        answers.remove(0)
+    }
+
+    fn outputs(batch: Option<Vec<Job>>) -> Vec<String> {
+        batch.expect("a batch").iter().map(|job| job.outputs[0].clone()).collect()
+    }
+
+    #[test]
+    fn a_full_batch_does_not_wait_for_an_image_of_another_kind() {
+        let queue = queue(Duration::from_secs(3600));
+        let _answers = [submit(&queue, "a"), submit(&queue, "b"), submit(&queue, "b")];
+        assert_eq!(outputs(queue.next_batch()), ["b", "b"]);
+        queue.close();
+        assert_eq!(outputs(queue.next_batch()), ["a"]);
+        assert!(queue.next_batch().is_none());
+    }
+
+    #[test]
+    fn an_image_that_has_waited_goes_before_full_batches() {
+        let queue = queue(Duration::ZERO);
+        let _answers = [submit(&queue, "a"), submit(&queue, "b"), submit(&queue, "b")];
+        assert_eq!(outputs(queue.next_batch()), ["a"]);
+        assert_eq!(outputs(queue.next_batch()), ["b", "b"]);
     }
 }

@@ -1,5 +1,6 @@
 //! Routes to handlers, and what is done for all requests: tokens, counts and logs.
 
+use super::body::Drained;
 use super::description::describe;
 use super::failure::Failure;
 use super::state::Server;
@@ -13,6 +14,8 @@ use axum::routing::get;
 use std::sync::Arc;
 use std::time::Instant;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::decompression::RequestDecompressionLayer;
 use utoipa_axum::routes;
 
 /// Returns the service.
@@ -27,7 +30,10 @@ pub fn router(server: Arc<Server>) -> Router {
     protected
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        // An encoding that is not known is refused where the body is read.
+        .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
         .layer(from_fn_with_state(server.clone(), authorize))
+        .layer(CompressionLayer::new())
         .merge(open.method_not_allowed_fallback(method_not_allowed))
         // Bodies are limited where they are read.
         .layer(DefaultBodyLimit::disable())
@@ -52,7 +58,7 @@ async fn observe(State(server): State<Arc<Server>>, request: Request, next: Next
     let start = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
-    let mut response = next.run(request).await;
+    let mut response = next.run(Drained::of(request)).await;
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let (status, seconds) = (response.status().as_u16(), start.elapsed().as_secs_f64());
     server.metrics.count(&route, status, seconds);

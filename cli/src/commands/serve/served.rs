@@ -1,20 +1,22 @@
 //! Models that are served.
 
+use super::cores::Cores;
 use super::failure::Failure;
+use super::memory::{Memory, Share};
 use super::metrics::ModelMetrics;
 use super::queue::{Batching, Queue, Row};
 use super::statistics::Statistics;
 use crate::commands::embed::{Vectors, What};
 use crate::commands::guard::guarded;
+use crate::commands::images::{ImageLimitArgs, Preparation};
 use crate::commands::messages::chain;
 use axum::http::StatusCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 use vitraux::config::Config;
-use vitraux::preprocess::Preprocess;
 use vitraux::{Image, Model, Tensor};
 
 /// A model and the images that wait for it.
@@ -26,11 +28,13 @@ pub struct ServedModel {
     /// Whether results that are NaN or infinite are returned.
     pub allow_nan: bool,
     pub queue: Queue,
-    preprocess: Preprocess,
-    /// Images that may be decoded at a time, of all models.
-    decoders: Arc<Semaphore>,
+    pub cores: Cores,
     pub metrics: ModelMetrics,
     pub statistics: Statistics,
+    preparation: Preparation,
+    memory: Arc<Memory>,
+    /// Bytes of the outputs of a request.
+    largest: usize,
     /// Time that a request may take after its body has arrived.
     time: Duration,
 }
@@ -38,25 +42,38 @@ pub struct ServedModel {
 /// Places in the queue for the images of a request, and the time by which they must be computed.
 pub struct Admission {
     places: OwnedSemaphorePermit,
-    deadline: tokio::time::Instant,
+    start: tokio::time::Instant,
+}
+
+/// Rows of a request's images, with their share of the memory.
+pub struct Rows {
+    pub rows: Vec<Result<Row, Failure>>,
+    pub share: Share,
 }
 
 /// Settings and limits that all models share.
 #[derive(Clone)]
 pub struct Shared {
     pub batching: Batching,
-    pub decoders: Arc<Semaphore>,
+    pub cores: Cores,
+    pub memory: Arc<Memory>,
+    /// Bytes of the outputs of a request.
+    pub largest: usize,
     pub time: Duration,
     pub allow_nan: bool,
+    pub limit: ImageLimitArgs,
+    /// Whether the user chose the size of images.
+    pub has_chosen_size: bool,
 }
 
 impl ServedModel {
     pub fn new(name: String, model: Model, metrics: ModelMetrics, shared: Shared) -> ServedModel {
-        let Shared { batching, decoders, time, allow_nan } = shared;
-        let vectors = Vectors::new(model.config(), What::Features, false).ok();
-        let preprocess = model.preprocess().expect("it takes images").clone();
+        let Shared { batching, cores, memory, largest, time, allow_nan, limit, has_chosen_size } = shared;
+        let (config, preprocess) = (model.config().clone(), model.preprocess().expect("it takes images").clone());
+        let vectors = Vectors::new(&config, What::Features, false).ok();
+        let preparation = Preparation { preprocess, config, limit, has_chosen_size, archive: None };
         let queue = Queue::new(batching, metrics.clone());
-        ServedModel { name, model, vectors, allow_nan, queue, preprocess, decoders, metrics, statistics: Statistics::default(), time }
+        ServedModel { name, model, vectors, allow_nan, queue, cores, metrics, statistics: Statistics::default(), preparation, memory, largest, time }
     }
 
     pub fn config(&self) -> &Config {
@@ -68,46 +85,52 @@ impl ServedModel {
     /// # Errors
     /// If there is no place for them.
     pub fn admit(&self, images: usize) -> Result<Admission, Failure> {
-        Ok(Admission { places: self.queue.admit(images)?, deadline: tokio::time::Instant::now() + self.time })
+        Ok(Admission { places: self.queue.admit(images)?, start: tokio::time::Instant::now() })
     }
 
     /// Decodes and preprocesses images. One that cannot be read has an error of its own.
-    pub async fn prepare<T: Send + 'static>(&self, images: Vec<T>, decode: fn(T) -> vitraux::Result<Image>) -> Vec<Result<Tensor, Failure>> {
+    ///
+    /// # Errors
+    /// If that takes too long.
+    pub async fn prepare<T: Send + 'static>(
+        &self,
+        admission: &Admission,
+        images: Vec<T>,
+        of: fn(&Preparation, T) -> vitraux::Result<Tensor>,
+    ) -> Result<Vec<Result<Tensor, Failure>>, Failure> {
         // If the client disconnects, the set is dropped, and with it the images whose turn has not come.
         let mut images: JoinSet<_> = images
             .into_iter()
             .enumerate()
             .map(|(i, image)| {
-                let prepared = self.prepare_one(image, decode);
+                let prepared = self.prepare_one(image, of);
                 async move { (i, prepared.await) }
             })
             .collect();
         let mut prepared = Vec::with_capacity(images.len());
-        while let Some(image) = images.join_next().await {
+        while let Some(image) = timeout_at(self.deadline(admission), images.join_next()).await.map_err(|_| self.too_late())? {
             prepared.push(image.expect("panics are caught"));
         }
         prepared.sort_by_key(|(i, _)| *i);
-        prepared.into_iter().map(|(_, image)| image.map_err(|message| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, message))).collect()
+        Ok(prepared.into_iter().map(|(_, image)| image.map_err(|message| Failure::new(StatusCode::UNPROCESSABLE_ENTITY, message))).collect())
     }
 
     fn prepare_one<T: Send + 'static>(
         &self,
         image: T,
-        decode: fn(T) -> vitraux::Result<Image>,
-    ) -> impl Future<Output = Result<Tensor, String>> + use<T> {
-        let (preprocess, decoders, seconds) = (self.preprocess.clone(), self.decoders.clone(), self.metrics.decode_seconds.clone());
+        of: fn(&Preparation, T) -> vitraux::Result<Tensor>,
+    ) -> impl Future<Output = Result<Tensor, String>> + Send + use<T> {
+        let (preparation, seconds) = (self.preparation.clone(), self.metrics.decode_seconds.clone());
+        let prepared = self.cores.run(move || {
+            let start = Instant::now();
+            let prepared = guarded(|| of(&preparation, image));
+            seconds.observe(start.elapsed().as_secs_f64());
+            prepared
+        });
         async move {
-            let turn = decoders.acquire_owned().await.expect("never closed");
-            let prepared = tokio::task::spawn_blocking(move || {
-                let start = Instant::now();
-                let prepared = guarded(|| decode(image).and_then(|image| preprocess.apply(&image)));
-                seconds.observe(start.elapsed().as_secs_f64());
-                drop(turn);
-                prepared
-            });
-            match prepared.await.expect("panics are caught") {
-                Some(prepared) => prepared.map_err(|error| chain(&error)),
-                None => Err("the image is damaged".to_owned()),
+            match prepared.await {
+                Ok(Some(prepared)) => prepared.map_err(|error| chain(&error)),
+                Ok(None) | Err(_) => Err("the image is damaged".to_owned()),
             }
         }
     }
@@ -115,29 +138,68 @@ impl ServedModel {
     /// Returns the pixel values of a black image.
     pub fn blank(&self) -> vitraux::Result<Tensor> {
         let channels = self.config().patches().map_or(0, |patches| patches.channels);
-        self.preprocess.apply(&Image::new([1, 1], channels, vec![0; channels])?)
+        self.preparation.preprocess.apply(&Image::new([1, 1], channels, vec![0; channels])?)
     }
 
     /// Computes outputs of the images that could be prepared, in batches with those of other requests.
-    pub async fn compute(&self, prepared: Vec<Result<Tensor, Failure>>, admission: Admission, outputs: Vec<String>) -> Vec<Result<Row, Failure>> {
-        let images = prepared.iter().filter_map(|image| image.as_ref().ok().cloned()).collect();
+    ///
+    /// # Errors
+    /// If an output is unknown, or if the outputs take too much memory. The failure of an image is its own.
+    pub async fn compute(&self, admission: Admission, prepared: Vec<Result<Tensor, Failure>>, outputs: Vec<String>) -> Result<Rows, Failure> {
+        let images: Vec<Tensor> = prepared.iter().filter_map(|image| image.as_ref().ok().cloned()).collect();
+        let share = self.share(&images, &outputs)?;
         let mut rows = self.run(images, admission, outputs).await.into_iter();
-        prepared.into_iter().map(|image| image.and_then(|_| rows.next().expect("a row for each image"))).collect()
+        let rows = prepared.into_iter().map(|image| image.and_then(|_| rows.next().expect("a row for each image"))).collect();
+        Ok(Rows { rows, share })
+    }
+
+    /// Takes memory for outputs of images.
+    fn share(&self, images: &[Tensor], outputs: &[String]) -> Result<Share, Failure> {
+        let mut bytes = 0;
+        // Nearly always all have one size.
+        for images in images.chunk_by(|a, b| a.shape() == b.shape()) {
+            bytes += images.len() * self.output_bytes(images[0].shape(), outputs).map_err(|error| Failure::of_pass(&error))?;
+        }
+        if bytes > self.largest {
+            let [found, most] = [bytes, self.largest].map(|bytes| bytes.div_ceil(1 << 20));
+            let message = format!("expected outputs of at most {most} MiB per request, found {found} MiB; ask for fewer, or raise --max-body");
+            return Err(Failure::invalid(message));
+        }
+        self.memory.take(bytes)
+    }
+
+    /// Returns the bytes of outputs of an image.
+    fn output_bytes(&self, image: &[usize], outputs: &[String]) -> vitraux::Result<usize> {
+        let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+        if let [_, _, height, width] = *image {
+            self.preparation.check_tokens([height, width])?;
+        }
+        let shapes = self.model.output_shapes(image, &outputs)?;
+        Ok(shapes.values().map(|shape| shape.iter().product::<usize>() * size_of::<f32>()).sum())
     }
 
     /// Computes outputs of images `[1, channels, height, width]`.
     async fn run(&self, images: Vec<Tensor>, admission: Admission, outputs: Vec<String>) -> Vec<Result<Row, Failure>> {
-        let Admission { places, deadline } = admission;
-        let answers = self.queue.submit(images, places, outputs.into());
-        let mut rows = Vec::with_capacity(answers.len());
+        let (count, deadline, start) = (images.len(), self.deadline(&admission), admission.start);
+        let answers = self.queue.submit(images, admission.places, outputs.into());
+        let mut rows = Vec::with_capacity(count);
         for answer in answers {
             rows.push(match timeout_at(deadline, answer).await {
                 Ok(Ok(row)) => row.and_then(|row| self.checked(row)),
                 Ok(Err(_)) => Err(Failure::unavailable("the server is shutting down")),
-                Err(_) => Err(Failure::unavailable(format!("not computed within {} s", self.time.as_secs()))),
+                Err(_) => Err(self.too_late()),
             });
         }
+        self.statistics.add(&rows, start.elapsed());
         rows
+    }
+
+    fn deadline(&self, admission: &Admission) -> tokio::time::Instant {
+        admission.start + self.time
+    }
+
+    fn too_late(&self) -> Failure {
+        Failure::unavailable(format!("not computed within {} s", self.time.as_secs()))
     }
 
     /// Returns the row unless a value is not finite, which JSON cannot hold.

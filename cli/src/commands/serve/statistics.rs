@@ -1,5 +1,7 @@
 //! Counts and times of a model's inference, as Triton's extension of the protocol has them.
 
+use super::failure::Failure;
+use super::queue::Row;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -7,14 +9,16 @@ use std::time::{Duration, SystemTime};
 /// Counts and total times since the server started.
 #[derive(Debug, Default)]
 pub struct Statistics {
-    /// Images that were computed, with the time from their arrival.
+    /// Requests that were answered, with the time from their admission.
     success: Total,
-    /// Images of batches that failed.
+    /// Other requests that were admitted.
     fail: Total,
-    /// Time in the queue.
+    /// Time in the queue, of the image of each request that waited longest.
     queue: Total,
-    /// Time of forward passes, that of a batch for each of its images.
+    /// Time of forward passes, of the longest of each request.
     compute: Total,
+    /// Images of requests that were answered.
+    images: AtomicU64,
     batches: AtomicU64,
     /// Milliseconds since 1970.
     last: AtomicU64,
@@ -38,17 +42,24 @@ impl Total {
 }
 
 impl Statistics {
-    /// Counts a batch by the time that each of its images waited.
-    pub fn add(&self, waits: &[Duration], compute: Duration, is_success: bool) {
-        let outcome = if is_success { &self.success } else { &self.fail };
-        for wait in waits {
-            self.queue.add(*wait);
-            self.compute.add(compute);
-            outcome.add(*wait + compute);
+    /// Counts a request by its rows.
+    pub fn add(&self, rows: &[Result<Row, Failure>], time: Duration) {
+        let done: Vec<&Row> = rows.iter().flatten().collect();
+        if done.len() < rows.len() || done.is_empty() {
+            return self.fail.add(time);
         }
-        self.batches.fetch_add(1, Ordering::Relaxed);
+        let longest = |time: fn(&Row) -> Duration| done.iter().map(|row| time(row)).max().unwrap_or_default();
+        self.success.add(time);
+        self.queue.add(longest(|row| row.wait));
+        self.compute.add(longest(|row| row.pass));
+        self.images.fetch_add(done.len() as u64, Ordering::Relaxed);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.last.store(now.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Counts a batch.
+    pub fn add_batch(&self) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Formats the statistics of a model.
@@ -57,7 +68,7 @@ impl Statistics {
             "name": name,
             "version": version,
             "last_inference": self.last.load(Ordering::Relaxed),
-            "inference_count": self.success.count.load(Ordering::Relaxed),
+            "inference_count": self.images.load(Ordering::Relaxed),
             "execution_count": self.batches.load(Ordering::Relaxed),
             "inference_stats": {
                 "success": self.success.value(),

@@ -33,19 +33,26 @@ fn serve(served: &ServedModel, ready: impl FnOnce()) -> vitraux::Result<()> {
     Ok(())
 }
 
-/// Compiles the first passes.
+/// Compiles the first passes, unless the server ends before.
 fn warm_up(served: &ServedModel, session: &mut Session) -> vitraux::Result<()> {
     let of_vectors = served.vectors.iter().map(|vectors| vec![vectors.output().to_owned()]);
     let outputs = std::iter::once(Classification::outputs(served.config())).filter(|names| !names.is_empty()).chain(of_vectors);
     for outputs in outputs {
         let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
         for images in [1, served.queue.batching().max_batch] {
-            let pass = served.blank().and_then(|image| session.forward_blocking(&Tensor::stack(vec![image; images])?, &outputs));
+            if served.queue.is_closed() {
+                return Ok(());
+            }
+            let pass = guarded(|| served.blank().and_then(|image| session.forward_blocking(&Tensor::stack(vec![image; images])?, &outputs)));
+            // Requests that hit the same error report it.
             match pass {
-                Err(error @ Error::DeviceLost { .. }) => return Err(error),
-                // Requests that hit the same error report it.
-                Err(error) => tracing::warn!(model = served.name, images, error = format!("{error:?}"), "a first pass failed"),
-                Ok(_) => {}
+                Some(Ok(_)) => {}
+                Some(Err(error @ Error::DeviceLost { .. })) => return Err(error),
+                Some(Err(error)) => tracing::warn!(model = served.name, images, error = format!("{error:?}"), "a first pass failed"),
+                None => {
+                    tracing::warn!(model = served.name, images, "a first pass panicked");
+                    *session = served.model.session();
+                }
             }
         }
     }
@@ -63,7 +70,8 @@ fn compute(served: &ServedModel, session: &mut Session, jobs: Vec<Job>) -> vitra
     let (pixel_values, answers): (Vec<Tensor>, Vec<_>) = jobs.into_iter().map(|job| (job.pixel_values, (job.answer, job.place))).unzip();
     let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
     let pass = guarded(|| session.forward_blocking(&Tensor::stack(pixel_values)?, &names));
-    observe(served, &waits, start.elapsed(), matches!(pass, Some(Ok(_))));
+    let duration = start.elapsed();
+    observe(served, &waits, duration);
     let (outputs, result): (Result<Arc<Outputs>, Failure>, _) = match pass {
         Some(Ok(outputs)) => (Ok(Arc::new(outputs)), Ok(())),
         Some(Err(error)) => {
@@ -79,20 +87,20 @@ fn compute(served: &ServedModel, session: &mut Session, jobs: Vec<Job>) -> vitra
             (Err(Failure::internal()), Ok(()))
         }
     };
-    for (index, (answer, place)) in answers.into_iter().enumerate() {
+    for ((index, (answer, place)), wait) in answers.into_iter().enumerate().zip(waits) {
         // Before the answer, upon which the client may send its next image.
         drop(place);
         // A client that has gone needs no answer.
-        let _ = answer.send(outputs.clone().map(|outputs| Row { outputs, index }));
+        let _ = answer.send(outputs.clone().map(|outputs| Row { outputs, index, wait, pass: duration }));
     }
     result
 }
 
 /// Counts a batch by the time that each of its images waited.
-fn observe(served: &ServedModel, waits: &[Duration], duration: Duration, is_success: bool) {
+fn observe(served: &ServedModel, waits: &[Duration], duration: Duration) {
     served.queue.note_duration(duration);
     waits.iter().for_each(|wait| served.metrics.queue_seconds.observe(wait.as_secs_f64()));
     served.metrics.device_seconds.observe(duration.as_secs_f64());
     served.metrics.batch_images.observe(waits.len() as f64);
-    served.statistics.add(waits, duration, is_success);
+    served.statistics.add_batch();
 }

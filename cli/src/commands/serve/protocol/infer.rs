@@ -4,19 +4,18 @@ use super::metadata::default_outputs;
 use super::request::{InferRequest, JSON_LENGTH, Output, Parameters, flag, size};
 use super::tensors::Images;
 use crate::commands::serve::failure::{Failure, Refusal};
+use crate::commands::serve::memory::Share;
 use crate::commands::serve::queue::Row;
-use crate::commands::serve::served::ServedModel;
+use crate::commands::serve::served::{Rows, ServedModel};
 use crate::commands::serve::state::{Named, Server, VERSION};
-use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use utoipa::ToSchema;
-use vitraux::Image;
 
 /// Answer to a request for inference.
 #[derive(Serialize, ToSchema)]
@@ -63,8 +62,9 @@ enum Values {
         Refusal))]
 pub async fn infer(Named(served): Named, State(server): State<Arc<Server>>, request: Request) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
-    let held = server.bodies.read(&parts.headers, body).await?;
-    let (mut request, images) = super::read(&parts.headers, &held.bytes, served.queue.places())?;
+    let bytes = server.bodies.read(&parts.headers, body).await?;
+    let most = served.queue.places();
+    let (mut request, images) = served.cores.run(move || super::read(&parts.headers, &bytes, most)).await??;
     if request.outputs.is_empty() {
         request.outputs = default_outputs(&served).into_iter().map(|output| Output { name: output.name, parameters: Parameters::new() }).collect();
     }
@@ -75,22 +75,27 @@ pub async fn infer(Named(served): Named, State(server): State<Arc<Server>>, requ
     let admission = served.admit(images.len())?;
     let prepared = match images {
         Images::Prepared(images) => images.into_iter().map(Ok).collect(),
-        Images::Files(files) => {
-            served.prepare(files.into_iter().enumerate().collect(), |(i, file)| Image::decode(&format!("image {i}"), &file)).await
+        Images::Files(files) => served.prepare(&admission, named(files), |preparation, (name, file)| preparation.decode(&name, &file)).await?,
+        Images::Decoded(images) => {
+            served.prepare(&admission, named(images), |preparation, (name, image)| preparation.apply(name.as_ref(), image)).await?
         }
-        Images::Decoded(images) => served.prepare(images, Ok).await,
     };
-    drop(held);
     // The protocol has one error for all images of a request.
     if let Some(failure) = prepared.iter().find_map(|image| image.as_ref().err()) {
         return Err(failure.clone());
     }
-    let rows = served.compute(prepared, admission, names.into_iter().collect()).await.into_iter().collect::<Result<Vec<Row>, Failure>>()?;
-    response(&served, request, &rows)
+    let Rows { rows, share } = served.compute(admission, prepared, names.into_iter().collect()).await?;
+    let rows = rows.into_iter().collect::<Result<Vec<Row>, Failure>>()?;
+    served.cores.clone().run(move || response(&served, request, &rows, share)).await?
+}
+
+/// Names images by their places, from 1 on.
+fn named<T>(images: Vec<T>) -> Vec<(String, T)> {
+    images.into_iter().enumerate().map(|(i, image)| (format!("image {}", i + 1), image)).collect()
 }
 
 /// Formats the outputs of images, whose rows have one shape.
-fn response(served: &ServedModel, request: InferRequest, rows: &[Row]) -> Result<Response, Failure> {
+fn response(served: &ServedModel, request: InferRequest, rows: &[Row], share: Share) -> Result<Response, Failure> {
     let all_binary = flag(&request.parameters, "binary_data_output")?.unwrap_or(false);
     let (mut outputs, mut binary) = (Vec::with_capacity(request.outputs.len()), Vec::new());
     for output in &request.outputs {
@@ -119,13 +124,13 @@ fn response(served: &ServedModel, request: InferRequest, rows: &[Row]) -> Result
     let response = InferResponse { model_name: &served.name, model_version: VERSION, id: request.id, outputs };
     let json = serde_json::to_vec(&response).map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     if !is_binary {
-        return Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response());
+        return Ok(([(header::CONTENT_TYPE, "application/json")], share.hold(json)).into_response());
     }
-    let length = HeaderValue::from(json.len());
-    let mut response = Body::from(Bytes::from([json, binary].concat())).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    response.headers_mut().insert(JSON_LENGTH, length);
-    Ok(response)
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (HeaderName::from_static(JSON_LENGTH), HeaderValue::from(json.len())),
+    ];
+    Ok((headers, share.hold([json, binary].concat())).into_response())
 }
 
 impl Values {

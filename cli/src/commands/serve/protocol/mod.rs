@@ -13,8 +13,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use request::InferRequest;
 use std::sync::Arc;
 use tensors::Images;
-use tower_http::compression::CompressionLayer;
-use tower_http::decompression::RequestDecompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -25,13 +23,12 @@ pub fn health() -> OpenApiRouter<Arc<Server>> {
 
 /// Returns all other routes.
 pub fn routes() -> OpenApiRouter<Arc<Server>> {
-    let compressed = OpenApiRouter::new().routes(routes!(infer::infer)).layer(CompressionLayer::new()).layer(RequestDecompressionLayer::new());
     let of_model = OpenApiRouter::new()
         .routes(routes!(metadata::model))
         .routes(routes!(metadata::model_ready))
         .routes(routes!(metadata::config))
         .routes(routes!(metadata::statistics))
-        .merge(compressed);
+        .routes(routes!(infer::infer));
     OpenApiRouter::new()
         .routes(routes!(metadata::server))
         .routes(routes!(metadata::index))
