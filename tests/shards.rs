@@ -135,6 +135,9 @@ fn a_damaged_archive_or_image_leaves_the_others_whole() {
     ] {
         assert!(run.stderr.contains(message), "{message}: {}", run.stderr);
     }
+    // Images that could not be read are missing in the next run too.
+    let run = shards.embed(&[]);
+    assert!(run.code == 1 && run.stderr.contains("05.parquet: complete with 1 image, without 1 of the 2"), "{}", run.stderr);
     let run = shards.embed(&["--strict"]);
     assert!(run.code == 1 && run.errors().len() == 1, "{}", run.stderr);
 }

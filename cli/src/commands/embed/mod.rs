@@ -5,7 +5,7 @@ mod shards;
 mod store;
 mod vectors;
 
-use super::images::{Form, Images, LineArgs, Lines, PassArgs, name, row};
+use super::images::{Form, Images, LineArgs, Lines, PassArgs, counted, name, row};
 use super::numbers::block;
 use super::output::{check_output, protect};
 use super::{Failed, Result, note};
@@ -132,7 +132,9 @@ impl Embed {
         protect(file, paths.iter().chain(&self.pass.files()))?;
         let what = vectors.describe(&self.pass.fingerprint(&checkpoint));
         if self.lines.resumes() && store::is_complete(file) {
-            return store::check_complete(file, format, &what, &paths);
+            store::check_complete(file, format, &what, &paths)?;
+            note(&format!("nothing to do: {} already done", counted(paths.len())));
+            return Ok(());
         }
         let store = Store::open(file, format, what, vectors.width(), self.lines.resumes())?;
         let is_done = |path: &Path| store.has(&name(path));

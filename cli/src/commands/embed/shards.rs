@@ -1,6 +1,6 @@
 //! Arrays of the images in tar archives, one for each.
 
-use super::store::{complete_names, is_complete};
+use super::store::{check_complete, is_complete};
 use super::{Embed, Format, Store, Vectors};
 use crate::commands::images::{Archive, Preparation, counted, name};
 use crate::commands::output::protect;
@@ -63,7 +63,8 @@ impl Run<'_> {
     fn shard(&mut self, file: &Path, output: &Path) -> Result<()> {
         let Run { embed, vectors, format, ref what, .. } = *self;
         if is_complete(output) {
-            complete_names(output, format, what)?;
+            let (_, members) = Archive::open(file)?;
+            check_complete(output, format, what, &members)?;
             note(&format!("{}: already done", output.display()));
             return Ok(());
         }

@@ -6,7 +6,7 @@ use super::parquet_names::names_in_parquet;
 use crate::commands::images::{counted, name};
 use crate::commands::output::{lock, replace, replace_with};
 use crate::commands::tensors::write_tensors;
-use crate::commands::{Result, note, of_file};
+use crate::commands::{Result, of_file};
 use memmap2::Mmap;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -70,7 +70,7 @@ pub fn is_complete(file: &Path) -> bool {
 }
 
 /// Reads the names of a complete array's images, and checks that it has the same vectors.
-pub fn complete_names(file: &Path, format: Format, what: &str) -> Result<HashSet<String>> {
+fn complete_names(file: &Path, format: Format, what: &str) -> Result<HashSet<String>> {
     let of_array = |error: Box<dyn std::error::Error>| format!("{}: expected an array written by `vitraux embed`: {error}", file.display());
     let (names, of) = match format {
         Format::Npy => (std::fs::read_to_string(list_of(file)).map_err(of_file(&list_of(file)))?.lines().map(str::to_owned).collect(), None),
@@ -83,20 +83,19 @@ pub fn complete_names(file: &Path, format: Format, what: &str) -> Result<HashSet
     }
 }
 
-/// Checks that a complete array has all images, so that nothing is left to do.
+/// Checks that a complete array has all images: those that an earlier run could not read are missing.
 pub fn check_complete(file: &Path, format: Format, what: &str, paths: &[PathBuf]) -> Result<()> {
     let names = complete_names(file, format, what)?;
     let missing = paths.iter().filter(|path| !names.contains(&name(path)) && !names.contains(&on_a_line(&name(path)))).count();
     if missing > 0 {
         return Err(format!(
-            "{}: complete with {}, without {missing} of the {} asked for; embed those into another --output",
+            "{}: complete with {}, without {missing} of the {} asked for; remove it to try again, or choose another --output for those",
             file.display(),
             counted(names.len()),
             counted(paths.len())
         )
         .into());
     }
-    note(&format!("nothing to do: {} already done", counted(paths.len())));
     Ok(())
 }
 

@@ -15,6 +15,7 @@ mod memory;
 mod metrics;
 mod names;
 mod options;
+mod output_sizes;
 mod page;
 mod protocol;
 mod queue;

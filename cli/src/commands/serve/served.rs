@@ -4,6 +4,7 @@ use super::cores::Cores;
 use super::failure::Failure;
 use super::memory::{Memory, Share};
 use super::metrics::ModelMetrics;
+use super::output_sizes::OutputSizes;
 use super::queue::{Batching, Queue, Row};
 use super::statistics::Statistics;
 use crate::commands::embed::{Vectors, What};
@@ -31,7 +32,8 @@ pub struct ServedModel {
     pub cores: Cores,
     pub metrics: ModelMetrics,
     pub statistics: Statistics,
-    preparation: Preparation,
+    preparation: Arc<Preparation>,
+    output_sizes: OutputSizes,
     memory: Arc<Memory>,
     /// Bytes of the outputs of a request.
     largest: usize,
@@ -71,9 +73,23 @@ impl ServedModel {
         let Shared { batching, cores, memory, largest, time, allow_nan, limit, has_chosen_size } = shared;
         let (config, preprocess) = (model.config().clone(), model.preprocess().expect("it takes images").clone());
         let vectors = Vectors::new(&config, What::Features, false).ok();
-        let preparation = Preparation { preprocess, config, limit, has_chosen_size, archive: None };
+        let preparation = Arc::new(Preparation { preprocess, config, limit, has_chosen_size, archive: None });
         let queue = Queue::new(batching, metrics.clone());
-        ServedModel { name, model, vectors, allow_nan, queue, cores, metrics, statistics: Statistics::default(), preparation, memory, largest, time }
+        ServedModel {
+            name,
+            model,
+            vectors,
+            allow_nan,
+            queue,
+            cores,
+            metrics,
+            statistics: Statistics::default(),
+            preparation,
+            output_sizes: OutputSizes::default(),
+            memory,
+            largest,
+            time,
+        }
     }
 
     pub fn config(&self) -> &Config {
@@ -170,12 +186,10 @@ impl ServedModel {
 
     /// Returns the bytes of outputs of an image.
     fn output_bytes(&self, image: &[usize], outputs: &[String]) -> vitraux::Result<usize> {
-        let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
         if let [_, _, height, width] = *image {
             self.preparation.check_tokens([height, width])?;
         }
-        let shapes = self.model.output_shapes(image, &outputs)?;
-        Ok(shapes.values().map(|shape| shape.iter().product::<usize>() * size_of::<f32>()).sum())
+        self.output_sizes.of(&self.model, image, outputs)
     }
 
     /// Computes outputs of images `[1, channels, height, width]`.
