@@ -211,8 +211,10 @@ fn requests_beyond_the_queue_are_rejected_and_those_within_are_answered() {
     first.write_all(&message("POST", "/classify", &[], &image)).expect("sent");
     wait_for_queue(&serving, 1.0);
     let (content_type, three) = form(&[("a", &image), ("b", &image), ("c", &image)]);
+    let start = Instant::now();
     let rejected = serving.request("POST", "/classify", &[("Content-Type", &content_type)], &three);
     assert_eq!(rejected.status, 429, "{rejected:?}");
+    assert!(start.elapsed() >= Duration::from_millis(100), "clients that try again at once are slowed down");
     assert!(rejected.header("retry-after").and_then(|seconds| seconds.parse::<u32>().ok()).is_some_and(|seconds| seconds >= 1));
     assert_eq!(metric(&serving, "vitraux_images_rejected_total{"), 3.0);
     assert_eq!(serving.post("/classify", &image).status, 200);

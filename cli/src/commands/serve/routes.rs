@@ -12,11 +12,16 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::decompression::RequestDecompressionLayer;
 use utoipa_axum::routes;
+
+/// Time after which a rejected client is told so. Clients that try again at once would otherwise take the processor's time from the requests that were
+/// admitted.
+const REJECTION_TIME: Duration = Duration::from_millis(100);
 
 /// Returns the service.
 pub fn router(server: Arc<Server>) -> Router {
@@ -59,6 +64,9 @@ async fn observe(State(server): State<Arc<Server>>, request: Request, next: Next
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
     let mut response = next.run(Drained::of(request)).await;
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        sleep(REJECTION_TIME).await;
+    }
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let (status, seconds) = (response.status().as_u16(), start.elapsed().as_secs_f64());
     server.metrics.count(&route, status, seconds);
