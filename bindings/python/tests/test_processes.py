@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -95,3 +97,27 @@ def test_ctrl_c_ends_a_long_call(model, samples, call):
     with pytest.raises(KeyboardInterrupt):
         calls[call]()
     assert time.monotonic() - start < 3
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="needs a free-threaded interpreter")
+def test_the_interpreter_stays_free_threaded():
+    script = "import sys, vitraux; print(sys._is_gil_enabled())"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}
+    assert subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_threads_load_and_run_at_the_same_time(samples):
+    # Loading, the first pass of each session and errors, all at the same time.
+    start = threading.Barrier(8)
+
+    def run(i):
+        start.wait()
+        model = vitraux.load("digits", device="cpu")
+        vectors = [model.embed(samples) for _ in range(20)]
+        with pytest.raises(vitraux.Error):
+            model.embed(b"no image")
+        return vectors
+
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(run, range(8)))
+    assert all(np.array_equal(vectors, results[0][0]) for result in results for vectors in result)

@@ -16,12 +16,16 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 use tower_http::decompression::RequestDecompressionLayer;
 use utoipa_axum::routes;
 
 /// Time after which a rejected client is told so. Clients that try again at once would otherwise take the processor's time from the requests that were
 /// admitted.
 const REJECTION_TIME: Duration = Duration::from_millis(100);
+
+/// Bytes from which on an answer is compressed for clients that accept that.
+const SMALLEST_TO_COMPRESS: u64 = 4 << 10;
 
 /// Returns the service.
 pub fn router(server: Arc<Server>) -> Router {
@@ -38,7 +42,7 @@ pub fn router(server: Arc<Server>) -> Router {
         // An encoding that is not known is refused where the body is read.
         .layer(RequestDecompressionLayer::new().pass_through_unaccepted(true))
         .layer(from_fn_with_state(server.clone(), authorize))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(SizeAbove::new(SMALLEST_TO_COMPRESS)))
         .merge(open.method_not_allowed_fallback(method_not_allowed))
         // Bodies are limited where they are read.
         .layer(DefaultBodyLimit::disable())
