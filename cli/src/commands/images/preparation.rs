@@ -55,7 +55,7 @@ impl Preparation {
             return Ok(());
         }
         let message = format!(
-            "expected an image of at most {MOST_TOKENS} tokens after preprocessing, found {height} x {width} pixels with {tokens}; to accept it, which takes long, choose a size with --image-size, such as {height}x{width}"
+            "expected an image of at most {MOST_TOKENS} tokens after preprocessing, found {tokens} tokens ({height} x {width} pixels); to accept it, which takes long, choose a size with --image-size, such as {height}x{width}"
         );
         Err(Error::Argument { argument: "image", message })
     }
