@@ -56,6 +56,48 @@ fn checkpoints_survive_truncated_files() {
     refused(Checkpoint::open(folder.path()), &["empty"]);
 }
 
+/// The files of a folder, in memory.
+fn in_memory(folder: &Path) -> vitraux::Result<Checkpoint> {
+    let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).filter(|path| path.is_file());
+    let named =
+        |path: std::path::PathBuf| (path.file_name().expect("a name").to_str().expect("UTF-8").to_owned(), std::fs::read(&path).expect("a file"));
+    Checkpoint::builder_from_memory(folder, files.map(named)).open()
+}
+
+#[test]
+fn checkpoints_in_memory_are_those_of_folders() {
+    let folders = ["tests/fixtures/cases", "tests/fixtures/bad/checkpoints"].map(|parent| {
+        let entries = std::fs::read_dir(path(parent)).expect("folders").map(|entry| entry.expect("an entry").path());
+        let mut folders: Vec<_> = entries.filter(|folder| folder.is_dir()).collect();
+        folders.sort();
+        folders
+    });
+    let [mut opened, mut failed] = [0; 2];
+    for folder in folders.concat() {
+        match (Checkpoint::open(&folder), in_memory(&folder)) {
+            (Ok(stored), Ok(in_memory)) => {
+                opened += 1;
+                let described = |checkpoint: &Checkpoint| format!("{:?} {:?} {:?}", checkpoint.config, checkpoint.preprocess, checkpoint.positions);
+                assert_eq!(described(&stored), described(&in_memory), "{}", folder.display());
+                for (stored, in_memory) in stored.numbered_weights().into_iter().zip(in_memory.numbered_weights()) {
+                    let bits = |tensor: &Tensor| tensor.values().iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+                    assert!(stored.name == in_memory.name && bits(&stored.tensor) == bits(&in_memory.tensor), "{}", stored.name);
+                }
+            }
+            (Err(stored), Err(in_memory)) => {
+                failed += 1;
+                // An empty file is no different from a short one in memory; and which of two overlapping tensors is named is left to chance.
+                let message = |error: &vitraux::Error| error.to_string().split('(').next().map(str::to_owned);
+                if !stored.to_string().contains("the file is empty") {
+                    assert_eq!(message(&stored), message(&in_memory));
+                }
+            }
+            (stored, in_memory) => panic!("{}: {stored:?} and {in_memory:?}", folder.display()),
+        }
+    }
+    assert!(opened > 50 && failed > 20, "{opened} folders were opened, {failed} failed");
+}
+
 #[test]
 fn mapped_files_are_locked() {
     let folder = digits();

@@ -70,6 +70,8 @@ fn divergence(name: &str, run: &serde_json::Value, session: &mut Session, precis
     let given = shapes.keys().filter(|name| !is_input(name) && !sequence_input(name)).count();
     assert_eq!(wanted.len(), given, "{what}: {wanted:?} of {:?}", shapes.keys());
     let read = |name: &str| open_tensor(&expected, name).expect("a tensor");
+    let input = read(if shapes.contains_key("input") { "input" } else { "pixel_values" });
+    let predicted = session.model().output_shapes(input.shape(), &wanted).expect("shapes");
     let mut forward = |wanted: &[&str]| {
         let outputs = match (shapes.contains_key("input"), shapes.contains_key("key_padding_mask")) {
             (true, true) => session.forward_masked_blocking(&read("input"), &open_mask(&expected, "key_padding_mask").expect("a mask"), wanted),
@@ -87,6 +89,7 @@ fn divergence(name: &str, run: &serde_json::Value, session: &mut Session, precis
     in_order.find_map(|(output, got)| {
         let want = read(output);
         assert_eq!(got.shape(), want.shape(), "{what}: {output}");
+        assert_eq!(got.shape(), predicted[output], "{what}: {output}");
         let largest = want.values().iter().fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
         let tolerance = match precision {
             Precision::F32 => run["atol_f32"][output].as_f64().unwrap_or(ATTENTION_TOLERANCE),

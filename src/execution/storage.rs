@@ -65,9 +65,14 @@ pub fn read_opened(opened: File, file: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     opened.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(file))?;
     match bytes.len() as u64 > limit {
-        true => Err(Error::file(file, format!("larger than {} MiB, which no such file should be", limit >> 20))),
+        true => Err(too_large(file, limit)),
         false => Ok(bytes),
     }
+}
+
+/// Returns the error for a file of more than `limit` bytes.
+pub fn too_large(file: &Path, limit: u64) -> Error {
+    Error::file(file, format!("larger than {} MiB, which no such file should be", limit >> 20))
 }
 
 /// Writes a file atomically, creating its folder if necessary. Concurrent readers see either the old or the new contents. Of a

@@ -4,6 +4,7 @@
 
 use futures_util::join;
 use gloo_timers::callback::Interval;
+use safetensors::SafeTensors;
 use std::cell::Cell;
 use std::rc::Rc;
 use vitraux::{Checkpoint, Device, DeviceChoice, Model, Tensor};
@@ -51,5 +52,35 @@ async fn sessions_run_concurrently_and_the_page_stays_responsive() {
     let scale = expected.iter().fold(0.0_f32, |scale, value| scale.max(value.abs()));
     for (got, want) in first.iter().zip(&expected) {
         assert!((got - want).abs() <= 1e-5 * scale, "{first:?} differs from {expected:?}");
+    }
+}
+
+/// A checkpoint as it lies in the hub, whose files the page has fetched.
+#[wasm_bindgen_test]
+async fn checkpoints_in_memory_match_the_reference() {
+    let files = [
+        ("config.json", &include_bytes!("../fixtures/cases/timm_vit_tiny/config.json")[..]),
+        ("model.safetensors", include_bytes!("../fixtures/cases/timm_vit_tiny/model.safetensors")),
+    ];
+    let expected = SafeTensors::deserialize(include_bytes!("../fixtures/cases/timm_vit_tiny/expected.safetensors")).expect("tensors");
+    let read = |name: &str| {
+        let view = expected.tensor(name).expect("a tensor");
+        let values = view.data().chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().expect("4 bytes"))).collect();
+        Tensor::new(view.shape(), values).expect("as many values")
+    };
+    for device in [Device::cpu(), Device::open(DeviceChoice::Gpu).await.expect("WebGPU")] {
+        let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec()));
+        let checkpoint = Checkpoint::builder_from_memory("timm_vit_tiny", files).open().expect("a checkpoint");
+        let model = Model::builder(checkpoint).device(device).load().await.expect("a model");
+        let names = ["tokens", "logits", "attn.0"];
+        let outputs = model.session().forward(&read("pixel_values"), &names).await.expect("outputs");
+        for name in names {
+            let want = read(name);
+            let largest = want.values().iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+            assert_eq!(outputs[name].shape(), want.shape());
+            for (got, want) in outputs[name].values().iter().zip(want.values().iter()) {
+                assert!((got - want).abs() <= 1e-5 * largest.max(1.0), "{name}: {got} is not {want}");
+            }
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! Opening of checkpoints.
 
 use super::files::Files;
-use super::memory::MAPPED_FROM;
+use super::folder::Folder;
+use super::memory::{MAPPED_FROM, Unpacked};
 use super::{Checkpoint, is_npz, jax, outline, preprocess, processor, root};
 use crate::data::config::Input;
 use crate::data::error::Result;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 /// Opens a checkpoint with options.
 ///
@@ -20,14 +22,19 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug)]
 #[must_use = "nothing is opened before `open`"]
 pub struct CheckpointBuilder {
-    path: PathBuf,
+    folder: Folder,
     image: Option<[usize; 2]>,
     mapped_from: u64,
 }
 
 impl CheckpointBuilder {
     pub(super) fn new(path: &Path) -> CheckpointBuilder {
-        CheckpointBuilder { path: path.to_owned(), image: None, mapped_from: MAPPED_FROM }
+        CheckpointBuilder { folder: Folder::Stored(path.to_owned()), image: None, mapped_from: MAPPED_FROM }
+    }
+
+    pub(super) fn from_memory(name: &Path, files: impl IntoIterator<Item = (String, Vec<u8>)>) -> CheckpointBuilder {
+        let files = files.into_iter().map(|(name, bytes)| (name, Arc::new(Unpacked(bytes)))).collect();
+        CheckpointBuilder { folder: Folder::Memory { name: name.to_owned(), files }, image: None, mapped_from: MAPPED_FROM }
     }
 
     /// Sets the height and width that images are prepared for, instead of the configured ones.
@@ -35,7 +42,7 @@ impl CheckpointBuilder {
         CheckpointBuilder { image: Some(size), ..self }
     }
 
-    /// Memory-maps files of at least so many bytes; smaller ones are read. Defaults to 256 MiB; with [`u64::MAX`], every file is read.
+    /// Memory-maps files of at least so many bytes; smaller ones are read. Files in memory stay there. Defaults to 256 MiB; with [`u64::MAX`], every file is read.
     ///
     /// A mapped file needs no memory of its own, and its weights are read as they are loaded. It must not change while the checkpoint is in use: if
     /// another program truncates it, the system ends this process with a signal. Mapped files are therefore locked where the system has locks, for
@@ -49,15 +56,17 @@ impl CheckpointBuilder {
     /// # Errors
     /// As [`Checkpoint::open`]; [`Error::Argument`](crate::Error::Argument) if the model cannot run at this size.
     pub fn open(self) -> Result<Checkpoint> {
-        let CheckpointBuilder { path, image, mapped_from } = self;
-        if is_npz(&path) {
-            let files = Files::open_npz(&path, mapped_from)?;
-            let outline = jax::read(&path, &files)?.checked_at(image)?;
-            let preprocess = jax::preprocess(&path, &outline.config, image)?;
-            return outline.load(&path, Some(preprocess), &files);
+        let CheckpointBuilder { folder, image, mapped_from } = self;
+        if let Folder::Stored(path) = &folder
+            && is_npz(path)
+        {
+            let files = Files::open_npz(path, mapped_from)?;
+            let outline = jax::read(path, &files)?.checked_at(image)?;
+            let preprocess = jax::preprocess(path, &outline.config, image)?;
+            return outline.load(path, Some(preprocess), &files);
         }
-        let root = root(&path)?;
-        let files = match Files::open(&path, mapped_from) {
+        let root = root(&folder)?;
+        let files = match Files::open(&folder, mapped_from) {
             // transformers' wrapper of timm models adds a prefix of its own.
             Ok(files) if root.string("model_type")? == Some("timm_wrapper") => files.without_prefix("timm_model."),
             Ok(files) => files,
@@ -66,7 +75,7 @@ impl CheckpointBuilder {
         };
         let outline = outline(&root, Some(&files))?.checked_at(image)?;
         let preprocess = match outline.config.input {
-            Input::Image(_) => Some(preprocess(&root, processor(&path)?, image)?),
+            Input::Image(_) => Some(preprocess(&root, processor(&folder)?, image)?),
             Input::Embeddings { .. } => None,
         };
         outline.load(root.path(), preprocess, &files)

@@ -1,5 +1,6 @@
 //! Tensors of a checkpoint: one safetensors file, shards with an index, or an npz file.
 
+use super::folder::Folder;
 use super::header::{self, Header};
 use super::json::Object;
 use super::memory::{Contents, Embedded, Stored};
@@ -24,12 +25,11 @@ pub struct Files {
 
 impl Files {
     /// Opens the tensors of a checkpoint folder. Files of at least `mapped_from` bytes are memory-mapped, others are read.
-    pub fn open(folder: &Path, mapped_from: u64) -> Result<Files> {
-        let file = folder.join(FILE);
-        if file.exists() {
-            return Files::read(&file, &Contents::open(&file, mapped_from)?);
+    pub fn open(folder: &Folder, mapped_from: u64) -> Result<Files> {
+        if folder.has(FILE) {
+            return Files::read(&folder.path().join(FILE), &folder.contents(FILE, mapped_from)?);
         }
-        match Object::open(&folder.join(INDEX))? {
+        match folder.object(INDEX)? {
             Some(index) => Files::open_shards(folder, &index, mapped_from),
             None => Err(missing(folder)),
         }
@@ -56,7 +56,7 @@ impl Files {
         Ok(Files { path: path.to_owned(), tensors, metadata })
     }
 
-    fn open_shards(folder: &Path, index: &Object, mapped_from: u64) -> Result<Files> {
+    fn open_shards(folder: &Folder, index: &Object, mapped_from: u64) -> Result<Files> {
         let map = index.object("weight_map")?.ok_or_else(|| index.wrong("weight_map", "an object that maps tensors to files"))?;
         let mut places = BTreeMap::new();
         for name in map.keys() {
@@ -68,17 +68,17 @@ impl Files {
         }
         let mut tensors = HashMap::new();
         for shard in places.values().copied().collect::<BTreeSet<_>>() {
-            let path = folder.join(shard);
-            if !path.exists() {
+            let path = folder.path().join(shard);
+            if !folder.has(shard) {
                 return Err(Error::file(&path, format!("no such file, but {INDEX} names it; download all shards")));
             }
-            let mut found = Files::read(&path, &Contents::open(&path, mapped_from)?)?.tensors;
+            let mut found = Files::read(&path, &folder.contents(shard, mapped_from)?)?.tensors;
             for name in places.iter().filter(|(_, place)| **place == shard).map(|(name, _)| *name) {
                 let stored = found.remove(name).ok_or_else(|| Error::tensor(name, format!("not in {shard}, where {INDEX} places it")))?;
                 tensors.insert(name.to_owned(), stored);
             }
         }
-        Ok(Files { path: folder.to_owned(), tensors, metadata: HashMap::new() })
+        Ok(Files { path: folder.path().to_owned(), tensors, metadata: HashMap::new() })
     }
 
     /// Strips `prefix` from the names that have it.
@@ -170,16 +170,17 @@ fn without_ones(shape: &[usize]) -> &[usize] {
 }
 
 /// Builds the error for a folder without safetensors, naming what it has instead.
-fn missing(folder: &Path) -> Error {
-    if !folder.is_dir() {
-        return Error::file(folder, format!("no such folder; expected one with config.json and {FILE}"));
+fn missing(folder: &Folder) -> Error {
+    let path = folder.path();
+    if !folder.exists() {
+        return Error::file(path, format!("no such folder; expected one with config.json and {FILE}"));
     }
     let pickles = ["pytorch_model.bin", "model.pth", "pytorch_model.bin.index.json"];
-    match pickles.iter().find(|name| folder.join(name).exists()) {
+    match pickles.iter().find(|name| folder.has(name)) {
         Some(name) => Error::file(
-            folder.join(name),
+            path.join(name),
             format!("a PyTorch pickle, which can run code when loaded, is not supported; convert it to {FILE} (safetensors.torch.save_file)"),
         ),
-        None => Error::file(folder, format!("expected {FILE} or {INDEX} in this folder, found neither")),
+        None => Error::file(path, format!("expected {FILE} or {INDEX} in this folder, found neither")),
     }
 }

@@ -25,6 +25,9 @@ pub struct Object {
 impl Object {
     /// Parses the text of a file.
     pub fn parse(path: &Path, text: &[u8]) -> Result<Object> {
+        if text.len() as u64 > LARGEST_JSON {
+            return Err(storage::too_large(path, LARGEST_JSON));
+        }
         // Windows editors prepend a byte-order mark.
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         match serde_json::from_slice(text) {

@@ -181,8 +181,14 @@ impl Bytes for Embedded {
     fn release(&self, _: Range<usize>) {}
 }
 
-/// Bytes that were read or unpacked.
+/// Bytes that were read, unpacked or given.
 pub struct Unpacked(pub Vec<u8>);
+
+impl std::fmt::Debug for Unpacked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
 
 impl Bytes for Unpacked {
     fn bytes(&self) -> &[u8] {

@@ -6,6 +6,7 @@ mod backbone;
 mod builder;
 mod families;
 mod files;
+mod folder;
 mod head;
 mod header;
 mod jax;
@@ -38,6 +39,7 @@ use crate::data::error::{Error, Result};
 use crate::data::tensor::Tensor;
 use crate::execution::image::Preprocess;
 use files::Files;
+use folder::Folder;
 use json::Object;
 use labels::labels;
 use refusal::{nearest, refusal};
@@ -45,6 +47,8 @@ use source::{PositionSource, Source};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+/// Configuration of a model.
+const CONFIG: &str = "config.json";
 /// Preprocessing file of transformers.
 const PROCESSOR: &str = "preprocessor_config.json";
 /// Preprocessing file of transformers 5, which holds it as `image_processor` next to a model's other processors.
@@ -90,6 +94,13 @@ impl Checkpoint {
     /// Starts opening a checkpoint with options.
     pub fn builder(path: impl AsRef<Path>) -> CheckpointBuilder {
         CheckpointBuilder::new(path.as_ref())
+    }
+
+    /// Starts opening a checkpoint whose files are in memory, by their names in the hub: `config.json`, `model.safetensors` or shards with their
+    /// index, and `preprocessor_config.json` if the model has one. Errors refer to it as `name`. For programs that bring a model with them, and for
+    /// browsers, which have no file system.
+    pub fn builder_from_memory(name: impl AsRef<Path>, files: impl IntoIterator<Item = (String, Vec<u8>)>) -> CheckpointBuilder {
+        CheckpointBuilder::from_memory(name.as_ref(), files)
     }
 
     /// Returns the built-in model: a small Vision Transformer that reads one printed or handwritten digit. Its training and
@@ -201,7 +212,8 @@ pub fn open_preprocess(path: impl AsRef<Path>, image: Option<[usize; 2]>) -> Res
     if is_npz(path) {
         return jax::preprocess(path, &jax::read(path, &Files::open_npz(path, u64::MAX)?)?.config, image);
     }
-    preprocess(&root(path)?, processor(path)?, image)
+    let folder = Folder::Stored(path.to_owned());
+    preprocess(&root(&folder)?, processor(&folder)?, image)
 }
 
 /// Returns the names of the tensors in a safetensors file.
@@ -236,12 +248,11 @@ pub fn open_tensor(path: impl AsRef<Path>, name: &str) -> Result<Tensor> {
     Files::open_file(path.as_ref())?.tensor(name)
 }
 
-fn root(folder: &Path) -> Result<Object> {
-    let path = folder.join("config.json");
-    match Object::open(&path)? {
+fn root(folder: &Folder) -> Result<Object> {
+    match folder.object(CONFIG)? {
         Some(root) => Ok(root),
-        None if folder.is_dir() => Err(Error::file(&path, "no such file; expected the hub's config.json next to the weights")),
-        None => Err(Error::file(folder, "no such folder; expected one with config.json and model.safetensors")),
+        None if folder.exists() => Err(Error::file(folder.path().join(CONFIG), "no such file; expected the hub's config.json next to the weights")),
+        None => Err(Error::file(folder.path(), "no such folder; expected one with config.json and model.safetensors")),
     }
 }
 
@@ -259,14 +270,14 @@ fn outline(root: &Object, files: Option<&Files>) -> Result<Outline> {
 }
 
 /// Reads a folder's preprocessing file, if any. The newer format takes precedence.
-fn processor(folder: &Path) -> Result<Option<Object>> {
-    let nested = match Object::open(&folder.join(PROCESSORS))? {
+fn processor(folder: &Folder) -> Result<Option<Object>> {
+    let nested = match folder.object(PROCESSORS)? {
         Some(processors) => processors.object("image_processor")?,
         None => None,
     };
     match nested {
         Some(processor) => Ok(Some(processor)),
-        None => Object::open(&folder.join(PROCESSOR)),
+        None => folder.object(PROCESSOR),
     }
 }
 

@@ -24,7 +24,9 @@ pub fn run(served: &ServedModel, ready: impl FnOnce()) -> vitraux::Result<()> {
 fn serve(served: &ServedModel, ready: impl FnOnce()) -> vitraux::Result<()> {
     let mut session = served.model.session();
     warm_up(served, &mut session)?;
-    ready();
+    if !served.queue.is_closed() {
+        ready();
+    }
     while let Some(jobs) = served.queue.next_batch() {
         if let Err(error @ Error::DeviceLost { .. }) = compute(served, &mut session, jobs) {
             return Err(error);
