@@ -163,6 +163,25 @@ impl std::fmt::Debug for Error {
 }
 
 impl Error {
+    /// Returns the name of its kind in snake case, for languages without enums: `"io"`, `"out_of_memory"` and so on.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Error::Io { .. } => "io",
+            Error::File { .. } => "file",
+            Error::Unsupported { .. } => "unsupported",
+            Error::Tensor { .. } => "tensor",
+            Error::Image { .. } => "image",
+            Error::ImageLimit { .. } => "image_limit",
+            Error::Network { .. } => "network",
+            Error::Argument { .. } => "argument",
+            Error::NoDevice(_) => "no_device",
+            Error::Device { .. } => "device",
+            Error::DeviceLost { .. } => "device_lost",
+            Error::OutOfMemory { .. } => "out_of_memory",
+            Error::Limit { .. } => "limit",
+        }
+    }
+
     pub(crate) fn io(path: impl AsRef<Path>) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.as_ref().to_owned();
         move |source| Error::Io { path, source }

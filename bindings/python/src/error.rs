@@ -9,7 +9,7 @@ create_exception!(vitraux, Error, PyException, "A failure that input, files, the
 /// Returns the exception of an error of the library. Its message includes the causes.
 pub fn raised(py: Python<'_>, error: &vitraux::Error) -> PyErr {
     let raised = Error::new_err(format!("{error:?}"));
-    match raised.value(py).setattr("kind", kind(error)) {
+    match raised.value(py).setattr("kind", error.kind()) {
         Ok(()) => raised,
         Err(other) => other,
     }
@@ -18,23 +18,4 @@ pub fn raised(py: Python<'_>, error: &vitraux::Error) -> PyErr {
 /// Returns the exception of an invalid argument.
 pub fn invalid(py: Python<'_>, argument: &'static str, message: String) -> PyErr {
     raised(py, &vitraux::Error::Argument { argument, message })
-}
-
-fn kind(error: &vitraux::Error) -> &'static str {
-    match error {
-        vitraux::Error::Io { .. } => "io",
-        vitraux::Error::File { .. } => "file",
-        vitraux::Error::Unsupported { .. } => "unsupported",
-        vitraux::Error::Tensor { .. } => "tensor",
-        vitraux::Error::Image { .. } => "image",
-        vitraux::Error::ImageLimit { .. } => "image_limit",
-        vitraux::Error::Network { .. } => "network",
-        vitraux::Error::Argument { .. } => "argument",
-        vitraux::Error::NoDevice(_) => "no_device",
-        vitraux::Error::Device { .. } => "device",
-        vitraux::Error::DeviceLost { .. } => "device_lost",
-        vitraux::Error::OutOfMemory { .. } => "out_of_memory",
-        vitraux::Error::Limit { .. } => "limit",
-        _ => "other",
-    }
 }
