@@ -89,7 +89,7 @@ pub fn check_complete(file: &Path, format: Format, what: &str, paths: &[PathBuf]
     let missing = paths.iter().filter(|path| !names.contains(&name(path)) && !names.contains(&on_a_line(&name(path)))).count();
     if missing > 0 {
         return Err(format!(
-            "{}: complete with {}, without {missing} of the {} asked for; remove it to try again, or choose another --output for those",
+            "{}: complete with {}, without {missing} of the {} asked for; remove it to embed all again",
             file.display(),
             counted(names.len()),
             counted(paths.len())

@@ -81,7 +81,7 @@ impl PassArgs {
     /// Returns the preparation of images for a model.
     pub fn preparation(&self, checkpoint: &Checkpoint) -> Result<Preparation> {
         let (preprocess, config, limit) = (preprocess_of(checkpoint)?, checkpoint.config.clone(), self.images.limit);
-        Ok(Preparation { preprocess, config, limit, has_chosen_size: self.model.image_size().is_some(), archive: None })
+        Ok(Preparation { preprocess, config, limit, chosen_size: self.model.image_size(), archive: None })
     }
 
     /// Loads the model onto the device.

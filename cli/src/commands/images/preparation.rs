@@ -17,8 +17,8 @@ pub struct Preparation {
     pub preprocess: Preprocess,
     pub config: Config,
     pub limit: ImageLimitArgs,
-    /// Whether the user chose the size.
-    pub has_chosen_size: bool,
+    /// `[height, width]` that the user chose.
+    pub chosen_size: Option<[usize; 2]>,
     /// The archive that has the images, unless they are files.
     pub archive: Option<Arc<Archive>>,
 }
@@ -48,14 +48,16 @@ impl Preparation {
         self.preprocess.apply(&image).map_err(of_image)
     }
 
-    /// Checks that an image `[height, width]` has not too many tokens.
+    /// Checks that an image `[height, width]` does not have too many tokens.
     pub fn check_tokens(&self, [height, width]: [usize; 2]) -> Result<()> {
-        let tokens = self.config.tokens(Size::Image([height, width]))?;
-        if tokens <= MOST_TOKENS || self.has_chosen_size {
+        let tokens = |size| self.config.tokens(Size::Image(size));
+        let most = self.chosen_size.map_or(Ok(0), tokens)?.max(MOST_TOKENS);
+        let tokens = tokens([height, width])?;
+        if tokens <= most {
             return Ok(());
         }
         let message = format!(
-            "expected an image of at most {MOST_TOKENS} tokens after preprocessing, found {tokens} tokens ({height} x {width} pixels); to accept it, which takes long, choose a size with --image-size, such as {height}x{width}"
+            "expected an image of at most {most} tokens after preprocessing, found {tokens} tokens ({height} x {width} pixels); to accept it anyway, which is slow, choose a size with --image-size, such as {height}x{width}"
         );
         Err(Error::Argument { argument: "image", message })
     }

@@ -59,7 +59,7 @@ impl Bodies {
                 return Err(self.too_large());
             }
             bytes.extend_from_slice(&data);
-            share.grow(bytes.len())?;
+            share.grow(bytes.capacity().min(self.largest))?;
         }
         Ok(share.hold(bytes))
     }
@@ -73,8 +73,8 @@ impl Bodies {
     }
 }
 
-/// A body whose rest is read when it is dropped: most clients see an answer only when they have sent everything, and a connection that is closed before
-/// may lose the answer.
+/// A body whose rest is read when it is dropped: most clients see an answer only when they have sent everything, and closing the
+/// connection earlier may lose the answer.
 pub struct Drained {
     body: Body,
     /// Whether the client sends the body only if it is asked to, which the first read does.

@@ -57,7 +57,8 @@ impl Connections {
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(WRITE_TIME));
             let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
+            // Half of a request's headers does not hold up the end.
+            builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME.min(self.drain / 2));
             let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router.clone()));
             let connection = graceful.watch(connection);
             tokio::spawn(async move {

@@ -6,6 +6,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
+/// Bytes of a name in a request, at most.
+const LONGEST_NAME: usize = 1024;
+
 /// An error's status and message.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -41,6 +44,14 @@ impl Failure {
         Failure::invalid(format!("expected at most {most} images per request, found {found}; send several requests"))
     }
 
+    /// Refuses a name that is too long to be sent back.
+    pub fn check_name(name: &str) -> Result<(), Failure> {
+        match name.len() <= LONGEST_NAME {
+            true => Ok(()),
+            false => Err(Failure::invalid(format!("expected names of at most {LONGEST_NAME} bytes, found one of {}", name.len()))),
+        }
+    }
+
     /// A defect of the server.
     pub fn internal() -> Failure {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "an internal error; please report it")
@@ -62,8 +73,13 @@ impl Failure {
     }
 }
 
+/// Bytes of a message, at most: requests may have names of any length in them.
+const LONGEST_MESSAGE: usize = 2048;
+
 impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        let end = (0..=LONGEST_MESSAGE.min(self.message.len())).rev().find(|end| self.message.is_char_boundary(*end));
+        self.message.truncate(end.unwrap_or(0));
         let mut response = (self.status, Json(ErrorBody { error: self.message })).into_response();
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -174,10 +174,12 @@ async fn answers<T: Serialize>(
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let bytes = server.bodies.read(&parts.headers, body).await?;
-    let files = files(Request::from_parts(parts, Body::empty()), bytes).await?;
+    let files = files(Request::from_parts(parts, Body::empty()), bytes.clone(), served.queue.places()).await?;
     let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
     let admission = served.admit(files.len())?;
     let prepared = served.prepare(&admission, files, |preparation, (name, bytes)| preparation.decode(&name, &bytes)).await?;
+    // Files are copies of its parts, which count until they are decoded.
+    drop(bytes);
     let Rows { rows, share } = served.compute(admission, prepared, outputs).await?;
     // A failure of the server, rather than of an image, is that of the request.
     let is_of_image = |failure: &Failure| failure.status == StatusCode::UNPROCESSABLE_ENTITY;
@@ -200,8 +202,8 @@ async fn answers<T: Serialize>(
     Ok((status, [(header::CONTENT_TYPE, "application/json")], share.hold(json)).into_response())
 }
 
-/// Returns the image files of a body, with their names: the body itself, or all files of a form.
-async fn files(request: Request, bytes: Bytes) -> Result<Vec<(String, Bytes)>, Failure> {
+/// Returns the image files of a body, with their names: the body itself, or all files of a form, of which there may be `most`.
+async fn files(request: Request, bytes: Bytes, most: usize) -> Result<Vec<(String, Bytes)>, Failure> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !content_type.to_ascii_lowercase().starts_with("multipart/") {
         return match bytes.is_empty() {
@@ -221,6 +223,10 @@ async fn files(request: Request, bytes: Bytes) -> Result<Vec<(String, Bytes)>, F
                 return Err(Failure::invalid(format!("{name}: expected a file, found text; options are in the query, as in ?top=3")));
             }
         };
+        Failure::check_name(&name)?;
+        if files.len() == most {
+            return Err(Failure::too_many_images(most, most + 1));
+        }
         files.push((name, field.bytes().await.map_err(|error| Failure::invalid(error.body_text()))?));
     }
     Ok(files)

@@ -50,6 +50,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use vitraux::Model;
 
+/// Time for the threads of models to end, once no request is left.
+const END_TIME: Duration = Duration::from_secs(2);
+
 /// Bodies and outputs of the largest size that may be in memory at a time.
 const LARGEST_AT_A_TIME: usize = 8;
 
@@ -87,17 +90,19 @@ impl Serve {
         let listener = runtime.block_on(async { connections::listen(listen) }).map_err(|error| format!("--listen {listen}: {}", text(&error)))?;
         let models = self.load()?;
         let metrics = Metrics::new();
+        let threads = vitraux::low_level::cpu::threads();
         let (largest, time) = (self.serving.largest(), self.serving.time());
         let memory = Arc::new(Memory::new(LARGEST_AT_A_TIME * largest));
         let shared = Shared {
             batching,
-            cores: Cores::new(vitraux::low_level::cpu::threads()),
+            cores: Cores::new(threads),
+            decoders: Cores::new(threads),
             memory: memory.clone(),
             largest,
             time,
             allow_nan: self.execution.allows_nan(),
             limit: self.limit,
-            has_chosen_size: self.opening.image_size().is_some(),
+            chosen_size: self.opening.image_size(),
         };
         let models = models.into_iter().map(|(name, model)| {
             let metrics = metrics.of_model(&name);
@@ -171,7 +176,8 @@ impl Serve {
             })
         });
         let workers = workers.collect::<std::io::Result<Vec<_>>>()?;
-        let connections = Connections { most: self.serving.max_connections as usize, drain: Duration::from_secs(self.serving.drain.into()) };
+        let drain = Duration::from_secs(self.serving.drain.into());
+        let connections = Connections { most: self.serving.max_connections as usize, drain };
         let mut signals = Signals::new()?;
         let stop = async {
             tokio::select! {
@@ -193,8 +199,10 @@ impl Serve {
         if !all_finished {
             return Err(format!("requests were cut off: they took longer than --drain {} s", self.serving.drain).into());
         }
-        for worker in workers {
-            tokio::task::spawn_blocking(move || worker.join()).await?.map_err(|_| "a thread of a model panicked")?;
+        // A pass that nobody waits for any more, such as one that warms up, may take longer.
+        let end = tokio::task::spawn_blocking(move || workers.into_iter().try_for_each(std::thread::JoinHandle::join));
+        if let Ok(ended) = tokio::time::timeout(END_TIME, end).await {
+            ended?.map_err(|_| "a thread of a model panicked")?;
         }
         tracing::info!("stopped");
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use tokio::task::block_in_place;
 use vitraux::{Model, Result};
 
 /// Number of kinds of requests whose sizes are kept. A client may make any number of them.
@@ -26,11 +27,12 @@ impl OutputSizes {
             return Ok(*bytes);
         }
         let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
-        let shapes = model.output_shapes(image, &names)?;
+        let shapes = block_in_place(|| model.output_shapes(image, &names))?;
         let bytes = shapes.values().map(|shape| shape.iter().product::<usize>() * size_of::<f32>()).sum();
         let mut kept = lock();
         if kept.len() == KEPT {
-            kept.clear();
+            let any = kept.keys().next().expect("there are some").clone();
+            kept.remove(&any);
         }
         kept.insert(key, bytes);
         Ok(bytes)

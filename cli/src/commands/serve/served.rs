@@ -29,7 +29,9 @@ pub struct ServedModel {
     /// Whether results that are NaN or infinite are returned.
     pub allow_nan: bool,
     pub queue: Queue,
+    /// For parsing and formatting.
     pub cores: Cores,
+    decoders: Cores,
     pub metrics: ModelMetrics,
     pub statistics: Statistics,
     preparation: Arc<Preparation>,
@@ -57,23 +59,25 @@ pub struct Rows {
 #[derive(Clone)]
 pub struct Shared {
     pub batching: Batching,
+    /// For parsing and formatting, which do not wait until images are decoded.
     pub cores: Cores,
+    pub decoders: Cores,
     pub memory: Arc<Memory>,
     /// Bytes of the outputs of a request.
     pub largest: usize,
     pub time: Duration,
     pub allow_nan: bool,
     pub limit: ImageLimitArgs,
-    /// Whether the user chose the size of images.
-    pub has_chosen_size: bool,
+    /// Size of images that the user chose.
+    pub chosen_size: Option<[usize; 2]>,
 }
 
 impl ServedModel {
     pub fn new(name: String, model: Model, metrics: ModelMetrics, shared: Shared) -> ServedModel {
-        let Shared { batching, cores, memory, largest, time, allow_nan, limit, has_chosen_size } = shared;
+        let Shared { batching, cores, decoders, memory, largest, time, allow_nan, limit, chosen_size } = shared;
         let (config, preprocess) = (model.config().clone(), model.preprocess().expect("it takes images").clone());
         let vectors = Vectors::new(&config, What::Features, false).ok();
-        let preparation = Arc::new(Preparation { preprocess, config, limit, has_chosen_size, archive: None });
+        let preparation = Arc::new(Preparation { preprocess, config, limit, chosen_size, archive: None });
         let queue = Queue::new(batching, metrics.clone());
         ServedModel {
             name,
@@ -82,6 +86,7 @@ impl ServedModel {
             allow_nan,
             queue,
             cores,
+            decoders,
             metrics,
             statistics: Statistics::default(),
             preparation,
@@ -137,7 +142,7 @@ impl ServedModel {
         of: fn(&Preparation, T) -> vitraux::Result<Tensor>,
     ) -> impl Future<Output = Result<Tensor, String>> + Send + use<T> {
         let (preparation, seconds) = (self.preparation.clone(), self.metrics.decode_seconds.clone());
-        let prepared = self.cores.run(move || {
+        let prepared = self.decoders.run(move || {
             let start = Instant::now();
             let prepared = guarded(|| of(&preparation, image));
             seconds.observe(start.elapsed().as_secs_f64());

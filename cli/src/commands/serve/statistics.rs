@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 pub struct Statistics {
     /// Requests that were answered, with the time from their admission.
     success: Total,
-    /// Other requests that were admitted.
+    /// Requests of which an image was not computed.
     fail: Total,
     /// Time in the queue, of the image of each request that waited longest.
     queue: Total,

@@ -64,7 +64,8 @@ pub async fn infer(Named(served): Named, State(server): State<Arc<Server>>, requ
     let (parts, body) = request.into_parts();
     let bytes = server.bodies.read(&parts.headers, body).await?;
     let most = served.queue.places();
-    let (mut request, images) = served.cores.run(move || super::read(&parts.headers, &bytes, most)).await??;
+    let body = bytes.clone();
+    let (mut request, images) = served.cores.run(move || super::read(&parts.headers, &body, most)).await??;
     if request.outputs.is_empty() {
         request.outputs = default_outputs(&served).into_iter().map(|output| Output { name: output.name, parameters: Parameters::new() }).collect();
     }
@@ -80,6 +81,8 @@ pub async fn infer(Named(served): Named, State(server): State<Arc<Server>>, requ
             served.prepare(&admission, named(images), |preparation, (name, image)| preparation.apply(name.as_ref(), image)).await?
         }
     };
+    // Files from base64 are copies of it, which count until they are decoded.
+    drop(bytes);
     // The protocol has one error for all images of a request.
     if let Some(failure) = prepared.iter().find_map(|image| image.as_ref().err()) {
         return Err(failure.clone());
@@ -94,12 +97,19 @@ fn named<T>(images: Vec<T>) -> Vec<(String, T)> {
     images.into_iter().enumerate().map(|(i, image)| (format!("image {}", i + 1), image)).collect()
 }
 
-/// Formats the outputs of images, whose rows have one shape.
+/// Formats the outputs of images.
+///
+/// # Errors
+/// If the images have different sizes, and therefore outputs of different shapes.
 fn response(served: &ServedModel, request: InferRequest, rows: &[Row], share: Share) -> Result<Response, Failure> {
     let all_binary = flag(&request.parameters, "binary_data_output")?.unwrap_or(false);
     let (mut outputs, mut binary) = (Vec::with_capacity(request.outputs.len()), Vec::new());
     for output in &request.outputs {
         let mut shape = [&[rows.len()], rows[0].shape(&output.name)].concat();
+        if let Some(other) = rows.iter().map(|row| row.shape(&output.name)).find(|other| *other != &shape[1..]) {
+            let message = format!("{}: expected images of one size after preprocessing, found outputs {:?} and {other:?}", output.name, &shape[1..]);
+            return Err(Failure::invalid(message));
+        }
         let (datatype, values) = match size(&output.parameters, "classification")? {
             Some(classes) if shape.len() == 2 => {
                 let classes = classes.min(shape[1]);

@@ -82,6 +82,8 @@ impl InferRequest {
         };
         let mut request: InferRequest =
             serde_json::from_slice(&body[..length]).map_err(|error| Failure::invalid(format!("the request's JSON: {error}")))?;
+        let names = request.inputs.iter().map(|input| &input.name).chain(request.outputs.iter().map(|output| &output.name)).chain(&request.id);
+        names.map(String::as_str).try_for_each(Failure::check_name)?;
         let mut rest = body.slice(length..);
         let mut elements = Vec::with_capacity(request.inputs.len());
         for input in &mut request.inputs {
