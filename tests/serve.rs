@@ -371,6 +371,34 @@ fn clients_that_never_read_do_not_hold_up_the_end() {
 }
 
 #[test]
+fn images_of_different_sizes_have_no_common_output() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let case = path("tests/fixtures/cases/hf_dinov2_cls");
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(case.join(file), folder.path().join(file)).expect("a copy");
+    }
+    let mut processor = crate::support::json("tests/fixtures/cases/hf_dinov2_cls/preprocessor_config.json");
+    processor["do_center_crop"] = false.into();
+    std::fs::write(folder.path().join("preprocessor_config.json"), processor.to_string()).expect("it is written");
+    let model = format!("m={}", folder.path().display());
+    let serving = Serving::start(&["--model", &model]);
+    let levels = |shape: [usize; 4]| json!({"name": "image", "datatype": "UINT8", "shape": shape, "data": vec![9; shape.iter().product()]});
+    let png = |width: u32| {
+        let mut file = std::io::Cursor::new(Vec::new());
+        image::RgbImage::new(width, 64).write_to(&mut file, image::ImageFormat::Png).expect("a PNG");
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, file.into_inner())
+    };
+    let of_files = |widths: [u32; 2]| json!({"name": "image", "datatype": "BYTES", "shape": [2], "data": widths.map(png)});
+    let ask = |input: Value, output: &str| infer(&serving, "m", &json!({"inputs": [input], "outputs": [{"name": output}]}));
+    assert_eq!(ask(levels([2, 64, 64, 3]), "tokens").status, 200);
+    assert_eq!(ask(of_files([64, 64]), "tokens").status, 200);
+    assert_eq!(ask(of_files([64, 128]), "features").status, 200, "vectors have one shape");
+    let answer = ask(of_files([64, 128]), "tokens");
+    assert!(answer.status == 400 && answer.error().contains("images of one size"), "{answer:?}");
+    serving.stop();
+}
+
+#[test]
 fn statistics_count_requests_and_images() {
     let serving = Serving::start(&[]);
     let (content_type, three) = form(&[("a", &sample("printed-2")), ("b", &sample("printed-6")), ("c", &sample("printed-9"))]);

@@ -28,12 +28,17 @@ const SETTLING_TIME: Duration = Duration::from_millis(200);
 /// Connections that the system may hold until they are accepted: clients come in crowds.
 const BACKLOG: u32 = 1024;
 
+/// Bytes that the system takes of an answer before the client reads them. It asks for more when a third is free: with the megabytes that it allows
+/// itself, a client that reads slowly but steadily would be taken for one that does not read.
+const SEND_BUFFER: u32 = 256 << 10;
+
 /// Starts to listen.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A server that is started again would have to wait otherwise. On Windows the option allows two servers on one port.
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
