@@ -118,10 +118,8 @@ impl Model {
     #[pyo3(signature = (images, *, normalize=false, return_errors=false))]
     fn embed<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, normalize: bool, return_errors: bool) -> PyResult<Bound<'py, PyAny>> {
         let config = self.model.config();
-        let (output, width) = match (config.projection, config.pooling) {
-            (Some(width), _) => ("image_embeds", width),
-            (None, Some(_)) => ("features", config.feature_width()),
-            (None, None) => return Err(invalid(py, "model", format!("{} has no pooled features; use features or forward", config.name))),
+        let Some((output, width)) = config.vector_output() else {
+            return Err(invalid(py, "model", format!("{} has no pooled features; use features or forward", config.name)));
         };
         let mut values = Vec::new();
         let mut errors: Vec<Option<String>> = Vec::new();

@@ -90,11 +90,7 @@ impl Engine {
             precision: self.model.precision().to_string(),
             labels: first.map_or(&[], |classifier| classifier.labels.as_slice()),
             classes: first.map_or(0, |classifier| classifier.classes),
-            vector: match (config.projection, config.pooling) {
-                (Some(_), _) => Some("image_embeds"),
-                (None, Some(_)) => Some("features"),
-                (None, None) => None,
-            },
+            vector: config.vector_output().map(|(output, _)| output),
             depth: config.depth,
             heads: config.heads,
         };

@@ -344,6 +344,15 @@ impl Config {
         self.width.max(self.mlp_outputs())
     }
 
+    /// Returns the output with a vector for each image, and the vector's width: the projection if the model has one, else the features.
+    pub fn vector_output(&self) -> Option<(&'static str, usize)> {
+        match (self.projection, self.pooling) {
+            (Some(width), _) => Some(("image_embeds", width)),
+            (None, Some(_)) => Some(("features", self.feature_width())),
+            (None, None) => None,
+        }
+    }
+
     /// Returns the width of the features, which classifiers read; 0 if the tokens are not pooled.
     pub fn feature_width(&self) -> usize {
         match (self.pooler, self.pooling) {

@@ -34,12 +34,11 @@ enum Pool {
 impl Vectors {
     pub fn new(config: &Config, what: What, l2: bool) -> Result<Vectors> {
         let (What::Layer(layer) | What::Tokens(Some(layer))) = what else {
-            return Ok(match (what, config.projection, config.pooling) {
-                (What::Features, None, None) => return Err(format!("{} has no pooled features; use --tokens or --layer", config.name).into()),
-                (What::Features, Some(width), _) => Vectors { output: "image_embeds".to_owned(), width, pools: None, l2 },
-                (What::Features, None, Some(_)) => Vectors { output: "features".to_owned(), width: config.feature_width(), pools: None, l2 },
-                _ => Vectors { output: "tokens".to_owned(), width: config.width, pools: None, l2 },
-            });
+            let (output, width) = match what {
+                What::Features => config.vector_output().ok_or_else(|| format!("{} has no pooled features; use --tokens or --layer", config.name))?,
+                _ => ("tokens", config.width),
+            };
+            return Ok(Vectors { output: output.to_owned(), width, pools: None, l2 });
         };
         if layer >= config.depth {
             return Err(format!("--layer: expected 0 to {}, found {layer}", config.depth - 1).into());

@@ -40,8 +40,8 @@ impl Failure {
     }
 
     /// A request has more images than it may have.
-    pub fn too_many_images(most: usize, found: usize) -> Failure {
-        Failure::invalid(format!("expected at most {most} images per request, found {found}; send several requests"))
+    pub fn too_many_images(most: usize) -> Failure {
+        Failure::invalid(format!("expected at most {most} images per request, found more; send several requests"))
     }
 
     /// Refuses a name that is too long to be sent back.

@@ -225,7 +225,7 @@ async fn files(request: Request, bytes: Bytes, most: usize) -> Result<Vec<(Strin
         };
         Failure::check_name(&name)?;
         if files.len() == most {
-            return Err(Failure::too_many_images(most, most + 1));
+            return Err(Failure::too_many_images(most));
         }
         files.push((name, field.bytes().await.map_err(|error| Failure::invalid(error.body_text()))?));
     }

@@ -106,7 +106,7 @@ impl Queue {
             return Err(Failure::invalid("expected at least one image, found none"));
         }
         if images > most {
-            return Err(Failure::too_many_images(most, images));
+            return Err(Failure::too_many_images(most));
         }
         self.places.clone().try_acquire_many_owned(images as u32).map_err(|_| {
             self.metrics.rejected.inc_by(images as u64);

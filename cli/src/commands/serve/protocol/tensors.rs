@@ -27,8 +27,8 @@ impl Images {
             return Err(Failure::invalid(format!("expected one input, {expected}; found {}", inputs.len())));
         };
         let described = format!("{} {} {:?}", input.name, input.datatype, input.shape);
-        if let Some(batch) = input.shape.first().filter(|batch| **batch > most) {
-            return Err(Failure::too_many_images(most, *batch));
+        if input.shape.first().is_some_and(|batch| *batch > most) {
+            return Err(Failure::too_many_images(most));
         }
         match (input.name.as_str(), input.datatype.as_str(), input.shape.as_slice()) {
             (PIXEL_VALUES, "FP32", &[batch, channels, height, width]) => {
