@@ -15,7 +15,7 @@ mod memory;
 mod metrics;
 mod names;
 mod options;
-mod output_sizes;
+mod output_memory;
 mod page;
 mod protocol;
 mod queue;

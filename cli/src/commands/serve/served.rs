@@ -4,7 +4,7 @@ use super::cores::Cores;
 use super::failure::Failure;
 use super::memory::{Memory, Share};
 use super::metrics::ModelMetrics;
-use super::output_sizes::OutputSizes;
+use super::output_memory::OutputMemory;
 use super::queue::{Batching, Queue, Row};
 use super::statistics::Statistics;
 use crate::commands::embed::{Vectors, What};
@@ -35,10 +35,7 @@ pub struct ServedModel {
     pub metrics: ModelMetrics,
     pub statistics: Statistics,
     preparation: Arc<Preparation>,
-    output_sizes: OutputSizes,
-    memory: Arc<Memory>,
-    /// Bytes of the outputs of a request.
-    largest: usize,
+    memory: OutputMemory,
     /// Time that a request may take after its body has arrived.
     time: Duration,
 }
@@ -90,9 +87,7 @@ impl ServedModel {
             metrics,
             statistics: Statistics::default(),
             preparation,
-            output_sizes: OutputSizes::default(),
-            memory,
-            largest,
+            memory: OutputMemory::new(memory, largest),
             time,
         }
     }
@@ -168,33 +163,19 @@ impl ServedModel {
     /// If an output is unknown, or if the outputs take too much memory. The failure of an image is its own.
     pub async fn compute(&self, admission: Admission, prepared: Vec<Result<Tensor, Failure>>, outputs: Vec<String>) -> Result<Rows, Failure> {
         let images: Vec<Tensor> = prepared.iter().filter_map(|image| image.as_ref().ok().cloned()).collect();
-        let share = self.share(&images, &outputs)?;
+        images.iter().try_for_each(|image| self.check_size(image)).map_err(|error| Failure::of_pass(&error))?;
+        let share = self.memory.take(&self.model, &images, &outputs)?;
         let mut rows = self.run(images, admission, outputs).await.into_iter();
         let rows = prepared.into_iter().map(|image| image.and_then(|_| rows.next().expect("a row for each image"))).collect();
         Ok(Rows { rows, share })
     }
 
-    /// Takes memory for outputs of images.
-    fn share(&self, images: &[Tensor], outputs: &[String]) -> Result<Share, Failure> {
-        let mut bytes = 0;
-        // Nearly always all have one size.
-        for images in images.chunk_by(|a, b| a.shape() == b.shape()) {
-            bytes += images.len() * self.output_bytes(images[0].shape(), outputs).map_err(|error| Failure::of_pass(&error))?;
+    /// Checks images that were not prepared here.
+    fn check_size(&self, image: &Tensor) -> vitraux::Result<()> {
+        match *image.shape() {
+            [_, _, height, width] => self.preparation.check_tokens([height, width]),
+            _ => Ok(()),
         }
-        if bytes > self.largest {
-            let [found, most] = [bytes, self.largest].map(|bytes| bytes.div_ceil(1 << 20));
-            let message = format!("expected outputs of at most {most} MiB per request, found {found} MiB; ask for fewer, or raise --max-body");
-            return Err(Failure::invalid(message));
-        }
-        self.memory.take(bytes)
-    }
-
-    /// Returns the bytes of outputs of an image.
-    fn output_bytes(&self, image: &[usize], outputs: &[String]) -> vitraux::Result<usize> {
-        if let [_, _, height, width] = *image {
-            self.preparation.check_tokens([height, width])?;
-        }
-        self.output_sizes.of(&self.model, image, outputs)
     }
 
     /// Computes outputs of images `[1, channels, height, width]`.
