@@ -31,6 +31,8 @@ mod real_size;
 mod recovery;
 #[cfg(target_os = "linux")]
 mod serve;
+#[cfg(target_os = "linux")]
+mod serve_limits;
 mod sessions;
 mod shards;
 mod similar;

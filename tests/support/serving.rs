@@ -1,10 +1,12 @@
 //! Runs of `vitraux serve`, and requests to them.
 
 use super::cli::program;
+use super::path;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -162,4 +164,55 @@ impl Drop for Serving {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Files of the sample images, in order of their names.
+pub fn samples() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(path("examples/digits/samples")).expect("samples").map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    files
+}
+
+/// The file of a sample image.
+pub fn sample(name: &str) -> Vec<u8> {
+    std::fs::read(path(&format!("examples/digits/samples/{name}.png"))).expect("a sample")
+}
+
+/// A form with files.
+pub fn form(files: &[(&str, &[u8])]) -> (String, Vec<u8>) {
+    let mut body = Vec::new();
+    for (name, bytes) in files {
+        body.extend(format!("--limit\r\nContent-Disposition: form-data; name=\"image\"; filename=\"{name}\"\r\n\r\n").bytes());
+        body.extend(*bytes);
+        body.extend(b"\r\n");
+    }
+    body.extend(b"--limit--\r\n");
+    ("multipart/form-data; boundary=limit".to_owned(), body)
+}
+
+/// The answer to a request for inference.
+pub fn infer(serving: &Serving, model: &str, request: &Value) -> Answer {
+    serving.post(&format!("/v2/models/{model}/infer"), request.to_string().as_bytes())
+}
+
+/// A value of the metrics: that of the first line that starts so.
+pub fn metric(serving: &Serving, name: &str) -> f64 {
+    let text = String::from_utf8(serving.get("/metrics").body).expect("text");
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+    line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+}
+
+/// Waits until something is so.
+pub fn eventually(mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(20), "nothing happens");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until so many images wait for a batch.
+pub fn wait_for_queue(serving: &Serving, images: f64) {
+    eventually(|| metric(serving, "vitraux_queue_images{") >= images);
 }

@@ -228,3 +228,8 @@ pub fn prepare(source: &Source, preprocess: Option<&Preprocess>) -> vitraux::Res
         Source::Prepared(values) => Ok(values.clone()),
     }
 }
+
+/// Returns the exception of an empty list.
+pub fn no_images(py: Python<'_>) -> PyErr {
+    invalid(py, "images", "expected at least one image, found none".to_owned())
+}

@@ -1,10 +1,12 @@
 //! The module `vitraux._vitraux`, whose contents the Python package `vitraux` exports.
 
+mod arguments;
 mod arrays;
 mod error;
 mod images;
 mod load;
 mod model;
+mod parts;
 mod passes;
 mod threads;
 

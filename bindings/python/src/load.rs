@@ -1,5 +1,6 @@
 //! Opening models.
 
+use crate::arguments::Arguments;
 use crate::error::{invalid, raised};
 use crate::model::Model;
 use crate::threads::pool;
@@ -15,14 +16,6 @@ const BUILT_IN: &str = "digits";
 
 /// Time between looks for Ctrl-C.
 const PATIENCE: Duration = Duration::from_millis(50);
-
-/// Arguments of `load`, from which another process can load the model again.
-#[derive(Clone)]
-pub struct Arguments {
-    pub model: PathBuf,
-    pub device: String,
-    pub precision: String,
-}
 
 /// A message of the thread that loads.
 enum Event {

@@ -1,10 +1,10 @@
 //! The class `vitraux.Model`.
 
+use crate::arguments::Arguments;
 use crate::arrays::array;
 use crate::error::{invalid, raised};
-use crate::images::{Source, prepared, sources, values};
-use crate::load::Arguments;
-use crate::passes::{Parts, joined, no_images, part};
+use crate::images::{Source, no_images, prepared, sources, values};
+use crate::parts::{Parts, joined, part};
 use crate::threads::detached;
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;

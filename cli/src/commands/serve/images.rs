@@ -1,11 +1,11 @@
 //! Endpoints that take image files.
 
 use super::failure::{Failure, Refusal};
+use super::image_files::image_files;
 use super::queue::Row;
 use super::served::{Rows, ServedModel};
 use super::state::Server;
-use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Multipart, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -174,7 +174,7 @@ async fn answers<T: Serialize>(
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let bytes = server.bodies.read(&parts.headers, body).await?;
-    let files = files(Request::from_parts(parts, Body::empty()), bytes.clone(), served.queue.places()).await?;
+    let files = image_files(&parts.headers, bytes.clone(), served.queue.places()).await?;
     let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
     let admission = served.admit(files.len())?;
     let prepared = served.prepare(&admission, files, |preparation, (name, bytes)| preparation.decode(&name, &bytes)).await?;
@@ -200,36 +200,6 @@ async fn answers<T: Serialize>(
     let answers = Answers { model: served.name.clone(), images };
     let json = serde_json::to_vec(&answers).expect("numbers and strings");
     Ok((status, [(header::CONTENT_TYPE, "application/json")], share.hold(json)).into_response())
-}
-
-/// Returns the image files of a body, with their names: the body itself, or all files of a form, of which there may be `most`.
-async fn files(request: Request, bytes: Bytes, most: usize) -> Result<Vec<(String, Bytes)>, Failure> {
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !content_type.to_ascii_lowercase().starts_with("multipart/") {
-        return match bytes.is_empty() {
-            true => Err(Failure::invalid("expected an image file as the body, found none")),
-            false => Ok(vec![("image".to_owned(), bytes)]),
-        };
-    }
-    let request = request.map(|_| Body::from(bytes));
-    let mut form = Multipart::from_request(request, &()).await.map_err(|error| Failure::invalid(error.body_text()))?;
-    let mut files = Vec::new();
-    while let Some(field) = form.next_field().await.map_err(|error| Failure::invalid(error.body_text()))? {
-        let name = match (field.file_name(), field.content_type()) {
-            (Some(name), _) => name.to_owned(),
-            (None, Some(kind)) if kind.starts_with("image/") => format!("image {}", files.len() + 1),
-            (None, _) => {
-                let name = field.name().unwrap_or_default();
-                return Err(Failure::invalid(format!("{name}: expected a file, found text; options are in the query, as in ?top=3")));
-            }
-        };
-        Failure::check_name(&name)?;
-        if files.len() == most {
-            return Err(Failure::too_many_images(most));
-        }
-        files.push((name, field.bytes().await.map_err(|error| Failure::invalid(error.body_text()))?));
-    }
-    Ok(files)
 }
 
 impl From<Classification> for HeadClasses {

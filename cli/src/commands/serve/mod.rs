@@ -9,6 +9,7 @@ mod connections;
 mod cores;
 mod description;
 mod failure;
+mod image_files;
 mod images;
 mod logs;
 mod memory;
