@@ -3,19 +3,20 @@
 use super::failure::Failure;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Multipart, Request};
-use axum::http::{HeaderMap, header};
+use axum::http::header;
+use axum::http::request::Parts;
 
 /// Returns the image files of a body, with their names: the body itself, or all files of a form, of which there may be `most`.
-pub async fn image_files(headers: &HeaderMap, bytes: Bytes, most: usize) -> Result<Vec<(String, Bytes)>, Failure> {
-    let content_type = headers.get(header::CONTENT_TYPE);
+pub async fn image_files(parts: Parts, bytes: Bytes, most: usize) -> Result<Vec<(String, Bytes)>, Failure> {
+    let content_type = parts.headers.get(header::CONTENT_TYPE);
     if !content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase().starts_with("multipart/") {
         return match bytes.is_empty() {
             true => Err(Failure::invalid("expected an image file as the body, found none")),
             false => Ok(vec![("image".to_owned(), bytes)]),
         };
     }
-    let mut request = Request::new(Body::from(bytes));
-    request.headers_mut().extend(content_type.map(|value| (header::CONTENT_TYPE, value.clone())));
+    // The parts say that the body has no other limit.
+    let request = Request::from_parts(parts, Body::from(bytes));
     let mut form = Multipart::from_request(request, &()).await.map_err(|error| Failure::invalid(error.body_text()))?;
     let mut files = Vec::new();
     while let Some(field) = form.next_field().await.map_err(|error| Failure::invalid(error.body_text()))? {

@@ -174,7 +174,7 @@ async fn answers<T: Serialize>(
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
     let bytes = server.bodies.read(&parts.headers, body).await?;
-    let files = image_files(&parts.headers, bytes.clone(), served.queue.places()).await?;
+    let files = image_files(parts, bytes.clone(), served.queue.places()).await?;
     let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
     let admission = served.admit(files.len())?;
     let prepared = served.prepare(&admission, files, |preparation, (name, bytes)| preparation.decode(&name, &bytes)).await?;
