@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_full_batch_does_not_wait_for_an_image_of_another_kind() {
-        let queue = queue(Duration::from_secs(3600));
+        let queue = queue(Duration::from_secs(10));
         let _answers = [submit(&queue, "a"), submit(&queue, "b"), submit(&queue, "b")];
         assert_eq!(outputs(queue.next_batch()), ["b", "b"]);
         queue.close();
