@@ -61,7 +61,7 @@ fn in_memory(folder: &Path) -> vitraux::Result<Checkpoint> {
     let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).filter(|path| path.is_file());
     let named =
         |path: std::path::PathBuf| (path.file_name().expect("a name").to_str().expect("UTF-8").to_owned(), std::fs::read(&path).expect("a file"));
-    Checkpoint::builder_from_memory(folder, files.map(named)).open()
+    Checkpoint::builder_from_files(folder, files.map(named)).open()
 }
 
 #[test]

@@ -69,8 +69,8 @@ def make(name, folder):
     timm.layers.set_fused_attn(False)  # plain MatMul and Softmax, which every reader of ONNX knows
     plain = timm.create_model(name).eval()
     plain.load_state_dict(state)
-    torch.onnx.export(plain, (x[:2],), inside("model.onnx"), opset_version=18, dynamo=True, external_data=False, input_names=["x"],
-                      output_names=["y"], dynamic_shapes=({0: torch.export.Dim("b", min=1, max=64)},))
+    torch.onnx.export(plain, (x[:2],), inside("model.onnx"), opset_version=18, dynamo=True, external_data=False, input_names=["pixel_values"],
+                      output_names=["logits"], dynamic_shapes=({0: torch.export.Dim("b", min=1, max=64)},))
     pnnx = os.path.join(os.path.dirname(sys.executable), "pnnx")
     if os.path.exists(pnnx):
         timm.models.vision_transformer.Attention.forward = chunked_attention

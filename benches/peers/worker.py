@@ -20,7 +20,7 @@ def ort():
     provider = "WebGpuExecutionProvider" if peer == "ort-webgpu" else "CPUExecutionProvider"
     session = onnxruntime.InferenceSession(inside("model.onnx"), options, providers=[provider])
     assert session.get_providers()[0] == provider, session.get_providers()
-    return f"ONNX Runtime {onnxruntime.__version__}", lambda x: session.run(None, {"x": x})[0]
+    return f"ONNX Runtime {onnxruntime.__version__}", lambda x: session.run(None, {"pixel_values": x})[0]
 
 
 def ncnn():

@@ -4,6 +4,7 @@ use crate::data::error::{Error, Result};
 use crate::data::levels::LevelTable;
 use std::borrow::Cow;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Stored element type. Elements are read as f32.
@@ -36,23 +37,78 @@ impl Dtype {
     }
 }
 
-/// Memory shared by tensors: a mapped file or a vector.
+/// Bytes shared by tensors: a mapped file, a vector, or a file that is read range by range.
 pub trait Bytes: Send + Sync {
-    /// Returns all bytes.
-    fn bytes(&self) -> &[u8];
+    /// Returns where they are.
+    fn place(&self) -> Place<'_>;
 
     /// Hints that `range` will not be read again soon, so its pages need not stay resident.
-    fn release(&self, range: Range<usize>);
+    fn release(&self, _: Range<usize>) {}
+}
+
+/// Where bytes are.
+pub enum Place<'a> {
+    Memory(&'a [u8]),
+    /// In a file, of which each range is read when it is asked for; and its name in messages.
+    File(&'a dyn ReadAt, &'a Path),
+}
+
+impl<'a> Place<'a> {
+    /// Returns the number of bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Place::Memory(bytes) => bytes.len(),
+            // More than an address space holds are refused when a range of them is read.
+            Place::File(file, _) => usize::try_from(file.size()).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Returns the bytes of a range.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if reading fails.
+    pub fn read(&self, range: Range<usize>) -> Result<Cow<'a, [u8]>> {
+        match self {
+            Place::Memory(bytes) => Ok(Cow::Borrowed(&bytes[range])),
+            Place::File(file, name) => {
+                let mut bytes = vec![0; range.len()];
+                file.read_at(range.start as u64, &mut bytes).map_err(Error::io(name))?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+}
+
+/// A file that is read range by range, wherever it is: in a browser's `Blob`, in an archive, or in memory.
+pub trait ReadAt: Send + Sync {
+    /// Returns the number of bytes.
+    fn size(&self) -> u64;
+
+    /// Fills `bytes` with those from `start` on.
+    ///
+    /// # Errors
+    /// If reading fails, or the file ends before.
+    fn read_at(&self, start: u64, bytes: &mut [u8]) -> std::io::Result<()>;
+}
+
+impl ReadAt for Vec<u8> {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_at(&self, start: u64, bytes: &mut [u8]) -> std::io::Result<()> {
+        let from = usize::try_from(start).ok().and_then(|start| self.get(start..)?.get(..bytes.len()));
+        bytes.copy_from_slice(from.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
 }
 
 struct Owned<V>(Vec<V>);
 
 impl<V: bytemuck::Pod + Send + Sync> Bytes for Owned<V> {
-    fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
+    fn place(&self) -> Place<'_> {
+        Place::Memory(bytemuck::cast_slice(&self.0))
     }
-
-    fn release(&self, _: Range<usize>) {}
 }
 
 #[derive(Clone)]
@@ -86,30 +142,34 @@ impl Order {
 }
 
 impl Part {
-    fn bytes(&self) -> &[u8] {
-        &self.memory.bytes()[self.range.clone()]
+    /// Borrows the bytes, if they are in memory.
+    fn resident(&self) -> Option<&[u8]> {
+        match self.memory.place() {
+            Place::Memory(bytes) => Some(&bytes[self.range.clone()]),
+            Place::File(..) => None,
+        }
     }
 
-    /// Borrows the part as f32, if it is stored as aligned f32 in the tensor's order.
+    /// Borrows the part as f32, if it is in memory as aligned f32 in the tensor's order.
     fn in_place(&self) -> Option<&[f32]> {
         match self.dtype {
-            Dtype::F32 if self.order.is_none() => bytemuck::try_cast_slice(self.bytes()).ok(),
+            Dtype::F32 if self.order.is_none() => bytemuck::try_cast_slice(self.resident()?).ok(),
             _ => None,
         }
     }
 
-    fn extend(&self, out: &mut Vec<f32>) {
+    fn extend(&self, out: &mut Vec<f32>) -> Result<()> {
         let start = out.len();
-        self.extend_as_stored(out);
+        self.extend_as_stored(&self.memory.place().read(self.range.clone())?, out);
         if let Some(order) = &self.order {
             let ordered = order.applied(&out[start..]);
             out.truncate(start);
             out.extend(ordered);
         }
+        Ok(())
     }
 
-    fn extend_as_stored(&self, out: &mut Vec<f32>) {
-        let bytes = self.bytes();
+    fn extend_as_stored(&self, bytes: &[u8], out: &mut Vec<f32>) {
         if let Some(table) = &self.table {
             return table.extend(bytes, out);
         }
@@ -167,7 +227,8 @@ impl Tensor {
     pub(crate) fn levels(&self) -> Option<(Vec<&[u8]>, &LevelTable)> {
         let table = self.parts.first()?.table.as_ref()?;
         let is_alike = self.parts.iter().all(|part| part.order.is_none() && part.table.as_ref() == Some(table));
-        (is_alike && self.parts.len() == self.shape[0]).then(|| (self.parts.iter().map(Part::bytes).collect(), table))
+        (is_alike && self.parts.len() == self.shape[0]).then_some(())?;
+        Some((self.parts.iter().map(Part::resident).collect::<Option<_>>()?, table))
     }
 
     /// Concatenates tensors of one shape along the first axis, without copying. Images prepared by
@@ -262,22 +323,27 @@ impl Tensor {
     /// Returns the elements in row-major order: borrowed if stored as one aligned block of f32, else converted, as for prepared
     /// images.
     pub fn values(&self) -> Cow<'_, [f32]> {
+        self.read().expect("tensors outside a checkpoint are in memory")
+    }
+
+    /// Returns the elements of a tensor that may still have to be read from its file.
+    fn read(&self) -> Result<Cow<'_, [f32]>> {
         if let [part] = self.parts.as_slice()
             && let Some(values) = part.in_place()
         {
-            return Cow::Borrowed(values);
+            return Ok(Cow::Borrowed(values));
         }
         let mut values = Vec::with_capacity(self.len());
-        self.parts.iter().for_each(|part| part.extend(&mut values));
-        Cow::Owned(values)
+        self.parts.iter().try_for_each(|part| part.extend(&mut values))?;
+        Ok(Cow::Owned(values))
     }
 
     /// Returns the elements if all are finite.
     ///
     /// # Errors
-    /// [`Error::Tensor`] if an element is not finite; the message gives the index of the first one.
+    /// [`Error::Tensor`] if an element is not finite; the message gives the index of the first one. [`Error::Io`] if they cannot be read.
     pub(crate) fn finite_values(&self, name: &str) -> Result<Cow<'_, [f32]>> {
-        let values = self.values();
+        let values = self.read()?;
         match not_finite(&values) {
             None => Ok(values),
             Some(place) => Err(Error::tensor(name, format!("element {place} of {:?} is {}, expected finite numbers", self.shape, values[place]))),

@@ -242,6 +242,11 @@ impl Device {
         self.gpu.as_ref()
     }
 
+    /// Returns wgpu's handles, or `None` for the CPU: for textures and buffers of models on a device that vitraux opened.
+    pub fn wgpu(&self) -> Option<(&wgpu::Device, &wgpu::Queue)> {
+        self.gpu.as_ref().map(|gpu| (&gpu.device, &gpu.queue))
+    }
+
     /// Returns whether this is the CPU.
     pub fn is_cpu(&self) -> bool {
         self.gpu.is_none()

@@ -39,6 +39,7 @@ impl Session {
     /// # Errors
     /// Same as [`Session::forward`]; also [`Error::Limit`] if the batch does not fit the device in one pass, and [`Error::Argument`] if the model is
     /// on the CPU.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn encode(&mut self, encoder: &mut wgpu::CommandEncoder, input: GpuInput<'_>, outputs: &[&str]) -> Result<GpuOutputs> {
         let mut job = self.start(input, outputs)?;
         job.encode_slice(encoder, Budget::unlimited());
@@ -50,11 +51,21 @@ impl Session {
     ///
     /// # Errors
     /// Same as [`Session::encode`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn start(&mut self, input: GpuInput<'_>, outputs: &[&str]) -> Result<GpuJob> {
+        // Does not block: errors are available immediately unless the device is lost.
+        pollster::block_on(self.start_async(input, outputs))
+    }
+
+    /// [`Session::start`] for browsers, where the device's errors arrive between callbacks.
+    ///
+    /// # Errors
+    /// Same as [`Session::start`].
+    pub async fn start_async(&mut self, input: GpuInput<'_>, outputs: &[&str]) -> Result<GpuJob> {
         match input {
             GpuInput::Tensor(tensor) => {
                 let values = tensor.finite_values("input")?;
-                self.start_from(InputSource::Values(&values), tensor.shape(), outputs)
+                self.start_from(InputSource::Values(&values), tensor.shape(), outputs).await
             }
             GpuInput::Buffer(buffer, shape) => {
                 let bytes = shape.iter().try_fold(4, |bytes: u64, &size| bytes.checked_mul(size as u64)).unwrap_or(u64::MAX);
@@ -68,13 +79,16 @@ impl Session {
                         ),
                     ));
                 }
-                self.start_from(InputSource::Buffer(buffer), shape, outputs)
+                self.start_from(InputSource::Buffer(buffer), shape, outputs).await
             }
             GpuInput::Images(images) => {
                 let Some(preprocess) = self.model().preprocess().cloned() else {
                     return Err(Error::argument("input", format!("{} takes no images", self.model().config().name)));
                 };
-                let samplers = images.iter().map(|image| self.sampler(&preprocess, image)).collect::<Result<Vec<_>>>()?;
+                let mut samplers = Vec::new();
+                for image in images {
+                    samplers.push(self.sampler(&preprocess, image).await?);
+                }
                 let [height, width] = samplers.first().map_or([0; 2], |sampler| sampler.size());
                 if let Some(other) = samplers.iter().find(|sampler| sampler.size() != [height, width]) {
                     let [other_height, other_width] = other.size();
@@ -87,13 +101,13 @@ impl Session {
                 }
                 let sampled: Vec<_> = images.iter().copied().zip(samplers.iter().map(Arc::as_ref)).collect();
                 let shape = [images.len(), preprocess.channels, height, width];
-                self.start_from(InputSource::Images(&preprocess, &sampled), &shape, outputs)
+                self.start_from(InputSource::Images(&preprocess, &sampled), &shape, outputs).await
             }
         }
     }
 
     /// Returns the sampler for this image size, from an LRU cache.
-    fn sampler(&mut self, preprocess: &Preprocess, image: &TextureImage<'_>) -> Result<Arc<Sampler>> {
+    async fn sampler(&mut self, preprocess: &Preprocess, image: &TextureImage<'_>) -> Result<Arc<Sampler>> {
         let [_, _, width, height] = image.checked_rectangle()?;
         let size = [height as usize, width as usize];
         if let Some(place) = self.kept.samplers.iter().position(|sampler| sampler.image() == size) {
@@ -101,7 +115,7 @@ impl Session {
             self.kept.samplers.push(sampler);
         } else {
             let Some(gpu) = self.model().device().gpu() else { return Err(on_the_cpu()) };
-            let sampler = Arc::new(pollster::block_on(Sampler::new(gpu, preprocess, preprocess.sampling(size)?))?);
+            let sampler = Arc::new(Sampler::new(gpu, preprocess, preprocess.sampling(size)?).await?);
             if self.kept.samplers.len() == KEPT_SAMPLERS {
                 self.kept.samplers.remove(0);
             }
@@ -110,11 +124,10 @@ impl Session {
         Ok(self.kept.samplers.last().expect("just pushed").clone())
     }
 
-    fn start_from(&mut self, source: InputSource<'_>, shape: &[usize], outputs: &[&str]) -> Result<GpuJob> {
+    async fn start_from(&mut self, source: InputSource<'_>, shape: &[usize], outputs: &[&str]) -> Result<GpuJob> {
         let (size, batch) = (self.model().config().input_size(shape)?, shape[0]);
         let maps: BTreeMap<&str, Map> = outputs.iter().filter_map(|name| Some((*name, self.model().config().map(size, name)?))).collect();
-        // Does not block natively: errors are available immediately unless the device is lost.
-        let plan = pollster::block_on(self.plan(batch, size, [false; 2], &owned(outputs), &|_, _| ()))?;
+        let plan = self.plan(batch, size, [false; 2], &owned(outputs), &|_, _| ()).await?;
         if plan.request.batch < batch {
             let allowed = plan.request.batch as u64;
             return Err(Error::Limit { what: "encoding".to_owned(), limit: Limit::Images, needed: batch as u64, allowed });
@@ -123,7 +136,7 @@ impl Session {
             return Err(on_the_cpu());
         };
         let outputs = plan.outputs.iter().map(|output| (output.name.clone(), maps.get(output.name.as_str()).copied())).collect();
-        Ok(GpuJob { job: pollster::block_on(executor.start(&[source]))?, outputs })
+        Ok(GpuJob { job: executor.start(&[source]).await?, outputs })
     }
 }
 

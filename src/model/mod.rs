@@ -4,7 +4,6 @@ mod builder;
 mod classify;
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 pub mod doctor;
-#[cfg(not(target_arch = "wasm32"))]
 mod encode;
 pub mod forward;
 mod plan;
@@ -16,7 +15,6 @@ mod trace;
 
 pub use builder::ModelBuilder;
 pub use classify::{Classification, Prediction};
-#[cfg(not(target_arch = "wasm32"))]
 pub use encode::{GpuInput, GpuJob, GpuOutputs};
 pub use session::{Memory, Outputs, Session};
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]

@@ -8,13 +8,10 @@ use crate::data::error::{Error, Result};
 use crate::data::record::Timing;
 use crate::data::tensor::Tensor;
 use crate::execution::cpu;
-use crate::execution::gpu::Progress;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::execution::gpu::Sampler;
+use crate::execution::gpu::{Progress, Sampler};
 use crate::execution::threads::off_executor;
 use crate::model::forward::Request;
 use std::collections::{BTreeMap, VecDeque};
-#[cfg(not(target_arch = "wasm32"))]
 use std::sync::Arc;
 
 /// Maximum number of images per pass on a software adapter, and on a hardware GPU, which needs that many to fill its multiprocessors. Larger batches are
@@ -50,7 +47,6 @@ pub(super) struct Kept {
     /// Cached plans, least recently used first.
     plans: Vec<RequestPlan>,
     /// Texture samplers by image size, least recently used first.
-    #[cfg(not(target_arch = "wasm32"))]
     pub samplers: Vec<Arc<Sampler>>,
 }
 
@@ -200,7 +196,6 @@ impl Session {
 
     async fn warm_up_here(&mut self, shape: &[usize], outputs: &[String], progress: Progress<'_>) -> Result<()> {
         let size = self.model.config().input_size(shape)?;
-        #[cfg(not(target_arch = "wasm32"))]
         if let (Some(_), Some(gpu)) = (self.model.preprocess(), self.model.device().gpu()) {
             crate::execution::gpu::warm_up_textures(gpu).await?;
         }

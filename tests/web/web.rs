@@ -70,7 +70,7 @@ async fn checkpoints_in_memory_match_the_reference() {
     };
     for device in [Device::cpu(), Device::open(DeviceChoice::Gpu).await.expect("WebGPU")] {
         let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec()));
-        let checkpoint = Checkpoint::builder_from_memory("timm_vit_tiny", files).open().expect("a checkpoint");
+        let checkpoint = Checkpoint::builder_from_files("timm_vit_tiny", files).open().expect("a checkpoint");
         let model = Model::builder(checkpoint).device(device).load().await.expect("a model");
         let names = ["tokens", "logits", "attn.0"];
         let outputs = model.session().forward(&read("pixel_values"), &names).await.expect("outputs");

@@ -14,3 +14,9 @@ extern "C" {
 pub fn raised(error: &vitraux::Error) -> JsValue {
     VitrauxError::new(&format!("{error:?}"), error.kind()).into()
 }
+
+/// Writes panics to the console, where the worker's error alone would say "unreachable".
+#[wasm_bindgen(start)]
+fn start() {
+    console_error_panic_hook::set_once();
+}

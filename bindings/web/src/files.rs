@@ -1,48 +1,39 @@
-//! Files that arrive in pieces.
+//! Files of checkpoints in the browser's storage.
 
-use crate::failure::raised;
-use std::collections::BTreeMap;
-use wasm_bindgen::prelude::*;
+use js_sys::Uint8Array;
+use send_wrapper::SendWrapper;
+use std::io::{Error, ErrorKind};
+use vitraux::ReadAt;
+use wasm_bindgen::JsValue;
+use web_sys::{Blob, FileReaderSync};
 
-/// Files of a checkpoint, which are filled piece by piece, so that no copy of them is on the side of JavaScript.
-#[wasm_bindgen]
-#[derive(Default)]
-pub struct Files(BTreeMap<String, Vec<u8>>);
+/// A `Blob`, of which each range is read when it is asked for: its contents are never in memory as a whole. Workers alone can do that.
+pub struct BlobFile(SendWrapper<Blob>);
 
-#[wasm_bindgen]
-impl Files {
-    #[wasm_bindgen(constructor)]
-    pub fn new() -> Files {
-        Files::default()
-    }
-
-    /// Begins a file of about so many bytes.
-    ///
-    /// # Errors
-    /// If WebAssembly's memory is too small.
-    pub fn begin(&mut self, name: String, bytes: usize) -> Result<(), JsValue> {
-        let mut file = Vec::new();
-        if file.try_reserve_exact(bytes).is_err() {
-            let (device, what) = ("WebAssembly".to_owned(), format!("{name} of {} MiB", bytes >> 20));
-            return Err(raised(&vitraux::Error::OutOfMemory { device, what }));
-        }
-        self.0.insert(name, file);
-        Ok(())
-    }
-
-    /// Appends a piece to a file that has begun.
-    pub fn push(&mut self, name: &str, piece: &[u8]) {
-        if let Some(file) = self.0.get_mut(name) {
-            file.extend_from_slice(piece);
-        }
+impl BlobFile {
+    pub fn new(blob: Blob) -> BlobFile {
+        BlobFile(SendWrapper::new(blob))
     }
 }
 
-impl IntoIterator for Files {
-    type Item = (String, Vec<u8>);
-    type IntoIter = std::collections::btree_map::IntoIter<String, Vec<u8>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+impl ReadAt for BlobFile {
+    fn size(&self) -> u64 {
+        self.0.size() as u64
     }
+
+    fn read_at(&self, start: u64, bytes: &mut [u8]) -> std::io::Result<()> {
+        let end = start + bytes.len() as u64;
+        let range = self.0.slice_with_f64_and_f64(start as f64, end as f64).map_err(failed)?;
+        let read = FileReaderSync::new().and_then(|reader| reader.read_as_array_buffer(&range)).map_err(failed)?;
+        let read = Uint8Array::new(&read);
+        if read.length() as usize != bytes.len() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        read.copy_to(bytes);
+        Ok(())
+    }
+}
+
+fn failed(exception: JsValue) -> Error {
+    Error::other(format!("{exception:?}"))
 }

@@ -2,10 +2,11 @@
 
 use super::files::Files;
 use super::folder::Folder;
-use super::memory::{MAPPED_FROM, Unpacked};
+use super::memory::MAPPED_FROM;
 use super::{Checkpoint, is_npz, jax, outline, preprocess, processor, root};
 use crate::data::config::Input;
 use crate::data::error::Result;
+use crate::data::tensor::ReadAt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -32,9 +33,9 @@ impl CheckpointBuilder {
         CheckpointBuilder { folder: Folder::Stored(path.to_owned()), image: None, mapped_from: MAPPED_FROM }
     }
 
-    pub(super) fn from_memory(name: &Path, files: impl IntoIterator<Item = (String, Vec<u8>)>) -> CheckpointBuilder {
-        let files = files.into_iter().map(|(name, bytes)| (name, Arc::new(Unpacked(bytes)))).collect();
-        CheckpointBuilder { folder: Folder::Memory { name: name.to_owned(), files }, image: None, mapped_from: MAPPED_FROM }
+    pub(super) fn from_files<F: ReadAt + 'static>(name: &Path, files: impl IntoIterator<Item = (String, F)>) -> CheckpointBuilder {
+        let files = files.into_iter().map(|(name, file)| (name, Arc::new(file) as _)).collect();
+        CheckpointBuilder { folder: Folder::Given { name: name.to_owned(), files }, image: None, mapped_from: MAPPED_FROM }
     }
 
     /// Sets the height and width that images are prepared for, instead of the configured ones.
@@ -42,7 +43,7 @@ impl CheckpointBuilder {
         CheckpointBuilder { image: Some(size), ..self }
     }
 
-    /// Memory-maps files of at least so many bytes; smaller ones are read. Files in memory stay there. Defaults to 256 MiB; with [`u64::MAX`], every file is read.
+    /// Memory-maps files of at least so many bytes; smaller ones are read. Given files are never mapped. Defaults to 256 MiB; with [`u64::MAX`], every file is read.
     ///
     /// A mapped file needs no memory of its own, and its weights are read as they are loaded. It must not change while the checkpoint is in use: if
     /// another program truncates it, the system ends this process with a signal. Mapped files are therefore locked where the system has locks, for

@@ -48,7 +48,7 @@ impl Files {
 
     /// Opens the tensors of a safetensors file in memory.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Files> {
-        Files::read(Path::new(name), &Contents::Memory(Arc::new(Embedded(bytes))))
+        Files::read(Path::new(name), &Contents::Shared(Arc::new(Embedded(bytes))))
     }
 
     fn read(path: &Path, contents: &Contents) -> Result<Files> {

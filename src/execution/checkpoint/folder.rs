@@ -1,23 +1,32 @@
-//! Folders of checkpoints: in the file system, or in memory.
+//! Folders of checkpoints: in the file system, or of given files.
 
 use super::json::Object;
-use super::memory::{Contents, Unpacked};
+use super::json::LARGEST_JSON;
+use super::memory::{Contents, Given};
 use crate::data::error::{Error, Result};
+use crate::data::tensor::ReadAt;
+use crate::execution::storage;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A folder with the files of a checkpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Folder {
     /// In the file system.
     Stored(PathBuf),
-    /// In memory: files by name.
-    Memory {
+    /// Given files by name.
+    Given {
         /// Name in messages.
         name: PathBuf,
-        files: BTreeMap<String, Arc<Unpacked>>,
+        files: BTreeMap<String, Arc<dyn ReadAt>>,
     },
+}
+
+impl std::fmt::Debug for Folder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.path().fmt(f)
+    }
 }
 
 impl Folder {
@@ -25,7 +34,7 @@ impl Folder {
     pub fn path(&self) -> &Path {
         match self {
             Folder::Stored(path) => path,
-            Folder::Memory { name, .. } => name,
+            Folder::Given { name, .. } => name,
         }
     }
 
@@ -33,7 +42,7 @@ impl Folder {
     pub fn exists(&self) -> bool {
         match self {
             Folder::Stored(path) => path.is_dir(),
-            Folder::Memory { .. } => true,
+            Folder::Given { .. } => true,
         }
     }
 
@@ -41,7 +50,7 @@ impl Folder {
     pub fn has(&self, file: &str) -> bool {
         match self {
             Folder::Stored(path) => path.join(file).exists(),
-            Folder::Memory { files, .. } => files.contains_key(file),
+            Folder::Given { files, .. } => files.contains_key(file),
         }
     }
 
@@ -50,7 +59,11 @@ impl Folder {
         let path = self.path().join(file);
         match self {
             Folder::Stored(_) => Object::open(&path),
-            Folder::Memory { files, .. } => files.get(file).map(|file| Object::parse(&path, &file.0)).transpose(),
+            Folder::Given { files, .. } if !files.contains_key(file) => Ok(None),
+            Folder::Given { .. } => match self.contents(file, 0)? {
+                contents if contents.len() as u64 > LARGEST_JSON => Err(storage::too_large(&path, LARGEST_JSON)),
+                contents => Object::parse(&path, &contents.read(0..contents.len())?).map(Some),
+            },
         }
     }
 
@@ -58,9 +71,9 @@ impl Folder {
     pub fn contents(&self, file: &str, mapped_from: u64) -> Result<Contents> {
         match self {
             Folder::Stored(path) => Contents::open(&path.join(file), mapped_from),
-            Folder::Memory { name, files } => match files.get(file) {
-                Some(bytes) => Ok(Contents::Memory(bytes.clone())),
-                None => Err(Error::file(name.join(file), "no such file in memory")),
+            Folder::Given { name, files } => match files.get(file) {
+                Some(given) => Ok(Contents::Shared(Arc::new(Given(given.clone(), name.join(file))))),
+                None => Err(Error::file(name.join(file), "no such file among those given")),
             },
         }
     }

@@ -1,11 +1,11 @@
 //! Contents of checkpoint files: read range by range, memory-mapped, or already in memory.
 
 use crate::data::error::{Error, Result};
-use crate::data::tensor::{Bytes, Dtype, Tensor};
+use crate::data::tensor::{Bytes, Dtype, Place, ReadAt, Tensor};
 use crate::execution::storage;
 use std::borrow::Cow;
 use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::io::{Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -17,9 +17,9 @@ pub const MAPPED_FROM: u64 = 256 * 1024 * 1024;
 /// Contents of a file.
 #[derive(Clone)]
 pub enum Contents {
-    /// In memory: mapped, unpacked or embedded.
-    Memory(Arc<dyn Bytes>),
-    /// In a file, of which each range is read when it is asked for.
+    /// Mapped, unpacked, embedded or given: tensors refer to it.
+    Shared(Arc<dyn Bytes>),
+    /// In an open file, from which a tensor is read when it is asked for.
     File(Arc<OpenFile>),
 }
 
@@ -39,7 +39,7 @@ impl Contents {
             return Err(Error::file(path, "the file is empty; download it again"));
         }
         match len >= mapped_from {
-            true => Ok(Contents::Memory(Arc::new(Mapped::new(path, file)?))),
+            true => Ok(Contents::Shared(Arc::new(Mapped::new(path, file)?))),
             false => Ok(Contents::File(Arc::new(OpenFile { path: path.to_owned(), file: Mutex::new(file), len: len as usize }))),
         }
     }
@@ -47,7 +47,7 @@ impl Contents {
     /// Returns the number of bytes.
     pub fn len(&self) -> usize {
         match self {
-            Contents::Memory(memory) => memory.bytes().len(),
+            Contents::Shared(bytes) => bytes.place().len(),
             Contents::File(file) => file.len,
         }
     }
@@ -55,15 +55,15 @@ impl Contents {
     /// Returns the bytes of a range, which must lie within the contents.
     pub fn read(&self, range: Range<usize>) -> Result<Cow<'_, [u8]>> {
         match self {
-            Contents::Memory(memory) => Ok(Cow::Borrowed(&memory.bytes()[range])),
+            Contents::Shared(bytes) => bytes.place().read(range),
             Contents::File(file) => Ok(Cow::Owned(file.read(range)?)),
         }
     }
 
     /// Calls `with` with a reader of all bytes.
-    pub fn with_reader<T>(&self, with: impl FnOnce(&mut dyn ReadSeek) -> T) -> T {
+    pub fn with_reader<T>(&self, with: impl FnOnce(&mut dyn ReadSeek) -> Result<T>) -> Result<T> {
         match self {
-            Contents::Memory(memory) => with(&mut std::io::Cursor::new(memory.bytes())),
+            Contents::Shared(bytes) => with(&mut Cursor::new(bytes.place().read(0..bytes.place().len())?)),
             Contents::File(file) => with(&mut std::io::BufReader::new(&*file.file.lock().unwrap_or_else(PoisonError::into_inner))),
         }
     }
@@ -108,7 +108,7 @@ impl Stored {
     /// Returns the tensor, whose elements are of type `dtype`.
     pub fn tensor(&self, dtype: Dtype) -> Result<Tensor> {
         let (memory, range) = match (&self.contents, self.read.get()) {
-            (Contents::Memory(memory), _) => (memory.clone(), self.range.clone()),
+            (Contents::Shared(bytes), _) => (bytes.clone(), self.range.clone()),
             (Contents::File(_), Some(read)) => (read.clone(), 0..self.range.len()),
             (Contents::File(file), None) => {
                 let bytes: Arc<dyn Bytes> = Arc::new(Unpacked(file.read(self.range.clone())?));
@@ -146,8 +146,8 @@ impl Mapped {
 }
 
 impl Bytes for Mapped {
-    fn bytes(&self) -> &[u8] {
-        &self.bytes
+    fn place(&self) -> Place<'_> {
+        Place::Memory(&self.bytes)
     }
 
     fn release(&self, range: Range<usize>) {
@@ -174,26 +174,25 @@ impl Bytes for Mapped {
 pub struct Embedded(pub &'static [u8]);
 
 impl Bytes for Embedded {
-    fn bytes(&self) -> &[u8] {
-        self.0
+    fn place(&self) -> Place<'_> {
+        Place::Memory(self.0)
     }
-
-    fn release(&self, _: Range<usize>) {}
 }
 
-/// Bytes that were read, unpacked or given.
+/// Bytes that were read or unpacked.
 pub struct Unpacked(pub Vec<u8>);
 
-impl std::fmt::Debug for Unpacked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", self.0.len())
+impl Bytes for Unpacked {
+    fn place(&self) -> Place<'_> {
+        Place::Memory(&self.0)
     }
 }
 
-impl Bytes for Unpacked {
-    fn bytes(&self) -> &[u8] {
-        &self.0
-    }
+/// A file that was given, with its name in messages.
+pub struct Given(pub Arc<dyn ReadAt>, pub PathBuf);
 
-    fn release(&self, _: Range<usize>) {}
+impl Bytes for Given {
+    fn place(&self) -> Place<'_> {
+        Place::File(&*self.0, &self.1)
+    }
 }

@@ -36,7 +36,7 @@ pub use weights::{AttentionPool, Backbone, Block, Bottleneck, Convolution, Linea
 
 use crate::data::config::{Config, Size};
 use crate::data::error::{Error, Result};
-use crate::data::tensor::Tensor;
+use crate::data::tensor::{ReadAt, Tensor};
 use crate::execution::image::Preprocess;
 use files::Files;
 use folder::Folder;
@@ -96,11 +96,11 @@ impl Checkpoint {
         CheckpointBuilder::new(path.as_ref())
     }
 
-    /// Starts opening a checkpoint whose files are in memory, by their names in the hub: `config.json`, `model.safetensors` or shards with their
-    /// index, and `preprocessor_config.json` if the model has one. Errors refer to it as `name`. For programs that bring a model with them, and for
-    /// browsers, which have no file system.
-    pub fn builder_from_memory(name: impl AsRef<Path>, files: impl IntoIterator<Item = (String, Vec<u8>)>) -> CheckpointBuilder {
-        CheckpointBuilder::from_memory(name.as_ref(), files)
+    /// Starts opening a checkpoint of given files, by their names in the hub: `config.json`, `model.safetensors` or shards with their index, and
+    /// `preprocessor_config.json` if the model has one. They may be in memory or anywhere else; each weight is read when it is loaded to a device. Errors
+    /// refer to the checkpoint as `name`. For programs that bring a model with them, and for browsers, which have no file system.
+    pub fn builder_from_files<F: ReadAt + 'static>(name: impl AsRef<Path>, files: impl IntoIterator<Item = (String, F)>) -> CheckpointBuilder {
+        CheckpointBuilder::from_files(name.as_ref(), files)
     }
 
     /// Returns the built-in model: a small Vision Transformer that reads one printed or handwritten digit. Its training and

@@ -45,7 +45,7 @@ fn arrays_of(path: &Path, contents: &Contents, reader: &mut dyn ReadSeek) -> Res
                     left.checked_sub(bytes.len() as u64).ok_or_else(|| broken("it unpacks to many times the file's size, which weights do not"))?;
                 let first = bytes[..bytes.len().min(LARGEST_HEADER as usize)].to_vec();
                 let size = bytes.len();
-                (Contents::Memory(Arc::new(Unpacked(bytes))), 0, size, first)
+                (Contents::Shared(Arc::new(Unpacked(bytes))), 0, size, first)
             }
         };
         let (header, offset) = Header::read(&first).map_err(|message| broken(&message))?;

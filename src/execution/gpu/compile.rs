@@ -42,9 +42,9 @@ impl Gpu {
         self.pipelines().kept.get_or_init(|| PipelineCache::open(self, self.pipelines_folder.as_ref()?).map(Arc::new)).clone()
     }
 
-    /// Writes the compiled pipelines to the persistent cache.
-    #[cfg(not(target_arch = "wasm32"))]
+    /// Writes the compiled pipelines to the persistent cache. A browser has one of its own.
     pub(super) fn keep_pipelines(&self) {
+        #[cfg(not(target_arch = "wasm32"))]
         if let Some(kept) = self.kept_pipelines() {
             kept.save();
         }

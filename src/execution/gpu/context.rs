@@ -365,6 +365,20 @@ impl Gpu {
         self.wait_for(None)
     }
 
+    /// Waits as [`Gpu::wait`] does, also in a browser.
+    pub(super) async fn finished(&self) -> Result<()> {
+        #[cfg(target_arch = "wasm32")]
+        {
+            let (sender, receiver) = futures_channel::oneshot::channel();
+            self.queue.on_submitted_work_done(move || {
+                // Sending fails if the future was dropped.
+                let _ = sender.send(());
+            });
+            let _ = receiver.await;
+        }
+        self.wait()
+    }
+
     /// Waits as [`Gpu::wait`] does, but only for one submission and those before it.
     pub(super) fn wait_for(&self, submission: Option<wgpu::SubmissionIndex>) -> Result<()> {
         let polled = self.device.poll(wgpu::PollType::Wait { submission_index: submission, timeout: None });

@@ -36,7 +36,6 @@ pub struct GpuOutput {
 
 impl GpuOutput {
     /// Attaches the map of an image that the output represents.
-    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn with_map(self, map: Option<Map>) -> GpuOutput {
         GpuOutput { map, ..self }
     }
@@ -46,7 +45,6 @@ impl GpuOutput {
         self.map.as_ref()
     }
 
-    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn gpu(&self) -> &Gpu {
         &self.gpu
     }

@@ -5,7 +5,6 @@ mod context;
 mod encode;
 mod estimate;
 mod open;
-#[cfg(not(target_arch = "wasm32"))]
 mod paint;
 mod parts;
 #[cfg(not(target_arch = "wasm32"))]
@@ -27,11 +26,9 @@ pub use context::{
     AdapterKind, AdapterSummary, Gpu, PipelineFolder, Progress, ShaderChecks, adapters, cooperative_features, required_features, required_limits,
 };
 pub use encode::{Budget, GpuOutput, InputSource, Job, Readback};
-#[cfg(not(target_arch = "wasm32"))]
 pub use paint::PaintTarget;
 pub use plan::{Pending, Plan};
 pub use shader::{PIECES, specialise};
-#[cfg(not(target_arch = "wasm32"))]
 pub(crate) use texture::warm_up_textures;
 pub use texture::{Encoding, Sampler, TextureImage};
 pub use upload::Pieces;

@@ -126,7 +126,6 @@ pub(super) struct Passes {
 ///
 /// # Errors
 /// [`Error::Device`] if the device rejects them.
-#[cfg(not(target_arch = "wasm32"))]
 pub(crate) async fn warm_up_textures(gpu: &Gpu) -> Result<()> {
     gpu.checked("compiling", || Passes::of(gpu)).await.map(drop)
 }

@@ -47,12 +47,12 @@ impl WeightBuffers {
                     let buffer = gpu.checked(&name, || create(bytes)).await?;
                     let columns = (STAGED_BYTES / (4 * k * PANEL)).max(1) * PANEL;
                     let pack = |piece: &[f32]| Packed::new(piece, [piece.len() / k, k], precision);
-                    stage.fill(&buffer, values.chunks(columns * k).map(pack), Packed::bytes)?;
+                    stage.fill(&buffer, values.chunks(columns * k).map(pack), Packed::bytes).await?;
                     buffer
                 }
                 _ => {
                     let buffer = gpu.checked(&name, || create(values.len() * 4)).await?;
-                    stage.fill(&buffer, values.chunks(STAGED_BYTES / 4), |piece| bytemuck::cast_slice(piece))?;
+                    stage.fill(&buffer, values.chunks(STAGED_BYTES / 4), |piece| bytemuck::cast_slice(piece)).await?;
                     buffer
                 }
             };
@@ -60,7 +60,7 @@ impl WeightBuffers {
             drop(values);
             tensor.release();
         }
-        stage.flush()?;
+        stage.flush().await?;
         Ok(WeightBuffers { buffers })
     }
 
@@ -78,7 +78,7 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     /// Copies consecutive pieces into a buffer.
-    fn fill<P>(&mut self, buffer: &wgpu::Buffer, pieces: impl Iterator<Item = P>, bytes: impl Fn(&P) -> &[u8]) -> Result<()> {
+    async fn fill<P>(&mut self, buffer: &wgpu::Buffer, pieces: impl Iterator<Item = P>, bytes: impl Fn(&P) -> &[u8]) -> Result<()> {
         let mut offset = 0;
         for piece in pieces {
             let bytes = bytes(&piece);
@@ -86,7 +86,7 @@ impl Stage<'_> {
             offset += bytes.len() as u64;
             self.bytes += bytes.len();
             if self.bytes >= STAGED_BYTES {
-                self.flush()?;
+                self.flush().await?;
             }
         }
         assert_eq!(offset, buffer.size(), "the pieces are the whole");
@@ -94,12 +94,12 @@ impl Stage<'_> {
     }
 
     /// Waits until all copies are done. On a borrowed device they go with the host's next submission.
-    fn flush(&mut self) -> Result<()> {
+    async fn flush(&mut self) -> Result<()> {
         self.bytes = 0;
         if self.gpu.is_borrowed() {
             return Ok(());
         }
         self.gpu.queue.submit([]);
-        self.gpu.wait()
+        self.gpu.finished().await
     }
 }

@@ -1,41 +1,28 @@
-// RGBA levels of images.
+// Pixels of images, in the worker.
 
 import { VitrauxError } from "./error.js";
 
-/** Returns the levels of an image, without premultiplied opacity. */
-export async function pixels(source) {
-  if (source instanceof ImageData) return source;
-  if (source instanceof Blob) {
-    // As in the file: the libraries that models come from ignore colour profiles.
-    const bitmap = await createImageBitmap(source, { premultiplyAlpha: "none", colorSpaceConversion: "none" }).catch(() => {
-      throw new VitrauxError("the image could not be decoded", "image");
-    });
-    try {
-      return drawn(bitmap, bitmap.width, bitmap.height);
-    } finally {
-      bitmap.close();
-    }
-  }
-  const [width, height] = size(source);
-  if (!(width > 0 && height > 0)) throw new VitrauxError(`expected an image, found ${describe(source)}`, "argument");
-  return drawn(source, width, height);
+/** As in the file: the libraries that models come from ignore colour profiles. */
+export const AS_STORED = { premultiplyAlpha: "none", colorSpaceConversion: "none" };
+
+/** Returns a file or levels as a bitmap, and frames as they are. */
+export async function decoded(frame) {
+  if (!(frame instanceof Blob || frame instanceof ImageData)) return frame;
+  return createImageBitmap(frame, AS_STORED).catch(() => {
+    throw new VitrauxError("the image could not be decoded", "image");
+  });
 }
 
-function size(source) {
-  const is = (name) => name in globalThis && source instanceof globalThis[name];
-  if (is("HTMLVideoElement")) return [source.videoWidth, source.videoHeight];
-  if (is("HTMLImageElement")) return [source.naturalWidth, source.naturalHeight];
-  if (is("VideoFrame")) return [source.displayWidth, source.displayHeight];
-  if (is("ImageBitmap") || is("OffscreenCanvas") || is("HTMLCanvasElement")) return [source.width, source.height];
-  return [];
+/** Returns the width and height in pixels. */
+export function size(image) {
+  return "VideoFrame" in globalThis && image instanceof VideoFrame ? [image.displayWidth, image.displayHeight] : [image.width, image.height];
 }
 
-function describe(source) {
-  return source?.constructor?.name ?? String(source);
-}
-
-function drawn(source, width, height) {
+/** Returns the RGBA levels, without premultiplied opacity. */
+export function levels(image) {
+  if (image instanceof ImageData) return image.data;
+  const [width, height] = size(image);
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  context.drawImage(source, 0, 0, width, height);
-  return context.getImageData(0, 0, width, height);
+  context.drawImage(image, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height).data;
 }

@@ -59,23 +59,45 @@ export interface Tensor {
   data: Float32Array;
 }
 
+/** An output with a value or a colour for each patch of an image. */
+export class PatchMap implements Tensor {
+  readonly shape: number[];
+  readonly data: Float32Array;
+  /** Rows and columns of patches. */
+  readonly grid: [number, number];
+  /** Number of tokens before the patches. */
+  readonly prefix: number;
+
+  /** Returns the token of the patch at a pixel of the image, or undefined where the model sees nothing. */
+  tokenAt(x: number, y: number): number | undefined;
+
+  /** Returns the pixels of the image that a token is made of. */
+  patch(token: number): { left: number; top: number; width: number; height: number };
+
+  /**
+   * Draws it into a 2d canvas that shows the whole image, over what is there: weights in the colours of matplotlib's inferno, from the least to the largest.
+   * Without `head`, attention is the mean of all heads.
+   */
+  paint(canvas: HTMLCanvasElement | OffscreenCanvas, options?: { head?: number; opacity?: number }): Promise<void>;
+}
+
 /** A failure. */
 export class VitrauxError extends Error {
-  /** "network", "argument", "file", "unsupported", "no_device", "device_lost", "out_of_memory" and so on. */
+  /** "network", "argument", "file", "image", "unsupported", "no_device", "device_lost", "out_of_memory", "worker" and so on. */
   readonly kind: string;
 }
 
-/** A model on a device. Calls may overlap. */
+/** A model on a device, in a worker. Calls may overlap. */
 export class Vitraux {
   private constructor();
 
   /**
    * Loads a model.
    *
-   * @param source - "digits", which is built in; a name of the hub ("facebook/dinov2-small"); the URL of a folder; or the files.
+   * @param source - "digits", which is built in; a name of the hub ("facebook/dinov2-small"); the URL of a folder; or files, by name or by role.
    * @throws VitrauxError
    */
-  static load(source: string | URL | Checkpoint, options?: LoadOptions): Promise<Vitraux>;
+  static load(source: string | URL | Checkpoint | Iterable<File>, options?: LoadOptions): Promise<Vitraux>;
 
   readonly name: string;
   readonly device: string;
@@ -98,7 +120,13 @@ export class Vitraux {
   embed(source: ImageSource, options?: { normalize?: boolean }): Promise<Float32Array>;
 
   /** Returns the attention probabilities of a token, `[1, heads, 1, N]`. Layers are counted from 0, or from the end if negative. */
-  attention(source: ImageSource, options?: { layer?: number; query?: number }): Promise<Tensor>;
+  attention(source: ImageSource, options?: { layer?: number; query?: number }): Promise<PatchMap>;
+
+  /** Returns the first three principal components of the image's patches as colours from 0 to 1, `[1, P, 3]`. */
+  pca(source: ImageSource): Promise<PatchMap>;
+
+  /** Computes outputs by name, in one pass. Those that are maps of an image (`attn.…`, `rollout`, `pca`) are `PatchMap`s. */
+  forward(image: ImageSource, outputs: string[]): Promise<Record<string, Tensor | PatchMap>>;
 
   /** Runs the model on `pixel_values` `[B, channels, height, width]`. */
   forward(input: { shape: number[]; data: ArrayLike<number> }, outputs: string[]): Promise<Record<string, Tensor>>;

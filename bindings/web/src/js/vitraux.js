@@ -1,51 +1,49 @@
 // Vision Transformers in the browser. The types are in vitraux.d.ts.
 
-import init, { Engine, Files } from "./vitraux_web.js";
 import { VitrauxError } from "./error.js";
-import { fetched, folder } from "./files.js";
-import { pixels } from "./pixels.js";
+import { fetched } from "./files.js";
+import { frame } from "./frames.js";
+import { PatchMap } from "./map.js";
+import { runner } from "./runner.js";
 
-export { VitrauxError };
-
-let module;
+export { PatchMap, VitrauxError };
 
 /** A model on a device. */
 export class Vitraux {
-  #engine;
+  #runner;
+  #number;
+  #vector;
 
   /** Use `Vitraux.load`. */
-  constructor(engine) {
-    this.#engine = engine;
-    Object.assign(this, JSON.parse(engine.describe()));
+  constructor(runner, { number, description: { vector, largestFrame, ...description } }) {
+    this.#runner = runner;
+    this.#number = number;
+    this.#vector = vector;
+    Object.assign(this, description);
   }
 
   static async load(source, { device = "auto", precision = "f32", ...options } = {}) {
-    module ??= init();
-    await module;
+    // It starts while files arrive.
+    const worker = runner();
     options.signal?.throwIfAborted();
-    let files, name = "digits";
-    if (source !== "digits") {
-      ({ name, files } = await fetched(folder(source, options), new Files(), options));
-    }
+    const { name, files } = source === "digits" ? { name: source, files: new Map() } : await fetched(source, options);
+    const model = new Vitraux(worker, await worker.call("load", { name, files, device, precision }));
+    if (options.signal?.aborted) model.dispose();
     options.signal?.throwIfAborted();
-    return new Vitraux(await Engine.load(name, files, device, precision));
-  }
-
-  get outputs() {
-    return this.#live().outputs();
+    return model;
   }
 
   async classify(source, { topK = 5 } = {}) {
     if (!this.classes) throw new VitrauxError(`${this.name} has no classes; use embed`, "argument");
-    const { probabilities } = await this.#run(source, ["probabilities"]);
+    const { probabilities } = await this.#image(source, ["probabilities"]);
     return Array.from(probabilities.data, (score, index) => ({ index, label: this.labels[index] ?? `LABEL_${index}`, score }))
       .sort((a, b) => b.score - a.score)
       .slice(0, topK);
   }
 
   async embed(source, { normalize = false } = {}) {
-    if (!this.vector) throw new VitrauxError(`${this.name} has no vector per image; use forward`, "argument");
-    const { data } = (await this.#run(source, [this.vector]))[this.vector];
+    if (!this.#vector) throw new VitrauxError(`${this.name} has no vector per image; use forward`, "argument");
+    const { data } = (await this.#image(source, [this.#vector]))[this.#vector];
     if (!normalize) return data;
     const norm = Math.hypot(...data);
     return norm ? data.map((value) => value / norm) : data;
@@ -53,26 +51,33 @@ export class Vitraux {
 
   async attention(source, { layer = -1, query = 0 } = {}) {
     const name = `attn.${layer < 0 ? this.depth + layer : layer}.${query}`;
-    return (await this.#run(source, [name]))[name];
+    return (await this.#image(source, [name]))[name];
   }
 
-  async forward({ shape, data }, outputs) {
-    return this.#live().forward(Uint32Array.from(shape), Float32Array.from(data), outputs);
+  async pca(source) {
+    return (await this.#image(source, ["pca"])).pca;
+  }
+
+  async forward(input, outputs) {
+    const { shape, data } = input;
+    if (!shape) return this.#image(input, outputs);
+    return this.#call("forward", { shape: Uint32Array.from(shape), data: Float32Array.from(data), outputs });
   }
 
   dispose() {
-    this.#engine?.free();
-    this.#engine = undefined;
+    if (this.#number && !this.#runner.failure) this.#call("dispose", {});
+    this.#number = undefined;
   }
 
-  async #run(source, outputs) {
-    const engine = this.#live();
-    const { data, width, height } = await pixels(source);
-    return engine.forwardImage(data, width, height, outputs);
+  async #image(source, names) {
+    const [taken, transfer] = await frame(source);
+    const { outputs, width, height } = await this.#call("image", { frame: taken, outputs: names }, transfer);
+    const shown = ([name, output]) => [name, output.map ? new PatchMap(name, output, { width, height }, (method, args) => this.#call(method, args)) : output];
+    return Object.fromEntries(Object.entries(outputs).map(shown));
   }
 
-  #live() {
-    if (!this.#engine) throw new VitrauxError("the model was disposed of; load it again", "argument");
-    return this.#engine;
+  async #call(method, args, transfer) {
+    if (!this.#number) throw new VitrauxError("the model was disposed of; load it again", "argument");
+    return this.#runner.call(method, { number: this.#number, ...args }, transfer);
   }
 }

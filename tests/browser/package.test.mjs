@@ -1,0 +1,198 @@
+// The package's calls, on WebGPU and on the CPU.
+
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { test } from "node:test";
+import { open } from "./setup.mjs";
+
+const { page, complaints } = await open();
+
+for (const device of ["gpu", "cpu"]) {
+  test(`images of all kinds are classified on ${device}`, async () => {
+    const samples = readdirSync("examples/digits/samples");
+    const { answers, name } = await page.evaluate(
+      async (device, samples) => {
+        const model = await Vitraux.load("digits", { device });
+        const answers = [];
+        for (const sample of samples) {
+          const blob = await image(`/samples/${sample}`);
+          const bitmap = await createImageBitmap(blob);
+          const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+          const context = canvas.getContext("2d");
+          context.drawImage(bitmap, 0, 0);
+          const element = Object.assign(new Image(), { src: `/samples/${sample}` });
+          const frame = new VideoFrame(bitmap, { timestamp: 0 });
+          const sources = { blob, bitmap, canvas, levels: context.getImageData(0, 0, canvas.width, canvas.height), element, frame };
+          for (const [kind, source] of Object.entries(sources)) {
+            const [best, ...others] = await model.classify(source, { topK: 3 });
+            answers.push({ kind, sample, label: best.label, others: others.length, score: best.score });
+          }
+          // They are still the page's.
+          frame.close();
+          bitmap.close();
+        }
+        const { device: name } = model;
+        model.dispose();
+        return { answers, name };
+      },
+      device,
+      samples,
+    );
+    assert.equal(answers.length, 6 * samples.length);
+    for (const { kind, sample, label, others, score } of answers) {
+      assert.ok(sample.includes(`-${label}`) && others === 2 && score > 0.5, `${kind} of ${sample}: ${label} ${score}`);
+      // Whatever it comes in, the image is the same.
+      const first = answers.find((answer) => answer.sample === sample);
+      assert.ok(Math.abs(score - first.score) < (kind === "frame" ? 0.02 : 1e-4), `${kind} of ${sample}: ${score} is not ${first.score}`);
+    }
+    assert.equal(name === "cpu", device === "cpu", name);
+  });
+
+  test(`vectors, maps and tensors are computed on ${device}`, async () => {
+    const found = await page.evaluate(async (device) => {
+      const model = await Vitraux.load("digits", { device });
+      const two = await image("/samples/printed-2.png");
+      const vector = await model.embed(two);
+      const norm = Math.hypot(...(await model.embed(two, { normalize: true })));
+      const attention = await model.attention(two, { layer: -2, query: 5 });
+      const pca = await model.pca(two);
+      const both = await model.forward(two, ["logits", "attn.3.0"]);
+      const { width, height } = await createImageBitmap(two);
+      const painted = async (map, options) => {
+        const canvas = new OffscreenCanvas(64, 64);
+        const context = canvas.getContext("2d");
+        context.fillStyle = "#00f";
+        context.fillRect(0, 0, 64, 64);
+        await map.paint(canvas, options);
+        return [...context.getImageData(0, 0, 64, 64).data];
+      };
+      const pictures = [await painted(attention), await painted(attention, { head: 1 }), await painted(attention, { opacity: 0.5 }), await painted(pca)];
+      const head = attention.data.slice(65, 130);
+      const corner = attention.patch(attention.prefix + 63);
+      const result = {
+        vector: vector.length,
+        norm,
+        shape: attention.shape,
+        grid: attention.grid,
+        prefix: attention.prefix,
+        sum: attention.data.reduce((a, b) => a + b),
+        brightest: head.indexOf(Math.max(...head.slice(1))),
+        corner: [corner.left + corner.width - width, corner.top + corner.height - height],
+        tokens: [attention.tokenAt(0, 0), attention.tokenAt(width - 1, height - 1), attention.tokenAt(width, 0)],
+        pca: [pca.shape, pca.grid],
+        outputs: [both.logits.shape, both["attn.3.0"].shape],
+        pictures,
+        facts: [model.depth, model.heads, model.classes, model.labels.length, model.outputs.includes("tokens")],
+      };
+      model.dispose();
+      return { ...result, disposed: await failure(model.classify(two)) };
+    }, device);
+    assert.equal(found.vector, 64);
+    assert.ok(Math.abs(found.norm - 1) < 1e-5);
+    assert.deepEqual([found.shape, found.grid, found.prefix], [[1, 4, 1, 65], [8, 8], 1]);
+    assert.ok(Math.abs(found.sum - 4) < 1e-4);
+    assert.deepEqual(found.tokens, [1, 64, null].map((token) => token ?? undefined));
+    assert.ok(found.corner.every((distance) => Math.abs(distance) < 1e-3), String(found.corner));
+    assert.deepEqual([found.pca, found.outputs], [[[1, 64, 3], [8, 8]], [[1, 10], [1, 4, 1, 65]]]);
+    assert.deepEqual(found.facts, [4, 4, 10, 10, true]);
+    const [mean, head, half, pca] = found.pictures;
+    const at = (picture, x, y) => picture.slice(4 * (64 * y + x), 4 * (64 * y + x) + 3);
+    // The patch with the largest weight of head 1 is the brightest.
+    const [row, column] = [Math.floor((found.brightest - 1) / 8), (found.brightest - 1) % 8];
+    const light = at(head, 8 * column + 4, 8 * row + 4).reduce((a, b) => a + b);
+    assert.ok(light > 600, `${light} at row ${row}, column ${column}`);
+    assert.notDeepEqual(mean, head);
+    // Half of it over blue.
+    for (const i of [0, 2]) {
+      const blended = (at(mean, 20, 20)[i] + (i === 2 ? 255 : 0)) / 2;
+      assert.ok(Math.abs(at(half, 20, 20)[i] - blended) <= 2, `${at(half, 20, 20)} of ${at(mean, 20, 20)}`);
+    }
+    assert.ok(new Set(pca).size > 50);
+    assert.deepEqual([found.disposed.name, found.disposed.kind], ["VitrauxError", "argument"]);
+  });
+}
+
+test("frames of a video are classified where they are", async () => {
+  const answers = await page.evaluate(async () => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 256, height: 256 });
+    const context = canvas.getContext("2d");
+    const digit = await createImageBitmap(await image("/samples/handwritten-3.png"));
+    const draw = () => context.drawImage(digit, 0, 0, 256, 256);
+    draw();
+    const video = Object.assign(document.createElement("video"), { muted: true });
+    const model = await Vitraux.load("digits", { device: "gpu" });
+    const early = await failure(model.classify(video));
+    video.srcObject = canvas.captureStream(30);
+    const drawing = setInterval(draw, 20);
+    await video.play();
+    await new Promise((shown) => video.requestVideoFrameCallback(shown));
+    const [best] = await model.classify(video);
+    clearInterval(drawing);
+    model.dispose();
+    return { best, early };
+  });
+  assert.equal(answers.best.label, "3");
+  assert.equal(answers.early.kind, "argument");
+});
+
+test("calls overlap, also of two models", async () => {
+  const labels = await page.evaluate(async () => {
+    const models = await Promise.all(["gpu", "cpu"].map((device) => Vitraux.load("digits", { device })));
+    const samples = await Promise.all(["printed-2.png", "printed-6.png", "printed-9.png"].map((name) => image(`/samples/${name}`)));
+    const answers = await Promise.all(models.flatMap((model) => samples.map((sample) => model.classify(sample))));
+    models.forEach((model) => model.dispose());
+    return answers.map(([best]) => best.label);
+  });
+  assert.deepEqual(labels, ["2", "6", "9", "2", "6", "9"]);
+});
+
+test("the page stays responsive while the CPU computes", async () => {
+  const { longest, count } = await page.evaluate(async () => {
+    const model = await Vitraux.load("digits", { device: "cpu" });
+    const data = new Float32Array(64 * 32 * 32).fill(0.5);
+    let [longest, last, isDone] = [0, performance.now(), false];
+    const beat = () => {
+      const now = performance.now();
+      [longest, last] = [Math.max(longest, now - last), now];
+      if (!isDone) setTimeout(beat, 0);
+    };
+    beat();
+    let count = 0;
+    for (const end = performance.now() + 1500; performance.now() < end; count++) await model.forward({ shape: [64, 1, 32, 32], data }, ["logits"]);
+    isDone = true;
+    model.dispose();
+    return { longest, count };
+  });
+  // A batch of 64 takes longer than that.
+  assert.ok(longest < 100 && count > 0, `${longest} ms, ${count} batches`);
+});
+
+test("failures have kinds", async () => {
+  const failures = await page.evaluate(async () => {
+    const config = await (await image("/digits/config.json")).text();
+    const weights = () => new Blob(["no weights"]);
+    const broken = Object.assign(new Image(), { src: URL.createObjectURL(new Blob(["no image"])) });
+    return [
+      await failure(Vitraux.load(new URL("/nowhere/", location.href))),
+      await failure(Vitraux.load("http://127.0.0.1:59999/model/")),
+      await failure(Vitraux.load(3)),
+      await failure(Vitraux.load([new File(["{}"], "config.json")])),
+      await failure(Vitraux.load({ config: JSON.parse(config), weights: weights() })),
+      await failure(Vitraux.load({ config: { architecture: "resnet50" }, weights: weights() })),
+      await failure(Vitraux.load("digits", { device: "cpu", precision: "f8" })),
+      await failure(Vitraux.load("digits", { device: "cpu" }).then((model) => model.forward({ shape: [1, 3, 4, 4], data: new Float32Array(48) }, ["logits"]))),
+      await failure(Vitraux.load("digits", { device: "cpu" }).then((model) => model.forward(new ImageData(8, 8), ["nothing"]))),
+      await failure(Vitraux.load("digits", { device: "cpu" }).then((model) => model.classify(new Blob(["no image"])))),
+      await failure(Vitraux.load("digits", { device: "cpu" }).then((model) => model.classify(broken))),
+      await failure(Vitraux.load("digits", { device: "cpu" }).then((model) => model.classify("photo.jpg"))),
+    ];
+  });
+  const kinds = ["file", "network", "argument", "file", "file", "unsupported", "argument", "argument", "argument", "image", "image", "argument"];
+  assert.deepEqual(failures.map((failure) => failure?.kind), kinds, JSON.stringify(failures));
+  assert.ok(failures.every(({ name, message }) => name === "VitrauxError" && message.length > 20));
+});
+
+test("the page's policy was kept", () => {
+  // Files that are not there, above, are errors of the console too.
+  assert.deepEqual(complaints.filter((text) => !text.startsWith("Failed to load resource")), []);
+});

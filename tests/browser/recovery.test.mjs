@@ -1,0 +1,118 @@
+// What a page survives: memory that runs out, a lost device, and models that come and go.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { resident } from "./memory.mjs";
+import { checkpoint, header } from "./random.mjs";
+import { open } from "./setup.mjs";
+
+const base = header("vit_base_patch16_224");
+const tiny = checkpoint("vit_tiny_patch16_224");
+const answers = { "/tiny/config.json": Buffer.from(JSON.stringify(tiny.config)), "/tiny/model.safetensors": tiny.weights, "/base/header": base.header };
+
+function answer(path, _, response) {
+  if (!(path in answers)) return false;
+  response.writeHead(200, { "content-length": answers[path].length }).end(answers[path]);
+  return true;
+}
+
+const { browser, page } = await open({ answer });
+const digit = () =>
+  page.evaluate(async () => {
+    const model = await Vitraux.load("digits", { device: "gpu" });
+    const [best] = await model.classify(await image("/samples/handwritten-3.png"));
+    model.dispose();
+    return best.label;
+  });
+
+for (const device of ["gpu", "cpu"]) {
+  test(`ten models that are disposed of leave no memory behind on ${device}`, { timeout: 240_000 }, async () => {
+    const used = [];
+    for (let i = 0; i < 10; i++) {
+      await page.evaluate(async (device) => {
+        const model = await Vitraux.load(new URL("/tiny/", location.href), { device });
+        await model.classify(new ImageData(224, 224));
+        model.dispose();
+      }, device);
+      used.push(Math.round(resident(browser.process().pid)));
+    }
+    console.log(`MiB after each of ten models on ${device}: ${used.join(", ")}`);
+    // A model's weights take 22 MiB.
+    assert.ok(used.at(-1) - used[2] < 22, used.join(", "));
+  });
+}
+
+test("weights are read piece by piece", { timeout: 120_000 }, async () => {
+  const growth = await page.evaluate(async () => {
+    // 330 MiB of zeros, of which the browser keeps one MiB.
+    const start = await image("/base/header");
+    const zeros = new Blob([new Uint8Array(1 << 20)]);
+    const { data_offsets } = Object.values(JSON.parse((await start.text()).slice(8))).at(-1);
+    const whole = Math.floor(data_offsets[1] / zeros.size);
+    const weights = new Blob([start, ...Array(whole).fill(zeros), zeros.slice(0, data_offsets[1] - whole * zeros.size)]);
+    const config = { architecture: "vit_base_patch16_224", num_classes: 1000 };
+    const model = await Vitraux.load({ config, weights }, { device: "gpu" });
+    model.dispose();
+    return weights.size;
+  });
+  assert.ok(growth > 340e6);
+});
+
+test("memory that runs out is reported, and the next model loads", { timeout: 240_000 }, async () => {
+  const failed = await page.evaluate(async () => {
+    // Blocks of more than WebAssembly's 4 GiB, of which the browser keeps one MiB.
+    const [width, depth, mlp] = [2048, 40, 8192];
+    const entries = {};
+    let offset = 0;
+    const add = (name, ...shape) => {
+      const end = offset + 4 * shape.reduce((a, b) => a * b, 1);
+      entries[name] = { dtype: "F32", shape, data_offsets: [offset, end] };
+      offset = end;
+    };
+    for (let i = 0; i < depth; i++) {
+      const name = (part) => `layers.${i}.${part}`;
+      for (const [part, out, input] of [["self_attn.out_proj", width, width], ["linear1", mlp, width], ["linear2", width, mlp]]) {
+        add(name(`${part}.weight`), out, input);
+        add(name(`${part}.bias`), out);
+      }
+      add(name("self_attn.in_proj_weight"), 3 * width, width);
+      add(name("self_attn.in_proj_bias"), 3 * width);
+      for (const part of ["norm1", "norm2"]) {
+        add(name(`${part}.weight`), width);
+        add(name(`${part}.bias`), width);
+      }
+    }
+    const text = new TextEncoder().encode(JSON.stringify(entries));
+    const length = new BigUint64Array([BigInt(text.length)]);
+    const zeros = new Blob([new Uint8Array(1 << 20)]);
+    const whole = Math.floor(offset / zeros.size);
+    const weights = new Blob([length, text, ...Array(whole).fill(zeros), zeros.slice(0, offset - whole * zeros.size)]);
+    const config = { model_type: "torch_transformer_encoder", d_model: width, num_layers: depth, nhead: 16, dim_feedforward: mlp };
+    const digits = await Vitraux.load("digits", { device: "cpu" });
+    const failed = await failure(Vitraux.load({ config, weights }, { device: "cpu" }));
+    return { failed, size: weights.size, other: await failure(digits.classify(new ImageData(8, 8))) };
+  });
+  assert.ok(failed.size > 2 ** 32, String(failed.size));
+  assert.equal(failed.failed.kind, "out_of_memory", JSON.stringify(failed));
+  // It was in the same worker.
+  assert.equal(failed.other.kind, "out_of_memory", JSON.stringify(failed));
+  assert.equal(await digit(), "3");
+});
+
+test("a lost device is reported, and the next model gets a new one", { timeout: 120_000 }, async () => {
+  await page.evaluate(async () => {
+    globalThis.model = await Vitraux.load("digits", { device: "gpu" });
+  });
+  const crash = await browser.newPage();
+  await crash.goto("chrome://gpucrash").catch(() => undefined);
+  await crash.close();
+  const failed = await page.evaluate(async () => {
+    for (let i = 0; i < 50; i++) {
+      const failed = await failure(globalThis.model.classify(await image("/samples/handwritten-3.png")));
+      if (failed) return failed;
+      await new Promise((later) => setTimeout(later, 100));
+    }
+  });
+  assert.equal(failed?.kind, "device_lost", JSON.stringify(failed));
+  assert.equal(await digit(), "3");
+});
