@@ -149,7 +149,7 @@ fn largest_three() {
     for (var rank = 0u; rank < 3u; rank++) {
         var best = BLOCK;
         for (var k = 0u; k < BLOCK; k++) {
-            if (taken >> k & 1u) == 0u && (best == BLOCK || tile_t[k * BLOCK + k] > tile_t[best * BLOCK + best]) {
+            if ((taken >> k) & 1u) == 0u && (best == BLOCK || tile_t[k * BLOCK + k] > tile_t[best * BLOCK + best]) {
                 best = k;
             }
         }

@@ -12,7 +12,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { serve } from "../../bindings/web/server.mjs";
-import { resident } from "../../tests/browser/memory.mjs";
+import { resident } from "../../tests/browser/processes.mjs";
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,

@@ -2,10 +2,11 @@
 //
 //     node server.mjs FOLDER [PORT]
 
-import { createReadStream, statSync } from "node:fs";
+import { createReadStream, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 
 const TYPES = {
   ".css": "text/css",
@@ -23,6 +24,15 @@ function range(header, size) {
   return asked && Number(asked[1]) < size ? [Number(asked[1]), Math.min(size - 1, asked[2] === "" ? Infinity : Number(asked[2]))] : undefined;
 }
 
+/** Compressed files by their path and version. */
+const compressed = new Map();
+
+function gzip(file, version) {
+  const key = `${file} ${version}`;
+  if (!compressed.has(key)) compressed.set(key, gzipSync(readFileSync(file)));
+  return compressed.get(key);
+}
+
 /**
  * Serves folders by the first part of the path; "" is the folder of all others. `answer(path, request, response)` may answer in place of them, by returning true.
  * Returns the URL, and a function that ends it.
@@ -38,8 +48,15 @@ export async function serve(folders, { port = 0, headers = {}, answer } = {}) {
     const stat = found && statSync(found, { throwIfNoEntry: false });
     if (!stat?.isFile()) return response.writeHead(404).end();
     const [start, end] = range(request.headers.range, stat.size) ?? [];
-    response.setHeader("content-type", TYPES[extname(found)] ?? "application/octet-stream");
-    response.setHeader("etag", `"${stat.mtimeMs}-${stat.size}"`);
+    const type = TYPES[extname(found)];
+    const version = `${stat.mtimeMs}-${stat.size}`;
+    response.setHeader("content-type", type ?? "application/octet-stream");
+    response.setHeader("etag", `"${version}"`);
+    if (type && start === undefined && /\bgzip\b/.test(request.headers["accept-encoding"] ?? "")) {
+      const body = gzip(found, version);
+      response.writeHead(200, { "content-encoding": "gzip", "content-length": body.length });
+      return response.end(request.method === "HEAD" ? undefined : body);
+    }
     response.setHeader("accept-ranges", "bytes");
     response.setHeader("content-length", start === undefined ? stat.size : end - start + 1);
     if (start !== undefined) response.setHeader("content-range", `bytes ${start}-${end}/${stat.size}`);

@@ -58,8 +58,7 @@ impl<'a> Place<'a> {
     pub fn len(&self) -> usize {
         match self {
             Place::Memory(bytes) => bytes.len(),
-            // More than an address space holds are refused when a range of them is read.
-            Place::File(file, _) => usize::try_from(file.size()).unwrap_or(usize::MAX),
+            Place::File(file, _) => usize::try_from(file.size()).expect("larger files are not opened"),
         }
     }
 

@@ -6,9 +6,12 @@ use futures_util::join;
 use gloo_timers::callback::Interval;
 use safetensors::SafeTensors;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
+use vitraux::low_level::cases::{self, Case};
+use vitraux::low_level::gpu::{Plan, WeightBuffers};
 use vitraux::{Checkpoint, Device, DeviceChoice, Model, Tensor};
-use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_browser);
 
@@ -83,4 +86,48 @@ async fn checkpoints_in_memory_match_the_reference() {
             }
         }
     }
+}
+
+/// The three smallest cases of each kernel: a browser's compiler of WGSL is stricter than naga, and software takes seconds for the largest ones.
+fn smallest_cases() -> impl Iterator<Item = Case> {
+    let mut of_kernels: BTreeMap<&str, Vec<Case>> = BTreeMap::new();
+    cases::all().into_iter().for_each(|case| of_kernels.entry(case.kernel).or_default().push(case));
+    of_kernels.into_values().flat_map(|mut cases| {
+        cases.sort_by_key(|case| case.flops);
+        cases.truncate(3);
+        cases
+    })
+}
+
+#[wasm_bindgen_test]
+async fn kernels_match_brute_force() {
+    let device = Device::open(DeviceChoice::Gpu).await.expect("WebGPU");
+    let gpu = device.gpu().expect("it is a GPU");
+    let capabilities = gpu.summary().capabilities;
+    let (mut failures, mut kernels) = (Vec::new(), BTreeMap::new());
+    for case in smallest_cases() {
+        if !case.needs().met_by(&capabilities) {
+            console_log!("SKIPPED: the device does not have what {} needs", case.kernel);
+            continue;
+        }
+        let values = case.values();
+        let laid_out = case.laid_out(values.clone(), true);
+        let inputs: Vec<&[f32]> = laid_out.iter().map(Vec::as_slice).collect();
+        let recording = case.recording(capabilities).expect("a recording");
+        let run = async {
+            let none = WeightBuffers::upload(gpu, std::iter::empty(), |_| None).await?;
+            Plan::compile(gpu.clone(), &recording, &none, &|_, _| ()).await?.run(&inputs).await
+        };
+        let expected = case.expected(&values);
+        *kernels.entry(case.kernel).or_insert(0) += 1;
+        match run.await {
+            Ok(outputs) => {
+                let difference = cases::compare::mismatch(&outputs[0], &expected, &case.output, case.tolerance(&expected));
+                failures.extend(difference.map(|difference| format!("{}: {difference}", case.name)));
+            }
+            Err(error) => failures.push(format!("{}: {error}", case.name)),
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    assert!(kernels.len() > 40, "{kernels:?}");
 }

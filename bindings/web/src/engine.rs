@@ -3,7 +3,7 @@
 use crate::devices::{self, checked};
 use crate::failure::raised;
 use crate::files::BlobFile;
-use crate::frames::texture;
+use crate::frames::{Frame, copied};
 use js_sys::{Array, Float32Array, Object, Reflect};
 use serde::Serialize;
 use std::cell::RefCell;
@@ -95,15 +95,20 @@ impl Engine {
         })
     }
 
-    /// Computes outputs of an `ImageBitmap` or a `VideoFrame` on the GPU: its pixels stay there.
+    /// Copies an `ImageBitmap` or a `VideoFrame` to the GPU.
+    pub fn copy(&self, image: JsValue) -> Frame {
+        let (device, queue) = self.gpu();
+        copied(device, queue, image)
+    }
+
+    /// Computes outputs of an image on the GPU: its pixels stay there.
     #[wasm_bindgen(js_name = forwardFrame)]
-    pub async fn forward_frame(&self, frame: JsValue, outputs: Vec<String>) -> Result<Object, JsValue> {
+    pub async fn forward_frame(&self, frame: Frame, outputs: Vec<String>) -> Result<Object, JsValue> {
         let preprocess = self.preprocess().map_err(|error| raised(&error))?;
-        let (device, queue) = self.model.device().wgpu().expect("the page sends frames to GPUs only");
-        let texture = texture(device, queue, frame);
-        let size = [texture.height(), texture.width()].map(|size| size as usize);
+        let (device, queue) = self.gpu();
+        let size = [frame.0.height(), frame.0.width()].map(|size| size as usize);
         let computed = self.in_session(async |session| {
-            let (view, names) = (texture.create_view(&wgpu::TextureViewDescriptor::default()), names(&outputs));
+            let (view, names) = (frame.0.create_view(&wgpu::TextureViewDescriptor::default()), names(&outputs));
             let mut job = session.start_async(GpuInput::Images(&[TextureImage::new(&view)]), &names).await?;
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             job.encode_slice(&mut encoder, Budget::unlimited());
@@ -115,9 +120,7 @@ impl Engine {
             }
             Ok(values)
         });
-        let computed = computed.await;
-        texture.destroy();
-        self.described(checked(computed)?, preprocess, size)
+        self.described(checked(computed.await)?, preprocess, size)
     }
 
     /// Computes outputs of an image of RGBA levels, without premultiplied opacity.
@@ -166,6 +169,10 @@ impl Engine {
 }
 
 impl Engine {
+    fn gpu(&self) -> (&wgpu::Device, &wgpu::Queue) {
+        self.model.device().wgpu().expect("the worker copies images to GPUs only")
+    }
+
     fn preprocess(&self) -> vitraux::Result<&Preprocess> {
         self.model.preprocess().ok_or_else(|| argument("image", format!("{} takes no images", self.model.config().name)))
     }

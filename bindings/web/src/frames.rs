@@ -4,9 +4,19 @@ use vitraux::wgpu;
 use wasm_bindgen::prelude::*;
 use web_sys::{ImageBitmap, VideoFrame};
 
-/// Returns the texture of an `ImageBitmap` or a `VideoFrame`, copied on the device.
-pub fn texture(device: &wgpu::Device, queue: &wgpu::Queue, frame: JsValue) -> wgpu::Texture {
-    let source = match frame.dyn_into::<VideoFrame>() {
+/// An image in a texture.
+#[wasm_bindgen]
+pub struct Frame(pub(crate) wgpu::Texture);
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        self.0.destroy();
+    }
+}
+
+/// Copies an `ImageBitmap` or a `VideoFrame` on the device. If the browser cannot do that, the worker is told.
+pub fn copied(device: &wgpu::Device, queue: &wgpu::Queue, image: JsValue) -> Frame {
+    let source = match image.dyn_into::<VideoFrame>() {
         Ok(frame) => wgpu::ExternalImageSource::VideoFrame(frame),
         Err(bitmap) => wgpu::ExternalImageSource::ImageBitmap(bitmap.unchecked_into::<ImageBitmap>()),
     };
@@ -33,5 +43,5 @@ pub fn texture(device: &wgpu::Device, queue: &wgpu::Queue, frame: JsValue) -> wg
         premultiplied_alpha: false,
     };
     queue.copy_external_image_to_texture(&source, target, size);
-    texture
+    Frame(texture)
 }

@@ -1,7 +1,7 @@
 //! Folders of checkpoints: in the file system, or of given files.
 
-use super::json::Object;
 use super::json::LARGEST_JSON;
+use super::json::Object;
 use super::memory::{Contents, Given};
 use crate::data::error::{Error, Result};
 use crate::data::tensor::ReadAt;
@@ -72,6 +72,11 @@ impl Folder {
         match self {
             Folder::Stored(path) => Contents::open(&path.join(file), mapped_from),
             Folder::Given { name, files } => match files.get(file) {
+                // A browser's limit: 4 GiB.
+                Some(given) if usize::try_from(given.size()).is_err() => {
+                    let bytes = format!("{} MiB are more than this program can address", given.size() >> 20);
+                    Err(Error::file(name.join(file), format!("{bytes}; split the file into shards with an index")))
+                }
                 Some(given) => Ok(Contents::Shared(Arc::new(Given(given.clone(), name.join(file))))),
                 None => Err(Error::file(name.join(file), "no such file among those given")),
             },

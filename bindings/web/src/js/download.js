@@ -75,8 +75,9 @@ async function part(source, start, first, isFresh) {
 
 /** Returns the response from a byte on, or undefined if there is no such file. */
 async function get({ url, fetch, signal }, start, inParts) {
-  const headers = inParts ? { range: `bytes=${start}-${start + PART - 1}` } : {};
-  const response = await fetch.call(globalThis, url.href, { headers, signal }).catch(interrupted(url, signal));
+  // Parts are kept once, not in the browser's own cache too.
+  const options = inParts ? { headers: { range: `bytes=${start}-${start + PART - 1}` }, cache: "no-store" } : {};
+  const response = await fetch.call(globalThis, url.href, { ...options, signal }).catch(interrupted(url, signal));
   if (response.status === 404) return undefined;
   // A server that hides from other origins which bytes it sends, or that has none.
   const isUnusable = (response.status === 206 && !response.headers.get("content-range")) || response.status === 416;

@@ -8,6 +8,28 @@ const ready = init();
 const engines = new Map();
 let numbers = 0;
 
+/** Why the last copy of an image to the GPU failed: wgpu would end the module. */
+let uncopied;
+const copy = globalThis.GPUQueue?.prototype.copyExternalImageToTexture;
+if (copy) {
+  GPUQueue.prototype.copyExternalImageToTexture = function (...operands) {
+    try {
+      copy.apply(this, operands);
+    } catch (error) {
+      uncopied = error;
+    }
+  };
+}
+
+/** Returns an image in a texture; undefined if the browser cannot copy it there, as some frames on software adapters. */
+function copied(engine, image) {
+  uncopied = undefined;
+  const frame = engine.copy(image);
+  if (!uncopied) return frame;
+  frame.free();
+  return undefined;
+}
+
 const buffers = (outputs) => Object.values(outputs).map(({ data }) => data.buffer);
 
 /** Each returns its result, and what to transfer with it. */
@@ -25,8 +47,8 @@ const methods = {
     const image = largest || !(frame instanceof ImageData) ? await decoded(frame) : frame;
     try {
       const [width, height] = size(image);
-      const isOnGpu = Math.max(width, height) <= largest;
-      const computed = isOnGpu ? await engine.forwardFrame(image, outputs) : await engine.forwardLevels(levels(image), width, height, outputs);
+      const frame = Math.max(width, height) <= largest ? copied(engine, image) : undefined;
+      const computed = frame ? await engine.forwardFrame(frame, outputs) : await engine.forwardLevels(levels(image), width, height, outputs);
       return [{ outputs: computed, width, height }, buffers(computed)];
     } finally {
       image.close?.();
