@@ -68,7 +68,7 @@ async function measure(engine, device, name, batch) {
   const adapter = values.adapter === "swiftshader" ? ["--use-webgpu-adapter=swiftshader"] : [];
   const browser = await puppeteer.launch({ executablePath: "/usr/bin/chromium", protocolTimeout: 900_000, args: ["--no-sandbox", "--enable-unsafe-webgpu", ...adapter] });
   let peak = 0;
-  const watch = setInterval(() => (peak = Math.max(peak, resident(browser.process().pid))), 100);
+  const watch = setInterval(() => (peak = Math.max(peak, resident(browser.process().pid))), 500);
   try {
     const page = await browser.newPage();
     page.on("pageerror", (error) => console.error(String(error)));

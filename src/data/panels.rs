@@ -141,15 +141,9 @@ pub fn halves(values: &[f32]) -> Vec<u8> {
     bytes
 }
 
-#[cfg(not(target_arch = "wasm32"))]
 fn for_each_panel<V: Send>(panels: &mut [V], len: usize, work: impl Fn(usize, &mut [V]) + Sync) {
     use rayon::prelude::*;
     panels.par_chunks_mut(len).enumerate().for_each(|(number, panel)| work(number, panel));
-}
-
-#[cfg(target_arch = "wasm32")]
-fn for_each_panel<V: Send>(panels: &mut [V], len: usize, work: impl Fn(usize, &mut [V]) + Sync) {
-    panels.chunks_mut(len).enumerate().for_each(|(number, panel)| work(number, panel));
 }
 
 /// A borrowed rhs in panels; see [`Packed`].

@@ -20,7 +20,7 @@ pub fn start() -> Result<()> {
     }
 }
 
-/// Does nothing: a browser has no threads.
+/// Does nothing: a browser has the threads that the program has started, and rayon does without.
 #[cfg(target_arch = "wasm32")]
 pub fn start() -> Result<()> {
     Ok(())

@@ -19,7 +19,7 @@ export async function chromium(...args) {
 }
 
 /** Serves the package, the fixtures and an empty page, which it opens. `answer` answers requests in place of files. */
-export async function open({ answer, args = [] } = {}) {
+export async function open({ answer, args = [], headers = {} } = {}) {
   /** Number of requests by path. */
   const requests = new Map();
   const counted = (path, request, response) => {
@@ -30,13 +30,13 @@ export async function open({ answer, args = [] } = {}) {
     return true;
   };
   const folders = { dist: "bindings/web/dist", cases: CASES, samples: "examples/digits/samples", digits: "examples/digits" };
-  const server = await serve(folders, { headers: { "content-security-policy": POLICY }, answer: counted });
+  const server = await serve(folders, { headers: { "content-security-policy": POLICY, ...headers }, answer: counted });
   after(server.close);
   const browser = await chromium(...args);
   const page = await browser.newPage();
-  /** Errors in the page's console, the policy's among them. */
+  /** Errors in the page's console, the policy's among them; without files that are not there, as some tests want. */
   const complaints = [];
-  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("console", (message) => message.type() === "error" && !message.text().startsWith("Failed to load resource") && complaints.push(message.text()));
   page.on("pageerror", (error) => complaints.push(String(error)));
   await page.goto(server.url);
   await page.evaluate(async () => {

@@ -8,3 +8,5 @@ mod failure;
 mod files;
 mod frames;
 mod memory;
+#[cfg(target_feature = "atomics")]
+mod threads;

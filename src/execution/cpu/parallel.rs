@@ -1,57 +1,29 @@
-//! Loops over chunks of a slice, on all cores where threads are available.
+//! Loops over chunks of a slice, on all cores: in a browser on those of its workers that the program has started, else on the caller.
 
 use crate::data::aligned::Aligned;
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
 /// Calls `work` with the index and contents of each chunk of `len` elements. The last chunk may be shorter.
-#[cfg(not(target_arch = "wasm32"))]
 pub fn for_each_chunk<V: Send>(values: &mut [V], len: usize, work: impl Fn(usize, &mut [V]) + Sync) {
     use rayon::prelude::*;
     values.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| work(i, chunk));
 }
 
-/// Calls `work` with the index and contents of each chunk of `len` elements. The last chunk may be shorter.
-#[cfg(target_arch = "wasm32")]
-pub fn for_each_chunk<V: Send>(values: &mut [V], len: usize, work: impl Fn(usize, &mut [V]) + Sync) {
-    values.chunks_mut(len).enumerate().for_each(|(i, chunk)| work(i, chunk));
-}
-
 /// Calls `work` with each number below `count`.
-#[cfg(not(target_arch = "wasm32"))]
 pub fn for_each_number(count: usize, work: impl Fn(usize) + Sync) {
     use rayon::prelude::*;
     (0..count).into_par_iter().for_each(&work);
 }
 
-/// Calls `work` with each number below `count`.
-#[cfg(target_arch = "wasm32")]
-pub fn for_each_number(count: usize, work: impl Fn(usize) + Sync) {
-    (0..count).for_each(work);
-}
-
 /// Calls `work` on one of the threads that share the work, so that its loops do not wake that thread each.
-#[cfg(not(target_arch = "wasm32"))]
 pub fn on_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     rayon::scope(|_| work())
 }
 
-/// Calls `work`.
-#[cfg(target_arch = "wasm32")]
-pub fn on_thread<T>(work: impl FnOnce() -> T) -> T {
-    work()
-}
-
 /// Returns the number of threads that share the work.
-#[cfg(not(target_arch = "wasm32"))]
 pub fn threads() -> usize {
     rayon::current_num_threads()
-}
-
-/// Returns the number of threads that share the work.
-#[cfg(target_arch = "wasm32")]
-pub fn threads() -> usize {
-    1
 }
 
 /// A slice of which several cores write disjoint ranges.

@@ -193,17 +193,11 @@ pub fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
 fn parallelism(cores: Cores) -> Parallelism {
     match cores {
         Cores::All => Parallelism::Rayon(0),
         Cores::One => Parallelism::None,
     }
-}
-
-#[cfg(target_arch = "wasm32")]
-fn parallelism(_: Cores) -> Parallelism {
-    Parallelism::None
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ fn on_threads<T: Send>(chunks: Vec<T>, work: impl Fn(T) + Sync + Send) {
     chunks.into_par_iter().with_min_len(share).for_each(work);
 }
 
-/// Calls `work` for each chunk: a browser has no threads.
+/// Calls `work` for each chunk: in a browser, mapped memory belongs to the thread that mapped it.
 #[cfg(target_arch = "wasm32")]
 fn on_threads<T>(chunks: Vec<T>, work: impl Fn(T)) {
     chunks.into_iter().for_each(work);

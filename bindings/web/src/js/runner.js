@@ -18,30 +18,41 @@ class Runner {
     });
   }
 
-  call(method, args, transfer = []) {
+  call(method, args, { transfer = [], signal } = {}) {
     if (this.failure) return Promise.reject(this.failure);
     this.#calls += 1;
     const call = this.#calls;
     return new Promise((resolve, reject) => {
-      this.#pending.set(call, { resolve, reject });
+      const cancel = () => {
+        this.#worker.postMessage({ call, method: "cancel" });
+        this.#settle(call)?.reject(signal.reason);
+      };
+      this.#pending.set(call, { resolve, reject, end: () => signal?.removeEventListener("abort", cancel) });
       this.#worker.postMessage({ call, method, args }, transfer);
+      signal?.addEventListener("abort", cancel);
     });
+  }
+
+  /** Takes a call from those that wait; undefined if it waits no longer. */
+  #settle(call) {
+    const waiting = this.#pending.get(call);
+    waiting?.end();
+    this.#pending.delete(call);
+    return waiting;
   }
 
   #answer({ call, result, failure }) {
     const error = failure && new VitrauxError(failure.message, failure.kind);
     if (failure?.isFatal) return this.#end(error);
-    const { resolve, reject } = this.#pending.get(call);
-    this.#pending.delete(call);
-    if (error) reject(error);
-    else resolve(result);
+    const waiting = this.#settle(call);
+    if (error) waiting?.reject(error);
+    else waiting?.resolve(result);
   }
 
   #end(error) {
     this.failure = error;
     this.#worker.terminate();
-    for (const { reject } of this.#pending.values()) reject(error);
-    this.#pending.clear();
+    for (const call of [...this.#pending.keys()]) this.#settle(call).reject(error);
   }
 }
 

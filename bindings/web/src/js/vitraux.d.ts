@@ -46,6 +46,11 @@ export interface LoadOptions {
   revision?: string;
 }
 
+export interface CallOptions {
+  /** Rejects the call when it is aborted. A pass that has begun ends unheard. */
+  signal?: AbortSignal;
+}
+
 export interface Prediction {
   index: number;
   label: string;
@@ -114,22 +119,22 @@ export class Vitraux {
   readonly outputs: string[];
 
   /** Returns the most probable classes of an image. */
-  classify(source: ImageSource, options?: { topK?: number }): Promise<Prediction[]>;
+  classify(source: ImageSource, options?: { topK?: number } & CallOptions): Promise<Prediction[]>;
 
   /** Returns the feature vector of an image: the pooled features, or their projection if the model has one. */
-  embed(source: ImageSource, options?: { normalize?: boolean }): Promise<Float32Array>;
+  embed(source: ImageSource, options?: { normalize?: boolean } & CallOptions): Promise<Float32Array>;
 
   /** Returns the attention probabilities of a token, `[1, heads, 1, N]`. Layers are counted from 0, or from the end if negative. */
-  attention(source: ImageSource, options?: { layer?: number; query?: number }): Promise<PatchMap>;
+  attention(source: ImageSource, options?: { layer?: number; query?: number } & CallOptions): Promise<PatchMap>;
 
   /** Returns the first three principal components of the image's patches as colours from 0 to 1, `[1, P, 3]`. */
-  pca(source: ImageSource): Promise<PatchMap>;
+  pca(source: ImageSource, options?: CallOptions): Promise<PatchMap>;
 
   /** Computes outputs by name, in one pass. Those that are maps of an image (`attn.…`, `rollout`, `pca`) are `PatchMap`s. */
-  forward(image: ImageSource, outputs: string[]): Promise<Record<string, Tensor | PatchMap>>;
+  forward(image: ImageSource, outputs: string[], options?: CallOptions): Promise<Record<string, Tensor | PatchMap>>;
 
   /** Runs the model on `pixel_values` `[B, channels, height, width]`. */
-  forward(input: { shape: number[]; data: ArrayLike<number> }, outputs: string[]): Promise<Record<string, Tensor>>;
+  forward(input: { shape: number[]; data: ArrayLike<number> }, outputs: string[], options?: CallOptions): Promise<Record<string, Tensor>>;
 
   /** Frees the memory of the model, also that on the GPU. */
   dispose(): void;

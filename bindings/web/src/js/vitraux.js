@@ -27,57 +27,80 @@ export class Vitraux {
     const worker = runner();
     options.signal?.throwIfAborted();
     const { name, files } = source === "digits" ? { name: source, files: new Map() } : await fetched(source, options);
-    const model = new Vitraux(worker, await worker.call("load", { name, files, device, precision }));
-    if (options.signal?.aborted) model.dispose();
-    options.signal?.throwIfAborted();
-    return model;
+    const loading = worker.call("load", { name, files, device, precision });
+    const model = loading.then((loaded) => new Vitraux(worker, loaded));
+    return unlessAborted(model, options.signal);
   }
 
-  async classify(source, { topK = 5 } = {}) {
+  async classify(source, { topK = 5, signal } = {}) {
     if (!this.classes) throw new VitrauxError(`${this.name} has no classes; use embed`, "argument");
-    const { probabilities } = await this.#image(source, ["probabilities"]);
+    const { probabilities } = await this.#image(source, ["probabilities"], signal);
     return Array.from(probabilities.data, (score, index) => ({ index, label: this.labels[index] ?? `LABEL_${index}`, score }))
       .sort((a, b) => b.score - a.score)
       .slice(0, topK);
   }
 
-  async embed(source, { normalize = false } = {}) {
+  async embed(source, { normalize = false, signal } = {}) {
     if (!this.#vector) throw new VitrauxError(`${this.name} has no vector per image; use forward`, "argument");
-    const { data } = (await this.#image(source, [this.#vector]))[this.#vector];
+    const { data } = (await this.#image(source, [this.#vector], signal))[this.#vector];
     if (!normalize) return data;
     const norm = Math.hypot(...data);
     return norm ? data.map((value) => value / norm) : data;
   }
 
-  async attention(source, { layer = -1, query = 0 } = {}) {
+  async attention(source, { layer = -1, query = 0, signal } = {}) {
     const name = `attn.${layer < 0 ? this.depth + layer : layer}.${query}`;
-    return (await this.#image(source, [name]))[name];
+    return (await this.#image(source, [name], signal))[name];
   }
 
-  async pca(source) {
-    return (await this.#image(source, ["pca"])).pca;
+  async pca(source, { signal } = {}) {
+    return (await this.#image(source, ["pca"], signal)).pca;
   }
 
-  async forward(input, outputs) {
+  async forward(input, outputs, { signal } = {}) {
     const { shape, data } = input;
-    if (!shape) return this.#image(input, outputs);
-    return this.#call("forward", { shape: Uint32Array.from(shape), data: Float32Array.from(data), outputs });
+    if (!shape) return this.#image(input, outputs, signal);
+    return this.#call("forward", { shape: Uint32Array.from(shape), data: Float32Array.from(data), outputs }, { signal });
   }
 
   dispose() {
-    if (this.#number && !this.#runner.failure) this.#call("dispose", {});
+    // If the worker has ended, nothing is left to free.
+    if (this.#number) this.#call("dispose", {}).catch(() => undefined);
     this.#number = undefined;
   }
 
-  async #image(source, names) {
+  async #image(source, names, signal) {
+    this.#check(signal);
     const [taken, transfer] = await frame(source);
-    const { outputs, width, height } = await this.#call("image", { frame: taken, outputs: names }, transfer);
+    const computing = this.#call("image", { frame: taken, outputs: names }, { transfer, signal });
+    // A frame that has not gone to the worker is closed here.
+    const { outputs, width, height } = await computing.finally(() => transfer.forEach((image) => image.close()));
     const shown = ([name, output]) => [name, output.map ? new PatchMap(name, output, { width, height }, (method, args) => this.#call(method, args)) : output];
     return Object.fromEntries(Object.entries(outputs).map(shown));
   }
 
-  async #call(method, args, transfer) {
+  #check(signal) {
     if (!this.#number) throw new VitrauxError("the model was disposed of; load it again", "argument");
-    return this.#runner.call(method, { number: this.#number, ...args }, transfer);
+    signal?.throwIfAborted();
   }
+
+  async #call(method, args, options) {
+    this.#check(options?.signal);
+    return this.#runner.call(method, { number: this.#number, ...args }, options);
+  }
+}
+
+/** Returns the model, or throws as soon as the signal says so and disposes of the model when it is there. */
+async function unlessAborted(model, signal) {
+  if (!signal) return model;
+  let abort;
+  const aborted = new Promise((_, reject) => {
+    abort = () => {
+      model.then((model) => model.dispose(), () => undefined);
+      reject(signal.reason);
+    };
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort);
+  });
+  return Promise.race([model, aborted]).finally(() => signal.removeEventListener("abort", abort));
 }

@@ -1,12 +1,17 @@
 // The worker that runs the engine, so that nothing blocks the page.
 
-import init, { Engine, hasRunOutOfMemory } from "./vitraux_web.js";
+import { load } from "./module.js";
 import { decoded, levels, size } from "./pixels.js";
 
-const ready = init();
-/** Engines by the number that the page knows them by. */
-const engines = new Map();
+let Engine;
+let hasRunOutOfMemory;
+const ready = load().then((module) => ({ Engine, hasRunOutOfMemory } = module));
+
+/** Models by the number that the page knows them by. */
+const models = new Map();
 let numbers = 0;
+/** Calls that have not ended, with whether they are still wanted. */
+const calls = new Map();
 
 /** Why the last copy of an image to the GPU failed: wgpu would end the module. */
 let uncopied;
@@ -32,20 +37,37 @@ function copied(engine, image) {
 
 const buffers = (outputs) => Object.values(outputs).map(({ data }) => data.buffer);
 
+/** Lends the engine of a model, which is freed when the last call that has it ends. */
+async function lent(number, work) {
+  const model = models.get(number);
+  model.users += 1;
+  try {
+    return await work(model.engine, model.largest);
+  } finally {
+    release(model);
+  }
+}
+
+function release(model) {
+  model.users -= 1;
+  if (model.users === 0) model.engine.free();
+}
+
 /** Each returns its result, and what to transfer with it. */
 const methods = {
   async load({ name, files, device, precision }) {
     const engine = await Engine.load(name, [...files.keys()], [...files.values()], device, precision);
     const description = JSON.parse(engine.describe());
     numbers += 1;
-    engines.set(numbers, { engine, largest: description.largestFrame });
+    // The page is the first of its users.
+    models.set(numbers, { engine, largest: description.largestFrame, users: 1 });
     return [{ number: numbers, description }];
   },
 
-  async image({ number, frame, outputs }) {
-    const { engine, largest } = engines.get(number);
+  image: ({ number, frame, outputs }, isWanted) => lent(number, async (engine, largest) => {
     const image = largest || !(frame instanceof ImageData) ? await decoded(frame) : frame;
     try {
+      if (!isWanted()) return [];
       const [width, height] = size(image);
       const frame = Math.max(width, height) <= largest ? copied(engine, image) : undefined;
       const computed = frame ? await engine.forwardFrame(frame, outputs) : await engine.forwardLevels(levels(image), width, height, outputs);
@@ -53,29 +75,30 @@ const methods = {
     } finally {
       image.close?.();
     }
-  },
+  }),
 
-  async forward({ number, shape, data, outputs }) {
-    const computed = await engines.get(number).engine.forward(shape, data, outputs);
+  forward: ({ number, shape, data, outputs }, isWanted) => lent(number, async (engine) => {
+    if (!isWanted()) return [];
+    const computed = await engine.forward(shape, data, outputs);
     return [computed, buffers(computed)];
-  },
+  }),
 
-  async paint({ number, name, data, input, head, width, height }) {
-    const painted = engines.get(number).engine.paint(name, data, Uint32Array.from(input), head, width, height);
+  paint: ({ number, name, data, input, head, width, height }) => lent(number, async (engine) => {
+    const painted = engine.paint(name, data, Uint32Array.from(input), head, width, height);
     const bitmap = await createImageBitmap(new ImageData(new Uint8ClampedArray(painted.buffer), width, height));
     return [bitmap, [bitmap]];
-  },
+  }),
 
   async dispose({ number }) {
-    engines.get(number)?.engine.free();
-    engines.delete(number);
+    release(models.get(number));
+    models.delete(number);
     return [];
   },
 };
 
 function failure(error) {
   if (error instanceof WebAssembly.RuntimeError) {
-    const kind = hasRunOutOfMemory() ? "out_of_memory" : "internal";
+    const kind = hasRunOutOfMemory?.() ? "out_of_memory" : "internal";
     const message = kind === "internal" ? `internal error: ${error.message}; please report it` : "WebAssembly's memory, 4 GiB at most, is too small for the model";
     return { message, kind, isFatal: true };
   }
@@ -86,11 +109,15 @@ function failure(error) {
 addEventListener("error", ({ error }) => error && postMessage({ failure: failure(error) }));
 
 addEventListener("message", async ({ data: { call, method, args } }) => {
+  if (method === "cancel") return calls.has(call) && calls.set(call, false);
+  calls.set(call, true);
   try {
     await ready;
-    const [result, transfer] = await methods[method](args);
+    const [result, transfer] = await methods[method](args, () => calls.get(call));
     postMessage({ call, result }, transfer ?? []);
   } catch (error) {
     postMessage({ call, failure: failure(error) });
+  } finally {
+    calls.delete(call);
   }
 });
