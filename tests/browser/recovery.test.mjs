@@ -44,20 +44,26 @@ for (const device of ["gpu", "cpu"]) {
   });
 }
 
-test("weights are read piece by piece", { timeout: 120_000 }, async () => {
-  const growth = await page.evaluate(async () => {
+test("weights are never in memory as a whole, but where they are computed with", { timeout: 120_000 }, async () => {
+  let peak = 0;
+  const before = resident(browser.process().pid);
+  const watch = setInterval(() => (peak = Math.max(peak, resident(browser.process().pid))), 50);
+  const bytes = await page.evaluate(async () => {
     // 330 MiB of zeros, of which the browser keeps one MiB.
     const start = await image("/base/header");
     const zeros = new Blob([new Uint8Array(1 << 20)]);
     const { data_offsets } = Object.values(JSON.parse((await start.text()).slice(8))).at(-1);
     const whole = Math.floor(data_offsets[1] / zeros.size);
     const weights = new Blob([start, ...Array(whole).fill(zeros), zeros.slice(0, data_offsets[1] - whole * zeros.size)]);
-    const config = { architecture: "vit_base_patch16_224", num_classes: 1000 };
-    const model = await Vitraux.load({ config, weights }, { device: "gpu" });
+    const model = await Vitraux.load({ config: { architecture: "vit_base_patch16_224", num_classes: 1000 }, weights }, { device: "gpu" });
     model.dispose();
     return weights.size;
   });
-  assert.ok(growth > 340e6);
+  clearInterval(watch);
+  const growth = peak - before;
+  console.log(`${Math.round(growth)} MiB more while ${bytes >> 20} MiB of weights were loaded`);
+  // The adapter is software: its memory is the machine's.
+  assert.ok(bytes > 340e6 && growth < (1.5 * bytes) / 2 ** 20, `${growth} MiB`);
 });
 
 test("memory that runs out is reported, and the next model loads", { timeout: 240_000 }, async () => {

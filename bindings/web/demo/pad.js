@@ -104,7 +104,12 @@ function draw(canvas, strokes, origin, side) {
     context.beginPath();
     context.moveTo(...first);
     context.lineTo(...first);
-    rest.forEach((point) => context.lineTo(...point));
+    // Corners are rounded, as pens do.
+    rest.forEach((point, i) => {
+      const next = rest[i + 1];
+      if (next) context.quadraticCurveTo(...point, (point[0] + next[0]) / 2, (point[1] + next[1]) / 2);
+      else context.lineTo(...point);
+    });
     context.stroke();
   }
 }
