@@ -49,7 +49,7 @@ pub use data::capabilities::Precision;
 pub use data::config;
 pub use data::error::{Error, Limit, Result};
 pub use data::record::Timing;
-pub use data::tensor::{Dtype, ReadAt, Tensor};
+pub use data::tensor::{Dtype, Tensor};
 pub use execution::checkpoint::{Checkpoint, CheckpointBuilder, Head};
 pub use execution::device::{Device, DeviceBuilder, DeviceChoice};
 #[cfg(not(target_arch = "wasm32"))]

@@ -3,6 +3,7 @@
 use crate::support::path;
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
+use std::io::Cursor;
 use std::path::Path;
 use vitraux::config::Size;
 use vitraux::{Checkpoint, Device, Head, Image, Model, Tensor};
@@ -59,8 +60,9 @@ fn checkpoints_survive_truncated_files() {
 /// The files of a folder, in memory.
 fn in_memory(folder: &Path) -> vitraux::Result<Checkpoint> {
     let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).filter(|path| path.is_file());
-    let named =
-        |path: std::path::PathBuf| (path.file_name().expect("a name").to_str().expect("UTF-8").to_owned(), std::fs::read(&path).expect("a file"));
+    let named = |path: std::path::PathBuf| {
+        (path.file_name().expect("a name").to_str().expect("UTF-8").to_owned(), Cursor::new(std::fs::read(&path).expect("a file")))
+    };
     Checkpoint::builder_from_files(folder, files.map(named)).open()
 }
 

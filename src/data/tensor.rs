@@ -4,7 +4,6 @@ use crate::data::error::{Error, Result};
 use crate::data::levels::LevelTable;
 use std::borrow::Cow;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 /// Stored element type. Elements are read as f32.
@@ -49,8 +48,20 @@ pub trait Bytes: Send + Sync {
 /// Where bytes are.
 pub enum Place<'a> {
     Memory(&'a [u8]),
-    /// In a file, of which each range is read when it is asked for; and its name in messages.
-    File(&'a dyn ReadAt, &'a Path),
+    /// In a file, of which each range is read when it is asked for.
+    File(&'a dyn Ranges),
+}
+
+/// A file that is read range by range.
+pub trait Ranges {
+    /// Returns the number of bytes.
+    fn len(&self) -> usize;
+
+    /// Reads a range, which must lie within the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if reading fails; [`Error::File`] if the file has become shorter.
+    fn read(&self, range: Range<usize>) -> Result<Vec<u8>>;
 }
 
 impl<'a> Place<'a> {
@@ -58,47 +69,19 @@ impl<'a> Place<'a> {
     pub fn len(&self) -> usize {
         match self {
             Place::Memory(bytes) => bytes.len(),
-            Place::File(file, _) => usize::try_from(file.size()).expect("larger files are not opened"),
+            Place::File(file) => file.len(),
         }
     }
 
-    /// Returns the bytes of a range.
+    /// Returns the bytes of a range: borrowed if they are in memory, else read.
     ///
     /// # Errors
-    /// [`Error::Io`] if reading fails.
+    /// As [`Ranges::read`].
     pub fn read(&self, range: Range<usize>) -> Result<Cow<'a, [u8]>> {
         match self {
             Place::Memory(bytes) => Ok(Cow::Borrowed(&bytes[range])),
-            Place::File(file, name) => {
-                let mut bytes = vec![0; range.len()];
-                file.read_at(range.start as u64, &mut bytes).map_err(Error::io(name))?;
-                Ok(Cow::Owned(bytes))
-            }
+            Place::File(file) => Ok(Cow::Owned(file.read(range)?)),
         }
-    }
-}
-
-/// A file that is read range by range, wherever it is: in a browser's `Blob`, in an archive, or in memory.
-pub trait ReadAt: Send + Sync {
-    /// Returns the number of bytes.
-    fn size(&self) -> u64;
-
-    /// Fills `bytes` with those from `start` on.
-    ///
-    /// # Errors
-    /// If reading fails, or the file ends before.
-    fn read_at(&self, start: u64, bytes: &mut [u8]) -> std::io::Result<()>;
-}
-
-impl ReadAt for Vec<u8> {
-    fn size(&self) -> u64 {
-        self.len() as u64
-    }
-
-    fn read_at(&self, start: u64, bytes: &mut [u8]) -> std::io::Result<()> {
-        let from = usize::try_from(start).ok().and_then(|start| self.get(start..)?.get(..bytes.len()));
-        bytes.copy_from_slice(from.ok_or(std::io::ErrorKind::UnexpectedEof)?);
-        Ok(())
     }
 }
 
@@ -145,7 +128,7 @@ impl Part {
     fn resident(&self) -> Option<&[u8]> {
         match self.memory.place() {
             Place::Memory(bytes) => Some(&bytes[self.range.clone()]),
-            Place::File(..) => None,
+            Place::File(_) => None,
         }
     }
 

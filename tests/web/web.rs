@@ -7,6 +7,7 @@ use gloo_timers::callback::Interval;
 use safetensors::SafeTensors;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::rc::Rc;
 use vitraux::low_level::cases::{self, Case};
 use vitraux::low_level::gpu::{Plan, WeightBuffers};
@@ -72,7 +73,7 @@ async fn checkpoints_in_memory_match_the_reference() {
         Tensor::new(view.shape(), values).expect("as many values")
     };
     for device in [Device::cpu(), Device::open(DeviceChoice::Gpu).await.expect("WebGPU")] {
-        let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec()));
+        let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), Cursor::new(*bytes)));
         let checkpoint = Checkpoint::builder_from_files("timm_vit_tiny", files).open().expect("a checkpoint");
         let model = Model::builder(checkpoint).device(device).load().await.expect("a model");
         let names = ["tokens", "logits", "attn.0"];

@@ -6,9 +6,9 @@ use super::memory::MAPPED_FROM;
 use super::{Checkpoint, is_npz, jax, outline, preprocess, processor, root};
 use crate::data::config::Input;
 use crate::data::error::Result;
-use crate::data::tensor::ReadAt;
+use std::io::{Read, Seek};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Opens a checkpoint with options.
 ///
@@ -33,8 +33,8 @@ impl CheckpointBuilder {
         CheckpointBuilder { folder: Folder::Stored(path.to_owned()), image: None, mapped_from: MAPPED_FROM }
     }
 
-    pub(super) fn from_files<F: ReadAt + 'static>(name: &Path, files: impl IntoIterator<Item = (String, F)>) -> CheckpointBuilder {
-        let files = files.into_iter().map(|(name, file)| (name, Arc::new(file) as _)).collect();
+    pub(super) fn from_files<F: Read + Seek + Send + 'static>(name: &Path, files: impl IntoIterator<Item = (String, F)>) -> CheckpointBuilder {
+        let files = files.into_iter().map(|(name, file)| (name, Arc::new(Mutex::new(file)) as _)).collect();
         CheckpointBuilder { folder: Folder::Given { name: name.to_owned(), files }, image: None, mapped_from: MAPPED_FROM }
     }
 

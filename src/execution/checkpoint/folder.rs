@@ -2,13 +2,11 @@
 
 use super::json::LARGEST_JSON;
 use super::json::Object;
-use super::memory::{Contents, Given};
+use super::memory::{Contents, Reader};
 use crate::data::error::{Error, Result};
-use crate::data::tensor::ReadAt;
 use crate::execution::storage;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// A folder with the files of a checkpoint.
 #[derive(Clone)]
@@ -19,7 +17,7 @@ pub enum Folder {
     Given {
         /// Name in messages.
         name: PathBuf,
-        files: BTreeMap<String, Arc<dyn ReadAt>>,
+        files: BTreeMap<String, Reader>,
     },
 }
 
@@ -72,12 +70,7 @@ impl Folder {
         match self {
             Folder::Stored(path) => Contents::open(&path.join(file), mapped_from),
             Folder::Given { name, files } => match files.get(file) {
-                // A browser's limit: 4 GiB.
-                Some(given) if usize::try_from(given.size()).is_err() => {
-                    let bytes = format!("{} MiB are more than this program can address", given.size() >> 20);
-                    Err(Error::file(name.join(file), format!("{bytes}; split the file into shards with an index")))
-                }
-                Some(given) => Ok(Contents::Shared(Arc::new(Given(given.clone(), name.join(file))))),
+                Some(given) => Contents::given(&name.join(file), given.clone()),
                 None => Err(Error::file(name.join(file), "no such file among those given")),
             },
         }

@@ -1,14 +1,14 @@
 //! Contents of checkpoint files: read range by range, memory-mapped, or already in memory.
 
 use crate::data::error::{Error, Result};
-use crate::data::tensor::{Bytes, Dtype, Place, ReadAt, Tensor};
+use crate::data::tensor::{Bytes, Dtype, Place, Ranges, Tensor};
 use crate::execution::storage;
 use std::borrow::Cow;
 use std::fs::{File, TryLockError};
-use std::io::{Cursor, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{BufReader, Cursor, ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Size in bytes from which a file is memory-mapped by default. Smaller files are read, so that nothing happens if another program truncates
 /// them.
@@ -26,9 +26,12 @@ pub enum Contents {
 /// An open file and the size that it had when it was opened.
 pub struct OpenFile {
     path: PathBuf,
-    file: Mutex<File>,
+    file: Reader,
     len: usize,
 }
+
+/// What reads a file.
+pub type Reader = Arc<Mutex<dyn ReadSeek + Send>>;
 
 impl Contents {
     /// Opens a file. It is mapped if it has at least `mapped_from` bytes.
@@ -40,8 +43,21 @@ impl Contents {
         }
         match len >= mapped_from {
             true => Ok(Contents::Shared(Arc::new(Mapped::new(path, file)?))),
-            false => Ok(Contents::File(Arc::new(OpenFile { path: path.to_owned(), file: Mutex::new(file), len: len as usize }))),
+            false => Ok(Contents::File(Arc::new(OpenFile { path: path.to_owned(), file: Arc::new(Mutex::new(file)), len: len as usize }))),
         }
+    }
+
+    /// Contents of a file that was given, of which each tensor is read when it is loaded to a device.
+    pub fn given(path: &Path, file: Reader) -> Result<Contents> {
+        let len = locked(&file).seek(SeekFrom::End(0)).map_err(Error::io(path))?;
+        // A browser's limit: 4 GiB.
+        let Ok(len) = usize::try_from(len) else {
+            return Err(Error::file(
+                path,
+                format!("{} MiB are more than this program can address; split the file into shards with an index", len >> 20),
+            ));
+        };
+        Ok(Contents::Shared(Arc::new(OpenFile { path: path.to_owned(), file, len })))
     }
 
     /// Returns the number of bytes.
@@ -64,7 +80,7 @@ impl Contents {
     pub fn with_reader<T>(&self, with: impl FnOnce(&mut dyn ReadSeek) -> Result<T>) -> Result<T> {
         match self {
             Contents::Shared(bytes) => with(&mut Cursor::new(bytes.place().read(0..bytes.place().len())?)),
-            Contents::File(file) => with(&mut std::io::BufReader::new(&*file.file.lock().unwrap_or_else(PoisonError::into_inner))),
+            Contents::File(file) => with(&mut BufReader::new(&mut *locked(&file.file))),
         }
     }
 }
@@ -74,9 +90,17 @@ pub trait ReadSeek: Read + Seek {}
 
 impl<T: Read + Seek> ReadSeek for T {}
 
-impl OpenFile {
+fn locked(file: &Reader) -> MutexGuard<'_, dyn ReadSeek + Send + 'static> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ranges for OpenFile {
+    fn len(&self) -> usize {
+        self.len
+    }
+
     fn read(&self, range: Range<usize>) -> Result<Vec<u8>> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = locked(&self.file);
         let mut bytes = vec![0; range.len()];
         file.seek(SeekFrom::Start(range.start as u64)).and_then(|_| file.read_exact(&mut bytes)).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => {
@@ -85,6 +109,12 @@ impl OpenFile {
             _ => Error::io(&self.path)(error),
         })?;
         Ok(bytes)
+    }
+}
+
+impl Bytes for OpenFile {
+    fn place(&self) -> Place<'_> {
+        Place::File(self)
     }
 }
 
@@ -185,14 +215,5 @@ pub struct Unpacked(pub Vec<u8>);
 impl Bytes for Unpacked {
     fn place(&self) -> Place<'_> {
         Place::Memory(&self.0)
-    }
-}
-
-/// A file that was given, with its name in messages.
-pub struct Given(pub Arc<dyn ReadAt>, pub PathBuf);
-
-impl Bytes for Given {
-    fn place(&self) -> Place<'_> {
-        Place::File(&*self.0, &self.1)
     }
 }

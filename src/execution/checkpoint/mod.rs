@@ -36,7 +36,7 @@ pub use weights::{AttentionPool, Backbone, Block, Bottleneck, Convolution, Linea
 
 use crate::data::config::{Config, Size};
 use crate::data::error::{Error, Result};
-use crate::data::tensor::{ReadAt, Tensor};
+use crate::data::tensor::Tensor;
 use crate::execution::image::Preprocess;
 use files::Files;
 use folder::Folder;
@@ -45,6 +45,7 @@ use labels::labels;
 use refusal::{nearest, refusal};
 use source::{PositionSource, Source};
 use std::collections::{HashMap, HashSet};
+use std::io::{Read, Seek};
 use std::path::Path;
 
 /// Configuration of a model.
@@ -97,9 +98,12 @@ impl Checkpoint {
     }
 
     /// Starts opening a checkpoint of given files, by their names in the hub: `config.json`, `model.safetensors` or shards with their index, and
-    /// `preprocessor_config.json` if the model has one. They may be in memory or anywhere else; each weight is read when it is loaded to a device. Errors
+    /// `preprocessor_config.json` if the model has one. They may be in memory (`Cursor<Vec<u8>>`) or anywhere else; each weight is read when it is loaded to a device. Errors
     /// refer to the checkpoint as `name`. For programs that bring a model with them, and for browsers, which have no file system.
-    pub fn builder_from_files<F: ReadAt + 'static>(name: impl AsRef<Path>, files: impl IntoIterator<Item = (String, F)>) -> CheckpointBuilder {
+    pub fn builder_from_files<F: Read + Seek + Send + 'static>(
+        name: impl AsRef<Path>,
+        files: impl IntoIterator<Item = (String, F)>,
+    ) -> CheckpointBuilder {
         CheckpointBuilder::from_files(name.as_ref(), files)
     }
 
