@@ -119,18 +119,20 @@ fn stays_flat(device: Device) {
     grows_little("loads", ROUNDS[1] * times, |round| forward(&mut load().session(), round));
 }
 
-/// Calls `work` so many times. Checks that the process does not grow after the first fifth of them.
+/// Calls `work` so many times. Checks that the process does not grow after the first fifth of them. The allocator may take pages once more, for a thread
+/// that had none; what leaks grows each time.
 fn grows_little(what: &str, rounds: usize, mut work: impl FnMut(usize)) {
     let first = rounds.div_ceil(5);
     (0..first).for_each(&mut work);
-    let (live, resident) = (LIVE.load(Relaxed), resident_bytes());
-    (first..rounds).for_each(work);
-    let grown = LIVE.load(Relaxed) - live;
-    println!("{what}: {rounds}, {grown} bytes more on the heap, {resident:?} bytes resident, then {:?}", resident_bytes());
-    assert!(grown < 64 * 1024, "{grown} bytes more after {rounds} {what}");
-    if let (Some(before), Some(after)) = (resident, resident_bytes()) {
-        assert!(after < before + GROWTH, "{before} bytes resident, {after} after {rounds} {what}");
-    }
+    let mut stays_resident = || {
+        let (live, resident) = (LIVE.load(Relaxed), resident_bytes());
+        (first..rounds).for_each(&mut work);
+        let grown = LIVE.load(Relaxed) - live;
+        println!("{what}: {rounds}, {grown} bytes more on the heap, {resident:?} bytes resident, then {:?}", resident_bytes());
+        assert!(grown < 64 * 1024, "{grown} bytes more after {rounds} {what}");
+        resident.zip(resident_bytes()).is_none_or(|(before, after)| after < before + GROWTH)
+    };
+    assert!((0..3).any(|_| stays_resident()), "the process grows by more than {GROWTH} bytes in {rounds} {what}, three times");
 }
 
 /// Returns the physical memory of this process, where the system tells.
