@@ -1,7 +1,7 @@
 // vitraux's npm package beside transformers.js (ONNX Runtime Web), in the same Chromium, on the models that models.py writes:
 //
 //     bindings/web/build && npm install --prefix target/tools --ignore-scripts puppeteer-core @huggingface/transformers
-//     node benches/peers/browser.mjs FOLDER [--engines vitraux,transformers.js] [--devices gpu,cpu] [--batches 1,8] [--runs 5] [--adapter swiftshader]
+//     node benches/peers/browser.mjs FOLDER [--models NAMES] [--engines vitraux,transformers.js] [--devices gpu,cpu] [--batches 1,8] [--runs 5] [--adapter swiftshader]
 //
 // For each a fresh browser; pages are isolated, so that ONNX Runtime may use threads. Prints a table: the time to load from a warm server, the median
 // latency, the largest difference from PyTorch's logits, and the peak memory of all the browser's processes.
@@ -11,7 +11,7 @@ import { createRequire } from "node:module";
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { serve } from "../../bindings/web/server.mjs";
+import { ISOLATION, serve } from "../../bindings/web/server.mjs";
 import { resident } from "../../tests/browser/processes.mjs";
 
 const { positionals, values } = parseArgs({
@@ -43,10 +43,9 @@ function answer(path, request, response) {
   return true;
 }
 
-const isolation = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
 const folders = { dist: "bindings/web/dist", models: folder, transformers: `${tools}/@huggingface/transformers/dist`, ort: `${tools}/onnxruntime-web/dist` };
 folders["onnxruntime-common"] = `${tools}/onnxruntime-common/dist/esm`;
-const server = await serve(folders, { headers: isolation, answer });
+const server = await serve(folders, { headers: ISOLATION, answer });
 
 /** Each runs in the page, and returns a function that returns the logits of a batch. */
 const engines = {

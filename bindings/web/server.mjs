@@ -1,10 +1,11 @@
-// Serves folders on loopback, with what the package needs: types, ranges, and isolation for threads.
+// Serves a folder on loopback, as a page with the package needs it: types, ranges, compression, and isolation from other origins, for threads.
 //
 //     node server.mjs FOLDER [PORT]
 
 import { createReadStream, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
+import { pipeline } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 
@@ -18,10 +19,14 @@ const TYPES = {
   ".wasm": "application/wasm",
 };
 
-/** Returns the first and the last byte that a request asks for. */
+/** Headers of pages that are isolated from other origins. */
+export const ISOLATION = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
+
+/** Returns the first and the last byte that a request asks for; undefined if it asks for all, or for none that are there. */
 function range(header, size) {
-  const asked = /^bytes=(\d+)-(\d*)$/.exec(header ?? "");
-  return asked && Number(asked[1]) < size ? [Number(asked[1]), Math.min(size - 1, asked[2] === "" ? Infinity : Number(asked[2]))] : undefined;
+  const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(header ?? "") ?? [];
+  const [start, end] = [Number(first), last ? Math.min(size - 1, Number(last)) : size - 1];
+  return start <= end ? [start, end] : undefined;
 }
 
 /** Compressed files by their path and version. */
@@ -39,11 +44,19 @@ function gzip(file, version) {
  */
 export async function serve(folders, { port = 0, headers = {}, answer } = {}) {
   const server = createServer((request, response) => {
+    try {
+      respond(request, response);
+    } catch {
+      // An address or a range that means nothing.
+      response.writeHead(400).end();
+    }
+  });
+  const respond = (request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://host").pathname));
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     if (answer?.(path, request, response)) return;
     const [, first, ...rest] = path.split("/");
-    const file = first in folders ? join(folders[first], ...rest) : folders[""] && join(folders[""], path);
+    const file = Object.hasOwn(folders, first) ? join(folders[first], ...rest) : folders[""] && join(folders[""], path);
     const found = file && (path.endsWith("/") ? join(file, "index.html") : file);
     const stat = found && statSync(found, { throwIfNoEntry: false });
     if (!stat?.isFile()) return response.writeHead(404).end();
@@ -62,8 +75,8 @@ export async function serve(folders, { port = 0, headers = {}, answer } = {}) {
     if (start !== undefined) response.setHeader("content-range", `bytes ${start}-${end}/${stat.size}`);
     response.writeHead(start === undefined ? 200 : 206);
     if (request.method === "HEAD") return response.end();
-    createReadStream(found, { start, end }).pipe(response);
-  });
+    pipeline(createReadStream(found, { start, end }), response, () => undefined);
+  };
   await new Promise((ready, failed) => server.once("error", failed).listen(port, "127.0.0.1", ready));
   const close = () => {
     server.closeAllConnections();
@@ -74,6 +87,6 @@ export async function serve(folders, { port = 0, headers = {}, answer } = {}) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [folder, port = "8080"] = process.argv.slice(2);
-  const { url } = await serve({ "": folder }, { port: Number(port) });
+  const { url } = await serve({ "": folder }, { port: Number(port), headers: ISOLATION });
   console.log(`Serving ${folder} at ${url}`);
 }

@@ -12,6 +12,8 @@ const large = { breaksAt: Infinity, version: "a", served: 0, hasRanges: true };
 const shards = [(name) => !name.startsWith("blocks."), (name) => name.startsWith("blocks.")].map((names) => checkpoint("vit_tiny_patch16_224", names));
 const files = {
   "/sharded/config.json": Buffer.from(JSON.stringify(shards[0].config)),
+  "/elsewhere/config.json": Buffer.from(JSON.stringify(shards[0].config)),
+  "/elsewhere/model.safetensors.index.json": Buffer.from(JSON.stringify({ weight_map: { norm: "../sharded/one.safetensors" } })),
   "/sharded/one.safetensors": shards[0].weights,
   "/sharded/two.safetensors": shards[1].weights,
   "/sharded/model.safetensors.index.json": Buffer.from(
@@ -40,7 +42,7 @@ function answer(path, request, response) {
   return true;
 }
 
-const { page, requests } = await open({ answer });
+const { page, requests, server } = await open({ answer });
 await page.evaluate(async () => {
   const { download } = await import("/dist/download.js");
   globalThis.large = async () => {
@@ -144,6 +146,17 @@ test("shards are loaded as one", async () => {
   });
   assert.equal(classes, 1000);
   assert.ok(Math.abs(sum - 1) < 1e-4);
+});
+
+test("shards elsewhere are not asked for", async () => {
+  const failed = await page.evaluate(() => failure(Vitraux.load(new URL("/elsewhere/", location.href))));
+  assert.ok(failed.kind === "file" && failed.message.includes("../sharded/one.safetensors"), JSON.stringify(failed));
+});
+
+test("the server of the page answers whatever it is asked", async () => {
+  const ask = (path, headers) => fetch(`${server.url}${path}`, { headers }).then(({ status }) => status);
+  for (const path of ["%", "constructor/x", "%00", "dist/../../Cargo.toml", "cases"]) assert.match(String(await ask(path)), /^40[04]$/, path);
+  assert.deepEqual(await Promise.all(["bytes=5-2", "bytes=1-2", "bytes=99999999999-"].map((range) => ask("digits/model.safetensors", { range }))), [200, 206, 200]);
 });
 
 test("a download is stopped by its signal", async () => {

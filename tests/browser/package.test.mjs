@@ -3,9 +3,45 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { test } from "node:test";
+import { crc32, deflateSync } from "node:zlib";
 import { open } from "./setup.mjs";
 
-const { page, complaints } = await open();
+/** A worker of the page's own. */
+const WORKER = `
+  import { Vitraux } from "/dist/vitraux.js";
+  const model = await Vitraux.load("digits", { device: "cpu" });
+  const [best] = await model.classify(await (await fetch("/samples/printed-6.png")).blob());
+  postMessage(best.label);
+`;
+
+/** Side in pixels of an image in which each pixel has another colour and opacity, 0 among them. */
+const SIDE = 32;
+const RGBA = Buffer.from(Array.from({ length: SIDE * SIDE }, (_, i) => [(i * 7) % 256, (i * 13) % 256, (i * 29) % 256, (i * 8) % 256]).flat());
+
+/** Returns a PNG of RGBA levels. */
+function png(levels, side) {
+  const chunk = (type, data) => {
+    const body = Buffer.concat([Buffer.from(type), data]);
+    const [length, check] = [Buffer.alloc(4), Buffer.alloc(4)];
+    length.writeUInt32BE(data.length);
+    check.writeUInt32BE(crc32(body));
+    return Buffer.concat([length, body, check]);
+  };
+  const header = Buffer.from([0, 0, 0, side, 0, 0, 0, side, 8, 6, 0, 0, 0]);
+  const rows = Array.from({ length: side }, (_, row) => Buffer.concat([Buffer.from([0]), levels.subarray(4 * side * row, 4 * side * (row + 1))]));
+  const parts = [Buffer.from("\x89PNG\r\n\x1a\n", "latin1"), chunk("IHDR", header), chunk("IDAT", deflateSync(Buffer.concat(rows))), chunk("IEND", Buffer.alloc(0))];
+  return Buffer.concat(parts);
+}
+
+const answers = { "/worker.js": ["text/javascript", WORKER], "/opacity.png": ["image/png", png(RGBA, SIDE)] };
+const { page, complaints } = await open({
+  answer(path, _, response) {
+    if (!(path in answers)) return false;
+    const [type, body] = answers[path];
+    response.writeHead(200, { "content-type": type }).end(body);
+    return true;
+  },
+});
 
 for (const device of ["gpu", "cpu"]) {
   test(`images of all kinds are classified on ${device}`, async () => {
@@ -113,6 +149,36 @@ for (const device of ["gpu", "cpu"]) {
   });
 }
 
+test("colours keep all bits behind opacity, in files and in pixels, on both devices", async () => {
+  const all = await page.evaluate(
+    async (levels, side) => {
+      const data = new ImageData(Uint8ClampedArray.from(levels), side, side);
+      const all = [];
+      for (const device of ["gpu", "cpu"]) {
+        const model = await Vitraux.load("digits", { device });
+        for (const source of [data, await image("/opacity.png")]) all.push([...(await model.forward(source, ["logits"])).logits.data]);
+        model.dispose();
+      }
+      return all;
+    },
+    [...RGBA],
+    SIDE,
+  );
+  const largest = Math.max(...all[0].map(Math.abs));
+  for (const logits of all) assert.ok(logits.every((value, i) => Math.abs(value - all[0][i]) < 1e-4 * largest), `${logits} is not ${all[0]}`);
+});
+
+test("a hundred images at once are computed two at a time", async () => {
+  const labels = await page.evaluate(async () => {
+    const model = await Vitraux.load("digits", { device: "gpu" });
+    const samples = await Promise.all(["printed-2.png", "printed-6.png"].map((name) => image(`/samples/${name}`)));
+    const answers = await Promise.all([...Array(100).keys()].map((i) => model.classify(samples[i % 2])));
+    model.dispose();
+    return answers.map(([best]) => best.label);
+  });
+  assert.deepEqual(labels, [...Array(100).keys()].map((i) => ["2", "6"][i % 2]));
+});
+
 test("frames of a video are classified where they are", async () => {
   const answers = await page.evaluate(async () => {
     const canvas = Object.assign(document.createElement("canvas"), { width: 256, height: 256 });
@@ -134,6 +200,15 @@ test("frames of a video are classified where they are", async () => {
   });
   assert.equal(answers.best.label, "3");
   assert.equal(answers.early.kind, "argument");
+});
+
+test("the package works in a worker", async () => {
+  const label = await page.evaluate(() => new Promise((answered, failed) => {
+    const worker = new Worker("/worker.js", { type: "module" });
+    worker.addEventListener("message", ({ data }) => answered(data));
+    worker.addEventListener("error", ({ message }) => failed(new Error(message)));
+  }));
+  assert.equal(label, "6");
 });
 
 test("calls overlap, also of two models", async () => {

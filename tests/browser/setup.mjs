@@ -34,7 +34,7 @@ export async function open({ answer, args = [], headers = {} } = {}) {
   after(server.close);
   const browser = await chromium(...args);
   const page = await browser.newPage();
-  /** Errors in the page's console, the policy's among them; without files that are not there, as some tests want. */
+  /** Console errors, including violations of the policy. Failed loads are ignored, since some tests provoke them. */
   const complaints = [];
   page.on("console", (message) => message.type() === "error" && !message.text().startsWith("Failed to load resource") && complaints.push(message.text()));
   page.on("pageerror", (error) => complaints.push(String(error)));

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { test } from "node:test";
+import { ISOLATION } from "../../bindings/web/server.mjs";
 import { open } from "./setup.mjs";
 
 const isBuilt = existsSync("bindings/web/dist/threads");
@@ -21,7 +22,7 @@ test("work is shared by threads in isolated pages only", { skip: !isBuilt && "SK
     });
     return { ...found, usesThreads: requests.has("/dist/threads/vitraux_web_bg.wasm"), complaints };
   };
-  const [shared, alone] = [await run({ "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" }), await run({})];
+  const [shared, alone] = [await run(ISOLATION), await run({})];
   for (const found of [shared, alone]) {
     assert.deepEqual([found.usesThreads, found.best, found.complaints], [found.isIsolated, "3", []]);
   }

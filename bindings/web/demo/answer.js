@@ -24,6 +24,12 @@ export function showAnswer(best, list, labels, probabilities) {
   );
 }
 
+/** Shows that there is no answer. */
+export function showNothing(best, list) {
+  setText(best, "");
+  list.replaceChildren();
+}
+
 /** Shows durations in milliseconds by name, and frames per second. */
 export function showTimes(list, times) {
   list.replaceChildren(

@@ -1,7 +1,7 @@
 // The page: an image goes in, the answer and the maps come out.
 
 import { Vitraux } from "./vitraux/vitraux.js";
-import { showAnswer, showTimes } from "./answer.js";
+import { showAnswer, showNothing, showTimes } from "./answer.js";
 import { Camera } from "./camera.js";
 import { Maps } from "./maps.js";
 import { Pad } from "./pad.js";
@@ -25,7 +25,11 @@ function say(text, isFailure = false) {
 }
 
 const pad = new Pad(node("pad"), node("tools"), look);
-const photo = new Photo(node("drop"), node("photo"), node("file"), (failure) => (failure ? say(failure.message, true) : look()));
+const photo = new Photo(node("drop"), node("photo"), node("file"), (failure) => {
+  if (failure) return say(failure.message, true);
+  document.querySelector("[value=photo]").checked = true;
+  switchSource();
+});
 const camera = new Camera(node("video"), look);
 const maps = new Maps(
   { canvas: node("map"), block: node("block"), number: node("block-number"), heads: node("heads"), query: node("query"), attention: node("attention"), choices: document.querySelectorAll("[name=map]") },
@@ -39,28 +43,28 @@ async function image() {
   return pad.isEmpty ? undefined : pad.image();
 }
 
-/** Runs the model on the image, and again if the image or the wanted map changed meanwhile. */
+/** Runs the model on the image, and again if the image, the model or the wanted map changed meanwhile. */
 async function look() {
   isStale = true;
-  if (isBusy || !model) return;
+  if (isBusy) return;
   isBusy = true;
-  try {
-    while (isStale) {
-      isStale = false;
+  while (isStale && model) {
+    isStale = false;
+    try {
       await pass(model);
+    } catch (error) {
+      // A model or a photo that was replaced meanwhile is of no interest.
+      if (!isStale) say(error.message, true);
     }
-  } catch (error) {
-    say(error.message, true);
-  } finally {
-    isBusy = false;
   }
+  isBusy = false;
 }
 
 async function pass(model) {
   const start = performance.now();
   const isFrame = source() === "camera";
   const taken = await image();
-  if (!taken) return;
+  if (!taken) return clear();
   try {
     const output = maps.output;
     const captured = performance.now();
@@ -79,6 +83,13 @@ async function pass(model) {
   }
 }
 
+/** Shows that there is no image. */
+function clear() {
+  showTimes(node("times"), {});
+  showNothing(node("best"), node("answer"));
+  maps.clear();
+}
+
 /** Loads a model in place of the current one. */
 async function load(checkpoint, name) {
   loading?.abort();
@@ -90,7 +101,7 @@ async function load(checkpoint, name) {
   const progress = ({ file, loaded, total }) => {
     if (attempt.signal.aborted) return;
     if (total) node("progress").value = loaded / total;
-    say(`Loading ${file}: ${(loaded / 1e6).toFixed(1)}${total ? ` of ${(total / 1e6).toFixed(1)}` : ""} MB`);
+    node("bytes").textContent = `${file}: ${(loaded / 1e6).toFixed(1)}${total ? ` of ${(total / 1e6).toFixed(1)}` : ""} MB`;
   };
   try {
     const start = performance.now();
@@ -104,6 +115,7 @@ async function load(checkpoint, name) {
     if (!attempt.signal.aborted) say(error.message, true);
   } finally {
     if (loading === attempt) node("progress").hidden = true;
+    if (loading === attempt) node("bytes").textContent = "";
   }
 }
 

@@ -1,10 +1,14 @@
 // The camera's frames.
 
+const stop = (stream) => stream.getTracks().forEach((track) => track.stop());
+
 /** A camera on a video element. `changed` is called for each frame. */
 export class Camera {
   #video;
   #changed;
   #stream;
+  /** The last start; others are of no interest any more. */
+  #attempt;
 
   constructor(video, changed) {
     this.#video = video;
@@ -14,15 +18,18 @@ export class Camera {
   async start() {
     const media = navigator.mediaDevices;
     if (!media) throw new Error("This page has no access to cameras; open it over https or on localhost.");
-    this.#stream = await media.getUserMedia({ video: { facingMode: "environment", width: { ideal: 640 } } });
-    this.#video.srcObject = this.#stream;
+    const attempt = (this.#attempt = {});
+    const stream = await media.getUserMedia({ video: { facingMode: "environment", width: { ideal: 640 } } });
+    if (attempt !== this.#attempt) return stop(stream);
+    this.#stream = stream;
+    this.#video.srcObject = stream;
     await this.#video.play();
     this.#next();
   }
 
   stop() {
-    this.#stream?.getTracks().forEach((track) => track.stop());
-    this.#stream = undefined;
+    if (this.#stream) stop(this.#stream);
+    this.#attempt = this.#stream = undefined;
     this.#video.srcObject = null;
   }
 

@@ -58,6 +58,13 @@ export class Maps {
     await this.#draw();
   }
 
+  /** Shows that there is no image. */
+  clear() {
+    this.#shown = undefined;
+    for (const canvas of [this.#nodes.canvas, ...this.#nodes.heads.querySelectorAll("canvas")]) canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+    this.#nodes.query.textContent = "";
+  }
+
   async #draw() {
     const { copy, map, isAttention } = this.#shown;
     const { canvas, attention, query, number, block } = this.#nodes;
@@ -125,7 +132,8 @@ export class Maps {
     button.append(Object.assign(document.createElement("canvas"), { width: SMALL, height: SMALL, ariaHidden: "true" }), head === undefined ? "Mean" : `Head ${head + 1}`);
     button.addEventListener("click", () => {
       this.#head = head;
-      if (this.#shown) this.#draw();
+      // If the model has been replaced, the next one is drawn anyway.
+      if (this.#shown) this.#draw().catch(() => undefined);
     });
     return button;
   }

@@ -25,7 +25,7 @@ export class Pad {
   #canvas;
   #changed;
   #strokes = [];
-  /** Whether the pad shows what nobody has drawn. */
+  /** Whether the pad shows an example rather than the visitor's drawing. */
   #isExample = false;
 
   constructor(canvas, tools, changed) {
@@ -34,6 +34,7 @@ export class Pad {
     DIGITS.forEach((_, digit) => tools.append(button(String(digit), `Write a ${digit}`, () => this.write(digit))));
     tools.append(button("Clear", "Clear the pad", () => this.#set([])));
     canvas.addEventListener("pointerdown", (event) => {
+      if (!event.isPrimary || event.button !== 0) return;
       event.preventDefault();
       canvas.setPointerCapture(event.pointerId);
       if (this.#isExample) this.#strokes = [];
@@ -104,7 +105,7 @@ function draw(canvas, strokes, origin, side) {
     context.beginPath();
     context.moveTo(...first);
     context.lineTo(...first);
-    // Corners are rounded, as pens do.
+    // Corners are rounded, as by a pen.
     rest.forEach((point, i) => {
       const next = rest[i + 1];
       if (next) context.quadraticCurveTo(...point, (point[0] + next[0]) / 2, (point[1] + next[1]) / 2);

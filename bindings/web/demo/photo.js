@@ -1,5 +1,7 @@
 // Photos: dropped, pasted or chosen.
 
+import { AS_STORED } from "./vitraux/stored.js";
+
 /** Longest side in pixels of the copy that is shown. */
 const SHOWN = 1024;
 
@@ -16,12 +18,13 @@ export class Photo {
     this.#canvas = canvas;
     this.#changed = changed;
     input.addEventListener("change", () => this.open(input.files[0]));
-    label.addEventListener("dragover", (event) => {
+    // Anywhere on the page: elsewhere, the browser would leave it for the photo.
+    document.addEventListener("dragover", (event) => {
       event.preventDefault();
       label.classList.add("over");
     });
-    label.addEventListener("dragleave", () => label.classList.remove("over"));
-    label.addEventListener("drop", (event) => {
+    document.addEventListener("dragleave", () => label.classList.remove("over"));
+    document.addEventListener("drop", (event) => {
       event.preventDefault();
       label.classList.remove("over");
       this.open(event.dataTransfer.files[0]);
@@ -31,7 +34,7 @@ export class Photo {
 
   async open(file) {
     if (!file) return;
-    const image = await createImageBitmap(file, { premultiplyAlpha: "none", colorSpaceConversion: "none" }).catch(() => undefined);
+    const image = await createImageBitmap(file, AS_STORED).catch(() => undefined);
     if (!image) return this.#changed(new Error(`${file.name} is no image that this browser can decode`));
     this.image?.close();
     this.image = image;

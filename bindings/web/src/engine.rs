@@ -3,7 +3,7 @@
 use crate::devices::{self, checked};
 use crate::failure::raised;
 use crate::files::BlobFile;
-use crate::frames::{Frame, copied};
+use crate::textures::{Texture, copied};
 use js_sys::{Array, Float32Array, Object, Reflect};
 use serde::Serialize;
 use std::cell::RefCell;
@@ -96,19 +96,19 @@ impl Engine {
     }
 
     /// Copies an `ImageBitmap` or a `VideoFrame` to the GPU.
-    pub fn copy(&self, image: JsValue) -> Frame {
+    pub fn copy(&self, image: JsValue) -> Texture {
         let (device, queue) = self.gpu();
         copied(device, queue, image)
     }
 
     /// Computes outputs of an image on the GPU: its pixels stay there.
-    #[wasm_bindgen(js_name = forwardFrame)]
-    pub async fn forward_frame(&self, frame: Frame, outputs: Vec<String>) -> Result<Object, JsValue> {
+    #[wasm_bindgen(js_name = forwardTexture)]
+    pub async fn forward_texture(&self, texture: Texture, outputs: Vec<String>) -> Result<Object, JsValue> {
         let preprocess = self.preprocess().map_err(|error| raised(&error))?;
         let (device, queue) = self.gpu();
-        let size = [frame.0.height(), frame.0.width()].map(|size| size as usize);
+        let size = [texture.0.height(), texture.0.width()].map(|size| size as usize);
         let computed = self.in_session(async |session| {
-            let (view, names) = (frame.0.create_view(&wgpu::TextureViewDescriptor::default()), names(&outputs));
+            let (view, names) = (texture.0.create_view(&wgpu::TextureViewDescriptor::default()), names(&outputs));
             let mut job = session.start_async(GpuInput::Images(&[TextureImage::new(&view)]), &names).await?;
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             job.encode_slice(&mut encoder, Budget::unlimited());
@@ -124,8 +124,8 @@ impl Engine {
     }
 
     /// Computes outputs of an image of RGBA levels, without premultiplied opacity.
-    #[wasm_bindgen(js_name = forwardLevels)]
-    pub async fn forward_levels(&self, rgba: Vec<u8>, width: usize, height: usize, outputs: Vec<String>) -> Result<Object, JsValue> {
+    #[wasm_bindgen(js_name = forwardPixels)]
+    pub async fn forward_pixels(&self, rgba: Vec<u8>, width: usize, height: usize, outputs: Vec<String>) -> Result<Object, JsValue> {
         let prepared = || {
             let preprocess = self.preprocess()?;
             let mut image = Image::new([height, width], 3, rgba.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect())?;

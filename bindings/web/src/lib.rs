@@ -6,7 +6,7 @@ mod devices;
 mod engine;
 mod failure;
 mod files;
-mod frames;
 mod memory;
+mod textures;
 #[cfg(target_feature = "atomics")]
 mod threads;

@@ -1,4 +1,4 @@
-//! Reports when WebAssembly's memory runs out: Rust ends the module then, without an exception of ours.
+//! Reports when WebAssembly's memory runs out: Rust aborts then, without an exception of ours.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -14,25 +14,47 @@ const CHANGED = Symbol("changed");
 
 /** Returns a function that throws the reason why a download ended early. */
 export function interrupted(file, signal) {
-  return (error) => {
+  return (cause) => {
     signal?.throwIfAborted();
-    throw new VitrauxError(`${file}: ${error.message}`, "network");
+    throw new VitrauxError(`${file}: ${cause.message}`, "network", { cause });
   };
 }
 
-/** Returns the file at a URL, or undefined if there is none. `arrived(loaded, total)` is told of each piece; large files come in parts. */
-export async function download(url, { isLarge, fetch = globalThis.fetch, cache, signal, arrived }) {
-  const isKept = url.protocol.startsWith("http");
-  const store = isKept ? (cache ?? (await globalThis.caches?.open("vitraux").catch(() => undefined))) : undefined;
-  const source = { url, fetch, signal, store, arrived, inParts: isLarge && !!store };
-  let file = await parts(source, false);
-  if (file === CHANGED) file = await parts(source, true);
+/** Returns a stream that calls `arrived` with the number of bytes so far. */
+export function counting(stream, arrived) {
+  let count = 0;
+  const transform = (piece, controller) => {
+    count += piece.byteLength;
+    arrived(count);
+    controller.enqueue(piece);
+  };
+  return stream.pipeThrough(new TransformStream({ transform }));
+}
+
+/**
+ * Returns the file at a URL, or undefined if there is none. `arrived(loaded, total)` is told of each piece; the total is 0 if it is unknown. Large files
+ * come in parts.
+ */
+export async function download(url, { isLarge, isOptional, fetch = globalThis.fetch, cache, signal, arrived }) {
+  const store = url.protocol.startsWith("http") ? (cache ?? (await browserCache())) : undefined;
+  const source = { url, fetch, signal, store, arrived, isOptional, inParts: isLarge && !!store };
+  let file = await joined(source, false);
+  if (file === CHANGED) file = await joined(source, true);
   if (file === CHANGED) throw new VitrauxError(`${url}: the file changes while it is downloaded`, "network");
   return file;
 }
 
+/** Returns the browser's cache; undefined in pages that have none, such as those that came without encryption. */
+async function browserCache() {
+  try {
+    return await globalThis.caches?.open("vitraux");
+  } catch {
+    return undefined;
+  }
+}
+
 /** Returns a file of parts. By `isFresh`, what is kept is replaced. */
-async function parts(source, isFresh) {
+async function joined(source, isFresh) {
   const first = await part(source, 0, undefined, isFresh);
   if (!first) return undefined;
   const blobs = [first.blob];
@@ -48,75 +70,87 @@ async function parts(source, isFresh) {
 async function part(source, start, first, isFresh) {
   const { url, store, arrived } = source;
   const key = start ? `${url.href}${url.search ? "&" : "?"}vitraux-from=${start}` : url.href;
-  const isSame = ({ total, version }) => !first || (total === first.total && version === first.version);
   const kept = isFresh ? undefined : await store?.match(key);
   if (kept) {
     const blob = await kept.blob();
-    const found = { blob, total: Number(kept.headers.get(TOTAL)) || blob.size, version: kept.headers.get(VERSION) };
-    if (blob.size && isSame(found)) {
-      arrived(start + blob.size, found.total);
+    const total = Number(kept.headers.get(TOTAL)) || blob.size;
+    const found = { blob, total, version: kept.headers.get(VERSION) ?? "" };
+    const isWhole = blob.size === (total > blob.size ? Math.min(PART, total - start) : total);
+    if (blob.size && isWhole && isSame(found, first)) {
+      arrived(start + blob.size, total);
       return found;
     }
   }
   const response = await get(source, start, source.inParts);
   if (!response) return first && CHANGED;
-  const range = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(response.headers.get("content-range") ?? "");
-  const version = response.headers.get("etag") ?? response.headers.get("last-modified") ?? "";
-  const total = Number(range ? range[3] : response.headers.get("content-length")) || 0;
-  if (!isSame({ total, version }) || (first && !range)) {
+  const found = described(response);
+  if (!isSame(found, first) || (first && !found.range)) {
     await response.body?.cancel();
     return CHANGED;
   }
-  const arriving = counted(response, start, total, version, arrived);
-  const blob = store ? ((await keep(source, key, arriving)) ?? (await passed(source, start, !!range, total))) : await collected(source, arriving);
-  if (range && blob.size !== range[2] - range[1] + 1) throw new VitrauxError(`${url}: the download ended early; load it again`, "network");
-  return { blob, total: range ? total : blob.size, version };
+  const arriving = asKept(response, start, found, arrived);
+  const blob = store ? ((await keep(source, key, arriving)) ?? (await unkept(source, start, found))) : await collected(source, arriving);
+  if (found.range && blob.size !== found.range[1] - found.range[0] + 1) {
+    throw new VitrauxError(`${url}: the download ended early; load it again`, "network");
+  }
+  return { ...found, blob, total: found.range ? found.total : blob.size };
+}
+
+/** Returns whether two parts are of one version of a file. */
+function isSame({ total, version }, first) {
+  return !first || (total === first.total && version === first.version);
+}
+
+/** Returns what a response says of its file: the first and the last byte if it is a range, all bytes, or 0 if that is unknown, and the version. */
+function described({ headers }) {
+  const [, ...range] = (/^bytes (\d+)-(\d+)\/(\d+)$/.exec(headers.get("content-range") ?? "") ?? []).map(Number);
+  // Compressed, the length is another.
+  const length = headers.has("content-encoding") ? 0 : Number(headers.get("content-length")) || 0;
+  const version = headers.get("etag") ?? headers.get("last-modified") ?? "";
+  return { range: range.length ? range.slice(0, 2) : undefined, total: range[2] ?? length, version };
 }
 
 /** Returns the response from a byte on, or undefined if there is no such file. */
-async function get({ url, fetch, signal }, start, inParts) {
+async function get(source, start, inParts) {
+  const { url, fetch, signal, isOptional } = source;
   // Parts are kept once, not in the browser's own cache too.
   const options = inParts ? { headers: { range: `bytes=${start}-${start + PART - 1}` }, cache: "no-store" } : {};
   const response = await fetch.call(globalThis, url.href, { ...options, signal }).catch(interrupted(url, signal));
-  if (response.status === 404) return undefined;
-  // A server that hides from other origins which bytes it sends, or that has none.
-  const isUnusable = (response.status === 206 && !response.headers.get("content-range")) || response.status === 416;
-  if (inParts && isUnusable) {
-    await response.body?.cancel();
-    return get({ url, fetch, signal }, 0, false);
-  }
-  if (!response.ok) throw new VitrauxError(`${url}: ${response.status} ${response.statusText}`, "network");
-  return response;
+  const { range, version } = described(response);
+  // Parts can be joined only if the server tells, also other origins, which bytes it sends of which version.
+  const isUnusable = response.status === 416 || (response.status === 206 && !(range?.[0] === start && version));
+  // Stores answer 403 for a file that is not there, and servers of single pages send those instead.
+  const isAbsent = [404, 410].includes(response.status) || (isOptional && response.status === 403) || response.headers.get("content-type")?.startsWith("text/html");
+  if (response.ok && !isUnusable && !isAbsent) return response;
+  await response.body?.cancel();
+  if (isAbsent) return undefined;
+  if (inParts && isUnusable) return get(source, 0, false);
+  throw new VitrauxError(`${url}: ${response.status} ${response.statusText}`, "network");
 }
 
 /** Returns a response as it is kept, which tells of its pieces as they arrive. */
-function counted(response, start, total, version, arrived) {
-  let loaded = start;
-  const transform = (piece, controller) => {
-    loaded += piece.length;
-    arrived(loaded, total);
-    controller.enqueue(piece);
-  };
-  const headers = { "content-type": response.headers.get("content-type") ?? "application/octet-stream", [TOTAL]: total, [VERSION]: version };
-  return new Response(response.body?.pipeThrough(new TransformStream({ transform })), { headers });
+function asKept(response, start, { range, total, version }, arrived) {
+  const headers = { "content-type": "application/octet-stream", [VERSION]: version, ...(range && { [TOTAL]: total }) };
+  return new Response(response.body && counting(response.body, (count) => arrived(start + count, total)), { headers });
 }
 
-/** Returns a part from the cache, into which it is written as it arrives: it is never in memory as a whole. Undefined if the cache has no room. */
-async function keep({ url, signal, store }, key, response) {
+/** Returns a part from the cache, into which it is written as it arrives: it is never in memory as a whole. Undefined if the cache does not take it. */
+async function keep({ signal, store }, key, response) {
   try {
     await store.put(key, response);
-  } catch (error) {
-    if (error.name === "QuotaExceededError") return undefined;
-    interrupted(url, signal)(error);
+  } catch {
+    // It has no room, or the connection broke: then the next attempt tells.
+    signal?.throwIfAborted();
+    return undefined;
   }
   return (await store.match(key))?.blob();
 }
 
-/** Returns a part that is not kept. */
-async function passed(source, start, inParts, total) {
-  const response = await get(source, start, inParts);
-  if (!response) throw new VitrauxError(`${source.url}: the file was removed while it was downloaded`, "network");
-  return collected(source, counted(response, start, total, "", source.arrived));
+/** Downloads a part that the cache does not take. */
+async function unkept(source, start, found) {
+  const response = await get(source, start, !!found.range);
+  if (!response || !isSame(described(response), found)) throw new VitrauxError(`${source.url}: the file changes while it is downloaded`, "network");
+  return collected(source, asKept(response, start, found, source.arrived));
 }
 
 function collected({ url, signal }, response) {

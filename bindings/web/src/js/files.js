@@ -1,6 +1,6 @@
 // The files of a checkpoint: where they are, and how they arrive.
 
-import { download, interrupted } from "./download.js";
+import { counting, download, interrupted } from "./download.js";
 import { VitrauxError } from "./error.js";
 
 const CONFIG = "config.json";
@@ -31,12 +31,19 @@ export async function fetched(source, options) {
   return { name, files };
 }
 
+/** Returns the names of the shards in an index: of files in the same folder. */
 function shards(text, name) {
+  const fail = (message, cause) => {
+    throw new VitrauxError(`${name}: ${INDEX}: ${message}`, "file", { cause });
+  };
+  let names;
   try {
-    return new Set(Object.values(JSON.parse(text).weight_map));
-  } catch (error) {
-    throw new VitrauxError(`${name}: ${INDEX}: ${error.message}`, "file");
+    names = new Set(Object.values(JSON.parse(text).weight_map));
+  } catch (cause) {
+    fail(cause.message, cause);
   }
+  for (const shard of names) if (!/^[\w.-]+$/.test(shard)) fail(`expected the name of a file in the same folder, found ${JSON.stringify(shard)}`);
+  return names;
 }
 
 /** Returns a folder: its name, and a function that opens a file as a blob, or undefined if there is none. */
@@ -50,19 +57,31 @@ function folder(source, options) {
 function remote(source, options) {
   const { host = "https://huggingface.co", revision = "main" } = options;
   const isName = typeof source === "string" && /^[\w.-]+\/[\w.-]+$/.test(source) && !source.startsWith(".");
-  const base = new URL(isName ? `${host}/${source}/resolve/${revision}/` : source, globalThis.location?.href);
+  const base = address(isName ? `${host.replace(/\/$/, "")}/${source}/resolve/${encodeURIComponent(revision)}/` : source);
   if (!base.pathname.endsWith("/")) base.pathname += "/";
-  return { name: String(source), open: (file, progress) => at(new URL(file, base), options, progress) };
+  return { name: String(source), open: (file, progress) => at(new URL(file, base), file, options, progress) };
 }
 
-function at(url, { fetch, cache, signal }, progress) {
-  const isLarge = url.pathname.endsWith(".safetensors");
-  return download(url, { isLarge, fetch, cache, signal, arrived: (loaded, total) => progress({ loaded, total }) });
+function address(text) {
+  try {
+    return new URL(text, globalThis.location?.href);
+  } catch (cause) {
+    throw new VitrauxError(`${text} is neither a name of the hub nor a URL`, "argument", { cause });
+  }
 }
 
-/** Files that are found by their names. */
+/** Returns the file at a URL that stands for one of a checkpoint's. */
+function at(url, file, { fetch, cache, signal }, progress) {
+  const isLarge = file.endsWith(".safetensors");
+  return download(url, { isLarge, isOptional: file !== CONFIG, fetch, cache, signal, arrived: (loaded, total) => progress({ loaded, total }) });
+}
+
+/** Files that are found by their names, those of an outer folder first. */
 function among(files) {
-  return { name: files.find(({ name }) => name === CONFIG)?.webkitRelativePath.split("/").at(-2) || "model", open: async (file) => files.find(({ name }) => name === file) };
+  const depth = ({ webkitRelativePath }) => webkitRelativePath.split("/").length;
+  const sorted = files.toSorted((a, b) => depth(a) - depth(b));
+  const find = (file) => sorted.find(({ name }) => name === file);
+  return { name: find(CONFIG)?.webkitRelativePath.split("/").at(-2) || "model", open: async (file) => find(file) };
 }
 
 function given({ config, weights, preprocessor }, options) {
@@ -70,23 +89,17 @@ function given({ config, weights, preprocessor }, options) {
   const open = async (file, progress) => {
     const source = files.get(file);
     if (source === undefined) return undefined;
-    if (typeof source === "string" || source instanceof URL) return at(new URL(source, globalThis.location?.href), options, progress);
+    if (typeof source === "string" || source instanceof URL) return at(address(source), file, options, progress);
     if (source instanceof Blob) return source;
     if (source instanceof ReadableStream) return collected(file, source, options, progress);
     if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return new Blob([source]);
     return new Blob([JSON.stringify(source)]);
   };
-  return { name: config instanceof File ? config.name : "model", open };
+  return { name: "model", open };
 }
 
 /** Returns a stream as a blob. */
 function collected(file, stream, { signal }, progress) {
-  let loaded = 0;
-  const transform = (piece, controller) => {
-    loaded += piece.byteLength;
-    progress({ loaded, total: 0 });
-    controller.enqueue(piece);
-  };
-  const counted = stream.pipeThrough(new TransformStream({ transform }), { signal });
+  const counted = counting(stream, (loaded) => progress({ loaded, total: 0 })).pipeThrough(new TransformStream(), { signal });
   return new Response(counted).blob().catch(interrupted(file, signal));
 }

@@ -44,6 +44,7 @@ export class PatchMap {
     const [across, down] = [width, height].map((value) => Math.max(1, Math.round(value * shrink)));
     const bitmap = await this.#call("paint", { name: this.#name, data: this.data, input: this.#place.input, head, width: across, height: down });
     context.save();
+    context.resetTransform();
     context.globalAlpha = opacity;
     context.drawImage(bitmap, left, top, width, height);
     context.restore();

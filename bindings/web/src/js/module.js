@@ -1,22 +1,30 @@
 // The engine's module, with threads where the page allows them.
 
-/** Threads that share the work of the CPU, at most: more wait for memory. */
+import { spawn } from "./spawn.js";
+
+/** At most; beyond that, memory bandwidth is the limit. */
 const THREADS = 16;
 
 /** Loads the module. Workers share memory only in pages that are isolated from other origins. */
-export async function load() {
-  const shared = globalThis.crossOriginIsolated ? await import("./threads/vitraux_web.js").catch(() => undefined) : undefined;
-  const module = shared ?? (await import("./vitraux_web.js"));
+export async function loadModule() {
+  const shared = globalThis.crossOriginIsolated ? await initialised(import("./threads/vitraux_web.js")).catch(() => undefined) : undefined;
+  if (!shared) return initialised(import("./vitraux_web.js"));
+  await startThreads(shared, Math.min(THREADS, navigator.hardwareConcurrency));
+  return shared;
+}
+
+async function initialised(importing) {
+  const module = await importing;
   await module.default();
-  if (shared) await start(shared, Math.min(THREADS, navigator.hardwareConcurrency));
   return module;
 }
 
 /** Starts threads. Where the page's policy forbids it, the engine works alone. */
-async function start({ sharedModule, useThreads }, count) {
+async function startThreads({ sharedModule, useThreads }, count) {
   const workers = [];
   const begin = (ready, failed) => {
-    const worker = new Worker(new URL("./thread.js", import.meta.url), { type: "module" });
+    const direct = () => new Worker(new URL("./thread.js", import.meta.url), { type: "module", name: globalThis.name });
+    const worker = spawn(new URL("./thread.js", import.meta.url), direct, globalThis.name);
     workers.push(worker);
     worker.addEventListener("message", ready);
     worker.addEventListener("error", failed);

@@ -1,20 +1,33 @@
 // Calls of the worker.
 
 import { VitrauxError } from "./error.js";
+import { spawn } from "./spawn.js";
 
 /** A worker and the calls that it has not answered. */
 class Runner {
-  #worker = start();
+  #worker;
+  #channel;
   #pending = new Map();
   #calls = 0;
   /** Why it ended, if it did. */
   failure;
 
   constructor() {
+    // The engine waits for its threads, so they tell of their ends themselves, on a channel named as the worker.
+    const name = `vitraux ${Math.random().toString(36).slice(2)}`;
+    if (globalThis.crossOriginIsolated) {
+      this.#channel = new BroadcastChannel(name);
+      this.#channel.addEventListener("message", ({ data }) => this.#answer(data));
+    }
+    try {
+      this.#worker = start(name);
+    } catch (cause) {
+      throw unstarted(cause);
+    }
     this.#worker.addEventListener("message", ({ data }) => this.#answer(data));
     this.#worker.addEventListener("error", (event) => {
-      // Its own errors have a message; without one it could not start.
-      if (!event.message) this.#end(new VitrauxError("the worker cannot be started; the page's policy must allow it (worker-src, wasm-unsafe-eval)", "worker"));
+      // Uncaught errors have a message; a worker that could not start has none.
+      if (!event.message) this.#end(unstarted());
     });
   }
 
@@ -52,16 +65,19 @@ class Runner {
   #end(error) {
     this.failure = error;
     this.#worker.terminate();
+    this.#channel?.close();
     for (const call of [...this.#pending.keys()]) this.#settle(call).reject(error);
   }
 }
 
-function start() {
-  const url = new URL("./worker.js", import.meta.url);
-  if (url.origin === globalThis.location?.origin) return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
-  // Workers must come from the page's origin; what they import may come from anywhere, such as a CDN.
-  const blob = URL.createObjectURL(new Blob([`import ${JSON.stringify(url.href)};`], { type: "text/javascript" }));
-  return new Worker(blob, { type: "module" });
+function unstarted(cause) {
+  const message = "the worker cannot be started; its files must be there, and the page's policy must allow it (worker-src, wasm-unsafe-eval)";
+  return new VitrauxError(message, "worker", { cause });
+}
+
+function start(name) {
+  const direct = () => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name });
+  return spawn(new URL("./worker.js", import.meta.url), direct, name);
 }
 
 let current;

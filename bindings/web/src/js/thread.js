@@ -1,9 +1,20 @@
-// A thread of the CPU: a worker that shares the engine's memory.
+// A thread of the CPU: a worker that shares the engine's memory. Its name is that of the channel to the page.
 
-import init, { runThread } from "./threads/vitraux_web.js";
+import { fatal } from "./fatal.js";
+import init, { hasRunOutOfMemory, runThread } from "./threads/vitraux_web.js";
 
 addEventListener("message", async ({ data: [module, memory] }) => {
-  await init({ module_or_path: module, memory });
+  try {
+    await init({ module_or_path: module, memory });
+  } catch (error) {
+    // The engine hears of it, and works alone.
+    return reportError(error);
+  }
   postMessage("ready");
-  runThread();
+  try {
+    runThread();
+  } catch (error) {
+    // The engine waits for this thread, and hears nothing.
+    new BroadcastChannel(globalThis.name).postMessage({ failure: fatal(error, hasRunOutOfMemory) });
+  }
 });

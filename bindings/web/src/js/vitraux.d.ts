@@ -12,7 +12,7 @@ export type ImageSource =
 /** Where a file is, or what is in it. */
 export type FileSource = string | URL | Blob | ReadableStream<Uint8Array> | ArrayBuffer | ArrayBufferView;
 
-/** The files of a checkpoint, as they lie in the hub. */
+/** The files of a checkpoint, unmodified, as published on the Hub. */
 export interface Checkpoint {
   /** config.json, or its contents. */
   config: FileSource | Record<string, unknown>;
@@ -31,7 +31,7 @@ export interface Progress {
 }
 
 export interface LoadOptions {
-  /** "auto" takes WebGPU if the browser has it, else the CPU. */
+  /** "auto" uses WebGPU where there is a hardware GPU, else the CPU. */
   device?: "auto" | "gpu" | "cpu";
   /** Precision of the weights: "f32", "f16", "bf16", "int8", or "auto" for the fastest that the device is good at. */
   precision?: "f32" | "f16" | "bf16" | "int8" | "auto";
@@ -40,14 +40,14 @@ export interface LoadOptions {
   fetch?: typeof fetch;
   /** Cache of files; by default the browser's, named "vitraux". */
   cache?: Pick<Cache, "match" | "put">;
-  /** Server of hub names; by default https://huggingface.co. */
+  /** Server of names; by default https://huggingface.co. */
   host?: string;
-  /** Branch, tag or commit of hub names; by default main. */
+  /** Branch, tag or commit of names; by default main. */
   revision?: string;
 }
 
 export interface CallOptions {
-  /** Rejects the call when it is aborted. A pass that has begun ends unheard. */
+  /** Rejects the call when it is aborted. A pass already running finishes, and its result is discarded. */
   signal?: AbortSignal;
 }
 
@@ -66,6 +66,8 @@ export interface Tensor {
 
 /** An output with a value or a colour for each patch of an image. */
 export class PatchMap implements Tensor {
+  private constructor();
+
   readonly shape: number[];
   readonly data: Float32Array;
   /** Rows and columns of patches. */
@@ -81,7 +83,7 @@ export class PatchMap implements Tensor {
 
   /**
    * Draws it into a 2d canvas that shows the whole image, over what is there: weights in the colours of matplotlib's inferno, from the least to the largest.
-   * Without `head`, attention is the mean of all heads.
+   * Without `head`, attention is the mean of all heads. The model must not be disposed of yet.
    */
   paint(canvas: HTMLCanvasElement | OffscreenCanvas, options?: { head?: number; opacity?: number }): Promise<void>;
 }
@@ -99,7 +101,7 @@ export class Vitraux {
   /**
    * Loads a model.
    *
-   * @param source - "digits", which is built in; a name of the hub ("facebook/dinov2-small"); the URL of a folder; or files, by name or by role.
+   * @param source - "digits", which is built in; a name on the Hub ("facebook/dinov2-small"); the URL of a folder; or files, by name or by role.
    * @throws VitrauxError
    */
   static load(source: string | URL | Checkpoint | Iterable<File>, options?: LoadOptions): Promise<Vitraux>;
@@ -136,6 +138,6 @@ export class Vitraux {
   /** Runs the model on `pixel_values` `[B, channels, height, width]`. */
   forward(input: { shape: number[]; data: ArrayLike<number> }, outputs: string[], options?: CallOptions): Promise<Record<string, Tensor>>;
 
-  /** Frees the memory of the model, also that on the GPU. */
+  /** Frees the memory of the model, including GPU memory. WebAssembly keeps its memory for the next model. */
   dispose(): void;
 }

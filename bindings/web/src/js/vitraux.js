@@ -2,7 +2,7 @@
 
 import { VitrauxError } from "./error.js";
 import { fetched } from "./files.js";
-import { frame } from "./frames.js";
+import { posted } from "./images.js";
 import { PatchMap } from "./map.js";
 import { runner } from "./runner.js";
 
@@ -11,13 +11,13 @@ export { PatchMap, VitrauxError };
 /** A model on a device. */
 export class Vitraux {
   #runner;
-  #number;
+  #id;
   #vector;
 
   /** Use `Vitraux.load`. */
-  constructor(runner, { number, description: { vector, largestFrame, ...description } }) {
+  constructor(runner, { id, description: { vector, largestFrame, ...description } }) {
     this.#runner = runner;
-    this.#number = number;
+    this.#id = id;
     this.#vector = vector;
     Object.assign(this, description);
   }
@@ -65,28 +65,28 @@ export class Vitraux {
 
   dispose() {
     // If the worker has ended, nothing is left to free.
-    if (this.#number) this.#call("dispose", {}).catch(() => undefined);
-    this.#number = undefined;
+    if (this.#id) this.#call("dispose", {}).catch(() => undefined);
+    this.#id = undefined;
   }
 
   async #image(source, names, signal) {
     this.#check(signal);
-    const [taken, transfer] = await frame(source);
-    const computing = this.#call("image", { frame: taken, outputs: names }, { transfer, signal });
-    // A frame that has not gone to the worker is closed here.
-    const { outputs, width, height } = await computing.finally(() => transfer.forEach((image) => image.close()));
+    const [image, transfer] = await posted(source);
+    const computing = this.#call("image", { image, outputs: names }, { transfer, signal });
+    // A copy that has not gone to the worker is closed here.
+    const { outputs, width, height } = await computing.finally(() => transfer.forEach((copy) => copy.close()));
     const shown = ([name, output]) => [name, output.map ? new PatchMap(name, output, { width, height }, (method, args) => this.#call(method, args)) : output];
     return Object.fromEntries(Object.entries(outputs).map(shown));
   }
 
   #check(signal) {
-    if (!this.#number) throw new VitrauxError("the model was disposed of; load it again", "argument");
+    if (!this.#id) throw new VitrauxError("the model was disposed of; load it again", "argument");
     signal?.throwIfAborted();
   }
 
   async #call(method, args, options) {
     this.#check(options?.signal);
-    return this.#runner.call(method, { number: this.#number, ...args }, options);
+    return this.#runner.call(method, { id: this.#id, ...args }, options);
   }
 }
 

@@ -1,19 +1,26 @@
 // The worker that runs the engine, so that nothing blocks the page.
 
-import { load } from "./module.js";
-import { decoded, levels, size } from "./pixels.js";
+import { fatal } from "./fatal.js";
+import { loadModule } from "./module.js";
+import { decoded, pixels, size } from "./pixels.js";
+
+/** Passes of a model at a time: one is computed while the next is prepared. Each has buffers of its own. */
+const PASSES = 2;
 
 let Engine;
 let hasRunOutOfMemory;
-const ready = load().then((module) => ({ Engine, hasRunOutOfMemory } = module));
+const ready = loadModule().then((module) => ({ Engine, hasRunOutOfMemory } = module));
+ready.catch((error) => postMessage({ failure: { message: `the engine cannot be loaded: ${error.message}`, kind: "worker", isFatal: true } }));
 
-/** Models by the number that the page knows them by. */
+/** Models by the ID that the page knows them by. */
 const models = new Map();
-let numbers = 0;
+let lastId = 0;
+/** Loads run one after another, so that models share a device. */
+let loaded = Promise.resolve();
 /** Calls that have not ended, with whether they are still wanted. */
 const calls = new Map();
 
-/** Why the last copy of an image to the GPU failed: wgpu would end the module. */
+/** Why the last copy of an image to the GPU failed: wgpu would panic. */
 let uncopied;
 const copy = globalThis.GPUQueue?.prototype.copyExternalImageToTexture;
 if (copy) {
@@ -29,20 +36,20 @@ if (copy) {
 /** Returns an image in a texture; undefined if the browser cannot copy it there, as some frames on software adapters. */
 function copied(engine, image) {
   uncopied = undefined;
-  const frame = engine.copy(image);
-  if (!uncopied) return frame;
-  frame.free();
+  const texture = engine.copy(image);
+  if (!uncopied) return texture;
+  texture.free();
   return undefined;
 }
 
 const buffers = (outputs) => Object.values(outputs).map(({ data }) => data.buffer);
 
 /** Lends the engine of a model, which is freed when the last call that has it ends. */
-async function lent(number, work) {
-  const model = models.get(number);
+async function withEngine(id, work) {
+  const model = models.get(id);
   model.users += 1;
   try {
-    return await work(model.engine, model.largest);
+    return await work(model);
   } finally {
     release(model);
   }
@@ -53,60 +60,77 @@ function release(model) {
   if (model.users === 0) model.engine.free();
 }
 
+/** Computes a pass in its turn, if it is still wanted then. */
+async function inTurn(model, isWanted, pass) {
+  if (model.passes === PASSES) await new Promise((begin) => model.waiting.push(begin));
+  else model.passes += 1;
+  try {
+    return isWanted() ? await pass() : [];
+  } finally {
+    const next = model.waiting.shift();
+    if (next) next();
+    else model.passes -= 1;
+  }
+}
+
 /** Each returns its result, and what to transfer with it. */
 const methods = {
   async load({ name, files, device, precision }) {
-    const engine = await Engine.load(name, [...files.keys()], [...files.values()], device, precision);
+    const loading = loaded.then(() => Engine.load(name, [...files.keys()], [...files.values()], device, precision));
+    loaded = loading.catch(() => undefined);
+    const engine = await loading;
     const description = JSON.parse(engine.describe());
-    numbers += 1;
+    lastId += 1;
     // The page is the first of its users.
-    models.set(numbers, { engine, largest: description.largestFrame, users: 1 });
-    return [{ number: numbers, description }];
+    models.set(lastId, { engine, largest: description.largestFrame, users: 1, passes: 0, waiting: [] });
+    return [{ id: lastId, description }];
   },
 
-  image: ({ number, frame, outputs }, isWanted) => lent(number, async (engine, largest) => {
-    const image = largest || !(frame instanceof ImageData) ? await decoded(frame) : frame;
-    try {
-      if (!isWanted()) return [];
-      const [width, height] = size(image);
-      const frame = Math.max(width, height) <= largest ? copied(engine, image) : undefined;
-      const computed = frame ? await engine.forwardFrame(frame, outputs) : await engine.forwardLevels(levels(image), width, height, outputs);
-      return [{ outputs: computed, width, height }, buffers(computed)];
-    } finally {
-      image.close?.();
-    }
-  }),
+  image: ({ id, image: posted, outputs }, isWanted) =>
+    withEngine(id, (model) =>
+      inTurn(model, isWanted, async () => {
+        const { engine, largest } = model;
+        const image = largest || !(posted instanceof ImageData) ? await decoded(posted) : posted;
+        try {
+          const [width, height] = size(image);
+          const texture = Math.max(width, height) <= largest ? copied(engine, image) : undefined;
+          const computed = texture ? await engine.forwardTexture(texture, outputs) : await engine.forwardPixels(pixels(image), width, height, outputs);
+          return [{ outputs: computed, width, height }, buffers(computed)];
+        } finally {
+          image.close?.();
+        }
+      }).finally(() => posted.close?.()),
+    ),
 
-  forward: ({ number, shape, data, outputs }, isWanted) => lent(number, async (engine) => {
-    if (!isWanted()) return [];
-    const computed = await engine.forward(shape, data, outputs);
-    return [computed, buffers(computed)];
-  }),
+  forward: ({ id, shape, data, outputs }, isWanted) =>
+    withEngine(id, (model) =>
+      inTurn(model, isWanted, async () => {
+        const computed = await model.engine.forward(shape, data, outputs);
+        return [computed, buffers(computed)];
+      }),
+    ),
 
-  paint: ({ number, name, data, input, head, width, height }) => lent(number, async (engine) => {
-    const painted = engine.paint(name, data, Uint32Array.from(input), head, width, height);
-    const bitmap = await createImageBitmap(new ImageData(new Uint8ClampedArray(painted.buffer), width, height));
-    return [bitmap, [bitmap]];
-  }),
+  paint: ({ id, name, data, input, head, width, height }) =>
+    withEngine(id, async ({ engine }) => {
+      const painted = engine.paint(name, data, Uint32Array.from(input), head, width, height);
+      const bitmap = await createImageBitmap(new ImageData(new Uint8ClampedArray(painted.buffer), width, height));
+      return [bitmap, [bitmap]];
+    }),
 
-  async dispose({ number }) {
-    release(models.get(number));
-    models.delete(number);
+  async dispose({ id }) {
+    release(models.get(id));
+    models.delete(id);
     return [];
   },
 };
 
 function failure(error) {
-  if (error instanceof WebAssembly.RuntimeError) {
-    const kind = hasRunOutOfMemory?.() ? "out_of_memory" : "internal";
-    const message = kind === "internal" ? `internal error: ${error.message}; please report it` : "WebAssembly's memory, 4 GiB at most, is too small for the model";
-    return { message, kind, isFatal: true };
-  }
-  return { message: String(error.message ?? error), kind: error.kind ?? "internal" };
+  if (error instanceof WebAssembly.RuntimeError) return fatal(error, hasRunOutOfMemory);
+  return { message: String(error?.message ?? error), kind: error?.kind ?? "internal" };
 }
 
-// Where an awaited call of the engine ends the module, its promise stays pending.
-addEventListener("error", ({ error }) => error && postMessage({ failure: failure(error) }));
+// Where an awaited call ends the module, its promise stays pending. Nothing but the engine can fail like that.
+addEventListener("error", ({ error }) => postMessage({ failure: fatal(error, hasRunOutOfMemory) }));
 
 addEventListener("message", async ({ data: { call, method, args } }) => {
   if (method === "cancel") return calls.has(call) && calls.set(call, false);

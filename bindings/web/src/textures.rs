@@ -6,23 +6,23 @@ use web_sys::{ImageBitmap, VideoFrame};
 
 /// An image in a texture.
 #[wasm_bindgen]
-pub struct Frame(pub(crate) wgpu::Texture);
+pub struct Texture(pub(crate) wgpu::Texture);
 
-impl Drop for Frame {
+impl Drop for Texture {
     fn drop(&mut self) {
         self.0.destroy();
     }
 }
 
 /// Copies an `ImageBitmap` or a `VideoFrame` on the device. If the browser cannot do that, the worker is told.
-pub fn copied(device: &wgpu::Device, queue: &wgpu::Queue, image: JsValue) -> Frame {
+pub fn copied(device: &wgpu::Device, queue: &wgpu::Queue, image: JsValue) -> Texture {
     let source = match image.dyn_into::<VideoFrame>() {
         Ok(frame) => wgpu::ExternalImageSource::VideoFrame(frame),
         Err(bitmap) => wgpu::ExternalImageSource::ImageBitmap(bitmap.unchecked_into::<ImageBitmap>()),
     };
     let size = wgpu::Extent3d { width: source.width(), height: source.height(), depth_or_array_layers: 1 };
     let texture = device.create_texture(&wgpu::TextureDescriptor {
-        label: Some("frame"),
+        label: Some("image"),
         size,
         mip_level_count: 1,
         sample_count: 1,
@@ -43,5 +43,5 @@ pub fn copied(device: &wgpu::Device, queue: &wgpu::Queue, image: JsValue) -> Fra
         premultiplied_alpha: false,
     };
     queue.copy_external_image_to_texture(&source, target, size);
-    Frame(texture)
+    Texture(texture)
 }
