@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { serve } from "../../bindings/web/server.mjs";
 import { checkpoint } from "./random.mjs";
-import { chromium } from "./setup.mjs";
+import { WEBGPU, chromium } from "./setup.mjs";
 
 const tiny = checkpoint("vit_tiny_patch16_224");
 const answers = { "/tiny/config.json": Buffer.from(JSON.stringify(tiny.config)), "/tiny/model.safetensors": tiny.weights };
@@ -25,7 +25,7 @@ function answer(path, _, response) {
 
 const server = await serve({ "": "bindings/web/site" }, { answer });
 test.after(server.close);
-const browser = await chromium("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream");
+const browser = await chromium(...WEBGPU, "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream");
 const page = await browser.newPage();
 const complaints = [];
 page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));

@@ -11,15 +11,18 @@ const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connec
 
 export const CASES = "tests/fixtures/cases";
 
-/** Starts Chromium, on WebGPU over SwiftShader. */
+/** What gives Chromium WebGPU over SwiftShader. */
+export const WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
+
+/** Starts Chromium. */
 export async function chromium(...args) {
-  const browser = await puppeteer.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", ...args] });
+  const browser = await puppeteer.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", ...args] });
   after(() => browser.close());
   return browser;
 }
 
 /** Serves the package, the fixtures and an empty page, which it opens. `answer` answers requests in place of files. */
-export async function open({ answer, args = [], headers = {} } = {}) {
+export async function open({ answer, args = WEBGPU, headers = {} } = {}) {
   /** Number of requests by path. */
   const requests = new Map();
   const counted = (path, request, response) => {
