@@ -209,7 +209,9 @@ impl Tensor {
     pub(crate) fn levels(&self) -> Option<(Vec<&[u8]>, &LevelTable)> {
         let table = self.parts.first()?.table.as_ref()?;
         let is_alike = self.parts.iter().all(|part| part.order.is_none() && part.table.as_ref() == Some(table));
-        (is_alike && self.parts.len() == self.shape[0]).then_some(())?;
+        if !is_alike || self.parts.len() != self.shape[0] {
+            return None;
+        }
         Some((self.parts.iter().map(Part::resident).collect::<Option<_>>()?, table))
     }
 

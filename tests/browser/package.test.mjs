@@ -168,7 +168,7 @@ test("colours keep all bits behind opacity, in files and in pixels, on both devi
   for (const logits of all) assert.ok(logits.every((value, i) => Math.abs(value - all[0][i]) < 1e-4 * largest), `${logits} is not ${all[0]}`);
 });
 
-test("a hundred images at once are computed two at a time", async () => {
+test("a hundred images at once are all answered, in their turn", async () => {
   const labels = await page.evaluate(async () => {
     const model = await Vitraux.load("digits", { device: "gpu" });
     const samples = await Promise.all(["printed-2.png", "printed-6.png"].map((name) => image(`/samples/${name}`)));

@@ -30,7 +30,7 @@ pub struct OpenFile {
     len: usize,
 }
 
-/// What reads a file.
+/// Shared reader of a file.
 pub type Reader = Arc<Mutex<dyn ReadSeek + Send>>;
 
 impl Contents {
