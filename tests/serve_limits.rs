@@ -57,11 +57,14 @@ fn images_of_clients_that_have_gone_are_not_decoded() {
     let decoded = || metric(&serving, "vitraux_decode_seconds_count{");
     eventually(|| decoded() > 0.0);
     drop(gone);
-    // Those under way are finished.
-    std::thread::sleep(Duration::from_millis(500));
-    let after = decoded();
-    std::thread::sleep(Duration::from_secs(1));
-    assert!(decoded() == after && after < 50.0, "{after} images were decoded, then {}", decoded());
+    // Those under way are finished, however long that takes on a busy machine.
+    eventually(|| {
+        let count = decoded();
+        std::thread::sleep(Duration::from_secs(2));
+        decoded() == count
+    });
+    let count = decoded();
+    assert!(count < 50.0, "{count} images were decoded");
     serving.stop();
 }
 
