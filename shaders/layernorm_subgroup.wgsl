@@ -1,4 +1,4 @@
-// y[r, c] = (x[r, c] - mean) / sqrt(variance + epsilon) * weight[c] + bias[c]: what layernorm.wgsl computes, without workgroup memory.
+// y[r, c] = (x[r, c] - mean) / sqrt(variance + epsilon) * weight[c] + bias[c]: what layernorm.wgsl computes, without workgroup memory; and its rmsnorm.
 // One subgroup a row, four elements an invocation at a time; two passes, the variance from deviations. f32 inside.
 // Grid: ceil(rows / ROWS), folded. Needs subgroups of LANES, and C a multiple of 4. Twin: cpu/layernorm.rs
 #import common/grid
@@ -50,5 +50,28 @@ fn layernorm_subgroup(
     let factor = 1.0 / sqrt(variance + params.epsilon); // inverseSqrt is only an estimate on some drivers
     for (var v = lane; v < vectors; v += LANES) {
         y[start + v] = narrow4((x[start + v] - mean) * factor * weight[v] + bias[v]);
+    }
+}
+
+@compute @workgroup_size(LANES * ROWS)
+fn rmsnorm_subgroup(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+    @builtin(subgroup_id) subgroup: u32,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let row = fold(wid, count) * ROWS + subgroup;
+    if row >= params.rows {
+        return;
+    }
+    let vectors = params.width / 4u;
+    let start = row * vectors;
+    var squares = vec4<f32>();
+    for (var v = lane; v < vectors; v += LANES) {
+        squares += x[start + v] * x[start + v];
+    }
+    let factor = 1.0 / sqrt(total(squares) / f32(params.width) + params.epsilon);
+    for (var v = lane; v < vectors; v += LANES) {
+        y[start + v] = narrow4(x[start + v] * factor * weight[v]);
     }
 }

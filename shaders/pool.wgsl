@@ -1,5 +1,5 @@
-// y[b, column + c] = mean of x[b, n, c] over the `count` tokens from n = first on
-// One invocation an element of the mean; f32 sum in order of n. A single token is copied as it is.
+// y[b, column + c] = mean of x[b, n, c] over the `count` tokens from n = first on; for pool_max, the largest
+// One invocation an element; f32 sum in order of n. A single token is copied as it is.
 // Grid: ceil(B C / 64), folded. Needs nothing. Twin: cpu/pool.rs
 #import common/grid
 
@@ -30,4 +30,19 @@ fn pool(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: v
         sum += x[(b * params.tokens + n) * params.width + c];
     }
     y[b * params.stride + params.column + c] = sum / f32(params.count);
+}
+
+@compute @workgroup_size(64)
+fn pool_max(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let i = fold(wid, count) * 64u + lane;
+    let c = i % params.width;
+    let b = i / params.width;
+    if b >= params.batch {
+        return;
+    }
+    var largest = -3.4028234e38;
+    for (var n = params.first; n < params.first + params.count; n++) {
+        largest = max(largest, x[(b * params.tokens + n) * params.width + c]);
+    }
+    y[b * params.stride + params.column + c] = largest;
 }

@@ -208,7 +208,7 @@ fn thousand_unnamed_classes_get_imagenet_labels() {
 /// How many rows a checkpoint's position table has for an image, prefix tokens aside.
 fn positions(checkpoint: &Checkpoint, image: [usize; 2]) -> usize {
     let grid = checkpoint.config.patches().expect("images").grid(image);
-    checkpoint.positions.as_ref().expect("a table").at(grid).expect("finite").shape()[0]
+    checkpoint.positions.table.as_ref().expect("a table").at(grid).expect("finite").shape()[0]
 }
 
 /// timm resamples a position table when the image's grid is another one; `flexivit_*` in a way of its own.
@@ -224,10 +224,11 @@ fn position_tables_are_resampled_like_timm() {
     };
     let checkpoint = changed("timm_vit_tiny", dynamic, |_, _| ()).expect("resampled twice");
     assert_eq!((checkpoint.config.native_size(), positions(&checkpoint, [64, 64])), (Size::Image([64, 64]), 8 * 8));
-    let twice = checkpoint.positions.expect("a table").at([8, 8]).expect("finite").values().into_owned();
+    let twice = checkpoint.positions.table.expect("a table").at([8, 8]).expect("finite").values().into_owned();
     let stored = changed("timm_vit_tiny", |_| (), |_, _| ())
         .expect("a checkpoint")
         .positions
+        .table
         .expect("a table")
         .at([8, 8])
         .expect("finite")

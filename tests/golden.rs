@@ -33,7 +33,7 @@ fn cases() -> Vec<String> {
     let mut names: Vec<String> = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.retain(|name| !name.starts_with("container_pth"));
     names.sort();
-    assert_eq!(names.len(), 61, "fixtures: {names:?}");
+    assert_eq!(names.len(), 72, "fixtures: {names:?}");
     names
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use vitraux::Tuning;
 use vitraux::low_level::capabilities::Capabilities;
 use vitraux::low_level::gpu::Gpu;
-use vitraux::low_level::kernels::{self, ALL, SampleEpilogue};
+use vitraux::low_level::kernels::{self, ALL, Mask, SampleEpilogue};
 use vitraux::low_level::record::{BufferInfo, Command, Recording, Role};
 
 /// What a device with these capabilities gives for a case, if it can run it.
@@ -221,7 +221,7 @@ fn long_sequences_run_in_linear_memory() {
     let mut recording = Recording::new(gpu.summary().capabilities);
     let qkv = recording.input("qkv", &[1, tokens, 3 * head]).expect("it fits");
     let y = recording.scratch("y", &[1, tokens, head]).expect("it fits");
-    kernels::attention(&mut recording, "attention".into(), qkv, 1, None, y).expect("it fits");
+    kernels::attention(&mut recording, "attention".into(), qkv, 1, Mask::None, y).expect("it fits");
     recording.save("y", y);
     assert!(recording.scratch_bytes() < 16 * (tokens * head * 4) as u64);
     let values = crate::support::cases::Rng::new("long").units(tokens * 3 * head);

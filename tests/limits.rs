@@ -123,7 +123,7 @@ fn gpu_memory_use_matches_the_estimate() {
         let checkpoint = Checkpoint::random(architecture).expect("a known architecture");
         let Size::Image(side) = checkpoint.config.native_size() else { panic!("it takes images") };
         let Ok(weights) = checkpoint.weights.clone().try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
-        let tables = Tables::at(&checkpoint.config, checkpoint.positions.as_ref(), Size::Image(side)).expect("tables");
+        let tables = Tables::at(&checkpoint.config, &checkpoint.positions, Size::Image(side)).expect("tables");
         let request = Request { batch, size: Size::Image(side), masked: false, levels: false, wanted: vec!["logits".to_owned()] };
         let recording =
             record(&checkpoint.config, &weights, &tables, &request, vitraux::low_level::record::Recording::new(own.summary().capabilities))

@@ -92,6 +92,9 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("low * cosine - high * sine", "low * cosine + high * sine"),
             ("high * cosine + low * sine", "high * cosine + f32(qkv[at]) * sine"),
+            ("+ params.step * i", "+ i"),
+            ("h % params.turns", "0u"),
+            ("f32(qkv[at + params.gap])", "f32(qkv[at + 1u])"),
             ("params.tokens + params.skip + p", "params.tokens + p"),
             ("% 2u;", "% 3u;"),
             ("b >= params.batch", "b + 1u >= params.batch"),
@@ -418,8 +421,16 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("first < params.tokens; first += KEYS", "first + KEYS <= params.tokens; first += KEYS"),
             ("(b * params.queries + n)", "(b * params.tokens + n)"),
             ("!= 0.0", "== 0.0"),
-            ("mask[b * params.tokens + n]", "mask[n]"),
-            ("if !ignored(b, first + j) {\n                    let weight", "{\n                    let weight"),
+            ("mask[b * params.tokens + j]", "mask[j]"),
+            ("if !ignored(b, n, first + j) {\n                    let weight", "{\n                    let weight"),
+            ("return j > i;", "return j >= i && j > 0u;"),
+            ("j > i || mask", "mask"),
+            ("|| mask[b * params.tokens + j] != 0.0", ""),
+            ("var at = OFFSETS + 2u", "var at = OFFSETS"),
+            ("at = OFFSETS;", "at = OFFSETS + 1u;"),
+            ("+ ROWS - 1u - key / COLUMNS", "+ ROWS - 1u"),
+            ("query % COLUMNS + COLUMNS - 1u - key % COLUMNS", "key % COLUMNS + COLUMNS - 1u - query % COLUMNS"),
+            ("relative[h * (OFFSETS + 3u) + at]", "relative[at]"),
         ],
     ),
     (
@@ -479,7 +490,10 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
     (
         "attention_naive_probabilities",
         &[
-            ("score * params.scale;", "score;"),
+            ("* params.scale +", "+"),
+            ("score = -3.4028234e38;", ""),
+            ("ignored(b, params.first + i, j)", "ignored(b, i, j)"),
+            ("bias(h, params.first + i, j)", "bias(h, i, j)"),
             ("/= total", "/= 1.0"),
             ("j < params.tokens; j += WORKGROUP", "j + 1u < params.tokens; j += WORKGROUP"),
             ("start(b, j, 1u, h)", "start(b, j, 0u, h)"),
@@ -543,6 +557,39 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("start(b, j, 2u, h)", "start(b, j, 1u, h)"),
             ("j < params.tokens; j++", "j + 1u < params.tokens; j++"),
             ("b >= params.batch", "b + 1u >= params.batch"),
+        ],
+    ),
+    (
+        "pool_max",
+        &[("-3.4028234e38", "0.0"), ("n = params.first;", "n = 0u;"), ("b >= params.batch", "b + 1u >= params.batch"), ("max(largest, x", "min(largest, x")],
+    ),
+    ("accumulate", &[("+= x[i]", "= x[i]"), ("min(start + BLOCK, params.len)", "min(start + BLOCK, params.len - 1u)")]),
+    (
+        "rmsnorm",
+        &[
+            ("+ params.epsilon", ""),
+            ("* weight[c]", ""),
+            ("x[start + c] * x[start + c]", "x[start + c]"),
+            ("row >= params.rows", "row + 1u >= params.rows"),
+        ],
+    ),
+    (
+        "rmsnorm_subgroup",
+        &[
+            ("+ params.epsilon", ""),
+            ("* weight[v]", ""),
+            ("x[start + v] * x[start + v]", "x[start + v]"),
+            ("row >= params.rows", "row + 1u >= params.rows"),
+            ("* ROWS + subgroup", "* ROWS"),
+        ],
+    ),
+    (
+        "qk_rmsnorm",
+        &[
+            ("part == 0u", "part == 1u"),
+            ("f32(qkv[start + d]) * f32(qkv[start + d])", "f32(qkv[start + d])"),
+            ("* factor * weight", "* factor"),
+            ("row >= params.rows", "row + 1u >= params.rows"),
         ],
     ),
     (

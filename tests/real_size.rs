@@ -23,7 +23,7 @@ fn write_folder(folder: &Path, architecture: &str, side: usize, dtype: Dtype) ->
     let prefix = checkpoint.config.prefix_tokens;
     let Checkpoint { config, weights, positions, .. } = checkpoint;
     let patches = config.patches().expect("it takes images");
-    let table = positions.expect("a table").at(patches.grid([side, side])).expect("finite");
+    let table = positions.table.expect("a table").at(patches.grid([side, side])).expect("finite");
     let rows = [vec![0.0; prefix * config.width], table.values().into_owned()].concat();
     push("pos_embed", &[1, rows.len() / config.width, config.width], &rows);
     let Ok(_) = weights.try_map_all(|weight| {

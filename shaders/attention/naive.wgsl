@@ -4,6 +4,7 @@
 #import common/grid
 #import common/reduce
 #import common/x_f32
+#import attention/unmasked
 
 struct Params {
     batch: u32,
@@ -44,9 +45,12 @@ fn attention_naive_probabilities(@builtin(workgroup_id) wid: vec3<u32>, @builtin
         for (var d = 0u; d < params.head; d++) {
             sums[d % 4u] += f32(qkv[query + d]) * f32(qkv[key + d]);
         }
-        let score = (sums.x + sums.y) + (sums.z + sums.w);
-        p[row * params.tokens + j] = score * params.scale;
-        largest = max(largest, score * params.scale);
+        var score = ((sums.x + sums.y) + (sums.z + sums.w)) * params.scale + bias(h, params.first + i, j);
+        if ignored(b, params.first + i, j) {
+            score = -3.4028234e38;
+        }
+        p[row * params.tokens + j] = score;
+        largest = max(largest, score);
     }
     largest = workgroup_max(largest, lane);
     var sum = 0.0;

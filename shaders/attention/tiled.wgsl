@@ -64,8 +64,9 @@ fn attention_tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocat
                 for (var v = 0u; v < VECTORS; v++) {
                     score += dot(query[v], tile_k[j * VECTORS + v]);
                 }
+                score += bias(h, n, first + j);
                 scores[j] = score;
-                if !ignored(b, first + j) {
+                if !ignored(b, n, first + j) {
                     tile_largest = max(tile_largest, score);
                 }
             }
@@ -77,7 +78,7 @@ fn attention_tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocat
                 sum[v] *= shrink;
             }
             for (var j = 0u; j < keys; j++) {
-                if !ignored(b, first + j) {
+                if !ignored(b, n, first + j) {
                     let weight = exp(scores[j] - largest);
                     total += weight;
                     for (var v = 0u; v < VECTORS; v++) {

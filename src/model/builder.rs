@@ -100,7 +100,7 @@ impl ModelBuilder {
         let smoothing = match config.norm_order {
             NormOrder::Pre => Smoothing::new(&weights, &factors)?,
             // There, a norm's output is the residual stream too.
-            NormOrder::Post => Smoothing::default(),
+            NormOrder::Post | NormOrder::ResidualPost => Smoothing::default(),
         };
         // Frees each tensor as soon as it has been uploaded.
         drop(weights);

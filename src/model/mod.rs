@@ -24,7 +24,7 @@ use crate::data::capabilities::Precision;
 use crate::data::config::{Config, Size};
 use crate::data::error::Result;
 use crate::data::record::{Output, Recording};
-use crate::execution::checkpoint::{Checkpoint, PositionTable, WeightInfo, Weights};
+use crate::execution::checkpoint::{Checkpoint, Positions, WeightInfo, Weights};
 use crate::execution::device::Device;
 use crate::execution::image::Preprocess;
 use crate::operations::tuning::Tuning;
@@ -58,7 +58,7 @@ struct Loaded {
     config: Config,
     preprocess: Option<Preprocess>,
     weights: Weights<WeightInfo>,
-    positions: Option<PositionTable>,
+    positions: Positions,
     device: Device,
     resident: Resident,
     precision: Precision,
@@ -124,7 +124,7 @@ impl Model {
         let kept = self.kept_at_size(size);
         let tables = match &kept {
             Some(kept) => &kept.tables,
-            None => &Tables::at(self.config(), self.0.positions.as_ref(), size)?,
+            None => &Tables::at(self.config(), &self.0.positions, size)?,
         };
         let request = Request { batch: 1, size, masked: false, levels: false, wanted: session::owned(outputs) };
         let recording = Recording::new(self.device().capabilities()).with_precision(self.precision());
@@ -160,7 +160,7 @@ impl Model {
         if let Some(known) = self.kept_at_size(size) {
             return Ok(known);
         }
-        let tables = Tables::at(self.config(), self.0.positions.as_ref(), size)?;
+        let tables = Tables::at(self.config(), &self.0.positions, size)?;
         let own = Resident::load(self.device(), tables.clone().named().map(Ok), |_| None).await?;
         let made = Arc::new(AtSize { size, tables, resident: self.0.resident.joined(&own) });
         let mut kept = self.lock_sizes();

@@ -32,11 +32,13 @@ impl Smoothing {
     /// [`Error::Tensor`](crate::Error::Tensor) if a weight is not finite.
     pub fn new(weights: &Weights<Weight>, precisions: &HashMap<String, Precision>) -> Result<Smoothing> {
         let mut changes = HashMap::new();
-        let pairs = weights.blocks.iter().flat_map(|block| [(&block.norm1, &block.qkv), (&block.norm2, &block.mlp1)]);
+        // A norm that several products read is not scaled for one of them.
+        let blocks = weights.blocks.iter().chain(&weights.beside);
+        let pairs = blocks.filter_map(|block| Some([(&block.norm1, &block.qkv), (block.norm2.as_ref()?, &block.mlp1)])).flatten();
         for (norm, linear) in pairs.filter(|(_, linear)| precisions.get(&linear.weight.name) == Some(&Precision::Int8)) {
             let factors: Arc<[f32]> = factors(norm, linear)?.into();
             changes.insert(norm.weight.name.clone(), Change::Divide(factors.clone()));
-            changes.insert(norm.bias.name.clone(), Change::Divide(factors.clone()));
+            changes.extend(norm.bias.as_ref().map(|bias| (bias.name.clone(), Change::Divide(factors.clone()))));
             changes.insert(linear.weight.name.clone(), Change::Multiply(factors));
         }
         Ok(Smoothing(changes))
@@ -64,8 +66,10 @@ impl Smoothing {
 
 /// Returns the factor of each channel, by which the norm's output is divided.
 fn factors(norm: &Norm<Weight>, linear: &Linear<Weight>) -> Result<Vec<f32>> {
-    let [scale, bias, weight] = [&norm.weight, &norm.bias, &linear.weight].map(|weight| weight.tensor.finite_values(&weight.name));
-    let (scale, bias, weight) = (scale?, bias?, weight?);
+    let [scale, weight] = [&norm.weight, &linear.weight].map(|weight| weight.tensor.finite_values(&weight.name));
+    let (scale, weight) = (scale?, weight?);
+    let bias = norm.bias.as_ref().map(|bias| bias.tensor.finite_values(&bias.name)).transpose()?;
+    let bias = bias.as_deref().map_or_else(|| vec![0.0; scale.len()], <[f32]>::to_vec);
     let mut largest = vec![0.0f32; scale.len()];
     for row in weight.chunks(scale.len()) {
         largest.iter_mut().zip(row).for_each(|(largest, value)| *largest = largest.max(value.abs()));
@@ -91,7 +95,7 @@ mod tests {
 
     #[test]
     fn outlier_channels_are_scaled_down_and_dead_ones_stay() {
-        let norm = Norm { weight: weight("n.w", &[3], &[100.0, 1.0, 0.0]), bias: weight("n.b", &[3], &[0.0, 0.5, 0.0]) };
+        let norm = Norm { weight: weight("n.w", &[3], &[100.0, 1.0, 0.0]), bias: Some(weight("n.b", &[3], &[0.0, 0.5, 0.0])) };
         let linear = Linear { weight: weight("w", &[2, 3], &[1.0, -2.0, 3.0, 0.5, 1.0, 0.0]), bias: weight("b", &[2], &[0.0; 2]) };
         let factors = factors(&norm, &linear).expect("finite values");
         assert!((factors[0] - 300f32.powf(0.75)).abs() < 1e-3 && (factors[1] - (3.5f32.powf(0.75) / 2f32.powf(0.25))).abs() < 1e-5, "{factors:?}");

@@ -44,7 +44,7 @@ impl Inspect {
         let recording = record(
             config,
             &weights,
-            &Tables::at(config, checkpoint.positions.as_ref(), size)?,
+            &Tables::at(config, &checkpoint.positions, size)?,
             &request,
             Recording::new(Capabilities::CPU).with_precision(self.precision),
         )?;

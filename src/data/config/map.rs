@@ -1,6 +1,6 @@
 //! Plain data for outputs that are maps of the image: which values belong to which patch.
 
-use super::{Config, Input, Size};
+use super::{Branches, Config, Input, Size};
 
 /// An output with a value or colour for each patch of an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -70,6 +70,7 @@ impl Config {
             query.is_none_or(|query| query < tokens).then_some(MapKind::Attention { heads, queries, first: self.prefix_tokens })
         };
         let kind = match Attention::named(name) {
+            Some(_) if self.branches == Branches::Pairs => return None,
             Some(Attention::Block(block, query)) if block < self.depth => attention(self.heads, query)?,
             Some(Attention::Rollout(query)) => attention(1, query)?,
             None if name == "pca" => MapKind::Colours,

@@ -3,9 +3,11 @@
 //! Axes in every shape of this crate: B batch, N tokens, P patches, C width, H heads,
 //! D head width (C = H·D), F MLP width.
 
+mod block;
 mod map;
 mod patches;
 
+pub use block::{Angles, Branches, NormOrder, Rotary};
 pub use map::{Attention, Map, MapKind};
 pub use patches::{BACKBONE_GROUPS, Backbone, Edge, Patches, Stage};
 
@@ -35,29 +37,43 @@ pub struct Config {
     pub mlp_width: usize,
     /// Whether the MLP is gated: the activation multiplies a second projection (SwiGLU, Shazeer 2020).
     pub gated: bool,
-    /// LayerNorm's epsilon, added to the variance.
+    /// Whether the norms are RMSNorms, without mean and bias (Zhang and Sennrich 2019), rather than LayerNorms.
+    pub rms_norm: bool,
+    /// Epsilon of the norms, added to the variance or to the mean of the squares.
     pub epsilon: f32,
     /// Activation of the MLP.
     pub activation: Activation,
     /// Position of the norms in a block.
     pub norm_order: NormOrder,
+    /// Arrangement of attention and MLP in a block.
+    pub branches: Branches,
     /// Number of tokens before the patches: class token, distillation token, registers.
     pub prefix_tokens: usize,
     /// Whether the first prefix token is a class token.
     pub class_token: bool,
-    /// Base of the rotary position embeddings, if any (DINOv3's, over both axes of the grid).
-    pub rotary: Option<f64>,
-    /// LayerNorm between the embeddings and the first block (CLIP).
+    /// Rotary positions of the patches.
+    pub rotary: Option<Rotary>,
+    /// Biases of attention scores by the offset between two patches (Bao et al. 2022, BEiT).
+    pub relative_positions: bool,
+    /// Norm on the projected patches, before positions are added (AIMv2).
+    pub patch_norm: bool,
+    /// Norm between the embeddings and the first block (CLIP).
     pub pre_norm: bool,
-    /// LayerNorm on each head's queries and keys.
+    /// Norm on each head's queries and keys.
     pub qk_norm: bool,
+    /// Norm on the output of attention, before its projection (Wang et al. 2022, Sub-LN).
+    pub attention_norm: bool,
+    /// Norm on the hidden layer of the MLP (Wang et al. 2022, Sub-LN).
+    pub mlp_norm: bool,
     /// Learned factors on the output of each half of a block (LayerScale).
     pub layer_scale: bool,
-    /// LayerNorm on all tokens after the last block.
+    /// Norm on all tokens after the last block.
     pub final_norm: bool,
     /// Pooling of the tokens into one vector, if any.
     pub pooling: Option<Pooling>,
-    /// LayerNorm on the pooled vector (timm's `fc_norm`, CLIP's `post_layernorm`).
+    /// Number of heads of attention pooling.
+    pub pool_heads: usize,
+    /// Norm on the pooled vector (timm's `fc_norm`, CLIP's `post_layernorm`).
     pub pool_norm: bool,
     /// A dense layer and an activation on the pooled vector (transformers' pooler).
     pub pooler: Option<Pooler>,
@@ -131,16 +147,6 @@ impl Activation {
         [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Relu, Activation::Tanh, Activation::Silu];
 }
 
-/// Position of the norms in a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NormOrder {
-    /// Before attention and before the MLP (Dosovitskiy et al. 2021).
-    Pre,
-    /// After each residual sum (Vaswani et al. 2017).
-    Post,
-}
-
 /// Pooling of an image's tokens into one vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -153,7 +159,11 @@ pub enum Pooling {
     MeanOfTwo,
     /// The first token concatenated with the mean over the tokens from this index on: width 2·C (DINOv2's classifier).
     FirstAndMeanFrom(usize),
-    /// Attention of a learned query over the tokens from this index on, then an MLP (SigLIP).
+    /// The maximum over the tokens from this index on.
+    MaxFrom(usize),
+    /// Half the sum of the mean and the maximum over the tokens from this index on.
+    MeanAndMaxFrom(usize),
+    /// Attention of a learned query over the tokens from this index on; in most models, an MLP follows (SigLIP).
     Attention(usize),
 }
 
@@ -216,6 +226,8 @@ impl std::fmt::Display for Pooling {
         f.write_str(match self {
             Pooling::First => "first token",
             Pooling::MeanFrom(_) => "mean of the tokens",
+            Pooling::MaxFrom(_) => "maximum of the tokens",
+            Pooling::MeanAndMaxFrom(_) => "mean and maximum of the tokens",
             Pooling::MeanOfTwo => "mean of class and distillation token",
             Pooling::FirstAndMeanFrom(_) => "first token and mean of the patches",
             Pooling::Attention(_) => "attention pooling",
@@ -235,17 +247,24 @@ impl Config {
             heads: 12,
             mlp_width: 3072,
             gated: false,
+            rms_norm: false,
             epsilon: 1e-6,
             activation: Activation::Gelu,
             norm_order: NormOrder::Pre,
+            branches: Branches::Sequential,
             prefix_tokens: 1,
             class_token: true,
             rotary: None,
+            relative_positions: false,
+            patch_norm: false,
             pre_norm: false,
             qk_norm: false,
+            attention_norm: false,
+            mlp_norm: false,
             layer_scale: false,
             final_norm: true,
             pooling: Some(Pooling::First),
+            pool_heads: 12,
             pool_norm: false,
             pooler: None,
             projection: None,
@@ -404,11 +423,14 @@ impl Config {
         if self.rotary.is_some() && !self.head_width().is_multiple_of(4) {
             return wrong(format!("rotary positions over two axes need a head width that is a multiple of 4, found {}", self.head_width()));
         }
+        if matches!(self.pooling, Some(Pooling::Attention(_))) && !self.width.is_multiple_of(self.pool_heads) {
+            return wrong(format!("{} heads of attention pooling do not divide a width of {}", self.pool_heads, self.width));
+        }
         if let Err(Error::Argument { message: refusal, .. }) = self.tokens(self.native_size()) {
             return wrong(refusal);
         }
         if !(self.epsilon.is_finite() && self.epsilon >= 0.0) {
-            return wrong(format!("LayerNorm epsilon is {}, expected a small positive number", self.epsilon));
+            return wrong(format!("the norms' epsilon is {}, expected a small positive number", self.epsilon));
         }
         Ok(())
     }
@@ -426,7 +448,8 @@ impl Config {
             }
             _ => 0,
         };
-        let block = n * (4 * c * c + c * outputs + f * c) + 2 * n * n * c;
+        let pairs = if self.branches == Branches::Pairs { 2 } else { 1 };
+        let block = pairs * (n * (4 * c * c + c * outputs + f * c) + 2 * n * n * c);
         let pooled = match self.pooling {
             // Keys and values of all tokens, one query, its projection, and the MLP.
             Some(Pooling::Attention(_)) => n * 2 * c * c + 2 * n * c + 2 * c * c + 2 * c * f,

@@ -98,7 +98,7 @@ impl Naming {
         };
         Convolution {
             weight: Source::standardised(part, [out, input, size, size]),
-            norm: Norm { weight: Source::stored(norm_weight, &[out]), bias: Source::stored(norm_bias, &[out]) },
+            norm: Norm { weight: Source::stored(norm_weight, &[out]), bias: Some(Source::stored(norm_bias, &[out])) },
         }
     }
 

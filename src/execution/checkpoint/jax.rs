@@ -9,7 +9,7 @@ use super::files::Files;
 use super::json::Object;
 use super::position::Resampling;
 use super::source::{Part, PositionSource, Source, StoredGrid};
-use super::weights::{AttentionPool, Block, Linear, Norm, Weights};
+use super::weights::{AttentionPool, Block, Linear, Norm, PoolMlp, Weights};
 use super::{DEEPEST, Outline, timm};
 use crate::data::config::{Activation, Classifier, Config, Edge, Input, Layout, Patches, Pooler, Pooling, Reads};
 use crate::data::error::{Error, Result};
@@ -127,6 +127,7 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
         width,
         depth,
         heads,
+        pool_heads: heads,
         mlp_width,
         prefix_tokens,
         class_token: prefix_tokens > 0,
@@ -150,7 +151,7 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
         built: None,
     };
     let own = OWN.iter().map(|own| dialect.name(own)).collect();
-    Ok(Outline { weights: weights(&config, &dialect, positioned), positions: Some(positions), config, own })
+    Ok(Outline { weights: weights(&config, &dialect, positioned), positions: Some(positions).into(), config, own })
 }
 
 /// timm's preprocessing for these models. Released models of 384 pixels are not cropped.
@@ -192,10 +193,12 @@ fn weights(config: &Config, dialect: &Dialect, positioned: usize) -> Weights<Sou
             norm1: tower.norm(&of("LayerNorm", "0"), place),
             qkv: tower.projections(&attention, &["query", "key", "value"], place),
             qk_norm: None,
+            attention_norm: None,
             projection: tower.output(&attention, place),
             scale1: None,
-            norm2: tower.norm(&of("LayerNorm", &norm2), place),
+            norm2: Some(tower.norm(&of("LayerNorm", &norm2), place)),
             mlp1: tower.dense(&format!("{mlp}/Dense_0"), [config.mlp_width, width], place),
+            mlp_norm: None,
             mlp2: tower.dense(&format!("{mlp}/Dense_1"), [width, config.mlp_width], place),
             scale2: None,
         }
@@ -204,12 +207,14 @@ fn weights(config: &Config, dialect: &Dialect, positioned: usize) -> Weights<Sou
         let attention = name("MAPHead_0/MultiHeadDotProductAttention_0");
         AttentionPool {
             latent: Source::stored(name("MAPHead_0/probe"), &[1, width]),
-            query: tower.projections(&attention, &["query"], alone),
+            query: Some(tower.projections(&attention, &["query"], alone)),
             key_value: tower.projections(&attention, &["key", "value"], alone),
             projection: tower.output(&attention, alone),
-            norm: tower.norm(&name("MAPHead_0/LayerNorm_0"), alone),
-            mlp1: tower.dense(&name("MAPHead_0/MlpBlock_0/Dense_0"), [config.mlp_width, width], alone),
-            mlp2: tower.dense(&name("MAPHead_0/MlpBlock_0/Dense_1"), [width, config.mlp_width], alone),
+            mlp: Some(PoolMlp {
+                norm: tower.norm(&name("MAPHead_0/LayerNorm_0"), alone),
+                linear1: tower.dense(&name("MAPHead_0/MlpBlock_0/Dense_0"), [config.mlp_width, width], alone),
+                linear2: tower.dense(&name("MAPHead_0/MlpBlock_0/Dense_1"), [width, config.mlp_width], alone),
+            }),
         }
     };
     let stored = [patches.size[0], patches.size[1], patches.map_channels(), width];
@@ -240,7 +245,7 @@ struct Layers {
 impl Layers {
     fn norm(&self, name: &str, place: impl Fn(Part) -> Part) -> Norm<Source> {
         let stored = |part: &str| Source::of(vec![place(Part::new(format!("{name}/{part}"), &[self.width]))], &[self.width]);
-        Norm { weight: stored("scale"), bias: stored("bias") }
+        Norm { weight: stored("scale"), bias: Some(stored("bias")) }
     }
 
     fn dense(&self, name: &str, [out, input]: [usize; 2], place: impl Fn(Part) -> Part) -> Linear<Source> {

@@ -15,10 +15,13 @@ mod labels;
 mod memory;
 mod npz;
 mod position;
+mod positions;
 #[cfg(test)]
 mod published_parameters;
 mod random;
 mod refusal;
+mod relative;
+mod rotary;
 mod source;
 mod timm;
 mod torch;
@@ -30,9 +33,10 @@ pub use families::{FAMILIES, Family};
 pub use head::Head;
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 pub(in crate::execution) use json::LARGEST_JSON;
-pub use position::{PositionTable, Resampling, rotary, sinusoidal};
+pub use position::{PositionTable, Resampling, sinusoidal};
+pub use positions::Positions;
 pub use random::random_of;
-pub use weights::{AttentionPool, Backbone, Block, Bottleneck, Convolution, Linear, Norm, QkNorm, Weight, WeightInfo, Weights};
+pub use weights::{AttentionPool, Backbone, Block, Bottleneck, Convolution, Linear, Norm, PoolMlp, QkNorm, Weight, WeightInfo, Weights};
 
 use crate::data::config::{Config, Size};
 use crate::data::error::{Error, Result};
@@ -43,7 +47,8 @@ use folder::Folder;
 use json::Object;
 use labels::labels;
 use refusal::{nearest, refusal};
-use source::{PositionSource, Source};
+use positions::PositionSources;
+use source::Source;
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek};
 use std::path::Path;
@@ -66,8 +71,8 @@ pub struct Checkpoint {
     pub preprocess: Option<Preprocess>,
     /// Weights.
     pub weights: Weights<Weight>,
-    /// Learned positions of the patches, if any.
-    pub positions: Option<PositionTable>,
+    /// Learned positions of the patches.
+    pub positions: Positions,
     /// Number of learned values used only in training: a mask token.
     unused: usize,
 }
@@ -76,7 +81,7 @@ pub struct Checkpoint {
 struct Outline {
     config: Config,
     weights: Weights<Source>,
-    positions: Option<PositionSource>,
+    positions: PositionSources,
     /// Name prefixes of the encoder's tensors outside its blocks. An unused tensor with one of them is an error.
     own: Vec<String>,
 }
@@ -124,7 +129,7 @@ impl Checkpoint {
     pub fn parameters(&self) -> usize {
         let mut counted = HashSet::new();
         let weights: usize = self.numbered_weights().iter().filter(|weight| counted.insert(&weight.name)).map(|weight| weight.learned).sum();
-        weights + self.positions.as_ref().map_or(0, |positions| positions.learned) + self.unused
+        weights + self.positions.learned() + self.unused
     }
 
     /// Returns all weights in the order in which a recording numbers them.
@@ -143,7 +148,7 @@ impl Outline {
     #[cfg(test)]
     fn parameters(&self) -> usize {
         let mut counted = HashSet::new();
-        let mut sum = self.positions.as_ref().map_or(0, |positions| (positions.prefix + positions.grid[0] * positions.grid[1]) * positions.width);
+        let mut sum = self.positions.parameters();
         let Ok(_) = self.weights.clone().try_map_all(|source| {
             sum += if counted.insert(source.name()) { source.parameters() } else { 0 };
             Ok::<(), std::convert::Infallible>(())
@@ -160,7 +165,7 @@ impl Outline {
     /// Loads the weights.
     fn load(self, path: &Path, preprocess: Option<Preprocess>, files: &Files) -> Result<Checkpoint> {
         self.check_unused(path, files)?;
-        let positions = self.positions.map(|positions| positions.load(files)).transpose()?;
+        let positions = self.positions.load(files)?;
         let masks = files.names().filter(|name| name.ends_with("embeddings.mask_token"));
         let unused = masks.map(|name| files.shape(name).map_or(0, |shape| shape.iter().product::<usize>())).sum();
         Ok(Checkpoint { weights: self.weights.load(files)?, config: self.config, preprocess, positions, unused })
@@ -187,7 +192,7 @@ impl Outline {
 
     /// Names of the tensors used.
     fn names(&self) -> HashSet<String> {
-        let mut names: HashSet<String> = self.positions.iter().map(|positions| positions.name.clone()).collect();
+        let mut names: HashSet<String> = self.positions.names().map(str::to_owned).collect();
         let Ok(_) = self.weights.clone().try_map_all(|source| {
             names.extend(source.names().map(str::to_owned));
             Ok::<(), std::convert::Infallible>(())

@@ -1,4 +1,4 @@
-//! Patch positions: learned tables, resampled to the image's grid, and computed ones.
+//! Patch positions that are added: learned tables, resampled to the image's grid, and computed ones.
 
 use crate::data::error::Result;
 use crate::data::tensor::Tensor;
@@ -60,7 +60,7 @@ impl PositionTable {
 }
 
 /// Resamples a table `[h·w, width]` to another grid.
-fn resample(table: &[f32], width: usize, from: [usize; 2], to: [usize; 2], resampling: Resampling) -> Vec<f32> {
+pub fn resample(table: &[f32], width: usize, from: [usize; 2], to: [usize; 2], resampling: Resampling) -> Vec<f32> {
     let wide: Vec<f64> = table.iter().copied().map(f64::from).collect();
     let rows = resample_axis(&wide, [1, from[0], from[1] * width], to[0], resampling);
     let grid = resample_axis(&rows, [to[0], from[1], width], to[1], resampling);
@@ -87,28 +87,6 @@ fn resample_axis(values: &[f64], [outer, entries, inner]: [usize; 3], count: usi
         }
     }
     result
-}
-
-/// DINOv3's rotary positions over both axes of a grid, `[grid height · grid width, D / 2, 2]`: cosine and sine for each
-/// pair of values of a head of width D (Siméoni et al. 2025; transformers' `DINOv3ViTRopePositionEmbedding`).
-///
-/// Patch centres have coordinates from -1 to 1 along each axis. The first D / 4 angles are 2π · y / base^(4 j / D); the
-/// next D / 4 use x instead of y.
-pub fn rotary(grid: [usize; 2], head: usize, base: f64) -> Tensor {
-    use std::f64::consts::TAU;
-    let centre = |i: usize, count: usize| 2.0 * (i as f64 + 0.5) / count as f64 - 1.0;
-    let mut values = Vec::with_capacity(grid[0] * grid[1] * head);
-    for y in 0..grid[0] {
-        for x in 0..grid[1] {
-            for coordinate in [centre(y, grid[0]), centre(x, grid[1])] {
-                for j in 0..head / 4 {
-                    let (sine, cosine) = (TAU * coordinate / base.powf(4.0 * j as f64 / head as f64)).sin_cos();
-                    values.extend([cosine as f32, sine as f32]);
-                }
-            }
-        }
-    }
-    Tensor::new([grid[0] * grid[1], head / 2, 2], values).expect("two values for each pair")
 }
 
 /// Sinusoidal positions of the original Transformer, `[tokens, width]`: column 2i is sin(p / 10000^(2i / width)), column

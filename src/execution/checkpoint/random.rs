@@ -1,6 +1,7 @@
 //! Random weights, for measuring a model's speed and memory without downloading it.
 
 use super::json::Object;
+use super::positions::Positions;
 use super::source::Source;
 use super::weights::Weight;
 use super::{Checkpoint, Outline, timm};
@@ -32,13 +33,18 @@ fn random(path: &Path, config: &str) -> Result<Checkpoint> {
     let root = Object::parse(path, config.as_bytes())?;
     let Outline { config, weights, positions, .. } = timm::read(&root, None)?;
     let mut state = 1;
-    let positions = positions.map(|source| {
+    let mut small = |shape: &[usize]| Tensor::new(shape, (0..shape.iter().product()).map(|_| 0.02 * unit(&mut state)).collect());
+    let table = positions.table.map(|source| {
         let [height, width] = source.grid;
-        let table = (0..height * width * source.width).map(|_| 0.02 * unit(&mut state)).collect();
-        Ok(source.made_of(Tensor::new([height * width, source.width], table)?, source.grid))
+        Ok(source.made_of(small(&[height * width, source.width])?, source.grid))
     });
+    let positions = Positions {
+        table: table.transpose()?,
+        relative: positions.relative.iter().map(|source| Ok(source.made_of(small(&[source.heads, source.offsets()])?))).collect::<Result<_>>()?,
+        frequencies: positions.frequencies.map(|_| small(&[2, config.depth, config.heads, config.head_width() / 2])).transpose()?,
+    };
     Ok(Checkpoint {
-        positions: positions.transpose()?,
+        positions,
         weights: weights.try_map_all(|source| random_weight(&source, &mut state))?,
         config,
         unused: 0,

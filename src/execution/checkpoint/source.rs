@@ -56,7 +56,7 @@ impl Part {
         }
     }
 
-    fn name(&self) -> Option<&str> {
+    pub fn name(&self) -> Option<&str> {
         match self {
             Part::Stored { name, .. } => Some(name),
             Part::Zeros(_) => None,
@@ -64,7 +64,7 @@ impl Part {
     }
 
     /// Number of stored values.
-    fn parameters(&self) -> usize {
+    pub fn parameters(&self) -> usize {
         match self {
             Part::Zeros(_) => 0,
             Part::Stored { shape, rows: Some(rows), .. } => shape[1..].iter().product::<usize>() * rows.len(),
@@ -72,7 +72,7 @@ impl Part {
         }
     }
 
-    fn load(&self, files: &Files) -> Result<Tensor> {
+    pub fn load(&self, files: &Files) -> Result<Tensor> {
         let (name, shape, rows, stacked, axes) = match self {
             Part::Zeros(len) => return Ok(Tensor::zeros([*len])),
             Part::Stored { name, shape, rows, stacked, axes } => (name, shape, rows, *stacked, axes),
@@ -295,7 +295,12 @@ pub fn patch_projection(name: &str, config: &Config, patches: &Patches, has_bias
 
 /// LayerNorm with `name.weight` and `name.bias`, both `[width]`.
 pub fn norm(name: &str, width: usize) -> Norm<Source> {
-    Norm { weight: Source::stored(format!("{name}.weight"), &[width]), bias: Source::stored(format!("{name}.bias"), &[width]) }
+    Norm { bias: Some(Source::stored(format!("{name}.bias"), &[width])), ..rms_norm(name, width) }
+}
+
+/// RMSNorm with `name.weight` `[width]`.
+pub fn rms_norm(name: &str, width: usize) -> Norm<Source> {
+    Norm { weight: Source::stored(format!("{name}.weight"), &[width]), bias: None }
 }
 
 impl Weights<Source> {

@@ -32,7 +32,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         ..Config::plain("TransformerEncoder", Layout::Torch, input)
     };
     config.validate(root.path())?;
-    Ok(Outline { weights: weights(&config, root.bool("bias")?.unwrap_or(true)), positions: None, config, own: vec!["norm.".to_owned()] })
+    Ok(Outline { weights: weights(&config, root.bool("bias")?.unwrap_or(true)), positions: None.into(), config, own: vec!["norm.".to_owned()] })
 }
 
 /// Maps weights to torch's tensor names.
@@ -40,7 +40,7 @@ fn weights(config: &Config, has_bias: bool) -> Weights<Source> {
     let (width, mlp_width) = (config.width, config.mlp_width);
     let norm = |name: &str| match norm(name, width) {
         found if has_bias => found,
-        Norm { weight, .. } => Norm { weight, bias: Source::zeros(width) },
+        Norm { weight, .. } => Norm { weight, bias: Some(Source::zeros(width)) },
     };
     let block = |i: usize| {
         let name = |part: &str| format!("layers.{i}.{part}");
@@ -49,10 +49,12 @@ fn weights(config: &Config, has_bias: bool) -> Weights<Source> {
             norm1: norm(&name("norm1")),
             qkv: Linear { weight: Source::stored(name("self_attn.in_proj_weight"), &[3 * width, width]), bias: Source::of(vec![bias], &[3 * width]) },
             qk_norm: None,
+            attention_norm: None,
             projection: linear(&name("self_attn.out_proj"), [width, width], has_bias),
             scale1: None,
-            norm2: norm(&name("norm2")),
+            norm2: Some(norm(&name("norm2"))),
             mlp1: linear(&name("linear1"), [mlp_width, width], has_bias),
+            mlp_norm: None,
             mlp2: linear(&name("linear2"), [width, mlp_width], has_bias),
             scale2: None,
         }

@@ -34,16 +34,16 @@ pub struct Linear<T> {
     pub bias: T,
 }
 
-/// LayerNorm or GroupNorm: scale and bias per channel.
+/// LayerNorm, GroupNorm or RMSNorm: scale and bias per channel.
 #[derive(Clone, Debug)]
 pub struct Norm<T> {
     /// `[C]`.
     pub weight: T,
-    /// `[C]`.
-    pub bias: T,
+    /// `[C]`; RMSNorm has none.
+    pub bias: Option<T>,
 }
 
-/// LayerNorms on queries and keys, each over the D values of a head.
+/// Norms on queries and keys, each over the D values of a head.
 #[derive(Clone, Debug)]
 pub struct QkNorm<T> {
     /// Norm of the queries, `[D]`.
@@ -61,14 +61,18 @@ pub struct Block<T> {
     pub qkv: Linear<T>,
     /// Norms of queries and keys.
     pub qk_norm: Option<QkNorm<T>>,
+    /// Norm before the projection after attention.
+    pub attention_norm: Option<Norm<T>>,
     /// Projection after attention: weight `[C, C]`.
     pub projection: Linear<T>,
     /// LayerScale of the attention branch, `[C]`.
     pub scale1: Option<T>,
-    /// Norm before the MLP, or after its residual sum.
-    pub norm2: Norm<T>,
+    /// Norm before the MLP, or after its residual sum; `None` if the MLP reads what attention reads.
+    pub norm2: Option<Norm<T>>,
     /// First MLP layer: weight `[F, C]`, or with a gate `[2·F, C]`, the gate's rows first.
     pub mlp1: Linear<T>,
+    /// Norm before the second MLP layer, `[F]`.
+    pub mlp_norm: Option<Norm<T>>,
     /// Second MLP layer: weight `[C, F]`.
     pub mlp2: Linear<T>,
     /// LayerScale of the MLP branch, `[C]`.
@@ -111,18 +115,25 @@ pub struct Backbone<T> {
 pub struct AttentionPool<T> {
     /// Learned query before its projection, `[1, C]`.
     pub latent: T,
-    /// Query projection: weight `[C, C]`.
-    pub query: Linear<T>,
+    /// Query projection: weight `[C, C]`; `None` if the learned query is used as it is.
+    pub query: Option<Linear<T>>,
     /// Packed key and value projections: weight `[2·C, C]`.
     pub key_value: Linear<T>,
     /// Projection after attention: weight `[C, C]`.
     pub projection: Linear<T>,
-    /// Norm before the MLP.
+    /// MLP, whose output is added.
+    pub mlp: Option<PoolMlp<T>>,
+}
+
+/// MLP after attention pooling.
+#[derive(Clone, Debug)]
+pub struct PoolMlp<T> {
+    /// Norm before the first layer.
     pub norm: Norm<T>,
-    /// First MLP layer: weight `[F, C]`.
-    pub mlp1: Linear<T>,
-    /// Second MLP layer: weight `[C, F]`.
-    pub mlp2: Linear<T>,
+    /// First layer: weight `[F, C]`.
+    pub linear1: Linear<T>,
+    /// Second layer: weight `[C, F]`.
+    pub linear2: Linear<T>,
 }
 
 /// All weights of an encoder except the position table, which depends on the image size.
@@ -134,10 +145,14 @@ pub struct Weights<T> {
     pub patch: Option<Linear<T>>,
     /// Class token, distillation token and registers, with positions added: `[T, C]`.
     pub prefix: Option<T>,
+    /// Norm of the projected patches.
+    pub patch_norm: Option<Norm<T>>,
     /// Norm before the first block.
     pub pre_norm: Option<Norm<T>>,
     /// Encoder blocks.
     pub blocks: Vec<Block<T>>,
+    /// Second attention and MLP of each block, if they come in pairs.
+    pub beside: Vec<Block<T>>,
     /// Norm after the last block.
     pub norm: Option<Norm<T>>,
     /// Attention pooling of the tokens.
@@ -174,29 +189,34 @@ macro_rules! try_map {
 }
 
 try_map!(Linear { weight: leaf, bias: leaf });
-try_map!(Norm { weight: leaf, bias: leaf });
+try_map!(Norm { weight: leaf, bias: maybe_leaf });
 try_map!(QkNorm { query: node, key: node });
 try_map!(Block {
     norm1: node,
     qkv: node,
     qk_norm: maybe,
+    attention_norm: maybe,
     projection: node,
     scale1: maybe_leaf,
-    norm2: node,
+    norm2: maybe,
     mlp1: node,
+    mlp_norm: maybe,
     mlp2: node,
     scale2: maybe_leaf,
 });
 try_map!(Convolution { weight: leaf, norm: node });
 try_map!(Bottleneck { conv1: node, conv2: node, conv3: node, downsample: maybe });
 try_map!(Backbone { stem: node, stages: lists });
-try_map!(AttentionPool { latent: leaf, query: node, key_value: node, projection: node, norm: node, mlp1: node, mlp2: node });
+try_map!(AttentionPool { latent: leaf, query: maybe, key_value: node, projection: node, mlp: maybe });
+try_map!(PoolMlp { norm: node, linear1: node, linear2: node });
 try_map!(Weights {
     backbone: maybe,
     patch: maybe,
     prefix: maybe_leaf,
+    patch_norm: maybe,
     pre_norm: maybe,
     blocks: list,
+    beside: list,
     norm: maybe,
     attention_pool: maybe,
     pool_norm: maybe,
@@ -207,13 +227,6 @@ try_map!(Weights {
 });
 
 impl<T: Copy> Linear<T> {
-    /// Returns weight and bias.
-    pub fn pair(&self) -> [T; 2] {
-        [self.weight, self.bias]
-    }
-}
-
-impl<T: Copy> Norm<T> {
     /// Returns weight and bias.
     pub fn pair(&self) -> [T; 2] {
         [self.weight, self.bias]
@@ -238,7 +251,7 @@ impl Weights<WeightInfo> {
         let outside = if precision == Precision::Int8 { Precision::F32 } else { precision };
         let all = self.linears().map(|linear| named(linear, outside)).chain(patch);
         let last = self.blocks.len().saturating_sub(1);
-        let blocks = self.blocks.iter().enumerate().flat_map(|(i, block)| {
+        let blocks = self.blocks.iter().enumerate().chain(self.beside.iter().enumerate()).flat_map(|(i, block)| {
             // The first block's errors, and those of scores, which are exponents, weigh more than what bf16 saves.
             let [of_qkv, of_others] = match precision {
                 Precision::Int8 if i == last && i > 0 && capabilities.bf16 => [Precision::F16, Precision::Bf16],
@@ -259,8 +272,10 @@ impl<T> Weights<T> {
             backbone: None,
             patch: None,
             prefix: None,
+            patch_norm: None,
             pre_norm: None,
             blocks,
+            beside: Vec::new(),
             norm: None,
             attention_pool: None,
             pool_norm: None,
@@ -273,9 +288,12 @@ impl<T> Weights<T> {
 
     /// Returns all dense layers.
     pub fn linears(&self) -> impl Iterator<Item = &Linear<T>> {
-        let blocks = self.blocks.iter().flat_map(|block| [&block.qkv, &block.projection, &block.mlp1, &block.mlp2]);
-        let pool = self.attention_pool.iter().flat_map(|pool| [&pool.query, &pool.key_value, &pool.projection, &pool.mlp1, &pool.mlp2]);
+        let blocks = self.blocks.iter().chain(&self.beside).flat_map(|block| [&block.qkv, &block.projection, &block.mlp1, &block.mlp2]);
         let top = self.pooler.iter().chain(&self.projection).chain(&self.pre_logits).chain(&self.heads);
+        let pool = self.attention_pool.iter().flat_map(|pool| {
+            let mlp = pool.mlp.iter().flat_map(|mlp| [&mlp.linear1, &mlp.linear2]);
+            pool.query.iter().chain([&pool.key_value, &pool.projection]).chain(mlp)
+        });
         self.patch.iter().chain(blocks).chain(pool).chain(top)
     }
 

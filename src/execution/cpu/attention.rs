@@ -1,6 +1,7 @@
-//! Twins of `attention` and `attention_masked`. They compute scores, softmax and values of one head for a few queries at a time, so no N × N matrix
+//! Twins of `attention`, plain and with masks. They compute scores, softmax and values of one head for a few queries at a time, so no N × N matrix
 //! is stored.
 
+use super::attention_mask::Mask;
 use super::exponential::exp;
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
 use super::product::{Cores, Matrix, ROWS, Target, product};
@@ -19,7 +20,7 @@ const QUERIES: usize = ROWS;
 const _: () = assert!(QUERIES == 3 * VECTOR);
 
 params! {
-    /// Parameters of `attention` and `attention_masked`.
+    /// Parameters of `attention`.
     Params {
         /// N, tokens per image.
         tokens: u32,
@@ -36,18 +37,36 @@ params! {
 
 /// Twin of `attention`.
 pub fn attention(call: Call<'_>) {
-    let [qkv] = call.reads else { panic!("qkv") };
-    attend(*bytemuck::from_bytes(call.params), call.spec.get("HEAD"), qkv, None, call.write, call.packed);
+    attend(call, &Mask::None);
 }
 
 /// Twin of `attention_masked`.
 pub fn attention_masked(call: Call<'_>) {
-    let [qkv, mask] = call.reads else { panic!("qkv and mask") };
-    attend(*bytemuck::from_bytes(call.params), call.spec.get("HEAD"), qkv, Some(mask), call.write, call.packed);
+    let mask = Mask::Keys(call.reads[1]);
+    attend(call, &mask);
 }
 
-/// Computes attention from the first `queries` tokens to all tokens whose `mask` is 0.
-fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut [f32], packed: Option<&dyn PackedCopy>) {
+/// Twin of `attention_causal`.
+pub fn attention_causal(call: Call<'_>) {
+    attend(call, &Mask::Causal);
+}
+
+/// Twin of `attention_causal_masked`.
+pub fn attention_causal_masked(call: Call<'_>) {
+    let mask = Mask::CausalKeys(call.reads[1]);
+    attend(call, &mask);
+}
+
+/// Twin of `attention_relative`.
+pub fn attention_relative(call: Call<'_>) {
+    let mask = Mask::relative(&call, call.reads[1]);
+    attend(call, &mask);
+}
+
+/// Computes attention from the first `queries` tokens.
+fn attend(call: Call<'_>, mask: &Mask<'_>) {
+    let params: Params = *bytemuck::from_bytes(call.params);
+    let (head, qkv, y, packed) = (call.spec.get("HEAD"), call.reads[0], call.write, call.packed);
     let [tokens, queries, heads, head] = [params.tokens, params.queries, params.heads, head].map(|size| size as usize);
     let width = heads * head;
     let images = y.len() / (queries * width);
@@ -74,10 +93,7 @@ fn attend(params: Params, head: u32, qkv: &[f32], mask: Option<&[f32]>, y: &mut 
                 let columns = count.next_multiple_of(VECTOR);
                 let q_transposed = Matrix { data: q_transposed, row_stride: QUERIES, column_stride: 1 };
                 product([tokens, columns, head], params.scale, k, q_transposed, Target { data: scores, row_stride: QUERIES }, Cores::One);
-                if let Some(mask) = mask {
-                    let mask = &mask[image * tokens..][..tokens];
-                    scores.chunks_mut(QUERIES).zip(mask).filter(|(_, mask)| **mask != 0.0).for_each(|(row, _)| row.fill(f32::NEG_INFINITY));
-                }
+                mask.add(tokens, [image, h], [top, count], scores, QUERIES);
                 let totals = exponentials(scores, columns);
                 let weights = Matrix { data: scores, row_stride: 1, column_stride: QUERIES };
                 product([count, head, tokens], 1.0, weights, v, Target { data: sums, row_stride: head }, Cores::One);

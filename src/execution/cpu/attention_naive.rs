@@ -1,5 +1,6 @@
 //! Twins of the two `attention_naive` kernels, written directly from the formula.
 
+use super::attention_mask::Mask;
 use super::parallel::for_each_chunk;
 use super::softmax::normalise;
 use crate::data::record::{Call, params};
@@ -38,8 +39,35 @@ impl Params {
 
 /// Twin of `attention_naive_probabilities`.
 pub fn attention_naive_probabilities(call: Call<'_>) {
+    probabilities(call, &Mask::None);
+}
+
+/// Twin of `attention_naive_probabilities_masked`.
+pub fn attention_naive_probabilities_masked(call: Call<'_>) {
+    let mask = Mask::Keys(call.reads[1]);
+    probabilities(call, &mask);
+}
+
+/// Twin of `attention_naive_probabilities_causal`.
+pub fn attention_naive_probabilities_causal(call: Call<'_>) {
+    probabilities(call, &Mask::Causal);
+}
+
+/// Twin of `attention_naive_probabilities_causal_masked`.
+pub fn attention_naive_probabilities_causal_masked(call: Call<'_>) {
+    let mask = Mask::CausalKeys(call.reads[1]);
+    probabilities(call, &mask);
+}
+
+/// Twin of `attention_naive_probabilities_relative`.
+pub fn attention_naive_probabilities_relative(call: Call<'_>) {
+    let mask = Mask::relative(&call, call.reads[1]);
+    probabilities(call, &mask);
+}
+
+fn probabilities(call: Call<'_>, mask: &Mask<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
-    let [qkv] = call.reads else { panic!("qkv") };
+    let qkv = call.reads[0];
     let [tokens, heads, _] = params.sizes();
     let [first, queries] = [params.first, params.queries].map(|size| size as usize);
     for_each_chunk(call.write, tokens, |row, scores| {
@@ -48,9 +76,10 @@ pub fn attention_naive_probabilities(call: Call<'_>) {
         for (j, score) in scores.iter_mut().enumerate() {
             let key = params.vector(qkv, b, j, 1, h);
             // In f64: otherwise scores in the hundreds lose digits that their exponentials need.
-            *score = (query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>() * f64::from(params.scale)) as f32;
+            let product = query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>() * f64::from(params.scale);
+            *score = product as f32 + mask.bias(tokens, [b, h], i, j);
         }
-        normalise(scores, params.tokens as usize, params.tokens as usize);
+        normalise(scores, tokens, tokens);
     });
 }
 

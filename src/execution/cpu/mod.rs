@@ -3,8 +3,10 @@
 //! It is the reference for the tests, and the fallback where there is no GPU. Matrix products use the `gemm` crate, or special
 //! instructions for bf16 and 8-bit integers; all work is spread over rayon's threads.
 
+pub mod accumulate;
 pub mod activation;
 pub mod attention;
+mod attention_mask;
 pub mod attention_naive;
 pub mod attention_pool;
 pub mod average;

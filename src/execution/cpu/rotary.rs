@@ -16,6 +16,12 @@ params! {
         head: u32,
         /// Leading tokens without a position.
         skip: u32,
+        /// Distance between the first elements of pairs.
+        step: u32,
+        /// Distance between the elements of a pair.
+        gap: u32,
+        /// Heads with angles of their own: H or 1.
+        turns: u32,
     }
 }
 
@@ -24,17 +30,18 @@ pub fn rotary(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [angles] = call.reads else { panic!("angles") };
     let [tokens, heads, head, skip] = [params.tokens, params.heads, params.head, params.skip].map(|size| size as usize);
+    let [step, gap, turns] = [params.step, params.gap, params.turns].map(|size| size as usize);
     for_each_chunk(call.write, 3 * heads * head, |row, token| {
         let n = row % tokens;
         if n < skip {
             return;
         }
-        let angles = &angles[(n - skip) * head..][..head];
-        for vector in token[..2 * heads * head].chunks_mut(head) {
-            let (low, high) = vector.split_at_mut(head / 2);
-            for ((low, high), angle) in low.iter_mut().zip(high).zip(angles.chunks(2)) {
-                let (cosine, sine) = (angle[0], angle[1]);
-                (*low, *high) = (*low * cosine - *high * sine, *high * cosine + *low * sine);
+        for (i, vector) in token[..2 * heads * head].chunks_mut(head).enumerate() {
+            let angles = &angles[((n - skip) * turns + i % heads % turns) * head..][..head];
+            for (pair, angle) in angles.chunks(2).enumerate() {
+                let (at, cosine, sine) = (pair * step, angle[0], angle[1]);
+                let (low, high) = (vector[at], vector[at + gap]);
+                (vector[at], vector[at + gap]) = (low * cosine - high * sine, high * cosine + low * sine);
             }
         }
     });

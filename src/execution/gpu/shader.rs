@@ -14,8 +14,11 @@ macro_rules! pieces {
 /// Pieces that `#import` can insert, by name.
 pub const PIECES: &[(&str, &str)] = pieces![
     "attention/call",
+    "attention/causal",
+    "attention/causal_masked",
     "attention/masked",
     "attention/no_powers",
+    "attention/relative",
     "attention/unmasked",
     "attention/with_powers",
     "common/activation",

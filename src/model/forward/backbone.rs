@@ -56,7 +56,8 @@ fn convolution(recording: &mut Recording, label: &str, weights: &Convolution<Buf
 }
 
 fn norm(recording: &mut Recording, label: &str, weights: &Convolution<Buf>, x: Buf, after: After, y: Buf) -> Result<()> {
-    kernels::groupnorm(recording, label.to_owned(), x, weights.norm.pair(), BACKBONE_GROUPS, after, y)
+    let bias = weights.norm.bias.expect("GroupNorm has a bias");
+    kernels::groupnorm(recording, label.to_owned(), x, [weights.norm.weight, bias], BACKBONE_GROUPS, after, y)
 }
 
 fn like(recording: &mut Recording, label: &str, of: Buf) -> Result<Buf> {

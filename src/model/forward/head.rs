@@ -1,6 +1,6 @@
 //! Final norm, pooling and classification heads.
 
-use super::{Forward, Scratch};
+use super::{Forward, Scratch, norm};
 use crate::data::config::{Pooling, Reads};
 use crate::data::error::Result;
 use crate::data::record::Buf;
@@ -14,9 +14,9 @@ impl Forward<'_> {
         let Scratch { stream, normed, .. } = self.scratch;
         let tokens = match &weights.norm {
             None => stream,
-            Some(norm) => {
+            Some(weights) => {
                 let normed = super::wide(&mut self.recording, "tokens", normed)?;
-                kernels::layernorm(&mut self.recording, "norm".to_owned(), stream, norm.pair(), normed, config.epsilon)?;
+                norm(&mut self.recording, "norm", stream, weights, normed, config.epsilon)?;
                 normed
             }
         };
@@ -45,21 +45,34 @@ impl Forward<'_> {
             (Pooling::Attention(first), Some(pool)) => self.attention_pool(pool, tokens, first)?,
             _ => {
                 let (range, beside) = match pooling {
-                    Pooling::First | Pooling::Attention(_) => (0..1, None),
-                    Pooling::MeanFrom(first) => (first..all, None),
-                    Pooling::MeanOfTwo => (0..2, None),
-                    Pooling::FirstAndMeanFrom(first) => (0..1, Some(first..all)),
+                    Pooling::First | Pooling::Attention(_) => (Some(0..1), None),
+                    Pooling::MeanFrom(first) | Pooling::MeanAndMaxFrom(first) => (Some(first..all), None),
+                    Pooling::MeanOfTwo => (Some(0..2), None),
+                    Pooling::FirstAndMeanFrom(first) => (Some(0..1), Some(first..all)),
+                    Pooling::MaxFrom(_) => (None, None),
                 };
                 let pooled = self.vector("pooled", config.width * if beside.is_some() { 2 } else { 1 })?;
-                for (column, range) in [Some(range), beside].into_iter().flatten().enumerate() {
+                for (column, range) in [range, beside].into_iter().flatten().enumerate() {
                     kernels::pool(&mut self.recording, "pool".to_owned(), tokens, range, pooled, column * config.width)?;
                 }
-                pooled
+                match pooling {
+                    Pooling::MaxFrom(first) => {
+                        kernels::pool_max(&mut self.recording, "pool".to_owned(), tokens, first..all, pooled)?;
+                        pooled
+                    }
+                    Pooling::MeanAndMaxFrom(first) => {
+                        let [largest, half] = [self.vector("largest", config.width)?, self.vector("mean and largest", config.width)?];
+                        kernels::pool_max(&mut self.recording, "pool.max".to_owned(), tokens, first..all, largest)?;
+                        kernels::average(&mut self.recording, "pool.average".to_owned(), [pooled, largest], half)?;
+                        half
+                    }
+                    _ => pooled,
+                }
             }
         };
-        if let Some(norm) = &weights.pool_norm {
+        if let Some(weights) = &weights.pool_norm {
             let pooled = std::mem::replace(&mut features, self.vector("pool_norm", config.width)?);
-            kernels::layernorm(&mut self.recording, "pool_norm".to_owned(), pooled, norm.pair(), features, config.epsilon)?;
+            norm(&mut self.recording, "pool_norm", pooled, weights, features, config.epsilon)?;
         }
         if let (Some(dense), Some(pooler)) = (&weights.pooler, config.pooler) {
             features = self.dense("pooler", features, dense, Epilogue::Activation(pooler.activation))?;
@@ -67,21 +80,29 @@ impl Forward<'_> {
         Ok(features)
     }
 
-    /// Records attention of a learned query over the tokens, followed by an MLP (SigLIP; big_vision's `MAPHead`).
+    /// Records attention of a learned query over the tokens, in most models followed by an MLP (SigLIP; big_vision's `MAPHead`).
     fn attention_pool(&mut self, weights: &AttentionPool<Buf>, tokens: Buf, first: usize) -> Result<Buf> {
         let (config, batch) = (self.config, self.request.batch);
         let recording = &mut self.recording;
-        let query = recording.scratch("pool.query", &[1, config.width])?;
-        kernels::matmul(recording, "pool.query".to_owned(), weights.latent, weights.query.pair(), Epilogue::Bias, query)?;
+        let query = match &weights.query {
+            None => weights.latent,
+            Some(weights_of_query) => {
+                let query = recording.scratch("pool.query", &[1, config.width])?;
+                kernels::matmul(recording, "pool.query".to_owned(), weights.latent, weights_of_query.pair(), Epilogue::Bias, query)?;
+                query
+            }
+        };
         let key_value = recording.scratch("pool.key_value", &[batch, self.tokens, 2 * config.width])?;
         kernels::matmul(recording, "pool.key_value".to_owned(), tokens, weights.key_value.pair(), Epilogue::Bias, key_value)?;
         let attended = recording.scratch("pool.attended", &[batch, config.width])?;
-        kernels::attention_pool(recording, "pool.attention".to_owned(), query, key_value, config.heads, first, attended)?;
+        kernels::attention_pool(recording, "pool.attention".to_owned(), query, key_value, config.pool_heads, first, attended)?;
         let pooled = self.dense("pool.projection", attended, &weights.projection, Epilogue::Bias)?;
-        let normed = self.vector("pool.norm", config.width)?;
-        kernels::layernorm(&mut self.recording, "pool.norm".to_owned(), pooled, weights.norm.pair(), normed, config.epsilon)?;
-        let hidden = self.dense("pool.mlp1", normed, &weights.mlp1, Epilogue::Activation(config.activation))?;
-        kernels::matmul(&mut self.recording, "pool.mlp2".to_owned(), hidden, weights.mlp2.pair(), Epilogue::Residual, pooled)?;
+        if let Some(mlp) = &weights.mlp {
+            let normed = self.vector("pool.norm", config.width)?;
+            norm(&mut self.recording, "pool.norm", pooled, &mlp.norm, normed, config.epsilon)?;
+            let hidden = self.dense("pool.mlp1", normed, &mlp.linear1, Epilogue::Activation(config.activation))?;
+            kernels::matmul(&mut self.recording, "pool.mlp2".to_owned(), hidden, mlp.linear2.pair(), Epilogue::Residual, pooled)?;
+        }
         Ok(pooled)
     }
 

@@ -51,7 +51,8 @@ impl Forward<'_> {
                 made
             }
         };
-        kernels::attention_naive_probabilities(&mut self.recording, format!("block{i}.probabilities"), self.qkv, first, p)?;
+        let mask = self.mask_of(i);
+        kernels::attention_naive_probabilities(&mut self.recording, format!("block{i}.probabilities"), self.qkv, mask, first, p)?;
         Ok(p)
     }
 

@@ -1,6 +1,7 @@
 //! The encoder as a recording of kernel calls.
 
 mod backbone;
+mod block;
 mod head;
 mod maps;
 mod tables;
@@ -8,12 +9,12 @@ mod tables;
 pub use tables::Tables;
 
 use crate::data::capabilities::Precision;
-use crate::data::config::{Config, Input, NormOrder, Patches, Pooling, Reads, Size};
+use crate::data::config::{Branches, Config, Input, NormOrder, Patches, Pooling, Reads, Size};
 use crate::data::error::{Error, Result};
 use crate::data::levels;
 use crate::data::record::{Buf, Recording};
-use crate::execution::checkpoint::{Block, Linear, WeightInfo, Weights};
-use crate::operations::kernels::{self, Epilogue};
+use crate::execution::checkpoint::{Linear, Norm, WeightInfo, Weights};
+use crate::operations::kernels::{self, Mask};
 
 /// Parameters of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub struct Request {
 ///
 /// - `backbone` `[B, channels, h, w]`: a hybrid's feature map
 /// - `embeddings` `[B, N, C]`: the input of block 0
-/// - `attn.i` `[B, H, N, N]`: the attention probabilities of block i
+/// - `attn.i` `[B, H, N, N]`: the attention probabilities of block i, unless its attentions come in pairs
 /// - `hidden.i` `[B, N, C]`: the residual stream after block i
 /// - `tokens` `[B, N, C]`: the output of the final norm, or of the last block if there is none
 /// - `features` `[B, features]`: the pooled vector
@@ -58,7 +59,8 @@ pub fn output_names(config: &Config) -> Vec<String> {
     names.extend(patches.backbone.is_some().then(|| "backbone".to_owned()));
     names.push("embeddings".to_owned());
     for i in 0..config.depth {
-        names.extend([format!("attn.{i}"), format!("hidden.{i}")]);
+        names.extend((config.branches != Branches::Pairs).then(|| format!("attn.{i}")));
+        names.push(format!("hidden.{i}"));
     }
     names.push("tokens".to_owned());
     names.extend(config.pooling.map(|_| "features".to_owned()));
@@ -92,10 +94,10 @@ pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, r
     let qkv = recording.scratch_in("qkv", &[request.batch, tokens, 3 * config.width], activations(&recording, config))?;
     let rows = rows_read(config, request, tokens);
     let mut forward =
-        Forward { recording, config, scratch, qkv, tables, request, tokens, rows, mask: None, probabilities: Vec::new(), rollout: None };
+        Forward { recording, config, scratch, qkv, tables, request, tokens, rows, mask: Mask::None, probabilities: Vec::new(), rollout: None };
     forward.input(&weights)?;
     for (i, block) in weights.blocks.iter().enumerate() {
-        forward.block(i, block)?;
+        forward.block(i, block, weights.beside.get(i))?;
     }
     forward.head(&weights)?;
     Ok(forward.recording)
@@ -107,15 +109,15 @@ fn rows_read(config: &Config, request: &Request, tokens: usize) -> usize {
     let pooled = match config.pooling {
         Some(Pooling::First) => 1,
         Some(Pooling::MeanOfTwo) => 2,
-        Some(Pooling::MeanFrom(_) | Pooling::FirstAndMeanFrom(_) | Pooling::Attention(_)) | None => tokens,
+        Some(_) | None => tokens,
     };
     let classified = config.classifiers.iter().map(|classifier| match classifier.reads {
         Reads::Token(token) => token + 1,
         Reads::Features | Reads::PreLogits => 1,
     });
     let whole = ["tokens".to_owned(), "output".to_owned(), "pca".to_owned(), format!("hidden.{}", config.depth - 1)];
-    match config.norm_order {
-        NormOrder::Pre if !whole.iter().any(|name| request.wanted.contains(name)) => classified.fold(pooled, usize::max).min(tokens),
+    match (config.norm_order, config.branches) {
+        (NormOrder::Pre, Branches::Sequential) if !whole.iter().any(|name| request.wanted.contains(name)) => classified.fold(pooled, usize::max).min(tokens),
         _ => tokens,
     }
 }
@@ -129,11 +131,11 @@ fn summary(config: &Config, known: &[String]) -> String {
     others.chain(ranges).chain(maps).collect::<Vec<_>>().join(", ")
 }
 
-/// Precision of the buffers inside a block, except the residual stream. With post-norm, the norms write the stream, so everything is f32.
+/// Precision of the buffers inside a block, except the residual stream. Where the norms write the stream, or what is added to it, everything is f32.
 fn activations(recording: &Recording, config: &Config) -> Precision {
     match config.norm_order {
         NormOrder::Pre => recording.activations(),
-        NormOrder::Post => Precision::F32,
+        NormOrder::Post | NormOrder::ResidualPost => Precision::F32,
     }
 }
 
@@ -143,24 +145,35 @@ struct Scratch {
     stream: Buf,
     /// Output of a norm, `[B, N, C]`.
     normed: Buf,
+    /// Output of a second norm, `[B, N, C]`, if attentions come in pairs.
+    beside: Option<Buf>,
     /// Output of attention, `[B, N, C]`.
     attended: Buf,
+    /// The same after its norm, if there is one.
+    attended_normed: Option<Buf>,
     /// Gate and values of the MLP, `[B, N, 2·F]`, if it is gated.
     gated: Option<Buf>,
     /// Hidden layer of the MLP, `[B, N, F]`.
     hidden: Buf,
+    /// The same after its norm, if there is one.
+    hidden_normed: Option<Buf>,
 }
 
 impl Scratch {
     fn new(recording: &mut Recording, config: &Config, batch: usize, count: usize) -> Result<Scratch> {
         let activations = activations(recording, config);
+        // Norms read f32.
+        let before = |norm: bool| if norm { Precision::F32 } else { activations };
         let mut tokens = |label: &str, width, precision| recording.scratch_in(label, &[batch, count, width], precision);
         Ok(Scratch {
             stream: tokens("stream", config.width, Precision::F32)?,
             normed: tokens("normed", config.width, activations)?,
-            attended: tokens("attended", config.width, activations)?,
+            beside: (config.branches == Branches::Pairs).then(|| tokens("beside", config.width, activations)).transpose()?,
+            attended: tokens("attended", config.width, before(config.attention_norm))?,
+            attended_normed: config.attention_norm.then(|| tokens("attended_normed", config.width, activations)).transpose()?,
             gated: config.gated.then(|| tokens("gated", config.mlp_outputs(), activations)).transpose()?,
-            hidden: tokens("hidden", config.mlp_width, activations)?,
+            hidden: tokens("hidden", config.mlp_width, before(config.mlp_norm))?,
+            hidden_normed: config.mlp_norm.then(|| tokens("hidden_normed", config.mlp_width, activations)).transpose()?,
         })
     }
 }
@@ -178,8 +191,8 @@ struct Forward<'a> {
     tokens: usize,
     /// Number of tokens read after the last block; see [`rows_read`].
     rows: usize,
-    /// Key padding mask, `[B, N]`.
-    mask: Option<Buf>,
+    /// Key padding mask.
+    mask: Mask,
     /// Attention probabilities, `[B, H, Q, N]` for each requested Q; shared by all blocks.
     probabilities: Vec<Buf>,
     /// Rollout state, if requested.
@@ -206,7 +219,7 @@ impl Forward<'_> {
             (..) => {
                 let input = self.recording.input("input", &[batch, self.tokens, self.config.width])?;
                 if self.request.masked {
-                    self.mask = Some(self.recording.input("key_padding_mask", &[batch, self.tokens])?);
+                    self.mask = Mask::Keys(self.recording.input("key_padding_mask", &[batch, self.tokens])?);
                 }
                 kernels::embed(&mut self.recording, "embed".to_owned(), input, None, None, self.scratch.stream)
             }
@@ -241,86 +254,28 @@ impl Forward<'_> {
         let (config, recording) = (self.config, &mut self.recording);
         let Scratch { stream, normed, .. } = self.scratch;
         let grid = patches.grid(image);
-        let projected = recording.scratch("patches", &[self.request.batch, grid[0] * grid[1], config.width])?;
+        let mut projected = recording.scratch("patches", &[self.request.batch, grid[0] * grid[1], config.width])?;
         kernels::patchify(recording, "patchify".to_owned(), map, projection.pair(), patches.size, grid, projected)?;
+        if let Some(weights) = &weights.patch_norm {
+            let normed = recording.scratch("patch_norm", &[self.request.batch, grid[0] * grid[1], config.width])?;
+            norm(recording, "patch_norm", projected, weights, normed, config.epsilon)?;
+            projected = normed;
+        }
         let embedded = if config.pre_norm { wide(recording, "embedded", normed)? } else { stream };
         kernels::embed(recording, "embed".to_owned(), projected, weights.prefix, self.tables.position, embedded)?;
-        if let Some(norm) = &weights.pre_norm {
-            kernels::layernorm(recording, "pre_norm".to_owned(), embedded, norm.pair(), stream, config.epsilon)?;
+        if let Some(weights) = &weights.pre_norm {
+            norm(recording, "pre_norm", embedded, weights, stream, config.epsilon)?;
         }
         self.save("embeddings", stream);
         Ok(())
     }
+}
 
-    /// Records one encoder block on the residual stream: pre-norm (Dosovitskiy et al. 2021, equations 2 and 3) or post-norm (Vaswani et al. 2017,
-    /// section 3.1).
-    fn block(&mut self, i: usize, weights: &Block<Buf>) -> Result<()> {
-        let label = |step: &str| format!("block{i}.{step}");
-        let Scratch { stream, normed, .. } = self.scratch;
-        let epsilon = self.config.epsilon;
-        match self.config.norm_order {
-            NormOrder::Pre => {
-                kernels::layernorm(&mut self.recording, label("norm1"), stream, weights.norm1.pair(), normed, epsilon)?;
-                self.attention(i, weights, normed)?;
-                let Scratch { stream, normed, .. } = self.scratch;
-                kernels::layernorm(&mut self.recording, label("norm2"), stream, weights.norm2.pair(), normed, epsilon)?;
-                self.mlp(i, weights, normed, stream)?;
-            }
-            NormOrder::Post => {
-                self.attention(i, weights, stream)?;
-                kernels::layernorm(&mut self.recording, label("norm1"), stream, weights.norm1.pair(), normed, epsilon)?;
-                self.mlp(i, weights, normed, normed)?;
-                kernels::layernorm(&mut self.recording, label("norm2"), normed, weights.norm2.pair(), stream, epsilon)?;
-            }
-        }
-        self.save(&format!("hidden.{i}"), stream);
-        Ok(())
-    }
-
-    /// Copies the first `rows` tokens to a smaller stream and shrinks the other scratch buffers to match.
-    fn narrow(&mut self) -> Result<()> {
-        let (config, all) = (self.config, self.scratch.stream);
-        self.scratch = Scratch::new(&mut self.recording, config, self.request.batch, self.rows)?;
-        for row in 0..self.rows {
-            kernels::pool(&mut self.recording, format!("token{row}"), all, row..row + 1, self.scratch.stream, row * config.width)?;
-        }
-        Ok(())
-    }
-
-    /// Adds the attention of `from` to the stream.
-    fn attention(&mut self, i: usize, weights: &Block<Buf>, from: Buf) -> Result<()> {
-        let label = |step: &str| format!("block{i}.{step}");
-        let (config, recording) = (self.config, &mut self.recording);
-        let qkv = self.qkv;
-        kernels::matmul(recording, label("qkv"), from, weights.qkv.pair(), Epilogue::Bias, qkv)?;
-        if let Some(norm) = &weights.qk_norm {
-            kernels::qk_norm(recording, label("qk_norm"), qkv, norm.query.pair(), norm.key.pair(), config.heads, config.epsilon)?;
-        }
-        if let Some(angles) = self.tables.rotary {
-            kernels::rotary(recording, label("rotary"), qkv, angles, config.heads)?;
-        }
-        self.attention_maps(i)?;
-        if i + 1 == config.depth && self.rows < self.tokens {
-            self.narrow()?;
-        }
-        let Scratch { attended, stream, .. } = self.scratch;
-        kernels::attention(&mut self.recording, label("attention"), qkv, config.heads, self.mask, attended)?;
-        kernels::matmul(&mut self.recording, label("projection"), attended, weights.projection.pair(), residual(weights.scale1), stream)
-    }
-
-    /// Adds the MLP of `from` to `onto`.
-    fn mlp(&mut self, i: usize, weights: &Block<Buf>, from: Buf, onto: Buf) -> Result<()> {
-        let label = |step: &str| format!("block{i}.{step}");
-        let (activation, recording) = (self.config.activation, &mut self.recording);
-        let Scratch { gated, hidden, .. } = self.scratch;
-        match gated {
-            None => kernels::matmul(recording, label("mlp1"), from, weights.mlp1.pair(), Epilogue::Activation(activation), hidden)?,
-            Some(gated) => {
-                kernels::matmul(recording, label("mlp1"), from, weights.mlp1.pair(), Epilogue::Bias, gated)?;
-                kernels::gate(recording, label("gate"), gated, activation, hidden)?;
-            }
-        }
-        kernels::matmul(recording, label("mlp2"), hidden, weights.mlp2.pair(), residual(weights.scale2), onto)
+/// Records LayerNorm, or RMSNorm if the norm has no bias.
+fn norm(recording: &mut Recording, label: impl Into<String>, x: Buf, weights: &Norm<Buf>, y: Buf, epsilon: f32) -> Result<()> {
+    match weights.bias {
+        Some(bias) => kernels::layernorm(recording, label.into(), x, [weights.weight, bias], y, epsilon),
+        None => kernels::rmsnorm(recording, label.into(), x, weights.weight, y, epsilon),
     }
 }
 
@@ -331,8 +286,4 @@ fn wide(recording: &mut Recording, label: &str, buf: Buf) -> Result<Buf> {
     }
     let shape = recording.shape(buf).to_vec();
     recording.scratch(label, &shape)
-}
-
-fn residual(scale: Option<Buf>) -> Epilogue {
-    scale.map_or(Epilogue::Residual, Epilogue::ScaledResidual)
 }

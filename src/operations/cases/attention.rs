@@ -1,34 +1,38 @@
 //! Cases of attention: full, partial, masked, and pooling by a single query.
 
-use super::Fill::{Left, Mask, Within};
+use super::Fill::{Left, Within};
+use super::masks::Masking;
 use super::{Case, of_all_devices, reference};
 use crate::data::capabilities::Precision;
+use crate::operations::kernels::attention::mask::MaskKind;
 use crate::operations::kernels::attention::variants::{Shape, Sizes, suitable};
 use crate::operations::kernels::{self, variant::Variant};
 
 /// Attention of the first `queries` tokens of each image, with every variant that supports the head width.
 pub(super) fn attention(sizes: [usize; 4], queries: usize, range: f32) -> Vec<Case> {
-    of_variants(sizes, queries, range, false)
+    of_variants(sizes, queries, range, MaskKind::None)
 }
 
-/// Attention of all tokens, with some keys masked out.
+/// Attention of all tokens with each kind of mask.
 pub(super) fn masked(sizes: [usize; 4], range: f32) -> Vec<Case> {
-    of_variants(sizes, sizes[1], range, true)
+    let kinds = MaskKind::ALL.into_iter().filter(|kind| *kind != MaskKind::None);
+    kinds.flat_map(|kind| of_variants(sizes, sizes[1], range, kind)).collect()
 }
 
-fn of_variants(sizes: [usize; 4], queries: usize, range: f32, is_masked: bool) -> Vec<Case> {
+fn of_variants(sizes: [usize; 4], queries: usize, range: f32, kind: MaskKind) -> Vec<Case> {
     let [batch, tokens, heads, head] = sizes;
+    let masking = Masking { kind, batch, tokens, heads };
     let case = |Variant { kernel, shape }: &'static Variant<Shape>, precision| Case {
         name: format!("{} {sizes:?}, {queries} queries, within {range}", kernel.name),
         kernel: kernel.name,
-        inputs: vec![(vec![batch, tokens, 3 * heads * head], Left(range)), (vec![batch, tokens], Mask)],
+        inputs: [(vec![batch, tokens, 3 * heads * head], Left(range))].into_iter().chain(masking.input()).collect(),
         output: vec![batch, queries, heads * head],
         record: Box::new(move |recording, inputs, output| {
-            kernels::attention(recording, kernel.name.into(), inputs[0], heads, is_masked.then_some(inputs[1]), output)
+            kernels::attention(recording, kernel.name.into(), inputs[0], heads, masking.mask(inputs), output)
         }),
         reference: Box::new(move |inputs| {
-            let mask = if is_masked { &inputs[1][..] } else { &[] };
-            let all = reference::weighted_values(&inputs[0], &reference::probabilities(&inputs[0], sizes, mask), sizes);
+            let p = reference::probabilities(&inputs[0], sizes, |b, h, place| masking.bias(inputs, b, h, place));
+            let all = reference::weighted_values(&inputs[0], &p, sizes);
             all.chunks(tokens * heads * head).flat_map(|image| &image[..queries * heads * head]).copied().collect()
         }),
         precision,
@@ -43,7 +47,7 @@ fn of_variants(sizes: [usize; 4], queries: usize, range: f32, is_masked: bool) -
     };
     let mut cases = Vec::new();
     for qkv in [Precision::F32, Precision::F16] {
-        for variant in of_all_devices(|device| suitable(&Sizes { queries, head, is_masked, qkv }, device)) {
+        for variant in of_all_devices(|device| suitable(&Sizes { queries, head, mask: kind, qkv }, device)) {
             cases.push(if qkv == Precision::F16 { case(variant, qkv).in_f16() } else { case(variant, qkv) });
         }
     }

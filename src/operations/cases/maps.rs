@@ -1,8 +1,11 @@
 //! Cases of the map kernels: attention probabilities, rollout, principal components.
 
 use super::Fill::{Graded, Left, Within};
+use super::masks::Masking;
 use super::{Case, reference};
 use crate::data::capabilities::Precision;
+use crate::operations::kernels::attention::mask::MaskKind;
+use crate::operations::kernels::attention_naive::ATTENTION_NAIVE_PROBABILITIES;
 use crate::operations::kernels;
 
 /// Number of columns that the `pca` kernels iterate on.
@@ -13,7 +16,8 @@ pub fn all() -> Vec<Case> {
     for sizes in [[1, 2, 1, 16], [2, 65, 3, 16], [1, 64, 2, 64], [1, 33, 1, 72], [2, 26, 2, 80], [1, 130, 1, 128], [1, 17, 3, 10], [1, 1, 2, 8]] {
         cases.extend(of_sizes(sizes, 0, sizes[1]));
     }
-    cases.extend([probabilities([2, 65, 3, 16], 0, 1), probabilities([1, 40, 2, 64], 39, 1), probabilities([2, 33, 2, 10], 3, 7)]);
+    let plain = MaskKind::None;
+    cases.extend([probabilities([2, 65, 3, 16], 0, 1, plain), probabilities([1, 40, 2, 64], 39, 1, plain), probabilities([2, 33, 2, 10], 3, 7, plain)]);
     for [batch, tokens, width, first] in [[1, 197, 192, 1], [2, 20, 65, 5], [1, 9, 64, 0], [3, 70, 130, 4], [1, 4, 8, 3]] {
         cases.extend(components([batch, tokens, width], first));
     }
@@ -23,24 +27,27 @@ pub fn all() -> Vec<Case> {
 /// Cases for the sizes B, N, H and D of an image. Patches, or queries, start at `first`.
 pub fn of_sizes(sizes: [usize; 4], first: usize, queries: usize) -> Vec<Case> {
     let [batch, tokens, heads, head] = sizes;
-    let of_f16 = Case { written: Precision::F32, ..probabilities(sizes, first, queries).in_f16() };
-    let mut cases = vec![probabilities(sizes, first, queries), of_f16, mix(batch, tokens, heads), product(batch, tokens)];
+    let of_f16 = Case { written: Precision::F32, ..probabilities(sizes, first, queries, MaskKind::None).in_f16() };
+    let mut cases = vec![of_f16, mix(batch, tokens, heads), product(batch, tokens)];
+    cases.extend(MaskKind::ALL.map(|kind| probabilities(sizes, first, queries, kind)));
     cases.extend(components([batch, tokens, heads * head], first));
     cases
 }
 
-fn probabilities(sizes: [usize; 4], first: usize, queries: usize) -> Case {
+fn probabilities(sizes: [usize; 4], first: usize, queries: usize, kind: MaskKind) -> Case {
     let [batch, tokens, heads, head] = sizes;
+    let kernel = ATTENTION_NAIVE_PROBABILITIES[kind as usize].name;
+    let masking = Masking { kind, batch, tokens, heads };
     Case {
-        name: format!("attention_naive_probabilities {sizes:?}, {queries} queries from {first} on"),
-        kernel: "attention_naive_probabilities",
-        inputs: vec![(vec![batch, tokens, 3 * heads * head], Left(1.5))],
+        name: format!("{kernel} {sizes:?}, {queries} queries from {first} on"),
+        kernel,
+        inputs: [(vec![batch, tokens, 3 * heads * head], Left(1.5))].into_iter().chain(masking.input()).collect(),
         output: vec![batch, heads, queries, tokens],
         record: Box::new(move |recording, inputs, output| {
-            kernels::attention_naive_probabilities(recording, "probabilities".into(), inputs[0], first, output)
+            kernels::attention_naive_probabilities(recording, "probabilities".into(), inputs[0], masking.mask(inputs), first, output)
         }),
         reference: Box::new(move |inputs| {
-            let all = reference::probabilities(&inputs[0], sizes, &[]);
+            let all = reference::probabilities(&inputs[0], sizes, |b, h, place| masking.bias(inputs, b, h, place));
             all.chunks(tokens * tokens).flat_map(|head| head[first * tokens..][..queries * tokens].to_vec()).collect()
         }),
         terms: head + tokens,

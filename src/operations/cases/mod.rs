@@ -5,6 +5,7 @@ mod attention;
 mod ceilings;
 pub mod compare;
 mod maps;
+mod masks;
 mod norms;
 mod poison;
 mod products;
@@ -24,10 +25,10 @@ use crate::data::record::{Buf, Recording};
 use crate::operations::kernels::{ALL, variant::Variant};
 use attention::{attention, attention_pool, masked, powers as attention_powers, values};
 use ceilings::{ceiling_coop, ceilings};
-use norms::{groupnorms, l2_normalize, layernorm, qk_norm, rotary, softmax};
+use norms::{groupnorms, l2_normalize, layernorm, qk_norm, qk_rmsnorm, rotary, softmax};
 use products::{convolution, matmuls, normalise, powers, unfold};
 use reference::wide;
-use tokens::{average, embed, gate, max_pool, pool};
+use tokens::{accumulate, average, embed, gate, max_pool, pool, pool_max};
 
 type Record = Box<dyn Fn(&mut Recording, &[Buf], Buf) -> crate::data::error::Result<()>>;
 type Reference = Box<dyn Fn(&[Vec<f64>]) -> Vec<f64>>;
@@ -77,10 +78,12 @@ enum Fill {
     Graded(f32),
     /// A mask `[B, N]`.
     Mask,
+    /// A mask `[B, N]` that leaves the first token of each sequence.
+    Padding,
     /// 8-bit levels `[B, ..]`, packed four to a word.
     Levels,
 }
-use Fill::{Factor, Graded, Halves, Left, Levels, Mask, Within};
+use Fill::{Factor, Graded, Halves, Left, Levels, Mask, Padding, Within};
 
 /// Two devices that between them run every variant: with 8 × 8 and with 16 × 16 cooperative matrices.
 fn devices() -> [Capabilities; 2] {
@@ -98,9 +101,9 @@ fn of_all_devices<S: PartialEq>(suitable: impl Fn(&Capabilities) -> Vec<&'static
     found
 }
 
-/// Masks about half of the tokens, but leaves at least one per sequence, at varying positions.
-fn mask(units: &[f32], tokens: usize) -> Vec<f32> {
-    let ignored = |(i, unit): (usize, &f32)| f32::from(u8::from(*unit > 0.0 && i % tokens != i / tokens * 5 % tokens));
+/// Masks about half of the tokens, but leaves at least one per sequence, `step` further on than in the sequence before.
+fn mask(units: &[f32], tokens: usize, step: usize) -> Vec<f32> {
+    let ignored = |(i, unit): (usize, &f32)| f32::from(u8::from(*unit > 0.0 && i % tokens != i / tokens * step % tokens));
     units.iter().enumerate().map(ignored).collect()
 }
 
@@ -204,7 +207,8 @@ impl Case {
     pub fn values(&self) -> Vec<Vec<f32>> {
         let mut rng = Rng::new(&self.name);
         let mut input = |(shape, fill): &(Vec<usize>, Fill)| match (fill, rng.units(shape.iter().product())) {
-            (Mask, units) => mask(&units, shape[1]),
+            (Mask, units) => mask(&units, shape[1], 5),
+            (Padding, units) => mask(&units, shape[1], 0),
             (Levels, units) => units.iter().map(|unit| (127.5 + 127.5 * unit).round()).collect(),
             (Left(range), units) if self.kernel == "quantise" => between(Self::held(self.precision, units, *range, shape[1]), shape[1]),
             (Left(range), units) if self.kernel == "to_bf16" => Self::held(Precision::F32, units, *range, 1),
@@ -329,6 +333,8 @@ pub fn all() -> Vec<Case> {
         cases.extend(attention([2, 66, 2, head], queries, 1.0));
     }
     cases.extend([pool(2, 5, 7, 0..1, 1), pool(1, 197, 192, 1..197, 1), pool(3, 9, 65, 2..9, 1), pool(2, 9, 33, 1..9, 2)]);
+    cases.extend([pool_max(2, 5, 7, 0..1), pool_max(1, 197, 192, 1..197), pool_max(3, 9, 65, 2..8)]);
+    cases.extend([accumulate(1), accumulate(1024), accumulate(40_000)]);
     cases.extend([convolution([2, 3, 17, 22], [10, 7, 2]), convolution([1, 65, 9, 8], [70, 3, 1]), convolution([2, 8, 7, 9], [64, 1, 2])]);
     cases.extend([convolution([1, 64, 8, 8], [64, 3, 2]), convolution([3, 5, 6, 11], [3, 1, 1]), convolution([1, 1, 1, 1], [1, 3, 2])]);
     for shape in [[2, 64, 5, 7], [1, 32, 1, 1], [1, 96, 9, 8], [3, 8, 2, 3]] {
@@ -336,7 +342,9 @@ pub fn all() -> Vec<Case> {
     }
     cases.extend([max_pool([2, 3, 9, 8], 3, 2), max_pool([1, 5, 16, 17], 3, 2), max_pool([1, 1, 1, 1], 3, 2), max_pool([1, 2, 7, 7], 2, 1)]);
     cases.extend([qk_norm(2, 5, 3, 16), qk_norm(1, 1, 1, 64), qk_norm(3, 33, 2, 10), qk_norm(2, 5, 3, 16).in_f16(), qk_norm(1, 3, 1, 9).in_f16()]);
-    cases.extend([rotary(2, 9, 5, 3, 16), rotary(1, 6, 0, 1, 64), rotary(3, 20, 1, 2, 12), rotary(2, 9, 5, 3, 16).in_f16()]);
+    cases.extend([rotary(2, 9, 5, 3, 16), rotary(1, 6, 0, 1, 64), rotary(3, 20, 1, 2, 12)].into_iter().flatten());
+    cases.extend(rotary(2, 9, 5, 3, 16).into_iter().map(Case::in_f16));
+    cases.extend([qk_rmsnorm(2, 5, 3, 16), qk_rmsnorm(1, 1, 1, 64), qk_rmsnorm(3, 33, 2, 10), qk_rmsnorm(2, 5, 3, 16).in_f16()]);
     for (sizes, range) in [([1, 2, 1, 16], 1.0), ([2, 65, 3, 16], 1.0), ([3, 130, 1, 72], 1.0), ([2, 40, 2, 10], 12.0)] {
         cases.extend(masked(sizes, range));
     }
@@ -392,7 +400,10 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         cases.extend(groupnorms([size(1, 3), groups * size(1, 5), size(1, 12), size(1, 12)], groups));
         cases.extend([qk_norm(batch, tokens, heads, size(2, 130)), gate(size(1, 90), size(1, 200), Activation::Silu, 3.0)]);
         let prefix = size(0, tokens - 1);
-        cases.extend([rotary(batch, tokens, prefix, heads, 4 * size(1, 20)), attention_pool(batch, tokens, prefix, heads, head, 1.0)]);
+        cases.extend(rotary(batch, tokens, prefix, heads, 4 * size(1, 20)));
+        cases.push(pool_max(size(1, 4), tokens, size(1, 200), first..size(first + 1, tokens)));
+        cases.extend([qk_rmsnorm(batch, tokens, heads, size(2, 130)), accumulate(size(1, 5000))]);
+        cases.extend([attention_pool(batch, tokens, prefix, heads, head, 1.0)]);
         cases.extend(maps::of_sizes([batch, tokens, heads, head], first, size(1, tokens - first)));
         cases.extend(masked([batch, tokens, heads, head], 1.0));
         cases.extend([l2_normalize(size(1, 90), size(1, 300)), average(size(1, 5000))]);

@@ -4,9 +4,21 @@ use super::Fill::{self, Left, Within};
 use super::poison::copy;
 use super::{Case, reference};
 use crate::data::record::{Buf, Recording};
-use crate::operations::kernels::{self, After};
+use crate::operations::kernels::{self, After, Pairs};
 
+/// LayerNorm and RMSNorm with each variant.
 pub(super) fn layernorm(rows: usize, width: usize, epsilon: f32) -> Vec<Case> {
+    let of_rms = |kernel| Case {
+        name: format!("{kernel} {rows}x{width} {epsilon:e}"),
+        kernel,
+        inputs: vec![(vec![rows, width], Within(3.0)), (vec![width], Within(1.0))],
+        output: vec![rows, width],
+        record: Box::new(move |recording, inputs, output| kernels::rmsnorm(recording, "norm".into(), inputs[0], inputs[1], output, epsilon)),
+        reference: Box::new(move |inputs| reference::rmsnorm(&inputs[0], &inputs[1], f64::from(epsilon))),
+        terms: width,
+        flops: 4 * (rows * width) as u64,
+        ..Case::plain()
+    };
     let case = |kernel| Case {
         name: format!("{kernel} {rows}x{width} {epsilon:e}"),
         kernel,
@@ -20,8 +32,12 @@ pub(super) fn layernorm(rows: usize, width: usize, epsilon: f32) -> Vec<Case> {
         flops: 7 * (rows * width) as u64,
         ..Case::plain()
     };
-    let of_subgroups = width.is_multiple_of(4).then_some("layernorm_subgroup");
-    std::iter::once("layernorm").chain(of_subgroups).flat_map(|kernel| [case(kernel), case(kernel).in_f16()]).collect()
+    let mut cases = vec![case("layernorm"), of_rms("rmsnorm")];
+    if width.is_multiple_of(4) {
+        cases.extend([case("layernorm_subgroup"), of_rms("rmsnorm_subgroup")]);
+    }
+    cases.extend([case("layernorm").in_f16(), of_rms("rmsnorm").in_f16()]);
+    cases
 }
 
 /// One case per epilogue. For the residual one, the result is initialised with the fourth input, by a 1 × 1 max pool.
@@ -97,14 +113,39 @@ pub(super) fn qk_norm(batch: usize, tokens: usize, heads: usize, head: usize) ->
     )
 }
 
+pub(super) fn qk_rmsnorm(batch: usize, tokens: usize, heads: usize, head: usize) -> Case {
+    in_place(
+        "qk_rmsnorm",
+        [batch, tokens, heads, head],
+        String::new(),
+        vec![(vec![head], Within(1.0)); 2],
+        move |recording, inputs, qkv| kernels::qk_rmsnorm(recording, "qk_rmsnorm".into(), qkv, [inputs[0], inputs[1]], heads, 1e-6),
+        move |inputs| {
+            let mut result = inputs[0].clone();
+            for (i, vector) in result.chunks_mut(head).enumerate() {
+                if let part @ (0 | 1) = i / heads % 3 {
+                    vector.copy_from_slice(&reference::rmsnorm(vector, &inputs[1 + part], 1e-6));
+                }
+            }
+            result
+        },
+    )
+}
+
 /// Cosines and sines are arbitrary values that need not belong to the same angle.
-pub(super) fn rotary(batch: usize, tokens: usize, skip: usize, heads: usize, head: usize) -> Case {
+pub(super) fn rotary(batch: usize, tokens: usize, skip: usize, heads: usize, head: usize) -> Vec<Case> {
+    let of = |(pairs, turns)| rotary_by(batch, tokens, skip, [heads, head], pairs, turns);
+    vec![of((Pairs::Halves, 1)), of((Pairs::Neighbours, 1)), of((Pairs::Neighbours, heads))]
+}
+
+/// Angles differ between `turns` heads.
+fn rotary_by(batch: usize, tokens: usize, skip: usize, [heads, head]: [usize; 2], pairs: Pairs, turns: usize) -> Case {
     in_place(
         "rotary",
         [batch, tokens, heads, head],
-        format!(" without {skip}"),
-        vec![(vec![tokens - skip, head / 2, 2], Within(1.0))],
-        move |recording, inputs, qkv| kernels::rotary(recording, "rotary".into(), qkv, inputs[0], heads),
+        format!(" without {skip}, {pairs:?} with {turns}"),
+        vec![(vec![tokens - skip, turns, head / 2, 2], Within(1.0))],
+        move |recording, inputs, qkv| kernels::rotary(recording, "rotary".into(), qkv, inputs[0], heads, pairs),
         move |inputs| {
             let mut result = inputs[0].clone();
             for (i, vector) in result.chunks_mut(head).enumerate() {
@@ -114,9 +155,14 @@ pub(super) fn rotary(batch: usize, tokens: usize, skip: usize, heads: usize, hea
                 }
                 let before = vector.to_vec();
                 for j in 0..head / 2 {
-                    let angle = &inputs[1][((n - skip) * head / 2 + j) * 2..][..2];
-                    vector[j] = before[j] * angle[0] - before[j + head / 2] * angle[1];
-                    vector[j + head / 2] = before[j + head / 2] * angle[0] + before[j] * angle[1];
+                    let turn = if turns == 1 { 0 } else { i % heads };
+                    let angle = &inputs[1][(((n - skip) * turns + turn) * head / 2 + j) * 2..][..2];
+                    let [a, b] = match pairs {
+                        Pairs::Halves => [j, j + head / 2],
+                        Pairs::Neighbours => [2 * j, 2 * j + 1],
+                    };
+                    vector[a] = before[a] * angle[0] - before[b] * angle[1];
+                    vector[b] = before[b] * angle[0] + before[a] * angle[1];
                 }
             }
             result

@@ -112,6 +112,15 @@ pub fn groupnorm(x: &[f64], [_, channels, height, width]: [usize; 4], weight: &[
     normal.enumerate().map(|(i, value)| value * weight[i / (height * width) % channels] + bias[i / (height * width) % channels]).collect()
 }
 
+/// Divides rows of x, as wide as weight, by their root mean square, then applies weight.
+pub fn rmsnorm(x: &[f64], weight: &[f64], epsilon: f64) -> Vec<f64> {
+    let row = |row: &[f64]| {
+        let factor = (row.iter().map(|value| value * value).sum::<f64>() / row.len() as f64 + epsilon).sqrt().recip();
+        row.iter().zip(weight).map(|(value, weight)| value * factor * weight).collect::<Vec<_>>()
+    };
+    x.chunks(weight.len()).flat_map(row).collect()
+}
+
 /// Normalises rows of x, as wide as weight and bias.
 pub fn layernorm(x: &[f64], weight: &[f64], bias: &[f64], epsilon: f64) -> Vec<f64> {
     let width = weight.len();
@@ -135,9 +144,9 @@ pub fn softmax(x: &[f64], width: usize) -> Vec<f64> {
     x.chunks(width).flat_map(row).collect()
 }
 
-/// Probabilities `[batch, heads, tokens, tokens]` from packed qkv `[batch, tokens, 3, heads, head]`; 0 for keys whose mask `[batch, tokens]`, if any,
-/// is not 0.
-pub fn probabilities(qkv: &[f64], [batch, tokens, heads, head]: [usize; 4], mask: &[f64]) -> Vec<f64> {
+/// Probabilities `[batch, heads, tokens, tokens]` from packed qkv `[batch, tokens, 3, heads, head]`. `bias` returns what is added to the score of an
+/// image, a head, and a query and a key.
+pub fn probabilities(qkv: &[f64], [batch, tokens, heads, head]: [usize; 4], bias: impl Fn(usize, usize, [usize; 2]) -> f64) -> Vec<f64> {
     let at = |b: usize, n: usize, part: usize, h: usize| (((b * tokens + n) * 3 + part) * heads + h) * head;
     let mut scores = Vec::with_capacity(batch * heads * tokens * tokens);
     for b in 0..batch {
@@ -146,8 +155,7 @@ pub fn probabilities(qkv: &[f64], [batch, tokens, heads, head]: [usize; 4], mask
                 for j in 0..tokens {
                     let (query, key) = (at(b, i, 0, h), at(b, j, 1, h));
                     let score = (0..head).map(|d| qkv[query + d] * qkv[key + d]).sum::<f64>() / (head as f64).sqrt();
-                    let is_key = mask.get(b * tokens + j).is_none_or(|&ignored| ignored == 0.0);
-                    scores.push(if is_key { score } else { f64::NEG_INFINITY });
+                    scores.push(score + bias(b, h, [i, j]));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Cases of elementwise and pooling kernels on tokens and feature maps.
 
 use super::Fill::{Left, Within};
+use super::poison::copy;
 use super::{Case, reference};
 use crate::data::config::Activation;
 use crate::operations::kernels;
@@ -54,6 +55,38 @@ pub(super) fn pool(batch: usize, tokens: usize, width: usize, range: std::ops::R
         }),
         terms: tokens,
         flops: (batch * tokens * width) as u64,
+        ..Case::plain()
+    }
+}
+
+/// The maximum over a range of tokens.
+pub(super) fn pool_max(batch: usize, tokens: usize, width: usize, range: std::ops::Range<usize>) -> Case {
+    let of = range.clone();
+    Case {
+        name: format!("pool_max {batch}x{tokens}x{width} over {range:?}"),
+        kernel: "pool_max",
+        record: Box::new(move |recording, inputs, output| kernels::pool_max(recording, "pool".into(), inputs[0], range.clone(), output)),
+        reference: Box::new(move |inputs| {
+            let value = |b: usize, c: usize| of.clone().map(|n| inputs[0][(b * tokens + n) * width + c]).fold(f64::NEG_INFINITY, f64::max);
+            (0..batch * width).map(|i| value(i / width, i % width)).collect()
+        }),
+        ..pool(batch, tokens, width, 0..1, 1)
+    }
+}
+
+pub(super) fn accumulate(len: usize) -> Case {
+    Case {
+        name: format!("accumulate {len}"),
+        kernel: "accumulate",
+        inputs: vec![(vec![len], Within(2.0)), (vec![len], Left(2.0))],
+        output: vec![len],
+        record: Box::new(|recording, inputs, output| {
+            copy(recording, inputs[1], output);
+            kernels::accumulate(recording, "accumulate".into(), inputs[0], output)
+        }),
+        reference: Box::new(|inputs| inputs[0].iter().zip(&inputs[1]).map(|(a, b)| a + b).collect()),
+        terms: 1,
+        flops: len as u64,
         ..Case::plain()
     }
 }

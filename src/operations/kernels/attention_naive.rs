@@ -1,12 +1,27 @@
+use super::attention::mask::{Mask, MaskKind};
 use super::size;
 use crate::data::error::Result;
-use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
+use crate::data::record::{Binding, Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 use crate::execution::cpu::attention_naive::{self as twin, Params};
+use std::sync::LazyLock;
 
 const SHADER: (&str, &str) = shader!("attention/naive");
 
-pub static ATTENTION_NAIVE_PROBABILITIES: Kernel =
-    Kernel::new("attention_naive_probabilities", SHADER, Params::FIELDS, &[read(1, "qkv"), write(2, "p")], twin::attention_naive_probabilities);
+/// A kernel for each kind of mask.
+pub static ATTENTION_NAIVE_PROBABILITIES: LazyLock<Vec<Kernel>> = LazyLock::new(|| MaskKind::ALL.map(probabilities).into());
+
+fn probabilities(mask: MaskKind) -> Kernel {
+    let twin = match mask {
+        MaskKind::None => twin::attention_naive_probabilities,
+        MaskKind::Keys => twin::attention_naive_probabilities_masked,
+        MaskKind::Causal => twin::attention_naive_probabilities_causal,
+        MaskKind::CausalKeys => twin::attention_naive_probabilities_causal_masked,
+        MaskKind::Relative => twin::attention_naive_probabilities_relative,
+    };
+    let name = format!("attention_naive_probabilities{}", mask.suffix()).leak();
+    const BINDINGS: &[Binding] = &[read(1, "qkv"), write(2, "p")];
+    Kernel { entry: "attention_naive_probabilities", spec: mask.spec(), ..Kernel::new(name, SHADER, Params::FIELDS, mask.bindings(BINDINGS), twin) }
+}
 
 pub static ATTENTION_NAIVE_VALUES: Kernel =
     Kernel::new("attention_naive_values", SHADER, Params::FIELDS, &[read(1, "qkv"), read(3, "weights"), write(4, "y")], twin::attention_naive_values);
@@ -15,17 +30,19 @@ pub static ATTENTION_NAIVE_VALUES: Kernel =
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
-pub fn attention_naive_probabilities(recording: &mut Recording, label: String, qkv: Buf, first: usize, p: Buf) -> Result<()> {
+pub fn attention_naive_probabilities(recording: &mut Recording, label: String, qkv: Buf, mask: Mask, first: usize, p: Buf) -> Result<()> {
     let &[batch, heads, queries, tokens] = recording.shape(p) else { panic!("{label}: p is [B, H, Q, N]") };
     let head = recording.shape(qkv)[2] / (3 * heads);
     assert_eq!(recording.shape(qkv), [batch, tokens, 3 * heads * head], "{label}: qkv");
     assert!(first + queries <= tokens, "{label}: {queries} queries from {first} on, of {tokens} tokens");
+    mask.check(recording, &label, [batch, tokens, heads]);
+    let kernel = &ATTENTION_NAIVE_PROBABILITIES[mask.kind() as usize];
     recording.dispatch(Dispatch {
-        kernel: &ATTENTION_NAIVE_PROBABILITIES,
-        spec: Spec::NONE.reading(recording.precision_of(qkv)),
+        kernel,
+        spec: mask.constants(kernel.spec.clone()).reading(recording.precision_of(qkv)),
         params: params([batch, tokens, heads, head], first, queries),
         flops: 2 * (batch * heads * queries * tokens * head) as u64,
-        views: [qkv, p].map(|buf| recording.all(buf)).to_vec(),
+        views: [Some(qkv), Some(p), mask.buf()].into_iter().flatten().map(|buf| recording.all(buf)).collect(),
         grid: recording.folded(batch * heads * queries),
         label,
     })

@@ -2,8 +2,9 @@
 //!
 //! [`ALL`] is the list that the tests and benches iterate over.
 
+mod accumulate;
 pub(crate) mod attention;
-mod attention_naive;
+pub(crate) mod attention_naive;
 mod attention_pool;
 mod average;
 mod ceiling;
@@ -29,7 +30,8 @@ mod unfold;
 pub(crate) mod variant;
 mod windows;
 
-pub use attention::{attention, powers as attention_powers};
+pub use accumulate::accumulate;
+pub use attention::{Mask, attention, powers as attention_powers};
 pub use attention_naive::{attention_naive_probabilities, attention_naive_values};
 pub use attention_pool::attention_pool;
 pub use average::average;
@@ -39,15 +41,15 @@ pub use embed::embed;
 pub use gate::gate;
 pub use groupnorm::{After, groupnorm};
 pub use l2_normalize::l2_normalize;
-pub use layernorm::layernorm;
+pub use layernorm::{layernorm, rmsnorm};
 pub use matmul::{Epilogue, matmul, powers as matmul_powers};
 pub use max_pool::max_pool;
 pub use normalise::normalise;
 pub use pca::{pca, pca_colours, pca_gather, pca_orthonormalise, pca_project, pca_start};
-pub use pool::pool;
-pub use qk_norm::qk_norm;
+pub use pool::{pool, pool_max};
+pub use qk_norm::{qk_norm, qk_rmsnorm};
 pub use rollout::{rollout_mix, rollout_product};
-pub use rotary::rotary;
+pub use rotary::{Pairs, rotary};
 pub use sample::{SampleEpilogue, sample, variants};
 pub use softmax::softmax;
 pub use unfold::{patchify, unfold};
@@ -60,7 +62,7 @@ use variant::Variant;
 pub static ALL: LazyLock<Vec<&'static Kernel>> = LazyLock::new(|| {
     let products = matmul::variants::VARIANTS.iter().map(|variant| &variant.kernel);
     let attention = attention::variants::VARIANTS.iter().map(|variant| &variant.kernel);
-    SINGLE.iter().copied().chain(&*ceiling::COOPERATIVE).chain(products).chain(attention).collect()
+    SINGLE.iter().copied().chain(&*attention_naive::ATTENTION_NAIVE_PROBABILITIES).chain(&*ceiling::COOPERATIVE).chain(products).chain(attention).collect()
 });
 
 /// Kernels that are not in a list of variants.
@@ -75,22 +77,26 @@ static SINGLE: &[&Kernel] = &[
     &embed::EMBED,
     &layernorm::LAYERNORM,
     &layernorm::LAYERNORM_SUBGROUP,
+    &layernorm::RMSNORM,
+    &layernorm::RMSNORM_SUBGROUP,
     &matmul::variants::MATMUL_COMBINE,
     &matmul::variants::MATMUL_POWERS,
     &attention::variants::ATTENTION_POWERS,
     &quantise::QUANTISE,
     &to_bf16::TO_BF16,
     &qk_norm::QK_NORM,
+    &qk_norm::QK_RMSNORM,
     &rotary::ROTARY,
-    &attention_naive::ATTENTION_NAIVE_PROBABILITIES,
     &attention_naive::ATTENTION_NAIVE_VALUES,
     &rollout::ROLLOUT_MIX,
     &rollout::ROLLOUT_PRODUCT,
     &gate::GATE,
     &pool::POOL,
+    &pool::POOL_MAX,
     &attention_pool::ATTENTION_POOL,
     &l2_normalize::L2_NORMALIZE,
     &average::AVERAGE,
+    &accumulate::ACCUMULATE,
     &softmax::SOFTMAX,
     &pca::PCA_START,
     &pca::PCA_PROJECT,

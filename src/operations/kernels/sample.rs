@@ -1,6 +1,6 @@
 //! Sample calls for tuning keys, used in measurements.
 
-use super::attention::attention;
+use super::attention::{Mask, attention};
 use super::matmul::{Epilogue, matmul};
 use super::{attention as of_attention, matmul as of_matmul};
 use crate::data::capabilities::{Capabilities, Precision};
@@ -16,7 +16,7 @@ pub fn variants(key: TuningKey, capabilities: &Capabilities) -> Vec<&'static Ker
             of_matmul::variants::suitable(&sizes, capabilities).into_iter().map(|variant| &variant.kernel).collect()
         }
         TuningKey::Attention { queries, head, qkv, .. } => {
-            let sizes = of_attention::variants::Sizes { queries, head, is_masked: false, qkv };
+            let sizes = of_attention::variants::Sizes { queries, head, mask: of_attention::mask::MaskKind::None, qkv };
             of_attention::variants::suitable(&sizes, capabilities).into_iter().map(|variant| &variant.kernel).collect()
         }
     }
@@ -72,7 +72,7 @@ pub fn sample(recording: &mut Recording, key: TuningKey, end: SampleEpilogue) ->
         TuningKey::Attention { heads, tokens, queries, head, qkv } => {
             let y = recording.scratch_in("y", &[1, queries, heads * head], qkv)?;
             let qkv = recording.input_in("qkv", &[1, tokens, 3 * heads * head], qkv)?;
-            attention(recording, "sample".to_owned(), qkv, heads, None, y)?;
+            attention(recording, "sample".to_owned(), qkv, heads, Mask::None, y)?;
             y
         }
     })

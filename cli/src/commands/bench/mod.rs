@@ -102,7 +102,7 @@ impl BenchedModel {
     pub fn outline(&self) -> Result<ModelOutline> {
         let (checkpoint, size) = opened(self.architecture.as_deref(), &self.model)?;
         let Ok(weights) = checkpoint.weights.try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
-        let tables = Tables::at(&checkpoint.config, checkpoint.positions.as_ref(), size)?;
+        let tables = Tables::at(&checkpoint.config, &checkpoint.positions, size)?;
         Ok(ModelOutline { config: checkpoint.config, weights, tables, size })
     }
 }

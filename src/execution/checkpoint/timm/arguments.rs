@@ -98,16 +98,33 @@ pub fn image_sizes(root: &Object, args: &Object, pretrained: &Object) -> Result<
     Ok((image, image))
 }
 
-pub fn epsilon(args: &Object) -> Result<f32> {
-    let plain = |name: &str| name.eq_ignore_ascii_case("layernorm");
-    match args.get("norm_layer") {
-        None => Ok(1e-6),
-        Some(Value::String(name)) if plain(name) => Ok(1e-6),
-        Some(Value::Object(norm)) if norm.get("fn").and_then(Value::as_str).is_some_and(plain) => {
-            norm.get("eps").and_then(Value::as_f64).map(|epsilon| epsilon as f32).ok_or_else(|| args.wrong("norm_layer", "an epsilon"))
+/// A norm layer: whether it is RMSNorm, and its epsilon.
+#[derive(Clone, Copy, PartialEq)]
+pub struct NormLayer {
+    pub rms: bool,
+    pub epsilon: f32,
+}
+
+/// Reads a norm layer, given by its name or with an epsilon; `None` if the field is absent.
+pub fn norm_layer(args: &Object, key: &str) -> Result<Option<NormLayer>> {
+    let Some(value) = args.get(key) else { return Ok(None) };
+    let (name, epsilon) = match value {
+        Value::Object(norm) => {
+            let epsilon = norm.get("eps").and_then(Value::as_f64).ok_or_else(|| args.wrong(key, "an epsilon"))?;
+            (norm.get("fn").and_then(Value::as_str), epsilon)
         }
-        Some(_) => Err(args.unsupported("norm_layer", "LayerNorm")),
+        value => (value.as_str(), 1e-6),
+    };
+    match name.map(str::to_lowercase).as_deref() {
+        Some("layernorm") => Ok(Some(NormLayer { rms: false, epsilon: epsilon as f32 })),
+        Some("rmsnorm") => Ok(Some(NormLayer { rms: true, epsilon: epsilon as f32 })),
+        _ => Err(args.unsupported(key, "LayerNorm, RmsNorm")),
     }
+}
+
+/// Reads `norm_layer`, which is LayerNorm if it is absent.
+pub fn norm(args: &Object) -> Result<NormLayer> {
+    Ok(norm_layer(args, "norm_layer")?.unwrap_or(NormLayer { rms: false, epsilon: 1e-6 }))
 }
 
 pub fn activation(args: &Object) -> Result<Activation> {
@@ -130,12 +147,24 @@ pub fn mlp_inner(args: &Object, width: usize) -> Result<usize> {
     }
 }
 
-/// Whether the MLP is timm's `SwiGLUPacked`, or the equivalent `GluMlp`.
-pub fn is_gated(args: &Object) -> Result<bool> {
+/// Form of an MLP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mlp {
+    /// timm's `Mlp`.
+    Plain,
+    /// `SwiGLUPacked`, or the equivalent `GluMlp`: gate and values are halves of one layer.
+    Packed,
+    /// `SwiGLU`: gate and values are two layers.
+    Separate,
+}
+
+pub fn mlp(args: &Object) -> Result<Mlp> {
     match args.get("mlp_layer") {
-        None => Ok(false),
-        Some(Value::String(name)) if name == "SwiGLUPacked" => Ok(true),
-        Some(layer) if layer["fn"] == "GluMlp" && layer["act_layer"] == "SiLU" && layer["gate_last"] == false => Ok(true),
-        Some(_) => Err(args.unsupported("mlp_layer", "Mlp, SwiGLUPacked")),
+        None => Ok(Mlp::Plain),
+        Some(Value::String(name)) if name == "Mlp" => Ok(Mlp::Plain),
+        Some(Value::String(name)) if name == "SwiGLUPacked" => Ok(Mlp::Packed),
+        Some(Value::String(name)) if name == "SwiGLU" => Ok(Mlp::Separate),
+        Some(layer) if layer["fn"] == "GluMlp" && layer["act_layer"] == "SiLU" && layer["gate_last"] == false => Ok(Mlp::Packed),
+        Some(_) => Err(args.unsupported("mlp_layer", "Mlp, SwiGLU, SwiGLUPacked")),
     }
 }

@@ -5,6 +5,8 @@
 
 mod arguments;
 mod backbone;
+mod beit;
+mod blocks;
 mod eva;
 mod preprocess;
 
@@ -12,14 +14,14 @@ pub use preprocess::preprocess;
 
 use super::json::Object;
 use super::position::Resampling;
-use super::source::{Part, PositionSource, Source, StoredGrid, linear, norm, patch_projection};
-use super::weights::{AttentionPool, Block, QkNorm, Weights};
+use super::source::{Part, PositionSource, Source, StoredGrid, linear, patch_projection};
+use super::weights::{AttentionPool, Weights};
 use super::{Files, Outline, checked_depth};
-use crate::data::config::{Activation, Classifier, Config, Edge, Input, Layout, Patches, Pooling, Reads};
+use crate::data::config::{Activation, Branches, Classifier, Config, Edge, Input, Layout, NormOrder, Patches, Pooling, Reads};
 use crate::data::error::{Error, Result};
 use arguments::{
-    activation, architectures, arguments, channels, check_known, class_count, epsilon, has_fixed_size, image_sizes, input_size, is_gated, mlp_inner,
-    pretrained,
+    Mlp, activation, architectures, arguments, channels, check_known, class_count, has_fixed_size, image_sizes, input_size, mlp, mlp_inner, norm,
+    norm_layer, pretrained,
 };
 use serde_json::Value;
 
@@ -40,22 +42,20 @@ const IGNORED: &[&str] = &[
 /// Arguments supported only with one value, which is also the default.
 const FIXED: &[(&str, Value)] = &[
     ("attn_layer", Value::Null),
-    ("block_fn", Value::Null),
     ("embed_layer", Value::Null),
-    ("embed_norm_layer", Value::Null),
-    ("scale_attn_norm", Value::Bool(false)),
-    ("scale_mlp_norm", Value::Bool(false)),
 ];
 
 /// Arguments that [`interpret`] reads.
 const KNOWN: &[&str] = &[
     "act_layer",
     "backbone",
+    "block_fn",
     "class",
     "class_token",
     "depth",
     "dynamic_img_pad",
     "embed_dim",
+    "embed_norm_layer",
     "fc_norm",
     "final_norm",
     "global_pool",
@@ -76,6 +76,8 @@ const KNOWN: &[&str] = &[
     "qk_norm",
     "qkv_bias",
     "reg_tokens",
+    "scale_attn_norm",
+    "scale_mlp_norm",
 ];
 
 /// Name prefixes of the encoder's tensors outside its blocks. `head.` is not listed, because a classifier may go unused.
@@ -116,9 +118,10 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let args = arguments(root, name)?;
     let distilled = match args.string("class")? {
         Some("Eva") => return eva::read(root, name, &args, files),
+        Some("Beit") => return beit::read(root, name, &args, files),
         Some("VisionTransformerDistilled") => true,
         None => false,
-        Some(_) => return Err(args.unsupported("class", "VisionTransformer, VisionTransformerDistilled, Eva")),
+        Some(_) => return Err(args.unsupported("class", "VisionTransformer, VisionTransformerDistilled, Eva, Beit")),
     };
     check_known(&args, KNOWN, IGNORED, FIXED)?;
     let pretrained = pretrained(root)?;
@@ -133,8 +136,9 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     };
     let width = args.size("embed_dim")?.unwrap_or(768);
     let inner = mlp_inner(&args, width)?;
-    let gated = is_gated(&args)?;
-    if gated && !inner.is_multiple_of(2) {
+    let mlp = mlp(&args)?;
+    let gated = mlp != Mlp::Plain;
+    if mlp == Mlp::Packed && !inner.is_multiple_of(2) {
         return Err(args.wrong("mlp_ratio", "a factor that gives an even width, half for the gate and half for the values"));
     }
     let class_token = args.bool("class_token")?.unwrap_or(true);
@@ -144,27 +148,42 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     if gated && matches!(pooling, Some(Pooling::Attention(_))) {
         return Err(args.unsupported("mlp_layer", "a plain MLP in models with attention pooling"));
     }
-    // timm's null means its default: with mean pooling, the norm follows the pooling.
-    let pool_norm = args.bool("fc_norm")?.unwrap_or(matches!(pooling, Some(Pooling::MeanFrom(_))));
+    // timm's null means its default: with pooling over tokens, the norm follows the pooling.
+    let pool_norm = args.bool("fc_norm")?.unwrap_or(matches!(pooling, Some(Pooling::MeanFrom(_) | Pooling::MaxFrom(_) | Pooling::MeanAndMaxFrom(_))));
     let final_norm = args.bool("final_norm")?.unwrap_or(true);
     let learned = match args.string("pos_embed")? {
         None | Some("learn") => true,
         Some("none" | "") => false,
         Some(_) => return Err(args.unsupported("pos_embed", "learn, none")),
     };
+    let norm = norm(&args)?;
+    let patch_norm = norm_layer(&args, "embed_norm_layer")?;
+    if patch_norm.is_some_and(|patch_norm| patch_norm != norm) {
+        return Err(args.unsupported("embed_norm_layer", "the same as norm_layer"));
+    }
+    let (norm_order, branches) = block_form(&args)?;
+    let heads = args.size("num_heads")?.unwrap_or(12);
     let config = Config {
         width,
         depth: checked_depth(root, args.size("depth")?.unwrap_or(12), files)?,
-        heads: args.size("num_heads")?.unwrap_or(12),
-        mlp_width: if gated { inner / 2 } else { inner },
+        heads,
+        pool_heads: heads,
+        mlp_width: if mlp == Mlp::Packed { inner / 2 } else { inner },
         gated,
-        epsilon: epsilon(&args)?,
+        rms_norm: norm.rms,
+        epsilon: norm.epsilon,
+        norm_order,
+        branches,
         activation: if gated { Activation::Silu } else { activation(&args)? },
         prefix_tokens,
         class_token,
+        patch_norm: patch_norm.is_some(),
         pre_norm: args.bool("pre_norm")?.unwrap_or(false),
         qk_norm: args.bool("qk_norm")?.unwrap_or(false),
-        layer_scale: args.number("init_values")?.is_some(),
+        attention_norm: args.bool("scale_attn_norm")?.unwrap_or(false),
+        mlp_norm: args.bool("scale_mlp_norm")?.unwrap_or(false),
+        // `ResPostBlock` scales by its norms.
+        layer_scale: args.number("init_values")?.is_some() && norm_order == NormOrder::Pre,
         final_norm: final_norm && !pool_norm,
         pooling,
         pool_norm: final_norm && pool_norm,
@@ -186,11 +205,24 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
         return Err(args.error(format!("img_size: {refusal}")));
     }
     let positions = learned.then(|| position_source(&config, built, dynamic, if positioned { prefix_tokens } else { 0 }));
-    let biases = [args.bool("qkv_bias")?.unwrap_or(true), args.bool("proj_bias")?.unwrap_or(true)];
+    let [qkv_bias, bias] = [args.bool("qkv_bias")?.unwrap_or(true), args.bool("proj_bias")?.unwrap_or(true)];
     // timm itself drops SigLIP's pool if another pooling is requested.
     let may_stay = |own: &&&str| !(**own == "attn_pool." && name.contains("siglip"));
     let own = OWN.iter().filter(may_stay).map(|own| (*own).to_owned()).collect();
-    Ok(Outline { weights: weights(&config, prefix, if positioned { prefix_tokens } else { 0 }, biases), positions, config, own })
+    let layout = blocks::Layout { config: &config, mlp, qkv_bias, bias };
+    let weights = weights(&layout, prefix, if positioned { prefix_tokens } else { 0 });
+    Ok(Outline { weights, positions: positions.into(), config, own })
+}
+
+/// Reads the class of the blocks.
+fn block_form(args: &Object) -> Result<(NormOrder, Branches)> {
+    match args.string("block_fn")? {
+        None | Some("Block") => Ok((NormOrder::Pre, Branches::Sequential)),
+        Some("ResPostBlock") => Ok((NormOrder::ResidualPost, Branches::Sequential)),
+        Some("ParallelScalingBlock") => Ok((NormOrder::Pre, Branches::Parallel)),
+        Some("ParallelThingsBlock") => Ok((NormOrder::Pre, Branches::Pairs)),
+        Some(_) => Err(args.unsupported("block_fn", "Block, ResPostBlock, ParallelScalingBlock, ParallelThingsBlock")),
+    }
 }
 
 fn pooling(args: &Object, pretrained: &Object, class_token: bool, distilled: bool, prefix_tokens: usize) -> Result<Option<Pooling>> {
@@ -200,9 +232,11 @@ fn pooling(args: &Object, pretrained: &Object, class_token: bool, distilled: boo
         "token" if class_token => Ok(Some(Pooling::First)),
         "token" => Err(args.error("global_pool = \"token\" needs a class token, but class_token is false")),
         "avg" if !distilled => Ok(Some(Pooling::MeanFrom(first))),
+        "max" if !distilled => Ok(Some(Pooling::MaxFrom(first))),
+        "avgmax" if !distilled => Ok(Some(Pooling::MeanAndMaxFrom(first))),
         "map" if !distilled => Ok(Some(Pooling::Attention(first))),
         "" if !distilled => Ok(None),
-        _ => Err(args.unsupported("global_pool", "token, avg, map or empty; token for distilled models")),
+        _ => Err(args.unsupported("global_pool", "token, avg, max, avgmax, map or empty; token for distilled models")),
     }
 }
 
@@ -247,49 +281,36 @@ fn position_source(config: &Config, built: [usize; 2], dynamic: bool, prefix: us
 }
 
 /// Maps weights to timm's tensor names.
-fn weights(config: &Config, prefix: Vec<Part>, positioned: usize, [qkv_bias, projection_bias]: [bool; 2]) -> Weights<Source> {
-    let (width, mlp_width) = (config.width, config.mlp_width);
+fn weights(layout: &blocks::Layout<'_>, prefix: Vec<Part>, positioned: usize) -> Weights<Source> {
+    let config = layout.config;
+    let width = config.width;
     let patches = config.patches().expect("timm's models take images");
-    let block = |i: usize| {
-        let name = |part: &str| format!("blocks.{i}.{part}");
-        let scale = |part: &str| config.layer_scale.then(|| Source::stored(name(part), &[width]));
-        let head_norm = |part: &str| norm(&name(part), config.head_width());
-        Block {
-            norm1: norm(&name("norm1"), width),
-            qkv: linear(&name("attn.qkv"), [3 * width, width], qkv_bias),
-            qk_norm: config.qk_norm.then(|| QkNorm { query: head_norm("attn.q_norm"), key: head_norm("attn.k_norm") }),
-            projection: linear(&name("attn.proj"), [width, width], projection_bias),
-            scale1: scale("ls1.gamma"),
-            norm2: norm(&name("norm2"), width),
-            mlp1: linear(&name("mlp.fc1"), [config.mlp_outputs(), width], true),
-            mlp2: linear(&name("mlp.fc2"), [width, mlp_width], true),
-            scale2: scale("ls2.gamma"),
-        }
-    };
     let pool = AttentionPool {
         latent: Source::stored("attn_pool.latent", &[1, width]),
-        query: linear("attn_pool.q", [width, width], true),
+        query: Some(linear("attn_pool.q", [width, width], true)),
         key_value: linear("attn_pool.kv", [2 * width, width], true),
         projection: linear("attn_pool.proj", [width, width], true),
-        norm: norm("attn_pool.norm", width),
-        mlp1: linear("attn_pool.mlp.fc1", [mlp_width, width], true),
-        mlp2: linear("attn_pool.mlp.fc2", [width, mlp_width], true),
+        mlp: Some(blocks::pool_mlp(config, "attn_pool", config.mlp_width)),
     };
     let head = |classifier: &Classifier| {
         let name = if classifier.name == "dist" { "head_dist" } else { "head" };
         linear(name, [classifier.classes, width], true)
     };
+    let norm = |name: &str| blocks::norm_of(config, name, width);
+    let (blocks, beside): (Vec<_>, Vec<_>) = (0..config.depth).map(|i| layout.block(i)).unzip();
     Weights {
         backbone: patches.backbone.as_ref().map(|found| backbone::weights(found, patches.channels)),
         // A norm before the blocks makes the projection's bias redundant.
         patch: Some(patch_projection("patch_embed.proj", config, patches, !config.pre_norm)),
         prefix: Source::prefix(prefix, "pos_embed", positioned, [config.prefix_tokens, width]),
-        pre_norm: config.pre_norm.then(|| norm("norm_pre", width)),
-        norm: config.final_norm.then(|| norm("norm", width)),
+        patch_norm: config.patch_norm.then(|| norm("patch_embed.norm")),
+        pre_norm: config.pre_norm.then(|| norm("norm_pre")),
+        beside: beside.into_iter().flatten().collect(),
+        norm: config.final_norm.then(|| norm("norm")),
         attention_pool: matches!(config.pooling, Some(Pooling::Attention(_))).then_some(pool),
-        pool_norm: config.pool_norm.then(|| norm("fc_norm", width)),
+        pool_norm: config.pool_norm.then(|| norm("fc_norm")),
         heads: config.classifiers.iter().map(head).collect(),
-        ..Weights::of_blocks((0..config.depth).map(block).collect())
+        ..Weights::of_blocks(blocks)
     }
 }
 

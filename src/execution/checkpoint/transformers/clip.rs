@@ -6,7 +6,7 @@ use crate::data::error::Result;
 use crate::execution::checkpoint::json::Object;
 use crate::execution::checkpoint::position::Resampling;
 use crate::execution::checkpoint::source::{Part, PositionSource, Source, StoredGrid, linear, norm, packed, patch_projection};
-use crate::execution::checkpoint::weights::{AttentionPool, Block, Linear, Weights};
+use crate::execution::checkpoint::weights::{AttentionPool, Block, Linear, PoolMlp, Weights};
 use crate::execution::checkpoint::{Files, Outline, checked_depth};
 
 /// Task of the model.
@@ -56,10 +56,12 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let grid = patches.whole_grid(patches.image);
     let (default_activation, default_epsilon) = if is_clip { (Activation::QuickGelu, 1e-5) } else { (Activation::GeluTanh, 1e-6) };
     let prefix_tokens = usize::from(is_clip);
+    let heads = vision.size("num_attention_heads")?.unwrap_or(12);
     let config = Config {
         width,
         depth: checked_depth(root, vision.size("num_hidden_layers")?.unwrap_or(12), files)?,
-        heads: vision.size("num_attention_heads")?.unwrap_or(12),
+        heads,
+        pool_heads: heads,
         mlp_width: vision.size("intermediate_size")?.unwrap_or(3072),
         epsilon: vision.number("layer_norm_eps")?.unwrap_or(default_epsilon) as f32,
         activation: activation(&vision, "hidden_act")?.unwrap_or(default_activation),
@@ -87,7 +89,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         resampling: Resampling::Bicubic,
         built: None,
     };
-    Ok(Outline { weights: weights(&config, front, is_clip), positions: Some(positions), config, own: Vec::new() })
+    Ok(Outline { weights: weights(&config, front, is_clip), positions: Some(positions).into(), config, own: Vec::new() })
 }
 
 /// Maps weights to transformers' tensor names.
@@ -101,10 +103,12 @@ fn weights(config: &Config, front: &str, is_clip: bool) -> Weights<Source> {
             norm1: norm(&name("layer_norm1"), width),
             qkv: packed(&qkv.each_ref().map(String::as_str), [width, width], &[true; 3]),
             qk_norm: None,
+            attention_norm: None,
             projection: linear(&name("self_attn.out_proj"), [width, width], true),
             scale1: None,
-            norm2: norm(&name("layer_norm2"), width),
+            norm2: Some(norm(&name("layer_norm2"), width)),
             mlp1: linear(&name("mlp.fc1"), [mlp_width, width], true),
+            mlp_norm: None,
             mlp2: linear(&name("mlp.fc2"), [width, mlp_width], true),
             scale2: None,
         }
@@ -119,12 +123,14 @@ fn weights(config: &Config, front: &str, is_clip: bool) -> Weights<Source> {
     };
     let pool = || AttentionPool {
         latent: Source::stored(name("head.probe"), &[1, width]),
-        query: rows(0, 1),
+        query: Some(rows(0, 1)),
         key_value: rows(1, 3),
         projection: linear(&name("head.attention.out_proj"), [width, width], true),
-        norm: norm(&name("head.layernorm"), width),
-        mlp1: linear(&name("head.mlp.fc1"), [mlp_width, width], true),
-        mlp2: linear(&name("head.mlp.fc2"), [width, mlp_width], true),
+        mlp: Some(PoolMlp {
+            norm: norm(&name("head.layernorm"), width),
+            linear1: linear(&name("head.mlp.fc1"), [mlp_width, width], true),
+            linear2: linear(&name("head.mlp.fc2"), [width, mlp_width], true),
+        }),
     };
     let prefix = if is_clip { vec![Part::new(name("embeddings.class_embedding"), &[1, width])] } else { Vec::new() };
     let patches = config.patches().expect("it takes images");

@@ -51,7 +51,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         built: None,
     };
     let weights = weights(&config, front, registers, root.bool("qkv_bias")?.unwrap_or(true));
-    Ok(Outline { weights, positions: Some(positions), config, own: Vec::new() })
+    Ok(Outline { weights, positions: Some(positions).into(), config, own: Vec::new() })
 }
 
 /// Hidden width F of the MLP. With a gate, it is two thirds of the plain width, rounded up to a multiple of 8.
@@ -76,10 +76,12 @@ fn weights(config: &Config, front: &str, registers: usize, qkv_bias: bool) -> We
             norm1: norm(&name("norm1"), width),
             qkv: packed(&qkv.each_ref().map(String::as_str), [width, width], &[qkv_bias; 3]),
             qk_norm: None,
+            attention_norm: None,
             projection: linear(&name("attention.output.dense"), [width, width], true),
             scale1: Some(Source::stored(name("layer_scale1.lambda1"), &[width])),
-            norm2: norm(&name("norm2"), width),
+            norm2: Some(norm(&name("norm2"), width)),
             mlp1: linear(&name(mlp1), [config.mlp_outputs(), width], true),
+            mlp_norm: None,
             mlp2: linear(&name(mlp2), [width, mlp_width], true),
             scale2: Some(Source::stored(name("layer_scale2.lambda1"), &[width])),
         }

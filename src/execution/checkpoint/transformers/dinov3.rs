@@ -1,7 +1,7 @@
 //! DINOv3 Vision Transformers, with rotary positions over both axes instead of a position table.
 
 use super::{activation, class, patches, prefix};
-use crate::data::config::{Activation, Config, Input, Layout};
+use crate::data::config::{Activation, Angles, Config, Input, Layout, Rotary};
 use crate::data::error::Result;
 use crate::execution::checkpoint::json::Object;
 use crate::execution::checkpoint::source::{Part, Source, linear, norm, packed, patch_projection};
@@ -30,7 +30,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         epsilon: root.number("layer_norm_eps")?.unwrap_or(1e-5) as f32,
         activation: activation(root, "hidden_act")?.unwrap_or(Activation::Gelu),
         prefix_tokens: 1 + registers,
-        rotary: Some(base(root)?),
+        rotary: Some(Rotary { angles: Angles::Centred { base: base(root)? }, interleaved: false }),
         layer_scale: true,
         ..Config::plain(class, Layout::Transformers, Input::Image(patches(root, 16)?))
     };
@@ -42,7 +42,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         mlp: has("mlp_bias", true)?,
     };
     let front = prefix(files, &["", "model."], "layer.0.norm1.weight");
-    Ok(Outline { weights: weights(&config, front, registers, &biases), positions: None, config, own: vec!["embeddings.register_tokens".to_owned()] })
+    Ok(Outline { weights: weights(&config, front, registers, &biases), positions: None.into(), config, own: vec!["embeddings.register_tokens".to_owned()] })
 }
 
 /// Reads the base of the rotary angles from the root, or from the `rope_parameters` of transformers 5.
@@ -72,10 +72,12 @@ fn weights(config: &Config, front: &str, registers: usize, biases: &Biases) -> W
             norm1: norm(&name("norm1"), width),
             qkv: packed(&qkv.each_ref().map(String::as_str), [width, width], &biases.qkv),
             qk_norm: None,
+            attention_norm: None,
             projection: linear(&name("attention.o_proj"), [width, width], biases.projection),
             scale1: Some(Source::stored(name("layer_scale1.lambda1"), &[width])),
-            norm2: norm(&name("norm2"), width),
+            norm2: Some(norm(&name("norm2"), width)),
             mlp1: packed(inner, [mlp_width, width], &vec![biases.mlp; inner.len()]),
+            mlp_norm: None,
             mlp2: linear(&name("mlp.down_proj"), [width, mlp_width], biases.mlp),
             scale2: Some(Source::stored(name("layer_scale2.lambda1"), &[width])),
         }

@@ -2,6 +2,8 @@
 //!
 //! Source: transformers 5's `models/`. Defaults are those of its configuration classes.
 
+mod aimv2;
+mod beit;
 mod clip;
 mod dinov2;
 mod dinov3;
@@ -28,6 +30,9 @@ const MODEL_TYPES: &[(&str, Read)] = &[
     ("dinov2", dinov2::read),
     ("dinov2_with_registers", dinov2::read),
     ("dinov3_vit", dinov3::read),
+    ("beit", beit::read),
+    ("aimv2", aimv2::read),
+    ("aimv2_vision_model", aimv2::read),
     ("clip", clip::read),
     ("clip_vision_model", clip::read),
     ("siglip", clip::read),

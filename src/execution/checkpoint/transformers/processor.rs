@@ -35,6 +35,7 @@ fn processor(name: &str) -> Option<Processor> {
     let (resample, size, number_is_square, crops, mean, std, on_white) = match name {
         "ViT" => (2, Size::Square(224), true, false, HALF, HALF, false),
         "DeiT" => (3, Size::Square(256), true, true, HALF, HALF, false),
+        "Beit" => (3, Size::Square(224), true, false, HALF, HALF, false),
         "Siglip" => (3, Size::Square(224), false, false, HALF, HALF, true),
         "DINOv3ViT" => (2, Size::Square(224), true, false, IMAGENET_MEAN, IMAGENET_STD, false),
         "CLIP" | "Bit" | "ViTHybrid" => (3, Size::ShortestEdge(224), false, true, CLIP_MEAN, CLIP_STD, true),
@@ -48,10 +49,11 @@ fn processor(name: &str) -> Option<Processor> {
 fn of_model(model_type: &str) -> &'static str {
     match model_type {
         "deit" => "DeiT",
+        "beit" => "Beit",
         "vit-hybrid" => "ViTHybrid",
         "dinov2" | "dinov2_with_registers" => "Bit",
         "dinov3_vit" => "DINOv3ViT",
-        name if name.starts_with("clip") => "CLIP",
+        name if name.starts_with("clip") || name.starts_with("aimv2") => "CLIP",
         name if name.starts_with("siglip") => "Siglip",
         _ => "ViT",
     }
@@ -78,7 +80,7 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
         Some(class) => endings.iter().find_map(|ending| class.strip_suffix(ending)),
     };
     let defaults =
-        stem.and_then(processor).ok_or_else(|| file.unsupported(key, "ViT, DeiT, CLIP, Siglip, Bit, ViTHybrid and DINOv3ViT image processors"))?;
+        stem.and_then(processor).ok_or_else(|| file.unsupported(key, "ViT, DeiT, Beit, CLIP, Siglip, Bit, ViTHybrid and DINOv3ViT image processors"))?;
     for step in ["do_pad", "use_square_size"] {
         if file.bool(step)? == Some(true) {
             return Err(file.unsupported(step, "false"));

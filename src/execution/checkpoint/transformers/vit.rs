@@ -130,7 +130,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     // transformers 5 saves ViT-MSN's classification model with a prefix on every tensor except the blocks'.
     let blocks = prefix(files, &[front, ""], "encoder.layer.0.layernorm_before.weight");
     let weights = weights(&config, front, blocks, conventions.tokens, root.bool("qkv_bias")?.unwrap_or(true));
-    Ok(Outline { weights, positions: Some(positions), config, own: Vec::new() })
+    Ok(Outline { weights, positions: Some(positions).into(), config, own: Vec::new() })
 }
 
 /// Required values of a hybrid's `backbone_config`. They are assumed if it is absent; a `BitConfig` that is present has other defaults.
@@ -176,10 +176,12 @@ fn weights(config: &Config, front: &'static str, blocks: &str, tokens: &[&str], 
             norm1: norm(&name("layernorm_before"), width),
             qkv: packed(&qkv.each_ref().map(String::as_str), [width, width], &[qkv_bias; 3]),
             qk_norm: None,
+            attention_norm: None,
             projection: linear(&name("attention.output.dense"), [width, width], true),
             scale1: None,
-            norm2: norm(&name("layernorm_after"), width),
+            norm2: Some(norm(&name("layernorm_after"), width)),
             mlp1: linear(&name("intermediate.dense"), [mlp_width, width], true),
+            mlp_norm: None,
             mlp2: linear(&name("output.dense"), [width, mlp_width], true),
             scale2: None,
         }

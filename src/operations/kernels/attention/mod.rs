@@ -1,4 +1,7 @@
+pub(crate) mod mask;
 pub(crate) mod variants;
+
+pub use mask::Mask;
 
 use super::size;
 use super::variant::Variant;
@@ -6,26 +9,24 @@ use crate::data::capabilities::Precision;
 use crate::data::error::{Error, Limit, Result};
 use crate::data::record::{Buf, Dispatch, Recording, Spec, TuningKey};
 use crate::execution::cpu::attention::Params;
+use mask::MaskKind;
 use variants::{ATTENTION_POWERS, Sizes, suitable};
 
 /// Records multi-head attention (Vaswani et al. 2017, section 3.2) on packed queries, keys and values, with the chosen variant: qkv `[B, N, 3·C]`, y
-/// `[B, queries, C]`, C = heads · D. The number of queries is that of y; they are the first tokens. With a mask `[B, N]`, tokens whose mask is not 0
-/// are no keys; each sequence needs at least one key.
+/// `[B, queries, C]`, C = heads · D. The number of queries is that of y; they are the first tokens.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
-pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usize, mask: Option<Buf>, y: Buf) -> Result<()> {
+pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usize, mask: Mask, y: Buf) -> Result<()> {
     let &[batch, queries, width] = recording.shape(y) else { panic!("{label}: y is [B, queries, C]") };
     let tokens = recording.shape(qkv)[1];
     assert_eq!(recording.shape(qkv), [batch, tokens, 3 * width], "{label}: qkv");
     assert!(queries <= tokens, "{label}: {queries} queries of {tokens} tokens");
     assert_eq!(width % heads, 0, "{label}: {heads} heads of {width}");
     let head = width / heads;
-    if let Some(mask) = mask {
-        assert_eq!(recording.shape(mask), [batch, tokens], "{label}: mask");
-    }
+    mask.check(recording, &label, [batch, tokens, heads]);
     let capabilities = *recording.capabilities();
-    let sizes = Sizes { queries, head, is_masked: mask.is_some(), qkv: recording.precision_of(qkv) };
+    let sizes = Sizes { queries, head, mask: mask.kind(), qkv: recording.precision_of(qkv) };
     let variants = suitable(&sizes, &capabilities);
     if variants.is_empty() {
         return Err(Error::Limit {
@@ -35,9 +36,9 @@ pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usiz
             allowed: u64::from(capabilities.workgroup_bytes),
         });
     }
-    let key = mask.is_none().then(|| TuningKey::attention(batch * heads, [tokens, queries], head, sizes.qkv, &capabilities));
+    let key = (mask.kind() == MaskKind::None).then(|| TuningKey::attention(batch * heads, [tokens, queries], head, sizes.qkv, &capabilities));
     let Variant { kernel, shape } = variants[recording.choose(key, variants.iter().map(|variant| &variant.kernel))];
-    let spec = shape.specialised(kernel.spec.clone(), head, &capabilities).writing(recording.precision_of(y));
+    let spec = shape.specialised(mask.constants(kernel.spec.clone()), head, &capabilities).writing(recording.precision_of(y));
     let spec = if kernel.imports("common/x_f32") { spec.reading(sizes.qkv) } else { spec };
     let params = Params { tokens: size(tokens), queries: size(queries), heads: size(heads), scale: (head as f32).sqrt().recip(), batch: size(batch) };
     let powers = match shape.reads_powers() {
@@ -53,7 +54,7 @@ pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usiz
         spec,
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 4 * (batch * heads * queries * tokens * head) as u64,
-        views: [Some(qkv), Some(y), mask, powers].into_iter().flatten().map(|buf| recording.all(buf)).collect(),
+        views: [Some(qkv), Some(y), mask.buf(), powers].into_iter().flatten().map(|buf| recording.all(buf)).collect(),
         grid: [size(queries.div_ceil(shape.queries() as usize)), size(heads), size(batch)],
         label,
     })

@@ -1,10 +1,12 @@
 //! Attention variants. Each is a value of [`shapes`], from which everything else is derived.
 
+use super::mask::MaskKind;
 use crate::data::capabilities::{Capabilities, Needs, Precision};
 use crate::data::record::{Binding, Kernel, Spec, Twin, read, shader, write};
 use crate::execution::cpu::attention::{self as twin, Params};
 use crate::execution::cpu::powers;
 use crate::operations::kernels::{size, variant::Variant};
+
 use std::sync::LazyLock;
 
 /// Finds the scales for f32 attention on f16 cooperative matrices.
@@ -14,8 +16,8 @@ pub static ATTENTION_POWERS: Kernel =
 /// Parameters of an attention variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// One query per invocation, with tiles of keys and values in workgroup memory; optionally masked.
-    Tiled { is_masked: bool },
+    /// One query per invocation, with tiles of keys and values in workgroup memory; the only one with masks.
+    Tiled { mask: MaskKind },
     /// 40 queries per subgroup of 8, in registers; for llvmpipe.
     Software,
     /// f16 cooperative matrices of `side` × `side`: `side` queries per subgroup, `subgroups` per workgroup, `keys` per tile. With two `parts`, each
@@ -48,8 +50,8 @@ const COOPERATIVE: &[Shape] = &[
 ];
 
 fn shapes() -> impl Iterator<Item = Shape> {
-    let others = [Software, Tiled { is_masked: false }, Tiled { is_masked: true }];
-    others.into_iter().chain(COOPERATIVE.iter().copied())
+    let tiled = MaskKind::ALL.map(|mask| Tiled { mask });
+    [Software].into_iter().chain(tiled).chain(COOPERATIVE.iter().copied())
 }
 
 /// All variants.
@@ -62,8 +64,8 @@ pub struct Sizes {
     pub queries: usize,
     /// Head width D.
     pub head: usize,
-    /// Whether some keys are masked out.
-    pub is_masked: bool,
+    /// Kind of mask.
+    pub mask: MaskKind,
     /// Precision of queries, keys and values.
     pub qkv: Precision,
 }
@@ -108,8 +110,8 @@ impl Shape {
 
     fn name(&self) -> String {
         match *self {
-            Tiled { is_masked: false } => "attention_tiled".to_owned(),
-            Tiled { is_masked: true } => "attention_masked".to_owned(),
+            Tiled { mask: MaskKind::None } => "attention_tiled".to_owned(),
+            Tiled { mask } => format!("attention{}", mask.suffix()),
             Software => "attention_software".to_owned(),
             Cooperative { side, keys, parts, .. } => {
                 format!("attention_coop{side}{}_{}x{keys}", if parts == 2 { "_f32" } else { "" }, self.queries())
@@ -119,10 +121,7 @@ impl Shape {
 
     fn kernel(&self) -> Kernel {
         let (entry, (file, wgsl), spec, needs) = match *self {
-            Tiled { is_masked } => {
-                let spec = if is_masked { Spec::NONE.with_piece("attention/unmasked", "attention/masked") } else { Spec::NONE };
-                ("attention_tiled", shader!("attention/tiled"), spec, Needs::NOTHING)
-            }
+            Tiled { mask } => ("attention_tiled", shader!("attention/tiled"), mask.spec(), Needs::NOTHING),
             Software => ("attention_software", shader!("software/attention"), Spec::NONE, Needs::LLVMPIPE),
             Cooperative { side, subgroups, keys, parts } => {
                 let spec = Spec::NONE.with([("SUBGROUPS", subgroups)]);
@@ -132,12 +131,11 @@ impl Shape {
                 ("attention_cooperative", shader!("attention/cooperative"), spec, Needs { vector_tiles: true, ..needs })
             }
         };
-        const MASKED: &[Binding] = &[read(1, "qkv"), write(2, "y"), read(3, "mask")];
         const SCALED: &[Binding] = &[read(1, "qkv"), write(2, "y"), read(3, "powers")];
-        let (bindings, twin): (_, Twin) = match self {
-            Tiled { is_masked: true } => (MASKED, twin::attention_masked),
+        let (bindings, twin): (_, Twin) = match *self {
+            Tiled { mask } => (mask.bindings(&SCALED[..2]), of_mask(mask)),
             _ if self.reads_powers() => (SCALED, powers::attention_by_three),
-            _ => (&MASKED[..2], twin::attention),
+            _ => (&SCALED[..2], twin::attention),
         };
         Kernel { name: self.name().leak(), entry, file, wgsl, edited: &[], spec, params: Params::FIELDS, bindings, needs, twin }
     }
@@ -168,15 +166,15 @@ impl Shape {
 
     /// Returns whether it supports the sizes on a device that meets its kernel's needs.
     fn suits(&self, sizes: &Sizes, capabilities: &Capabilities) -> bool {
-        let Sizes { head, is_masked, qkv, .. } = *sizes;
+        let Sizes { head, mask, qkv, .. } = *sizes;
         match *self {
-            Tiled { is_masked: masks } => masks == is_masked && self.keys(head, capabilities).is_some(),
-            Software => !is_masked && qkv == Precision::F32 && head.is_multiple_of(4) && head <= 128,
+            Tiled { mask: masks } => masks == mask && self.keys(head, capabilities).is_some(),
+            Software => mask == MaskKind::None && qkv == Precision::F32 && head.is_multiple_of(4) && head <= 128,
             Cooperative { side, keys, parts, .. } => {
                 let lanes = capabilities.subgroup;
                 let shares_rows = lanes >= side && lanes <= 4 * side && (keys / 4).is_multiple_of(lanes / side);
                 let is_compiled = capabilities.large_shaders || !self.is_large(head);
-                !is_masked
+                mask == MaskKind::None
                     && qkv == if parts == 1 { Precision::F16 } else { Precision::F32 }
                     && head.is_multiple_of(4)
                     && shares_rows
@@ -184,6 +182,16 @@ impl Shape {
                     && self.workgroup_bytes(head, keys) <= capabilities.workgroup_bytes
             }
         }
+    }
+}
+
+fn of_mask(mask: MaskKind) -> Twin {
+    match mask {
+        MaskKind::None => twin::attention,
+        MaskKind::Keys => twin::attention_masked,
+        MaskKind::Causal => twin::attention_causal,
+        MaskKind::CausalKeys => twin::attention_causal_masked,
+        MaskKind::Relative => twin::attention_relative,
     }
 }
 
@@ -213,14 +221,14 @@ mod tests {
     use super::*;
 
     /// Returns the default variant.
-    fn first(head: usize, queries: usize, is_masked: bool, qkv: Precision, capabilities: &Capabilities) -> Option<&'static str> {
-        let variants = suitable(&Sizes { queries, head, is_masked, qkv }, capabilities);
+    fn first(head: usize, queries: usize, mask: MaskKind, qkv: Precision, capabilities: &Capabilities) -> Option<&'static str> {
+        let variants = suitable(&Sizes { queries, head, mask, qkv }, capabilities);
         variants.iter().find(|variant| variant.kernel.needs.trust <= capabilities.trust).map(|variant| variant.kernel.name)
     }
 
     #[test]
     fn key_tiles_fit_in_workgroup_memory() {
-        let keys = |head, workgroup_bytes| Tiled { is_masked: false }.keys(head, &Capabilities { workgroup_bytes, ..Capabilities::CPU });
+        let keys = |head, workgroup_bytes| Tiled { mask: MaskKind::None }.keys(head, &Capabilities { workgroup_bytes, ..Capabilities::CPU });
         assert_eq!(keys(16, 32768), Some(32));
         assert_eq!(keys(64, 32768), Some(32));
         assert_eq!(keys(72, 32768), Some(16));
@@ -228,23 +236,23 @@ mod tests {
         assert_eq!(keys(64, 4096), Some(8));
         assert_eq!(keys(2048, 16384), Some(1));
         assert_eq!(keys(4096, 32768), None);
-        assert_eq!(first(4096, 100, false, Precision::F32, &Capabilities::CPU), None);
+        assert_eq!(first(4096, 100, MaskKind::None, Precision::F32, &Capabilities::CPU), None);
     }
 
     #[test]
     fn cooperative_attention_is_chosen_only_where_supported() {
         let device = Capabilities { software: false, subgroup: 32, cooperative: 16, half: true, workgroup_bytes: 48 * 1024, ..Capabilities::CPU };
-        let name = |head, device| first(head, 197, false, Precision::F16, &device);
+        let name = |head, device| first(head, 197, MaskKind::None, Precision::F16, &device);
         assert_eq!(name(72, device), Some("attention_coop16_64x16"));
         assert_eq!(name(128, device), Some("attention_coop16_64x16"));
         assert_eq!(name(64, device), Some("attention_coop16_64x16"));
-        assert_eq!(first(64, 1, false, Precision::F16, &device), Some("attention_coop16_16x16"));
+        assert_eq!(first(64, 1, MaskKind::None, Precision::F16, &device), Some("attention_coop16_16x16"));
         assert_eq!(name(66, device), Some("attention_tiled"));
         assert_eq!(name(64, Capabilities { cooperative: 0, ..device }), Some("attention_tiled"));
         assert_eq!(name(64, Capabilities { software: true, cooperative: 8, subgroup: 8, ..device }), Some("attention_tiled"));
         assert_eq!(name(64, Capabilities { workgroup_bytes: 16 * 1024, ..device }), Some("attention_coop16_64x16"));
-        assert_eq!(first(64, 197, false, Precision::F32, &device), Some("attention_coop16_f32_64x16"));
+        assert_eq!(first(64, 197, MaskKind::None, Precision::F32, &device), Some("attention_coop16_f32_64x16"));
         assert_eq!(name(64, Capabilities { scalar_tiles: true, ..device }), Some("attention_tiled"));
-        assert_eq!(first(64, 197, true, Precision::F16, &device), Some("attention_masked"));
+        assert_eq!(first(64, 197, MaskKind::Keys, Precision::F16, &device), Some("attention_masked"));
     }
 }
