@@ -2,6 +2,8 @@
 // One workgroup a head; a tile of tokens at a time, one score an invocation, online softmax (Milakov and Gimelshein 2018). f32.
 // Grid: (H, B, 1). Needs nothing. Twin: cpu/attention_pool.rs
 #import common/reduce
+#import attention/unmasked
+
 const HEAD: u32 = 64u; // D
 const SLOTS: u32 = (HEAD + WORKGROUP - 1u) / WORKGROUP; // values of y that an invocation adds up
 
@@ -34,7 +36,7 @@ fn attention_pool(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocati
     for (var tile = params.first; tile < params.tokens; tile += WORKGROUP) {
         let n = tile + lane;
         var score = -3.4028234e38;
-        if n < params.tokens {
+        if n < params.tokens && !ignored(b, 0u, n) {
             let at = start(b, n, 0u, h);
             score = 0.0;
             for (var d = 0u; d < HEAD; d++) {

@@ -51,6 +51,13 @@ pub struct Config {
     pub prefix_tokens: usize,
     /// Whether the first prefix token is a class token.
     pub class_token: bool,
+    /// Whether images keep their aspect ratio, so that each has a grid of its own; a batch is then a padded sequence of patches (Tschannen et al. 2025,
+    /// SigLIP 2's NaFlex).
+    pub native_grids: bool,
+    /// Whether a token attends only to those before it and to itself (CLIP's texts).
+    pub causal: bool,
+    /// Whether the vector of an image and that of a text can be compared: CLIP and SigLIP.
+    pub joint: bool,
     /// Rotary positions of the patches.
     pub rotary: Option<Rotary>,
     /// Biases of attention scores by the offset between two patches (Bao et al. 2022, BEiT).
@@ -92,6 +99,13 @@ pub struct Config {
 pub enum Input {
     /// `pixel_values` `[B, channels, height, width]`, cut into patches.
     Image(Patches),
+    /// Token ids `[B, N]`, whose embeddings the host looks up.
+    Text {
+        /// Number of tokens in the vocabulary.
+        vocabulary: usize,
+        /// Maximum tokens per text.
+        longest: usize,
+    },
     /// `input` `[B, N, C]`: precomputed embeddings that include positions.
     Embeddings {
         /// Maximum tokens per sequence.
@@ -104,8 +118,10 @@ pub enum Input {
 pub enum Size {
     /// An image of this height and width, in pixels.
     Image([usize; 2]),
-    /// A sequence of this many embeddings.
+    /// A sequence of this many embeddings, or of tokens of a text.
     Sequence(usize),
+    /// A padded sequence of this many patches, each image with a grid of its own ([`Config::native_grids`]).
+    Patches(usize),
 }
 
 /// Library whose tensor names and configuration a checkpoint follows.
@@ -163,6 +179,10 @@ pub enum Pooling {
     MaxFrom(usize),
     /// Half the sum of the mean and the maximum over the tokens from this index on.
     MeanAndMaxFrom(usize),
+    /// The last token of a text, which may be padding (SigLIP).
+    Last,
+    /// The token at the end of a text: the first with this id; without one, the token with the largest id (CLIP).
+    EndOfText(Option<usize>),
     /// Attention of a learned query over the tokens from this index on; in most models, an MLP follows (SigLIP).
     Attention(usize),
 }
@@ -228,6 +248,8 @@ impl std::fmt::Display for Pooling {
             Pooling::MeanFrom(_) => "mean of the tokens",
             Pooling::MaxFrom(_) => "maximum of the tokens",
             Pooling::MeanAndMaxFrom(_) => "mean and maximum of the tokens",
+            Pooling::Last => "last token",
+            Pooling::EndOfText(_) => "token at the end of the text",
             Pooling::MeanOfTwo => "mean of class and distillation token",
             Pooling::FirstAndMeanFrom(_) => "first token and mean of the patches",
             Pooling::Attention(_) => "attention pooling",
@@ -254,6 +276,9 @@ impl Config {
             branches: Branches::Sequential,
             prefix_tokens: 1,
             class_token: true,
+            native_grids: false,
+            causal: false,
+            joint: false,
             rotary: None,
             relative_positions: false,
             patch_norm: false,
@@ -277,7 +302,7 @@ impl Config {
     pub fn patches(&self) -> Option<&Patches> {
         match &self.input {
             Input::Image(patches) => Some(patches),
-            Input::Embeddings { .. } => None,
+            Input::Text { .. } | Input::Embeddings { .. } => None,
         }
     }
 
@@ -285,7 +310,7 @@ impl Config {
     pub fn native_size(&self) -> Size {
         match &self.input {
             Input::Image(patches) => Size::Image(patches.image),
-            Input::Embeddings { longest } => Size::Sequence(*longest),
+            Input::Text { longest, .. } | Input::Embeddings { longest } => Size::Sequence(*longest),
         }
     }
 
@@ -297,6 +322,7 @@ impl Config {
         let tokens = self.tokens(size)?;
         Ok(match (self.patches(), size) {
             (Some(patches), Size::Image([height, width])) => vec![batch, patches.channels, height, width],
+            (Some(patches), Size::Patches(_)) => vec![batch, tokens, patches.values()],
             _ => vec![batch, tokens, self.width],
         })
     }
@@ -308,12 +334,13 @@ impl Config {
     pub fn input_size(&self, shape: &[usize]) -> Result<Size> {
         let size = match (&self.input, shape) {
             (Input::Image(patches), &[batch, channels, height, width]) if channels == patches.channels && batch > 0 => Size::Image([height, width]),
+            (Input::Image(patches), &[batch, count, values]) if self.native_grids && values == patches.values() && batch > 0 => Size::Patches(count),
             (Input::Image(patches), _) => {
                 let expected = format!("expected [B, {}, height, width] with B > 0, found {shape:?}", patches.channels);
                 return Err(Error::argument("pixel_values", expected));
             }
-            (Input::Embeddings { .. }, &[batch, tokens, width]) if width == self.width && batch > 0 => Size::Sequence(tokens),
-            (Input::Embeddings { .. }, _) => {
+            (Input::Text { .. } | Input::Embeddings { .. }, &[batch, tokens, width]) if width == self.width && batch > 0 => Size::Sequence(tokens),
+            (Input::Text { .. } | Input::Embeddings { .. }, _) => {
                 return Err(Error::argument("input", format!("expected [B, N, {}] with B > 0, found {shape:?}", self.width)));
             }
         };
@@ -334,14 +361,14 @@ impl Config {
                 }
                 self.prefix_tokens + patches.grid(image).iter().product::<usize>()
             }
-            (Input::Embeddings { longest }, Size::Sequence(tokens)) if (1..=*longest).contains(&tokens) => tokens,
-            (Input::Embeddings { longest }, Size::Sequence(tokens)) => {
+            (Input::Image(_), Size::Patches(count)) if self.native_grids && count > 0 => self.prefix_tokens + count,
+            (Input::Text { longest, .. } | Input::Embeddings { longest }, Size::Sequence(tokens)) if (1..=*longest).contains(&tokens) => tokens,
+            (Input::Text { longest, .. } | Input::Embeddings { longest }, Size::Sequence(tokens)) => {
                 return Err(Error::argument("input", format!("expected 1 to {longest} tokens, found {tokens}")));
             }
-            (Input::Image(_), Size::Sequence(_)) => return Err(Error::argument("input", format!("{} takes images, not embeddings", self.name))),
-            (Input::Embeddings { .. }, Size::Image(_)) => {
-                return Err(Error::argument("input", format!("{} takes embeddings, not images", self.name)));
-            }
+            (Input::Image(_), _) => return Err(Error::argument("input", format!("{} takes images as pixel_values", self.name))),
+            (Input::Text { .. }, _) => return Err(Error::argument("input", format!("{} takes texts, not images", self.name))),
+            (Input::Embeddings { .. }, _) => return Err(Error::argument("input", format!("{} takes embeddings, not images", self.name))),
         };
         match tokens as u64 * self.widest() as u64 > LARGEST_ACTIVATION {
             true => Err(Error::argument("input", format!("{tokens} tokens of width {} are more than the supported maximum", self.widest()))),
@@ -366,10 +393,15 @@ impl Config {
     /// Returns the output with a vector for each image, and the vector's width: the projection if the model has one, else the features.
     pub fn vector_output(&self) -> Option<(&'static str, usize)> {
         match (self.projection, self.pooling) {
-            (Some(width), _) => Some(("image_embeds", width)),
-            (None, Some(_)) => Some(("features", self.feature_width())),
+            (Some(width), _) => Some((if self.is_text() { "text_embeds" } else { "image_embeds" }, width)),
+            (None, Some(_)) => Some((if self.is_text() { "text.pooled" } else { "features" }, self.feature_width())),
             (None, None) => None,
         }
+    }
+
+    /// Returns whether the model takes texts.
+    pub fn is_text(&self) -> bool {
+        matches!(self.input, Input::Text { .. })
     }
 
     /// Returns the width of the features, which classifiers read; 0 if the tokens are not pooled.

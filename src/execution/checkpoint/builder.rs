@@ -77,7 +77,7 @@ impl CheckpointBuilder {
         let outline = outline(&root, Some(&files))?.checked_at(image)?;
         let preprocess = match outline.config.input {
             Input::Image(_) => Some(preprocess(&root, processor(&folder)?, image)?),
-            Input::Embeddings { .. } => None,
+            Input::Text { .. } | Input::Embeddings { .. } => None,
         };
         outline.load(root.path(), preprocess, &files)
     }

@@ -10,7 +10,7 @@ use super::json::Object;
 use super::position::Resampling;
 use super::source::{Part, PositionSource, Source, StoredGrid};
 use super::weights::{AttentionPool, Block, Linear, Norm, PoolMlp, Weights};
-use super::{DEEPEST, Outline, timm};
+use super::{DEEPEST, Outline, TextSources, timm};
 use crate::data::config::{Activation, Classifier, Config, Edge, Input, Layout, Patches, Pooler, Pooling, Reads};
 use crate::data::error::{Error, Result};
 use crate::execution::image::Preprocess;
@@ -151,7 +151,7 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
         built: None,
     };
     let own = OWN.iter().map(|own| dialect.name(own)).collect();
-    Ok(Outline { weights: weights(&config, &dialect, positioned), positions: Some(positions).into(), config, own })
+    Ok(Outline { weights: weights(&config, &dialect, positioned), positions: Some(positions).into(), config, text: TextSources::default(), own })
 }
 
 /// timm's preprocessing for these models. Released models of 384 pixels are not cropped.

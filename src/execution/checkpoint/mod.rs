@@ -48,7 +48,7 @@ use json::Object;
 use labels::labels;
 use refusal::{nearest, refusal};
 use positions::PositionSources;
-use source::Source;
+use source::{Part, Source};
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek};
 use std::path::Path;
@@ -73,8 +73,23 @@ pub struct Checkpoint {
     pub weights: Weights<Weight>,
     /// Learned positions of the patches.
     pub positions: Positions,
+    /// Token embeddings `[vocabulary, C]`, if the model takes texts.
+    pub tokens: Option<Weight>,
+    /// Comparison of images with texts, if the model is of both.
+    pub(crate) similarity: Option<Similarity>,
+    /// Text tower that belongs to a model of images.
+    pub(crate) text: Option<Box<Checkpoint>>,
     /// Number of learned values used only in training: a mask token.
     unused: usize,
+}
+
+/// Scale and bias of the scores of image-text pairs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Similarity {
+    /// Factor of the cosine.
+    pub scale: f32,
+    /// Added to it (SigLIP, whose scores are those of a sigmoid); `None` for CLIP, whose scores are those of a softmax.
+    pub bias: Option<f32>,
 }
 
 /// A model as its configuration describes it: the computation, and the sources of the weights.
@@ -82,8 +97,21 @@ struct Outline {
     config: Config,
     weights: Weights<Source>,
     positions: PositionSources,
+    /// Text parts of the model.
+    text: TextSources,
     /// Name prefixes of the encoder's tensors outside its blocks. An unused tensor with one of them is an error.
     own: Vec<String>,
+}
+
+/// Sources of what a model needs for texts.
+#[derive(Default)]
+struct TextSources {
+    /// Token embeddings.
+    tokens: Option<Source>,
+    /// Logarithm of the scale of similarities, and their bias.
+    similarity: Option<(Part, Option<Part>)>,
+    /// Text tower next to an image tower.
+    tower: Option<Box<Outline>>,
 }
 
 impl Checkpoint {
@@ -166,9 +194,20 @@ impl Outline {
     fn load(self, path: &Path, preprocess: Option<Preprocess>, files: &Files) -> Result<Checkpoint> {
         self.check_unused(path, files)?;
         let positions = self.positions.load(files)?;
+        let TextSources { tokens, similarity, tower } = self.text;
+        let similarity = similarity.map(|(scale, bias)| Similarity::load(&scale, bias.as_ref(), files)).transpose()?;
         let masks = files.names().filter(|name| name.ends_with("embeddings.mask_token"));
         let unused = masks.map(|name| files.shape(name).map_or(0, |shape| shape.iter().product::<usize>())).sum();
-        Ok(Checkpoint { weights: self.weights.load(files)?, config: self.config, preprocess, positions, unused })
+        Ok(Checkpoint {
+            weights: self.weights.load(files)?,
+            config: self.config,
+            preprocess,
+            positions,
+            tokens: tokens.map(|source| source.load(files)).transpose()?,
+            similarity,
+            text: tower.map(|tower| tower.load(path, None, files).map(Box::new)).transpose()?,
+            unused,
+        })
     }
 
     /// Rejects a checkpoint with encoder tensors that this model lacks: it belongs to another model, or to a deeper one.
@@ -197,7 +236,15 @@ impl Outline {
             names.extend(source.names().map(str::to_owned));
             Ok::<(), std::convert::Infallible>(())
         });
+        names.extend(self.text.tokens.iter().flat_map(Source::names).map(str::to_owned));
         names
+    }
+}
+
+impl Similarity {
+    fn load(scale: &Part, bias: Option<&Part>, files: &Files) -> Result<Similarity> {
+        let number = |part: &Part| Ok::<f32, Error>(part.load(files)?.finite_values(part.name().unwrap_or_default())?[0]);
+        Ok(Similarity { scale: number(scale)?.exp(), bias: bias.map(number).transpose()? })
     }
 }
 

@@ -12,6 +12,8 @@ pub enum Resampling {
     BicubicAntialiased,
     /// Bicubic with coefficient -0.75, not antialiased: transformers' `interpolate_pos_encoding`.
     Bicubic,
+    /// Bilinear, antialiased: transformers' SigLIP 2.
+    BilinearAntialiased,
     /// Bilinear, not antialiased: timm's FlexiViT and RADIO, and Google's npz files.
     Bilinear,
     /// Bilinear with the corners of both grids aligned (`align_corners=True`): some of timm's RADIO models.
@@ -75,6 +77,7 @@ fn resample_axis(values: &[f64], [outer, entries, inner]: [usize; 3], count: usi
         for i in 0..count {
             let (first, weights) = match resampling {
                 Resampling::BicubicAntialiased => taps(Filter::Bicubic, entries, scale, i),
+                Resampling::BilinearAntialiased => taps(Filter::Bilinear, entries, scale, i),
                 Resampling::Bicubic => neighbours(Interpolation::Bicubic, entries, (i as f64 + 0.5) * scale - 0.5),
                 Resampling::Bilinear => neighbours(Interpolation::Bilinear, entries, (i as f64 + 0.5) * scale - 0.5),
                 Resampling::BilinearCorners => {
@@ -104,7 +107,13 @@ pub fn sinusoidal(tokens: usize, width: usize) -> Tensor {
 mod tests {
     use super::*;
 
-    const ALL: [Resampling; 4] = [Resampling::BicubicAntialiased, Resampling::Bicubic, Resampling::Bilinear, Resampling::BilinearCorners];
+    const ALL: [Resampling; 5] = [
+        Resampling::BicubicAntialiased,
+        Resampling::Bicubic,
+        Resampling::BilinearAntialiased,
+        Resampling::Bilinear,
+        Resampling::BilinearCorners,
+    ];
 
     fn table(values: Vec<f32>, grid: [usize; 2], resampling: Resampling) -> PositionTable {
         PositionTable { table: Tensor::new([grid[0] * grid[1], 1], values).expect("a table"), grid, as_is: None, resampling, built: None, learned: 0 }

@@ -40,6 +40,7 @@ fn random(path: &Path, config: &str) -> Result<Checkpoint> {
     });
     let positions = Positions {
         table: table.transpose()?,
+        of_text: None,
         relative: positions.relative.iter().map(|source| Ok(source.made_of(small(&[source.heads, source.offsets()])?))).collect::<Result<_>>()?,
         frequencies: positions.frequencies.map(|_| small(&[2, config.depth, config.heads, config.head_width() / 2])).transpose()?,
     };
@@ -47,6 +48,9 @@ fn random(path: &Path, config: &str) -> Result<Checkpoint> {
         positions,
         weights: weights.try_map_all(|source| random_weight(&source, &mut state))?,
         config,
+        tokens: None,
+        similarity: None,
+        text: None,
         unused: 0,
         preprocess: Some(timm::preprocess(&root, None)?),
     })

@@ -23,6 +23,8 @@ pub enum Part {
         rows: Option<Range<usize>>,
         /// Whether `rows` selects one tensor of a stack, whose first axis is then dropped.
         stacked: bool,
+        /// Shape before the axes are permuted, if it is not that as stored.
+        unflattened: Option<[usize; 4]>,
         /// Permutation applied to the axes.
         axes: Option<&'static [usize]>,
     },
@@ -33,24 +35,29 @@ pub enum Part {
 impl Part {
     /// A whole tensor.
     pub fn new(name: impl Into<String>, shape: &[usize]) -> Part {
-        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: None, stacked: false, axes: None }
+        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: None, stacked: false, unflattened: None, axes: None }
     }
 
     /// A range of rows of a tensor.
     pub fn of_rows(name: impl Into<String>, shape: &[usize], rows: Range<usize>) -> Part {
-        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: Some(rows), stacked: false, axes: None }
+        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: Some(rows), stacked: false, unflattened: None, axes: None }
     }
 
     /// A tensor with permuted axes: axis i of the result is stored axis `axes[i]`.
     pub fn permuted(name: impl Into<String>, shape: &[usize], axes: &'static [usize]) -> Part {
-        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: None, stacked: false, axes: Some(axes) }
+        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: None, stacked: false, unflattened: None, axes: Some(axes) }
+    }
+
+    /// A tensor with flattened axes, which are permuted: axis i of the result is axis `axes[i]` of those.
+    pub fn of_flat(name: impl Into<String>, shape: &[usize], unflattened: [usize; 4], axes: &'static [usize]) -> Part {
+        Part::Stored { name: name.into(), shape: shape.to_vec(), rows: None, stacked: false, unflattened: Some(unflattened), axes: Some(axes) }
     }
 
     /// The same tensor as entry `i` of a stack of `count`.
     pub fn in_stack(self, i: usize, count: usize) -> Part {
         match self {
-            Part::Stored { name, shape, axes, .. } => {
-                Part::Stored { name, shape: [&[count], shape.as_slice()].concat(), rows: Some(i..i + 1), stacked: true, axes }
+            Part::Stored { name, shape, unflattened, axes, .. } => {
+                Part::Stored { name, shape: [&[count], shape.as_slice()].concat(), rows: Some(i..i + 1), stacked: true, unflattened, axes }
             }
             zeros @ Part::Zeros(_) => zeros,
         }
@@ -73,9 +80,9 @@ impl Part {
     }
 
     pub fn load(&self, files: &Files) -> Result<Tensor> {
-        let (name, shape, rows, stacked, axes) = match self {
+        let (name, shape, rows, stacked, unflattened, axes) = match self {
             Part::Zeros(len) => return Ok(Tensor::zeros([*len])),
-            Part::Stored { name, shape, rows, stacked, axes } => (name, shape, rows, *stacked, axes),
+            Part::Stored { name, shape, rows, stacked, unflattened, axes } => (name, shape, rows, *stacked, unflattened, axes),
         };
         let mut tensor = files.shaped(name, shape)?;
         if let Some(rows) = rows {
@@ -83,6 +90,9 @@ impl Part {
         }
         if stacked {
             tensor = tensor.reshaped(shape[1..].to_vec());
+        }
+        if let Some(unflattened) = unflattened {
+            tensor = tensor.reshaped(unflattened.to_vec());
         }
         Ok(match axes {
             Some(axes) => tensor.permuted(axes),
@@ -166,7 +176,7 @@ impl Source {
     }
 
     /// Loads the weight.
-    fn load(&self, files: &Files) -> Result<Weight> {
+    pub fn load(&self, files: &Files) -> Result<Weight> {
         let together = |parts: &[Part], shape: &[usize]| {
             Ok(Tensor::concatenated(shape.to_vec(), parts.iter().map(|part| part.load(files)).collect::<Result<_>>()?))
         };

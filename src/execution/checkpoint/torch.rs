@@ -4,7 +4,7 @@
 use super::json::Object;
 use super::source::{Part, Source, linear, norm};
 use super::weights::{Block, Linear, Norm, Weights};
-use super::{Files, Outline, checked_depth};
+use super::{Files, Outline, TextSources, checked_depth};
 use crate::data::config::{Activation, Config, Input, Layout, NormOrder};
 use crate::data::error::Result;
 
@@ -32,7 +32,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         ..Config::plain("TransformerEncoder", Layout::Torch, input)
     };
     config.validate(root.path())?;
-    Ok(Outline { weights: weights(&config, root.bool("bias")?.unwrap_or(true)), positions: None.into(), config, own: vec!["norm.".to_owned()] })
+    Ok(Outline { weights: weights(&config, root.bool("bias")?.unwrap_or(true)), positions: None.into(), config, text: TextSources::default(), own: vec!["norm.".to_owned()] })
 }
 
 /// Maps weights to torch's tensor names.

@@ -18,6 +18,7 @@ pub mod embed;
 mod executor;
 mod exponential;
 pub mod gate;
+pub mod gather;
 pub mod groupnorm;
 mod instructions;
 pub mod l2_normalize;

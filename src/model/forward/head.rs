@@ -5,7 +5,7 @@ use crate::data::config::{Pooling, Reads};
 use crate::data::error::Result;
 use crate::data::record::Buf;
 use crate::execution::checkpoint::{AttentionPool, Linear, Weights};
-use crate::operations::kernels::{self, Epilogue};
+use crate::operations::kernels::{self, Epilogue, Mask};
 
 impl Forward<'_> {
     /// Records the final norm, pooling, projection and classifiers (Dosovitskiy et al. 2021, equation 4).
@@ -26,8 +26,11 @@ impl Forward<'_> {
         let Some(pooling) = config.pooling else { return Ok(()) };
         let features = self.features(pooling, weights, tokens)?;
         self.save("features", features);
-        if let Some(projection) = &weights.projection {
-            let embeds = self.dense("projection", features, projection, Epilogue::Bias)?;
+        if weights.projection.is_some() || config.joint {
+            let embeds = match &weights.projection {
+                None => features,
+                Some(projection) => self.dense("projection", features, projection, Epilogue::Bias)?,
+            };
             self.save("image_embeds", embeds);
             if self.wants("image_embeds_l2") {
                 let normalized = self.vector("l2_normalize", self.recording.shape(embeds)[1])?;
@@ -49,13 +52,19 @@ impl Forward<'_> {
                     Pooling::MeanFrom(first) | Pooling::MeanAndMaxFrom(first) => (Some(first..all), None),
                     Pooling::MeanOfTwo => (Some(0..2), None),
                     Pooling::FirstAndMeanFrom(first) => (Some(0..1), Some(first..all)),
-                    Pooling::MaxFrom(_) => (None, None),
+                    Pooling::Last => (Some(all - 1..all), None),
+                    Pooling::MaxFrom(_) | Pooling::EndOfText(_) => (None, None),
                 };
                 let pooled = self.vector("pooled", config.width * if beside.is_some() { 2 } else { 1 })?;
                 for (column, range) in [range, beside].into_iter().flatten().enumerate() {
                     kernels::pool(&mut self.recording, "pool".to_owned(), tokens, range, pooled, column * config.width)?;
                 }
                 match pooling {
+                    Pooling::EndOfText(_) => {
+                        let ends = self.ends.expect("texts come with their ends");
+                        kernels::gather(&mut self.recording, "pool".to_owned(), tokens, ends, pooled)?;
+                        pooled
+                    }
                     Pooling::MaxFrom(first) => {
                         kernels::pool_max(&mut self.recording, "pool".to_owned(), tokens, first..all, pooled)?;
                         pooled
@@ -83,6 +92,7 @@ impl Forward<'_> {
     /// Records attention of a learned query over the tokens, in most models followed by an MLP (SigLIP; big_vision's `MAPHead`).
     fn attention_pool(&mut self, weights: &AttentionPool<Buf>, tokens: Buf, first: usize) -> Result<Buf> {
         let (config, batch) = (self.config, self.request.batch);
+        let padding = if let Mask::Keys(mask) = self.mask { Some(mask) } else { None };
         let recording = &mut self.recording;
         let query = match &weights.query {
             None => weights.latent,
@@ -95,7 +105,7 @@ impl Forward<'_> {
         let key_value = recording.scratch("pool.key_value", &[batch, self.tokens, 2 * config.width])?;
         kernels::matmul(recording, "pool.key_value".to_owned(), tokens, weights.key_value.pair(), Epilogue::Bias, key_value)?;
         let attended = recording.scratch("pool.attended", &[batch, config.width])?;
-        kernels::attention_pool(recording, "pool.attention".to_owned(), query, key_value, config.pool_heads, first, attended)?;
+        kernels::attention_pool(recording, "pool.attention".to_owned(), query, key_value, config.pool_heads, first, padding, attended)?;
         let pooled = self.dense("pool.projection", attended, &weights.projection, Epilogue::Bias)?;
         if let Some(mlp) = &weights.mlp {
             let normed = self.vector("pool.norm", config.width)?;

@@ -14,7 +14,7 @@ use crate::data::error::{Error, Result};
 use crate::data::levels;
 use crate::data::record::{Buf, Recording};
 use crate::execution::checkpoint::{Linear, Norm, WeightInfo, Weights};
-use crate::operations::kernels::{self, Mask};
+use crate::operations::kernels::{self, Epilogue, Mask};
 
 /// Parameters of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Request {
 /// - `hidden.i` `[B, N, C]`: the residual stream after block i
 /// - `tokens` `[B, N, C]`: the output of the final norm, or of the last block if there is none
 /// - `features` `[B, features]`: the pooled vector
-/// - `image_embeds`, `image_embeds_l2` `[B, projection]`: CLIP's projection, and the same L2-normalised
+/// - `image_embeds`, `image_embeds_l2` `[B, projection]`: the vector that can be compared with those of texts, and the same L2-normalised
 /// - `pre_logits_jax` `[B, width]`: the output of the pre-training head's first layer
 /// - `logits`, `logits_NAME` `[B, classes]`: the logits of each classifier; for a distilled model also their mean
 /// - `probabilities`, `probabilities_NAME` `[B, classes]`: the softmax of the logits
@@ -50,13 +50,30 @@ pub struct Request {
 /// - `rollout` `[B, N, N]`: attention rollout through all blocks (Abnar and Zuidema 2020), and `rollout.q` `[B, N]`, its row q
 /// - `pca` `[B, P, 3]`: the first three principal components of each image's patches in `tokens`, as colours from 0 to 1
 ///
-/// A model that takes embeddings has only `hidden.i` and `output`, both `[B, N, C]`.
+/// A model that takes embeddings has only `hidden.i` and `output`, both `[B, N, C]`. One that takes texts has `text.embeddings`, `text.attn.i`,
+/// `text.hidden.i`, `text.tokens`, `text.pooled`, `text_embeds` and `text_embeds_l2`, which mean the same for texts.
 pub fn output_names(config: &Config) -> Vec<String> {
-    let Input::Image(patches) = &config.input else {
+    steps(config).iter().map(|step| name(config, step)).collect()
+}
+
+/// Returns the name of the output of a step.
+fn name(config: &Config, step: &str) -> String {
+    match step {
+        step if !config.is_text() => step.to_owned(),
+        "features" => "text.pooled".to_owned(),
+        "image_embeds" => "text_embeds".to_owned(),
+        "image_embeds_l2" => "text_embeds_l2".to_owned(),
+        step => format!("text.{step}"),
+    }
+}
+
+/// Names the steps with outputs, in order of computation. For texts, outputs have names of their own.
+fn steps(config: &Config) -> Vec<String> {
+    if let Input::Embeddings { .. } = config.input {
         return (0..config.depth).map(|i| format!("hidden.{i}")).chain(["output".to_owned()]).collect();
-    };
+    }
     let mut names = Vec::new();
-    names.extend(patches.backbone.is_some().then(|| "backbone".to_owned()));
+    names.extend(config.patches().is_some_and(|patches| patches.backbone.is_some()).then(|| "backbone".to_owned()));
     names.push("embeddings".to_owned());
     for i in 0..config.depth {
         names.extend((config.branches != Branches::Pairs).then(|| format!("attn.{i}")));
@@ -64,7 +81,9 @@ pub fn output_names(config: &Config) -> Vec<String> {
     }
     names.push("tokens".to_owned());
     names.extend(config.pooling.map(|_| "features".to_owned()));
-    names.extend(config.projection.into_iter().flat_map(|_| ["image_embeds", "image_embeds_l2"].map(str::to_owned)));
+    if config.projection.is_some() || config.joint {
+        names.extend(["image_embeds", "image_embeds_l2"].map(str::to_owned));
+    }
     names.extend(config.pre_logits.map(|_| "pre_logits_jax".to_owned()));
     let mean = config.is_distilled().then(String::new);
     for suffix in config.classifiers.iter().map(|classifier| classifier.suffix()).chain(mean) {
@@ -83,6 +102,10 @@ pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, r
     if let Some(unknown) = request.wanted.iter().find(|name| !known.contains(name) && config.map(request.size, name).is_none()) {
         return Err(Error::argument("outputs", format!("unknown output {unknown:?}; this model has {}", summary(config, &known))));
     }
+    let wanted_steps = steps(config).into_iter().filter(|step| request.wanted.contains(&name(config, step)));
+    // Maps are not listed.
+    let maps = request.wanted.iter().filter(|name| !known.contains(name)).cloned();
+    let request = &Request { wanted: wanted_steps.chain(maps).collect(), ..request.clone() };
     let tokens = config.tokens(request.size)?;
     let factors = weights.factors(recording.precision(), recording.capabilities());
     let weights = weights.clone().try_map_all(|weight| match (weight.shape.as_slice(), factors.get(&weight.name)) {
@@ -94,7 +117,7 @@ pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, r
     let qkv = recording.scratch_in("qkv", &[request.batch, tokens, 3 * config.width], activations(&recording, config))?;
     let rows = rows_read(config, request, tokens);
     let mut forward =
-        Forward { recording, config, scratch, qkv, tables, request, tokens, rows, mask: Mask::None, probabilities: Vec::new(), rollout: None };
+        Forward { recording, config, scratch, qkv, tables, request, tokens, rows, mask: Mask::None, ends: None, probabilities: Vec::new(), rollout: None };
     forward.input(&weights)?;
     for (i, block) in weights.blocks.iter().enumerate() {
         forward.block(i, block, weights.beside.get(i))?;
@@ -191,8 +214,10 @@ struct Forward<'a> {
     tokens: usize,
     /// Number of tokens read after the last block; see [`rows_read`].
     rows: usize,
-    /// Key padding mask.
+    /// Mask of all blocks.
     mask: Mask,
+    /// Index of the token at the end of each text, `[B]`, if texts are pooled there.
+    ends: Option<Buf>,
     /// Attention probabilities, `[B, H, Q, N]` for each requested Q; shared by all blocks.
     probabilities: Vec<Buf>,
     /// Rollout state, if requested.
@@ -207,7 +232,7 @@ impl Forward<'_> {
     fn save(&mut self, name: &str, from: Buf) {
         if self.wants(name) {
             assert_eq!(self.recording.precision_of(from), Precision::F32, "{name}: hosts read outputs in f32");
-            self.recording.save(name, from);
+            self.recording.save(crate::model::forward::name(self.config, name), from);
         }
     }
 
@@ -216,14 +241,38 @@ impl Forward<'_> {
         let batch = self.request.batch;
         match (&self.config.input, self.request.size, &weights.patch) {
             (Input::Image(patches), Size::Image(image), Some(projection)) => self.embeddings(patches, projection, weights, image),
+            (Input::Image(patches), _, Some(projection)) => self.padded_patches(patches, projection),
             (..) => {
                 let input = self.recording.input("input", &[batch, self.tokens, self.config.width])?;
-                if self.request.masked {
-                    self.mask = Mask::Keys(self.recording.input("key_padding_mask", &[batch, self.tokens])?);
+                if let Some(Pooling::EndOfText(_)) = self.config.pooling {
+                    self.ends = Some(self.recording.input("ends of texts", &[batch])?);
                 }
-                kernels::embed(&mut self.recording, "embed".to_owned(), input, None, None, self.scratch.stream)
+                let padding = self.request.masked.then(|| self.recording.input("key_padding_mask", &[batch, self.tokens])).transpose()?;
+                self.mask = match (padding, self.config.causal) {
+                    (None, false) => Mask::None,
+                    (None, true) => Mask::Causal,
+                    (Some(padding), false) => Mask::Keys(padding),
+                    (Some(padding), true) => Mask::CausalKeys(padding),
+                };
+                kernels::embed(&mut self.recording, "embed".to_owned(), input, None, self.tables.position, self.scratch.stream)?;
+                self.save("embeddings", self.scratch.stream);
+                Ok(())
             }
         }
+    }
+
+    /// Records patches of images with grids of their own: `patches` `[B, N, channels · patch height · patch width]`, `positions` `[B, N, C]`, and a mask
+    /// of the padding `[B, N]`.
+    fn padded_patches(&mut self, patches: &Patches, projection: &Linear<Buf>) -> Result<()> {
+        let (batch, count, stream) = (self.request.batch, self.tokens, self.scratch.stream);
+        let recording = &mut self.recording;
+        let flat = recording.input("patches", &[batch, count, patches.values()])?;
+        let positions = recording.input("positions", &[batch, count, self.config.width])?;
+        self.mask = Mask::Keys(recording.input("key_padding_mask", &[batch, count])?);
+        kernels::matmul(recording, "patchify".to_owned(), flat, projection.pair(), Epilogue::Bias, stream)?;
+        kernels::accumulate(recording, "embed".to_owned(), positions, stream)?;
+        self.save("embeddings", stream);
+        Ok(())
     }
 
     /// Records the input images `[B, channels, height, width]`.

@@ -26,6 +26,10 @@ impl Tables {
     /// Same as [`Config::tokens`]; also [`Error::Tensor`](crate::Error::Tensor) if a position is not finite.
     pub fn at(config: &Config, positions: &Positions, size: Size) -> Result<Tables> {
         config.tokens(size)?;
+        if let (Input::Text { .. }, Size::Sequence(tokens)) = (&config.input, size) {
+            let position = positions.of_text.as_ref().map(|table| table.clone().rows(0..tokens));
+            return Ok(Tables { position, ..Tables::default() });
+        }
         let (Input::Image(patches), Size::Image(image)) = (&config.input, size) else { return Ok(Tables::default()) };
         let grid = patches.grid(image);
         Ok(Tables {

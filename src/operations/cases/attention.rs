@@ -95,17 +95,30 @@ pub(super) fn values(batch: usize, tokens: usize, heads: usize, head: usize) -> 
     [case(), Case { written: Precision::F32, ..case().in_f16() }]
 }
 
-pub(super) fn attention_pool(batch: usize, tokens: usize, first: usize, heads: usize, head: usize, range: f32) -> Case {
-    let width = heads * head;
+/// Attention of one query, with a mask and without.
+pub(super) fn attention_pool(batch: usize, tokens: usize, first: usize, heads: usize, head: usize, range: f32) -> [Case; 2] {
+    let of = |kind| pool_by(Masking { kind, batch, tokens, heads }, first, head, range);
+    [of(MaskKind::None), of(MaskKind::Keys)]
+}
+
+fn pool_by(masking: Masking, first: usize, head: usize, range: f32) -> Case {
+    let Masking { kind, batch, tokens, heads } = masking;
+    // Every token may be masked but one of each sequence; all of those attended to must not be.
+    let first = if kind == MaskKind::None { first } else { 0 };
+    let (width, kernel) = (heads * head, if kind == MaskKind::None { "attention_pool" } else { "attention_pool_masked" });
     Case {
-        name: format!("attention_pool [{batch}, {tokens}, {heads}, {head}] from {first} on within {range}"),
-        kernel: "attention_pool",
-        inputs: vec![(vec![1, width], Within(range)), (vec![batch, tokens, 2 * width], Within(range))],
+        name: format!("{kernel} [{batch}, {tokens}, {heads}, {head}] from {first} on within {range}"),
+        kernel,
+        inputs: [(vec![1, width], Within(range)), (vec![batch, tokens, 2 * width], Within(range))].into_iter().chain(masking.input()).collect(),
         output: vec![batch, width],
         record: Box::new(move |recording, inputs, output| {
-            kernels::attention_pool(recording, "attention_pool".into(), inputs[0], inputs[1], heads, first, output)
+            let mask = masking.mask(inputs).buf();
+            kernels::attention_pool(recording, "attention_pool".into(), inputs[0], inputs[1], heads, first, mask, output)
         }),
-        reference: Box::new(move |inputs| reference::attention_pool(&inputs[0], &inputs[1], [batch, tokens, heads, head], first)),
+        reference: Box::new(move |inputs| {
+            let bias = |b: usize, n: usize| masking.bias(inputs, b, 0, [0, n]);
+            reference::attention_pool(&inputs[0], &inputs[1], [batch, tokens, heads, head], first, bias)
+        }),
         terms: (head as f32 * range.powi(2)) as usize + tokens,
         flops: 4 * (batch * tokens * width) as u64,
         ..Case::plain()

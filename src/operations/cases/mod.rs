@@ -28,7 +28,7 @@ use ceilings::{ceiling_coop, ceilings};
 use norms::{groupnorms, l2_normalize, layernorm, qk_norm, qk_rmsnorm, rotary, softmax};
 use products::{convolution, matmuls, normalise, powers, unfold};
 use reference::wide;
-use tokens::{accumulate, average, embed, gate, max_pool, pool, pool_max};
+use tokens::{accumulate, average, embed, gate, gather, max_pool, pool, pool_max};
 
 type Record = Box<dyn Fn(&mut Recording, &[Buf], Buf) -> crate::data::error::Result<()>>;
 type Reference = Box<dyn Fn(&[Vec<f64>]) -> Vec<f64>>;
@@ -78,12 +78,14 @@ enum Fill {
     Graded(f32),
     /// A mask `[B, N]`.
     Mask,
+    /// Whole numbers below this one.
+    Below(usize),
     /// A mask `[B, N]` that leaves the first token of each sequence.
     Padding,
     /// 8-bit levels `[B, ..]`, packed four to a word.
     Levels,
 }
-use Fill::{Factor, Graded, Halves, Left, Levels, Mask, Padding, Within};
+use Fill::{Below, Factor, Graded, Halves, Left, Levels, Mask, Padding, Within};
 
 /// Two devices that between them run every variant: with 8 × 8 and with 16 × 16 cooperative matrices.
 fn devices() -> [Capabilities; 2] {
@@ -207,6 +209,7 @@ impl Case {
     pub fn values(&self) -> Vec<Vec<f32>> {
         let mut rng = Rng::new(&self.name);
         let mut input = |(shape, fill): &(Vec<usize>, Fill)| match (fill, rng.units(shape.iter().product())) {
+            (Below(count), units) => units.iter().map(|unit| ((unit + 1.0) / 2.0 * *count as f32).floor().min((*count - 1) as f32)).collect(),
             (Mask, units) => mask(&units, shape[1], 5),
             (Padding, units) => mask(&units, shape[1], 0),
             (Levels, units) => units.iter().map(|unit| (127.5 + 127.5 * unit).round()).collect(),
@@ -334,6 +337,7 @@ pub fn all() -> Vec<Case> {
     }
     cases.extend([pool(2, 5, 7, 0..1, 1), pool(1, 197, 192, 1..197, 1), pool(3, 9, 65, 2..9, 1), pool(2, 9, 33, 1..9, 2)]);
     cases.extend([pool_max(2, 5, 7, 0..1), pool_max(1, 197, 192, 1..197), pool_max(3, 9, 65, 2..8)]);
+    cases.extend([gather(3, 7, 33), gather(1, 1, 64), gather(70, 20, 5)]);
     cases.extend([accumulate(1), accumulate(1024), accumulate(40_000)]);
     cases.extend([convolution([2, 3, 17, 22], [10, 7, 2]), convolution([1, 65, 9, 8], [70, 3, 1]), convolution([2, 8, 7, 9], [64, 1, 2])]);
     cases.extend([convolution([1, 64, 8, 8], [64, 3, 2]), convolution([3, 5, 6, 11], [3, 1, 1]), convolution([1, 1, 1, 1], [1, 3, 2])]);
@@ -348,10 +352,10 @@ pub fn all() -> Vec<Case> {
     for (sizes, range) in [([1, 2, 1, 16], 1.0), ([2, 65, 3, 16], 1.0), ([3, 130, 1, 72], 1.0), ([2, 40, 2, 10], 12.0)] {
         cases.extend(masked(sizes, range));
     }
-    cases.extend([attention_pool(2, 9, 0, 3, 16, 2.0), attention_pool(1, 197, 5, 2, 72, 2.0), attention_pool(3, 130, 1, 1, 130, 2.0)]);
-    cases.extend([attention_pool(2, 65, 0, 2, 64, 2.0), attention_pool(1, 64, 0, 1, 16, 1.0)]);
+    cases.extend([attention_pool(2, 9, 0, 3, 16, 2.0), attention_pool(1, 197, 5, 2, 72, 2.0), attention_pool(3, 130, 1, 1, 130, 2.0)].into_iter().flatten());
+    cases.extend([attention_pool(2, 65, 0, 2, 64, 2.0), attention_pool(1, 64, 0, 1, 16, 1.0)].into_iter().flatten());
     // A single score far below 0, as for `attention`.
-    cases.push(attention_pool(2, 2, 1, 4, 16, 20.0));
+    cases.extend(attention_pool(2, 2, 1, 4, 16, 20.0));
     for activation in [Activation::Silu, Activation::Gelu] {
         cases.extend([gate(3, 8, activation, 3.0), gate(65, 130, activation, 3.0), gate(1, 1, activation, 3.0)]);
         // Products up to 160,000, which f16 cannot represent.
@@ -402,8 +406,8 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         let prefix = size(0, tokens - 1);
         cases.extend(rotary(batch, tokens, prefix, heads, 4 * size(1, 20)));
         cases.push(pool_max(size(1, 4), tokens, size(1, 200), first..size(first + 1, tokens)));
-        cases.extend([qk_rmsnorm(batch, tokens, heads, size(2, 130)), accumulate(size(1, 5000))]);
-        cases.extend([attention_pool(batch, tokens, prefix, heads, head, 1.0)]);
+        cases.extend([qk_rmsnorm(batch, tokens, heads, size(2, 130)), accumulate(size(1, 5000)), gather(size(1, 5), tokens, size(1, 90))]);
+        cases.extend(attention_pool(batch, tokens, prefix, heads, head, 1.0));
         cases.extend(maps::of_sizes([batch, tokens, heads, head], first, size(1, tokens - first)));
         cases.extend(masked([batch, tokens, heads, head], 1.0));
         cases.extend([l2_normalize(size(1, 90), size(1, 300)), average(size(1, 5000))]);

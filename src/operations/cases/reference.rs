@@ -181,11 +181,11 @@ pub fn weighted_values(qkv: &[f64], p: &[f64], [batch, tokens, heads, head]: [us
 
 /// Attention of one query `[heads, head]`, shared by all images, over packed keys and values `[batch, tokens, 2, heads, head]`: y `[batch, heads,
 /// head]`.
-pub fn attention_pool(q: &[f64], kv: &[f64], [batch, tokens, heads, head]: [usize; 4], first: usize) -> Vec<f64> {
+pub fn attention_pool(q: &[f64], kv: &[f64], [batch, tokens, heads, head]: [usize; 4], first: usize, bias: impl Fn(usize, usize) -> f64) -> Vec<f64> {
     let at = |b: usize, n: usize, part: usize, h: usize| (((b * tokens + n) * 2 + part) * heads + h) * head;
     let mut y = Vec::new();
     for (b, h) in (0..batch).flat_map(|b| (0..heads).map(move |h| (b, h))) {
-        let score = |n: usize| (0..head).map(|d| q[h * head + d] * kv[at(b, n, 0, h) + d]).sum::<f64>() / (head as f64).sqrt();
+        let score = |n: usize| (0..head).map(|d| q[h * head + d] * kv[at(b, n, 0, h) + d]).sum::<f64>() / (head as f64).sqrt() + bias(b, n);
         let weights = softmax(&(first..tokens).map(score).collect::<Vec<_>>(), tokens - first);
         y.extend((0..head).map(|d| (first..tokens).zip(&weights).map(|(n, weight)| weight * kv[at(b, n, 1, h) + d]).sum::<f64>()));
     }

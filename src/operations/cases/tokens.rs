@@ -1,6 +1,6 @@
 //! Cases of elementwise and pooling kernels on tokens and feature maps.
 
-use super::Fill::{Left, Within};
+use super::Fill::{Below, Left, Within};
 use super::poison::copy;
 use super::{Case, reference};
 use crate::data::config::Activation;
@@ -55,6 +55,23 @@ pub(super) fn pool(batch: usize, tokens: usize, width: usize, range: std::ops::R
         }),
         terms: tokens,
         flops: (batch * tokens * width) as u64,
+        ..Case::plain()
+    }
+}
+
+/// One token of each sequence, at varying places.
+pub(super) fn gather(batch: usize, tokens: usize, width: usize) -> Case {
+    Case {
+        name: format!("gather {batch}x{tokens}x{width}"),
+        kernel: "gather",
+        inputs: vec![(vec![batch, tokens, width], Within(1.0)), (vec![batch], Below(tokens))],
+        output: vec![batch, width],
+        record: Box::new(|recording, inputs, output| kernels::gather(recording, "gather".into(), inputs[0], inputs[1], output)),
+        reference: Box::new(move |inputs| {
+            inputs[1].iter().enumerate().flat_map(|(b, n)| inputs[0][(b * tokens + *n as usize) * width..][..width].to_vec()).collect()
+        }),
+        terms: 1,
+        flops: (batch * width) as u64,
         ..Case::plain()
     }
 }

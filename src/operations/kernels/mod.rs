@@ -11,6 +11,7 @@ mod ceiling;
 mod convolution;
 mod embed;
 mod gate;
+mod gather;
 mod groupnorm;
 mod l2_normalize;
 mod layernorm;
@@ -39,6 +40,7 @@ pub use ceiling::{ceiling_coop, ceiling_copy, ceiling_multiply};
 pub use convolution::convolution;
 pub use embed::embed;
 pub use gate::gate;
+pub use gather::gather;
 pub use groupnorm::{After, groupnorm};
 pub use l2_normalize::l2_normalize;
 pub use layernorm::{layernorm, rmsnorm};
@@ -62,7 +64,7 @@ use variant::Variant;
 pub static ALL: LazyLock<Vec<&'static Kernel>> = LazyLock::new(|| {
     let products = matmul::variants::VARIANTS.iter().map(|variant| &variant.kernel);
     let attention = attention::variants::VARIANTS.iter().map(|variant| &variant.kernel);
-    SINGLE.iter().copied().chain(&*attention_naive::ATTENTION_NAIVE_PROBABILITIES).chain(&*ceiling::COOPERATIVE).chain(products).chain(attention).collect()
+    SINGLE.iter().copied().chain([&*attention_pool::ATTENTION_POOL_MASKED]).chain(&*attention_naive::ATTENTION_NAIVE_PROBABILITIES).chain(&*ceiling::COOPERATIVE).chain(products).chain(attention).collect()
 });
 
 /// Kernels that are not in a list of variants.
@@ -91,6 +93,7 @@ static SINGLE: &[&Kernel] = &[
     &rollout::ROLLOUT_MIX,
     &rollout::ROLLOUT_PRODUCT,
     &gate::GATE,
+    &gather::GATHER,
     &pool::POOL,
     &pool::POOL_MAX,
     &attention_pool::ATTENTION_POOL,

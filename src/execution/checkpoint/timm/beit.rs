@@ -13,7 +13,7 @@ use crate::execution::checkpoint::positions::PositionSources;
 use crate::execution::checkpoint::relative::RelativeSource;
 use crate::execution::checkpoint::source::{Part, Source, linear, patch_projection};
 use crate::execution::checkpoint::weights::{Block, Weights};
-use crate::execution::checkpoint::{Files, Outline, checked_depth};
+use crate::execution::checkpoint::{Files, Outline, TextSources, checked_depth};
 
 /// Arguments that only affect training.
 const IGNORED: &[&str] = &["attn_drop_rate", "drop_path_rate", "drop_rate", "head_init_scale", "pos_drop_rate", "proj_drop_rate"];
@@ -97,11 +97,11 @@ pub fn read(root: &Object, name: &str, args: &Object, files: Option<&Files>) -> 
             true => vec![relative("rel_pos_bias".to_owned())],
             false => (0..config.depth * usize::from(each)).map(|i| relative(format!("blocks.{i}.attn"))).collect(),
         },
-        frequencies: None,
+        ..PositionSources::default()
     };
     let own = super::OWN.iter().copied().chain(["rel_pos_bias."]).map(str::to_owned).collect();
     let weights = weights(&config, if gated { Mlp::Separate } else { Mlp::Plain }, args.bool("qkv_bias")?.unwrap_or(true), absolute);
-    Ok(Outline { weights, positions, config, own })
+    Ok(Outline { weights, positions, config, text: TextSources::default(), own })
 }
 
 /// Maps weights to timm's tensor names.

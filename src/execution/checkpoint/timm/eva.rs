@@ -11,7 +11,7 @@ use crate::execution::checkpoint::json::Object;
 use crate::execution::checkpoint::positions::PositionSources;
 use crate::execution::checkpoint::source::{Part, Source, linear, patch_projection};
 use crate::execution::checkpoint::weights::{AttentionPool, Block, Linear, Weights};
-use crate::execution::checkpoint::{Files, Outline, checked_depth};
+use crate::execution::checkpoint::{Files, Outline, TextSources, checked_depth};
 use serde_json::Value;
 
 /// Arguments that only affect training, or that other fields determine.
@@ -164,8 +164,8 @@ pub fn read(root: &Object, name: &str, args: &Object, files: Option<&Files>) -> 
     let learned_angles = matches!(config.rotary, Some(Rotary { angles: Angles::Learned { .. }, .. }));
     let positions = PositionSources {
         table: absolute.then(|| position_source(&config, built, dynamic, positioned)),
-        relative: Vec::new(),
         frequencies: learned_angles.then(|| Part::new("rope.freqs", &[2, depth, heads, config.head_width() / 2])),
+        ..PositionSources::default()
     };
     let form = Form {
         mlp,
@@ -181,7 +181,7 @@ pub fn read(root: &Object, name: &str, args: &Object, files: Option<&Files>) -> 
         positioned,
     };
     let own = super::OWN.iter().map(|own| (*own).to_owned()).collect();
-    Ok(Outline { weights: weights(&config, &form), positions, config, own })
+    Ok(Outline { weights: weights(&config, &form), positions, config, text: TextSources::default(), own })
 }
 
 /// Reads the form of the MLP and its hidden width F.

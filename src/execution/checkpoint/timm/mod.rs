@@ -16,7 +16,7 @@ use super::json::Object;
 use super::position::Resampling;
 use super::source::{Part, PositionSource, Source, StoredGrid, linear, patch_projection};
 use super::weights::{AttentionPool, Weights};
-use super::{Files, Outline, checked_depth};
+use super::{Files, Outline, TextSources, checked_depth};
 use crate::data::config::{Activation, Branches, Classifier, Config, Edge, Input, Layout, NormOrder, Patches, Pooling, Reads};
 use crate::data::error::{Error, Result};
 use arguments::{
@@ -211,7 +211,7 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let own = OWN.iter().filter(may_stay).map(|own| (*own).to_owned()).collect();
     let layout = blocks::Layout { config: &config, mlp, qkv_bias, bias };
     let weights = weights(&layout, prefix, if positioned { prefix_tokens } else { 0 });
-    Ok(Outline { weights, positions: positions.into(), config, own })
+    Ok(Outline { weights, positions: positions.into(), config, text: TextSources::default(), own })
 }
 
 /// Reads the class of the blocks.

@@ -7,7 +7,7 @@ use crate::execution::checkpoint::json::Object;
 use crate::execution::checkpoint::position::Resampling;
 use crate::execution::checkpoint::source::{Part, PositionSource, Source, StoredGrid, linear, packed, patch_projection, rms_norm};
 use crate::execution::checkpoint::weights::{AttentionPool, Block, Linear, Weights};
-use crate::execution::checkpoint::{Files, Outline, checked_depth};
+use crate::execution::checkpoint::{Files, Outline, TextSources, checked_depth};
 
 /// Presence of biases.
 #[derive(Clone, Copy)]
@@ -63,7 +63,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         built: None,
     };
     let biases = Biases { qkv: flag("qkv_bias", false)?, mlp: flag("mlp_bias", false)? };
-    Ok(Outline { weights: weights(&config, front, biases), positions: Some(positions).into(), config, own: Vec::new() })
+    Ok(Outline { weights: weights(&config, front, biases), positions: Some(positions).into(), config, text: TextSources::default(), own: Vec::new() })
 }
 
 /// Maps weights to transformers' tensor names.

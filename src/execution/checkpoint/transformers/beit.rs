@@ -9,7 +9,7 @@ use crate::execution::checkpoint::positions::PositionSources;
 use crate::execution::checkpoint::relative::RelativeSource;
 use crate::execution::checkpoint::source::{Part, PositionSource, Source, StoredGrid, linear, norm, packed, patch_projection};
 use crate::execution::checkpoint::weights::{Block, Weights};
-use crate::execution::checkpoint::{Files, Outline, checked_depth};
+use crate::execution::checkpoint::{Files, Outline, TextSources, checked_depth};
 
 const BASE: &str = "BeitModel";
 const CLASSIFIES: &str = "BeitForImageClassification";
@@ -68,9 +68,9 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
             true => vec![relative("encoder.".to_owned())],
             false => (0..config.depth * usize::from(each)).map(|i| relative(format!("encoder.layer.{i}.attention.attention."))).collect(),
         },
-        frequencies: None,
+        ..PositionSources::default()
     };
-    Ok(Outline { weights: weights(&config, front, absolute), positions, config, own: Vec::new() })
+    Ok(Outline { weights: weights(&config, front, absolute), positions, config, text: TextSources::default(), own: Vec::new() })
 }
 
 /// Maps weights to transformers' tensor names.

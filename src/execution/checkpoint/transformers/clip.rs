@@ -1,13 +1,13 @@
 //! Vision towers of CLIP and SigLIP: alone, with a projection or a classifier, or next to a text tower.
 
-use super::{activation, class, classifier, has, patches, prefix};
-use crate::data::config::{Activation, Config, Input, Layout, Pooling};
+use super::{activation, class, classifier, has, patches, prefix, text};
+use crate::data::config::{Activation, Config, Input, Layout, Patches, Pooling};
 use crate::data::error::Result;
 use crate::execution::checkpoint::json::Object;
 use crate::execution::checkpoint::position::Resampling;
 use crate::execution::checkpoint::source::{Part, PositionSource, Source, StoredGrid, linear, norm, packed, patch_projection};
 use crate::execution::checkpoint::weights::{AttentionPool, Block, Linear, PoolMlp, Weights};
-use crate::execution::checkpoint::{Files, Outline, checked_depth};
+use crate::execution::checkpoint::{Files, Outline, TextSources, checked_depth};
 
 /// Task of the model.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,20 +28,25 @@ const CLIP_CLASSES: &[(&str, Task)] = &[
 ];
 const SIGLIP_CLASSES: &[(&str, Task)] =
     &[("SiglipModel", Task::Pool), ("SiglipVisionModel", Task::Pool), ("SiglipForImageClassification", Task::Classify)];
+const SIGLIP2_CLASSES: &[(&str, Task)] =
+    &[("Siglip2Model", Task::Pool), ("Siglip2VisionModel", Task::Pool), ("Siglip2ForImageClassification", Task::Classify)];
+
+/// Classes with a text tower.
+const JOINT: &[&str] = &["CLIPModel", "SiglipModel", "Siglip2Model"];
 
 pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
-    let is_clip = root.string("model_type")?.is_some_and(|name| name.starts_with("clip"));
-    let classes = if is_clip { CLIP_CLASSES } else { SIGLIP_CLASSES };
+    let (classes, is_clip) = match root.string("model_type")?.unwrap_or_default() {
+        "clip" | "clip_vision_model" => (CLIP_CLASSES, true),
+        "siglip2" | "siglip2_vision_model" => (SIGLIP2_CLASSES, false),
+        _ => (SIGLIP_CLASSES, false),
+    };
+    // Patches of SigLIP 2 are flattened with the channels last.
+    let native_grids = classes == SIGLIP2_CLASSES;
     let guess = match () {
         () if has(files, "visual_projection.weight") && is_clip => "CLIPModel",
         () if has(files, "classifier.weight") => classes.last().expect("there are classes").0,
-        () => {
-            if is_clip {
-                "CLIPVisionModel"
-            } else {
-                "SiglipVisionModel"
-            }
-        }
+        () if is_clip => "CLIPVisionModel",
+        () => classes[1].0,
     };
     let class = class(root, guess)?;
     let Some(&(_, task)) = classes.iter().find(|(known, _)| *known == class) else {
@@ -52,7 +57,12 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let front = prefix(files, &["vision_model.", ""], "embeddings.patch_embedding.weight");
     let has_head = !is_clip && task == Task::Pool && vision.bool("vision_use_head")?.unwrap_or(true);
     let width = vision.size("hidden_size")?.unwrap_or(768);
-    let patches = patches(&vision, if is_clip { 32 } else { 16 })?;
+    let mut patches = patches(&vision, if is_clip { 32 } else { 16 })?;
+    if native_grids {
+        // The table is for a square.
+        let side = vision.size("num_patches")?.unwrap_or(256).isqrt();
+        patches.image = patches.size.map(|size| side * size);
+    }
     let grid = patches.whole_grid(patches.image);
     let (default_activation, default_epsilon) = if is_clip { (Activation::QuickGelu, 1e-5) } else { (Activation::GeluTanh, 1e-6) };
     let prefix_tokens = usize::from(is_clip);
@@ -65,6 +75,8 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         mlp_width: vision.size("intermediate_size")?.unwrap_or(3072),
         epsilon: vision.number("layer_norm_eps")?.unwrap_or(default_epsilon) as f32,
         activation: activation(&vision, "hidden_act")?.unwrap_or(default_activation),
+        native_grids,
+        joint: JOINT.contains(&class),
         prefix_tokens,
         class_token: is_clip,
         pre_norm: is_clip,
@@ -86,33 +98,22 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         width,
         grid,
         stored: StoredGrid::SquareElsewhere,
-        resampling: Resampling::Bicubic,
+        resampling: if native_grids { Resampling::BilinearAntialiased } else { Resampling::Bicubic },
         built: None,
     };
-    Ok(Outline { weights: weights(&config, front, is_clip), positions: Some(positions).into(), config, own: Vec::new() })
+    let mut text = TextSources::default();
+    if JOINT.contains(&class) {
+        text.similarity = Some((Part::new("logit_scale", &[1]), (!is_clip).then(|| Part::new("logit_bias", &[1]))));
+        let of_text = root.object("text_config")?.map_or_else(|| Object::parse(root.path(), b"{}"), Ok)?;
+        text.tower = Some(Box::new(text::tower(&of_text, files, is_clip, config.projection)?));
+    }
+    Ok(Outline { weights: weights(&config, front, is_clip), positions: Some(positions).into(), config, text, own: Vec::new() })
 }
 
 /// Maps weights to transformers' tensor names.
 fn weights(config: &Config, front: &str, is_clip: bool) -> Weights<Source> {
     let (width, mlp_width) = (config.width, config.mlp_width);
     let name = |part: &str| format!("{front}{part}");
-    let block = |i: usize| {
-        let name = |part: &str| name(&format!("encoder.layers.{i}.{part}"));
-        let qkv = ["q", "k", "v"].map(|which| name(&format!("self_attn.{which}_proj")));
-        Block {
-            norm1: norm(&name("layer_norm1"), width),
-            qkv: packed(&qkv.each_ref().map(String::as_str), [width, width], &[true; 3]),
-            qk_norm: None,
-            attention_norm: None,
-            projection: linear(&name("self_attn.out_proj"), [width, width], true),
-            scale1: None,
-            norm2: Some(norm(&name("layer_norm2"), width)),
-            mlp1: linear(&name("mlp.fc1"), [mlp_width, width], true),
-            mlp_norm: None,
-            mlp2: linear(&name("mlp.fc2"), [width, mlp_width], true),
-            scale2: None,
-        }
-    };
     // torch's MultiheadAttention packs query, key and value into one matrix; the query comes from the probe alone.
     let rows = |from: usize, to: usize| {
         let part = |kind: &str, shape: &[usize]| Part::of_rows(name(&format!("head.attention.in_proj_{kind}")), shape, from * width..to * width);
@@ -135,7 +136,10 @@ fn weights(config: &Config, front: &str, is_clip: bool) -> Weights<Source> {
     let prefix = if is_clip { vec![Part::new(name("embeddings.class_embedding"), &[1, width])] } else { Vec::new() };
     let patches = config.patches().expect("it takes images");
     Weights {
-        patch: Some(patch_projection(&name("embeddings.patch_embedding"), config, patches, !is_clip)),
+        patch: Some(match config.native_grids {
+            false => patch_projection(&name("embeddings.patch_embedding"), config, patches, !is_clip),
+            true => flat_projection(&name("embeddings.patch_embedding"), config, patches),
+        }),
         prefix: Source::prefix(prefix, &name("embeddings.position_embedding.weight"), config.prefix_tokens, [config.prefix_tokens, width]),
         pre_norm: config.pre_norm.then(|| norm(&name("pre_layrnorm"), width)),
         norm: config.final_norm.then(|| norm(&name("post_layernorm"), width)),
@@ -143,6 +147,33 @@ fn weights(config: &Config, front: &str, is_clip: bool) -> Weights<Source> {
         pool_norm: config.pool_norm.then(|| norm(&name("post_layernorm"), width)),
         projection: config.projection.map(|size| linear("visual_projection", [size, width], false)),
         heads: config.classifiers.iter().map(|classifier| linear("classifier", [classifier.classes, width], true)).collect(),
-        ..Weights::of_blocks((0..config.depth).map(block).collect())
+        ..Weights::of_blocks((0..config.depth).map(|i| block(config, front, i)).collect())
+    }
+}
+
+/// Projection of patches flattened with the channels last, `[C, height, width, channels]`, for patches with the channels first.
+fn flat_projection(name: &str, config: &Config, patches: &Patches) -> Linear<Source> {
+    let ([height, width], channels) = (patches.size, patches.channels);
+    let part = Part::of_flat(format!("{name}.weight"), &[config.width, patches.values()], [config.width, height, width, channels], &[0, 3, 1, 2]);
+    Linear { weight: Source::of(vec![part], &[config.width, patches.values()]), bias: Source::stored(format!("{name}.bias"), &[config.width]) }
+}
+
+/// Returns encoder block i of a tower of CLIP or SigLIP.
+pub fn block(config: &Config, front: &str, i: usize) -> Block<Source> {
+    let (width, mlp_width) = (config.width, config.mlp_width);
+    let name = |part: &str| format!("{front}encoder.layers.{i}.{part}");
+    let qkv = ["q", "k", "v"].map(|which| name(&format!("self_attn.{which}_proj")));
+    Block {
+        norm1: norm(&name("layer_norm1"), width),
+        qkv: packed(&qkv.each_ref().map(String::as_str), [width, width], &[true; 3]),
+        qk_norm: None,
+        attention_norm: None,
+        projection: linear(&name("self_attn.out_proj"), [width, width], true),
+        scale1: None,
+        norm2: Some(norm(&name("layer_norm2"), width)),
+        mlp1: linear(&name("mlp.fc1"), [mlp_width, width], true),
+        mlp_norm: None,
+        mlp2: linear(&name("mlp.fc2"), [width, mlp_width], true),
+        scale2: None,
     }
 }

@@ -7,7 +7,7 @@ use crate::execution::checkpoint::json::Object;
 use crate::execution::checkpoint::position::Resampling;
 use crate::execution::checkpoint::source::{Part, PositionSource, Source, StoredGrid, linear, norm, packed, patch_projection};
 use crate::execution::checkpoint::weights::{Block, Weights};
-use crate::execution::checkpoint::{Files, Outline, checked_depth};
+use crate::execution::checkpoint::{Files, Outline, TextSources, checked_depth};
 
 pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let has_registers = root.string("model_type")? == Some("dinov2_with_registers");
@@ -51,7 +51,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         built: None,
     };
     let weights = weights(&config, front, registers, root.bool("qkv_bias")?.unwrap_or(true));
-    Ok(Outline { weights, positions: Some(positions).into(), config, own: Vec::new() })
+    Ok(Outline { weights, positions: Some(positions).into(), config, text: TextSources::default(), own: Vec::new() })
 }
 
 /// Hidden width F of the MLP. With a gate, it is two thirds of the plain width, rounded up to a multiple of 8.

@@ -6,7 +6,7 @@ use crate::data::error::Result;
 use crate::execution::checkpoint::json::Object;
 use crate::execution::checkpoint::source::{Part, Source, linear, norm, packed, patch_projection};
 use crate::execution::checkpoint::weights::{Block, Weights};
-use crate::execution::checkpoint::{Files, Outline, checked_depth};
+use crate::execution::checkpoint::{Files, Outline, TextSources, checked_depth};
 
 /// Presence of biases in a block's layers.
 struct Biases {
@@ -42,7 +42,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         mlp: has("mlp_bias", true)?,
     };
     let front = prefix(files, &["", "model."], "layer.0.norm1.weight");
-    Ok(Outline { weights: weights(&config, front, registers, &biases), positions: None.into(), config, own: vec!["embeddings.register_tokens".to_owned()] })
+    Ok(Outline { weights: weights(&config, front, registers, &biases), positions: None.into(), config, text: TextSources::default(), own: vec!["embeddings.register_tokens".to_owned()] })
 }
 
 /// Reads the base of the rotary angles from the root, or from the `rope_parameters` of transformers 5.

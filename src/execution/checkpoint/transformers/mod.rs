@@ -8,6 +8,7 @@ mod clip;
 mod dinov2;
 mod dinov3;
 mod processor;
+mod text;
 mod vit;
 
 pub use processor::preprocess;
@@ -37,6 +38,11 @@ const MODEL_TYPES: &[(&str, Read)] = &[
     ("clip_vision_model", clip::read),
     ("siglip", clip::read),
     ("siglip_vision_model", clip::read),
+    ("siglip2", clip::read),
+    ("siglip2_vision_model", clip::read),
+    ("clip_text_model", text::read),
+    ("siglip_text_model", text::read),
+    ("siglip2_text_model", text::read),
 ];
 
 /// Interprets a `config.json` with a `model_type`. Some sizes are known only from the tensors.

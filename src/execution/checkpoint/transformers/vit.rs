@@ -8,7 +8,7 @@ use crate::execution::checkpoint::json::Object;
 use crate::execution::checkpoint::position::Resampling;
 use crate::execution::checkpoint::source::{Part, PositionSource, Source, StoredGrid, linear, norm, packed, patch_projection};
 use crate::execution::checkpoint::weights::{Block, Weights};
-use crate::execution::checkpoint::{Files, Outline, checked_depth};
+use crate::execution::checkpoint::{Files, Outline, TextSources, checked_depth};
 
 /// Conventions in which the families differ.
 struct Conventions {
@@ -130,7 +130,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     // transformers 5 saves ViT-MSN's classification model with a prefix on every tensor except the blocks'.
     let blocks = prefix(files, &[front, ""], "encoder.layer.0.layernorm_before.weight");
     let weights = weights(&config, front, blocks, conventions.tokens, root.bool("qkv_bias")?.unwrap_or(true));
-    Ok(Outline { weights, positions: Some(positions).into(), config, own: Vec::new() })
+    Ok(Outline { weights, positions: Some(positions).into(), config, text: TextSources::default(), own: Vec::new() })
 }
 
 /// Required values of a hybrid's `backbone_config`. They are assumed if it is absent; a `BitConfig` that is present has other defaults.
