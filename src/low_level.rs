@@ -4,6 +4,8 @@
 pub use crate::data::{capabilities, panels, record};
 pub use crate::execution::image::{Sampling, Taps};
 pub use crate::execution::storage::read;
+#[cfg(feature = "text")]
+pub use crate::execution::text;
 pub use crate::execution::{checkpoint, cpu, gpu};
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 pub use crate::model::doctor;

@@ -9,4 +9,6 @@ pub mod gpu;
 pub mod hub;
 pub mod image;
 pub mod storage;
+#[cfg(feature = "text")]
+pub mod text;
 pub mod threads;

@@ -76,6 +76,11 @@ Examples:
   vitraux preprocess -m google/vit-base-patch16-224 -o pixels.safetensors cat.jpg dog.jpg
   vitraux preprocess -m facebook/dinov2-small --image-size 448x336 -o pixels.safetensors cat.jpg";
 
+pub const TOKENIZE: &str = "\
+Examples:
+  vitraux tokenize -m openai/clip-vit-base-patch32 'a photo of a cat' 'a photo of a dog'
+  vitraux tokenize -m google/siglip2-base-patch16-224 --format json < captions.txt > tokens.jsonl";
+
 pub const SERVE: &str = "\
 Examples:
   # the built-in digit model, at http://127.0.0.1:8000/

@@ -32,6 +32,7 @@ mod shaders;
 mod similar;
 mod table;
 mod tensors;
+mod tokenize;
 mod tune;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -120,6 +121,9 @@ enum Command {
     /// Preprocess images for a model and write the pixel values
     #[command(after_help = examples::PREPROCESS)]
     Preprocess(preprocess::Preprocess),
+    /// Convert texts to the ids that a model's text tower takes
+    #[command(after_help = examples::TOKENIZE)]
+    Tokenize(tokenize::Tokenize),
     /// Serve models over HTTP: images in, classes or feature vectors out; also the Open Inference Protocol of KServe and Triton
     #[command(after_help = examples::SERVE)]
     Serve(serve::Serve),
@@ -174,6 +178,7 @@ impl Cli {
             Command::Fit(command) => command.run(),
             Command::Forward(command) => command.run(),
             Command::Preprocess(command) => command.run(),
+            Command::Tokenize(command) => command.run(),
             Command::Serve(command) => command.run(),
             Command::Devices(command) => command.run(),
             Command::Models(command) => command.run(),

@@ -3,10 +3,12 @@
 use super::settings::Settings;
 use super::{Result, hub, note};
 use clap::Args;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
 use vitraux::low_level::checkpoint::{self, FAMILIES};
+use vitraux::low_level::text::Tokenizer;
 use vitraux::preprocess::Preprocess;
 use vitraux::{Checkpoint, CheckpointBuilder};
 
@@ -29,7 +31,7 @@ pub struct ModelArgs {
 }
 
 /// How a model is opened.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Model options")]
 pub struct OpeningArgs {
     /// Input size in pixels: one number, or HEIGHTxWIDTH such as 448x336 [default: the model's own]
@@ -111,11 +113,16 @@ impl ModelArgs {
     pub fn open_required(&self, command: &str) -> Result<Checkpoint> {
         match self.place()? {
             Some(place) => self.open_at(place),
-            None => Err(format!(
-                "{command} needs a model: give --model MODEL, or set VITRAUX_MODEL, or model = \"MODEL\" in {}; `vitraux models` recommends some",
-                Settings::file().map_or("a configuration file".to_owned(), |file| file.display().to_string())
-            )
-            .into()),
+            None => Err(missing(command)),
+        }
+    }
+
+    /// Opens the tokenizer of the model, without its weights.
+    pub fn tokenizer(&self, command: &str) -> Result<Tokenizer> {
+        match self.chosen()?.map(|model| located(&model, hub::local_tokenizer)).transpose()? {
+            Some(Place::Path(path)) => Ok(Tokenizer::open(path)?),
+            Some(Place::BuiltIn) => Err("the built-in model reads no texts; choose another --model, such as openai/clip-vit-base-patch32".into()),
+            None => Err(missing(command)),
         }
     }
 
@@ -176,7 +183,7 @@ impl ModelArgs {
         if let Some(place) = self.place.get() {
             return Ok(place.clone());
         }
-        let place = self.chosen()?.map(|model| located(&model)).transpose()?;
+        let place = self.chosen()?.map(|model| located(&model, hub::local)).transpose()?;
         Ok(self.place.get_or_init(|| place).clone())
     }
 
@@ -197,7 +204,14 @@ fn is_of_model(file: &Path) -> bool {
     is_weights || ["config.json", "preprocessor_config.json", "processor_config.json"].contains(&&*name)
 }
 
-fn located(model: &Path) -> Result<Place> {
+fn missing(command: &str) -> Box<dyn Error> {
+    let file = Settings::file().map_or("a configuration file".to_owned(), |file| file.display().to_string());
+    format!("{command} needs a model: give --model MODEL, or set VITRAUX_MODEL, or model = \"MODEL\" in {file}; `vitraux models` recommends some")
+        .into()
+}
+
+/// Returns the place of a model. One on the hub is downloaded by `local`.
+fn located(model: &Path, local: fn(&Path) -> vitraux::Result<PathBuf>) -> Result<Place> {
     let text = model.to_string_lossy();
     if model.is_file() {
         let has_extension = |extensions: &[&str]| extensions.iter().any(|known| model.extension().is_some_and(|own| own.eq_ignore_ascii_case(known)));
@@ -219,8 +233,8 @@ fn located(model: &Path) -> Result<Place> {
             "{name}: expected a folder, owner/name on the Hugging Face hub, a model of timm's or {BUILT_IN}, found none of these; `vitraux models` recommends some"
         )
         .into()),
-        Some(name) if !model.exists() && is_of_timm(name) => Ok(Place::Path(hub::local(Path::new(&format!("timm/{name}")))?)),
-        _ => Ok(Place::Path(hub::local(model)?)),
+        Some(name) if !model.exists() && is_of_timm(name) => Ok(Place::Path(local(Path::new(&format!("timm/{name}")))?)),
+        _ => Ok(Place::Path(local(model)?)),
     }
 }
 

@@ -65,6 +65,18 @@ impl Folder {
         }
     }
 
+    /// Reads a file of at most `limit` bytes.
+    #[cfg(feature = "text")]
+    pub fn read(&self, file: &str, limit: u64) -> Result<Vec<u8>> {
+        match self {
+            Folder::Stored(path) => storage::read(&path.join(file), limit),
+            Folder::Given { .. } => match self.contents(file, 0)? {
+                contents if contents.len() as u64 > limit => Err(storage::too_large(&self.path().join(file), limit)),
+                contents => Ok(contents.read(0..contents.len())?.into_owned()),
+            },
+        }
+    }
+
     /// Opens a file. In the file system, it is memory-mapped if it has at least `mapped_from` bytes.
     pub fn contents(&self, file: &str, mapped_from: u64) -> Result<Contents> {
         match self {

@@ -43,8 +43,8 @@ use crate::data::error::{Error, Result};
 use crate::data::tensor::Tensor;
 use crate::execution::image::Preprocess;
 use files::Files;
-use folder::Folder;
-use json::Object;
+pub(in crate::execution) use folder::Folder;
+pub(in crate::execution) use json::Object;
 use labels::labels;
 use refusal::{nearest, refusal};
 use positions::PositionSources;
@@ -54,7 +54,7 @@ use std::io::{Read, Seek};
 use std::path::Path;
 
 /// Configuration of a model.
-const CONFIG: &str = "config.json";
+pub(in crate::execution) const CONFIG: &str = "config.json";
 /// Preprocessing file of transformers.
 const PROCESSOR: &str = "preprocessor_config.json";
 /// Preprocessing file of transformers 5, which holds it as `image_processor` next to a model's other processors.

@@ -2,7 +2,7 @@
 //! commit, and `refs` from revision names to commits.
 
 use super::reference::Reference;
-use super::{CONFIG, INDEX, PROCESSOR, WEIGHTS, shards};
+use super::{CONFIG, INDEX, PROCESSOR, WEIGHTS, Wanted, shards};
 use crate::data::error::{Error, Result};
 use hf_hub::{CacheRepo, Repo, RepoType};
 use std::fs::{self, File};
@@ -29,16 +29,21 @@ impl Cache {
         Cache { name: repo.folder_name(), root: cache.path().clone(), repo: cache.repo(repo), commit }
     }
 
-    /// Returns the revision's folder, if all required files are in it.
-    pub fn cached(&self) -> Option<PathBuf> {
+    /// Returns the revision's folder, if all that is wanted is in it.
+    pub fn cached(&self, wanted: Wanted<'_>) -> Option<PathBuf> {
         let folder = match &self.commit {
             Some(commit) => self.snapshot(commit),
             None => self.repo.get(CONFIG)?.parent()?.to_owned(),
         };
         let has = |name: &str| folder.join(name).exists();
-        let processor = has(PROCESSOR) || self.absent(folder.file_name()?.to_str()?, PROCESSOR).exists();
-        let weights = has(WEIGHTS) || shards(&folder.join(INDEX)).is_ok_and(|shards| shards.iter().all(|shard| has(shard)));
-        (has(CONFIG) && processor && weights).then_some(folder)
+        let state = folder.file_name()?.to_str()?;
+        let is_settled = |name: &str| has(name) || self.absent(state, name).exists();
+        let weights = || has(WEIGHTS) || shards(&folder.join(INDEX)).is_ok_and(|shards| shards.iter().all(|shard| has(shard)));
+        let is_complete = match wanted {
+            Wanted::Model => is_settled(PROCESSOR) && weights(),
+            Wanted::Files(files) => files.iter().all(|file| is_settled(file.name)),
+        };
+        (has(CONFIG) && is_complete).then_some(folder)
     }
 
     /// Returns the folder of a commit's files.

@@ -1,6 +1,7 @@
 //! File metadata from the headers of a hub's responses, known before the file itself is requested.
 
 use super::reference::{is_hash, is_plain};
+use crate::execution::checkpoint::LARGEST_JSON;
 use ureq::http::Response;
 
 /// Metadata of a file. Only a hub gives all of it; a simple server may give none.
@@ -12,11 +13,14 @@ pub struct Entry {
     pub size: Option<u64>,
     /// SHA-256 in lower case, or for files kept in git itself, git's SHA-1. Other tags do not identify contents.
     pub hash: Option<String>,
+    /// Maximum size; none for weights, whose own header tells theirs.
+    pub largest: Option<u64>,
 }
 
 impl Entry {
     pub fn of(name: &str) -> Entry {
-        Entry { name: name.to_owned(), ..Entry::default() }
+        let largest = name.ends_with(".json").then_some(LARGEST_JSON);
+        Entry { name: name.to_owned(), largest, ..Entry::default() }
     }
 
     /// Adds the headers of a response. For a large file, the hub's take precedence over those of the file's own host.

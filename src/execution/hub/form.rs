@@ -6,9 +6,9 @@ use super::failure::Failure;
 use super::reference::Reference;
 use super::remote::HubResult;
 use crate::data::error::{Error, Result};
-use crate::execution::checkpoint::LARGEST_JSON;
 use crate::execution::storage;
 use safetensors::tensor::Metadata;
+use serde::de::IgnoredAny;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -19,10 +19,13 @@ const HEADER: u64 = 100_000_000;
 /// Checks a downloaded file.
 pub fn check(reference: &Reference, entry: &Entry, path: &Path) -> HubResult<()> {
     let name = &entry.name;
-    if name.ends_with(".json") {
-        let text = storage::read(path, LARGEST_JSON)?;
+    if let Some(largest) = entry.largest {
+        let text = storage::read(path, largest)?;
+        if !name.ends_with(".json") {
+            return Ok(());
+        }
         // The login page of a hotel network answers every request.
-        let is_json = serde_json::from_slice::<serde_json::Value>(&text);
+        let is_json = serde_json::from_slice::<IgnoredAny>(&text);
         return is_json.map(drop).map_err(|error| Failure::Unreachable(format!("the response is not from the hub: {name} is not JSON: {error}")));
     }
     // Contents with the hub's hash are what the hub has, however broken.

@@ -33,6 +33,22 @@ const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"]
 /// Callback during a download: the file's name, the bytes received, and the total bytes.
 type DownloadProgress<'a> = dyn Fn(&str, u64, u64) + 'a;
 
+/// What is downloaded of a model.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    /// Configuration, preprocessing and weights.
+    Model,
+    /// The configuration, and those of these files that the model has.
+    Files(&'a [File]),
+}
+
+/// An optional file of a model.
+pub(in crate::execution) struct File {
+    pub name: &'static str,
+    /// Maximum bytes.
+    pub largest: u64,
+}
+
 /// Whether the text could name a model on the hub: `owner/name`, or `owner/name@revision`.
 pub fn is_reference(text: &str) -> bool {
     Reference::parse(text).is_some()
@@ -49,10 +65,20 @@ pub fn is_reference(text: &str) -> bool {
 /// it has no safetensors, or the hub cannot be reached and the cache does not have the model; [`Error::Io`] or
 /// [`Error::File`] if a file in the cache cannot be read or written, or is damaged.
 pub fn fetch(reference: &str, progress: &dyn Fn(&str, u64, u64)) -> Result<PathBuf> {
+    fetch_wanted(reference, Wanted::Model, progress)
+}
+
+/// Returns the folder of a model as [`fetch`] does, with its configuration and those of `files` that it has, whether or not the weights are there.
+#[cfg(feature = "text")]
+pub(in crate::execution) fn fetch_files(reference: &str, files: &[File], progress: &DownloadProgress<'_>) -> Result<PathBuf> {
+    fetch_wanted(reference, Wanted::Files(files), progress)
+}
+
+fn fetch_wanted(reference: &str, wanted: Wanted<'_>, progress: &DownloadProgress<'_>) -> Result<PathBuf> {
     let reference = Reference::parse(reference)
         .ok_or_else(|| Error::argument("model", format!("expected a model on the hub as owner/name or owner/name@revision, found {reference:?}")))?;
     let cache = Cache::open(&reference);
-    let cached = cache.cached();
+    let cached = cache.cached(wanted);
     match cached {
         // A commit never changes.
         Some(folder) if reference.is_commit() => return Ok(folder),
@@ -61,7 +87,7 @@ pub fn fetch(reference: &str, progress: &dyn Fn(&str, u64, u64)) -> Result<PathB
         _ => {}
     }
     let remote = Remote::open(&reference, cache)?;
-    let why = match download(&remote, progress) {
+    let why = match download(&remote, wanted, progress) {
         Ok(folder) => return Ok(folder),
         Err(Failure::Final(error)) => return Err(error),
         Err(Failure::Refused(refusal)) => return Err(refusal.error(&reference, &remote.address())),
@@ -82,11 +108,28 @@ fn is_offline() -> bool {
 }
 
 /// Downloads a folder's files. The revision's name points to the folder only once it is complete.
-fn download(remote: &Remote, progress: &DownloadProgress<'_>) -> HubResult<PathBuf> {
-    let get = |entry: &Entry| transfer::fetch(remote, entry, progress);
-    get(&remote.ask(CONFIG)?)?;
+fn download(remote: &Remote, wanted: Wanted<'_>, progress: &DownloadProgress<'_>) -> HubResult<PathBuf> {
+    transfer::fetch(remote, &remote.ask(CONFIG)?, progress)?;
     let state = remote.state();
-    let folder = remote.cache.snapshot(&state);
+    match wanted {
+        Wanted::Model => download_model(remote, progress)?,
+        Wanted::Files(files) => {
+            for File { name, largest } in files {
+                match find(remote, name)? {
+                    Some(entry) => transfer::fetch(remote, &Entry { largest: Some(*largest), ..entry }, progress)?,
+                    None => remote.cache.mark_absent(&state, name)?,
+                }
+            }
+        }
+    }
+    remote.cache.point(&state)?;
+    Ok(remote.cache.snapshot(&state))
+}
+
+/// Downloads preprocessing and weights.
+fn download_model(remote: &Remote, progress: &DownloadProgress<'_>) -> HubResult<()> {
+    let get = |entry: &Entry| transfer::fetch(remote, entry, progress);
+    let state = remote.state();
     match find(remote, PROCESSOR)? {
         Some(processor) => get(&processor)?,
         None => remote.cache.mark_absent(&state, PROCESSOR)?,
@@ -98,14 +141,13 @@ fn download(remote: &Remote, progress: &DownloadProgress<'_>) -> HubResult<PathB
         get(&weights)?;
     } else if let Some(index) = find(remote, INDEX)? {
         get(&index)?;
-        for shard in shards(&folder.join(INDEX))? {
+        for shard in shards(&remote.cache.snapshot(&state).join(INDEX))? {
             get(&remote.ask(&shard)?)?;
         }
     } else {
         return Err(no_weights(remote)?.into());
     }
-    remote.cache.point(&state)?;
-    Ok(folder)
+    Ok(())
 }
 
 /// Requests the metadata of an optional file.

@@ -7,7 +7,6 @@ use super::failure::Failure;
 use super::remote::{HubResult, Remote};
 use super::{DownloadProgress, form, hash};
 use crate::data::error::{Error, Result};
-use crate::execution::checkpoint::LARGEST_JSON;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -120,10 +119,9 @@ fn receive(remote: &Remote, entry: &Entry, (file, partial): (&mut File, &Path), 
         }
         (size, declared) => size.or(declared),
     };
-    let is_json = entry.name.ends_with(".json");
-    let too_large = || remote.reference.error(format!("{}: larger than {} MiB, which no such file should be", entry.name, LARGEST_JSON >> 20));
-    if is_json && expected.is_some_and(|expected| expected > LARGEST_JSON) {
-        return Err(too_large().into());
+    let too_large = |largest: u64| remote.reference.error(format!("{}: larger than {} MiB, which no such file should be", entry.name, largest >> 20));
+    if let Some(largest) = entry.largest.filter(|largest| expected.is_some_and(|expected| expected > *largest)) {
+        return Err(too_large(largest).into());
     }
     let mut expected = expected;
     let mut body = response.into_body().into_reader();
@@ -142,10 +140,10 @@ fn receive(remote: &Remote, entry: &Entry, (file, partial): (&mut File, &Path), 
             return Err(Failure::Cut(format!("expected {expected} bytes, found more")));
         }
         file.write_all(&buffer[..count]).map_err(Error::io(partial))?;
-        match expected {
-            None if is_json && here > LARGEST_JSON => return Err(too_large().into()),
+        match (expected, entry.largest) {
+            (None, Some(largest)) if here > largest => return Err(too_large(largest).into()),
             // A body without a length must not fill the disk: the file's own header has it.
-            None if !is_json => expected = form::announced(remote.reference, entry, partial, here)?,
+            (None, None) => expected = form::announced(remote.reference, entry, partial, here)?,
             _ => {}
         }
         let (since, before) = watched;

@@ -1,0 +1,78 @@
+//! Kinds of tokenizers, which are classes of transformers. As there, the class determines the steps; the files have the vocabulary and settings.
+
+use super::settings::Side;
+use crate::data::error::{Error, Result};
+use crate::execution::checkpoint::{Folder, Object};
+
+/// A class of tokenizers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `CLIPTokenizer`: byte-level BPE of words in lower case.
+    Clip,
+    /// `SiglipTokenizer`: SentencePiece, without punctuation.
+    Siglip,
+    /// `Siglip2Tokenizer`: Gemma's BPE of text in lower case.
+    Siglip2,
+}
+
+/// Special tokens that a class has by default. The others are optional.
+pub struct Defaults {
+    pub bos: Option<&'static str>,
+    pub eos: &'static str,
+    pub unk: &'static str,
+    pub pad: &'static str,
+    pub mask: Option<&'static str>,
+}
+
+impl Kind {
+    /// Returns the kind of a folder's tokenizer: by its class, else by the model's type.
+    pub fn of(folder: &Folder, config: Option<&Object>, model: Option<&Object>) -> Result<Kind> {
+        if let Some(config) = config {
+            match config.string("tokenizer_class")? {
+                Some("CLIPTokenizer" | "CLIPTokenizerFast") => return Ok(Kind::Clip),
+                Some("SiglipTokenizer") => return Ok(Kind::Siglip),
+                // Early releases of SigLIP 2 name Gemma's class. It has the same vocabulary, but keeps capitals, which the models were not trained on.
+                Some("Siglip2Tokenizer" | "GemmaTokenizer" | "GemmaTokenizerFast") => return Ok(Kind::Siglip2),
+                None | Some("PreTrainedTokenizerFast" | "TokenizersBackend") => {}
+                Some(_) => return Err(config.unsupported("tokenizer_class", "CLIPTokenizer, SiglipTokenizer, Siglip2Tokenizer, GemmaTokenizer")),
+            }
+        }
+        let Some(model) = model else {
+            return Err(Error::file(
+                folder.path(),
+                "no tokenizer; expected the files of CLIP's, SigLIP's or SigLIP 2's, and the model's config.json",
+            ));
+        };
+        match model.string("model_type")? {
+            Some("clip" | "clip_text_model") => Ok(Kind::Clip),
+            Some("siglip" | "siglip_text_model") => Ok(Kind::Siglip),
+            Some("siglip2" | "siglip2_text_model") => Ok(Kind::Siglip2),
+            _ => Err(model.unsupported("model_type", "for texts, clip, siglip, siglip2, and their text models")),
+        }
+    }
+
+    pub fn defaults(self) -> Defaults {
+        let end = "<|endoftext|>";
+        match self {
+            Kind::Clip => Defaults { bos: Some("<|startoftext|>"), eos: end, unk: end, pad: end, mask: None },
+            Kind::Siglip => Defaults { bos: None, eos: "</s>", unk: "<unk>", pad: "</s>", mask: None },
+            Kind::Siglip2 => Defaults { bos: Some("<bos>"), eos: "<eos>", unk: "<unk>", pad: "<pad>", mask: Some("<mask>") },
+        }
+    }
+
+    /// Number of positions of a model that declares none.
+    pub fn positions(self) -> usize {
+        match self {
+            Kind::Clip => 77,
+            Kind::Siglip | Kind::Siglip2 => 64,
+        }
+    }
+
+    /// Side of the padding, unless the files declare one.
+    pub fn padding(self) -> Side {
+        match self {
+            Kind::Clip | Kind::Siglip => Side::Right,
+            Kind::Siglip2 => Side::Left,
+        }
+    }
+}

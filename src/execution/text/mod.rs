@@ -1,0 +1,224 @@
+//! Tokenizers of text towers: from texts to the ids that CLIP, SigLIP and SigLIP 2 take, as transformers makes them.
+
+mod added;
+mod bpe;
+mod capped;
+mod kind;
+mod pieces;
+mod settings;
+mod vocabulary;
+
+#[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
+use super::checkpoint::LARGEST_JSON;
+use super::checkpoint::{CONFIG, Folder};
+#[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
+use super::hub::{self, File};
+use crate::data::error::{Error, Result};
+use added::AddedTokens;
+use bpe::Bpe;
+use kind::Kind;
+use pieces::Pieces;
+use settings::{Settings, Side};
+use std::path::{Path, PathBuf};
+use vocabulary::Vocabulary;
+
+/// Settings of a tokenizer.
+const SETTINGS: &str = "tokenizer_config.json";
+
+/// Files of tokenizers: of a folder that has several, those that its kind reads.
+#[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
+const FILES: [File; 7] = [
+    File { name: SETTINGS, largest: LARGEST_JSON },
+    File { name: added::SPECIAL, largest: LARGEST_JSON },
+    File { name: added::ADDED, largest: LARGEST_JSON },
+    File { name: vocabulary::TOKENIZER, largest: vocabulary::LARGEST },
+    File { name: vocabulary::VOCABULARY, largest: vocabulary::LARGEST },
+    File { name: vocabulary::MERGES, largest: vocabulary::LARGEST },
+    File { name: pieces::MODEL, largest: pieces::LARGEST },
+];
+
+/// Maximum bytes of a text, of which a text tower reads less than a thousandth.
+pub const LONGEST: usize = 1 << 18;
+
+/// Returns the folder of a model on the hub as [`hub::fetch`] does, with the configuration and the tokenizer. The weights need not be there.
+///
+/// # Errors
+/// As [`hub::fetch`].
+#[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
+pub fn fetch(reference: &str, progress: &dyn Fn(&str, u64, u64)) -> Result<PathBuf> {
+    hub::fetch_files(reference, &FILES, progress)
+}
+
+/// Tokenizer of a checkpoint.
+pub struct Tokenizer {
+    /// Folder named in messages.
+    path: PathBuf,
+    algorithm: Algorithm,
+    settings: Settings,
+    /// Ids before and after those of a text.
+    around: [Vec<u32>; 2],
+    /// Whether a text that already has the ids after it gets no others.
+    ends_once: bool,
+    pad: u32,
+}
+
+/// Way from a text to ids.
+enum Algorithm {
+    Bpe(Bpe),
+    Pieces(Pieces),
+}
+
+impl Algorithm {
+    /// Returns the ids of a text, without those around it.
+    fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        match self {
+            Algorithm::Bpe(bpe) => bpe.ids(text),
+            Algorithm::Pieces(pieces) => pieces.ids(text),
+        }
+    }
+
+    fn id(&self, token: &str) -> Option<u32> {
+        match self {
+            Algorithm::Bpe(bpe) => bpe.id(token),
+            Algorithm::Pieces(pieces) => pieces.id(token),
+        }
+    }
+
+    fn token(&self, id: u32) -> Option<String> {
+        match self {
+            Algorithm::Bpe(bpe) => bpe.token(id),
+            Algorithm::Pieces(pieces) => pieces.token(id),
+        }
+    }
+}
+
+/// Ids of B texts, each cut or padded to T tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tokens {
+    /// Ids [B, T].
+    pub ids: Vec<u32>,
+    /// Attention mask [B, T]: false for padding.
+    pub mask: Vec<bool>,
+    /// B and T.
+    pub shape: [usize; 2],
+}
+
+impl Tokens {
+    /// Returns the ids and the mask of each text.
+    pub fn rows(&self) -> impl Iterator<Item = (&[u32], &[bool])> {
+        self.ids.chunks(self.shape[1]).zip(self.mask.chunks(self.shape[1]))
+    }
+}
+
+impl Tokenizer {
+    /// Opens the tokenizer in a checkpoint's folder. Weights need not be there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::File`] if a file is missing or damaged; [`Error::Unsupported`] for tokenizers of other models.
+    pub fn open(path: impl AsRef<Path>) -> Result<Tokenizer> {
+        let path = path.as_ref();
+        match path.is_dir() {
+            true => Tokenizer::of(&Folder::Stored(path.to_owned())),
+            false => Err(Error::file(path, "no such folder; expected one with the files of a tokenizer")),
+        }
+    }
+
+    /// Opens the tokenizer of a checkpoint.
+    pub(crate) fn of(folder: &Folder) -> Result<Tokenizer> {
+        let (config, model) = (folder.object(SETTINGS)?, folder.object(CONFIG)?);
+        let (config, model) = (config.as_ref(), model.as_ref());
+        let kind = Kind::of(folder, config, model)?;
+        let settings = Settings::read(kind, config, model)?;
+        let (algorithm, around, pad) = match kind {
+            Kind::Siglip => {
+                let added = AddedTokens::read(folder, kind, config, &[])?;
+                (Algorithm::Pieces(Pieces::open(folder, &added, settings.lower_case)?), [vec![], vec![added.eos]], added.pad)
+            }
+            Kind::Clip | Kind::Siglip2 => {
+                let vocabulary = Vocabulary::open(folder, kind)?;
+                let added = AddedTokens::read(folder, kind, config, &vocabulary.added)?;
+                let around = match kind {
+                    Kind::Clip => [added.bos.iter().cloned().collect(), vec![added.eos.clone()]],
+                    _ => vocabulary.around.clone(),
+                };
+                (Algorithm::Bpe(Bpe::new(kind, vocabulary, &added)?), around, added.pad)
+            }
+        };
+        let path = folder.path().to_owned();
+        let id = |token: &String| {
+            algorithm.id(token).ok_or_else(|| Error::file(&path, format!("special token {token:?} is not in the tokenizer's vocabulary")))
+        };
+        let [before, after] = around.map(|tokens| tokens.iter().map(id).collect::<Result<Vec<u32>>>());
+        let (around, pad) = ([before?, after?], id(&pad)?);
+        if settings.length < around.concat().len().max(1) {
+            return Err(Error::file(
+                &path,
+                format!("a text of {} tokens has no room for those around each text; expected a longer model_max_length", settings.length),
+            ));
+        }
+        let tokenizer = Tokenizer { path, algorithm, settings, around, ends_once: kind == Kind::Siglip, pad };
+        tokenizer.around.iter().flatten().chain([&tokenizer.pad]).try_for_each(|id| tokenizer.check(*id))?;
+        Ok(tokenizer)
+    }
+
+    /// Returns the number of tokens that each text is cut or padded to, T.
+    pub fn length(&self) -> usize {
+        self.settings.length
+    }
+
+    /// Returns the token of an id, as the vocabulary writes it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.algorithm.token(id)
+    }
+
+    /// Converts B texts to ids, cut or padded to T tokens as transformers does with `padding="max_length"` and `truncation=True`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a text of more than 256 KiB; [`Error::File`] if the vocabulary has an id beyond the model's table of embeddings.
+    pub fn encode(&self, texts: &[&str]) -> Result<Tokens> {
+        let mut tokens = Tokens { ids: Vec::new(), mask: Vec::new(), shape: [texts.len(), self.length()] };
+        for text in texts {
+            if text.len() > LONGEST {
+                return Err(Error::argument("text", format!("expected at most {} KiB, found {}", LONGEST >> 10, text.len() >> 10)));
+            }
+            let ids = self.framed(self.algorithm.ids(text)?);
+            ids.iter().try_for_each(|id| self.check(*id))?;
+            let padding = self.length() - ids.len();
+            let [left, right] = match self.settings.padding {
+                Side::Left => [padding, 0],
+                Side::Right => [0, padding],
+            };
+            tokens.mask.extend([vec![false; left], vec![true; ids.len()], vec![false; right]].concat());
+            tokens.ids.extend([vec![self.pad; left], ids, vec![self.pad; right]].concat());
+        }
+        Ok(tokens)
+    }
+
+    /// Cuts a text's ids and adds those around them.
+    fn framed(&self, mut ids: Vec<u32>) -> Vec<u32> {
+        let [before, after] = &self.around;
+        let excess = (before.len() + ids.len() + after.len()).saturating_sub(self.length());
+        match self.settings.truncation {
+            Side::Left => drop(ids.drain(..excess)),
+            Side::Right => ids.truncate(ids.len() - excess),
+        }
+        match self.ends_once && ids.ends_with(after) {
+            true => ids,
+            false => [before, &ids, after].map(|ids| ids.as_slice()).concat(),
+        }
+    }
+
+    /// Checks that the model has an embedding for an id.
+    fn check(&self, id: u32) -> Result<()> {
+        match self.settings.rows {
+            Some(rows) if id as usize >= rows => {
+                let token = self.token(id).unwrap_or_default();
+                let message =
+                    format!("token {token:?} has the id {id}, but the model's vocab_size is {rows}; the tokenizer belongs to another model");
+                Err(Error::file(&self.path, message))
+            }
+            _ => Ok(()),
+        }
+    }
+}

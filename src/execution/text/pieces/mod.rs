@@ -1,0 +1,103 @@
+//! `SiglipTokenizer` of transformers: text without capitals and punctuation, taken apart by SentencePiece's unigram model.
+
+mod model;
+mod normalizer;
+mod prefixes;
+mod proto;
+mod unigram;
+
+use super::added::{Added, AddedTokens};
+use crate::data::error::{Error, Result};
+use crate::execution::checkpoint::Folder;
+use model::Model;
+use normalizer::SPACE;
+use prefixes::Prefixes;
+use std::path::PathBuf;
+
+/// File of the model.
+pub const MODEL: &str = "spiece.model";
+
+/// Maximum bytes of a model: four times those of the multilingual SigLIP.
+pub const LARGEST: u64 = 16 << 20;
+
+/// SentencePiece with the steps around it.
+pub struct Pieces {
+    path: PathBuf,
+    model: Model,
+    /// Tokens found in a text before it is taken apart, with their ids.
+    added: Vec<(String, u32)>,
+    /// Beginnings of texts that are added tokens, by their index.
+    found: Prefixes,
+    lower_case: bool,
+    /// Text put in front of each stretch, and the number of its tokens, which are dropped again: SentencePiece ignores spaces at a start.
+    lead: (String, usize),
+}
+
+impl Pieces {
+    pub fn open(folder: &Folder, tokens: &AddedTokens, lower_case: bool) -> Result<Pieces> {
+        let path = folder.path().join(MODEL);
+        if !folder.has(MODEL) {
+            return Err(Error::file(path, "no such file; SigLIP's tokenizer is read from it, not from tokenizer.json"));
+        }
+        let model = Model::parse(&folder.read(MODEL, LARGEST)?).map_err(|message| Error::file(&path, message))?;
+        let mut new = model.len()..;
+        let mut number = |Added { id, token }: &Added| {
+            let id = id.or_else(|| model.id(&token.content)).or_else(|| new.next());
+            (token.content.clone(), id.expect("there are more ids than tokens"))
+        };
+        let added: Vec<(String, u32)> = tokens.all.iter().map(&mut number).collect();
+        let found = Prefixes::new(added.iter().zip(0..).map(|((token, _), i)| (token.clone(), i)).collect());
+        let mut pieces = Pieces { path, model, added, found, lower_case, lead: (tokens.unk.clone(), 0) };
+        pieces.lead.1 = pieces.stretch("")?.len();
+        Ok(pieces)
+    }
+
+    pub fn id(&self, token: &str) -> Option<u32> {
+        let added = self.added.iter().find(|(added, _)| added == token);
+        added.map_or_else(|| self.model.id(token), |(_, id)| Some(*id))
+    }
+
+    pub fn token(&self, id: u32) -> Option<String> {
+        let added = self.added.iter().find(|(_, added)| *added == id);
+        added.map_or_else(|| self.model.piece(id), |(token, _)| Some(token.clone()))
+    }
+
+    /// Returns the ids of a text, without those around it.
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        let text = format!("{SPACE}{}", text.replace(SPACE, " "));
+        let (mut ids, mut start, mut end) = (Vec::new(), 0, 0);
+        while let Some(c) = text[end..].chars().next() {
+            match self.found.longest(&text[end..]) {
+                None => end += c.len_utf8(),
+                Some((len, index)) => {
+                    ids.extend(self.stretch(&text[start..end])?);
+                    ids.push(self.added[index as usize].1);
+                    end += len;
+                    start = end;
+                }
+            }
+        }
+        ids.extend(self.stretch(&text[start..])?);
+        Ok(ids)
+    }
+
+    /// Returns the ids of a stretch between added tokens.
+    fn stretch(&self, text: &str) -> Result<Vec<u32>> {
+        let (lead, count) = &self.lead;
+        let ids = self.model.ids(&format!("{lead}{}", self.canonical(text)));
+        let mut ids = ids.ok_or_else(|| Error::file(&self.path, "the table of the normaliser is damaged; download it again"))?;
+        if ids.len() >= *count {
+            ids.drain(..count);
+        }
+        Ok(ids)
+    }
+
+    /// Returns a text without punctuation, with single spaces and none at its ends.
+    fn canonical(&self, text: &str) -> String {
+        // Those of Python, which has four separators more.
+        let is_space = |c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c);
+        let text = if self.lower_case { text.to_lowercase() } else { text.to_owned() };
+        let text = text.replace(|c: char| c.is_ascii_punctuation(), "");
+        text.split(is_space).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+}

@@ -1,0 +1,82 @@
+//! SentencePiece's unigram model (`unigram_model.cc`): the pieces of a text with the largest sum of scores.
+//!
+//! That of the `tokenizers` crate sums in f64, which breaks ties differently, and finds control pieces in texts.
+
+use super::prefixes::Prefixes;
+
+/// What an unknown character's score is below the lowest one.
+const UNKNOWN_PENALTY: f32 = 10.0;
+
+/// Pieces that texts may have.
+pub struct Unigram {
+    /// Pieces by their index in `scores`.
+    pub pieces: Prefixes,
+    pub scores: Vec<Score>,
+    /// Lowest and highest score of normal pieces.
+    pub bounds: [f32; 2],
+}
+
+/// Score of a piece.
+#[derive(Clone, Copy)]
+pub enum Score {
+    Normal(f32),
+    /// Always chosen, the longest first.
+    UserDefined,
+}
+
+/// A part of a text.
+pub struct Part<'a> {
+    pub text: &'a str,
+    /// Index of the piece; `None` if the text is unknown.
+    pub piece: Option<u32>,
+}
+
+/// End of the best way to a place in the text.
+#[derive(Clone, Copy)]
+struct Step {
+    start: usize,
+    piece: Option<u32>,
+    score: f32,
+}
+
+impl Unigram {
+    /// Returns the parts of a text. Neighbouring unknown characters are one part.
+    pub fn parts<'a>(&self, text: &'a str) -> Vec<Part<'a>> {
+        let unknown = self.bounds[0] - UNKNOWN_PENALTY;
+        let mut best: Vec<Option<Step>> = vec![None; text.len() + 1];
+        for (start, c) in text.char_indices() {
+            let before = best[start].map_or(0.0, |step| step.score);
+            let mut has_character = false;
+            let mut offer = |len: usize, piece: Option<u32>, score: f64| {
+                let place = &mut best[start + len];
+                if place.is_none_or(|best| score > f64::from(best.score)) {
+                    *place = Some(Step { start, piece, score: score as f32 });
+                }
+            };
+            for (len, piece) in self.pieces.of(&text[start..]) {
+                // Mixed precision as in the original.
+                let score = match self.scores[piece as usize] {
+                    Score::Normal(score) => f64::from(score),
+                    Score::UserDefined => f64::from(len as f32 * self.bounds[1]) - 0.1,
+                };
+                offer(len, Some(piece), score + f64::from(before));
+                has_character |= len == c.len_utf8();
+            }
+            if !has_character {
+                offer(c.len_utf8(), None, f64::from(unknown + before));
+            }
+        }
+        let mut parts: Vec<Part<'a>> = Vec::new();
+        let mut end = text.len();
+        // Each character's end is reached, so each step's start is one.
+        while let Some(Step { start, piece, .. }) = best[end].filter(|_| end > 0) {
+            match parts.last_mut() {
+                Some(Part { text: after, piece: None }) if piece.is_none() => *after = &text[start..end + after.len()],
+                _ => parts.push(Part { text: &text[start..end], piece }),
+            }
+            end = start;
+        }
+        parts.reverse();
+        parts
+    }
+}

@@ -1,0 +1,160 @@
+//! Vocabularies of BPE: `tokenizer.json`, or `vocab.json` with `merges.txt`.
+
+use super::added::Stated;
+use super::capped::{List, MOST, Map};
+use super::kind::Kind;
+use crate::data::error::{Error, Result};
+use crate::execution::checkpoint::Folder;
+use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+
+pub const TOKENIZER: &str = "tokenizer.json";
+pub const VOCABULARY: &str = "vocab.json";
+pub const MERGES: &str = "merges.txt";
+
+/// Maximum bytes of a vocabulary: twice Gemma's `tokenizer.json`.
+pub const LARGEST: u64 = 64 << 20;
+
+/// A vocabulary of BPE.
+pub struct Vocabulary {
+    /// File named in messages.
+    pub path: PathBuf,
+    pub ids: HashMap<String, u32>,
+    /// Pairs of tokens, the first to be merged first.
+    pub merges: Vec<Merge>,
+    /// Added tokens in `tokenizer.json`.
+    pub added: Vec<Stated>,
+    /// Special tokens before and after each text, if the file states them.
+    pub around: [Vec<String>; 2],
+}
+
+/// `tokenizer.json`. Its steps are those of the class, so they are not read.
+#[derive(serde::Deserialize)]
+struct File {
+    #[serde(default)]
+    added_tokens: List<Stated>,
+    post_processor: Option<Processor>,
+    model: Model,
+}
+
+#[derive(serde::Deserialize)]
+struct Model {
+    vocab: Map<u32>,
+    merges: List<Merge>,
+}
+
+#[derive(serde::Deserialize)]
+struct Processor {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    single: List<Part>,
+}
+
+#[derive(serde::Deserialize)]
+enum Part {
+    Sequence {},
+    SpecialToken { id: String },
+}
+
+/// A pair of tokens to merge: `["a", "b"]`, or `"a b"`.
+pub struct Merge(pub String, pub String);
+
+impl Merge {
+    fn parse(line: &str) -> Option<Merge> {
+        let (left, right) = line.split_once(' ')?;
+        (!right.contains(' ')).then(|| Merge(left.to_owned(), right.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Merge {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Merge, D::Error> {
+        struct Pair;
+        impl<'de> Visitor<'de> for Pair {
+            type Value = Merge;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "two tokens")
+            }
+
+            fn visit_str<E: de::Error>(self, line: &str) -> std::result::Result<Merge, E> {
+                Merge::parse(line).ok_or_else(|| E::invalid_value(de::Unexpected::Str(line), &self))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> std::result::Result<Merge, A::Error> {
+                match (from.next_element()?, from.next_element()?, from.next_element::<de::IgnoredAny>()?) {
+                    (Some(left), Some(right), None) => Ok(Merge(left, right)),
+                    _ => Err(de::Error::invalid_length(0, &self)),
+                }
+            }
+        }
+        from.deserialize_any(Pair)
+    }
+}
+
+impl Vocabulary {
+    /// Reads a folder's vocabulary.
+    pub fn open(folder: &Folder, kind: Kind) -> Result<Vocabulary> {
+        match kind {
+            _ if folder.has(TOKENIZER) => Vocabulary::of_tokenizer(folder, kind),
+            Kind::Clip if folder.has(VOCABULARY) && folder.has(MERGES) => Vocabulary::of_parts(folder),
+            Kind::Clip => Err(Error::file(folder.path(), format!("no tokenizer; expected {TOKENIZER}, or {VOCABULARY} and {MERGES}"))),
+            _ => Err(Error::file(folder.path(), format!("no tokenizer; expected {TOKENIZER}"))),
+        }
+    }
+
+    fn of_tokenizer(folder: &Folder, kind: Kind) -> Result<Vocabulary> {
+        let path = folder.path().join(TOKENIZER);
+        let file: File = serde_json::from_slice(&folder.read(TOKENIZER, LARGEST)?).map_err(|error| Error::file(&path, error.to_string()))?;
+        let mut around = [Vec::new(), Vec::new()];
+        match file.post_processor {
+            Some(processor) if kind == Kind::Siglip2 => {
+                if processor.kind != "TemplateProcessing" {
+                    return Err(Error::unsupported(&path, format!("post_processor: expected TemplateProcessing, found {:?}", processor.kind)));
+                }
+                let mut side = 0;
+                for part in processor.single.0 {
+                    match part {
+                        Part::Sequence {} => side = 1,
+                        Part::SpecialToken { id } => around[side].push(id),
+                    }
+                }
+            }
+            _ => {}
+        }
+        Vocabulary { path, ids: file.model.vocab.0.into_iter().collect(), merges: file.model.merges.0, added: file.added_tokens.0, around }.checked()
+    }
+
+    fn of_parts(folder: &Folder) -> Result<Vocabulary> {
+        let [path, merges] = [VOCABULARY, MERGES].map(|file| folder.path().join(file));
+        let ids: Map<u32> = serde_json::from_slice(&folder.read(VOCABULARY, LARGEST)?).map_err(|error| Error::file(&path, error.to_string()))?;
+        let text = String::from_utf8(folder.read(MERGES, LARGEST)?).map_err(|_| Error::file(&merges, "expected text in UTF-8"))?;
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with("#version"));
+        let parse = |(i, line): (usize, &str)| {
+            Merge::parse(line)
+                .ok_or_else(|| Error::file(&merges, format!("line {}: expected two tokens with a space between them, found {line:?}", i + 1)))
+        };
+        let pairs: Vec<Merge> = lines.take(MOST + 1).map(parse).collect::<Result<_>>()?;
+        match pairs.len() > MOST {
+            true => Err(Error::file(&merges, format!("more than {MOST} lines, which no such file should have"))),
+            false => Vocabulary { path, ids: ids.0.into_iter().collect(), merges: pairs, added: Vec::new(), around: Default::default() }.checked(),
+        }
+    }
+
+    /// Checks what the `tokenizers` crate takes for granted: each merge makes a token, and added tokens can be numbered after the others.
+    fn checked(self) -> Result<Vocabulary> {
+        if self.ids.is_empty() {
+            return Err(Error::file(&self.path, "the vocabulary is empty; download it again"));
+        }
+        if let Some((token, id)) = self.ids.iter().find(|(_, id)| **id as usize >= MOST) {
+            return Err(Error::file(&self.path, format!("expected ids below {MOST}, found {id} of token {token:?}")));
+        }
+        let makes_none = |merge: &&Merge| !self.ids.contains_key(&format!("{}{}", merge.0, merge.1));
+        match self.merges.iter().find(makes_none) {
+            Some(Merge(left, right)) => Err(Error::file(&self.path, format!("merging {left:?} and {right:?} makes no token of the vocabulary"))),
+            None => Ok(self),
+        }
+    }
+}
