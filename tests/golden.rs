@@ -27,13 +27,12 @@ const BF16_ATTENTION_TOLERANCE: f64 = 2e-1;
 /// A gated MLP of the fixtures needs most of it: the product of two rounded factors is what is rounded next.
 const INT8_TOLERANCE: f64 = 3e-2;
 
-/// Folders whose outputs are to be reproduced; the others are containers that must be refused.
+/// Folders whose outputs are to be reproduced.
 fn cases() -> Vec<String> {
     let entries = std::fs::read_dir(path(CASES)).expect("the fixtures are there");
     let mut names: Vec<String> = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|name| !name.starts_with("container_pth"));
     names.sort();
-    assert_eq!(names.len(), 61, "fixtures: {names:?}");
+    assert_eq!(names.len(), 65, "fixtures: {names:?}");
     names
 }
 
@@ -178,15 +177,7 @@ fn preprocessing_matches_reference_pixel_values() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 77);
-}
-
-#[test]
-fn pickle_checkpoints_are_refused_with_conversion_advice() {
-    for name in ["container_pth_legacy", "container_pth_zip"] {
-        let error = Checkpoint::open(path(CASES).join(name)).unwrap_err().to_string();
-        assert!(error.contains("convert it to model.safetensors"), "{error}");
-    }
+    assert_eq!(compared, 81);
 }
 
 #[test]

@@ -1,18 +1,42 @@
-//! Tensors of a checkpoint: one safetensors file, shards with an index, or an npz file.
+//! Tensors of a checkpoint: one file of safetensors or PyTorch, shards with an index, or an npz file.
 
 use super::folder::Folder;
 use super::header::{self, Header};
 use super::json::Object;
 use super::memory::{Contents, Embedded, Stored};
-use super::npz;
+use super::{npz, pytorch};
 use crate::data::error::{Error, Result};
 use crate::data::tensor::{Dtype, Tensor};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// How tensors are stored in a file.
+#[derive(Clone, Copy)]
+enum Format {
+    Safetensors,
+    Pytorch,
+}
+
+/// Places of a folder's weights.
+#[derive(Clone, Copy)]
+enum Place {
+    File(&'static str),
+    Index(&'static str),
+}
+
 const FILE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+
+/// Names of weights in the order in which transformers looks for them; then timm's and other programs' names.
+const PLACES: [(Place, Format); 6] = [
+    (Place::File(FILE), Format::Safetensors),
+    (Place::Index(INDEX), Format::Safetensors),
+    (Place::File("pytorch_model.bin"), Format::Pytorch),
+    (Place::Index("pytorch_model.bin.index.json"), Format::Pytorch),
+    (Place::File("pytorch_model.pt"), Format::Pytorch),
+    (Place::File("model.pth"), Format::Pytorch),
+];
 
 /// Tensors by name.
 pub struct Files {
@@ -26,18 +50,22 @@ pub struct Files {
 impl Files {
     /// Opens the tensors of a checkpoint folder. Files of at least `mapped_from` bytes are memory-mapped, others are read.
     pub fn open(folder: &Folder, mapped_from: u64) -> Result<Files> {
-        if folder.has(FILE) {
-            return Files::read(&folder.path().join(FILE), &folder.contents(FILE, mapped_from)?);
+        for (place, format) in PLACES {
+            match place {
+                Place::File(file) if folder.has(file) => return format.read(&folder.path().join(file), &folder.contents(file, mapped_from)?),
+                Place::Index(name) => match folder.object(name)? {
+                    Some(index) => return Files::open_shards(folder, (name, &index), format, mapped_from),
+                    None => {}
+                },
+                Place::File(_) => {}
+            }
         }
-        match folder.object(INDEX)? {
-            Some(index) => Files::open_shards(folder, &index, mapped_from),
-            None => Err(missing(folder)),
-        }
+        Err(missing(folder))
     }
 
     /// Opens the tensors of one safetensors file, which are read.
     pub fn open_file(path: &Path) -> Result<Files> {
-        Files::read(path, &Contents::open(path, u64::MAX)?)
+        Format::Safetensors.read(path, &Contents::open(path, u64::MAX)?)
     }
 
     /// Opens the arrays of one npz file. It is memory-mapped if it has at least `mapped_from` bytes.
@@ -48,34 +76,29 @@ impl Files {
 
     /// Opens the tensors of a safetensors file in memory.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Files> {
-        Files::read(Path::new(name), &Contents::Shared(Arc::new(Embedded(bytes))))
+        Format::Safetensors.read(Path::new(name), &Contents::Shared(Arc::new(Embedded(bytes))))
     }
 
-    fn read(path: &Path, contents: &Contents) -> Result<Files> {
-        let Header { tensors, metadata } = header::read(path, contents)?;
-        Ok(Files { path: path.to_owned(), tensors, metadata })
-    }
-
-    fn open_shards(folder: &Folder, index: &Object, mapped_from: u64) -> Result<Files> {
+    fn open_shards(folder: &Folder, (name, index): (&str, &Object), format: Format, mapped_from: u64) -> Result<Files> {
         let map = index.object("weight_map")?.ok_or_else(|| index.wrong("weight_map", "an object that maps tensors to files"))?;
         let mut places = BTreeMap::new();
-        for name in map.keys() {
-            let shard = map.string(name)?.ok_or_else(|| map.wrong(name, "a file name"))?;
+        for tensor in map.keys() {
+            let shard = map.string(tensor)?.ok_or_else(|| map.wrong(tensor, "a file name"))?;
             if Path::new(shard).file_name() != Some(shard.as_ref()) {
-                return Err(index.error(format!("weight_map places {name} in {shard:?}; expected the name of a file in the same folder")));
+                return Err(index.error(format!("weight_map places {tensor} in {shard:?}; expected the name of a file in the same folder")));
             }
-            places.insert(name, shard);
+            places.insert(tensor, shard);
         }
         let mut tensors = HashMap::new();
         for shard in places.values().copied().collect::<BTreeSet<_>>() {
             let path = folder.path().join(shard);
             if !folder.has(shard) {
-                return Err(Error::file(&path, format!("no such file, but {INDEX} names it; download all shards")));
+                return Err(Error::file(&path, format!("no such file, but {name} names it; download all shards")));
             }
-            let mut found = Files::read(&path, &folder.contents(shard, mapped_from)?)?.tensors;
-            for name in places.iter().filter(|(_, place)| **place == shard).map(|(name, _)| *name) {
-                let stored = found.remove(name).ok_or_else(|| Error::tensor(name, format!("not in {shard}, where {INDEX} places it")))?;
-                tensors.insert(name.to_owned(), stored);
+            let mut found = format.read(&path, &folder.contents(shard, mapped_from)?)?.tensors;
+            for tensor in places.iter().filter(|(_, place)| **place == shard).map(|(tensor, _)| *tensor) {
+                let stored = found.remove(tensor).ok_or_else(|| Error::tensor(tensor, format!("not in {shard}, where {name} places it")))?;
+                tensors.insert(tensor.to_owned(), stored);
             }
         }
         Ok(Files { path: folder.path().to_owned(), tensors, metadata: HashMap::new() })
@@ -164,23 +187,26 @@ impl Files {
     }
 }
 
+impl Format {
+    fn read(self, path: &Path, contents: &Contents) -> Result<Files> {
+        let Header { tensors, metadata } = match self {
+            Format::Safetensors => header::read(path, contents)?,
+            Format::Pytorch => Header { tensors: pytorch::read(path, contents)?, metadata: HashMap::new() },
+        };
+        Ok(Files { path: path.to_owned(), tensors, metadata })
+    }
+}
+
 fn without_ones(shape: &[usize]) -> &[usize] {
     let ones = shape.iter().take_while(|&&size| size == 1).count();
     &shape[ones..]
 }
 
-/// Builds the error for a folder without safetensors, naming what it has instead.
+/// Builds the error for a folder without weights.
 fn missing(folder: &Folder) -> Error {
     let path = folder.path();
-    if !folder.exists() {
-        return Error::file(path, format!("no such folder; expected one with config.json and {FILE}"));
-    }
-    let pickles = ["pytorch_model.bin", "model.pth", "pytorch_model.bin.index.json"];
-    match pickles.iter().find(|name| folder.has(name)) {
-        Some(name) => Error::file(
-            path.join(name),
-            format!("a PyTorch pickle, which can run code when loaded, is not supported; convert it to {FILE} (safetensors.torch.save_file)"),
-        ),
-        None => Error::file(path, format!("expected {FILE} or {INDEX} in this folder, found neither")),
+    match folder.exists() {
+        true => Error::file(path, format!("expected {FILE} or {INDEX} in this folder, or pytorch_model.bin, found none of them")),
+        false => Error::file(path, format!("no such folder; expected one with config.json and {FILE}")),
     }
 }

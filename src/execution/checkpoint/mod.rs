@@ -11,15 +11,18 @@ mod head;
 mod header;
 mod jax;
 mod json;
+mod kind;
 mod labels;
 mod memory;
 mod npz;
 mod position;
 #[cfg(test)]
 mod published_parameters;
+mod pytorch;
 mod random;
 mod refusal;
 mod source;
+mod strides;
 mod timm;
 mod torch;
 mod transformers;
@@ -82,8 +85,9 @@ struct Outline {
 }
 
 impl Checkpoint {
-    /// Opens a folder with `config.json` and `model.safetensors` (or shards with an index), in the layout of timm,
-    /// transformers or torch's `TransformerEncoder`; or one of Google's npz files.
+    /// Opens a folder with `config.json` and `model.safetensors` or `pytorch_model.bin` (or shards with an index), in the layout of
+    /// timm, transformers or torch's `TransformerEncoder`; or one of Google's npz files. Of a PyTorch file, only tensors are read:
+    /// nothing in it is run.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::File`] if a file is missing or damaged; [`Error::Unsupported`] if vitraux does not run
