@@ -38,5 +38,6 @@ mod shards;
 mod similar;
 mod structure;
 mod support;
+mod torch;
 mod trained;
 mod tuning;

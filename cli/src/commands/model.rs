@@ -17,7 +17,7 @@ pub const BUILT_IN: &str = "digits";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model options")]
 pub struct ModelArgs {
-    /// Model: owner/name[@revision] on the Hugging Face hub, a timm name, a folder with config.json and model.safetensors, an npz file from
+    /// Model: owner/name[@revision] on the Hugging Face hub, a timm name, a folder with config.json and model.safetensors or pytorch_model.bin, an npz file from
     /// google-research, or digits (built in); `vitraux models` recommends some
     #[arg(long, short, value_name = "MODEL")]
     model: Option<PathBuf>,
@@ -193,21 +193,23 @@ impl ModelArgs {
 /// Returns whether a file in a model's folder belongs to the model, by its name: other files there may be earlier results.
 fn is_of_model(file: &Path) -> bool {
     let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let is_weights = name.starts_with("model") && [".safetensors", ".safetensors.index.json"].iter().any(|ending| name.ends_with(ending));
+    let is_weights = [("model", ".safetensors"), ("pytorch_model", ".bin"), ("pytorch_model", ".pt"), ("model", ".pth")]
+        .iter()
+        .any(|(start, ending)| name.starts_with(start) && name.trim_end_matches(".index.json").ends_with(ending));
     is_weights || ["config.json", "preprocessor_config.json", "processor_config.json"].contains(&&*name)
 }
 
 fn located(model: &Path) -> Result<Place> {
     let text = model.to_string_lossy();
     if model.is_file() {
-        let has_extension = |extensions: &[&str]| extensions.iter().any(|known| model.extension().is_some_and(|own| own.eq_ignore_ascii_case(known)));
         return match model.file_name().and_then(|name| name.to_str()) {
-            Some("model.safetensors" | "config.json") => {
+            Some("model.safetensors" | "pytorch_model.bin" | "pytorch_model.pt" | "model.pth" | "config.json") => {
                 Ok(Place::Path(model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()))
             }
-            // The library explains why it reads no pickles.
-            _ if has_extension(&["npz", "bin", "pt", "pth", "ckpt"]) => Ok(Place::Path(model.to_owned())),
-            _ => Err(format!("{text}: expected a model folder, its model.safetensors or an npz file, found another file").into()),
+            _ if model.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz")) => Ok(Place::Path(model.to_owned())),
+            _ => {
+                Err(format!("{text}: expected a model folder, its model.safetensors or pytorch_model.bin, or an npz file, found another file").into())
+            }
         };
     }
     if text.starts_with("http://") || text.starts_with("https://") {

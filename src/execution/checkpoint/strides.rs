@@ -32,9 +32,8 @@ mod tests {
     #[test]
     fn strided_elements_are_gathered_in_row_major_order() {
         let bytes: Vec<u8> = (0..12).collect();
-        let gathered = |shape: &[usize], strides: &[usize], bytes_each: usize| {
-            Strides { elements: strides.to_vec(), bytes: bytes_each }.gathered(shape, &bytes)
-        };
+        let gathered =
+            |shape: &[usize], strides: &[usize], bytes_each: usize| Strides { elements: strides.to_vec(), bytes: bytes_each }.gathered(shape, &bytes);
         assert_eq!(gathered(&[3, 2], &[1, 3], 2), [0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]);
         assert_eq!(gathered(&[2, 1, 2], &[4, usize::MAX, 2], 1), [0, 2, 4, 6]);
         assert_eq!(gathered(&[2, 2], &[0, 1], 1), [0, 1, 0, 1]);

@@ -4,6 +4,7 @@
 use super::cache::create_parent;
 use super::entry::{Entry, header, length};
 use super::failure::Failure;
+use super::form::Form;
 use super::remote::{HubResult, Remote};
 use super::{DownloadProgress, form, hash};
 use crate::data::error::{Error, Result};
@@ -120,7 +121,7 @@ fn receive(remote: &Remote, entry: &Entry, (file, partial): (&mut File, &Path), 
         }
         (size, declared) => size.or(declared),
     };
-    let is_json = entry.name.ends_with(".json");
+    let is_json = Form::of(&entry.name) == Some(Form::Json);
     let too_large = || remote.reference.error(format!("{}: larger than {} MiB, which no such file should be", entry.name, LARGEST_JSON >> 20));
     if is_json && expected.is_some_and(|expected| expected > LARGEST_JSON) {
         return Err(too_large().into());

@@ -42,7 +42,10 @@ fn entries(contents: &Contents, reader: &mut dyn ReadSeek) -> Parsed<(Vec<u8>, P
         } else if name == "byteorder" {
             let order = unpacked(entry, LONGEST_WORD).map_err(|error| broken(&error))?;
             if order != b"little" {
-                return Err(broken(&format!("expected little, found {}; save it on a little-endian machine", quoted(&String::from_utf8_lossy(&order)))));
+                return Err(broken(&format!(
+                    "expected little, found {}; save it on a little-endian machine",
+                    quoted(&String::from_utf8_lossy(&order))
+                )));
             }
         }
     }

@@ -29,7 +29,7 @@ impl Global {
         };
         known.ok_or_else(|| {
             format!(
-                "the global {} is not allowed in a checkpoint, and nothing was run; save only tensors: torch.save(model.state_dict(), file)",
+                "{} is not allowed in a checkpoint, and nothing was run; save only tensors: torch.save(model.state_dict(), file)",
                 quoted(&format!("{module}.{name}"))
             )
         })
@@ -62,9 +62,9 @@ pub fn instance<'a>(heap: &mut Heap<'a>, class: Value<'a>, arguments: Value<'a>)
 pub fn persistent<'a>(heap: &mut Heap<'a>, id: Value<'a>) -> Parsed<Value<'a>> {
     let (element, key, count) = match heap.tuple(id) {
         Some(&[Value::Text("storage"), Value::Global(Global::Storage(element)), Value::Text(key), Value::Text(_), Value::Int(count)])
-        | Some(&[Value::Text("storage"), Value::Global(Global::Storage(element)), Value::Text(key), Value::Text(_), Value::Int(count), Value::None]) => {
-            (element, key, count)
-        }
+        | Some(
+            &[Value::Text("storage"), Value::Global(Global::Storage(element)), Value::Text(key), Value::Text(_), Value::Int(count), Value::None],
+        ) => (element, key, count),
         _ => return Err("expected a persistent id (\"storage\", class, key, device, elements), found another".to_owned()),
     };
     let len = usize::try_from(count).ok().filter(|count| count.checked_mul(element.bytes).is_some());

@@ -208,7 +208,8 @@ impl<'a> Machine<'a, '_> {
 
     fn take(&mut self, len: u64) -> Parsed<&'a [u8]> {
         let left = &self.bytes[self.place..];
-        let taken = usize::try_from(len).ok().and_then(|len| left.get(..len)).ok_or_else(|| format!("expected {len} more bytes, found {}", left.len()))?;
+        let taken =
+            usize::try_from(len).ok().and_then(|len| left.get(..len)).ok_or_else(|| format!("expected {len} more bytes, found {}", left.len()))?;
         self.place += taken.len();
         Ok(taken)
     }

@@ -29,6 +29,9 @@ const START: usize = 32;
 /// Keys under which training programs save the weights beside other things.
 const NESTED: [&str; 4] = ["state_dict", "model", "model_state_dict", "teacher"];
 
+/// Prefix that `DataParallel` gives every name.
+const WRAPPED: &str = "module.";
+
 /// What a pickle is, or why it is refused.
 type Parsed<T> = std::result::Result<T, String>;
 
@@ -59,16 +62,21 @@ pub fn read(path: &Path, contents: &Contents) -> Result<HashMap<String, Stored>>
 /// Returns the tensors of a state dictionary, which is the saved value or in it.
 fn tensors<'a>(heap: &Heap<'a>, root: Value<'a>, places: &Places, contents: &Contents) -> Parsed<HashMap<String, Stored>> {
     heap.storages()?;
+    let entries = state_dict(heap, root)?;
+    let is_wrapped =
+        |(name, value): &(Value<'a>, Value<'a>)| !heap.is_tensor(*value) || matches!(name, Value::Text(name) if name.starts_with(WRAPPED));
+    let prefix = if entries.iter().all(is_wrapped) { WRAPPED } else { "" };
     let mut tensors = HashMap::new();
-    for &(name, value) in state_dict(heap, root)? {
+    for &(name, value) in entries {
         // Epochs, options and the like.
         let Some(view) = heap.view(value) else { continue };
         let Value::Text(name) = name else { return Err("expected the name of a tensor as text, found something else".to_owned()) };
         let wrong = |message: String| format!("tensor {}: {message}", quoted(name));
         let view = view.map_err(wrong)?;
-        let place = places.get(view.storage.key).ok_or_else(|| wrong(format!("storage {} is missing; download it again", quoted(view.storage.key))))?;
+        let place =
+            places.get(view.storage.key).ok_or_else(|| wrong(format!("storage {} is missing; download it again", quoted(view.storage.key))))?;
         let stored = view.stored(contents, place).map_err(wrong)?;
-        if tensors.insert(name.to_owned(), stored).is_some() {
+        if tensors.insert(name[prefix.len()..].to_owned(), stored).is_some() {
             return Err(wrong("there are two of this name".to_owned()));
         }
     }

@@ -63,7 +63,13 @@ impl View<'_> {
     pub fn stored(self, contents: &Contents, place: &Range<usize>) -> Parsed<Stored> {
         let Storage { element, key, len } = self.storage;
         if place.len() != self.storage.bytes() {
-            return Err(format!("storage {}: expected {} bytes for {len} elements of {}, found {}", quoted(key), self.storage.bytes(), element.dtype, place.len()));
+            return Err(format!(
+                "storage {}: expected {} bytes for {len} elements of {}, found {}",
+                quoted(key),
+                self.storage.bytes(),
+                element.dtype,
+                place.len()
+            ));
         }
         // Strides of 0 repeat elements, which would be any number of them.
         let count = self.shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size)).filter(|&count| count <= len);
