@@ -21,6 +21,9 @@ pub struct ModelArgs {
     /// google-research, or digits (built in); `vitraux models` recommends some
     #[arg(long, short, value_name = "MODEL")]
     model: Option<PathBuf>,
+    /// LoRA adapter to merge into the model's weights: a folder with adapter_config.json and adapter_model.safetensors or .bin, as peft saves it
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     #[command(flatten)]
     opening: OpeningArgs,
     /// Place of the model, once it is found.
@@ -44,7 +47,7 @@ pub struct OpeningArgs {
 impl OpeningArgs {
     /// Returns these options for a model.
     pub fn of(self, model: Option<PathBuf>) -> ModelArgs {
-        ModelArgs { model, opening: self, place: OnceLock::new() }
+        ModelArgs { model, adapter: None, opening: self, place: OnceLock::new() }
     }
 
     /// Returns the requested `[height, width]`.
@@ -99,7 +102,7 @@ impl ModelArgs {
 
     /// Returns true unless the built-in model is used as it is.
     pub fn is_given(&self) -> bool {
-        self.model.is_some() || self.opening.image_size.is_some()
+        self.model.is_some() || self.adapter.is_some() || self.opening.image_size.is_some()
     }
 
     /// Opens the model; without one, the built-in model, which a note says.
@@ -138,15 +141,17 @@ impl ModelArgs {
             Place::Path(path) => {
                 let builder = Checkpoint::builder(path);
                 let builder = self.image_size().into_iter().fold(builder, CheckpointBuilder::image_size);
+                let builder = self.adapter.iter().fold(builder, CheckpointBuilder::adapter);
                 Ok(if self.opening.no_mmap { builder.mapped_from(u64::MAX) } else { builder }.open()?)
             }
         }
     }
 
     fn built_in(&self) -> Result<Checkpoint> {
-        match self.opening.image_size {
-            None => Ok(Checkpoint::digits()),
-            Some(_) => Err("--image-size: the built-in model has one size; omit this option, or choose another --model".into()),
+        match (self.opening.image_size, &self.adapter) {
+            (None, None) => Ok(Checkpoint::digits()),
+            (Some(_), _) => Err("--image-size: the built-in model has one size; omit this option, or choose another --model".into()),
+            (None, Some(_)) => Err("--adapter: expected the --model that the adapter was trained for, found the built-in model".into()),
         }
     }
 
@@ -160,15 +165,17 @@ impl ModelArgs {
         }))
     }
 
-    /// Returns the files of the model, once it is opened.
+    /// Returns the files of the model and its adapter, once they are opened.
     pub fn files(&self) -> Vec<PathBuf> {
-        match self.place.get() {
-            Some(Some(Place::Path(path))) => match path.read_dir() {
-                Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|file| is_of_model(file)).collect(),
-                Err(_) => vec![path.clone()],
-            },
-            _ => Vec::new(),
-        }
+        let place = match self.place.get() {
+            Some(Some(Place::Path(path))) => Some(path),
+            _ => None,
+        };
+        let files = |path: &PathBuf| match path.read_dir() {
+            Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|file| is_of_model(file)).collect(),
+            Err(_) => vec![path.clone()],
+        };
+        place.into_iter().chain(&self.adapter).flat_map(files).collect()
     }
 
     /// Returns the place of the chosen model, after downloading it if necessary, or `None` if none is chosen.
@@ -193,10 +200,11 @@ impl ModelArgs {
 /// Returns whether a file in a model's folder belongs to the model, by its name: other files there may be earlier results.
 fn is_of_model(file: &Path) -> bool {
     let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let is_weights = [("model", ".safetensors"), ("pytorch_model", ".bin"), ("pytorch_model", ".pt"), ("model", ".pth")]
-        .iter()
-        .any(|(start, ending)| name.starts_with(start) && name.trim_end_matches(".index.json").ends_with(ending));
-    is_weights || ["config.json", "preprocessor_config.json", "processor_config.json"].contains(&&*name)
+    let weights = ["model", "pytorch_model", "adapter_model"];
+    let endings = [".safetensors", ".bin", ".pt", ".pth"];
+    let is_weights =
+        weights.iter().any(|start| name.starts_with(start)) && endings.iter().any(|end| name.trim_end_matches(".index.json").ends_with(end));
+    is_weights || ["config.json", "adapter_config.json", "preprocessor_config.json", "processor_config.json"].contains(&&*name)
 }
 
 fn located(model: &Path) -> Result<Place> {

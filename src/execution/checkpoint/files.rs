@@ -1,8 +1,9 @@
-//! Tensors of a checkpoint: one file of safetensors or PyTorch, shards with an index, or an npz file.
+//! Tensors of a checkpoint: one file of safetensors or PyTorch, shards with an index, or an npz file; and what an adapter changes of them.
 
 use super::folder::Folder;
 use super::header::{self, Header};
 use super::json::Object;
+use super::low_rank::LowRank;
 use super::memory::{Contents, Embedded, Stored};
 use super::{npz, pytorch};
 use crate::data::error::{Error, Result};
@@ -13,14 +14,14 @@ use std::sync::Arc;
 
 /// How tensors are stored in a file.
 #[derive(Clone, Copy)]
-enum Format {
+pub enum Format {
     Safetensors,
     Pytorch,
 }
 
-/// Places of a folder's weights.
+/// Where tensors are in a folder.
 #[derive(Clone, Copy)]
-enum Place {
+pub enum Place {
     File(&'static str),
     Index(&'static str),
 }
@@ -29,7 +30,7 @@ const FILE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// Names of weights in the order in which transformers looks for them; then timm's and other programs' names.
-const PLACES: [(Place, Format); 6] = [
+pub const MODEL: [(Place, Format); 6] = [
     (Place::File(FILE), Format::Safetensors),
     (Place::Index(INDEX), Format::Safetensors),
     (Place::File("pytorch_model.bin"), Format::Pytorch),
@@ -38,6 +39,10 @@ const PLACES: [(Place, Format); 6] = [
     (Place::File("model.pth"), Format::Pytorch),
 ];
 
+/// Names of an adapter's tensors.
+pub const ADAPTER: [(Place, Format); 2] =
+    [(Place::File("adapter_model.safetensors"), Format::Safetensors), (Place::File("adapter_model.bin"), Format::Pytorch)];
+
 /// Tensors by name.
 pub struct Files {
     /// File or folder named in messages.
@@ -45,22 +50,25 @@ pub struct Files {
     tensors: HashMap<String, Stored>,
     /// Metadata of a single safetensors file.
     metadata: HashMap<String, String>,
+    /// Updates of tensors by an adapter.
+    updates: HashMap<String, LowRank>,
 }
 
 impl Files {
-    /// Opens the tensors of a checkpoint folder. Files of at least `mapped_from` bytes are memory-mapped, others are read.
-    pub fn open(folder: &Folder, mapped_from: u64) -> Result<Files> {
-        for (place, format) in PLACES {
+    /// Opens the tensors of a folder, which are in the first of `places` that it has. Files of at least `mapped_from` bytes are memory-mapped, others are read.
+    pub fn open(folder: &Folder, places: &[(Place, Format)], mapped_from: u64) -> Result<Files> {
+        for &(place, format) in places {
             match place {
                 Place::File(file) if folder.has(file) => return format.read(&folder.path().join(file), &folder.contents(file, mapped_from)?),
-                Place::Index(name) => match folder.object(name)? {
-                    Some(index) => return Files::open_shards(folder, (name, &index), format, mapped_from),
-                    None => {}
-                },
+                Place::Index(name) => {
+                    if let Some(index) = folder.object(name)? {
+                        return Files::open_shards(folder, (name, &index), format, mapped_from);
+                    }
+                }
                 Place::File(_) => {}
             }
         }
-        Err(missing(folder))
+        Err(missing(folder, places))
     }
 
     /// Opens the tensors of one safetensors file, which are read.
@@ -71,7 +79,7 @@ impl Files {
     /// Opens the arrays of one npz file. It is memory-mapped if it has at least `mapped_from` bytes.
     pub fn open_npz(path: &Path, mapped_from: u64) -> Result<Files> {
         let tensors = npz::arrays(path, &Contents::open(path, mapped_from)?)?;
-        Ok(Files { path: path.to_owned(), tensors, metadata: HashMap::new() })
+        Ok(Files { path: path.to_owned(), tensors, metadata: HashMap::new(), updates: HashMap::new() })
     }
 
     /// Opens the tensors of a safetensors file in memory.
@@ -101,7 +109,7 @@ impl Files {
                 tensors.insert(tensor.to_owned(), stored);
             }
         }
-        Ok(Files { path: folder.path().to_owned(), tensors, metadata: HashMap::new() })
+        Ok(Files { path: folder.path().to_owned(), tensors, metadata: HashMap::new(), updates: HashMap::new() })
     }
 
     /// Strips `prefix` from the names that have it.
@@ -144,9 +152,28 @@ impl Files {
         self.tensors.get(name).ok_or_else(|| Error::tensor(name, format!("not in {}, which has {} tensors", self.path.display(), self.tensors.len())))
     }
 
+    /// Takes a tensor out, as it is stored.
+    pub fn take(&mut self, name: &str) -> Option<Stored> {
+        self.tensors.remove(name)
+    }
+
+    /// Adds a tensor, in place of another of its name.
+    pub fn replace(&mut self, name: String, by: Stored) {
+        self.tensors.insert(name, by);
+    }
+
+    /// Adds an update of a tensor. Returns whether it is the first.
+    pub fn update(&mut self, name: String, by: LowRank) -> bool {
+        self.updates.insert(name, by).is_none()
+    }
+
     /// Returns a floating-point tensor of any shape.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
-        self.typed(name, &[("F32", Dtype::F32), ("F16", Dtype::F16), ("BF16", Dtype::Bf16), ("F64", Dtype::F64)])
+        let tensor = self.typed(name, &[("F32", Dtype::F32), ("F16", Dtype::F16), ("BF16", Dtype::Bf16), ("F64", Dtype::F64)])?;
+        match self.updates.get(name) {
+            None => Ok(tensor),
+            Some(update) => update.added(name, &tensor),
+        }
     }
 
     /// Returns a boolean tensor; nonzero is true.
@@ -193,7 +220,7 @@ impl Format {
             Format::Safetensors => header::read(path, contents)?,
             Format::Pytorch => Header { tensors: pytorch::read(path, contents)?, metadata: HashMap::new() },
         };
-        Ok(Files { path: path.to_owned(), tensors, metadata })
+        Ok(Files { path: path.to_owned(), tensors, metadata, updates: HashMap::new() })
     }
 }
 
@@ -202,11 +229,11 @@ fn without_ones(shape: &[usize]) -> &[usize] {
     &shape[ones..]
 }
 
-/// Builds the error for a folder without weights.
-fn missing(folder: &Folder) -> Error {
-    let path = folder.path();
+/// Builds the error for a folder with none of `places`.
+fn missing(folder: &Folder, places: &[(Place, Format)]) -> Error {
+    let names: Vec<&str> = places.iter().map(|(Place::File(name) | Place::Index(name), _)| *name).collect();
     match folder.exists() {
-        true => Error::file(path, format!("expected {FILE} or {INDEX} in this folder, or pytorch_model.bin, found none of them")),
-        false => Error::file(path, format!("no such folder; expected one with config.json and {FILE}")),
+        true => Error::file(folder.path(), format!("expected one of {} in this folder, found none", names.join(", "))),
+        false => Error::file(folder.path(), format!("no such folder; expected one with {}", names[0])),
     }
 }

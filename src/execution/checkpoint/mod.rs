@@ -2,6 +2,7 @@
 //!
 //! Each layout has a module with a reader of its configuration and a table of its tensor names.
 
+mod adapter;
 mod backbone;
 mod builder;
 mod families;
@@ -13,6 +14,7 @@ mod jax;
 mod json;
 mod kind;
 mod labels;
+mod low_rank;
 mod memory;
 mod npz;
 mod position;

@@ -17,9 +17,9 @@ pub fn run<'a>(heap: &mut Heap<'a>, bytes: &'a [u8]) -> Parsed<(Value<'a>, usize
     for _ in 0..MOST_OPERATIONS {
         let place = machine.place;
         let code = machine.array::<1>()?[0];
-        match machine.step(code).map_err(|error| format!("{} at byte {place} of its pickle: {error}", opcode::name(code)))? {
-            Some(value) => return Ok((value, machine.place)),
-            None => {}
+        let end = machine.step(code).map_err(|error| format!("{} at byte {place} of its pickle: {error}", opcode::name(code)))?;
+        if let Some(value) = end {
+            return Ok((value, machine.place));
         }
     }
     Err(format!("its pickle has more than {MOST_OPERATIONS} operations, which no checkpoint needs"))
