@@ -103,7 +103,7 @@ impl Checkpoint {
         CheckpointBuilder::new(path.as_ref())
     }
 
-    /// Starts opening a checkpoint of given files, by their names in the hub: `config.json`, `model.safetensors` or shards with their index, and
+    /// Starts opening a checkpoint of given files, by their names in the hub: `config.json`, `model.safetensors`, `pytorch_model.bin` or shards with their index, and
     /// `preprocessor_config.json` if the model has one. They may be in memory (`Cursor<Vec<u8>>`) or anywhere else; each weight is read when it is loaded to a device. Errors
     /// refer to the checkpoint as `name`. For programs that bring a model with them, and for browsers, which have no file system.
     pub fn builder_from_files<F: Read + Seek + Send + 'static>(

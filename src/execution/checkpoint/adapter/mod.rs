@@ -34,17 +34,17 @@ pub fn merged(path: &Path, mut files: Files, root: Object, mapped_from: u64) -> 
     let mut adapter = Files::open(&folder, &ADAPTER, mapped_from)?;
     let mut names: Vec<String> = adapter.names().map(str::to_owned).collect();
     names.sort();
-    for name in names {
-        let (module, role) = Role::of(&name)?;
-        let missing = || Error::tensor(&name, "the model has no tensor that it belongs to; choose the model that the adapter was trained for");
+    let roles = names.iter().map(|name| Ok((name, Role::of(name)?))).collect::<Result<Vec<_>>>()?;
+    for (name, (module, role)) in roles {
+        let missing = || Error::tensor(name, "the model has no tensor that it belongs to; choose the model that the adapter was trained for");
         match role {
             Role::Down => {
                 let base = found(&files, module, "weight").ok_or_else(missing)?;
-                let factors = [adapter.tensor(&name)?, adapter.tensor(&format!("{PREFIX}{module}.lora_B.weight"))?];
+                let factors = [adapter.tensor(name)?, adapter.tensor(&format!("{PREFIX}{module}.lora_B.weight"))?];
                 let scale = config.scale(module, factors[0].shape().first().copied().unwrap_or(0))?;
-                let update = LowRank::new(&name, scale, factors, files.shape(&base)?)?;
+                let update = LowRank::new(name, scale, factors, files.shape(&base)?)?;
                 if !files.update(base, update) {
-                    return Err(Error::tensor(&name, "another tensor of the adapter belongs to the same tensor of the model"));
+                    return Err(Error::tensor(name, "another tensor of the adapter belongs to the same tensor of the model"));
                 }
             }
             // Read with its counterpart, which must be there.
@@ -52,7 +52,7 @@ pub fn merged(path: &Path, mut files: Files, root: Object, mapped_from: u64) -> 
             Role::Whole(leaf) => {
                 let own = || config.saves(module).then(|| format!("{module}.{leaf}"));
                 let base = found(&files, module, leaf).or_else(own).ok_or_else(missing)?;
-                let tensor = adapter.take(&name).expect("one of its names");
+                let tensor = adapter.take(name).expect("one of its names");
                 files.replace(base, tensor);
             }
         }

@@ -67,7 +67,7 @@ pub fn persistent<'a>(heap: &mut Heap<'a>, id: Value<'a>) -> Parsed<Value<'a>> {
         ) => (element, key, count),
         _ => return Err("expected a persistent id (\"storage\", class, key, device, elements), found another".to_owned()),
     };
-    let len = usize::try_from(count).ok().filter(|count| count.checked_mul(element.bytes).is_some());
+    let len = usize::try_from(count).ok().filter(|count| count.checked_mul(element.size()).is_some());
     let len = len.ok_or_else(|| format!("storage {}: {count} elements cannot be", quoted(key)))?;
-    Ok(heap.add(Node::Storage(Storage { element, key, len })))
+    Ok(heap.add(Node::Storage(Box::new(Storage { element, key, len }))))
 }

@@ -8,8 +8,8 @@ use super::value::{Heap, Node, Value};
 use super::{Parsed, quoted};
 use std::collections::HashMap;
 
-/// Operations of a pickle, at most: those of tens of thousands of tensors. Each makes at most one value, so memory is bounded too.
-const MOST_OPERATIONS: usize = 1 << 20;
+/// Operations of a pickle, at most: those of ten thousand tensors. Each makes at most one value, so memory is bounded too.
+const MOST_OPERATIONS: usize = 1 << 19;
 
 /// Runs the pickle at the start of `bytes`. Returns its value and its length.
 pub fn run<'a>(heap: &mut Heap<'a>, bytes: &'a [u8]) -> Parsed<(Value<'a>, usize)> {

@@ -31,7 +31,7 @@ pub enum Node<'a> {
     Tuple(Vec<Value<'a>>),
     List(Vec<Value<'a>>),
     Dict(Vec<(Value<'a>, Value<'a>)>),
-    Storage(Storage<'a>),
+    Storage(Box<Storage<'a>>),
     /// Arguments of `_rebuild_tensor_v2`: the place of a tuple.
     Tensor(usize),
     /// An `argparse.Namespace`, whose attributes are of no use here.
@@ -101,7 +101,7 @@ impl<'a> Heap<'a> {
         let mut storages = HashMap::new();
         for node in &self.nodes {
             if let Node::Storage(storage) = node
-                && storages.insert(storage.key, *storage).is_some_and(|other| other != *storage)
+                && storages.insert(storage.key, **storage).is_some_and(|other| other != **storage)
             {
                 return Err(format!("storage {}: its tensors disagree about what it holds", quoted(storage.key)));
             }
@@ -126,7 +126,7 @@ impl<'a> Heap<'a> {
         let Some(&[storage, Value::Int(offset), shape, strides, ..]) = self.tuple(arguments) else {
             return Err("expected a storage, an offset, a shape and strides, found other arguments of _rebuild_tensor_v2".to_owned());
         };
-        let Some(&Node::Storage(storage)) = self.node(storage) else {
+        let Some(Node::Storage(storage)) = self.node(storage) else {
             return Err("expected a storage, found another argument of _rebuild_tensor_v2".to_owned());
         };
         let sizes = |value: Value<'a>, what: &str| -> Parsed<Vec<usize>> {
@@ -138,7 +138,7 @@ impl<'a> Heap<'a> {
         if shape.len() != strides.len() {
             return Err(format!("expected a stride for each of {} axes, found {}", shape.len(), strides.len()));
         }
-        Ok(View { storage, offset: size(Value::Int(offset), "an offset")?, shape, strides })
+        Ok(View { storage: **storage, offset: size(Value::Int(offset), "an offset")?, shape, strides })
     }
 }
 

@@ -7,29 +7,50 @@ use std::ops::Range;
 
 /// Type of the elements of a storage.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Element {
-    /// Name as in safetensors.
-    pub dtype: &'static str,
-    pub bytes: usize,
+pub enum Element {
+    F64,
+    F32,
+    F16,
+    Bf16,
+    I64,
+    I32,
+    I16,
+    I8,
+    U8,
+    Bool,
 }
 
 impl Element {
     /// Returns the element type of a class of storages in torch.
     pub fn of_storage(class: &str) -> Option<Element> {
-        let (dtype, bytes) = match class {
-            "DoubleStorage" => ("F64", 8),
-            "FloatStorage" => ("F32", 4),
-            "HalfStorage" => ("F16", 2),
-            "BFloat16Storage" => ("BF16", 2),
-            "LongStorage" => ("I64", 8),
-            "IntStorage" => ("I32", 4),
-            "ShortStorage" => ("I16", 2),
-            "CharStorage" => ("I8", 1),
-            "ByteStorage" => ("U8", 1),
-            "BoolStorage" => ("BOOL", 1),
-            _ => return None,
-        };
-        Some(Element { dtype, bytes })
+        match class {
+            "DoubleStorage" => Some(Element::F64),
+            "FloatStorage" => Some(Element::F32),
+            "HalfStorage" => Some(Element::F16),
+            "BFloat16Storage" => Some(Element::Bf16),
+            "LongStorage" => Some(Element::I64),
+            "IntStorage" => Some(Element::I32),
+            "ShortStorage" => Some(Element::I16),
+            "CharStorage" => Some(Element::I8),
+            "ByteStorage" => Some(Element::U8),
+            "BoolStorage" => Some(Element::Bool),
+            _ => None,
+        }
+    }
+
+    /// Returns the number of bytes.
+    pub fn size(self) -> usize {
+        match self {
+            Element::F64 | Element::I64 => 8,
+            Element::F32 | Element::I32 => 4,
+            Element::F16 | Element::Bf16 | Element::I16 => 2,
+            Element::I8 | Element::U8 | Element::Bool => 1,
+        }
+    }
+
+    /// Returns the name in safetensors.
+    fn dtype(self) -> String {
+        format!("{self:?}").to_uppercase()
     }
 }
 
@@ -45,7 +66,7 @@ pub struct Storage<'a> {
 impl Storage<'_> {
     /// Returns the number of bytes.
     pub fn bytes(&self) -> usize {
-        self.len * self.element.bytes
+        self.len * self.element.size()
     }
 }
 
@@ -62,32 +83,37 @@ impl View<'_> {
     /// Returns the tensor. Its storage lies at `place` in `contents`.
     pub fn stored(self, contents: &Contents, place: &Range<usize>) -> Parsed<Stored> {
         let Storage { element, key, len } = self.storage;
+        let (dtype, size) = (element.dtype(), element.size());
         if place.len() != self.storage.bytes() {
             return Err(format!(
                 "storage {}: expected {} bytes for {len} elements of {}, found {}",
                 quoted(key),
                 self.storage.bytes(),
-                element.dtype,
+                dtype,
                 place.len()
             ));
         }
-        // Strides of 0 repeat elements, which would be any number of them.
-        let count = self.shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size)).filter(|&count| count <= len);
-        let count = count.ok_or_else(|| self.outside())?;
-        let dtype = element.dtype.to_owned();
+        let count = self.count().ok_or_else(|| self.outside())?;
         if count == 0 {
             return Ok(Stored::new(dtype, self.shape, contents.clone(), place.start..place.start));
         }
         let mut steps = self.shape.iter().zip(&self.strides).map(|(&size, &stride)| (size - 1).checked_mul(stride));
         let last = steps.try_fold(self.offset, |sum, step| sum.checked_add(step?)).filter(|&last| last < len).ok_or_else(|| self.outside())?;
-        let range = place.start + self.offset * element.bytes..place.start + (last + 1) * element.bytes;
+        let range = place.start + self.offset * size..place.start + (last + 1) * size;
         Ok(match self.is_dense() {
             true => Stored::new(dtype, self.shape, contents.clone(), range),
             false => {
-                let strides = Strides { elements: self.strides, bytes: element.bytes };
+                let strides = Strides { elements: self.strides, bytes: size };
                 Stored::strided(dtype, self.shape, contents.clone(), range, strides)
             }
         })
+    }
+
+    /// Returns the number of elements. Strides of 0 repeat elements, which could be any number; as many as the storage has are allowed.
+    fn count(&self) -> Option<usize> {
+        // Products of some of the sizes fit too.
+        self.shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size.max(1)))?;
+        Some(self.shape.iter().product()).filter(|&count: &usize| count <= self.storage.len)
     }
 
     /// Returns whether the elements follow each other in row-major order.
