@@ -1,11 +1,14 @@
 //! The reference libraries' outputs, tap by tap, on every device; and their pixel values.
 
 use crate::support::{compare::largest_difference, gpu, json, path};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use vitraux::Precision;
-use vitraux::low_level::checkpoint::{open_mask, open_preprocess, open_tensor};
+use vitraux::low_level::checkpoint::{open_integers, open_mask, open_preprocess, open_tensor};
 use vitraux::low_level::forward::output_names;
-use vitraux::{Checkpoint, Device, Image, Model, Session};
+use vitraux::{Checkpoint, Device, Image, Model, Outputs, Session, Tokens};
+
+type Shapes = serde_json::Map<String, serde_json::Value>;
 
 const CASES: &str = "tests/fixtures/cases";
 
@@ -27,13 +30,12 @@ const BF16_ATTENTION_TOLERANCE: f64 = 2e-1;
 /// A gated MLP of the fixtures needs most of it: the product of two rounded factors is what is rounded next.
 const INT8_TOLERANCE: f64 = 3e-2;
 
-/// Folders whose outputs are to be reproduced; the others are containers that must be refused.
+/// Folders whose outputs are to be reproduced.
 fn cases() -> Vec<String> {
     let entries = std::fs::read_dir(path(CASES)).expect("the fixtures are there");
     let mut names: Vec<String> = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|name| !name.starts_with("container_pth"));
     names.sort();
-    assert_eq!(names.len(), 72, "fixtures: {names:?}");
+    assert_eq!(names.len(), 80, "fixtures: {names:?}");
     names
 }
 
@@ -62,34 +64,23 @@ fn divergence(name: &str, run: &serde_json::Value, session: &mut Session, precis
     let what = format!("{name}, run {}", run["name"].as_str().expect("a name"));
     let expected = path(CASES).join(name).join(run["expected"].as_str().expect("a file"));
     let shapes = run["shapes"].as_object().expect("shapes");
-    let known = output_names(session.model().config());
+    let known = known(session.model());
     let wanted: Vec<&str> = known.iter().map(String::as_str).filter(|name| shapes.contains_key(*name)).collect();
-    // What goes in is no output; all else that the library gave, we give.
-    let is_input = |name: &str| name.starts_with("pixel_values") || name.ends_with("_pil") || ["input", "key_padding_mask"].contains(&name);
-    let sequence_input = |name: &str| shapes.contains_key("input") && ["embeddings", "positional_encoding"].contains(&name);
-    let given = shapes.keys().filter(|name| !is_input(name) && !sequence_input(name)).count();
+    let given = shapes.keys().filter(|name| !is_input(name, shapes)).count();
     assert_eq!(wanted.len(), given, "{what}: {wanted:?} of {:?}", shapes.keys());
     let read = |name: &str| open_tensor(&expected, name).expect("a tensor");
-    let input = read(if shapes.contains_key("input") { "input" } else { "pixel_values" });
-    let predicted = session.model().output_shapes(input.shape(), &wanted).expect("shapes");
-    let mut forward = |wanted: &[&str]| {
-        let outputs = match (shapes.contains_key("input"), shapes.contains_key("key_padding_mask")) {
-            (true, true) => session.forward_masked_blocking(&read("input"), &open_mask(&expected, "key_padding_mask").expect("a mask"), wanted),
-            (true, false) => session.forward_blocking(&read("input"), wanted),
-            (false, _) => session.forward_blocking(&read("pixel_values"), wanted),
-        };
-        outputs.unwrap_or_else(|error| panic!("{what}: {error}"))
-    };
+    let predicted = predicted_shapes(session.model(), &expected, shapes, &wanted);
     // Where nobody asks for all tokens, the last block computes fewer of them.
     let few: Vec<&str> =
         wanted.iter().filter(|name| ["features", "logits", "image", "pre_"].iter().any(|start| name.starts_with(start))).copied().collect();
     let requests = [&wanted, &few].into_iter().filter(|names| !names.is_empty());
+    let mut forward = |names: &[&str]| forward(session, &expected, shapes, names).unwrap_or_else(|error| panic!("{what}: {error}"));
     let outputs: Vec<_> = requests.map(|names| (names, forward(names))).collect();
     let mut in_order = outputs.iter().flat_map(|(names, outputs)| names.iter().map(|name| (*name, &outputs[*name])));
     in_order.find_map(|(output, got)| {
         let want = read(output);
         assert_eq!(got.shape(), want.shape(), "{what}: {output}");
-        assert_eq!(got.shape(), predicted[output], "{what}: {output}");
+        assert!(predicted.get(output).is_none_or(|predicted| got.shape() == predicted), "{what}: {output}");
         let largest = want.values().iter().fold(0.0, |largest: f64, value| largest.max(f64::from(value.abs())));
         let tolerance = match precision {
             Precision::F32 => run["atol_f32"][output].as_f64().unwrap_or(ATTENTION_TOLERANCE),
@@ -104,6 +95,76 @@ fn divergence(name: &str, run: &serde_json::Value, session: &mut Session, precis
         let fits = difference <= tolerance;
         (!fits).then(|| format!("{what}: {output} is off by {difference:e}, allowed {tolerance:e}"))
     })
+}
+
+/// Scores of image-text pairs, which no tower has alone.
+const PAIRS: &str = "logits_per_image";
+
+/// All outputs of a model, those of its text tower included.
+fn known(model: &Model) -> Vec<String> {
+    let of_texts = model.text_config().map(output_names).unwrap_or_default();
+    output_names(model.config()).into_iter().chain(of_texts).chain([PAIRS.to_owned()]).collect()
+}
+
+/// What goes in is no output; all else that the library gave, we give.
+fn is_input(name: &str, shapes: &Shapes) -> bool {
+    let is_sequence = shapes.contains_key("input") && ["embeddings", "positional_encoding"].contains(&name);
+    let inputs = ["input", "key_padding_mask", "input_ids", "attention_mask", "pixel_attention_mask", "spatial_shapes"];
+    is_sequence || name.starts_with("pixel_values") || name.ends_with("_pil") || inputs.contains(&name)
+}
+
+/// The shapes that the model predicts for the outputs of images.
+fn predicted_shapes(model: &Model, expected: &Path, shapes: &Shapes, wanted: &[&str]) -> BTreeMap<String, Vec<usize>> {
+    let input = if shapes.contains_key("input") { "input" } else { "pixel_values" };
+    if !shapes.contains_key(input) || shapes.contains_key("spatial_shapes") {
+        return BTreeMap::new();
+    }
+    let of_images = output_names(model.config());
+    let wanted: Vec<&str> = wanted.iter().filter(|name| of_images.iter().any(|known| known == *name)).copied().collect();
+    model.output_shapes(open_tensor(expected, input).expect("a tensor").shape(), &wanted).expect("shapes")
+}
+
+/// Runs the towers that a run has inputs for.
+fn forward(session: &mut Session, expected: &Path, shapes: &Shapes, wanted: &[&str]) -> vitraux::Result<Outputs> {
+    let read = |name: &str| open_tensor(expected, name).expect("a tensor");
+    let compares = wanted.contains(&PAIRS);
+    let of_texts = session.model().text_config().map(output_names).unwrap_or_default();
+    let is_of_text = |name: &&str| of_texts.iter().any(|known| known == name);
+    let mut images: Vec<&str> = wanted.iter().filter(|name| **name != PAIRS && !is_of_text(name)).copied().collect();
+    let mut texts: Vec<&str> = wanted.iter().filter(|name| is_of_text(name)).copied().collect();
+    images.extend((compares && !images.contains(&"image_embeds")).then_some("image_embeds"));
+    texts.extend((compares && !texts.contains(&"text_embeds")).then_some("text_embeds"));
+    let mut outputs = Outputs::new();
+    if !texts.is_empty() {
+        outputs.extend(session.forward_text_blocking(&tokens(expected, shapes), &texts)?);
+    }
+    if !images.is_empty() {
+        let mask = || open_mask(expected, "key_padding_mask").expect("a mask");
+        outputs.extend(match (shapes.contains_key("input"), shapes.contains_key("key_padding_mask"), shapes.contains_key("spatial_shapes")) {
+            (true, true, _) => session.forward_masked_blocking(&read("input"), &mask(), &images)?,
+            (true, false, _) => session.forward_blocking(&read("input"), &images)?,
+            (false, _, true) => session.forward_patches_blocking(&read("pixel_values"), &grids(expected), &images)?,
+            (false, _, false) => session.forward_blocking(&read("pixel_values"), &images)?,
+        });
+    }
+    if compares {
+        let scores = session.model().similarity(&outputs["image_embeds"], &outputs["text_embeds"])?;
+        outputs.insert(PAIRS.to_owned(), scores);
+    }
+    Ok(outputs)
+}
+
+fn tokens(expected: &Path, shapes: &Shapes) -> Tokens {
+    let ids = open_integers(expected, "input_ids").expect("ids");
+    let mask = shapes.contains_key("attention_mask").then(|| open_integers(expected, "attention_mask").expect("a mask"));
+    let mask = mask.map(|mask| mask.values().iter().map(|value| *value != 0.0).collect());
+    let shape = ids.shape().try_into().expect("[B, N]");
+    Tokens::new(shape, ids.values().iter().map(|id| *id as u32).collect(), mask).expect("tokens")
+}
+
+fn grids(expected: &Path) -> Vec<[usize; 2]> {
+    let shapes = open_integers(expected, "spatial_shapes").expect("grids");
+    shapes.values().chunks(2).map(|pair| [pair[0] as usize, pair[1] as usize]).collect()
 }
 
 fn check(device: &Device, precision: Precision) {
@@ -178,15 +239,7 @@ fn preprocessing_matches_reference_pixel_values() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 77);
-}
-
-#[test]
-fn pickle_checkpoints_are_refused_with_conversion_advice() {
-    for name in ["container_pth_legacy", "container_pth_zip"] {
-        let error = Checkpoint::open(path(CASES).join(name)).unwrap_err().to_string();
-        assert!(error.contains("convert it to model.safetensors"), "{error}");
-    }
+    assert_eq!(compared, 81);
 }
 
 #[test]

@@ -480,15 +480,54 @@ fn hostile_names_cannot_escape_the_cache() {
     assert!(hub.requests().is_empty());
 }
 
+/// Weights of PyTorch are downloaded where there are no safetensors, as one file or shards.
 #[test]
-fn pickle_only_models_are_refused_with_advice() {
+fn weights_of_pytorch_are_downloaded_without_safetensors() {
+    const PYTORCH: &str = "pytorch_model.bin";
+    let one = Model::of(NAME, &case("hf_vit_bin_zip"));
+    let mut shards = Model::of(NAME, &case("hf_vit_bin_zip"));
+    let shard = shards.files.remove(PYTORCH).expect("weights");
+    shards.files.insert("pytorch_model-00001-of-00001.bin".to_owned(), shard);
+    let tensors = vitraux::Checkpoint::open(case("hf_vit_bin_zip")).expect("a checkpoint").numbered_weights();
+    let names = tensors.iter().flat_map(|weight| weight.name.split(" + ")).chain(["vit.embeddings.position_embeddings"]);
+    let map: BTreeMap<&str, &str> = names.map(|name| (name, "pytorch_model-00001-of-00001.bin")).collect();
+    let index = serde_json::json!({ "weight_map": map }).to_string();
+    shards.files.insert("pytorch_model.bin.index.json".to_owned(), index.into_bytes());
+    for model in [one, shards] {
+        for is_simple in [false, true] {
+            let hub = Hub::start(Model { is_simple, files: model.files.clone(), ..tiny() });
+            let user = User::of(&hub);
+            user.inspect_well(NAME);
+            drop(hub);
+            user.with("HF_HUB_OFFLINE", "1").inspect_well(NAME);
+        }
+    }
+}
+
+#[test]
+fn safetensors_are_preferred_to_weights_of_pytorch() {
     let mut model = tiny();
-    let weights = model.files.remove(WEIGHTS).expect("weights");
-    model.files.insert("pytorch_model.bin".to_owned(), weights);
+    model.files.insert("pytorch_model.bin".to_owned(), vec![0; 100]);
     let hub = Hub::start(model);
-    let line = User::of(&hub).inspect_badly(NAME);
-    assert!(line.contains("pytorch_model.bin") && line.contains("save_pretrained"), "{line}");
-    assert!(!requests(&hub).iter().any(|request| request.starts_with("GET") && request.contains("pytorch_model")));
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    user.snapshot_is_of("timm_vit_tiny", &["config.json", WEIGHTS]);
+}
+
+/// Without a hash, what is in a file of PyTorch shows whether all of it has arrived.
+#[test]
+fn cut_weights_of_pytorch_are_rejected() {
+    let mut model = Model::of(NAME, &case("hf_vit_bin_legacy")).simple();
+    model.files.get_mut("pytorch_model.bin").expect("weights").truncate(50_000);
+    let line = User::of(&Hub::start(model)).inspect_badly(NAME);
+    assert!(line.contains("pytorch_model.bin: not whole"), "{line}");
+    let model = Model::of(NAME, &case("hf_vit_bin_legacy")).simple().with_fault(|request, _, response| {
+        if request.path.ends_with(".bin") {
+            response.declared = None;
+        }
+    });
+    let line = User::of(&Hub::start(model)).inspect_badly(NAME);
+    assert!(line.contains("does not tell its length"), "{line}");
 }
 
 #[test]
@@ -545,8 +584,7 @@ fn plain_file_server_works_as_a_hub() {
     User::of(&shards).inspect_well(NAME);
     let mut model = tiny().simple();
     model.files.retain(|name, _| name == "config.json");
-    model.files.insert("pytorch_model.bin".to_owned(), vec![0; 100]);
-    assert!(User::of(&Hub::start(model)).inspect_badly(NAME).contains("save_pretrained"));
+    assert!(User::of(&Hub::start(model)).inspect_badly(NAME).contains("model.safetensors or pytorch_model.bin"));
 }
 
 #[test]

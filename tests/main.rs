@@ -1,5 +1,6 @@
 //! All tests of the library and the program in one binary; `tests/run` calls it with a GPU required.
 
+mod adapters;
 mod attention;
 mod bad;
 mod bench;
@@ -39,5 +40,6 @@ mod similar;
 mod structure;
 mod support;
 mod tokens;
+mod torch;
 mod trained;
 mod tuning;

@@ -38,6 +38,22 @@ pub fn npz(data: &[u8]) -> bool {
     in_folder(&[("model.npz", data)], |folder| open_and_run(&folder.join("model.npz")))
 }
 
+/// `pytorch_model.bin` beside the configuration of a tiny model.
+pub fn pytorch(data: &[u8]) -> bool {
+    in_folder(&[("config.json", CONFIG), ("pytorch_model.bin", data)], open_and_run)
+}
+
+/// A LoRA adapter of a tiny model.
+pub fn adapter(data: &[u8]) -> bool {
+    const BASE: [(&str, &[u8]); 2] = [
+        ("config.json", include_bytes!("../../tests/fixtures/adapters/hf_vit_lora/config.json")),
+        ("model.safetensors", include_bytes!("../../tests/fixtures/adapters/hf_vit_lora/model.safetensors")),
+    ];
+    const ADAPTER: &[u8] = include_bytes!("../../tests/fixtures/adapters/hf_vit_lora/adapter/adapter_config.json");
+    let files = [BASE.as_slice(), &[("adapter_config.json", ADAPTER), ("adapter_model.safetensors", data)]].concat();
+    in_folder(&files, |folder| Checkpoint::builder(folder).adapter(folder).open().is_ok())
+}
+
 /// A classifier for `--head`, and tensors for `forward`.
 pub fn head(data: &[u8]) -> bool {
     in_folder(&[("head.safetensors", data)], |folder| {

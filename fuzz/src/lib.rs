@@ -30,6 +30,12 @@ pub const TARGETS: &[Target] = &[
     Target { name: "weights", run: files::weights, seeds: &["bad/base/model.safetensors", "ok_metadata/model.safetensors"] },
     Target { name: "npz", run: files::npz, seeds: &[".npz"] },
     Target {
+        name: "pytorch",
+        run: files::pytorch,
+        seeds: &["pickle_only_zip/pytorch_model.bin", "seeds/pytorch/legacy.bin", "seeds/pytorch/training.bin"],
+    },
+    Target { name: "adapter", run: files::adapter, seeds: &["adapter_model.safetensors"] },
+    Target {
         name: "head",
         run: files::head,
         seeds: &["seeds/head/head.safetensors", "seeds/head/bare.safetensors", "bad/base/expected.safetensors"],

@@ -10,3 +10,4 @@ pub mod levels;
 pub mod panels;
 pub mod record;
 pub mod tensor;
+pub mod tokens;

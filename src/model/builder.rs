@@ -2,6 +2,7 @@
 
 use super::resident::Resident;
 use super::smoothing::Smoothing;
+use super::text::Texts;
 use super::{Loaded, Model};
 use crate::data::capabilities::{Capabilities, Precision};
 use crate::data::config::NormOrder;
@@ -88,13 +89,15 @@ impl ModelBuilder {
         pollster::block_on(self.load_here())
     }
 
-    async fn load_here(self) -> Result<Model> {
+    pub(super) async fn load_here(self) -> Result<Model> {
         let device = match self.device {
             Some(device) => device,
             None => Device::builder().open_here().await?,
         };
         let loaded = self.checkpoint.numbered_weights();
-        let Checkpoint { config, preprocess, weights, positions, .. } = self.checkpoint;
+        #[cfg(feature = "text")]
+        let folder = self.checkpoint.folder.clone();
+        let Checkpoint { config, preprocess, weights, positions, tokens, similarity, text, .. } = self.checkpoint;
         let Ok(infos) = weights.clone().try_map_all(|weight| Ok::<WeightInfo, std::convert::Infallible>(weight.info()));
         let factors = infos.factors(self.precision, &self.layout.unwrap_or_else(|| device.capabilities()));
         let smoothing = match config.norm_order {
@@ -111,6 +114,9 @@ impl ModelBuilder {
             preprocess,
             weights: infos,
             positions,
+            texts: Texts { tokens, similarity, tower: text, ..Texts::default() },
+            #[cfg(feature = "text")]
+            folder,
             device,
             resident,
             precision: self.precision,

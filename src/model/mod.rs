@@ -6,10 +6,12 @@ mod classify;
 pub mod doctor;
 mod encode;
 pub mod forward;
+mod native;
 mod plan;
 mod resident;
 mod session;
 mod smoothing;
+mod text;
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 mod trace;
 
@@ -24,6 +26,8 @@ use crate::data::capabilities::Precision;
 use crate::data::config::{Config, Size};
 use crate::data::error::Result;
 use crate::data::record::{Output, Recording};
+#[cfg(feature = "text")]
+use crate::execution::checkpoint::Folder;
 use crate::execution::checkpoint::{Checkpoint, Positions, WeightInfo, Weights};
 use crate::execution::device::Device;
 use crate::execution::image::Preprocess;
@@ -59,6 +63,10 @@ struct Loaded {
     preprocess: Option<Preprocess>,
     weights: Weights<WeightInfo>,
     positions: Positions,
+    texts: text::Texts,
+    /// Folder with the tokenizer.
+    #[cfg(feature = "text")]
+    folder: Option<Folder>,
     device: Device,
     resident: Resident,
     precision: Precision,
@@ -103,6 +111,11 @@ impl Model {
     /// Returns the image preprocessing, if the model takes images.
     pub fn preprocess(&self) -> Option<&Preprocess> {
         self.0.preprocess.as_ref()
+    }
+
+    /// Returns the learned positions.
+    pub(crate) fn positions(&self) -> &Positions {
+        &self.0.positions
     }
 
     /// Returns the weight precision of dense layers.

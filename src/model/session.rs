@@ -2,7 +2,7 @@
 
 use super::Model;
 use super::plan::{Contents, RequestPlan};
-use crate::data::config::Size;
+use crate::data::config::{Input, Size};
 use crate::data::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::data::record::Timing;
@@ -48,6 +48,8 @@ pub(super) struct Kept {
     plans: Vec<RequestPlan>,
     /// Texture samplers by image size, least recently used first.
     pub samplers: Vec<Arc<Sampler>>,
+    /// Session of the text tower next to an image tower.
+    text: Option<Box<Session>>,
 }
 
 /// Device memory of a pass, in bytes.
@@ -176,7 +178,12 @@ impl Session {
     }
 
     pub(super) async fn forward_here(&mut self, input: &Tensor, outputs: &[String]) -> Result<Outputs> {
-        self.run(&[input], self.model.config().input_size(input.shape())?, outputs).await
+        let size = self.model.config().input_size(input.shape())?;
+        match (size, &self.model.config().input) {
+            (Size::Patches(_), _) => Err(Error::argument("pixel_values", "patches come with their grids; use forward_patches")),
+            (_, Input::Text { .. }) => Err(Error::argument("input", "texts are given as tokens; use forward_text")),
+            _ => self.run(&[input], size, false, outputs).await,
+        }
     }
 
     async fn forward_masked_here(&mut self, input: &Tensor, key_padding_mask: &Tensor, outputs: &[String]) -> Result<Outputs> {
@@ -184,6 +191,9 @@ impl Session {
         let [batch, tokens, _] = *input.shape() else {
             return Err(Error::argument("key_padding_mask", format!("{} takes images, which have no padding", self.model.config().name)));
         };
+        if self.model.config().is_text() {
+            return Err(Error::argument("input", "texts are given as tokens; use forward_text"));
+        }
         if key_padding_mask.shape() != [batch, tokens] {
             return Err(Error::argument("key_padding_mask", format!("expected [{batch}, {tokens}], found {:?}", key_padding_mask.shape())));
         }
@@ -191,7 +201,7 @@ impl Session {
         if let Some(sequence) = values.chunks(tokens).position(|sequence| sequence.iter().all(|&ignored| ignored != 0.0)) {
             return Err(Error::argument("key_padding_mask", format!("sequence {sequence} is fully masked; expected at least one 0 in each row")));
         }
-        self.run(&[input, key_padding_mask], size, outputs).await
+        self.run(&[input, key_padding_mask], size, true, outputs).await
     }
 
     async fn warm_up_here(&mut self, shape: &[usize], outputs: &[String], progress: Progress<'_>) -> Result<()> {
@@ -211,8 +221,13 @@ impl Session {
         }
     }
 
+    /// Returns the session of the text tower next to the image tower.
+    pub(super) fn text_session(&mut self, tower: &Model) -> &mut Session {
+        self.kept.text.get_or_insert_with(|| Box::new(tower.session()))
+    }
+
     /// Runs the model on inputs whose first axis is the batch.
-    async fn run(&mut self, inputs: &[&Tensor], size: Size, names: &[String]) -> Result<Outputs> {
+    pub(super) async fn run(&mut self, inputs: &[&Tensor], size: Size, masked: bool, names: &[String]) -> Result<Outputs> {
         let batch = inputs[0].shape()[0];
         let contents = Contents::of(inputs, size, self.model.device())?;
         let mut outputs: BTreeMap<String, (Vec<usize>, Vec<f32>)> = BTreeMap::new();
@@ -220,7 +235,7 @@ impl Session {
         let mut begun = 0;
         while begun < batch || !under_way.is_empty() {
             if begun < batch && under_way.len() < UNDER_WAY {
-                let plan = self.plan(batch - begun, size, [inputs.len() > 1, contents.are_levels()], names, &|_, _| ()).await?;
+                let plan = self.plan(batch - begun, size, [masked, contents.are_levels()], names, &|_, _| ()).await?;
                 let images = begun..begun + plan.request.batch;
                 begun = images.end;
                 under_way.push_back((images.len(), plan.outputs.clone(), plan.executor.begin(&contents, images, batch).await?));

@@ -29,7 +29,8 @@ for (const device of ["gpu", "cpu"]) {
     let compared = 0;
     for (const name of folders) {
       const description = JSON.parse(readFileSync(`${CASES}/${name}/case.json`));
-      if (!existsSync(`${CASES}/${name}/model.safetensors`) && !existsSync(`${CASES}/${name}/model.safetensors.index.json`)) continue;
+      const weights = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"];
+      if (!weights.some((file) => existsSync(`${CASES}/${name}/${file}`))) continue;
       for (const run of description.runs ?? [description]) {
         if (!run.shapes || "key_padding_mask" in run.shapes) continue;
         const differences = await page.evaluate(compare, `/cases/${name}/`, run, device);

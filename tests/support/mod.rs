@@ -6,6 +6,7 @@ pub mod host;
 pub mod replay;
 #[cfg(target_os = "linux")]
 pub mod serving;
+pub mod torch;
 
 pub use vitraux::low_level::cases::{self, compare, reference};
 

@@ -19,18 +19,7 @@ def path(case: Path) -> Path:
     return next(case.glob("*.npz"), case)
 
 
-PICKLES = sorted(CASES.glob("container_pth*"))
-SUPPORTED = sorted(set(CASES.iterdir()) - set(PICKLES))
-
-
-@pytest.mark.parametrize("case", PICKLES, ids=lambda case: case.name)
-def test_pickles_are_refused(case):
-    with pytest.raises(vitraux.Error) as raised:
-        vitraux.load(case, device="cpu")
-    assert "convert it to model.safetensors" in str(raised.value)
-
-
-@pytest.mark.parametrize("case", SUPPORTED, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", sorted(CASES.iterdir()), ids=lambda case: case.name)
 def test_results_are_those_of_the_library(case):
     model = vitraux.load(path(case), device="cpu")
     for run in json.loads((case / "case.json").read_text())["runs"]:

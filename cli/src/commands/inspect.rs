@@ -85,8 +85,9 @@ impl Inspect {
                 let front = if patches.backbone.is_some() { ", through a ResNet" } else { "" };
                 format!("{height} x {width} pixels, {} channels{front}", patches.channels)
             }
+            (_, Size::Sequence(tokens)) if config.is_text() => format!("texts of up to {tokens} tokens"),
             (_, Size::Sequence(tokens)) => format!("up to {tokens} embeddings"),
-            (None, Size::Image(_)) => unreachable!("a size is of what the model takes"),
+            (_, Size::Image(_) | Size::Patches(_)) => unreachable!("a size is of what the model takes"),
         };
         let tokens = match (config.patches(), size) {
             (Some(patches), Size::Image(image)) => {
@@ -153,6 +154,6 @@ fn layers(weights: &Weights<WeightInfo>, precision: Precision) -> Vec<(String, P
 fn image(size: Size) -> Option<[usize; 2]> {
     match size {
         Size::Image(image) => Some(image),
-        Size::Sequence(_) => None,
+        Size::Sequence(_) | Size::Patches(_) => None,
     }
 }

@@ -19,10 +19,13 @@ pub const BUILT_IN: &str = "digits";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model options")]
 pub struct ModelArgs {
-    /// Model: owner/name[@revision] on the Hugging Face hub, a timm name, a folder with config.json and model.safetensors, an npz file from
+    /// Model: owner/name[@revision] on the Hugging Face hub, a timm name, a folder with config.json and model.safetensors or pytorch_model.bin, an npz file from
     /// google-research, or digits (built in); `vitraux models` recommends some
     #[arg(long, short, value_name = "MODEL")]
     model: Option<PathBuf>,
+    /// LoRA adapter to merge into the model's weights: a folder with adapter_config.json and adapter_model.safetensors or .bin, as peft saves it
+    #[arg(long, value_name = "DIR")]
+    adapter: Option<PathBuf>,
     #[command(flatten)]
     opening: OpeningArgs,
     /// Place of the model, once it is found.
@@ -46,7 +49,7 @@ pub struct OpeningArgs {
 impl OpeningArgs {
     /// Returns these options for a model.
     pub fn of(self, model: Option<PathBuf>) -> ModelArgs {
-        ModelArgs { model, opening: self, place: OnceLock::new() }
+        ModelArgs { model, adapter: None, opening: self, place: OnceLock::new() }
     }
 
     /// Returns the requested `[height, width]`.
@@ -101,7 +104,7 @@ impl ModelArgs {
 
     /// Returns true unless the built-in model is used as it is.
     pub fn is_given(&self) -> bool {
-        self.model.is_some() || self.opening.image_size.is_some()
+        self.model.is_some() || self.adapter.is_some() || self.opening.image_size.is_some()
     }
 
     /// Opens the model; without one, the built-in model, which a note says.
@@ -145,15 +148,17 @@ impl ModelArgs {
             Place::Path(path) => {
                 let builder = Checkpoint::builder(path);
                 let builder = self.image_size().into_iter().fold(builder, CheckpointBuilder::image_size);
+                let builder = self.adapter.iter().fold(builder, CheckpointBuilder::adapter);
                 Ok(if self.opening.no_mmap { builder.mapped_from(u64::MAX) } else { builder }.open()?)
             }
         }
     }
 
     fn built_in(&self) -> Result<Checkpoint> {
-        match self.opening.image_size {
-            None => Ok(Checkpoint::digits()),
-            Some(_) => Err("--image-size: the built-in model has one size; omit this option, or choose another --model".into()),
+        match (self.opening.image_size, &self.adapter) {
+            (None, None) => Ok(Checkpoint::digits()),
+            (Some(_), _) => Err("--image-size: the built-in model has one size; omit this option, or choose another --model".into()),
+            (None, Some(_)) => Err("--adapter: expected the --model that the adapter was trained for, found the built-in model".into()),
         }
     }
 
@@ -167,15 +172,17 @@ impl ModelArgs {
         }))
     }
 
-    /// Returns the files of the model, once it is opened.
+    /// Returns the files of the model and its adapter, once they are opened.
     pub fn files(&self) -> Vec<PathBuf> {
-        match self.place.get() {
-            Some(Some(Place::Path(path))) => match path.read_dir() {
-                Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|file| is_of_model(file)).collect(),
-                Err(_) => vec![path.clone()],
-            },
-            _ => Vec::new(),
-        }
+        let place = match self.place.get() {
+            Some(Some(Place::Path(path))) => Some(path),
+            _ => None,
+        };
+        let files = |path: &PathBuf| match path.read_dir() {
+            Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|file| is_of_model(file)).collect(),
+            Err(_) => vec![path.clone()],
+        };
+        place.into_iter().chain(&self.adapter).flat_map(files).collect()
     }
 
     /// Returns the place of the chosen model, after downloading it if necessary, or `None` if none is chosen.
@@ -200,8 +207,11 @@ impl ModelArgs {
 /// Returns whether a file in a model's folder belongs to the model, by its name: other files there may be earlier results.
 fn is_of_model(file: &Path) -> bool {
     let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let is_weights = name.starts_with("model") && [".safetensors", ".safetensors.index.json"].iter().any(|ending| name.ends_with(ending));
-    is_weights || ["config.json", "preprocessor_config.json", "processor_config.json"].contains(&&*name)
+    let weights = ["model", "pytorch_model", "adapter_model"];
+    let endings = [".safetensors", ".bin", ".pt", ".pth"];
+    let is_weights =
+        weights.iter().any(|start| name.starts_with(start)) && endings.iter().any(|end| name.trim_end_matches(".index.json").ends_with(end));
+    is_weights || ["config.json", "adapter_config.json", "preprocessor_config.json", "processor_config.json"].contains(&&*name)
 }
 
 fn missing(command: &str) -> Box<dyn Error> {
@@ -214,14 +224,14 @@ fn missing(command: &str) -> Box<dyn Error> {
 fn located(model: &Path, local: fn(&Path) -> vitraux::Result<PathBuf>) -> Result<Place> {
     let text = model.to_string_lossy();
     if model.is_file() {
-        let has_extension = |extensions: &[&str]| extensions.iter().any(|known| model.extension().is_some_and(|own| own.eq_ignore_ascii_case(known)));
         return match model.file_name().and_then(|name| name.to_str()) {
-            Some("model.safetensors" | "config.json") => {
+            Some("model.safetensors" | "pytorch_model.bin" | "pytorch_model.pt" | "model.pth" | "config.json") => {
                 Ok(Place::Path(model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()))
             }
-            // The library explains why it reads no pickles.
-            _ if has_extension(&["npz", "bin", "pt", "pth", "ckpt"]) => Ok(Place::Path(model.to_owned())),
-            _ => Err(format!("{text}: expected a model folder, its model.safetensors or an npz file, found another file").into()),
+            _ if model.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz")) => Ok(Place::Path(model.to_owned())),
+            _ => {
+                Err(format!("{text}: expected a model folder, its model.safetensors or pytorch_model.bin, or an npz file, found another file").into())
+            }
         };
     }
     if text.starts_with("http://") || text.starts_with("https://") {

@@ -1,13 +1,13 @@
 //! Opening of checkpoints.
 
-use super::files::Files;
+use super::files::{Files, MODEL};
 use super::folder::Folder;
 use super::memory::MAPPED_FROM;
-use super::{Checkpoint, is_npz, jax, outline, preprocess, processor, root};
+use super::{Checkpoint, adapter, is_npz, jax, outline, preprocess, processor, root};
 use crate::data::config::Input;
-use crate::data::error::Result;
+use crate::data::error::{Error, Result};
 use std::io::{Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// Opens a checkpoint with options.
@@ -26,21 +26,28 @@ pub struct CheckpointBuilder {
     folder: Folder,
     image: Option<[usize; 2]>,
     mapped_from: u64,
+    adapter: Option<PathBuf>,
 }
 
 impl CheckpointBuilder {
     pub(super) fn new(path: &Path) -> CheckpointBuilder {
-        CheckpointBuilder { folder: Folder::Stored(path.to_owned()), image: None, mapped_from: MAPPED_FROM }
+        CheckpointBuilder { folder: Folder::Stored(path.to_owned()), image: None, mapped_from: MAPPED_FROM, adapter: None }
     }
 
     pub(super) fn from_files<F: Read + Seek + Send + 'static>(name: &Path, files: impl IntoIterator<Item = (String, F)>) -> CheckpointBuilder {
         let files = files.into_iter().map(|(name, file)| (name, Arc::new(Mutex::new(file)) as _)).collect();
-        CheckpointBuilder { folder: Folder::Given { name: name.to_owned(), files }, image: None, mapped_from: MAPPED_FROM }
+        CheckpointBuilder { folder: Folder::Given { name: name.to_owned(), files }, image: None, mapped_from: MAPPED_FROM, adapter: None }
     }
 
     /// Sets the height and width that images are prepared for, instead of the configured ones.
     pub fn image_size(self, size: [usize; 2]) -> CheckpointBuilder {
         CheckpointBuilder { image: Some(size), ..self }
+    }
+
+    /// Adds a LoRA adapter to the weights: a folder with `adapter_config.json` and `adapter_model.safetensors` or `adapter_model.bin`, as peft
+    /// saves them. The model then costs what it costs without one.
+    pub fn adapter(self, folder: impl AsRef<Path>) -> CheckpointBuilder {
+        CheckpointBuilder { adapter: Some(folder.as_ref().to_owned()), ..self }
     }
 
     /// Memory-maps files of at least so many bytes; smaller ones are read. Given files are never mapped. Defaults to 256 MiB; with [`u64::MAX`], every file is read.
@@ -57,28 +64,37 @@ impl CheckpointBuilder {
     /// # Errors
     /// As [`Checkpoint::open`]; [`Error::Argument`](crate::Error::Argument) if the model cannot run at this size.
     pub fn open(self) -> Result<Checkpoint> {
-        let CheckpointBuilder { folder, image, mapped_from } = self;
+        let CheckpointBuilder { folder, image, mapped_from, adapter } = self;
         if let Folder::Stored(path) = &folder
             && is_npz(path)
         {
+            if let Some(adapter) = adapter {
+                return Err(Error::file(&adapter, "adapters are for models of transformers and timm, not for npz files"));
+            }
             let files = Files::open_npz(path, mapped_from)?;
             let outline = jax::read(path, &files)?.checked_at(image)?;
             let preprocess = jax::preprocess(path, &outline.config, image)?;
             return outline.load(path, Some(preprocess), &files);
         }
         let root = root(&folder)?;
-        let files = match Files::open(&folder, mapped_from) {
+        let files = match Files::open(&folder, &MODEL, mapped_from) {
             // transformers' wrapper of timm models adds a prefix of its own.
             Ok(files) if root.string("model_type")? == Some("timm_wrapper") => files.without_prefix("timm_model."),
             Ok(files) => files,
             // An unsupported configuration makes a better message than missing weights.
             Err(error) => return Err(outline(&root, None).err().unwrap_or(error)),
         };
+        let (files, root) = match adapter {
+            Some(adapter) => adapter::merged(&adapter, files, root, mapped_from)?,
+            None => (files, root),
+        };
         let outline = outline(&root, Some(&files))?.checked_at(image)?;
         let preprocess = match outline.config.input {
             Input::Image(_) => Some(preprocess(&root, processor(&folder)?, image)?),
             Input::Text { .. } | Input::Embeddings { .. } => None,
         };
-        outline.load(root.path(), preprocess, &files)
+        let mut checkpoint = outline.load(root.path(), preprocess, &files)?;
+        checkpoint.folder = (checkpoint.config.is_text() || checkpoint.text.is_some()).then_some(folder);
+        Ok(checkpoint)
     }
 }

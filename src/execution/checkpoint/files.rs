@@ -1,18 +1,47 @@
-//! Tensors of a checkpoint: one safetensors file, shards with an index, or an npz file.
+//! Tensors of a checkpoint: one file of safetensors or PyTorch, shards with an index, or an npz file; and what an adapter changes of them.
 
 use super::folder::Folder;
 use super::header::{self, Header};
 use super::json::Object;
+use super::low_rank::LowRank;
 use super::memory::{Contents, Embedded, Stored};
-use super::npz;
+use super::{npz, pytorch};
 use crate::data::error::{Error, Result};
 use crate::data::tensor::{Dtype, Tensor};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// How tensors are stored in a file.
+#[derive(Clone, Copy)]
+pub enum Format {
+    Safetensors,
+    Pytorch,
+}
+
+/// Where tensors are in a folder.
+#[derive(Clone, Copy)]
+pub enum Place {
+    File(&'static str),
+    Index(&'static str),
+}
+
 const FILE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+
+/// Names of weights in the order in which transformers looks for them; then timm's and other programs' names.
+pub const MODEL: [(Place, Format); 6] = [
+    (Place::File(FILE), Format::Safetensors),
+    (Place::Index(INDEX), Format::Safetensors),
+    (Place::File("pytorch_model.bin"), Format::Pytorch),
+    (Place::Index("pytorch_model.bin.index.json"), Format::Pytorch),
+    (Place::File("pytorch_model.pt"), Format::Pytorch),
+    (Place::File("model.pth"), Format::Pytorch),
+];
+
+/// Names of an adapter's tensors.
+pub const ADAPTER: [(Place, Format); 2] =
+    [(Place::File("adapter_model.safetensors"), Format::Safetensors), (Place::File("adapter_model.bin"), Format::Pytorch)];
 
 /// Tensors by name.
 pub struct Files {
@@ -21,64 +50,66 @@ pub struct Files {
     tensors: HashMap<String, Stored>,
     /// Metadata of a single safetensors file.
     metadata: HashMap<String, String>,
+    /// Updates of tensors by an adapter.
+    updates: HashMap<String, LowRank>,
 }
 
 impl Files {
-    /// Opens the tensors of a checkpoint folder. Files of at least `mapped_from` bytes are memory-mapped, others are read.
-    pub fn open(folder: &Folder, mapped_from: u64) -> Result<Files> {
-        if folder.has(FILE) {
-            return Files::read(&folder.path().join(FILE), &folder.contents(FILE, mapped_from)?);
+    /// Opens the tensors of a folder, which are in the first of `places` that it has. Files of at least `mapped_from` bytes are memory-mapped, others are read.
+    pub fn open(folder: &Folder, places: &[(Place, Format)], mapped_from: u64) -> Result<Files> {
+        for &(place, format) in places {
+            match place {
+                Place::File(file) if folder.has(file) => return format.read(&folder.path().join(file), &folder.contents(file, mapped_from)?),
+                Place::Index(name) => {
+                    if let Some(index) = folder.object(name)? {
+                        return Files::open_shards(folder, (name, &index), format, mapped_from);
+                    }
+                }
+                Place::File(_) => {}
+            }
         }
-        match folder.object(INDEX)? {
-            Some(index) => Files::open_shards(folder, &index, mapped_from),
-            None => Err(missing(folder)),
-        }
+        Err(missing(folder, places))
     }
 
     /// Opens the tensors of one safetensors file, which are read.
     pub fn open_file(path: &Path) -> Result<Files> {
-        Files::read(path, &Contents::open(path, u64::MAX)?)
+        Format::Safetensors.read(path, &Contents::open(path, u64::MAX)?)
     }
 
     /// Opens the arrays of one npz file. It is memory-mapped if it has at least `mapped_from` bytes.
     pub fn open_npz(path: &Path, mapped_from: u64) -> Result<Files> {
         let tensors = npz::arrays(path, &Contents::open(path, mapped_from)?)?;
-        Ok(Files { path: path.to_owned(), tensors, metadata: HashMap::new() })
+        Ok(Files { path: path.to_owned(), tensors, metadata: HashMap::new(), updates: HashMap::new() })
     }
 
     /// Opens the tensors of a safetensors file in memory.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Result<Files> {
-        Files::read(Path::new(name), &Contents::Shared(Arc::new(Embedded(bytes))))
+        Format::Safetensors.read(Path::new(name), &Contents::Shared(Arc::new(Embedded(bytes))))
     }
 
-    fn read(path: &Path, contents: &Contents) -> Result<Files> {
-        let Header { tensors, metadata } = header::read(path, contents)?;
-        Ok(Files { path: path.to_owned(), tensors, metadata })
-    }
-
-    fn open_shards(folder: &Folder, index: &Object, mapped_from: u64) -> Result<Files> {
+    fn open_shards(folder: &Folder, (name, index): (&str, &Object), format: Format, mapped_from: u64) -> Result<Files> {
         let map = index.object("weight_map")?.ok_or_else(|| index.wrong("weight_map", "an object that maps tensors to files"))?;
         let mut places = BTreeMap::new();
-        for name in map.keys() {
-            let shard = map.string(name)?.ok_or_else(|| map.wrong(name, "a file name"))?;
+        for tensor in map.keys() {
+            let shard = map.string(tensor)?.ok_or_else(|| map.wrong(tensor, "a file name"))?;
             if Path::new(shard).file_name() != Some(shard.as_ref()) {
-                return Err(index.error(format!("weight_map places {name} in {shard:?}; expected the name of a file in the same folder")));
+                return Err(index.error(format!("weight_map places {tensor} in {shard:?}; expected the name of a file in the same folder")));
             }
-            places.insert(name, shard);
+            places.insert(tensor, shard);
         }
         let mut tensors = HashMap::new();
         for shard in places.values().copied().collect::<BTreeSet<_>>() {
             let path = folder.path().join(shard);
             if !folder.has(shard) {
-                return Err(Error::file(&path, format!("no such file, but {INDEX} names it; download all shards")));
+                return Err(Error::file(&path, format!("no such file, but {name} names it; download all shards")));
             }
-            let mut found = Files::read(&path, &folder.contents(shard, mapped_from)?)?.tensors;
-            for name in places.iter().filter(|(_, place)| **place == shard).map(|(name, _)| *name) {
-                let stored = found.remove(name).ok_or_else(|| Error::tensor(name, format!("not in {shard}, where {INDEX} places it")))?;
-                tensors.insert(name.to_owned(), stored);
+            let mut found = format.read(&path, &folder.contents(shard, mapped_from)?)?.tensors;
+            for tensor in places.iter().filter(|(_, place)| **place == shard).map(|(tensor, _)| *tensor) {
+                let stored = found.remove(tensor).ok_or_else(|| Error::tensor(tensor, format!("not in {shard}, where {name} places it")))?;
+                tensors.insert(tensor.to_owned(), stored);
             }
         }
-        Ok(Files { path: folder.path().to_owned(), tensors, metadata: HashMap::new() })
+        Ok(Files { path: folder.path().to_owned(), tensors, metadata: HashMap::new(), updates: HashMap::new() })
     }
 
     /// Strips `prefix` from the names that have it.
@@ -121,14 +152,38 @@ impl Files {
         self.tensors.get(name).ok_or_else(|| Error::tensor(name, format!("not in {}, which has {} tensors", self.path.display(), self.tensors.len())))
     }
 
+    /// Takes a tensor out, as it is stored.
+    pub fn take(&mut self, name: &str) -> Option<Stored> {
+        self.tensors.remove(name)
+    }
+
+    /// Adds a tensor, in place of another of its name.
+    pub fn replace(&mut self, name: String, by: Stored) {
+        self.tensors.insert(name, by);
+    }
+
+    /// Adds an update of a tensor. Returns whether it is the first.
+    pub fn update(&mut self, name: String, by: LowRank) -> bool {
+        self.updates.insert(name, by).is_none()
+    }
+
     /// Returns a floating-point tensor of any shape.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
-        self.typed(name, &[("F32", Dtype::F32), ("F16", Dtype::F16), ("BF16", Dtype::Bf16), ("F64", Dtype::F64)])
+        let tensor = self.typed(name, &[("F32", Dtype::F32), ("F16", Dtype::F16), ("BF16", Dtype::Bf16), ("F64", Dtype::F64)])?;
+        match self.updates.get(name) {
+            None => Ok(tensor),
+            Some(update) => update.added(name, &tensor),
+        }
     }
 
     /// Returns a boolean tensor; nonzero is true.
     pub fn mask(&self, name: &str) -> Result<Tensor> {
         self.typed(name, &[("BOOL", Dtype::U8), ("U8", Dtype::U8), ("I64", Dtype::I64), ("F32", Dtype::F32)])
+    }
+
+    /// Returns a tensor of integers.
+    pub fn integers(&self, name: &str) -> Result<Tensor> {
+        self.typed(name, &[("I64", Dtype::I64)])
     }
 
     fn typed(&self, name: &str, known: &[(&str, Dtype)]) -> Result<Tensor> {
@@ -164,23 +219,26 @@ impl Files {
     }
 }
 
+impl Format {
+    fn read(self, path: &Path, contents: &Contents) -> Result<Files> {
+        let Header { tensors, metadata } = match self {
+            Format::Safetensors => header::read(path, contents)?,
+            Format::Pytorch => Header { tensors: pytorch::read(path, contents)?, metadata: HashMap::new() },
+        };
+        Ok(Files { path: path.to_owned(), tensors, metadata, updates: HashMap::new() })
+    }
+}
+
 fn without_ones(shape: &[usize]) -> &[usize] {
     let ones = shape.iter().take_while(|&&size| size == 1).count();
     &shape[ones..]
 }
 
-/// Builds the error for a folder without safetensors, naming what it has instead.
-fn missing(folder: &Folder) -> Error {
-    let path = folder.path();
-    if !folder.exists() {
-        return Error::file(path, format!("no such folder; expected one with config.json and {FILE}"));
-    }
-    let pickles = ["pytorch_model.bin", "model.pth", "pytorch_model.bin.index.json"];
-    match pickles.iter().find(|name| folder.has(name)) {
-        Some(name) => Error::file(
-            path.join(name),
-            format!("a PyTorch pickle, which can run code when loaded, is not supported; convert it to {FILE} (safetensors.torch.save_file)"),
-        ),
-        None => Error::file(path, format!("expected {FILE} or {INDEX} in this folder, found neither")),
+/// Builds the error for a folder with none of `places`.
+fn missing(folder: &Folder, places: &[(Place, Format)]) -> Error {
+    let names: Vec<&str> = places.iter().map(|(Place::File(name) | Place::Index(name), _)| *name).collect();
+    match folder.exists() {
+        true => Error::file(folder.path(), format!("expected one of {} in this folder, found none", names.join(", "))),
+        false => Error::file(folder.path(), format!("no such folder; expected one with {}", names[0])),
     }
 }

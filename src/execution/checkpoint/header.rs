@@ -2,6 +2,7 @@
 //!
 //! Source: the format's description in huggingface/safetensors. Its crate wants all bytes of a file, even to read the header alone.
 
+use super::kind::Kind;
 use super::memory::{Contents, Stored};
 use crate::data::error::{Error, Result};
 use safetensors::tensor::Metadata;
@@ -50,14 +51,8 @@ pub fn read(path: &Path, contents: &Contents) -> Result<Header> {
 
 /// Explains why a file is not valid safetensors: its actual format, a tensor of unknown type, or the parser's error.
 fn explain(bytes: &[u8], error: &str) -> String {
-    let starts: [(&[u8], &str); 4] = [
-        (b"version https://git-lfs", "a Git LFS pointer, not the file itself; run `git lfs pull`"),
-        (b"PK\x03\x04", "a PyTorch zip file with a pickle, not safetensors; convert it with safetensors.torch.save_file"),
-        (b"\x80\x02", "a PyTorch pickle, not safetensors; convert it with safetensors.torch.save_file"),
-        (b"<", "a web page, not safetensors; download the file itself"),
-    ];
-    if let Some((_, what)) = starts.iter().find(|(start, _)| bytes.starts_with(start)) {
-        return (*what).to_owned();
+    if let Some(kind) = Kind::of(bytes) {
+        return kind.advice().to_owned();
     }
     match bytes.get(PREFIX..).and_then(unknown_dtype) {
         Some((name, dtype)) => format!("tensor {name} has the unknown element type {dtype}"),

@@ -1,5 +1,6 @@
 //! Contents of checkpoint files: read range by range, memory-mapped, or already in memory.
 
+use super::strides::Strides;
 use crate::data::error::{Error, Result};
 use crate::data::tensor::{Bytes, Dtype, Place, Ranges, Tensor};
 use crate::execution::storage;
@@ -79,7 +80,10 @@ impl Contents {
     /// Calls `with` with a reader of all bytes.
     pub fn with_reader<T>(&self, with: impl FnOnce(&mut dyn ReadSeek) -> Result<T>) -> Result<T> {
         match self {
-            Contents::Shared(bytes) => with(&mut Cursor::new(bytes.place().read(0..bytes.place().len())?)),
+            Contents::Shared(bytes) => match bytes.place() {
+                Place::Memory(bytes) => with(&mut Cursor::new(bytes)),
+                Place::File(file) => with(&mut BufReader::new(RangeReader { file, place: 0 })),
+            },
             Contents::File(file) => with(&mut BufReader::new(&mut *locked(&file.file))),
         }
     }
@@ -89,6 +93,34 @@ impl Contents {
 pub trait ReadSeek: Read + Seek {}
 
 impl<T: Read + Seek> ReadSeek for T {}
+
+/// Reads a file that is known by its ranges.
+struct RangeReader<'a> {
+    file: &'a dyn Ranges,
+    place: u64,
+}
+
+impl Read for RangeReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let start = usize::try_from(self.place).map_or(self.file.len(), |place| place.min(self.file.len()));
+        let end = start + buffer.len().min(self.file.len() - start);
+        buffer[..end - start].copy_from_slice(&self.file.read(start..end).map_err(std::io::Error::other)?);
+        self.place = end as u64;
+        Ok(end - start)
+    }
+}
+
+impl Seek for RangeReader<'_> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let place = match to {
+            SeekFrom::Start(place) => Some(place),
+            SeekFrom::Current(by) => self.place.checked_add_signed(by),
+            SeekFrom::End(by) => (self.file.len() as u64).checked_add_signed(by),
+        };
+        self.place = place.ok_or(ErrorKind::InvalidInput)?;
+        Ok(self.place)
+    }
+}
 
 fn locked(file: &Reader) -> MutexGuard<'_, dyn ReadSeek + Send + 'static> {
     file.lock().unwrap_or_else(PoisonError::into_inner)
@@ -125,27 +157,41 @@ pub struct Stored {
     pub shape: Vec<usize>,
     contents: Contents,
     range: Range<usize>,
-    /// Bytes of the range once they are read from a file: a stack of tensors is taken apart, but read once.
+    /// Distances between the elements, if they do not follow each other in row-major order.
+    strides: Option<Strides>,
+    /// Elements once they are read from a file or gathered: a stack of tensors is taken apart, but read once.
     read: OnceLock<Arc<dyn Bytes>>,
 }
 
 impl Stored {
     /// A tensor in a range of bytes.
     pub fn new(dtype: String, shape: Vec<usize>, contents: Contents, range: Range<usize>) -> Stored {
-        Stored { dtype, shape, contents, range, read: OnceLock::new() }
+        Stored { dtype, shape, contents, range, strides: None, read: OnceLock::new() }
+    }
+
+    /// A tensor whose elements lie at regular distances in a range of bytes, which starts with the first and ends with the last of them.
+    pub fn strided(dtype: String, shape: Vec<usize>, contents: Contents, range: Range<usize>, strides: Strides) -> Stored {
+        Stored { strides: Some(strides), ..Stored::new(dtype, shape, contents, range) }
     }
 
     /// Returns the tensor, whose elements are of type `dtype`.
     pub fn tensor(&self, dtype: Dtype) -> Result<Tensor> {
-        let (memory, range) = match (&self.contents, self.read.get()) {
-            (Contents::Shared(bytes), _) => (bytes.clone(), self.range.clone()),
-            (Contents::File(_), Some(read)) => (read.clone(), 0..self.range.len()),
-            (Contents::File(file), None) => {
-                let bytes: Arc<dyn Bytes> = Arc::new(Unpacked(file.read(self.range.clone())?));
-                (self.read.get_or_init(|| bytes).clone(), 0..self.range.len())
+        if let (Contents::Shared(bytes), None) = (&self.contents, &self.strides) {
+            return Ok(Tensor::view(self.shape.clone(), dtype, bytes.clone(), self.range.clone()));
+        }
+        let memory = match self.read.get() {
+            Some(read) => read.clone(),
+            None => {
+                let bytes = self.contents.read(self.range.clone())?;
+                let bytes = match &self.strides {
+                    Some(strides) => strides.gathered(&self.shape, &bytes),
+                    None => bytes.into_owned(),
+                };
+                self.read.get_or_init(|| Arc::new(Unpacked(bytes))).clone()
             }
         };
-        Ok(Tensor::view(self.shape.clone(), dtype, memory, range))
+        let len = memory.place().len();
+        Ok(Tensor::view(self.shape.clone(), dtype, memory, 0..len))
     }
 }
 

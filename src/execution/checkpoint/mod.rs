@@ -2,6 +2,7 @@
 //!
 //! Each layout has a module with a reader of its configuration and a table of its tensor names.
 
+mod adapter;
 mod backbone;
 mod builder;
 mod families;
@@ -11,18 +12,22 @@ mod head;
 mod header;
 mod jax;
 mod json;
+mod kind;
 mod labels;
+mod low_rank;
 mod memory;
 mod npz;
 mod position;
 mod positions;
 #[cfg(test)]
 mod published_parameters;
+mod pytorch;
 mod random;
 mod refusal;
 mod relative;
 mod rotary;
 mod source;
+mod strides;
 mod timm;
 mod torch;
 mod transformers;
@@ -43,7 +48,7 @@ use crate::data::error::{Error, Result};
 use crate::data::tensor::Tensor;
 use crate::execution::image::Preprocess;
 use files::Files;
-pub(in crate::execution) use folder::Folder;
+pub(crate) use folder::Folder;
 pub(in crate::execution) use json::Object;
 use labels::labels;
 use refusal::{nearest, refusal};
@@ -79,6 +84,8 @@ pub struct Checkpoint {
     pub(crate) similarity: Option<Similarity>,
     /// Text tower that belongs to a model of images.
     pub(crate) text: Option<Box<Checkpoint>>,
+    /// Folder with the tokenizer of a model that takes texts.
+    pub(crate) folder: Option<Folder>,
     /// Number of learned values used only in training: a mask token.
     unused: usize,
 }
@@ -115,8 +122,9 @@ struct TextSources {
 }
 
 impl Checkpoint {
-    /// Opens a folder with `config.json` and `model.safetensors` (or shards with an index), in the layout of timm,
-    /// transformers or torch's `TransformerEncoder`; or one of Google's npz files.
+    /// Opens a folder with `config.json` and `model.safetensors` or `pytorch_model.bin` (or shards with an index), in the layout of
+    /// timm, transformers or torch's `TransformerEncoder`; or one of Google's npz files. Of a PyTorch file, only tensors are read:
+    /// nothing in it is run.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::File`] if a file is missing or damaged; [`Error::Unsupported`] if vitraux does not run
@@ -130,7 +138,7 @@ impl Checkpoint {
         CheckpointBuilder::new(path.as_ref())
     }
 
-    /// Starts opening a checkpoint of given files, by their names in the hub: `config.json`, `model.safetensors` or shards with their index, and
+    /// Starts opening a checkpoint of given files, by their names in the hub: `config.json`, `model.safetensors`, `pytorch_model.bin` or shards with their index, and
     /// `preprocessor_config.json` if the model has one. They may be in memory (`Cursor<Vec<u8>>`) or anywhere else; each weight is read when it is loaded to a device. Errors
     /// refer to the checkpoint as `name`. For programs that bring a model with them, and for browsers, which have no file system.
     pub fn builder_from_files<F: Read + Seek + Send + 'static>(
@@ -151,6 +159,11 @@ impl Checkpoint {
         let mut checkpoint = load().expect("the embedded model is valid");
         "digits".clone_into(&mut checkpoint.config.name);
         checkpoint
+    }
+
+    /// Returns the configuration of the text tower, if the model is of images and texts.
+    pub fn text_config(&self) -> Option<&Config> {
+        self.text.as_ref().map(|text| &text.config)
     }
 
     /// Number of learned values, as a reference implementation counts them.
@@ -206,6 +219,7 @@ impl Outline {
             tokens: tokens.map(|source| source.load(files)).transpose()?,
             similarity,
             text: tower.map(|tower| tower.load(path, None, files).map(Box::new)).transpose()?,
+            folder: None,
             unused,
         })
     }
@@ -280,6 +294,12 @@ pub fn tensor_names(path: impl AsRef<Path>) -> Result<Vec<String>> {
     Ok(Files::open_file(path.as_ref())?.names().map(str::to_owned).collect())
 }
 
+/// Checks that a file of PyTorch is whole, without loading its tensors.
+#[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
+pub(in crate::execution) fn check_pytorch(path: &Path) -> Result<()> {
+    pytorch::read(path, &memory::Contents::open(path, memory::MAPPED_FROM)?).map(drop)
+}
+
 /// Returns the metadata of a safetensors file, of which only the header is read.
 ///
 /// # Errors
@@ -294,6 +314,14 @@ pub fn metadata(path: impl AsRef<Path>) -> Result<HashMap<String, String>> {
 /// [`Error::Io`] or [`Error::File`] if the file is missing or damaged; [`Error::Tensor`] if it has no such tensor.
 pub fn open_mask(path: impl AsRef<Path>, name: &str) -> Result<Tensor> {
     Files::open_file(path.as_ref())?.mask(name)
+}
+
+/// Reads a tensor of 64-bit integers from a safetensors file. Numbers of 2^24 and more are rounded.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::File`] if the file is missing or damaged; [`Error::Tensor`] if it has no such tensor.
+pub fn open_integers(path: impl AsRef<Path>, name: &str) -> Result<Tensor> {
+    Files::open_file(path.as_ref())?.integers(name)
 }
 
 /// Reads a floating-point tensor from a safetensors file.

@@ -51,6 +51,7 @@ fn random(path: &Path, config: &str) -> Result<Checkpoint> {
         tokens: None,
         similarity: None,
         text: None,
+        folder: None,
         unused: 0,
         preprocess: Some(timm::preprocess(&root, None)?),
     })

@@ -46,5 +46,5 @@ mod vectors;
 mod weights;
 
 pub use executor::Plan;
-pub use parallel::threads;
+pub use parallel::{for_each_chunk, threads};
 pub use weights::Weights;

@@ -1,8 +1,9 @@
 //! A model's entry in the cache that Hugging Face's libraries share: `blobs` by hash, `snapshots` of links to them by
 //! commit, and `refs` from revision names to commits.
 
+use super::form::Form;
 use super::reference::Reference;
-use super::{CONFIG, INDEX, PROCESSOR, WEIGHTS, Wanted, shards};
+use super::{CONFIG, PROCESSOR, WEIGHTS, Wanted, shards};
 use crate::data::error::{Error, Result};
 use hf_hub::{CacheRepo, Repo, RepoType};
 use std::fs::{self, File};
@@ -38,7 +39,8 @@ impl Cache {
         let has = |name: &str| folder.join(name).exists();
         let state = folder.file_name()?.to_str()?;
         let is_settled = |name: &str| has(name) || self.absent(state, name).exists();
-        let weights = || has(WEIGHTS) || shards(&folder.join(INDEX)).is_ok_and(|shards| shards.iter().all(|shard| has(shard)));
+        let has_shards = |index: &str, form| shards(&folder.join(index), form).is_ok_and(|shards| shards.iter().all(|shard| has(shard)));
+        let weights = || WEIGHTS.iter().any(|(file, index)| has(file) || has_shards(index, Form::of(file)));
         let is_complete = match wanted {
             Wanted::Model => is_settled(PROCESSOR) && weights(),
             Wanted::Files(files) => files.iter().all(|file| is_settled(file.name)),

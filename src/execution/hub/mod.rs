@@ -18,6 +18,7 @@ use crate::execution::storage;
 use cache::Cache;
 use entry::Entry;
 use failure::Failure;
+use form::Form;
 use reference::Reference;
 use remote::{HubResult, Remote};
 use std::path::{Path, PathBuf};
@@ -26,9 +27,8 @@ const CONFIG: &str = "config.json";
 const PROCESSOR: &str = "preprocessor_config.json";
 /// Replaces the former in transformers 5, and takes precedence over it.
 const PROCESSORS: &str = "processor_config.json";
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-const PICKLES: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+/// Weights, the preferred first: a file, or else the index of its shards.
+const WEIGHTS: [(&str, &str); 2] = [("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")];
 
 /// Callback during a download: the file's name, the bytes received, and the total bytes.
 type DownloadProgress<'a> = dyn Fn(&str, u64, u64) + 'a;
@@ -55,14 +55,14 @@ pub fn is_reference(text: &str) -> bool {
 }
 
 /// Returns the folder of a model on the hub, `owner/name` or `owner/name@revision`, with its configuration, preprocessing
-/// and safetensors. Files that are not in the cache are downloaded. The environment variables are those of Hugging Face's
+/// and weights: safetensors, or where there are none, `pytorch_model.bin`. Files that are not in the cache are downloaded. The environment variables are those of Hugging Face's
 /// libraries: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
 ///
 /// `progress` is called during downloads with a file's name, the bytes received and the total bytes.
 ///
 /// # Errors
 /// [`Error::Argument`] if `reference` is not such a name; [`Error::Network`] if the model does not exist, access is denied,
-/// it has no safetensors, or the hub cannot be reached and the cache does not have the model; [`Error::Io`] or
+/// it has no weights, or the hub cannot be reached and the cache does not have the model; [`Error::Io`] or
 /// [`Error::File`] if a file in the cache cannot be read or written, or is damaged.
 pub fn fetch(reference: &str, progress: &dyn Fn(&str, u64, u64)) -> Result<PathBuf> {
     fetch_wanted(reference, Wanted::Model, progress)
@@ -137,17 +137,23 @@ fn download_model(remote: &Remote, progress: &DownloadProgress<'_>) -> HubResult
     if let Some(processors) = find(remote, PROCESSORS)? {
         get(&processors)?;
     }
-    if let Some(weights) = find(remote, WEIGHTS)? {
-        get(&weights)?;
-    } else if let Some(index) = find(remote, INDEX)? {
-        get(&index)?;
-        for shard in shards(&remote.cache.snapshot(&state).join(INDEX))? {
-            get(&remote.ask(&shard)?)?;
+    get_weights(remote, get)
+}
+
+/// Downloads the weights, or the index and all shards.
+fn get_weights(remote: &Remote, get: impl Fn(&Entry) -> HubResult<()>) -> HubResult<()> {
+    for (file, index) in WEIGHTS {
+        if let Some(weights) = find(remote, file)? {
+            return get(&weights);
         }
-    } else {
-        return Err(no_weights(remote)?.into());
+        if let Some(found) = find(remote, index)? {
+            get(&found)?;
+            let shards = shards(&remote.cache.snapshot(&remote.state()).join(index), Form::of(file))?;
+            return shards.iter().try_for_each(|shard| get(&remote.ask(shard)?));
+        }
     }
-    Ok(())
+    let files = WEIGHTS.map(|(file, _)| file).join(" or ");
+    Err(remote.reference.error(format!("expected {files}, or an index of shards, found none of them; choose another model")).into())
 }
 
 /// Requests the metadata of an optional file.
@@ -159,7 +165,7 @@ fn find(remote: &Remote, name: &str) -> HubResult<Option<Entry>> {
 }
 
 /// Returns the shards in an index. They become paths, so each must name a file next to the index.
-fn shards(index: &Path) -> Result<Vec<String>> {
+fn shards(index: &Path, form: Option<Form>) -> Result<Vec<String>> {
     let text = storage::read(index, LARGEST_JSON)?;
     let wrong = |what: String| Error::file(index, format!("expected weight_map, an object that maps tensors to files, found {what}"));
     let root: serde_json::Value = serde_json::from_slice(&text).map_err(|error| wrong(format!("invalid JSON: {error}")))?;
@@ -167,26 +173,11 @@ fn shards(index: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for place in map.values() {
         match place.as_str() {
-            Some(name) if reference::is_plain(name) && name.ends_with(".safetensors") => names.push(name.to_owned()),
-            _ => return Err(Error::file(index, format!("weight_map names {place}; expected the name of a safetensors file in the same folder"))),
+            Some(name) if reference::is_plain(name) && Form::of(name) == form => names.push(name.to_owned()),
+            _ => return Err(Error::file(index, format!("weight_map names {place}; expected the name of a file of weights in the same folder"))),
         }
     }
     names.sort();
     names.dedup();
     Ok(names)
-}
-
-/// Builds the error for a model without safetensors.
-fn no_weights(remote: &Remote) -> HubResult<Error> {
-    let reference = remote.reference;
-    for pickle in PICKLES {
-        if find(remote, pickle)?.is_some() {
-            return Ok(reference.error(format!(
-                "expected {WEIGHTS}, found only {pickle}, a PyTorch pickle, which can run code when loaded; \
-                 convert it (in Python: AutoModel.from_pretrained(\"{}\").save_pretrained(folder), then open that folder)",
-                reference.repository
-            )));
-        }
-    }
-    Ok(reference.error(format!("expected {WEIGHTS} or {INDEX}, found neither; vitraux reads only safetensors")))
 }

@@ -14,6 +14,7 @@ use super::checkpoint::{CONFIG, Folder};
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 use super::hub::{self, File};
 use crate::data::error::{Error, Result};
+use crate::data::tokens::Tokens;
 use added::AddedTokens;
 use bpe::Bpe;
 use kind::Kind;
@@ -89,25 +90,6 @@ impl Algorithm {
             Algorithm::Bpe(bpe) => bpe.token(id),
             Algorithm::Pieces(pieces) => pieces.token(id),
         }
-    }
-}
-
-/// Ids of B texts, each cut or padded to T tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Tokens {
-    /// Ids [B, T].
-    pub ids: Vec<u32>,
-    /// Attention mask [B, T]: false for padding.
-    pub mask: Vec<bool>,
-    /// B and T.
-    pub shape: [usize; 2],
-}
-
-impl Tokens {
-    /// Returns the ids and the mask of each text.
-    pub fn rows(&self) -> impl Iterator<Item = (&[u32], &[bool])> {
-        self.ids.chunks(self.shape[1]).zip(self.mask.chunks(self.shape[1]))
     }
 }
 

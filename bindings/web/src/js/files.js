@@ -4,8 +4,8 @@ import { counting, download, interrupted } from "./download.js";
 import { VitrauxError } from "./error.js";
 
 const CONFIG = "config.json";
-const WEIGHTS = "model.safetensors";
-const INDEX = "model.safetensors.index.json";
+/** Weights, the preferred first: a file, or else the index of its shards. */
+const WEIGHTS = ["model.safetensors", "pytorch_model.bin"].map((file) => ({ file, index: `${file}.index.json` }));
 const PROCESSORS = ["preprocessor_config.json", "processor_config.json"];
 
 /** Returns the name of a checkpoint and its files: a map from their names to blobs, which the browser keeps on disk if they are large. */
@@ -23,18 +23,28 @@ export async function fetched(source, options) {
   };
   await needed(CONFIG);
   for (const file of PROCESSORS) await read(file);
-  if (!(await read(WEIGHTS))) {
-    const index = await read(INDEX);
-    if (!index) throw new VitrauxError(`${name}: neither ${WEIGHTS} nor ${INDEX}`, "file");
-    for (const shard of shards(await index.text(), name)) await needed(shard);
+  if (!(await hasWeights(read, needed, name))) {
+    throw new VitrauxError(`${name}: none of ${WEIGHTS.flatMap(({ file, index }) => [file, index]).join(", ")}`, "file");
   }
   return { name, files };
 }
 
+/** Reads the weights, in one file or in shards. Returns whether there are any. */
+async function hasWeights(read, needed, name) {
+  for (const { file, index } of WEIGHTS) {
+    if (await read(file)) return true;
+    const found = await read(index);
+    if (!found) continue;
+    for (const shard of shards(await found.text(), `${name}: ${index}`)) await needed(shard);
+    return true;
+  }
+  return false;
+}
+
 /** Returns the names of the shards in an index: of files in the same folder. */
-function shards(text, name) {
+function shards(text, what) {
   const fail = (message, cause) => {
-    throw new VitrauxError(`${name}: ${INDEX}: ${message}`, "file", { cause });
+    throw new VitrauxError(`${what}: ${message}`, "file", { cause });
   };
   let names;
   try {
@@ -72,7 +82,7 @@ function address(text) {
 
 /** Returns the file at a URL that stands for one of a checkpoint's. */
 function at(url, file, { fetch, cache, signal }, progress) {
-  const isLarge = file.endsWith(".safetensors");
+  const isLarge = /\.(safetensors|bin)$/.test(file);
   return download(url, { isLarge, isOptional: file !== CONFIG, fetch, cache, signal, arrived: (loaded, total) => progress({ loaded, total }) });
 }
 
@@ -85,7 +95,7 @@ function among(files) {
 }
 
 function given({ config, weights, preprocessor }, options) {
-  const files = new Map([[CONFIG, config], [WEIGHTS, weights], [PROCESSORS[0], preprocessor]]);
+  const files = new Map([[CONFIG, config], [WEIGHTS[0].file, weights], [PROCESSORS[0], preprocessor]]);
   const open = async (file, progress) => {
     const source = files.get(file);
     if (source === undefined) return undefined;

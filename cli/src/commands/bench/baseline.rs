@@ -32,7 +32,7 @@ pub fn conditions(config: &Config, device: &str, precision: Precision, size: Siz
     let Config { name, width, depth, heads, mlp_width, .. } = config;
     let size = match size {
         Size::Image(size) => json!(size),
-        Size::Sequence(tokens) => json!(tokens),
+        Size::Sequence(tokens) | Size::Patches(tokens) => json!(tokens),
     };
     json!({
         "name": name,
