@@ -59,6 +59,8 @@ pub use execution::gpu::{AdapterKind, AdapterSummary, ShaderChecks, adapters};
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 pub use execution::hub;
 pub use execution::image::Image;
+#[cfg(feature = "text")]
+pub use model::Labels;
 pub use model::{Classification, Memory, Model, ModelBuilder, Outputs, Prediction, Session};
 pub use operations::tuning::Tuning;
 pub use wgpu;

@@ -105,17 +105,17 @@ impl Classification {
         let of_classifier = |(suffix, classifier): (String, &Classifier)| {
             let [logits, probabilities] = ["logits", "probabilities"].map(|name| outputs[&format!("{name}{suffix}")].values());
             let [logits, probabilities] = [&logits, &probabilities].map(|values| &values[image * classifier.classes..][..classifier.classes]);
-            Classification { head: suffix.trim_start_matches('_').to_owned(), top: ranked(classifier, logits, probabilities, top) }
+            Classification { head: suffix.trim_start_matches('_').to_owned(), top: ranked(&classifier.labels, logits, probabilities, top) }
         };
         config.default_classifiers().into_iter().map(of_classifier).collect()
     }
 }
 
 /// Returns the `top` most probable classes, in descending order.
-fn ranked(classifier: &Classifier, logits: &[f32], probabilities: &[f32], top: usize) -> Vec<Prediction> {
+pub(super) fn ranked(labels: &[String], logits: &[f32], probabilities: &[f32], top: usize) -> Vec<Prediction> {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
     let prediction =
-        |index: usize| Prediction { index, label: classifier.labels.get(index).cloned(), probability: probabilities[index], logit: logits[index] };
+        |index: usize| Prediction { index, label: labels.get(index).cloned(), probability: probabilities[index], logit: logits[index] };
     order.into_iter().take(top).map(prediction).collect()
 }

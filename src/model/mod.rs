@@ -6,6 +6,8 @@ mod classify;
 pub mod doctor;
 mod encode;
 pub mod forward;
+#[cfg(feature = "text")]
+mod labels;
 mod native;
 mod plan;
 mod resident;
@@ -18,6 +20,8 @@ mod trace;
 pub use builder::ModelBuilder;
 pub use classify::{Classification, Prediction};
 pub use encode::{GpuInput, GpuJob, GpuOutputs};
+#[cfg(feature = "text")]
+pub use labels::Labels;
 pub use session::{Memory, Outputs, Session};
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 pub(crate) use trace::Traced;

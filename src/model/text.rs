@@ -147,7 +147,7 @@ impl Session {
     }
 
     #[cfg(feature = "text")]
-    async fn encode_text_here(&mut self, texts: &[String]) -> Result<Tensor> {
+    pub(super) async fn encode_text_here(&mut self, texts: &[String]) -> Result<Tensor> {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let tower = self.model().text_tower().await?;
         let mut tokens = self.model().tokenizer()?.encode(&texts)?;

@@ -26,6 +26,9 @@ Examples:
   # with the built-in digit model
   vitraux classify photo.jpg
   vitraux classify -m google/vit-base-patch16-224 --top 3 photos/ '*.png'
+  # classes by their names, with a model of images and texts
+  vitraux classify -m openai/clip-vit-base-patch32 --labels 'a cat, a dog' --template '{}' photos/
+  vitraux classify -m google/siglip-base-patch16-224 --labels labels.txt photos/
   vitraux classify -m facebook/deit-tiny-patch16-224 --format csv -o answers.csv --resume photos/
   # a classifier trained by `fit`
   vitraux classify -m facebook/dinov2-small --head pets.safetensors cat.jpg
@@ -47,6 +50,14 @@ Examples:
   vitraux similar -m facebook/dinov2-small --to dog.jpg --index photos.safetensors
   # near-duplicates
   vitraux similar -m facebook/dinov2-small --pairs --above 0.95 photos/";
+
+pub const SEARCH: &str = "\
+Examples:
+  # an index of image vectors first
+  vitraux similar -m openai/clip-vit-base-patch32 --index photos.safetensors photos/
+  vitraux search 'a dog on a beach' --index photos.safetensors
+  vitraux search 'a dog on a beach' --index photos.safetensors --top 50 --html dogs.html
+  vitraux search 'a dog on a beach' --index photos.safetensors --copy-to dogs/";
 
 pub const FIT: &str = "\
 Examples:

@@ -16,6 +16,11 @@ pub struct HeadArgs {
 }
 
 impl HeadArgs {
+    /// Returns whether a classifier is chosen.
+    pub fn is_given(&self) -> bool {
+        !self.head.is_empty()
+    }
+
     /// Returns the files of the classifiers.
     pub fn files(&self) -> Vec<PathBuf> {
         self.head.iter().flat_map(|head| [Some(head.as_str()), head.split_once('=').map(|(_, file)| file)]).flatten().map(PathBuf::from).collect()

@@ -29,6 +29,7 @@ pub mod readers;
 mod serve;
 mod settings;
 mod shaders;
+mod search;
 mod similar;
 mod table;
 mod tensors;
@@ -109,6 +110,9 @@ enum Command {
     /// Rank images by similarity to one image, or find near-duplicates
     #[command(after_help = examples::SIMILAR)]
     Similar(similar::Similar),
+    /// Search images by words, in an index that `similar` has made
+    #[command(after_help = examples::SEARCH)]
+    Search(search::Search),
     /// Train a classifier on folders of images, one folder per class
     #[command(after_help = examples::FIT)]
     Fit(fit::Fit),
@@ -175,6 +179,7 @@ impl Cli {
             Command::Attention(command) => command.run(),
             Command::Embed(command) => command.run(),
             Command::Similar(command) => command.run(),
+            Command::Search(command) => command.run(),
             Command::Fit(command) => command.run(),
             Command::Forward(command) => command.run(),
             Command::Preprocess(command) => command.run(),

@@ -120,6 +120,12 @@ impl ModelArgs {
         }
     }
 
+    /// Opens the model, with its tokenizer, for a command that reads texts.
+    pub fn open_for_texts(&self, command: &str) -> Result<Checkpoint> {
+        self.tokenizer(command)?;
+        self.open_required(command)
+    }
+
     /// Opens the tokenizer of the model, without its weights.
     pub fn tokenizer(&self, command: &str) -> Result<Tokenizer> {
         match self.chosen()?.map(|model| located(&model, hub::local_tokenizer)).transpose()? {
@@ -192,6 +198,11 @@ impl ModelArgs {
         }
         let place = self.chosen()?.map(|model| located(&model, hub::local)).transpose()?;
         Ok(self.place.get_or_init(|| place).clone())
+    }
+
+    /// Returns the chosen model, a folder by its absolute path.
+    pub fn source(&self) -> Result<Option<String>> {
+        Ok(self.chosen()?.map(|model| model.canonicalize().unwrap_or(model).display().to_string()))
     }
 
     /// Returns the model that was chosen by an option, the environment or the user's settings.

@@ -161,6 +161,15 @@ impl Checkpoint {
         checkpoint
     }
 
+    /// Returns the text tower alone, which encodes texts without the image tower; `None` if the model has none.
+    pub fn into_text_tower(self) -> Option<Checkpoint> {
+        if self.config.is_text() {
+            return Some(self);
+        }
+        let tower = *self.text?;
+        Some(Checkpoint { similarity: self.similarity, folder: self.folder, ..tower })
+    }
+
     /// Returns the configuration of the text tower, if the model is of images and texts.
     pub fn text_config(&self) -> Option<&Config> {
         self.text.as_ref().map(|text| &text.config)

@@ -9,12 +9,18 @@ use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
+use vitraux::low_level::checkpoint::metadata;
+
+/// Name of the model's place in the metadata.
+const SOURCE: &str = "source";
 
 /// Unit-length feature vectors of images, each with the stamp that its file had before it was read.
 pub struct Index {
     file: Option<PathBuf>,
     /// Fingerprint of the model that computed the features.
     model: String,
+    /// Where that model was opened from.
+    source: Option<String>,
     width: usize,
     kept: Kept,
     places: HashMap<String, usize>,
@@ -39,7 +45,17 @@ impl Index {
             None => Kept::default(),
         };
         let places = kept.names.iter().cloned().zip(0..).collect();
-        Ok(Index { file: file.map(Path::to_owned), model, width, kept, places, asked: HashMap::new(), has_changed: false })
+        Ok(Index { file: file.map(Path::to_owned), model, source: None, width, kept, places, asked: HashMap::new(), has_changed: false })
+    }
+
+    /// Sets where the model was opened from, which the file tells those who search it.
+    pub fn of(self, source: Option<String>) -> Index {
+        Index { source, ..self }
+    }
+
+    /// Returns where the model of an index was opened from.
+    pub fn source(file: &Path) -> Result<Option<String>> {
+        Ok(metadata(file)?.remove(SOURCE))
     }
 
     /// Returns the number of images.
@@ -122,7 +138,9 @@ impl Index {
         let [images, files] = lists.each_ref().map(|list| TensorView::new(Dtype::U8, vec![list.len()], list));
         let embeddings = TensorView::new(Dtype::F32, vec![self.len(), self.width], bytemuck::cast_slice(&self.kept.rows))?;
         let tensors = [("embeddings", embeddings), ("images", images?), ("files", files?)];
-        write_tensors(tensors, Some(HashMap::from([("model".to_owned(), self.model.clone())])), &file)?;
+        let source = self.source.clone().map(|source| (SOURCE.to_owned(), source));
+        let metadata = source.into_iter().chain([("model".to_owned(), self.model.clone())]).collect();
+        write_tensors(tensors, Some(metadata), &file)?;
         self.has_changed = false;
         Ok(())
     }

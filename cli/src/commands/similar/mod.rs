@@ -2,17 +2,18 @@
 
 mod index;
 mod nearest;
+mod print;
 
 use super::embed::{Vectors, What};
-use super::images::{PassArgs, TableFormat as Format, name, row, without_dot};
+use super::images::{PassArgs, counted, TableFormat as Format, name, without_dot};
 use super::numbers::count;
 use super::output::{check_named, protect};
-use super::{Failed, Result, note, shown};
+use super::{Failed, Result, note};
 use clap::Args;
 pub use index::Index;
-use nearest::{Best, Match, pairs, ranking};
-use serde_json::json;
-use std::io::Write;
+use nearest::pairs;
+pub use nearest::ranking;
+pub use print::print;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use vitraux::Checkpoint;
@@ -26,14 +27,14 @@ const BETWEEN_SAVES: Duration = Duration::from_secs(30);
 #[derive(Debug, Args)]
 #[command(
     mut_arg("images", |images| images.required(false)),
-    group(clap::ArgGroup::new("question").required(true).args(["to", "pairs"]))
+    group(clap::ArgGroup::new("question").required(true).multiple(true).args(["to", "pairs", "index"]))
 )]
 pub struct Similar {
     /// Rank the images by similarity to this one
     #[arg(long, value_name = "IMAGE")]
     to: Option<PathBuf>,
     /// Find pairs of similar images
-    #[arg(long)]
+    #[arg(long, conflicts_with = "to")]
     pairs: bool,
     /// Minimum similarity: the cosine of the angle between features, 1 for identical images [default with --pairs: 0.95]
     #[arg(long, value_name = "COSINE", allow_negative_numbers = true, value_parser = cosine)]
@@ -42,7 +43,8 @@ pub struct Similar {
     #[arg(long, short = 'n', value_name = "K", allow_negative_numbers = true, value_parser = count(u32::MAX))]
     top: Option<u32>,
     /// Keep features in this safetensors file, created if missing: unchanged images in it are not read again. Without IMAGE arguments,
-    /// its images are compared. Tensors: `embeddings`, and `images`, their paths as JSON
+    /// its images are compared; without --to and --pairs, images are only added, as `vitraux search` needs them. Tensors: `embeddings`, and `images`,
+    /// their paths as JSON
     #[arg(long, value_name = "FILE")]
     index: Option<PathBuf>,
     /// Output format; json prints one object per line
@@ -59,7 +61,7 @@ struct Guest {
 }
 
 /// Returns the images of an index whose files still exist.
-fn of_index(index: &Index) -> Result<Vec<PathBuf>> {
+pub fn of_index(index: &Index) -> Result<Vec<PathBuf>> {
     let present = index.present();
     let missing = index.len() - present.len();
     if present.is_empty() {
@@ -71,7 +73,7 @@ fn of_index(index: &Index) -> Result<Vec<PathBuf>> {
     Ok(present)
 }
 
-fn cosine(text: &str) -> std::result::Result<f64, String> {
+pub fn cosine(text: &str) -> std::result::Result<f64, String> {
     let number = text.parse().ok().filter(|number| (-1.0..=1.0).contains(number));
     number.ok_or_else(|| "expected a number from -1 to 1".to_owned())
 }
@@ -97,7 +99,7 @@ impl Similar {
             return Err(format!("{} has no pooled features to compare images by", checkpoint.config.name).into());
         }
         let vectors = Vectors::new(&checkpoint.config, What::Features, true)?;
-        let mut index = Index::open(self.index.as_deref(), self.pass.fingerprint(&checkpoint), vectors.width())?;
+        let mut index = Index::open(self.index.as_deref(), self.pass.fingerprint(&checkpoint), vectors.width())?.of(self.pass.model.source()?);
         let candidates = if named.is_empty() { of_index(&index)? } else { named };
         let query = self.to.as_deref().map(without_dot);
         let mut asked = candidates.clone();
@@ -116,6 +118,10 @@ impl Similar {
         if whole.as_ref().is_err_and(|error| !error.is::<Failed>()) {
             return whole;
         }
+        if let (None, false, Some(file)) = (&query, self.pairs, &self.index) {
+            note(&format!("index: {}, of {}", file.display(), counted(index.len())));
+            return saved.and(whole);
+        }
         let others = candidates.iter().filter(|path| Some(*path) != query.as_ref());
         let places: Vec<usize> = others.filter_map(|path| index.place(&name(path))).collect();
         let above = self.above.unwrap_or(if self.pairs { NEAR_DUPLICATES } else { -1.0 });
@@ -129,7 +135,7 @@ impl Similar {
             }
             None => pairs(&index, &places, above, top),
         };
-        self.print(&index, &best)?;
+        print(&index, &best, self.format, self.pairs, self.top.is_some())?;
         saved.and(whole)
     }
 
@@ -162,37 +168,5 @@ impl Similar {
             }
             Ok(failures)
         })
-    }
-
-    fn print(&self, index: &Index, best: &Best) -> Result<()> {
-        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        if self.format == Format::Csv {
-            writeln!(out, "{}", if self.pairs { "image,other,similarity" } else { "image,similarity" })?;
-        }
-        for Match { similarity, images } in best.ordered() {
-            // Features in f32 are not exact to more digits.
-            let similarity = (similarity * 1e7).round() / 1e7;
-            let names: Vec<&str> = images.iter().map(|place| index.name(*place)).collect();
-            match self.format {
-                Format::Text => writeln!(out, "{similarity:.4}  {}", shown(&names.join("  ")))?,
-                Format::Csv => {
-                    let cells = names.iter().map(|name| (*name).to_owned()).chain([similarity.to_string()]);
-                    writeln!(out, "{}", row(cells)?)?;
-                }
-                Format::Json => match names.as_slice() {
-                    [image, other] => writeln!(out, "{}", json!({ "image": image, "other": other, "similarity": similarity }))?,
-                    _ => writeln!(out, "{}", json!({ "image": names[0], "similarity": similarity }))?,
-                },
-            }
-        }
-        out.flush()?;
-        if best.ordered().is_empty() {
-            note("no images are as similar as requested; lower --above to see more");
-        }
-        // With an explicit --top, leaving matches out is expected.
-        if best.left_out() > 0 && self.top.is_none() {
-            note(&format!("{} more matches are not shown; use a larger --top to see more", best.left_out()));
-        }
-        Ok(())
     }
 }

@@ -1,15 +1,17 @@
+mod labels;
+
 use super::images::{Form, LineArgs, Lines, PassArgs, TableFormat as Format, name, row};
 use super::numbers::count;
 use super::{HeadArgs, Result, on_stdout, shown};
 use anstyle::{AnsiColor, Style};
 use clap::Args;
+use labels::LabelArgs;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
-use vitraux::config::Config;
-use vitraux::{Classification, Prediction};
+use vitraux::{Checkpoint, Classification, Prediction};
 
 #[derive(Debug, Args)]
 pub struct Classify {
@@ -22,6 +24,8 @@ pub struct Classify {
     #[command(flatten)]
     pass: PassArgs,
     #[command(flatten)]
+    labels: LabelArgs,
+    #[command(flatten)]
     heads: HeadArgs,
     #[command(flatten)]
     lines: LineArgs,
@@ -30,14 +34,19 @@ pub struct Classify {
 impl Classify {
     pub fn run(self) -> Result<()> {
         let format = Format::chosen(self.format, self.lines.output())?;
-        let checkpoint = self.heads.apply(self.pass.model.open()?)?;
-        if checkpoint.config.classifiers.is_empty() {
-            return Err("the model has no classes: `vitraux embed` gives its features, and `vitraux fit` trains a classifier for --head FILE".into());
-        }
-        let model = self.pass.fingerprint(&checkpoint);
+        let names = self.labels.names()?;
+        let checkpoint = match &names {
+            Some(_) => self.pass.model.open_for_texts("classify --labels")?,
+            None => self.heads.apply(self.pass.model.open()?)?,
+        };
+        let columns = self.columns(&checkpoint, names.as_deref())?;
+        let model = match &names {
+            Some(names) => format!("{} by {}", self.pass.fingerprint(&checkpoint), self.labels.describe(names)),
+            None => self.pass.fingerprint(&checkpoint),
+        };
         let paths = self.pass.images.sources()?;
-        let head = (format == Format::Csv).then(|| table_head(&checkpoint.config, self.top)).transpose()?;
-        let files = [self.pass.files(), self.heads.files()].concat();
+        let head = (format == Format::Csv).then(|| table_head(&columns, self.top)).transpose()?;
+        let files = [self.pass.files(), self.heads.files(), self.labels.files()].concat();
         let inputs = paths.iter().chain(&files);
         let mut lines = match format {
             Format::Text => self.lines.open(inputs, None, None)?,
@@ -48,9 +57,17 @@ impl Classify {
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, is_done)? else { return Ok(()) };
         let color = if self.lines.output().is_none() { on_stdout(AnsiColor::Cyan) } else { Style::new() };
         let device = session.model().device().to_string();
+        let labels = names.as_ref().map(|names| self.labels.encode(&mut session, names)).transpose()?;
         images.for_each_batch(|paths, pixel_values| {
             let start = Instant::now();
-            let answers = session.classify_batch_blocking(pixel_values, self.top as usize)?;
+            let answers = match &labels {
+                None => session.classify_batch_blocking(pixel_values, self.top as usize)?,
+                Some(labels) => {
+                    let outputs = session.forward_blocking(pixel_values, &["image_embeds"])?;
+                    let answers = labels.classify(session.model(), &outputs["image_embeds"], self.top as usize)?;
+                    answers.into_iter().map(|answer| vec![answer]).collect()
+                }
+            };
             let milliseconds = start.elapsed().as_secs_f64() * 1e3 / paths.len() as f64;
             let mut failures = Vec::new();
             for (path, answers) in paths.iter().zip(&answers) {
@@ -68,6 +85,22 @@ impl Classify {
             lines.flush()?;
             Ok(failures)
         })
+    }
+
+    /// Returns the classifiers, each with its suffix and its number of classes.
+    fn columns(&self, checkpoint: &Checkpoint, labels: Option<&[String]>) -> Result<Vec<(String, usize)>> {
+        let config = &checkpoint.config;
+        match labels {
+            Some(_) if self.heads.is_given() => Err("--labels: expected no --head, which has classes of its own".into()),
+            Some(_) if checkpoint.text_config().is_none() => {
+                Err(format!("--labels: {} has no text tower; choose a model of CLIP or SigLIP with both towers", config.name).into())
+            }
+            Some(labels) => Ok(vec![(String::new(), labels.len())]),
+            None if config.classifiers.is_empty() => Err("the model has no classes: `vitraux embed` gives its features, `vitraux fit` trains a classifier \
+                 for --head FILE, and models of images and texts classify by --labels"
+                .into()),
+            None => Ok(config.default_classifiers().into_iter().map(|(suffix, classifier)| (suffix, classifier.classes)).collect()),
+        }
     }
 }
 
@@ -128,12 +161,12 @@ impl<'a> Answer<'a> {
 }
 
 /// Returns the header of the table: the image, and for each head and rank the label, index, probability and logit.
-fn table_head(config: &Config, top: u32) -> Result<String> {
+fn table_head(columns: &[(String, usize)], top: u32) -> Result<String> {
     let mut cells = vec!["image".to_owned()];
-    for (suffix, classifier) in config.default_classifiers() {
+    for (suffix, classes) in columns {
         let head = suffix.trim_start_matches('_');
         let prefix = if head.is_empty() { String::new() } else { format!("{head}_") };
-        for rank in 1..=(top as usize).min(classifier.classes) {
+        for rank in 1..=(top as usize).min(*classes) {
             cells.extend(["label", "index", "probability", "logit"].map(|column| format!("{prefix}{column}{rank}")));
         }
     }
