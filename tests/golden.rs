@@ -1,11 +1,13 @@
 //! The reference libraries' outputs, tap by tap, on every device; and their pixel values.
 
 use crate::support::{compare::largest_difference, gpu, json, path};
-use std::path::PathBuf;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
 use vitraux::Precision;
 use vitraux::low_level::checkpoint::{open_mask, open_preprocess, open_tensor};
 use vitraux::low_level::forward::output_names;
-use vitraux::{Checkpoint, Device, Image, Model, Session};
+use vitraux::postprocess::{classes_at, depth_at};
+use vitraux::{Checkpoint, Device, Image, Model, Outputs, Session};
 
 const CASES: &str = "tests/fixtures/cases";
 
@@ -33,12 +35,12 @@ fn cases() -> Vec<String> {
     let mut names: Vec<String> = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.retain(|name| !name.starts_with("container_pth"));
     names.sort();
-    assert_eq!(names.len(), 61, "fixtures: {names:?}");
+    assert_eq!(names.len(), 67, "fixtures: {names:?}");
     names
 }
 
 /// A case's runs: at its own resolution, and at others.
-fn runs(name: &str) -> Vec<serde_json::Value> {
+fn runs(name: &str) -> Vec<Value> {
     json(&format!("{CASES}/{name}/case.json"))["runs"].as_array().expect("runs").clone()
 }
 
@@ -58,7 +60,7 @@ fn divergences(name: &str, device: &Device, precision: Precision) -> Vec<String>
     runs(name).iter().filter_map(|run| divergence(name, run, &mut session, precision)).collect()
 }
 
-fn divergence(name: &str, run: &serde_json::Value, session: &mut Session, precision: Precision) -> Option<String> {
+fn divergence(name: &str, run: &Value, session: &mut Session, precision: Precision) -> Option<String> {
     let what = format!("{name}, run {}", run["name"].as_str().expect("a name"));
     let expected = path(CASES).join(name).join(run["expected"].as_str().expect("a file"));
     let shapes = run["shapes"].as_object().expect("shapes");
@@ -67,7 +69,8 @@ fn divergence(name: &str, run: &serde_json::Value, session: &mut Session, precis
     // What goes in is no output; all else that the library gave, we give.
     let is_input = |name: &str| name.starts_with("pixel_values") || name.ends_with("_pil") || ["input", "key_padding_mask"].contains(&name);
     let sequence_input = |name: &str| shapes.contains_key("input") && ["embeddings", "positional_encoding"].contains(&name);
-    let given = shapes.keys().filter(|name| !is_input(name) && !sequence_input(name)).count();
+    let is_of_picture = |name: &str| ["depth_at_picture_size", "segmentation"].contains(&name);
+    let given = shapes.keys().filter(|name| !is_input(name) && !sequence_input(name) && !is_of_picture(name)).count();
     assert_eq!(wanted.len(), given, "{what}: {wanted:?} of {:?}", shapes.keys());
     let read = |name: &str| open_tensor(&expected, name).expect("a tensor");
     let input = read(if shapes.contains_key("input") { "input" } else { "pixel_values" });
@@ -82,9 +85,12 @@ fn divergence(name: &str, run: &serde_json::Value, session: &mut Session, precis
     };
     // Where nobody asks for all tokens, the last block computes fewer of them.
     let few: Vec<&str> =
-        wanted.iter().filter(|name| ["features", "logits", "image", "pre_"].iter().any(|start| name.starts_with(start))).copied().collect();
+        wanted.iter().filter(|name| ["features", "logits", "image", "pre"].iter().any(|start| name.starts_with(start))).copied().collect();
     let requests = [&wanted, &few].into_iter().filter(|names| !names.is_empty());
     let outputs: Vec<_> = requests.map(|names| (names, forward(names))).collect();
+    if precision == Precision::F32 {
+        check_picture(&what, shapes, &outputs[outputs.len() - 1].1, &expected, run["atol_f32"]["depth_at_picture_size"].as_f64());
+    }
     let mut in_order = outputs.iter().flat_map(|(names, outputs)| names.iter().map(|name| (*name, &outputs[*name])));
     in_order.find_map(|(output, got)| {
         let want = read(output);
@@ -104,6 +110,25 @@ fn divergence(name: &str, run: &serde_json::Value, session: &mut Session, precis
         let fits = difference <= tolerance;
         (!fits).then(|| format!("{what}: {output} is off by {difference:e}, allowed {tolerance:e}"))
     })
+}
+
+/// The results of a dense head at the size of the picture.
+fn check_picture(what: &str, shapes: &serde_json::Map<String, Value>, outputs: &Outputs, expected: &Path, tolerance: Option<f64>) {
+    let size = |name: &str| Some([shapes.get(name)?[1].as_u64()? as usize, shapes[name][2].as_u64()? as usize]);
+    if let Some(size) = size("depth_at_picture_size") {
+        let want = open_tensor(expected, "depth_at_picture_size").expect("a tensor");
+        let difference = f64::from(largest_difference(&depth_at(&outputs["predicted_depth"], size).expect("a map"), &want.values()));
+        let tolerance = tolerance.expect("a bound");
+        assert!(difference <= tolerance, "{what}: depth_at_picture_size is off by {difference:e}, allowed {tolerance:e}");
+    }
+    if let Some(size) = size("segmentation") {
+        let (want, logits) = (open_mask(expected, "segmentation").expect("classes"), &outputs["logits"]);
+        let scores = vitraux::Tensor::new(&logits.shape()[1..], logits.values().into_owned()).expect("those of one image");
+        let got = classes_at(&scores, size).expect("classes");
+        // Scores that are nearly equal may change places.
+        let others = got.iter().zip(want.values().iter()).filter(|(got, want)| f32::from(**got) != **want).count();
+        assert!(got.len() == want.len() && others * 1000 <= got.len(), "{what}: {others} of {} pixels are of other classes", got.len());
+    }
 }
 
 fn check(device: &Device, precision: Precision) {
@@ -178,7 +203,7 @@ fn preprocessing_matches_reference_pixel_values() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 77);
+    assert_eq!(compared, 84);
 }
 
 #[test]

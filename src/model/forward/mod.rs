@@ -1,6 +1,7 @@
 //! The encoder as a recording of kernel calls.
 
 mod backbone;
+mod dense;
 mod head;
 mod maps;
 mod tables;
@@ -32,7 +33,7 @@ pub struct Request {
 
 /// Names of all outputs of a forward pass, in order of computation.
 ///
-/// - `backbone` `[B, channels, h, w]`: a hybrid's feature map
+/// - `backbone.i` `[B, channels, h, w]`: the map after stage i of a hybrid's backbone, and `backbone`, the one that is cut into patches
 /// - `embeddings` `[B, N, C]`: the input of block 0
 /// - `attn.i` `[B, H, N, N]`: the attention probabilities of block i
 /// - `hidden.i` `[B, N, C]`: the residual stream after block i
@@ -42,6 +43,9 @@ pub struct Request {
 /// - `pre_logits_jax` `[B, width]`: the output of the pre-training head's first layer
 /// - `logits`, `logits_NAME` `[B, classes]`: the logits of each classifier; for a distilled model also their mean
 /// - `probabilities`, `probabilities_NAME` `[B, classes]`: the softmax of the logits
+/// - `reassembled.i`, `neck_conv.i`, `fused.i` `[B, channels, h, w]`: the maps of a dense head: feature i, the same after the neck's convolution, and the fused
+///   map i, the deepest first
+/// - `predicted_depth` `[B, h, w]` or `logits` `[B, classes, h, w]`: the result of a dense head
 ///
 /// For images, these may also be requested, although they are not listed ([`Config::map`]):
 ///
@@ -55,6 +59,8 @@ pub fn output_names(config: &Config) -> Vec<String> {
         return (0..config.depth).map(|i| format!("hidden.{i}")).chain(["output".to_owned()]).collect();
     };
     let mut names = Vec::new();
+    let stages = patches.backbone.as_ref().map_or(0, |backbone| backbone.stages.len());
+    names.extend((0..stages).map(|stage| format!("backbone.{stage}")));
     names.extend(patches.backbone.is_some().then(|| "backbone".to_owned()));
     names.push("embeddings".to_owned());
     for i in 0..config.depth {
@@ -68,6 +74,7 @@ pub fn output_names(config: &Config) -> Vec<String> {
     for suffix in config.classifiers.iter().map(|classifier| classifier.suffix()).chain(mean) {
         names.extend([format!("logits{suffix}"), format!("probabilities{suffix}")]);
     }
+    names.extend(config.dense.iter().flat_map(dense::output_names));
     names
 }
 
@@ -91,13 +98,17 @@ pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, r
     let scratch = Scratch::new(&mut recording, config, request.batch, tokens)?;
     let qkv = recording.scratch_in("qkv", &[request.batch, tokens, 3 * config.width], activations(&recording, config))?;
     let rows = rows_read(config, request, tokens);
-    let mut forward =
-        Forward { recording, config, scratch, qkv, tables, request, tokens, rows, mask: None, probabilities: Vec::new(), rollout: None };
+    let maps = dense::Maps::new(config, request.size, &request.wanted);
+    let (mask, probabilities, rollout) = (None, Vec::new(), None);
+    let mut forward = Forward { recording, config, scratch, qkv, tables, request, tokens, rows, mask, probabilities, rollout, maps };
     forward.input(&weights)?;
+    forward.token_features(&weights, 0)?;
     for (i, block) in weights.blocks.iter().enumerate() {
         forward.block(i, block)?;
+        forward.token_features(&weights, i + 1)?;
     }
     forward.head(&weights)?;
+    forward.dense_head(&weights)?;
     Ok(forward.recording)
 }
 
@@ -184,6 +195,8 @@ struct Forward<'a> {
     probabilities: Vec<Buf>,
     /// Rollout state, if requested.
     rollout: Option<maps::Rollout>,
+    /// State of the dense head, if its outputs are requested.
+    maps: Option<dense::Maps>,
 }
 
 impl Forward<'_> {
@@ -231,13 +244,17 @@ impl Forward<'_> {
     /// Records patch embedding, prefix tokens and positions (Dosovitskiy et al. 2021, equation 1).
     fn embeddings(&mut self, patches: &Patches, projection: &Linear<Buf>, weights: &Weights<Buf>, image: [usize; 2]) -> Result<()> {
         let pixels = self.pixels([self.request.batch, patches.channels, image[0], image[1]])?;
-        let map = match &weights.backbone {
-            None => pixels,
-            Some(backbone) => backbone::record(&mut self.recording, backbone, pixels)?,
+        let map = match (&weights.backbone, &patches.backbone) {
+            (Some(layers), Some(backbone)) => {
+                let (stem, stages) = backbone::record(&mut self.recording, layers, backbone.groups, pixels)?;
+                stages.iter().enumerate().for_each(|(stage, map)| self.save(&format!("backbone.{stage}"), *map));
+                self.stage_features(weights, &stages)?;
+                let map = stages.last().copied().unwrap_or(stem);
+                self.save("backbone", map);
+                map
+            }
+            _ => pixels,
         };
-        if weights.backbone.is_some() {
-            self.save("backbone", map);
-        }
         let (config, recording) = (self.config, &mut self.recording);
         let Scratch { stream, normed, .. } = self.scratch;
         let grid = patches.grid(image);

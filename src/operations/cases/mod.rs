@@ -4,6 +4,7 @@
 mod attention;
 mod ceilings;
 pub mod compare;
+mod dense;
 mod maps;
 mod norms;
 mod poison;
@@ -358,6 +359,7 @@ pub fn all() -> Vec<Case> {
         cases.extend([ceiling_coop("ceiling_coop8", 8, tiles), ceiling_coop("ceiling_coop16", 16, tiles)]);
     }
     cases.extend(maps::all());
+    cases.extend(dense::all());
     cases.extend([softmax(1, 1, 1.0), softmax(3, 10, 5.0), softmax(2, 1000, 200.0), softmax(70, 65, 1.0)]);
     cases
 }
@@ -393,6 +395,8 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         cases.extend([qk_norm(batch, tokens, heads, size(2, 130)), gate(size(1, 90), size(1, 200), Activation::Silu, 3.0)]);
         let prefix = size(0, tokens - 1);
         cases.extend([rotary(batch, tokens, prefix, heads, 4 * size(1, 20)), attention_pool(batch, tokens, prefix, heads, head, 1.0)]);
+        let channels = size(1, 40);
+        cases.extend(dense::of_map([map[0], map[2], map[3], channels], size(1, 80), size(1, 3), [size(1, 30), size(1, 30)]));
         cases.extend(maps::of_sizes([batch, tokens, heads, head], first, size(1, tokens - first)));
         cases.extend(masked([batch, tokens, heads, head], 1.0));
         cases.extend([l2_normalize(size(1, 90), size(1, 300)), average(size(1, 5000))]);

@@ -8,6 +8,7 @@ mod attention_pool;
 mod average;
 mod ceiling;
 mod convolution;
+mod depth;
 mod embed;
 mod gate;
 mod groupnorm;
@@ -20,10 +21,13 @@ mod pca;
 mod pool;
 mod qk_norm;
 mod quantise;
+mod readout;
+mod resize;
 mod rollout;
 mod rotary;
 mod sample;
 mod softmax;
+mod swap;
 mod to_bf16;
 mod unfold;
 pub(crate) mod variant;
@@ -35,21 +39,26 @@ pub use attention_pool::attention_pool;
 pub use average::average;
 pub use ceiling::{ceiling_coop, ceiling_copy, ceiling_multiply};
 pub use convolution::convolution;
+pub use depth::depth;
 pub use embed::embed;
 pub use gate::gate;
 pub use groupnorm::{After, groupnorm};
 pub use l2_normalize::l2_normalize;
 pub use layernorm::layernorm;
+pub use matmul::conv3x3::{Reading, conv3x3};
 pub use matmul::{Epilogue, matmul, powers as matmul_powers};
 pub use max_pool::max_pool;
 pub use normalise::normalise;
 pub use pca::{pca, pca_colours, pca_gather, pca_orthonormalise, pca_project, pca_start};
 pub use pool::pool;
 pub use qk_norm::qk_norm;
+pub use readout::readout;
+pub use resize::{Alignment, Onto, resize};
 pub use rollout::{rollout_mix, rollout_product};
 pub use rotary::rotary;
 pub use sample::{SampleEpilogue, sample, variants};
 pub use softmax::softmax;
+pub use swap::swap;
 pub use unfold::{patchify, unfold};
 
 use crate::data::record::{Kernel, Recording, Spec};
@@ -58,7 +67,7 @@ use variant::Variant;
 
 /// Every kernel, including all variants.
 pub static ALL: LazyLock<Vec<&'static Kernel>> = LazyLock::new(|| {
-    let products = matmul::variants::VARIANTS.iter().map(|variant| &variant.kernel);
+    let products = matmul::variants::VARIANTS.iter().chain(&*matmul::conv3x3::VARIANTS).map(|variant| &variant.kernel);
     let attention = attention::variants::VARIANTS.iter().map(|variant| &variant.kernel);
     SINGLE.iter().copied().chain(&*ceiling::COOPERATIVE).chain(products).chain(attention).collect()
 });
@@ -92,6 +101,10 @@ static SINGLE: &[&Kernel] = &[
     &l2_normalize::L2_NORMALIZE,
     &average::AVERAGE,
     &softmax::SOFTMAX,
+    &readout::READOUT,
+    &resize::RESIZE,
+    &swap::SWAP,
+    &depth::DEPTH,
     &pca::PCA_START,
     &pca::PCA_PROJECT,
     &pca::PCA_GATHER,
@@ -103,8 +116,8 @@ static SINGLE: &[&Kernel] = &[
 
 /// Bytes of workgroup memory of a variant under a spec, by the formula used for selection; `None` for kernels that are not variants.
 pub fn workgroup_bytes(kernel: &Kernel, spec: &Spec) -> Option<u32> {
-    let product =
-        || matmul::variants::VARIANTS.iter().find(|variant| variant.kernel.name == kernel.name).map(|variant| variant.shape.workgroup_bytes());
+    let mut products = matmul::variants::VARIANTS.iter().chain(&*matmul::conv3x3::VARIANTS);
+    let product = || products.find(|variant| variant.kernel.name == kernel.name).map(|variant| variant.shape.workgroup_bytes());
     let attention = attention::variants::VARIANTS.iter().find(|variant| variant.kernel.name == kernel.name);
     let of_attention = |variant: &Variant<attention::variants::Shape>| match variant.shape {
         attention::variants::Shape::Software => 0,

@@ -3,8 +3,11 @@
 //! Source: transformers 5's `models/`. Defaults are those of its configuration classes.
 
 mod clip;
+mod dense;
+mod depth_anything;
 mod dinov2;
 mod dinov3;
+mod dpt;
 mod processor;
 mod vit;
 
@@ -32,6 +35,8 @@ const MODEL_TYPES: &[(&str, Read)] = &[
     ("clip_vision_model", clip::read),
     ("siglip", clip::read),
     ("siglip_vision_model", clip::read),
+    ("dpt", dpt::read),
+    ("depth_anything", depth_anything::read),
 ];
 
 /// Interprets a `config.json` with a `model_type`. Some sizes are known only from the tensors.
