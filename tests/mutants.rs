@@ -256,7 +256,7 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("WHOLE == 1u || k < depth()", "WHOLE == 1u || k + 4u < depth()"),
             ("starts.x[i] = row;", "starts.x[i] = 0u;"),
-            ("(*starts).x[i], k + column_of_x(index, i)", "(*starts).x[i], k"),
+            ("row_of_x(starts, i), k + column_of_x(index, i)", "row_of_x(starts, i), k"),
             ("max(x[at / 4u], Chunk())", "x[at / 4u]"),
             ("min(first + TILE_K, last), index", "first, index"),
             ("lhs[i], rhs[j], sums", "lhs[i], rhs[0u], sums"),

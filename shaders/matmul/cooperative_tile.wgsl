@@ -38,6 +38,11 @@ fn start_of_x(starts: ptr<function, Starts>, i: u32) -> u32 {
     return (*starts).x[i];
 }
 
+// Of windows, there are as many starts as chunks.
+fn row_of_x(starts: ptr<function, Starts>, i: u32) -> u32 {
+    return (*starts).x[i];
+}
+
 fn start_of_w(starts: ptr<function, Starts>, i: u32) -> u32 {
     if EVEN == 1u {
         return (*starts).w[0] + i * (INVOCATIONS / (COLUMNS / 4u)) * 16u;
@@ -97,7 +102,7 @@ fn prefetch(chunks: ptr<function, Chunks>, starts: ptr<function, Starts>, k: u32
             if SEGMENTS == 1u {
                 (*chunks).x[i] = x[start_of_x(starts, i) + k / 4u];
             } else {
-                (*chunks).x[i] = chunk_of_window((*starts).x[i], k + column_of_x(index, i));
+                (*chunks).x[i] = chunk_of_window(row_of_x(starts, i), k + column_of_x(index, i));
             }
         }
     }
