@@ -17,8 +17,8 @@ pub struct Forward {
     /// Safetensors file to write
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// Intermediate results to write besides tokens, features and logits (or output): embeddings, hidden.I, attn.I, backbone, rollout, pca,
-    /// probabilities, or all
+    /// Intermediate results to write besides tokens, features, logits and predicted_depth (or output): embeddings, hidden.I, attn.I, backbone, rollout, pca,
+    /// probabilities, reassembled.I, neck_conv.I, fused.I, or all
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     tap: Vec<String>,
     #[command(flatten)]
@@ -47,8 +47,10 @@ impl Forward {
         }
         let known = output_names(&checkpoint.config);
         let all = self.tap.iter().any(|tap| tap == "all");
-        let is_standard =
-            |name: &str| ["tokens", "features", "output"].contains(&name) || ["logits", "image_embeds"].iter().any(|stem| name.starts_with(stem));
+        let is_standard = |name: &str| {
+            ["tokens", "features", "output", "predicted_depth"].contains(&name)
+                || ["logits", "image_embeds"].iter().any(|stem| name.starts_with(stem))
+        };
         let mut wanted: Vec<&str> = known.iter().map(String::as_str).filter(|name| all || is_standard(name)).collect();
         let more = self.tap.iter().map(String::as_str).filter(|tap| *tap != "all");
         for tap in more {

@@ -24,6 +24,16 @@ pub struct Dense {
     pub head: DenseHead,
 }
 
+impl std::fmt::Display for DenseHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            DenseHead::Depth { activation: Activation::Sigmoid, .. } => "depth of each pixel in metres",
+            DenseHead::Depth { .. } => "relative depth of each pixel",
+            DenseHead::Segmentation { .. } => "class of each pixel",
+        })
+    }
+}
+
 /// A feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -75,6 +85,14 @@ pub(crate) struct DenseSizes {
 }
 
 impl Dense {
+    /// Returns the largest depth that the head can predict, in metres, if it predicts metres and not relative depth, which is larger for what is nearer.
+    pub fn metres(&self) -> Option<f32> {
+        match self.head {
+            DenseHead::Depth { activation: Activation::Sigmoid, scale, .. } => Some(scale),
+            _ => None,
+        }
+    }
+
     /// Returns the sizes of the maps of an image.
     pub(crate) fn sizes(&self, patches: &Patches, image: [usize; 2]) -> DenseSizes {
         let grid = patches.grid(image);

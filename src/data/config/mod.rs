@@ -134,15 +134,8 @@ pub enum Activation {
 
 impl Activation {
     /// All activations, ordered by number.
-    pub const ALL: [Activation; 7] = [
-        Activation::Gelu,
-        Activation::GeluTanh,
-        Activation::QuickGelu,
-        Activation::Relu,
-        Activation::Tanh,
-        Activation::Silu,
-        Activation::Sigmoid,
-    ];
+    pub const ALL: [Activation; 7] =
+        [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Relu, Activation::Tanh, Activation::Silu, Activation::Sigmoid];
 }
 
 /// Position of the norms in a block.

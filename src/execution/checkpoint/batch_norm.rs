@@ -64,9 +64,8 @@ pub fn conv3x3(name: &str, [outputs, inputs]: [usize; 2], has_bias: bool, norm: 
     let shape = [outputs, 9 * inputs];
     let Some(norm) = norm else { return Linear { weight: Source::of(vec![weight], &shape), bias: Source::of(vec![bias], &[outputs]) } };
     let of_norm = |names: &[&str]| names.iter().map(|part| Part::new(format!("{norm}.{part}"), &[outputs])).collect::<Vec<_>>();
-    let with = |part: Part, names: &[&str], shape: &[usize]| {
-        Source::Normed(Normed { parts: [vec![part], of_norm(names)].concat(), shape: shape.to_vec() })
-    };
+    let with =
+        |part: Part, names: &[&str], shape: &[usize]| Source::Normed(Normed { parts: [vec![part], of_norm(names)].concat(), shape: shape.to_vec() });
     Linear {
         weight: with(weight, &["weight", "running_var"], &shape),
         bias: with(bias, &["weight", "running_var", "running_mean", "bias"], &[outputs]),

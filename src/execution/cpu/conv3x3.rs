@@ -37,8 +37,7 @@ pub fn conv3x3(call: Call<'_>) {
     let w = call.factor(1);
     let [x, _, bias, scale] = call.reads else { panic!("x, w, bias and scale") };
     let sizes @ [_, n, k] = [params.m, params.n, params.k].map(|size| size as usize);
-    let [height, width, rows, columns, step] =
-        [params.height, params.width, params.rows, params.columns, params.step].map(|size| size as usize);
+    let [height, width, rows, columns, step] = [params.height, params.width, params.rows, params.columns, params.step].map(|size| size as usize);
     let is_rectified = call.spec.get("RECTIFIED") == 1;
     let gather = |m: usize, window: &mut [f32]| {
         let (across, down, image) = (m % columns, m / columns % rows, m / (columns * rows));

@@ -361,7 +361,9 @@ mod tests {
         let seen = |resize, crop, image| {
             let (alpha, resizes, filter) = (Alpha::Dropped, Levels::Rounded, Filter::Bilinear);
             let [mean, std] = [0.0, 1.0].map(|value| vec![value]);
-            Preprocess { channels: 1, alpha, resize, resizes, filter, crop, scale: 1.0, mean, std, pad: None, assumed: false }.seen(image).expect("a size")
+            Preprocess { channels: 1, alpha, resize, resizes, filter, crop, scale: 1.0, mean, std, pad: None, assumed: false }
+                .seen(image)
+                .expect("a size")
         };
         assert_eq!(seen(Resize::ShortestEdge(256), crop(224, CropRounding::HalfEven), [512, 768]), [160.0, 32.0, 448.0, 448.0]);
         assert_eq!(seen(Resize::Exact([64, 32]), None, [100, 100]), [0.0, 0.0, 100.0, 100.0]);

@@ -67,7 +67,14 @@ impl Forward<'_> {
                 let tokens = match (&weights.norm, dense.normed) {
                     (Some(norm), true) => {
                         let normed = self.scratch.normed;
-                        kernels::layernorm(&mut self.recording, format!("feature{i}.norm"), self.scratch.stream, norm.pair(), normed, config.epsilon)?;
+                        kernels::layernorm(
+                            &mut self.recording,
+                            format!("feature{i}.norm"),
+                            self.scratch.stream,
+                            norm.pair(),
+                            normed,
+                            config.epsilon,
+                        )?;
                         normed
                     }
                     _ => self.scratch.stream,

@@ -10,7 +10,9 @@ use crate::operations::kernels::{self, Alignment, Epilogue, Onto, Reading};
 
 pub fn all() -> Vec<Case> {
     let mut cases = Vec::new();
-    for (map, outputs, stride) in [([2, 5, 7, 4], 64, 1), ([1, 9, 8, 12], 68, 2), ([1, 1, 1, 8], 4, 1), ([3, 6, 4, 5], 3, 3), ([1, 20, 13, 36], 100, 1)] {
+    for (map, outputs, stride) in
+        [([2, 5, 7, 4], 64, 1), ([1, 9, 8, 12], 68, 2), ([1, 1, 1, 8], 4, 1), ([3, 6, 4, 5], 3, 3), ([1, 20, 13, 36], 100, 1)]
+    {
         cases.extend(convolutions(map, outputs, stride));
     }
     for (from, to) in [([2, 4, 3, 5], [8, 6]), ([1, 2, 2, 12], [4, 3]), ([3, 1, 1, 3], [1, 5]), ([1, 7, 9, 64], [5, 4]), ([1, 5, 6, 2], [9, 1])] {

@@ -4,13 +4,8 @@ use crate::data::error::Result;
 use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 use crate::execution::cpu::depth::{self as twin, Params};
 
-pub static DEPTH: Kernel = Kernel::new(
-    "depth",
-    shader!("image/depth"),
-    Params::FIELDS,
-    &[read(1, "x"), read(2, "w"), read(3, "bias"), write(4, "y")],
-    twin::depth,
-);
+pub static DEPTH: Kernel =
+    Kernel::new("depth", shader!("image/depth"), Params::FIELDS, &[read(1, "x"), read(2, "w"), read(3, "bias"), write(4, "y")], twin::depth);
 
 /// Records y = scale · activation(x · w + bias) for a single output channel: x `[.., channels]`, w `[channels]`, bias `[1]`, y with a value per pixel.
 ///

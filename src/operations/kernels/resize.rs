@@ -34,14 +34,8 @@ pub fn resize(recording: &mut Recording, label: String, x: Buf, alignment: Align
     // Places are computed in 32 bits, as products of a place in y and a size of x.
     assert!([height, width, rows, columns].iter().all(|side| *side < 1 << 15), "{label}: sides of less than 32768");
     let constants = [("CORNERS", u32::from(alignment == Alignment::Corners)), ("ADDED", u32::from(onto == Onto::Sum))];
-    let params = Params {
-        batch: size(images),
-        height: size(height),
-        width: size(width),
-        rows: size(rows),
-        columns: size(columns),
-        channels: size(channels),
-    };
+    let params =
+        Params { batch: size(images), height: size(height), width: size(width), rows: size(rows), columns: size(columns), channels: size(channels) };
     recording.dispatch(Dispatch {
         kernel: &RESIZE,
         spec: Spec::NONE.with(constants).reading(recording.precision_of(x)).writing(recording.precision_of(y)),

@@ -71,7 +71,9 @@ fn stages(config: &Object, depth: usize) -> Result<Vec<usize>> {
     let numbered = |number: f64| if number < 0.0 { number + depth as f64 + 1.0 } else { number };
     let found: Option<Vec<usize>> = match (config.get("out_features"), config.numbers("out_indices")?) {
         (Some(names), _) => names.as_array().and_then(|names| names.iter().map(|name| named(name.as_str()?)).collect()),
-        (None, Some(numbers)) => numbers.into_iter().map(numbered).map(|number| (number.fract() == 0.0 && number >= 0.0).then_some(number as usize)).collect(),
+        (None, Some(numbers)) => {
+            numbers.into_iter().map(numbered).map(|number| (number.fract() == 0.0 && number >= 0.0).then_some(number as usize)).collect()
+        }
         (None, None) => Some(vec![depth]),
     };
     let key = if config.get("out_features").is_some() { "out_features" } else { "out_indices" };

@@ -79,8 +79,9 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
         None => Some(of_model(root.string("model_type")?.unwrap_or_default())),
         Some(class) => endings.iter().find_map(|ending| class.strip_suffix(ending)),
     };
-    let defaults =
-        stem.and_then(processor).ok_or_else(|| file.unsupported(key, "ViT, DeiT, DPT, CLIP, Siglip, Bit, ViTHybrid and DINOv3ViT image processors"))?;
+    let defaults = stem
+        .and_then(processor)
+        .ok_or_else(|| file.unsupported(key, "ViT, DeiT, DPT, CLIP, Siglip, Bit, ViTHybrid and DINOv3ViT image processors"))?;
     let pads = file.bool("do_pad")?.unwrap_or(false) && stem == Some("DPT");
     for step in ["do_pad", "use_square_size"] {
         if file.bool(step)? == Some(true) && !(step == "do_pad" && pads) {
