@@ -29,7 +29,7 @@ pub fn features(root: &Object, places: &[usize], stages: usize, channels: &[usiz
         1.0 => Some(Factor::Same),
         up if up > 1.0 && up.fract() == 0.0 && up <= 1024.0 => Some(Factor::Up(up as usize)),
         // The reference's stride, rounded down.
-        down if down < 1.0 && down >= 1.0 / 1024.0 => Some(Factor::Down((1.0 / down) as usize)),
+        down if (1.0 / 1024.0..1.0).contains(&down) => Some(Factor::Down((1.0 / down) as usize)),
         _ => None,
     };
     let factors = factors.get(..channels.len()).and_then(|factors| factors.iter().map(factor).collect::<Option<Vec<Factor>>>());
