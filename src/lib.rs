@@ -43,6 +43,7 @@ pub mod host;
 pub mod low_level;
 mod model;
 mod operations;
+pub mod postprocess;
 pub mod preprocess;
 
 pub use data::capabilities::Precision;

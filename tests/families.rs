@@ -87,6 +87,8 @@ fn families_table_lists_every_supported_class() {
         "hf_clip_vision_proj",
         "hf_siglip_vision",
         "hf4_vit_hybrid",
+        "hf_dpt_depth",
+        "hf_depth_anything",
     ] {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config = json(&format!("tests/fixtures/cases/{case}/config.json"));

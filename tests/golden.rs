@@ -1,14 +1,16 @@
 //! The reference libraries' outputs, tap by tap, on every device; and their pixel values.
 
 use crate::support::{compare::largest_difference, gpu, json, path};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vitraux::Precision;
 use vitraux::low_level::checkpoint::{open_integers, open_mask, open_preprocess, open_tensor};
 use vitraux::low_level::forward::output_names;
+use vitraux::postprocess::{classes_at, depth_at};
 use vitraux::{Checkpoint, Device, Image, Model, Outputs, Session, Tokens};
 
-type Shapes = serde_json::Map<String, serde_json::Value>;
+type Shapes = serde_json::Map<String, Value>;
 
 const CASES: &str = "tests/fixtures/cases";
 
@@ -35,12 +37,12 @@ fn cases() -> Vec<String> {
     let entries = std::fs::read_dir(path(CASES)).expect("the fixtures are there");
     let mut names: Vec<String> = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
-    assert_eq!(names.len(), 80, "fixtures: {names:?}");
+    assert_eq!(names.len(), 86, "fixtures: {names:?}");
     names
 }
 
 /// A case's runs: at its own resolution, and at others.
-fn runs(name: &str) -> Vec<serde_json::Value> {
+fn runs(name: &str) -> Vec<Value> {
     json(&format!("{CASES}/{name}/case.json"))["runs"].as_array().expect("runs").clone()
 }
 
@@ -60,22 +62,26 @@ fn divergences(name: &str, device: &Device, precision: Precision) -> Vec<String>
     runs(name).iter().filter_map(|run| divergence(name, run, &mut session, precision)).collect()
 }
 
-fn divergence(name: &str, run: &serde_json::Value, session: &mut Session, precision: Precision) -> Option<String> {
+fn divergence(name: &str, run: &Value, session: &mut Session, precision: Precision) -> Option<String> {
     let what = format!("{name}, run {}", run["name"].as_str().expect("a name"));
     let expected = path(CASES).join(name).join(run["expected"].as_str().expect("a file"));
     let shapes = run["shapes"].as_object().expect("shapes");
     let known = known(session.model());
     let wanted: Vec<&str> = known.iter().map(String::as_str).filter(|name| shapes.contains_key(*name)).collect();
-    let given = shapes.keys().filter(|name| !is_input(name, shapes)).count();
+    let is_of_picture = |name: &str| ["depth_at_picture_size", "segmentation"].contains(&name);
+    let given = shapes.keys().filter(|name| !is_input(name, shapes) && !is_of_picture(name)).count();
     assert_eq!(wanted.len(), given, "{what}: {wanted:?} of {:?}", shapes.keys());
     let read = |name: &str| open_tensor(&expected, name).expect("a tensor");
     let predicted = predicted_shapes(session.model(), &expected, shapes, &wanted);
     // Where nobody asks for all tokens, the last block computes fewer of them.
     let few: Vec<&str> =
-        wanted.iter().filter(|name| ["features", "logits", "image", "pre_"].iter().any(|start| name.starts_with(start))).copied().collect();
+        wanted.iter().filter(|name| ["features", "logits", "image", "pre"].iter().any(|start| name.starts_with(start))).copied().collect();
     let requests = [&wanted, &few].into_iter().filter(|names| !names.is_empty());
     let mut forward = |names: &[&str]| forward(session, &expected, shapes, names).unwrap_or_else(|error| panic!("{what}: {error}"));
     let outputs: Vec<_> = requests.map(|names| (names, forward(names))).collect();
+    if precision == Precision::F32 {
+        check_picture(&what, shapes, &outputs[outputs.len() - 1].1, &expected, run["atol_f32"]["depth_at_picture_size"].as_f64());
+    }
     let mut in_order = outputs.iter().flat_map(|(names, outputs)| names.iter().map(|name| (*name, &outputs[*name])));
     in_order.find_map(|(output, got)| {
         let want = read(output);
@@ -167,6 +173,25 @@ fn grids(expected: &Path) -> Vec<[usize; 2]> {
     shapes.values().chunks(2).map(|pair| [pair[0] as usize, pair[1] as usize]).collect()
 }
 
+/// The results of a dense head at the size of the picture.
+fn check_picture(what: &str, shapes: &Shapes, outputs: &Outputs, expected: &Path, tolerance: Option<f64>) {
+    let size = |name: &str| Some([shapes.get(name)?[1].as_u64()? as usize, shapes[name][2].as_u64()? as usize]);
+    if let Some(size) = size("depth_at_picture_size") {
+        let want = open_tensor(expected, "depth_at_picture_size").expect("a tensor");
+        let difference = f64::from(largest_difference(&depth_at(&outputs["predicted_depth"], size).expect("a map"), &want.values()));
+        let tolerance = tolerance.expect("a bound");
+        assert!(difference <= tolerance, "{what}: depth_at_picture_size is off by {difference:e}, allowed {tolerance:e}");
+    }
+    if let Some(size) = size("segmentation") {
+        let (want, logits) = (open_mask(expected, "segmentation").expect("classes"), &outputs["logits"]);
+        let scores = vitraux::Tensor::new(&logits.shape()[1..], logits.values().into_owned()).expect("those of one image");
+        let got = classes_at(&scores, size).expect("classes");
+        // Scores that are nearly equal may change places.
+        let others = got.iter().zip(want.values().iter()).filter(|(got, want)| f32::from(**got) != **want).count();
+        assert!(got.len() == want.len() && others * 1000 <= got.len(), "{what}: {others} of {} pixels are of other classes", got.len());
+    }
+}
+
 fn check(device: &Device, precision: Precision) {
     let divergences: Vec<String> = cases().iter().flat_map(|name| divergences(name, device, precision)).collect();
     assert!(divergences.is_empty(), "on {device}:\n{}", divergences.join("\n"));
@@ -239,7 +264,7 @@ fn preprocessing_matches_reference_pixel_values() {
             compared += 1;
         }
     }
-    assert_eq!(compared, 81);
+    assert_eq!(compared, 104);
 }
 
 #[test]

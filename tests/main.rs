@@ -7,6 +7,7 @@ mod bench;
 mod checkpoints;
 mod cli;
 mod contract;
+mod dense;
 mod digits;
 mod doctor;
 mod embed;

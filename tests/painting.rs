@@ -1,11 +1,14 @@
 //! Maps of an image in textures of a host.
 
 use crate::support::host::{Host, alone, image};
+use crate::support::path;
 use std::sync::atomic::Ordering;
-use vitraux::Tensor;
+use vitraux::config::Map;
 use vitraux::host::GpuInput;
 use vitraux::host::{Painting, Scale};
+use vitraux::low_level::checkpoint::open_tensor;
 use vitraux::low_level::gpu::{PaintTarget, required_features};
+use vitraux::{Checkpoint, Device, Model, Tensor};
 
 /// A texture that maps are drawn into, all of it of one colour.
 fn canvas(host: &Host, format: wgpu::TextureFormat, [width, height]: [u32; 2], bytes: &[u8]) -> wgpu::Texture {
@@ -207,4 +210,42 @@ fn described(usage: wgpu::TextureUsages, format: wgpu::TextureFormat) -> wgpu::T
     let size = wgpu::Extent3d { width: 8, height: 8, depth_or_array_layers: 1 };
     let dimension = wgpu::TextureDimension::D2;
     wgpu::TextureDescriptor { label: None, size, mip_level_count: 1, sample_count: 1, dimension, format, usage, view_formats: &[] }
+}
+
+/// Depth as it is in a float texture, a texel for each value; and in colours, stretched to its range.
+#[test]
+fn depth_is_painted_as_it_is_and_in_colours() {
+    let Some(host) = Host::new(required_features) else { return };
+    let folder = path("tests/fixtures/cases/hf_depth_anything_metric");
+    let lent = Device::from(host.gpu.clone());
+    let mut session = Model::builder(Checkpoint::open(&folder).expect("a model")).device(lent).load_blocking().expect("it fits").session();
+    let input = open_tensor(folder.join("expected.safetensors"), "pixel_values").expect("pixel values");
+    let mut encoder = host.encoder();
+    let outputs = session.encode(&mut encoder, GpuInput::Tensor(&input), &["predicted_depth"]).expect("it is recorded");
+    let depth = &outputs["predicted_depth"];
+    let &[_, height, width] = depth.shape() else { panic!("a map") };
+    assert_eq!(depth.map(), Some(&Map::of_values([height, width])));
+    let reading = depth.encode_read(&mut encoder);
+    // Rows of 64 texels, of which the map fills those on the left.
+    let rectangle = [0.0, 0.0, width as f32, height as f32];
+    let raw = canvas(&host, wgpu::TextureFormat::R32Float, [64, height as u32], &[0; 4]);
+    let colours = canvas(&host, wgpu::TextureFormat::Rgba8Unorm, [64, height as u32], &[0; 4]);
+    for (texture, scale) in [(&raw, Scale::Values), (&colours, Scale::Inferno)] {
+        let view = texture.create_view(&wgpu::TextureViewDescriptor::default());
+        let target = PaintTarget::new(&view).rectangle(rectangle);
+        depth.paint(&mut encoder, &target, &Painting::default().scale(scale)).expect("it is recorded");
+    }
+    host.submit(Some(encoder));
+    let [raw, colours] = [floats(&texels(&host, &raw)), texels(&host, &colours).into_iter().map(f64::from).collect()];
+    host.wait();
+    let values = pollster::block_on(reading.values()).expect("depth");
+    let painted = Painting::default().on_host(depth.map().expect("a map"), &values.values(), 1).expect("a map");
+    for (i, value) in values.values().iter().enumerate() {
+        let (row, column) = (i / width, i % width);
+        assert!((raw[row * 64 + column] - f64::from(*value)).abs() <= 1e-4, "row {row}, column {column}");
+        let at = painted.at([(column as f32 + 0.5) / width as f32, (row as f32 + 0.5) / height as f32]);
+        let got = &colours[4 * (row * 64 + column)..][..3];
+        assert!(got.iter().zip(at).all(|(got, level)| (got - f64::from(level) * 255.0).abs() <= 1.0), "row {row}, column {column}");
+    }
+    assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }

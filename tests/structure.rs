@@ -47,7 +47,7 @@ fn graph() -> BTreeMap<(String, String), BTreeSet<String>> {
         let parts: Vec<&str> = relative.split('/').collect();
         // Beside the layers there is what is public.
         let &[layer, module, ..] = parts.as_slice() else {
-            assert!(["lib", "host", "low_level", "preprocess"].contains(&relative.as_str()), "{relative} is in no layer");
+            assert!(["lib", "host", "low_level", "postprocess", "preprocess"].contains(&relative.as_str()), "{relative} is in no layer");
             continue;
         };
         let height = |layer: &str| LAYERS.iter().position(|known| *known == layer).unwrap_or_else(|| panic!("{relative}: {layer} is no layer"));

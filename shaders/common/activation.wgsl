@@ -48,6 +48,7 @@ fn activate(x: f32) -> f32 {
         case 2u: { return x / (1.0 + exp(-1.702 * x)); } // quick GELU
         case 3u: { return max(x, 0.0); } // ReLU
         case 4u: { return hyperbolic_tangent(x); } // tanh
+        case 6u: { return 1.0 / (1.0 + exp(-x)); } // sigmoid
         default: { return x / (1.0 + exp(-x)); } // SiLU
     }
 }

@@ -25,7 +25,7 @@ const W_CHUNKS: u32 = (COLUMNS * TILE_K / 4u + INVOCATIONS - 1u) / INVOCATIONS;
 const SHARE: u32 = (SIDE * SIDE / 4u + LANES - 1u) / LANES;
 
 // Where the rows of x, and those of w^T, begin of which an invocation brings chunks, in vec4; where the others follow the first one at a constant
-// distance, which costs neither registers nor instructions, only that one.
+// distance, which costs neither registers nor instructions, only that one. Of windows, which rows they are.
 struct Starts {
     x: array<u32, X_CHUNKS - TALL * (X_CHUNKS - 1u)>,
     w: array<u32, W_CHUNKS - EVEN * (W_CHUNKS - 1u)>,
@@ -35,6 +35,11 @@ fn start_of_x(starts: ptr<function, Starts>, i: u32) -> u32 {
     if TALL == 1u {
         return (*starts).x[0] + i * (INVOCATIONS / (TILE_K / 4u)) * (depth() / 4u);
     }
+    return (*starts).x[i];
+}
+
+// Of windows, there are as many starts as chunks.
+fn row_of_x(starts: ptr<function, Starts>, i: u32) -> u32 {
     return (*starts).x[i];
 }
 
@@ -64,7 +69,11 @@ fn starts(wid: vec3<u32>, index: u32) -> Starts {
     var starts: Starts;
     for (var i = 0u; i < X_CHUNKS - TALL * (X_CHUNKS - 1u); i++) {
         let row = min(first_of_rows(wid) + (index + i * INVOCATIONS) / (TILE_K / 4u), params.m - 1u);
-        starts.x[i] = (row * depth() + column_of_x(index, i)) / 4u;
+        if SEGMENTS == 1u {
+            starts.x[i] = (row * depth() + column_of_x(index, i)) / 4u;
+        } else {
+            starts.x[i] = row;
+        }
     }
     for (var i = 0u; i < W_CHUNKS - EVEN * (W_CHUNKS - 1u); i++) {
         let column = min(wid.x * COLUMNS + (index + i * INVOCATIONS) % (COLUMNS / 4u) * 4u, params.n - 4u);
@@ -73,13 +82,28 @@ fn starts(wid: vec3<u32>, index: u32) -> Starts {
     return starts;
 }
 
+fn chunk_of_window(m: u32, k: u32) -> Chunk {
+    let at = place_in_x(m, k);
+    if is_padding(at) {
+        return Chunk();
+    }
+    if RECTIFIED == 1u {
+        return max(x[at / 4u], Chunk());
+    }
+    return x[at / 4u];
+}
+
 // Loads an invocation's chunks of the tile that begins at k, zeros behind the end of K.
 fn prefetch(chunks: ptr<function, Chunks>, starts: ptr<function, Starts>, k: u32, index: u32) {
     #unroll
     for (var i = 0u; i < X_CHUNKS; i++) {
         (*chunks).x[i] = Chunk();
         if is_inside(k + column_of_x(index, i)) {
-            (*chunks).x[i] = x[start_of_x(starts, i) + k / 4u];
+            if SEGMENTS == 1u {
+                (*chunks).x[i] = x[start_of_x(starts, i) + k / 4u];
+            } else {
+                (*chunks).x[i] = chunk_of_window(row_of_x(starts, i), k + column_of_x(index, i));
+            }
         }
     }
     #unroll

@@ -10,7 +10,7 @@
 #import matmul/block_f32
 #import matmul/tile
 
-@group(0) @binding(1) var<storage, read> x: array<X>; // [M, K]
+@group(0) @binding(1) var<storage, read> x: array<X>; // [M, K], or a map
 
 const WHOLE: u32 = 0u; // 1 if K is known to be a multiple of TILE_K, so that no load tests for its end
 
@@ -20,10 +20,17 @@ fn is_inside(k: u32) -> bool {
 
 // Rows and columns behind the last repeat it, so that no load tests for them; what becomes of them is not written.
 fn load_x(m: u32, k: u32) -> f32 {
-    if is_inside(k) {
-        return f32(x[min(m, params.m - 1u) * depth() + k]);
+    if !is_inside(k) {
+        return 0.0;
     }
-    return 0.0;
+    let at = place_in_x(min(m, params.m - 1u), k);
+    if is_padding(at) {
+        return 0.0;
+    }
+    if RECTIFIED == 1u {
+        return max(f32(x[at]), 0.0);
+    }
+    return f32(x[at]);
 }
 
 fn load_w4(n: u32, k: u32) -> vec4<f32> {

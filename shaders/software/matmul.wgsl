@@ -7,7 +7,7 @@
 #import matmul/sizes
 #import matmul/call
 
-@group(0) @binding(1) var<storage, read> x: array<f32>; // [M, K]
+@group(0) @binding(1) var<storage, read> x: array<f32>; // [M, K], or a map
 
 // Of 8 rows, 4 columns each.
 alias Sums = array<vec4<f32>, 8>;
@@ -22,6 +22,13 @@ fn add(sums: ptr<function, Sums>, x8: f32, columns: vec4<f32>) {
     (*sums)[5] += subgroupBroadcast(x8, 5u) * columns;
     (*sums)[6] += subgroupBroadcast(x8, 6u) * columns;
     (*sums)[7] += subgroupBroadcast(x8, 7u) * columns;
+}
+
+// Value k of a segment that begins at `start`.
+fn value(start: u32, k: u32) -> f32 {
+    let found = x[select(start, 0u, is_padding(start)) + k];
+    let least = select(found, max(found, 0.0), RECTIFIED == 1u);
+    return select(least, 0.0, is_padding(start));
 }
 
 fn write4(m: u32, n: u32, sums: vec4<f32>) {
@@ -48,11 +55,6 @@ fn pick(sums: ptr<function, Sums>, i: u32) -> vec4<f32> {
 fn matmul_software(@builtin(workgroup_id) wid: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let m = wid.y * 40u;
     let n = wid.x * 64u + lane * 4u; // and n + 32
-    let row0 = depth() * min(m + lane, params.m - 1u);
-    let row1 = depth() * min(m + 8u + lane, params.m - 1u);
-    let row2 = depth() * min(m + 16u + lane, params.m - 1u);
-    let row3 = depth() * min(m + 24u + lane, params.m - 1u);
-    let row4 = depth() * min(m + 32u + lane, params.m - 1u);
     var left0: Sums;
     var left1: Sums;
     var left2: Sums;
@@ -63,24 +65,32 @@ fn matmul_software(@builtin(workgroup_id) wid: vec3<u32>, @builtin(subgroup_invo
     var right2: Sums;
     var right3: Sums;
     var right4: Sums;
-    for (var k = 0u; k < depth(); k++) {
-        let left = panel(n, k, depth());
-        let right = panel(n + 32u, k, depth());
-        let x0 = x[row0 + k];
-        add(&left0, x0, left);
-        add(&right0, x0, right);
-        let x1 = x[row1 + k];
-        add(&left1, x1, left);
-        add(&right1, x1, right);
-        let x2 = x[row2 + k];
-        add(&left2, x2, left);
-        add(&right2, x2, right);
-        let x3 = x[row3 + k];
-        add(&left3, x3, left);
-        add(&right3, x3, right);
-        let x4 = x[row4 + k];
-        add(&left4, x4, left);
-        add(&right4, x4, right);
+    for (var segment = 0u; segment < SEGMENTS; segment++) {
+        let first = segment * segment_depth();
+        let row0 = start_of(min(m + lane, params.m - 1u), segment);
+        let row1 = start_of(min(m + 8u + lane, params.m - 1u), segment);
+        let row2 = start_of(min(m + 16u + lane, params.m - 1u), segment);
+        let row3 = start_of(min(m + 24u + lane, params.m - 1u), segment);
+        let row4 = start_of(min(m + 32u + lane, params.m - 1u), segment);
+        for (var k = 0u; k < segment_depth(); k++) {
+            let left = panel(n, first + k, depth());
+            let right = panel(n + 32u, first + k, depth());
+            let x0 = value(row0, k);
+            add(&left0, x0, left);
+            add(&right0, x0, right);
+            let x1 = value(row1, k);
+            add(&left1, x1, left);
+            add(&right1, x1, right);
+            let x2 = value(row2, k);
+            add(&left2, x2, left);
+            add(&right2, x2, right);
+            let x3 = value(row3, k);
+            add(&left3, x3, left);
+            add(&right3, x3, right);
+            let x4 = value(row4, k);
+            add(&left4, x4, left);
+            add(&right4, x4, right);
+        }
     }
     let left_bias = vec4(bias_at(n), bias_at(n + 1u), bias_at(n + 2u), bias_at(n + 3u));
     let right_bias = vec4(bias_at(n + 32u), bias_at(n + 33u), bias_at(n + 34u), bias_at(n + 35u));

@@ -24,7 +24,10 @@ impl Tokens {
         let mask = mask.unwrap_or_else(|| vec![true; ids.len()]);
         match count > 0 && ids.len() == count && mask.len() == count {
             true => Ok(Tokens { ids, mask, shape }),
-            false => Err(Error::argument("input_ids", format!("expected {count} ids and mask values for {shape:?}, found {} and {}", ids.len(), mask.len()))),
+            false => Err(Error::argument(
+                "input_ids",
+                format!("expected {count} ids and mask values for {shape:?}, found {} and {}", ids.len(), mask.len()),
+            )),
         }
     }
 

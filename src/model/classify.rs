@@ -115,7 +115,6 @@ impl Classification {
 pub(super) fn ranked(labels: &[String], logits: &[f32], probabilities: &[f32], top: usize) -> Vec<Prediction> {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
-    let prediction =
-        |index: usize| Prediction { index, label: labels.get(index).cloned(), probability: probabilities[index], logit: logits[index] };
+    let prediction = |index: usize| Prediction { index, label: labels.get(index).cloned(), probability: probabilities[index], logit: logits[index] };
     order.into_iter().take(top).map(prediction).collect()
 }

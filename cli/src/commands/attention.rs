@@ -1,15 +1,13 @@
 use super::images::{PassArgs, has_image_extension, preprocess_of};
+use super::maps::{self, Pixels, Places, Target, Unmade, check_apart, is_file, made, of_image, write_png};
 use super::numbers::block;
-use super::output::{identity, replace_with};
-use super::{Result, chain, note, of_file};
+use super::{Result, chain, note};
 use clap::Args;
 use image::RgbImage;
 use rayon::prelude::*;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::error::Error;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use vitraux::config::{Config, Map, Size};
 use vitraux::host::{Painted, Painting};
 use vitraux::preprocess::Preprocess;
@@ -17,9 +15,6 @@ use vitraux::{Image, Tensor};
 
 /// Opacity of the heat map over the image.
 const OPACITY: f32 = 0.6;
-
-/// Pixels of an image that maps are drawn on, unless the user allows more: grey images of a few bytes can have any number, and become RGB.
-const LARGEST_CANVAS: usize = 45_000_000;
 
 #[derive(Debug, Args)]
 pub struct Attention {
@@ -67,23 +62,6 @@ impl std::str::FromStr for Heads {
     }
 }
 
-/// PNG to write for an image.
-struct Target {
-    file: PathBuf,
-    /// Head that it shows, or `None` for the mean of all heads.
-    head: Option<usize>,
-    /// Description of the map, by which a resumed run recognises those of the earlier run.
-    about: String,
-}
-
-/// Why maps were not drawn.
-enum Undrawn {
-    /// The image is at fault; others may succeed.
-    Image(String),
-    /// The output cannot be written.
-    Output(String),
-}
-
 fn pixel(text: &str) -> std::result::Result<[u32; 2], String> {
     let number = |text: &str| text.trim().parse().ok();
     let both = text.split_once(',').and_then(|(x, y)| Some([number(x)?, number(y)?]));
@@ -109,52 +87,15 @@ impl Attention {
             return Err(format!("{} has no class token; use --query X,Y for a patch, or --pca", config.name).into());
         }
         self.check_numbers(&config)?;
-        if !self.output.is_dir() && has_image_extension(&self.output) && self.file().is_none() {
+        if !self.output.is_dir() && has_image_extension(&self.output) && !is_file(&self.output, &["png"]) {
             return Err(format!("{}: expected a folder or a PNG file", self.output.display()).into());
         }
         let mut paths = self.pass.images.sources()?;
-        let common = common_folder(&paths);
-        match self.file() {
-            Some(file) if paths.len() > 1 || self.head == Some(Heads::All) => {
-                return Err(format!("{}: expected a folder for more than one map, found the name of one file", file.display()).into());
-            }
-            Some(_) => {}
-            None => {
-                std::fs::create_dir_all(&self.output).map_err(of_file(&self.output))?;
-                // Heat maps among the images are not inputs.
-                paths.retain(|path| !path.starts_with(&self.output) || common.starts_with(&self.output));
-            }
-        }
-        // Images that differ by extension only keep theirs in the names of their maps.
-        let mut stems: HashMap<PathBuf, usize> = HashMap::new();
-        paths.iter().for_each(|path| *stems.entry(path.with_extension("")).or_default() += 1);
+        let places = Places::new(&self.output, &["png"], self.head != Some(Heads::All), &mut paths)?;
         let model = self.pass.fingerprint(&checkpoint);
-        let targets = |path: &Path| {
-            let below = path.strip_prefix(&common).unwrap_or(path);
-            let stem = if stems.get(&path.with_extension("")) == Some(&1) { below.with_extension("") } else { below.to_owned() };
-            self.targets(&stem, config.heads, &model)
-        };
-        let (images, mut taken): (HashSet<_>, _) =
-            (paths.iter().chain(&self.pass.files()).filter_map(|path| identity(path)).collect(), HashSet::new());
-        for path in &paths {
-            if let Some(Target { file, .. }) = targets(path)
-                .into_iter()
-                .find(|target| identity(&target.file).is_some_and(|target| images.contains(&target)) || !taken.insert(target.file.clone()))
-            {
-                return Err(format!(
-                    "{}: its map {} would overwrite an input or another map; choose another --output",
-                    path.display(),
-                    file.display()
-                )
-                .into());
-            }
-        }
-        let mut done = HashSet::new();
-        for path in paths.iter().filter(|_| self.resume) {
-            if are_drawn(&targets(path))? {
-                done.insert(path.clone());
-            }
-        }
+        let targets = |path: &Path| self.targets(&places, path, config.heads, &model);
+        check_apart(&paths, &self.pass.files(), targets)?;
+        let done = if self.resume { made(&paths, targets)? } else { HashSet::new() };
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, |path| done.contains(path))? else { return Ok(()) };
         images.for_each_batch(|paths, pixel_values| {
             let &[.., height, width] = pixel_values.shape() else { unreachable!("pixel_values have four axes") };
@@ -174,18 +115,12 @@ impl Attention {
                 let values = outputs[name.as_str()].values();
                 let own = values.len() / pixel_values.shape()[0];
                 if let Some(refusal) = self.pass.execution.refusal(&path.display().to_string(), &values[image * own..][..own]) {
-                    return Err(Undrawn::Image(refusal));
+                    return Err(Unmade::Image(refusal));
                 }
                 let drawing = Drawing { preprocess: &preprocess, output: &outputs[name.as_str()], map, number: *image };
                 self.draw(&drawing, path, &targets(path))
             };
-            for drawn in shown.par_iter().map(draw).collect::<Vec<_>>() {
-                match drawn {
-                    Ok(()) => {}
-                    Err(Undrawn::Image(error)) => failures.push(error),
-                    Err(Undrawn::Output(error)) => return Err(error.into()),
-                }
-            }
+            failures.extend(maps::failures(shown.par_iter().map(draw).collect())?);
             Ok(failures)
         })?;
         note(&format!("maps: {}", self.output.display()));
@@ -200,13 +135,6 @@ impl Attention {
             }
         }
         Ok(())
-    }
-
-    /// Returns the PNG of a head, or of all, in a file.
-    fn target(&self, file: PathBuf, head: Option<usize>, model: &str) -> Target {
-        let Attention { block, query, rollout, pca, .. } = self;
-        let about = format!("block {block:?}, head {head:?}, query {query:?}, rollout {rollout}, pca {pca}, of {model}");
-        Target { file, head, about }
     }
 
     /// Returns the name of the output to show for an image.
@@ -243,122 +171,61 @@ impl Attention {
     }
 
     /// Draws an image's maps and writes them. No file is ever visible half-written.
-    fn draw(&self, drawing: &Drawing<'_>, path: &Path, targets: &[Target]) -> std::result::Result<(), Undrawn> {
+    fn draw(&self, drawing: &Drawing<'_>, path: &Path, targets: &[Target<Option<usize>>]) -> std::result::Result<(), Unmade> {
         let draw = |image| Ok(self.draw_on(image, drawing, path, targets));
         let drawn = self.pass.images.limit.read_beside_others(path, draw);
-        drawn.unwrap_or_else(|error| Err(Undrawn::Image(of_image(path, &error))))
+        drawn.unwrap_or_else(|error| Err(Unmade::Image(of_image(path, &error))))
     }
 
     /// Draws maps on an image and writes them.
-    fn draw_on(&self, image: Image, drawing: &Drawing<'_>, path: &Path, targets: &[Target]) -> std::result::Result<(), Undrawn> {
+    fn draw_on(&self, image: Image, drawing: &Drawing<'_>, path: &Path, targets: &[Target<Option<usize>>]) -> std::result::Result<(), Unmade> {
         let Drawing { preprocess, output, map, number } = drawing;
-        let of_image = |error: Box<dyn Error>| Undrawn::Image(of_image(path, &*error));
+        let of_image = |error: Box<dyn Error>| Unmade::Image(of_image(path, &*error));
         let seen = preprocess.seen([image.height, image.width]).map_err(|error| of_image(error.into()))?;
-        let canvas = self.canvas(image).map_err(of_image)?;
+        self.pass.images.limit.check_canvas(path, [image.height, image.width]).map_err(Unmade::Image)?;
+        let canvas = canvas(image).map_err(of_image)?;
         let opacity = if self.pca { 1.0 } else { OPACITY };
         let mut canvases = std::iter::repeat_n(canvas, targets.len());
-        for Target { file, head, about } in targets {
+        for Target { file, shows: head, about } in targets {
             let painting = Painting::default().image(*number).head(*head);
             let painted = painting.on_host(map, &output.values(), output.shape()[0]).map_err(|error| of_image(error.into()))?;
             let mut result = canvases.next().expect("one for each target");
             cover(&mut result, &painted, seen, opacity);
-            write(&result, about, file).map_err(|error| Undrawn::Output(chain(&*error)))?;
+            write(&result, about, file).map_err(|error| Unmade::Output(chain(&*error)))?;
         }
         Ok(())
     }
 
-    /// Converts an image to RGB to draw on.
-    fn canvas(&self, image: Image) -> Result<RgbImage> {
-        let pixels = image.width * image.height;
-        if pixels > LARGEST_CANVAS && !self.pass.images.limit.is_chosen() {
-            return Err(format!(
-                "{} x {} pixels are more than maps are drawn on; scale the image down, or set --max-image-memory",
-                image.width, image.height
-            )
-            .into());
-        }
-        let levels = if image.channels == 3 { image.data } else { image.data.into_iter().flat_map(|grey| [grey; 3]).collect() };
-        Ok(RgbImage::from_raw(image.width as u32, image.height as u32, levels).ok_or("the image has inconsistent dimensions")?)
-    }
-
-    /// Returns the output if it is one PNG and not a folder.
-    fn file(&self) -> Option<&Path> {
-        let is_png = self.output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
-        (is_png && !self.output.is_dir()).then_some(&self.output)
-    }
-
-    /// Returns the PNGs to write for an image, by its path below the common folder: `a/cat.attention.png` for `a/cat`.
-    fn targets(&self, below: &Path, heads: usize, model: &str) -> Vec<Target> {
-        let shown = if self.pca {
-            "pca"
-        } else if self.rollout {
-            "rollout"
-        } else {
-            "attention"
+    /// Returns the PNGs to write for an image: of one head or of the mean of all, or of each head.
+    fn targets(&self, places: &Places, path: &Path, heads: usize, model: &str) -> Vec<Target<Option<usize>>> {
+        let Attention { block, query, rollout, pca, .. } = self;
+        let shown = match (pca, rollout) {
+            (true, _) => "pca",
+            (false, true) => "rollout",
+            (false, false) => "attention",
         };
-        let named = |ending: &str| {
-            let mut file = self.output.clone();
-            file.extend(below.components().filter(|part| matches!(part, Component::Normal(_))));
-            file.as_mut_os_string().push(format!(".{shown}{ending}.png"));
-            file
+        let target = |head: Option<usize>, ending: String| Target {
+            file: places.file(path, &format!(".{shown}{ending}.png")),
+            shows: head,
+            about: format!("block {block:?}, head {head:?}, query {query:?}, rollout {rollout}, pca {pca}, of {model}"),
         };
-        match (self.head, self.file()) {
-            (Some(Heads::All), _) => (0..heads).map(|head| self.target(named(&format!(".head{head}")), Some(head), model)).collect(),
-            (head, file) => {
-                let head = if let Some(Heads::One(head)) = head { Some(head) } else { None };
-                vec![self.target(file.map_or_else(|| named(""), Path::to_owned), head, model)]
-            }
+        match self.head {
+            Some(Heads::All) => (0..heads).map(|head| target(Some(head), format!(".head{head}"))).collect(),
+            Some(Heads::One(head)) => vec![target(Some(head), String::new())],
+            None => vec![target(None, String::new())],
         }
     }
 }
 
-/// Formats an error of an image, naming the image once.
-fn of_image(path: &Path, error: &(dyn Error + 'static)) -> String {
-    let (name, error) = (path.display().to_string(), chain(error));
-    if error.starts_with(&name) { error } else { format!("{name}: {error}") }
+/// Converts an image to RGB to draw on.
+fn canvas(image: Image) -> Result<RgbImage> {
+    let levels = if image.channels == 3 { image.data } else { image.data.into_iter().flat_map(|grey| [grey; 3]).collect() };
+    Ok(RgbImage::from_raw(image.width as u32, image.height as u32, levels).ok_or("the image has inconsistent dimensions")?)
 }
 
-/// Keyword of the text in a PNG that describes its map.
-const KEYWORD: &str = "vitraux";
-
-/// Writes a PNG with the description of its map, and creates its folder if necessary.
 fn write(result: &RgbImage, about: &str, file: &Path) -> Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(of_file(folder))?;
-    replace_with(file, |out| {
-        let mut encoder = png::Encoder::new(out, result.width(), result.height());
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.add_itxt_chunk(KEYWORD.to_owned(), about.to_owned())?;
-        let written = encoder.write_header().and_then(|mut image| image.write_image_data(result).and_then(|()| image.finish()));
-        Ok(written.map_err(|error| format!("{}: {error}", file.display()))?)
-    })
-}
-
-/// Returns whether an earlier run has drawn all maps of an image. A file of another run is an error.
-fn are_drawn(targets: &[Target]) -> Result<bool> {
-    for Target { file, about, .. } in targets {
-        // An empty file is what other versions left on a full disk.
-        if !file.metadata().is_ok_and(|metadata| metadata.len() > 0) {
-            return Ok(false);
-        }
-        if description_of(file).is_none_or(|known| known != *about) {
-            return Err(format!("{}: not from an earlier run with this model and these options; choose another --output", file.display()).into());
-        }
-    }
-    Ok(true)
-}
-
-/// Returns the description in a PNG by [`write`].
-pub fn description_of(file: &Path) -> Option<String> {
-    let reader = png::Decoder::new(BufReader::new(File::open(file).ok()?)).read_info().ok()?;
-    reader.info().utf8_text.iter().find(|text| text.keyword == KEYWORD)?.get_text().ok()
-}
-
-/// Returns the deepest folder that contains all images.
-fn common_folder(paths: &[PathBuf]) -> PathBuf {
-    let folder = |path: &PathBuf| path.parent().map(Path::to_owned).unwrap_or_default();
-    let in_both = |a: PathBuf, b: PathBuf| a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(part, _)| part).collect();
-    paths.iter().map(folder).reduce(in_both).unwrap_or_default()
+    let (width, height, colour, depth) = (result.width(), result.height(), png::ColorType::Rgb, png::BitDepth::Eight);
+    write_png(Pixels { width, height, colour, depth, palette: None, texts: Vec::new(), data: result }, about, file)
 }
 
 /// Blends a map over the part of an image that the model sees: left, top, width and height.
@@ -376,18 +243,4 @@ fn cover(image: &mut RgbImage, painted: &Painted, [left, top, width, height]: [f
             }
         }
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn common_folder_is_the_deepest_shared_parent() {
-        let common = |paths: &[&str]| common_folder(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
-        assert_eq!(common(&["/photos/a/x.png", "/photos/a/b/y.png"]), Path::new("/photos/a"));
-        assert_eq!(common(&["a/x.png", "b/x.png"]), Path::new(""));
-        assert_eq!(common(&["a/x.png"]), Path::new("a"));
-        assert_eq!(common(&[]), Path::new(""));
-    }
 }

@@ -76,6 +76,23 @@ Examples:
   vitraux attention -m google/vit-base-patch16-224 -o maps/ --rollout --resume photos/
   vitraux attention -m facebook/dinov2-small -o maps/ --pca photos/";
 
+pub const DEPTH: &str = "\
+Examples:
+  # maps/cat.depth.png, grey with 16 bits
+  vitraux depth -m depth-anything/Depth-Anything-V2-Small-hf -o maps/ cat.jpg
+  # also in colours, and the numbers as an array
+  vitraux depth -m depth-anything/Depth-Anything-V2-Small-hf -o maps/ --format png,colour,npy cat.jpg
+  # in metres
+  vitraux depth -m depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf -o maps/ --resume photos/";
+
+pub const SEGMENT: &str = "\
+Examples:
+  # the classes' areas
+  vitraux segment -m Intel/dpt-large-ade street.jpg
+  vitraux segment -m Intel/dpt-large-ade --format json street.jpg
+  # maps/street.segment.png with a class for each pixel
+  vitraux segment -m Intel/dpt-large-ade -o maps/ --resume photos/";
+
 pub const FORWARD: &str = "\
 Examples:
   vitraux preprocess -m google/vit-base-patch16-224 -o pixels.safetensors cat.jpg

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 use vitraux::Device;
-use vitraux::config::Size;
+use vitraux::config::{DenseHead, Size};
 use vitraux::low_level::capabilities::{Capabilities, Precision};
 use vitraux::low_level::checkpoint::{Linear, WeightInfo, Weights};
 use vitraux::low_level::forward::{Request, Tables, output_names, record};
@@ -37,7 +37,7 @@ impl Inspect {
         let config = &checkpoint.config;
         let parameters = checkpoint.parameters();
         let size = model.image_size().map_or(config.native_size(), Size::Image);
-        let is_result = |name: &String| ["output", "features"].contains(&name.as_str()) || name.starts_with("logits");
+        let is_result = |name: &String| ["output", "features", "predicted_depth"].contains(&name.as_str()) || name.starts_with("logits");
         let wanted = output_names(config).into_iter().filter(is_result).collect();
         let request = Request { batch: self.batch as usize, size, masked: false, levels: false, wanted };
         let Ok(weights) = checkpoint.weights.clone().try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
@@ -51,8 +51,17 @@ impl Inspect {
         let layers = layers(&weights, self.precision);
         let (weight_bytes, scratch_bytes) = (recording.weight_bytes(), recording.scratch_bytes());
         let gflop = config.flops(size)? as f64 / 1e9;
-        let classes: usize = config.default_classifiers().iter().map(|(_, classifier)| classifier.classes).sum();
-        let labels: usize = config.default_classifiers().iter().map(|(_, classifier)| classifier.labels.len()).sum();
+        let of_pixels = match config.dense.as_ref().map(|dense| &dense.head) {
+            Some(DenseHead::Segmentation { labels }) => labels.len(),
+            _ => 0,
+        };
+        let classes: usize = of_pixels + config.default_classifiers().iter().map(|(_, classifier)| classifier.classes).sum::<usize>();
+        let labels: usize = of_pixels + config.default_classifiers().iter().map(|(_, classifier)| classifier.labels.len()).sum::<usize>();
+        let result = match (&config.dense, config.pooling) {
+            (Some(dense), _) => dense.head.to_string(),
+            (None, Some(pooling)) => pooling.to_string(),
+            (None, None) => "all tokens".to_owned(),
+        };
         let mut out = std::io::stdout().lock();
         if self.format == Format::Json {
             let value = json!({
@@ -67,7 +76,7 @@ impl Inspect {
                 "heads": config.heads,
                 "head_width": config.head_width(),
                 "mlp_width": config.mlp_width,
-                "pooling": config.pooling.map_or("all tokens".to_owned(), |pooling| pooling.to_string()),
+                "pooling": result,
                 "classes": classes,
                 "labels": labels,
                 "parameters": parameters,
@@ -111,10 +120,7 @@ impl Inspect {
                     config.mlp_width
                 ),
             ),
-            (
-                "result",
-                format!("{}, {classes} classes, {labels} labels", config.pooling.map_or("all tokens".to_owned(), |pooling| pooling.to_string())),
-            ),
+            ("result", format!("{result}, {classes} classes, {labels} labels")),
             ("parameters", parameters.to_string()),
             ("arithmetic", format!("{gflop:.3} GFLOP per image")),
             ("weights", mebibytes(weight_bytes)),

@@ -4,6 +4,7 @@ mod attention;
 mod bench;
 mod classify;
 mod completions;
+mod depth;
 mod devices;
 mod doctor;
 mod embed;
@@ -18,18 +19,21 @@ mod heads;
 mod hub;
 mod images;
 mod inspect;
+mod maps;
 mod messages;
 mod model;
 mod models;
+mod npy;
 mod numbers;
 mod outcome;
 mod output;
 mod preprocess;
 pub mod readers;
+mod search;
+mod segment;
 mod serve;
 mod settings;
 mod shaders;
-mod search;
 mod similar;
 mod table;
 mod tensors;
@@ -119,6 +123,12 @@ enum Command {
     /// Draw heat maps of where a model looks in images
     #[command(after_help = examples::ATTENTION)]
     Attention(attention::Attention),
+    /// Estimate the depth of each pixel of images
+    #[command(after_help = examples::DEPTH)]
+    Depth(depth::Depth),
+    /// Label each pixel of images with a class, and measure the classes' areas
+    #[command(after_help = examples::SEGMENT)]
+    Segment(segment::Segment),
     /// Run a model on tensors and write its outputs, for porting and verifying models
     #[command(after_help = examples::FORWARD)]
     Forward(forward::Forward),
@@ -177,6 +187,8 @@ impl Cli {
         match self.command {
             Command::Classify(command) => command.run(),
             Command::Attention(command) => command.run(),
+            Command::Depth(command) => command.run(),
+            Command::Segment(command) => command.run(),
             Command::Embed(command) => command.run(),
             Command::Similar(command) => command.run(),
             Command::Search(command) => command.run(),

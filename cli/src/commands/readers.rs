@@ -1,10 +1,10 @@
 //! Readers of files from earlier runs and of requests, for fuzzing. Each returns whether it accepts its input.
 
-use super::attention::description_of;
 use super::be_quiet;
 use super::bench::CompareArgs;
 use super::embed::{Format, Store, check_complete};
 use super::images::{Archive, Form, Lines};
+use super::maps::description_of;
 pub use super::serve::reads_request as request;
 use super::similar::Index;
 use serde_json::Value;

@@ -1,18 +1,25 @@
 //! Plain data for outputs that are maps of the image: which values belong to which patch.
 
-use super::{Branches, Config, Input, Size};
+use super::{Branches, Config, Dense, DenseHead, Input, Size};
 
-/// An output with a value or colour for each patch of an image.
+/// An output with a value or colour for each patch of an image, or for each place of a finer grid.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Map {
     /// Meaning of its values.
     pub kind: MapKind,
-    /// Patches along the height and width of the image.
+    /// Patches, or places, along the height and width of the image.
     pub grid: [usize; 2],
     /// Fraction of the image's height and width that the patches cover: below 1 where pixels at the edge fill no patch, above 1
     /// where patches are padded.
     pub share: [f32; 2],
+}
+
+impl Map {
+    /// Returns a map of `[rows, columns]` values that cover the whole image.
+    pub fn of_values(grid: [usize; 2]) -> Map {
+        Map { kind: MapKind::Values, grid, share: [1.0; 2] }
+    }
 }
 
 /// Meaning of a map's values.
@@ -30,6 +37,8 @@ pub enum MapKind {
     },
     /// `[P, 3]` per image: red, green and blue from 0 to 1.
     Colours,
+    /// `[rows, columns]` per image: a value for each of a grid's places, such as depth.
+    Values,
 }
 
 /// The parsed name of an attention output.
@@ -60,8 +69,13 @@ impl Attention {
 }
 
 impl Config {
+    /// Returns the dense head, if it predicts depth.
+    pub fn depth_head(&self) -> Option<&Dense> {
+        self.dense.as_ref().filter(|dense| matches!(dense.head, DenseHead::Depth { .. }))
+    }
+
     /// Returns the layout of output `name` for this image size, if it is a map: `attn.i` or `rollout`, each also with a query
-    /// token (`attn.11.0`), or `pca`.
+    /// token (`attn.11.0`), `pca`, or `predicted_depth`.
     pub fn map(&self, size: Size, name: &str) -> Option<Map> {
         let (Input::Image(patches), Size::Image(image)) = (&self.input, size) else { return None };
         let tokens = self.tokens(size).ok()?;
@@ -74,10 +88,15 @@ impl Config {
             Some(Attention::Block(block, query)) if block < self.depth => attention(self.heads, query)?,
             Some(Attention::Rollout(query)) => attention(1, query)?,
             None if name == "pca" => MapKind::Colours,
+            None if name == "predicted_depth" && self.depth_head().is_some() => MapKind::Values,
             _ => return None,
         };
-        let (grid, cut) = (patches.grid(image), patches.map(image));
-        let share = std::array::from_fn(|axis| (grid[axis] * patches.size[axis]) as f32 / cut[axis] as f32);
+        let (patch_grid, cut) = (patches.grid(image), patches.map(image));
+        let share = std::array::from_fn(|axis| (patch_grid[axis] * patches.size[axis]) as f32 / cut[axis] as f32);
+        let grid = match &self.dense {
+            Some(dense) if kind == MapKind::Values => dense.sizes(patches, image).result,
+            _ => patch_grid,
+        };
         Some(Map { kind, grid, share })
     }
 }

@@ -4,10 +4,13 @@
 //! D head width (C = H·D), F MLP width.
 
 mod block;
+mod dense;
 mod map;
 mod patches;
 
 pub use block::{Angles, Branches, NormOrder, Rotary};
+pub(crate) use dense::DenseSizes;
+pub use dense::{Dense, DenseHead, Factor, Feature, Readout, Upsampling};
 pub use map::{Attention, Map, MapKind};
 pub use patches::{BACKBONE_GROUPS, Backbone, Edge, Patches, Stage};
 
@@ -91,6 +94,8 @@ pub struct Config {
     pub pre_logits: Option<Pooler>,
     /// Classifiers.
     pub classifiers: Vec<Classifier>,
+    /// A head that predicts a value or a class for each pixel.
+    pub dense: Option<Dense>,
 }
 
 /// The input of a model.
@@ -155,12 +160,14 @@ pub enum Activation {
     Tanh = 4,
     /// x·sigmoid(x), also called swish.
     Silu = 5,
+    /// 1 / (1 + exp(-x)).
+    Sigmoid = 6,
 }
 
 impl Activation {
     /// All activations, ordered by number.
-    pub const ALL: [Activation; 6] =
-        [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Relu, Activation::Tanh, Activation::Silu];
+    pub const ALL: [Activation; 7] =
+        [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Relu, Activation::Tanh, Activation::Silu, Activation::Sigmoid];
 }
 
 /// Pooling of an image's tokens into one vector.
@@ -295,6 +302,7 @@ impl Config {
             projection: None,
             pre_logits: None,
             classifiers: Vec::new(),
+            dense: None,
         }
     }
 
@@ -370,9 +378,15 @@ impl Config {
             (Input::Text { .. }, _) => return Err(Error::argument("input", format!("{} takes texts, not images", self.name))),
             (Input::Embeddings { .. }, _) => return Err(Error::argument("input", format!("{} takes embeddings, not images", self.name))),
         };
-        match tokens as u64 * self.widest() as u64 > LARGEST_ACTIVATION {
-            true => Err(Error::argument("input", format!("{tokens} tokens of width {} are more than the supported maximum", self.widest()))),
-            false => Ok(tokens),
+        if tokens as u64 * self.widest() as u64 > LARGEST_ACTIVATION {
+            return Err(Error::argument("input", format!("{tokens} tokens of width {} are more than the supported maximum", self.widest())));
+        }
+        match (&self.dense, &self.input, size) {
+            (Some(dense), Input::Image(patches), Size::Image(image)) if dense.largest_map(patches, image) > LARGEST_ACTIVATION => {
+                let [height, width] = image;
+                Err(Error::argument("image", format!("an image of {height} x {width} gives larger maps than the supported maximum")))
+            }
+            _ => Ok(tokens),
         }
     }
 
@@ -458,6 +472,9 @@ impl Config {
         if matches!(self.pooling, Some(Pooling::Attention(_))) && !self.width.is_multiple_of(self.pool_heads) {
             return wrong(format!("{} heads of attention pooling do not divide a width of {}", self.pool_heads, self.width));
         }
+        if let Some(dense) = self.dense.as_ref().filter(|dense| dense.width < 2) {
+            return wrong(format!("fused maps have {} channel; expected at least 2", dense.width));
+        }
         if let Err(Error::Argument { message: refusal, .. }) = self.tokens(self.native_size()) {
             return wrong(refusal);
         }
@@ -487,10 +504,14 @@ impl Config {
             Some(Pooling::Attention(_)) => n * 2 * c * c + 2 * n * c + 2 * c * c + 2 * c * f,
             _ => 0,
         };
-        let dense = |width: Option<usize>| self.feature_width() as u64 * width.unwrap_or(0) as u64;
+        let layer = |width: Option<usize>| self.feature_width() as u64 * width.unwrap_or(0) as u64;
         let pooler = c * self.pooler.map_or(0, |pooler| pooler.width as u64);
         let heads: u64 = self.classifiers.iter().map(|head| (self.read_width(head.reads) * head.classes) as u64).sum();
-        let top = pooler + dense(self.projection) + dense(self.pre_logits.map(|layer| layer.width)) + heads;
-        Ok(2 * (embedding + depth * block + pooled + top))
+        let top = pooler + layer(self.projection) + layer(self.pre_logits.map(|layer| layer.width)) + heads;
+        let dense = match (&self.dense, &self.input, size) {
+            (Some(dense), Input::Image(patches), Size::Image(image)) => dense.products(patches, image, self.width),
+            _ => 0,
+        };
+        Ok(2 * (embedding + depth * block + pooled + top + dense))
     }
 }

@@ -37,6 +37,8 @@ pub enum Edge {
 pub struct Backbone {
     /// Channels after the first convolution.
     pub stem: usize,
+    /// Groups of every GroupNorm.
+    pub groups: usize,
     /// Stages; empty if there is only the stem.
     pub stages: Vec<Stage>,
 }
@@ -53,7 +55,7 @@ pub struct Stage {
     pub outer: usize,
 }
 
-/// Groups of every GroupNorm in a [`Backbone`].
+/// Groups of every GroupNorm in a [`Backbone`], unless its configuration has another number.
 pub const BACKBONE_GROUPS: usize = 32;
 
 impl Patches {
@@ -64,6 +66,16 @@ impl Patches {
             // Strides of 2 use TensorFlow's SAME padding and round up: the stem, the pool, and every stage but the first.
             Some(backbone) => image.map(|size| (0..1 + backbone.stages.len().max(1)).fold(size, |size, _| size.div_ceil(2))),
         }
+    }
+
+    /// Returns the height and width of the map after a stage of the backbone.
+    pub(super) fn stage_map(&self, image: [usize; 2], stage: usize) -> [usize; 2] {
+        image.map(|size| (0..2 + stage).fold(size, |size, _| size.div_ceil(2)))
+    }
+
+    /// Returns the channels of the map after a stage of the backbone, 0 if there is none.
+    pub(crate) fn stage_channels(&self, stage: usize) -> usize {
+        self.backbone.iter().filter_map(|backbone| backbone.stages.get(stage)).map(|stage| stage.outer).next().unwrap_or(0)
     }
 
     /// Returns the number of patches along the height and width of an image.

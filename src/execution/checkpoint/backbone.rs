@@ -4,7 +4,7 @@
 use super::files::Files;
 use super::source::{Part, Source};
 use super::weights::{Backbone as BackboneWeights, Bottleneck, Convolution, Norm};
-use crate::data::config::{BACKBONE_GROUPS, Backbone, Stage};
+use crate::data::config::{Backbone, Stage};
 use crate::data::error::{Error, Result};
 
 /// Naming scheme of the backbone's tensors.
@@ -12,8 +12,8 @@ use crate::data::error::{Error, Result};
 pub enum Naming {
     /// timm's `ResNetV2`; `stem_only` drops the `stem` component from the names.
     Timm { stem_only: bool },
-    /// transformers' `BitBackbone`, below a prefix such as `vit.`.
-    Transformers { prefix: &'static str },
+    /// transformers' `BitBackbone`, with names that begin with this.
+    Transformers { bit: String },
     /// Google's npz files, with kernels stored as `[height, width, in, out]`.
     Jax { prefix: &'static str },
 }
@@ -44,12 +44,9 @@ impl Naming {
                 named(format!("{stem}.conv"), format!("{stem}.norm"))
             }
             (Naming::Timm { .. }, Place::Block { stage, block, part }) => parts(format!("patch_embed.backbone.stages.{stage}.blocks.{block}"), part),
-            (Naming::Transformers { prefix }, place) => {
-                let bit = format!("{prefix}embeddings.patch_embeddings.backbone.bit");
-                match place {
-                    Place::Stem => named(format!("{bit}.embedder.convolution"), format!("{bit}.embedder.norm")),
-                    Place::Block { stage, block, part } => parts(format!("{bit}.encoder.stages.{stage}.layers.{block}"), part),
-                }
+            (Naming::Transformers { bit }, Place::Stem) => named(format!("{bit}.embedder.convolution"), format!("{bit}.embedder.norm")),
+            (Naming::Transformers { bit }, Place::Block { stage, block, part }) => {
+                parts(format!("{bit}.encoder.stages.{stage}.layers.{block}"), part)
             }
             (Naming::Jax { prefix }, place) => {
                 let (unit, which) = match place {
@@ -63,31 +60,31 @@ impl Naming {
     }
 
     /// Returns the output channels of a stored convolution.
-    fn outputs(&self, files: &Files, place: Place) -> Result<usize> {
+    fn outputs(&self, files: &Files, place: Place, groups: usize) -> Result<usize> {
         let [name, ..] = self.names(place);
         let shape = files.shape(&name)?;
         let out = match (self, shape) {
             (Naming::Jax { .. }, &[_, _, _, out]) | (Naming::Timm { .. } | Naming::Transformers { .. }, &[out, _, _, _]) => out,
             _ => return Err(Error::tensor(name, format!("expected a convolution's four axes, found {shape:?}"))),
         };
-        match out > 0 && out.is_multiple_of(BACKBONE_GROUPS) {
+        match out > 0 && out.is_multiple_of(groups) {
             true => Ok(out),
-            false => Err(Error::tensor(name, format!("expected output channels in {BACKBONE_GROUPS} groups, found {out}"))),
+            false => Err(Error::tensor(name, format!("expected output channels in {groups} groups, found {out}"))),
         }
     }
 
-    /// Reads the backbone's sizes from its tensors.
-    pub fn sizes(&self, files: &Files) -> Result<Backbone> {
+    /// Reads the backbone's sizes from its tensors, for GroupNorms of so many groups.
+    pub fn sizes(&self, files: &Files, groups: usize) -> Result<Backbone> {
         let has = |stage, block| files.has(&self.names(Place::Block { stage, block, part: 1 })[0]);
         let stage = |stage: usize| {
             Ok(Stage {
                 depth: (0..).take_while(|&block| has(stage, block)).count(),
-                inner: self.outputs(files, Place::Block { stage, block: 0, part: 1 })?,
-                outer: self.outputs(files, Place::Block { stage, block: 0, part: 3 })?,
+                inner: self.outputs(files, Place::Block { stage, block: 0, part: 1 }, groups)?,
+                outer: self.outputs(files, Place::Block { stage, block: 0, part: 3 }, groups)?,
             })
         };
         let stages = (0..).take_while(|&number| has(number, 0)).map(stage).collect::<Result<_>>()?;
-        Ok(Backbone { stem: self.outputs(files, Place::Stem)?, stages })
+        Ok(Backbone { stem: self.outputs(files, Place::Stem, groups)?, groups, stages })
     }
 
     fn convolution(&self, place: Place, [out, input, size]: [usize; 3]) -> Convolution<Source> {

@@ -70,6 +70,22 @@ pub const FAMILIES: &[Family] = &[
         transformers: &["ViTModel", "ViTForImageClassification"],
         examples: &["google/vit-base-patch16-224", "google/vit-base-patch16-224-in21k", "timm/vit_base_patch16_224.augreg2_in21k_ft_in1k"],
     },
+    Family {
+        name: "DPT: depth, segmentation",
+        timm: &[],
+        transformers: &["DPTForDepthEstimation", "DPTForSemanticSegmentation"],
+        examples: &["Intel/dpt-large", "Intel/dpt-hybrid-midas", "Intel/dpt-large-ade", "facebook/dpt-dinov2-small-nyu"],
+    },
+    Family {
+        name: "Depth Anything, versions 1 and 2",
+        timm: &[],
+        transformers: &["DepthAnythingForDepthEstimation"],
+        examples: &[
+            "LiheYoung/depth-anything-small-hf",
+            "depth-anything/Depth-Anything-V2-Small-hf",
+            "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf",
+        ],
+    },
     Family { name: "Google's original ViT and R+ViT", timm: &[], transformers: &[], examples: &["R50_ViT-B_16.npz"] },
     Family {
         name: "Transformer encoder (torch.nn.TransformerEncoder)",

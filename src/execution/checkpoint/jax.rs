@@ -11,7 +11,7 @@ use super::position::Resampling;
 use super::source::{Part, PositionSource, Source, StoredGrid};
 use super::weights::{AttentionPool, Block, Linear, Norm, PoolMlp, Weights};
 use super::{DEEPEST, Outline, TextSources, timm};
-use crate::data::config::{Activation, Classifier, Config, Edge, Input, Layout, Patches, Pooler, Pooling, Reads};
+use crate::data::config::{Activation, BACKBONE_GROUPS, Classifier, Config, Edge, Input, Layout, Patches, Pooler, Pooling, Reads};
 use crate::data::error::{Error, Result};
 use crate::execution::image::Preprocess;
 use serde_json::json;
@@ -89,7 +89,7 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
     }
     let prefix_tokens = usize::from(files.has(&name("cls")));
     let backbone = match files.has(&name("conv_root/kernel")) {
-        true => Some(Naming::Jax { prefix: dialect.prefix }.sizes(files)?),
+        true => Some(Naming::Jax { prefix: dialect.prefix }.sizes(files, BACKBONE_GROUPS)?),
         false => None,
     };
     let channels_of = if backbone.is_some() { name("conv_root/kernel") } else { name("embedding/kernel") };

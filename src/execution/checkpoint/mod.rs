@@ -4,6 +4,7 @@
 
 mod adapter;
 mod backbone;
+mod batch_norm;
 mod builder;
 mod families;
 mod files;
@@ -41,7 +42,10 @@ pub(in crate::execution) use json::LARGEST_JSON;
 pub use position::{PositionTable, Resampling, sinusoidal};
 pub use positions::Positions;
 pub use random::random_of;
-pub use weights::{AttentionPool, Backbone, Block, Bottleneck, Convolution, Linear, Norm, PoolMlp, QkNorm, Weight, WeightInfo, Weights};
+pub use weights::{
+    AttentionPool, Backbone, Block, Bottleneck, Convolution, Dense, Fusion, Linear, Norm, PoolMlp, QkNorm, Reassembly, ResidualUnit, Weight,
+    WeightInfo, Weights,
+};
 
 use crate::data::config::{Config, Size};
 use crate::data::error::{Error, Result};
@@ -51,8 +55,8 @@ use files::Files;
 pub(crate) use folder::Folder;
 pub(in crate::execution) use json::Object;
 use labels::labels;
-use refusal::{nearest, refusal};
 use positions::PositionSources;
+use refusal::{nearest, refusal};
 use source::{Part, Source};
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek};
@@ -86,7 +90,7 @@ pub struct Checkpoint {
     pub(crate) text: Option<Box<Checkpoint>>,
     /// Folder with the tokenizer of a model that takes texts.
     pub(crate) folder: Option<Folder>,
-    /// Number of learned values used only in training: a mask token.
+    /// Number of learned values that are used only in training, or never: a mask token, an auxiliary head.
     unused: usize,
 }
 
@@ -218,8 +222,9 @@ impl Outline {
         let positions = self.positions.load(files)?;
         let TextSources { tokens, similarity, tower } = self.text;
         let similarity = similarity.map(|(scale, bias)| Similarity::load(&scale, bias.as_ref(), files)).transpose()?;
-        let masks = files.names().filter(|name| name.ends_with("embeddings.mask_token"));
-        let unused = masks.map(|name| files.shape(name).map_or(0, |shape| shape.iter().product::<usize>())).sum();
+        let is_unused = |name: &&str| name.ends_with("embeddings.mask_token") || is_unread(name);
+        let learned = files.names().filter(is_unused).filter(|name| !BUFFERS.iter().any(|ending| name.ends_with(ending)));
+        let unused = learned.map(|name| files.shape(name).map_or(0, |shape| shape.iter().product::<usize>())).sum();
         Ok(Checkpoint {
             weights: self.weights.load(files)?,
             config: self.config,
@@ -243,7 +248,8 @@ impl Outline {
         // DINOv3 without registers stores an empty tensor for them.
         let is_empty = |name: &str| files.shape(name).is_ok_and(|shape| shape.contains(&0));
         let belongs = |name: &str| is_own(name) || before_number(name).is_some_and(|place| blocks.contains(place));
-        match files.names().filter(|name| !used.contains(*name) && belongs(name) && !is_buffer(name) && !is_empty(name)).min() {
+        let is_ignored = |name: &str| is_buffer(name) || is_empty(name) || is_unread(name);
+        match files.names().filter(|name| !used.contains(*name) && belongs(name) && !is_ignored(name)).min() {
             None => Ok(()),
             Some(name) => Err(Error::unsupported(
                 path,
@@ -271,8 +277,16 @@ impl Similarity {
     }
 }
 
-/// Name endings of buffers that libraries store in blocks although they can be computed.
-const BUFFERS: &[&str] = &["inv_freq", "rope.periods", "relative_position_index", "attn.k_bias"];
+/// Name endings of buffers that libraries store in blocks although they are not learned.
+const BUFFERS: &[&str] =
+    &["inv_freq", "rope.periods", "relative_position_index", "attn.k_bias", "num_batches_tracked", "running_mean", "running_var"];
+
+/// Name beginnings of tensors that are read only in training, or never: the deepest map of a dense head has none to be added to.
+const UNREAD: &[&str] = &["auxiliary_head.", "neck.fusion_stage.layers.0.residual_layer1."];
+
+fn is_unread(name: &str) -> bool {
+    UNREAD.iter().any(|beginning| name.starts_with(beginning))
+}
 
 /// Returns the part of a tensor's name before the block number, such as `blocks.`.
 fn before_number(name: &str) -> Option<&str> {

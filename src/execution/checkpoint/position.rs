@@ -107,13 +107,8 @@ pub fn sinusoidal(tokens: usize, width: usize) -> Tensor {
 mod tests {
     use super::*;
 
-    const ALL: [Resampling; 5] = [
-        Resampling::BicubicAntialiased,
-        Resampling::Bicubic,
-        Resampling::BilinearAntialiased,
-        Resampling::Bilinear,
-        Resampling::BilinearCorners,
-    ];
+    const ALL: [Resampling; 5] =
+        [Resampling::BicubicAntialiased, Resampling::Bicubic, Resampling::BilinearAntialiased, Resampling::Bilinear, Resampling::BilinearCorners];
 
     fn table(values: Vec<f32>, grid: [usize; 2], resampling: Resampling) -> PositionTable {
         PositionTable { table: Tensor::new([grid[0] * grid[1], 1], values).expect("a table"), grid, as_is: None, resampling, built: None, learned: 0 }

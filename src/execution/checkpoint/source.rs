@@ -1,5 +1,6 @@
 //! Sources of a model's weights in a checkpoint. Each family's table is a [`Weights`] of these.
 
+use super::batch_norm::Normed;
 use super::files::Files;
 use super::position::{PositionTable, Resampling};
 use super::weights::{Linear, Norm, Weight, Weights};
@@ -110,6 +111,10 @@ pub enum Source {
     Flattened { part: Part, stored: [usize; 4], shape: [usize; 2] },
     /// A convolution with weights standardised per output channel: mean 0, deviation 1 (Qiao et al. 2019).
     Standardised { part: Part, shape: Vec<usize> },
+    /// A convolution, or its bias, with the batch norm that follows it folded in.
+    Normed(Normed),
+    /// A bias `[N]` so many times, one behind the other.
+    Repeated { part: Part, shape: [usize; 1] },
     /// Prefix tokens `[T, C]`; the first `positions` of them have the first rows of a position table added.
     Prefix { tokens: Vec<Part>, table: String, positions: usize, shape: [usize; 2] },
 }
@@ -143,7 +148,8 @@ impl Source {
     fn parts(&self) -> &[Part] {
         match self {
             Source::Stored { parts, .. } | Source::Prefix { tokens: parts, .. } => parts,
-            Source::Flattened { part, .. } | Source::Standardised { part, .. } => std::slice::from_ref(part),
+            Source::Flattened { part, .. } | Source::Standardised { part, .. } | Source::Repeated { part, .. } => std::slice::from_ref(part),
+            Source::Normed(normed) => normed.parts(),
         }
     }
 
@@ -167,12 +173,17 @@ impl Source {
         match self {
             Source::Stored { shape, .. } | Source::Standardised { shape, .. } => shape,
             Source::Flattened { shape, .. } | Source::Prefix { shape, .. } => shape,
+            Source::Repeated { shape, .. } => shape,
+            Source::Normed(normed) => normed.shape(),
         }
     }
 
     /// Number of learned values. A position table is counted where it is loaded.
     pub fn parameters(&self) -> usize {
-        self.parts().iter().map(Part::parameters).sum()
+        match self {
+            Source::Normed(normed) => normed.parameters(),
+            source => source.parts().iter().map(Part::parameters).sum(),
+        }
     }
 
     /// Loads the weight.
@@ -184,6 +195,11 @@ impl Source {
             Source::Stored { parts, shape } => together(parts, shape)?,
             Source::Flattened { stored, shape, .. } => files.convolution(&self.name(), stored)?.reshaped(shape.to_vec()),
             Source::Standardised { part, shape } => standardised(&part.load(files)?, &self.name(), shape)?,
+            Source::Normed(normed) => normed.load(files)?,
+            Source::Repeated { part, shape } => {
+                let values = part.load(files)?.finite_values(&self.name())?.into_owned();
+                Tensor::new(*shape, values.iter().copied().cycle().take(shape[0]).collect())?
+            }
             Source::Prefix { tokens, table, positions, shape } => {
                 let tokens = together(tokens, shape)?;
                 if *positions == 0 {

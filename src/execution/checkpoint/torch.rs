@@ -32,7 +32,13 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         ..Config::plain("TransformerEncoder", Layout::Torch, input)
     };
     config.validate(root.path())?;
-    Ok(Outline { weights: weights(&config, root.bool("bias")?.unwrap_or(true)), positions: None.into(), config, text: TextSources::default(), own: vec!["norm.".to_owned()] })
+    Ok(Outline {
+        weights: weights(&config, root.bool("bias")?.unwrap_or(true)),
+        positions: None.into(),
+        config,
+        text: TextSources::default(),
+        own: vec!["norm.".to_owned()],
+    })
 }
 
 /// Maps weights to torch's tensor names.

@@ -167,13 +167,15 @@ pub struct Weights<T> {
     pub pre_logits: Option<Linear<T>>,
     /// Classifiers, in the configuration's order: weight `[classes, inputs]`.
     pub heads: Vec<Linear<T>>,
+    /// Head with a result for each pixel.
+    pub dense: Option<Dense<T>>,
 }
 
 /// Implements `try_map` for a structure. Each field is a tensor (`leaf`), a structure (`node`), or an option or list of these.
 macro_rules! try_map {
     ($name:ident { $($field:ident: $kind:ident),* $(,)? }) => {
         impl<T> $name<T> {
-            fn try_map<U, E>(self, f: &mut impl FnMut(T) -> Result<U, E>) -> Result<$name<U>, E> {
+            pub(super) fn try_map<U, E>(self, f: &mut impl FnMut(T) -> Result<U, E>) -> Result<$name<U>, E> {
                 Ok($name { $($field: try_map!($kind f, self.$field)),* })
             }
         }
@@ -187,6 +189,10 @@ macro_rules! try_map {
         $value.into_iter().map(|nodes| nodes.into_iter().map(|node| node.try_map($f)).collect()).collect::<Result<_, E>>()?
     };
 }
+
+mod dense;
+
+pub use dense::{Dense, Fusion, Reassembly, ResidualUnit};
 
 try_map!(Linear { weight: leaf, bias: leaf });
 try_map!(Norm { weight: leaf, bias: maybe_leaf });
@@ -224,6 +230,7 @@ try_map!(Weights {
     projection: maybe,
     pre_logits: maybe,
     heads: list,
+    dense: maybe,
 });
 
 impl<T: Copy> Linear<T> {
@@ -261,7 +268,10 @@ impl Weights<WeightInfo> {
             let others = [&block.projection, &block.mlp1, &block.mlp2].map(|linear| named(linear, of_others));
             others.into_iter().chain([named(&block.qkv, of_qkv)])
         });
-        all.chain(blocks).collect()
+        // Windows are gathered from maps in f32 or f16.
+        let windows = self.dense.iter().flat_map(Dense::windows);
+        let windows = windows.map(|linear| named(linear, if precision == Precision::F16 { precision } else { Precision::F32 }));
+        all.chain(blocks).chain(windows).collect()
     }
 }
 
@@ -283,10 +293,11 @@ impl<T> Weights<T> {
             projection: None,
             pre_logits: None,
             heads: Vec::new(),
+            dense: None,
         }
     }
 
-    /// Returns all dense layers.
+    /// Returns all dense layers, without those on windows of maps.
     pub fn linears(&self) -> impl Iterator<Item = &Linear<T>> {
         let blocks = self.blocks.iter().chain(&self.beside).flat_map(|block| [&block.qkv, &block.projection, &block.mlp1, &block.mlp2]);
         let top = self.pooler.iter().chain(&self.projection).chain(&self.pre_logits).chain(&self.heads);
@@ -294,7 +305,7 @@ impl<T> Weights<T> {
             let mlp = pool.mlp.iter().flat_map(|mlp| [&mlp.linear1, &mlp.linear2]);
             pool.query.iter().chain([&pool.key_value, &pool.projection]).chain(mlp)
         });
-        self.patch.iter().chain(blocks).chain(pool).chain(top)
+        self.patch.iter().chain(blocks).chain(pool).chain(top).chain(self.dense.iter().flat_map(Dense::layers))
     }
 
     /// Maps each tensor, in the fixed order in which the weights are numbered.

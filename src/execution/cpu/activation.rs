@@ -17,6 +17,7 @@ vectorised! {
             Activation::Relu => each(values, |x| x.max(0.0)),
             Activation::Tanh => each(values, |x| tanh::<S>(x)),
             Activation::Silu => each(values, |x| x / (1.0 + exp::<S>(-x))),
+            Activation::Sigmoid => each(values, |x| 1.0 / (1.0 + exp::<S>(-x))),
         }
     }
 }

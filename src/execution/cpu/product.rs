@@ -6,6 +6,7 @@ use crate::data::int8::{self, BLOCK, WORD, integers};
 use crate::data::panels::{PANEL, Panels};
 use gemm_common::Parallelism;
 use half::slice::HalfFloatSliceExt;
+use std::cell::RefCell;
 use std::ops::Range;
 
 /// Matrix over borrowed elements: `data[row · row_stride + column · column_stride]`.
@@ -92,6 +93,31 @@ pub fn product_in_panels(
                 let x = Matrix { data: &x[rows.start * k..], row_stride: k, column_stride: 1 };
                 let w = Matrix { data: panel, row_stride: PANEL, column_stride: 1 };
                 product([rows.len(), PANEL, k], 1.0, x, w, Target { data: sums, row_stride: PANEL }, Cores::One);
+            });
+        });
+    });
+}
+
+/// Computes the same for an x whose rows of K values `gather` writes, by their index. They are gathered once per panel, while they are in cache.
+pub fn product_of_gathered(
+    [m, n, k]: [usize; 3],
+    gather: impl Fn(usize, &mut [f32]) + Sync,
+    w: Panels,
+    y: Target,
+    finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
+) {
+    let panel_rows = w.rows(k);
+    in_panels([m, n], CONVERTING_TASKS, y, finish, |number, tiles| {
+        with_workspace(ROWS * k, |lines| {
+            let lines = RefCell::new(lines);
+            with_panel(w.part(number * panel_rows * PANEL, panel_rows * PANEL), k, |panel| {
+                tiles(&|rows, sums| {
+                    let mut lines = lines.borrow_mut();
+                    lines.chunks_mut(k).zip(rows.clone()).for_each(|(line, row)| gather(row, line));
+                    let x = Matrix { data: &lines, row_stride: k, column_stride: 1 };
+                    let w = Matrix { data: panel, row_stride: PANEL, column_stride: 1 };
+                    product([rows.len(), PANEL, k], 1.0, x, w, Target { data: sums, row_stride: PANEL }, Cores::One);
+                });
             });
         });
     });

@@ -4,7 +4,7 @@ use super::context::{Gpu, create};
 use super::encode::GpuOutput;
 use super::shader::assemble;
 use super::texture::{bind, is_float, uniform};
-use crate::data::config::{Map, MapKind};
+use crate::data::config::Map;
 use crate::data::error::{Error, Result};
 use crate::data::record::Spec;
 use crate::execution::image::painting::{Painting, STOPS, Selection};
@@ -118,19 +118,20 @@ impl Painter {
     }
 
     fn new(gpu: &Gpu) -> Painter {
-        let module = |label, text: &str| {
-            let source = wgpu::ShaderSource::Wgsl(assemble(text, &[], &Spec::NONE).expect("our own imports").into());
+        let module = |label, text: &str, spec: &Spec| {
+            let source = wgpu::ShaderSource::Wgsl(assemble(text, &[], spec).expect("our own imports and constants").into());
             gpu.device.create_shader_module(wgpu::ShaderModuleDescriptor { label: Some(label), source })
         };
         let heat = gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some("heat map"),
             layout: None,
-            module: &module("heat map", include_str!("../../../shaders/texture/heat.wgsl")),
+            // Depth has as many values as an image has pixels.
+            module: &module("heat map", include_str!("../../../shaders/texture/heat.wgsl"), &Spec::NONE.with([("WORKGROUP", 256)])),
             entry_point: Some("heat_map"),
             compilation_options: wgpu::PipelineCompilationOptions::default(),
             cache: gpu.pipeline_cache().as_ref(),
         });
-        Painter { heat, shader: module("paint", include_str!("../../../shaders/texture/paint.wgsl")), pipelines: Mutex::default() }
+        Painter { heat, shader: module("paint", include_str!("../../../shaders/texture/paint.wgsl"), &Spec::NONE), pipelines: Mutex::default() }
     }
 
     fn pipeline(&self, gpu: &Gpu, format: wgpu::TextureFormat, blends: bool) -> wgpu::RenderPipeline {
@@ -171,27 +172,28 @@ impl Painter {
 
 impl GpuOutput {
     /// Records drawing this output, a map of an image ([`Config::map`](crate::data::config::Config::map)), into a texture on the same device: rows of
-    /// attention as heat, principal components as colours, interpolated linearly between patch centres. Where the patches cover the whole image, a
-    /// target the size of their grid gets one texel per patch. The first painting into a format compiles a pipeline. Nothing is submitted.
+    /// attention and depth as heat, principal components as colours, interpolated linearly between the centres of patches or pixels. Where the patches cover the whole
+    /// image, a target the size of the map's grid gets one texel per value. Depth by [`Scale::Values`](crate::execution::image::painting::Scale::Values) into a float texture, such as `R32Float`,
+    /// is the depth itself. The first painting into a format compiles a pipeline. Nothing is submitted.
     ///
     /// # Errors
     /// [`Error::Argument`] if the output is not a map, `painting` selects something that it lacks, or the texture cannot be drawn into;
     /// [`Error::OutOfMemory`] if memory runs out; [`Error::Device`] if the device rejects the commands.
     pub fn paint(&self, encoder: &mut wgpu::CommandEncoder, target: &PaintTarget<'_>, painting: &Painting) -> Result<()> {
         let Some(map) = self.map() else {
-            let found = "expected an output that is a map of an image, such as attn.0, rollout or pca";
+            let found = "expected an output that is a map of an image, such as attn.0, rollout, pca or predicted_depth";
             return Err(Error::argument("painting", format!("{found}, found one of shape {:?}", self.shape())));
         };
         let gpu = self.gpu();
         let selection = painting.select(map, self.shape()[0])?;
         let rectangle = target.checked(gpu, painting.opacity < 1.0)?;
         let prepare = || {
-            let (heat, values, start) = match map.kind {
-                MapKind::Attention { .. } => {
+            let (heat, values, start) = match painting.stretches(map.kind) {
+                true => {
                     let (pass, values) = Painter::of(gpu).heat(gpu, self.buffer(), selection, map.grid);
                     (Some(pass), values, 0)
                 }
-                MapKind::Colours => (None, self.buffer().clone(), selection.start),
+                false => (None, self.buffer().clone(), selection.start),
             };
             let params = PaintParams::new(map, start, selection.channels, painting, target.view_format(), rectangle);
             let passes = Passes { heat, paint: Painter::of(gpu).paint(gpu, &values, &params, target.view_format()), view: target.view, rectangle };

@@ -45,6 +45,7 @@ pub const PIECES: &[(&str, &str)] = pieces![
     "matmul/tile",
     "matmul/w_f16",
     "matmul/w_f32",
+    "matmul/windows",
 ];
 
 /// Returns the source that a device compiles for a kernel with a spec.

@@ -217,7 +217,13 @@ impl Sampler {
         let Sampling { size, offset, rows, columns, .. } = &self.sampling;
         let range = rows.range();
         let by_channel = |values: &[f32]| std::array::from_fn(|channel| values.get(channel).copied().unwrap_or(1.0));
-        let fill = preprocess.crop.as_ref().map_or([0; 3], |crop| crop.fill);
+        // Padding is 0 after normalisation, which is the mean's level.
+        let mean = |channel: usize| (f64::from(preprocess.mean.get(channel).copied().unwrap_or(0.0)) / preprocess.scale) as f32;
+        let fill = match (&preprocess.crop, preprocess.pad) {
+            (Some(crop), _) => crop.fill.map(f32::from),
+            (None, Some(_)) => std::array::from_fn(mean),
+            (None, None) => [0.0; 3],
+        };
         let narrow = |value: usize| u32::try_from(value).expect("it is the size of an image");
         let params = Params {
             left,
@@ -235,7 +241,7 @@ impl Sampler {
             scale: preprocess.scale as f32,
             mean: by_channel(&preprocess.mean),
             std: by_channel(&preprocess.std),
-            fill: by_channel(&fill.map(f32::from)),
+            fill: by_channel(&fill),
         };
         let passes = gpu.checked("compiling", || Passes::of(gpu)).await?;
         let bind = || {

@@ -2,12 +2,14 @@
 
 #[cfg(feature = "image")]
 mod decode;
+mod dense;
 pub(crate) mod filter;
 pub(crate) mod painting;
 mod preprocess;
 mod resample;
 mod sampling;
 
+pub use dense::{classes_at, depth_at};
 pub use preprocess::{Alpha, Crop, CropRounding, Filter, Levels, Preprocess, Resize};
 pub use sampling::{Sampling, Taps};
 

@@ -27,7 +27,7 @@ impl Default for Painting {
 pub enum Scale {
     /// From black through purple and orange to pale yellow, perceptually uniform (matplotlib's).
     Inferno,
-    /// No palette: red, green and blue are the value itself, for shaders to read.
+    /// No palette: red, green and blue are the value itself, for shaders to read. Depth is not stretched then.
     Values,
 }
 
@@ -89,6 +89,15 @@ impl Painting {
         Painting { opacity, ..self }
     }
 
+    /// Returns whether the values are stretched to their range: weights of attention always, others for the palette.
+    pub(crate) fn stretches(&self, kind: MapKind) -> bool {
+        match kind {
+            MapKind::Attention { .. } => true,
+            MapKind::Colours => false,
+            MapKind::Values => self.scale != Scale::Values,
+        }
+    }
+
     /// Locates the values in an output of `images` images.
     ///
     /// # Errors
@@ -105,6 +114,7 @@ impl Painting {
         let image = below("an image", self.image, images)?;
         let (of_heads, queries, first) = match map.kind {
             MapKind::Colours => return Ok(Selection { start: image * patches * 3, stride: 0, heads: 1, channels: 3 }),
+            MapKind::Values => return Ok(Selection { start: image * patches, stride: 0, heads: 1, channels: 1 }),
             MapKind::Attention { heads, queries, first } => (heads, queries, first),
         };
         let tokens = first + patches;
@@ -141,7 +151,7 @@ impl Painting {
         for head in 1..heads {
             values.iter_mut().zip(&output[start + head * stride..]).for_each(|(sum, weight)| *sum += weight);
         }
-        if channels == 1 {
+        if self.stretches(map.kind) {
             let (least, largest) = values.iter().fold((f32::MAX, f32::MIN), |(least, largest), value| (least.min(*value), largest.max(*value)));
             values.iter_mut().for_each(|value| *value = if largest > least { (*value - least) / (largest - least) } else { 0.0 });
         }
@@ -188,6 +198,8 @@ mod tests {
         assert_eq!(painting.select(&MAP, 2).expect("a row"), Selection { start: (5 * 11 + 4) * 11 + 1, stride: 121, heads: 1, channels: 1 });
         let mean = Painting::default().select(&MAP, 1).expect("rows");
         assert_eq!(mean, Selection { start: 1, stride: 121, heads: 3, channels: 1 });
+        let depth = Map { kind: MapKind::Values, ..MAP };
+        assert_eq!(painting.select(&depth, 2).expect("depth"), Selection { start: 10, stride: 0, heads: 1, channels: 1 });
         let colours = Map { kind: MapKind::Colours, ..MAP };
         assert_eq!(painting.select(&colours, 2).expect("colours"), Selection { start: 30, stride: 0, heads: 1, channels: 3 });
     }

@@ -35,6 +35,8 @@ pub struct Preprocess {
     pub mean: Vec<f32>,
     /// Standard deviation of each channel, by which the result is divided.
     pub std: Vec<f32>,
+    /// Number that the sides of the result are multiples of, by zeros around the normalised image; half of them, rounded down, in front.
+    pub pad: Option<usize>,
     /// Whether no file specifies the preprocessing, and these are the library's defaults for such models.
     pub assumed: bool,
 }
@@ -73,6 +75,15 @@ pub enum Resize {
     Cover([usize; 2]),
     /// Largest size with the image's aspect ratio that fits within height × width.
     Fit([usize; 2]),
+    /// Height and width, each rounded to a multiple (transformers' DPT).
+    Multiple {
+        /// Height and width.
+        size: [usize; 2],
+        /// Number that both are multiples of.
+        of: usize,
+        /// Whether the image's aspect ratio is kept: both edges are scaled by the factor of the two that is closer to 1.
+        keeps_ratio: bool,
+    },
 }
 
 /// Centre crop to the final size. Pixels outside the image are filled.
@@ -140,6 +151,7 @@ impl Preprocess {
             scale: 1.0 / 255.0,
             mean: mean.to_vec(),
             std: std.to_vec(),
+            pad: None,
             assumed: false,
         }
     }
@@ -158,13 +170,19 @@ impl Preprocess {
     /// [`Error::Argument`] if the image's channels cannot be converted to the model's, or if the result would be too large.
     pub fn apply(&self, image: &Image) -> Result<Tensor> {
         let image = image.converted(self.alpha, self.channels)?;
-        match self.resizes {
-            Levels::Rounded => {
+        match (self.resizes, self.pad) {
+            (Levels::Rounded, None) => {
                 let table = LevelTable::new(self.channels, |channel, level| self.normalised(channel, self.scaled(level)));
                 let (shape, levels) = self.framed(&image, |level| level, |_, fill| fill, |_, level: u8| level)?;
                 Ok(Tensor::of_levels(shape, levels, table))
             }
-            Levels::Scaled => {
+            // No level stands for the zeros.
+            (Levels::Rounded, Some(_)) => {
+                let value = |channel, level| self.normalised(channel, self.scaled(level));
+                let (shape, values) = self.framed(&image, |level| level, |_, _| 0.0, value)?;
+                Tensor::new(shape, values)
+            }
+            (Levels::Scaled, _) => {
                 let fill = |channel, fill| self.normalised(channel, self.scaled(fill));
                 let (shape, values) = self.framed(&image, |level| self.scaled(level), fill, |channel, value| self.normalised(channel, value))?;
                 Tensor::new(shape, values)
@@ -211,7 +229,10 @@ impl Preprocess {
     /// Returns the size that an image is resized to, and its placement in the result.
     fn frame(&self, image: [usize; 2]) -> Result<([usize; 2], Frame)> {
         let size = resized(self.resize, image);
-        let framed = self.crop.as_ref().map_or_else(|| Frame::whole(size), |crop| Frame::new(crop, size));
+        let framed = match (&self.crop, self.pad) {
+            (Some(crop), _) => Frame::new(crop, size),
+            (None, pad) => Frame::padded(size, pad.unwrap_or(1)),
+        };
         let [height, width] = framed.size;
         match height.checked_mul(width).is_none_or(|pixels| pixels > LARGEST_RESULT) {
             true => Err(too_large(image, &format!("pixel_values of {width} x {height}, more than the supported maximum"))),
@@ -266,6 +287,13 @@ fn resized(resize: Resize, [height, width]: [usize; 2]) -> [usize; 2] {
         }
         Resize::Cover(target) => by_ratio(ratios(target)[0].min(ratios(target)[1])),
         Resize::Fit(target) => by_ratio(ratios(target)[0].max(ratios(target)[1])),
+        Resize::Multiple { size, of, keeps_ratio } => {
+            let scales = [size[0] as f64 / height as f64, size[1] as f64 / width as f64];
+            let nearest = if (1.0 - scales[1]).abs() < (1.0 - scales[0]).abs() { scales[1] } else { scales[0] };
+            let multiple = |scale: f64, side: usize| ((scale * side as f64 / of as f64).round_ties_even() as usize).max(1).saturating_mul(of);
+            let [down, across] = if keeps_ratio { [nearest; 2] } else { scales };
+            [multiple(down, height), multiple(across, width)]
+        }
     }
 }
 
@@ -280,8 +308,11 @@ struct Frame {
 }
 
 impl Frame {
-    fn whole(size: [usize; 2]) -> Frame {
-        Frame { size, region: Region { top: 0, left: 0, height: size[0], width: size[1] }, offset: [0, 0] }
+    /// Places the whole image in the middle of a result whose sides are multiples of `multiple`.
+    fn padded(image: [usize; 2], multiple: usize) -> Frame {
+        let size = image.map(|side| side.checked_next_multiple_of(multiple).unwrap_or(usize::MAX));
+        let offset = [0, 1].map(|axis| (size[axis] - image[axis]) / 2);
+        Frame { size, region: Region { top: 0, left: 0, height: image[0], width: image[1] }, offset }
     }
 
     fn new(crop: &Crop, image: [usize; 2]) -> Frame {
@@ -317,6 +348,11 @@ mod tests {
         assert_eq!(resized(Resize::ShortestEdge(64), [300, 1]), [19200, 64]);
         assert_eq!(resized(Resize::Cover([142, 80]), [247, 331]), [142, 190]);
         assert_eq!(resized(Resize::Fit([96, 96]), [247, 331]), [72, 96]);
+        let multiple = |of, keeps_ratio| Resize::Multiple { size: [42, 42], of, keeps_ratio };
+        assert_eq!(resized(multiple(14, true), [103, 88]), [56, 42]);
+        assert_eq!(resized(multiple(14, true), [91, 120]), [42, 56]);
+        assert_eq!(resized(multiple(32, false), [91, 120]), [32, 32]);
+        assert_eq!(resized(multiple(14, true), [1000, 3]), [42, 14]);
     }
 
     #[test]
@@ -325,7 +361,9 @@ mod tests {
         let seen = |resize, crop, image| {
             let (alpha, resizes, filter) = (Alpha::Dropped, Levels::Rounded, Filter::Bilinear);
             let [mean, std] = [0.0, 1.0].map(|value| vec![value]);
-            Preprocess { channels: 1, alpha, resize, resizes, filter, crop, scale: 1.0, mean, std, assumed: false }.seen(image).expect("a size")
+            Preprocess { channels: 1, alpha, resize, resizes, filter, crop, scale: 1.0, mean, std, pad: None, assumed: false }
+                .seen(image)
+                .expect("a size")
         };
         assert_eq!(seen(Resize::ShortestEdge(256), crop(224, CropRounding::HalfEven), [512, 768]), [160.0, 32.0, 448.0, 448.0]);
         assert_eq!(seen(Resize::Exact([64, 32]), None, [100, 100]), [0.0, 0.0, 100.0, 100.0]);

@@ -11,6 +11,9 @@ impl Forward<'_> {
     /// Records the final norm, pooling, projection and classifiers (Dosovitskiy et al. 2021, equation 4).
     pub(super) fn head(&mut self, weights: &Weights<Buf>) -> Result<()> {
         let config = self.config;
+        if config.dense.is_some() && !["tokens", "pca"].iter().any(|name| self.wants(name)) {
+            return Ok(());
+        }
         let Scratch { stream, normed, .. } = self.scratch;
         let tokens = match &weights.norm {
             None => stream,

@@ -2,6 +2,7 @@
 
 mod backbone;
 mod block;
+mod dense;
 mod head;
 mod maps;
 mod tables;
@@ -33,7 +34,7 @@ pub struct Request {
 
 /// Names of all outputs of a forward pass, in order of computation.
 ///
-/// - `backbone` `[B, channels, h, w]`: a hybrid's feature map
+/// - `backbone.i` `[B, channels, h, w]`: the map after stage i of a hybrid's backbone, and `backbone`, the one that is cut into patches
 /// - `embeddings` `[B, N, C]`: the input of block 0
 /// - `attn.i` `[B, H, N, N]`: the attention probabilities of block i, unless its attentions come in pairs
 /// - `hidden.i` `[B, N, C]`: the residual stream after block i
@@ -43,6 +44,9 @@ pub struct Request {
 /// - `pre_logits_jax` `[B, width]`: the output of the pre-training head's first layer
 /// - `logits`, `logits_NAME` `[B, classes]`: the logits of each classifier; for a distilled model also their mean
 /// - `probabilities`, `probabilities_NAME` `[B, classes]`: the softmax of the logits
+/// - `reassembled.i`, `neck_conv.i`, `fused.i` `[B, channels, h, w]`: the maps of a dense head: feature i, the same after the neck's convolution, and the fused
+///   map i, the deepest first
+/// - `predicted_depth` `[B, h, w]` or `logits` `[B, classes, h, w]`: the result of a dense head
 ///
 /// For images, these may also be requested, although they are not listed ([`Config::map`]):
 ///
@@ -73,7 +77,9 @@ fn steps(config: &Config) -> Vec<String> {
         return (0..config.depth).map(|i| format!("hidden.{i}")).chain(["output".to_owned()]).collect();
     }
     let mut names = Vec::new();
-    names.extend(config.patches().is_some_and(|patches| patches.backbone.is_some()).then(|| "backbone".to_owned()));
+    let backbone = config.patches().and_then(|patches| patches.backbone.as_ref());
+    names.extend((0..backbone.map_or(0, |backbone| backbone.stages.len())).map(|stage| format!("backbone.{stage}")));
+    names.extend(backbone.map(|_| "backbone".to_owned()));
     names.push("embeddings".to_owned());
     for i in 0..config.depth {
         names.extend((config.branches != Branches::Pairs).then(|| format!("attn.{i}")));
@@ -89,6 +95,7 @@ fn steps(config: &Config) -> Vec<String> {
     for suffix in config.classifiers.iter().map(|classifier| classifier.suffix()).chain(mean) {
         names.extend([format!("logits{suffix}"), format!("probabilities{suffix}")]);
     }
+    names.extend(config.dense.iter().flat_map(dense::output_names));
     names
 }
 
@@ -116,13 +123,17 @@ pub fn record(config: &Config, weights: &Weights<WeightInfo>, tables: &Tables, r
     let scratch = Scratch::new(&mut recording, config, request.batch, tokens)?;
     let qkv = recording.scratch_in("qkv", &[request.batch, tokens, 3 * config.width], activations(&recording, config))?;
     let rows = rows_read(config, request, tokens);
-    let mut forward =
-        Forward { recording, config, scratch, qkv, tables, request, tokens, rows, mask: Mask::None, ends: None, probabilities: Vec::new(), rollout: None };
+    let maps = dense::Maps::new(config, request.size, &request.wanted);
+    let (mask, ends, probabilities, rollout) = (Mask::None, None, Vec::new(), None);
+    let mut forward = Forward { recording, config, scratch, qkv, tables, request, tokens, rows, mask, ends, probabilities, rollout, maps };
     forward.input(&weights)?;
+    forward.token_features(&weights, 0)?;
     for (i, block) in weights.blocks.iter().enumerate() {
         forward.block(i, block, weights.beside.get(i))?;
+        forward.token_features(&weights, i + 1)?;
     }
     forward.head(&weights)?;
+    forward.dense_head(&weights)?;
     Ok(forward.recording)
 }
 
@@ -140,7 +151,9 @@ fn rows_read(config: &Config, request: &Request, tokens: usize) -> usize {
     });
     let whole = ["tokens".to_owned(), "output".to_owned(), "pca".to_owned(), format!("hidden.{}", config.depth - 1)];
     match (config.norm_order, config.branches) {
-        (NormOrder::Pre, Branches::Sequential) if !whole.iter().any(|name| request.wanted.contains(name)) => classified.fold(pooled, usize::max).min(tokens),
+        (NormOrder::Pre, Branches::Sequential) if !whole.iter().any(|name| request.wanted.contains(name)) => {
+            classified.fold(pooled, usize::max).min(tokens)
+        }
         _ => tokens,
     }
 }
@@ -222,6 +235,8 @@ struct Forward<'a> {
     probabilities: Vec<Buf>,
     /// Rollout state, if requested.
     rollout: Option<maps::Rollout>,
+    /// State of the dense head, if its outputs are requested.
+    maps: Option<dense::Maps>,
 }
 
 impl Forward<'_> {
@@ -293,13 +308,17 @@ impl Forward<'_> {
     /// Records patch embedding, prefix tokens and positions (Dosovitskiy et al. 2021, equation 1).
     fn embeddings(&mut self, patches: &Patches, projection: &Linear<Buf>, weights: &Weights<Buf>, image: [usize; 2]) -> Result<()> {
         let pixels = self.pixels([self.request.batch, patches.channels, image[0], image[1]])?;
-        let map = match &weights.backbone {
-            None => pixels,
-            Some(backbone) => backbone::record(&mut self.recording, backbone, pixels)?,
+        let map = match (&weights.backbone, &patches.backbone) {
+            (Some(layers), Some(backbone)) => {
+                let (stem, stages) = backbone::record(&mut self.recording, layers, backbone.groups, pixels)?;
+                stages.iter().enumerate().for_each(|(stage, map)| self.save(&format!("backbone.{stage}"), *map));
+                self.stage_features(weights, &stages)?;
+                let map = stages.last().copied().unwrap_or(stem);
+                self.save("backbone", map);
+                map
+            }
+            _ => pixels,
         };
-        if weights.backbone.is_some() {
-            self.save("backbone", map);
-        }
         let (config, recording) = (self.config, &mut self.recording);
         let Scratch { stream, normed, .. } = self.scratch;
         let grid = patches.grid(image);

@@ -2,8 +2,8 @@
 
 use super::Fill::{self, Mask as Keys, Padding, Within};
 use crate::data::record::Buf;
-use crate::operations::kernels::attention::mask::MaskKind;
 use crate::operations::kernels::Mask;
+use crate::operations::kernels::attention::mask::MaskKind;
 
 /// A mask for some sizes.
 #[derive(Clone, Copy)]

@@ -4,6 +4,7 @@
 mod attention;
 mod ceilings;
 pub mod compare;
+mod dense;
 mod maps;
 mod masks;
 mod norms;
@@ -352,7 +353,9 @@ pub fn all() -> Vec<Case> {
     for (sizes, range) in [([1, 2, 1, 16], 1.0), ([2, 65, 3, 16], 1.0), ([3, 130, 1, 72], 1.0), ([2, 40, 2, 10], 12.0)] {
         cases.extend(masked(sizes, range));
     }
-    cases.extend([attention_pool(2, 9, 0, 3, 16, 2.0), attention_pool(1, 197, 5, 2, 72, 2.0), attention_pool(3, 130, 1, 1, 130, 2.0)].into_iter().flatten());
+    cases.extend(
+        [attention_pool(2, 9, 0, 3, 16, 2.0), attention_pool(1, 197, 5, 2, 72, 2.0), attention_pool(3, 130, 1, 1, 130, 2.0)].into_iter().flatten(),
+    );
     cases.extend([attention_pool(2, 65, 0, 2, 64, 2.0), attention_pool(1, 64, 0, 1, 16, 1.0)].into_iter().flatten());
     // A single score far below 0, as for `attention`.
     cases.extend(attention_pool(2, 2, 1, 4, 16, 20.0));
@@ -370,6 +373,7 @@ pub fn all() -> Vec<Case> {
         cases.extend([ceiling_coop("ceiling_coop8", 8, tiles), ceiling_coop("ceiling_coop16", 16, tiles)]);
     }
     cases.extend(maps::all());
+    cases.extend(dense::all());
     cases.extend([softmax(1, 1, 1.0), softmax(3, 10, 5.0), softmax(2, 1000, 200.0), softmax(70, 65, 1.0)]);
     cases
 }
@@ -408,6 +412,8 @@ pub fn fuzzed(count: usize) -> Vec<Case> {
         cases.push(pool_max(size(1, 4), tokens, size(1, 200), first..size(first + 1, tokens)));
         cases.extend([qk_rmsnorm(batch, tokens, heads, size(2, 130)), accumulate(size(1, 5000)), gather(size(1, 5), tokens, size(1, 90))]);
         cases.extend(attention_pool(batch, tokens, prefix, heads, head, 1.0));
+        let channels = size(1, 40);
+        cases.extend(dense::of_map([map[0], map[2], map[3], channels], size(1, 80), size(1, 3), [size(1, 30), size(1, 30)]));
         cases.extend(maps::of_sizes([batch, tokens, heads, head], first, size(1, tokens - first)));
         cases.extend(masked([batch, tokens, heads, head], 1.0));
         cases.extend([l2_normalize(size(1, 90), size(1, 300)), average(size(1, 5000))]);

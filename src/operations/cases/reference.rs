@@ -41,6 +41,7 @@ pub fn activate(activation: Activation, x: f64) -> f64 {
         Activation::Relu => x.max(0.0),
         Activation::Tanh => x.tanh(),
         Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
     }
 }
 
@@ -83,6 +84,51 @@ pub fn convolution(x: &[f64], [batch, channels, height, width]: [usize; 4], w: &
                         }
                     }
                     y.push(sum);
+                }
+            }
+        }
+    }
+    y
+}
+
+/// Convolution of x `[batch, height, width, channels]` with w `[outputs, 3, 3, channels]` and a pixel of zeros at each edge: y `[batch, rows, columns,
+/// outputs]`.
+pub fn conv3x3(x: &[f64], [batch, height, width, channels]: [usize; 4], w: &[f64], outputs: usize, stride: usize) -> Vec<f64> {
+    let mut y = Vec::new();
+    for b in 0..batch {
+        for (row, column) in (0..height).step_by(stride).flat_map(|row| (0..width).step_by(stride).map(move |column| (row, column))) {
+            for o in 0..outputs {
+                let mut sum = 0.0;
+                for (u, v) in (0..9).map(|place| (place / 3, place % 3)) {
+                    if (1..=height).contains(&(row + u)) && (1..=width).contains(&(column + v)) {
+                        let pixel = &x[((b * height + row + u - 1) * width + column + v - 1) * channels..][..channels];
+                        sum += pixel.iter().zip(&w[((o * 3 + u) * 3 + v) * channels..]).map(|(x, w)| x * w).sum::<f64>();
+                    }
+                }
+                y.push(sum);
+            }
+        }
+    }
+    y
+}
+
+/// Bilinear interpolation of x `[batch, height, width, channels]`, between the centres of the corner pixels or between their edges.
+pub fn bilinear(x: &[f64], [batch, height, width, channels]: [usize; 4], to: [usize; 2], has_corners: bool) -> Vec<f64> {
+    let weights = |i: usize, from: usize, to: usize| {
+        let place = match has_corners {
+            true => i as f64 * (from - 1) as f64 / (to - 1).max(1) as f64,
+            false => ((i as f64 + 0.5) * from as f64 / to as f64 - 0.5).clamp(0.0, (from - 1) as f64),
+        };
+        (0..from).map(|pixel| (1.0 - (place - pixel as f64).abs()).max(0.0)).collect::<Vec<f64>>()
+    };
+    let mut y = Vec::new();
+    for b in 0..batch {
+        for row in 0..to[0] {
+            for column in 0..to[1] {
+                for c in 0..channels {
+                    let (rows, columns) = (weights(row, height, to[0]), weights(column, width, to[1]));
+                    let pixels = (0..height * width).map(|i| rows[i / width] * columns[i % width] * x[(b * height * width + i) * channels + c]);
+                    y.push(pixels.sum());
                 }
             }
         }

@@ -3,8 +3,7 @@ use crate::data::error::Result;
 use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 use crate::execution::cpu::accumulate::{self as twin, Params};
 
-pub static ACCUMULATE: Kernel =
-    Kernel::new("accumulate", shader!("accumulate"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::accumulate);
+pub static ACCUMULATE: Kernel = Kernel::new("accumulate", shader!("accumulate"), Params::FIELDS, &[read(1, "x"), write(2, "y")], twin::accumulate);
 
 /// Records y += x, both of the same shape.
 ///

@@ -21,7 +21,16 @@ pub static ATTENTION_POOL_MASKED: LazyLock<Kernel> = LazyLock::new(|| Kernel {
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
-pub fn attention_pool(recording: &mut Recording, label: String, q: Buf, kv: Buf, heads: usize, first: usize, mask: Option<Buf>, y: Buf) -> Result<()> {
+pub fn attention_pool(
+    recording: &mut Recording,
+    label: String,
+    q: Buf,
+    kv: Buf,
+    heads: usize,
+    first: usize,
+    mask: Option<Buf>,
+    y: Buf,
+) -> Result<()> {
     let &[batch, width] = recording.shape(y) else { panic!("{label}: y is [B, C]") };
     let &[_, tokens, _] = recording.shape(kv) else { panic!("{label}: kv is [B, N, 2·C]") };
     assert_eq!(recording.shape(q), [1, width], "{label}: q");

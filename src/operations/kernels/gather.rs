@@ -3,8 +3,7 @@ use crate::data::error::Result;
 use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 use crate::execution::cpu::gather::{self as twin, Params};
 
-pub static GATHER: Kernel =
-    Kernel::new("gather", shader!("gather"), Params::FIELDS, &[read(1, "x"), read(2, "index"), write(3, "y")], twin::gather);
+pub static GATHER: Kernel = Kernel::new("gather", shader!("gather"), Params::FIELDS, &[read(1, "x"), read(2, "index"), write(3, "y")], twin::gather);
 
 /// Records the selection of one token of each sequence: x `[B, N, C]`, index `[B]` with whole numbers below N, y `[B, C]`.
 ///

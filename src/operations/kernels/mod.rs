@@ -9,6 +9,7 @@ mod attention_pool;
 mod average;
 mod ceiling;
 mod convolution;
+mod depth;
 mod embed;
 mod gate;
 mod gather;
@@ -22,10 +23,13 @@ mod pca;
 mod pool;
 mod qk_norm;
 mod quantise;
+mod readout;
+mod resize;
 mod rollout;
 mod rotary;
 mod sample;
 mod softmax;
+mod swap;
 mod to_bf16;
 mod unfold;
 pub(crate) mod variant;
@@ -38,22 +42,27 @@ pub use attention_pool::attention_pool;
 pub use average::average;
 pub use ceiling::{ceiling_coop, ceiling_copy, ceiling_multiply};
 pub use convolution::convolution;
+pub use depth::depth;
 pub use embed::embed;
 pub use gate::gate;
 pub use gather::gather;
 pub use groupnorm::{After, groupnorm};
 pub use l2_normalize::l2_normalize;
 pub use layernorm::{layernorm, rmsnorm};
+pub use matmul::conv3x3::{Reading, conv3x3};
 pub use matmul::{Epilogue, matmul, powers as matmul_powers};
 pub use max_pool::max_pool;
 pub use normalise::normalise;
 pub use pca::{pca, pca_colours, pca_gather, pca_orthonormalise, pca_project, pca_start};
 pub use pool::{pool, pool_max};
 pub use qk_norm::{qk_norm, qk_rmsnorm};
+pub use readout::readout;
+pub use resize::{Alignment, Onto, resize};
 pub use rollout::{rollout_mix, rollout_product};
 pub use rotary::{Pairs, rotary};
 pub use sample::{SampleEpilogue, sample, variants};
 pub use softmax::softmax;
+pub use swap::swap;
 pub use unfold::{patchify, unfold};
 
 use crate::data::record::{Kernel, Recording, Spec};
@@ -62,9 +71,17 @@ use variant::Variant;
 
 /// Every kernel, including all variants.
 pub static ALL: LazyLock<Vec<&'static Kernel>> = LazyLock::new(|| {
-    let products = matmul::variants::VARIANTS.iter().map(|variant| &variant.kernel);
+    let products = matmul::variants::VARIANTS.iter().chain(&*matmul::conv3x3::VARIANTS).map(|variant| &variant.kernel);
     let attention = attention::variants::VARIANTS.iter().map(|variant| &variant.kernel);
-    SINGLE.iter().copied().chain([&*attention_pool::ATTENTION_POOL_MASKED]).chain(&*attention_naive::ATTENTION_NAIVE_PROBABILITIES).chain(&*ceiling::COOPERATIVE).chain(products).chain(attention).collect()
+    SINGLE
+        .iter()
+        .copied()
+        .chain([&*attention_pool::ATTENTION_POOL_MASKED])
+        .chain(&*attention_naive::ATTENTION_NAIVE_PROBABILITIES)
+        .chain(&*ceiling::COOPERATIVE)
+        .chain(products)
+        .chain(attention)
+        .collect()
 });
 
 /// Kernels that are not in a list of variants.
@@ -101,6 +118,10 @@ static SINGLE: &[&Kernel] = &[
     &average::AVERAGE,
     &accumulate::ACCUMULATE,
     &softmax::SOFTMAX,
+    &readout::READOUT,
+    &resize::RESIZE,
+    &swap::SWAP,
+    &depth::DEPTH,
     &pca::PCA_START,
     &pca::PCA_PROJECT,
     &pca::PCA_GATHER,
@@ -112,8 +133,8 @@ static SINGLE: &[&Kernel] = &[
 
 /// Bytes of workgroup memory of a variant under a spec, by the formula used for selection; `None` for kernels that are not variants.
 pub fn workgroup_bytes(kernel: &Kernel, spec: &Spec) -> Option<u32> {
-    let product =
-        || matmul::variants::VARIANTS.iter().find(|variant| variant.kernel.name == kernel.name).map(|variant| variant.shape.workgroup_bytes());
+    let mut products = matmul::variants::VARIANTS.iter().chain(&*matmul::conv3x3::VARIANTS);
+    let product = || products.find(|variant| variant.kernel.name == kernel.name).map(|variant| variant.shape.workgroup_bytes());
     let attention = attention::variants::VARIANTS.iter().find(|variant| variant.kernel.name == kernel.name);
     let of_attention = |variant: &Variant<attention::variants::Shape>| match variant.shape {
         attention::variants::Shape::Software => 0,

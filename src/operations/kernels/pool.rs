@@ -25,15 +25,7 @@ pub fn pool_max(recording: &mut Recording, label: String, x: Buf, tokens: Range<
     record(recording, label, &POOL_MAX, x, tokens, y, 0)
 }
 
-fn record(
-    recording: &mut Recording,
-    label: String,
-    kernel: &'static Kernel,
-    x: Buf,
-    tokens: Range<usize>,
-    y: Buf,
-    column: usize,
-) -> Result<()> {
+fn record(recording: &mut Recording, label: String, kernel: &'static Kernel, x: Buf, tokens: Range<usize>, y: Buf, column: usize) -> Result<()> {
     let &[batch, count, width] = recording.shape(x) else { panic!("{label}: x is [B, N, C]") };
     let stride = recording.shape(y)[1..].iter().product();
     assert_eq!(recording.shape(y)[0], batch, "{label}: images of x and y");

@@ -11,13 +11,8 @@ pub static QK_NORM: Kernel = Kernel::new(
     twin::qk_norm,
 );
 
-pub static QK_RMSNORM: Kernel = Kernel::new(
-    "qk_rmsnorm",
-    shader!("qk_norm"),
-    Params::FIELDS,
-    &[read(1, "q_weight"), read(3, "k_weight"), write(5, "qkv")],
-    twin::qk_rmsnorm,
-);
+pub static QK_RMSNORM: Kernel =
+    Kernel::new("qk_rmsnorm", shader!("qk_norm"), Params::FIELDS, &[read(1, "q_weight"), read(3, "k_weight"), write(5, "qkv")], twin::qk_rmsnorm);
 
 /// Records LayerNorm on each head's queries and keys, in place (Dehghani et al. 2023, section 2.2): qkv `[B, N, 3·C]`, weights and biases `[D]`.
 ///

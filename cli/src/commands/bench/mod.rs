@@ -131,7 +131,7 @@ impl ModelOutline {
 /// Returns the main output of a model: its logits, features or `output`, else its tokens.
 fn result(config: &Config) -> &'static str {
     let names = vitraux::low_level::forward::output_names(config);
-    ["logits", "features", "output"].into_iter().find(|name| names.iter().any(|known| known == name)).unwrap_or("tokens")
+    ["logits", "predicted_depth", "features", "output"].into_iter().find(|name| names.iter().any(|known| known == name)).unwrap_or("tokens")
 }
 
 /// Returns a label without its block: `mlp1` for `block3.mlp1`.

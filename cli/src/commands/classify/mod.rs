@@ -96,9 +96,11 @@ impl Classify {
                 Err(format!("--labels: {} has no text tower; choose a model of CLIP or SigLIP with both towers", config.name).into())
             }
             Some(labels) => Ok(vec![(String::new(), labels.len())]),
-            None if config.classifiers.is_empty() => Err("the model has no classes: `vitraux embed` gives its features, `vitraux fit` trains a classifier \
+            None if config.classifiers.is_empty() => {
+                Err("the model has no classes: `vitraux embed` gives its features, `vitraux fit` trains a classifier \
                  for --head FILE, and models of images and texts classify by --labels"
-                .into()),
+                    .into())
+            }
             None => Ok(config.default_classifiers().into_iter().map(|(suffix, classifier)| (suffix, classifier.classes)).collect()),
         }
     }

@@ -6,7 +6,7 @@ use super::parquet_names::names_in_parquet;
 use crate::commands::images::{counted, name};
 use crate::commands::output::{lock, replace, replace_with};
 use crate::commands::tensors::write_tensors;
-use crate::commands::{Result, of_file};
+use crate::commands::{Result, npy, of_file};
 use memmap2::Mmap;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -216,7 +216,7 @@ impl Store {
         let rows = unsafe { Mmap::map(self.rows.get_ref()) }?;
         match format {
             Format::Npy => {
-                write_npy(&self.file, self.done.len(), &shape, &rows)?;
+                npy::write(&self.file, &[&[self.done.len()], shape.as_slice()].concat(), &rows)?;
                 let list = list_of(&self.file);
                 replace_with(&list, |out| self.done.iter().try_for_each(|name| writeln!(out, "{}", on_a_line(name))).map_err(of_file(&list)))?;
             }
@@ -268,18 +268,6 @@ impl Names {
         }
         Ok(names)
     }
-}
-
-/// Writes NumPy's format, version 1.0: a header padded to a multiple of 64 bytes, then the values.
-fn write_npy(file: &Path, images: usize, shape: &[usize], rows: &[u8]) -> Result<()> {
-    let sizes: Vec<String> = std::iter::once(images).chain(shape.iter().copied()).map(|size| size.to_string()).collect();
-    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", sizes.join(", "));
-    let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
-    let begin = [b"\x93NUMPY\x01\x00", (length as u16).to_le_bytes().as_slice()].concat();
-    replace_with(file, |out| {
-        let written = out.write_all(&begin).and_then(|()| writeln!(out, "{header:<width$}", width = length - 1)).and_then(|()| out.write_all(rows));
-        written.map_err(of_file(file))
-    })
 }
 
 fn write_safetensors(file: &Path, names: &[String], what: &str, shape: &[usize], rows: &[u8]) -> Result<()> {

@@ -22,8 +22,8 @@ pub struct Forward {
     /// Safetensors file to write
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// Intermediate results to write besides tokens, features and logits (or output): embeddings, hidden.I, attn.I, backbone, rollout, pca,
-    /// probabilities, those of texts such as text.hidden.I, or all
+    /// Intermediate results to write besides tokens, features, logits and predicted_depth (or output): embeddings, hidden.I, attn.I, backbone, rollout,
+    /// pca, probabilities, reassembled.I, neck_conv.I, fused.I, those of texts such as text.hidden.I, or all
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     tap: Vec<String>,
     #[command(flatten)]
@@ -91,7 +91,8 @@ impl Forward {
         let all = self.tap.iter().any(|tap| tap == "all");
         let is_standard = |name: &str| {
             let end = name.strip_prefix("text.").unwrap_or(name);
-            ["tokens", "features", "pooled", "output"].contains(&end) || ["logits", "image_embeds", "text_embeds"].iter().any(|stem| name.starts_with(stem))
+            ["tokens", "features", "pooled", "output", "predicted_depth"].contains(&end)
+                || ["logits", "image_embeds", "text_embeds"].iter().any(|stem| name.starts_with(stem))
         };
         let mut wanted: Vec<&str> = known.iter().map(String::as_str).filter(|name| all || is_standard(name)).collect();
         let taps = self.tap.iter().map(String::as_str).filter(|tap| *tap != "all" && is_its(tap));

@@ -129,6 +129,19 @@ impl ImageLimitArgs {
         self.max_image_memory.is_some()
     }
 
+    /// Checks that an image of `[height, width]` is not larger than maps of its size are made for.
+    pub fn check_canvas(self, path: &Path, [height, width]: [usize; 2]) -> std::result::Result<(), String> {
+        /// Pixels of an image that maps are made for, unless the user allows more: grey images of a few bytes can have any number.
+        const LARGEST_CANVAS: usize = 45_000_000;
+        match width * height > LARGEST_CANVAS && !self.is_chosen() {
+            true => Err(format!(
+                "{}: {width} x {height} pixels are more than maps are drawn on; scale the image down, or set --max-image-memory",
+                path.display()
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Reads an image.
     pub fn read(self, path: &Path) -> vitraux::Result<Image> {
         match self.max_image_memory {

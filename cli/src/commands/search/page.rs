@@ -17,7 +17,10 @@ pub fn write(file: &Path, query: &str, found: &[(f64, &Path)]) -> Result<()> {
         writeln!(out, "<title>{query}</title>\n<style>{STYLE}</style>\n<h1>{query}</h1>\n<main>")?;
         for (similarity, image) in found {
             let (address, name) = (address(image), escaped(&image.to_string_lossy()));
-            writeln!(out, "<figure><a href=\"{address}\"><img loading=\"lazy\" alt=\"\" src=\"{address}\"></a><figcaption>{similarity:.4} {name}</figcaption></figure>")?;
+            writeln!(
+                out,
+                "<figure><a href=\"{address}\"><img loading=\"lazy\" alt=\"\" src=\"{address}\"></a><figcaption>{similarity:.4} {name}</figcaption></figure>"
+            )?;
         }
         writeln!(out, "</main>\n</html>")?;
         Ok(())

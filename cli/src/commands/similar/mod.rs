@@ -5,7 +5,7 @@ mod nearest;
 mod print;
 
 use super::embed::{Vectors, What};
-use super::images::{PassArgs, counted, TableFormat as Format, name, without_dot};
+use super::images::{PassArgs, TableFormat as Format, counted, name, without_dot};
 use super::numbers::count;
 use super::output::{check_named, protect};
 use super::{Failed, Result, note};

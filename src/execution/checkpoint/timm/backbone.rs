@@ -1,6 +1,6 @@
 //! Backbone of a timm hybrid.
 
-use crate::data::config::{Backbone, Stage};
+use crate::data::config::{BACKBONE_GROUPS, Backbone, Stage};
 use crate::data::error::Result;
 use crate::execution::checkpoint::backbone::Naming;
 use crate::execution::checkpoint::files::Files;
@@ -19,10 +19,10 @@ pub fn read(args: &Object, files: Option<&Files>) -> Result<Option<Backbone>> {
         return Err(args.wrong("backbone", "the depths of up to four stages"));
     }
     let stage = |(number, depth): (usize, &f64)| Stage { depth: *depth as usize, inner: 64 << number, outer: 256 << number };
-    let built = Backbone { stem: 64, stages: depths.iter().enumerate().map(stage).collect() };
+    let built = Backbone { stem: 64, groups: BACKBONE_GROUPS, stages: depths.iter().enumerate().map(stage).collect() };
     match files {
         None => Ok(Some(built)),
-        Some(files) => naming(&built).sizes(files).map(Some),
+        Some(files) => naming(&built).sizes(files, BACKBONE_GROUPS).map(Some),
     }
 }
 

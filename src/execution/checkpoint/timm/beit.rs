@@ -89,7 +89,8 @@ pub fn read(root: &Object, name: &str, args: &Object, files: Option<&Files>) -> 
     };
     config.validate(root.path())?;
     let grid = config.patches().expect("it takes images").whole_grid(image);
-    let relative = |name: String| RelativeSource { name: format!("{name}.relative_position_bias_table"), heads: config.heads, grid, resampled: false };
+    let relative =
+        |name: String| RelativeSource { name: format!("{name}.relative_position_bias_table"), heads: config.heads, grid, resampled: false };
     let absolute = args.bool("use_abs_pos_emb")?.unwrap_or(true);
     let positions = PositionSources {
         table: absolute.then(|| position_source(&config, image, false, 1)),

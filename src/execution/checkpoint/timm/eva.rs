@@ -256,9 +256,7 @@ fn separate_qkv(config: &Config, name: &str, key_value_heads: usize, [bias, key_
             match (has, heads == config.heads) {
                 (false, _) => vec![Part::Zeros(width)],
                 (true, true) => vec![Part::new(name, &shape)],
-                (true, false) => {
-                    (0..config.heads).map(|h| Part::of_rows(name.clone(), &shape, h / shared * head..(h / shared + 1) * head)).collect()
-                }
+                (true, false) => (0..config.heads).map(|h| Part::of_rows(name.clone(), &shape, h / shared * head..(h / shared + 1) * head)).collect(),
             }
         };
         [of("q", config.heads, has[0]), of("k", key_value_heads, has[1]), of("v", key_value_heads, has[2])].concat()

@@ -40,10 +40,7 @@ const IGNORED: &[&str] = &[
 ];
 
 /// Arguments supported only with one value, which is also the default.
-const FIXED: &[(&str, Value)] = &[
-    ("attn_layer", Value::Null),
-    ("embed_layer", Value::Null),
-];
+const FIXED: &[(&str, Value)] = &[("attn_layer", Value::Null), ("embed_layer", Value::Null)];
 
 /// Arguments that [`interpret`] reads.
 const KNOWN: &[&str] = &[

@@ -57,5 +57,6 @@ pub fn preprocess(root: &Object, image: Option<[usize; 2]>) -> Result<Preprocess
         _ => return Err(pretrained.unsupported("crop_mode", "center, squash, border")),
     };
     let crop = Some(Crop { size: [height, width], rounding: CropRounding::HalfEven, fill });
-    Ok(Preprocess { channels, alpha: Alpha::Dropped, resize, resizes: Levels::Rounded, filter, crop, scale: 1.0 / 255.0, mean, std, assumed: false })
+    let (alpha, resizes) = (Alpha::Dropped, Levels::Rounded);
+    Ok(Preprocess { channels, alpha, resize, resizes, filter, crop, scale: 1.0 / 255.0, mean, std, pad: None, assumed: false })
 }

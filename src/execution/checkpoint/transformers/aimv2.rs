@@ -28,7 +28,8 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     if flag("is_native", false)? {
         return Err(vision.unsupported("is_native", "false"));
     }
-    let front = prefix(files, &[if projects { "vision_model." } else { "" }, if projects { "" } else { "vision_model." }], "embeddings.patch_embed.weight");
+    let front =
+        prefix(files, &[if projects { "vision_model." } else { "" }, if projects { "" } else { "vision_model." }], "embeddings.patch_embed.weight");
     let width = vision.size("hidden_size")?.unwrap_or(1024);
     let heads = vision.size("num_attention_heads")?.unwrap_or(8);
     let patches = patches(&vision, 14)?;

@@ -19,6 +19,18 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         return Err(root.unsupported("architectures", &format!("{base}, {classifies}")));
     }
     let front = prefix(files, &[if is_base { "" } else { front }, if is_base { front } else { "" }], "embeddings.position_embeddings");
+    encoder(root, files, class, is_base, front)
+}
+
+/// Reads the encoder of another model, whose tensors' names begin with `front`, without a pooled vector.
+pub fn below(root: &Object, files: Option<&Files>, front: &str) -> Result<Outline> {
+    let mut outline = encoder(root, files, "Dinov2Model", true, front)?;
+    outline.config.pooling = None;
+    Ok(outline)
+}
+
+fn encoder(root: &Object, files: Option<&Files>, class: &str, is_base: bool, front: &str) -> Result<Outline> {
+    let has_registers = root.string("model_type")? == Some("dinov2_with_registers");
     let registers = if has_registers { root.count("num_register_tokens")?.unwrap_or(4) } else { 0 };
     let prefix_tokens = 1 + registers;
     let width = root.size("hidden_size")?.unwrap_or(768);

@@ -42,7 +42,13 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         mlp: has("mlp_bias", true)?,
     };
     let front = prefix(files, &["", "model."], "layer.0.norm1.weight");
-    Ok(Outline { weights: weights(&config, front, registers, &biases), positions: None.into(), config, text: TextSources::default(), own: vec!["embeddings.register_tokens".to_owned()] })
+    Ok(Outline {
+        weights: weights(&config, front, registers, &biases),
+        positions: None.into(),
+        config,
+        text: TextSources::default(),
+        own: vec!["embeddings.register_tokens".to_owned()],
+    })
 }
 
 /// Reads the base of the rotary angles from the root, or from the `rope_parameters` of transformers 5.

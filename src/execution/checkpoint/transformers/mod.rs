@@ -5,8 +5,11 @@
 mod aimv2;
 mod beit;
 mod clip;
+mod dense;
+mod depth_anything;
 mod dinov2;
 mod dinov3;
+mod dpt;
 mod processor;
 mod text;
 mod vit;
@@ -43,6 +46,8 @@ const MODEL_TYPES: &[(&str, Read)] = &[
     ("clip_text_model", text::read),
     ("siglip_text_model", text::read),
     ("siglip2_text_model", text::read),
+    ("dpt", dpt::read),
+    ("depth_anything", depth_anything::read),
 ];
 
 /// Interprets a `config.json` with a `model_type`. Some sizes are known only from the tensors.

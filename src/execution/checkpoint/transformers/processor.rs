@@ -38,6 +38,7 @@ fn processor(name: &str) -> Option<Processor> {
         "Beit" => (3, Size::Square(224), true, false, HALF, HALF, false),
         "Siglip" => (3, Size::Square(224), false, false, HALF, HALF, true),
         "DINOv3ViT" => (2, Size::Square(224), true, false, IMAGENET_MEAN, IMAGENET_STD, false),
+        "DPT" => (3, Size::Square(384), true, false, HALF, HALF, false),
         "CLIP" | "Bit" | "ViTHybrid" => (3, Size::ShortestEdge(224), false, true, CLIP_MEAN, CLIP_STD, true),
         _ => return None,
     };
@@ -53,6 +54,7 @@ fn of_model(model_type: &str) -> &'static str {
         "vit-hybrid" => "ViTHybrid",
         "dinov2" | "dinov2_with_registers" => "Bit",
         "dinov3_vit" => "DINOv3ViT",
+        "dpt" | "depth_anything" => "DPT",
         name if name.starts_with("clip") || name.starts_with("aimv2") => "CLIP",
         name if name.starts_with("siglip") => "Siglip",
         _ => "ViT",
@@ -79,13 +81,16 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
         None => Some(of_model(root.string("model_type")?.unwrap_or_default())),
         Some(class) => endings.iter().find_map(|ending| class.strip_suffix(ending)),
     };
-    let defaults =
-        stem.and_then(processor).ok_or_else(|| file.unsupported(key, "ViT, DeiT, Beit, CLIP, Siglip, Bit, ViTHybrid and DINOv3ViT image processors"))?;
+    let defaults = stem
+        .and_then(processor)
+        .ok_or_else(|| file.unsupported(key, "ViT, DeiT, Beit, DPT, CLIP, Siglip, Bit, ViTHybrid and DINOv3ViT image processors"))?;
+    let pads = file.bool("do_pad")?.unwrap_or(false) && stem == Some("DPT");
     for step in ["do_pad", "use_square_size"] {
-        if file.bool(step)? == Some(true) {
+        if file.bool(step)? == Some(true) && !(step == "do_pad" && pads) {
             return Err(file.unsupported(step, "false"));
         }
     }
+    let pad = if pads { file.size("size_divisor")? } else { None };
     // null disables a step; an absent field takes the class's default.
     let enabled = |step: &str, default: bool| Ok(file.bool(step)?.unwrap_or(default && !file.has(step)));
     let filter = match file.count("resample")?.unwrap_or(defaults.resample) {
@@ -97,7 +102,11 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
         5 => Filter::Hamming,
         _ => return Err(file.unsupported("resample", "0 to 5, as in Pillow")),
     };
-    let resize = if enabled("do_resize", true)? { resize(&file, &defaults)? } else { Resize::Keep };
+    let resize = match (enabled("do_resize", true)?, stem) {
+        (false, _) => Resize::Keep,
+        (true, Some("DPT")) => multiple(&file, resize(&file, &defaults)?)?,
+        (true, _) => resize(&file, &defaults)?,
+    };
     let crop = match enabled("do_center_crop", defaults.crops)? {
         false => None,
         true => Some(Crop { size: pair(&file, "crop_size")?.unwrap_or([224, 224]), rounding: CropRounding::Down, fill: [0; 3] }),
@@ -112,7 +121,7 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
         true => (channel_values(&file, "image_mean", channels, defaults.mean)?, channel_values(&file, "image_std", channels, defaults.std)?),
     };
     let alpha = if file.bool("do_convert_rgb")?.unwrap_or(defaults.on_white) { Alpha::OnWhite } else { Alpha::Dropped };
-    Ok(Preprocess { channels, alpha, resize, resizes: defaults.resizes, filter, crop, scale, mean, std, assumed })
+    Ok(Preprocess { channels, alpha, resize, resizes: defaults.resizes, filter, crop, scale, mean, std, pad, assumed })
 }
 
 /// Adapts resize and crop to another final size.
@@ -122,6 +131,7 @@ fn resized_for(image: [usize; 2], resize: Resize, crop: Option<Crop>) -> (Resize
             let edge = (edge * image[0]).div_ceil(crop.size[0]).max(image[0]);
             (Resize::ShortestEdge(edge), Some(Crop { size: image, ..crop }))
         }
+        (Resize::Multiple { of, keeps_ratio, .. }, None) => (Resize::Multiple { size: image, of, keeps_ratio }, None),
         (Resize::Exact(size), Some(crop)) => {
             let scaled = |axis: usize| (size[axis] * image[axis]).div_ceil(crop.size[axis]);
             (Resize::Exact([scaled(0), scaled(1)]), Some(Crop { size: image, ..crop }))
@@ -139,6 +149,16 @@ fn pair(file: &Object, key: &str) -> Result<Option<[usize; 2]>> {
     match (object.size("height")?, object.size("width")?) {
         (Some(height), Some(width)) => Ok(Some([height, width])),
         _ => Err(file.wrong(key, "height and width")),
+    }
+}
+
+/// Reads how DPT's processor adapts the size to the image.
+fn multiple(file: &Object, resize: Resize) -> Result<Resize> {
+    let (of, keeps_ratio) = (file.size("ensure_multiple_of")?.unwrap_or(1), file.bool("keep_aspect_ratio")?.unwrap_or(false));
+    match resize {
+        Resize::Exact(size) if of > 1 || keeps_ratio => Ok(Resize::Multiple { size, of, keeps_ratio }),
+        Resize::Exact(size) => Ok(Resize::Exact(size)),
+        _ => Err(file.unsupported("size", "height and width")),
     }
 }
 

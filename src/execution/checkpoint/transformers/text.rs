@@ -51,7 +51,8 @@ pub fn tower(text: &Object, files: Option<&Files>, is_clip: bool, projection: Op
     let name = |part: &str| format!("{front}{part}");
     let positions =
         PositionSources { of_text: Some(Part::new(name("embeddings.position_embedding.weight"), &[longest, width])), ..PositionSources::default() };
-    let text = TextSources { tokens: Some(Source::stored(name("embeddings.token_embedding.weight"), &[vocabulary, width])), ..TextSources::default() };
+    let text =
+        TextSources { tokens: Some(Source::stored(name("embeddings.token_embedding.weight"), &[vocabulary, width])), ..TextSources::default() };
     let weights = Weights {
         norm: Some(norm(&name("final_layer_norm"), width)),
         projection: config.projection.map(|size| match is_clip {

@@ -1,7 +1,7 @@
 //! ViT, DeiT, ViT-MAE, ViT-MSN, I-JEPA and ViT-hybrid, which share tensor names.
 
 use super::{activation, class, classifier, has, patches, prefix};
-use crate::data::config::{Activation, Backbone, Classifier, Config, Input, Layout, Patches, Pooler, Pooling, Reads};
+use crate::data::config::{Activation, BACKBONE_GROUPS, Backbone, Classifier, Config, Input, Layout, Patches, Pooler, Pooling, Reads};
 use crate::data::error::Result;
 use crate::execution::checkpoint::backbone::Naming;
 use crate::execution::checkpoint::json::Object;
@@ -89,6 +89,26 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         &[if is_base { "" } else { conventions.prefix }, if is_base { conventions.prefix } else { "" }],
         "embeddings.position_embeddings",
     );
+    encoder(root, files, &conventions, (class, is_base, classifiers), front)
+}
+
+/// Reads the encoder of another model, whose tensors' names begin with `front`, without a pooled vector.
+pub fn below(root: &Object, files: Option<&Files>, front: &'static str) -> Result<Outline> {
+    let conventions = conventions("vit");
+    let mut outline = encoder(root, files, &conventions, (conventions.base[0], true, Vec::new()), front)?;
+    outline.config.pooling = None;
+    Ok(outline)
+}
+
+/// Reads an encoder with its class, whether that has no classifier, and the classifiers.
+fn encoder(
+    root: &Object,
+    files: Option<&Files>,
+    conventions: &Conventions,
+    (class, is_base, classifiers): (&str, bool, Vec<Classifier>),
+    front: &'static str,
+) -> Result<Outline> {
+    let model_type = root.string("model_type")?.unwrap_or("vit");
     let width = root.size("hidden_size")?.unwrap_or(768);
     let pooler = match is_base && has(files, &format!("{front}pooler.dense.weight")) {
         false => None,
@@ -98,7 +118,7 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         }),
     };
     let backbone = match (model_type, files) {
-        ("vit-hybrid", Some(files)) => Some(backbone(root, front, files)?),
+        ("vit-hybrid", Some(files)) => Some(bit(root, bit_below(front), files, |last| vec![last])?),
         _ => None,
     };
     let patches = Patches { backbone, ..patches(root, if model_type == "vit-hybrid" { 1 } else { 16 })? };
@@ -139,27 +159,31 @@ const BIT: &[(&str, &str)] = &[
     ("global_padding", "\"SAME\""),
     ("hidden_act", "\"relu\""),
     ("layer_type", "\"bottleneck\""),
-    ("num_groups", "32"),
     ("output_stride", "32"),
 ];
 /// Keys whose `BitConfig` default is the required value.
-const BIT_DEFAULTS: &[&str] = &["hidden_act", "num_groups", "output_stride"];
+const BIT_DEFAULTS: &[&str] = &["hidden_act", "output_stride"];
 
-/// Reads a hybrid's convolutional backbone, and rejects configurations of unsupported variants.
-fn backbone(root: &Object, front: &'static str, files: &Files) -> Result<Backbone> {
-    let found = Naming::Transformers { prefix: front }.sizes(files)?;
-    if let Some(config) = root.object("backbone_config")? {
-        for &(key, expected) in BIT {
-            let value = config.get(key).map(|value| value.to_string());
-            let fits = value.map_or(BIT_DEFAULTS.contains(&key), |value| value.eq_ignore_ascii_case(expected));
-            if !fits {
-                return Err(config.unsupported(key, expected));
-            }
+/// Returns the beginning of the names of ViT-hybrid's backbone.
+fn bit_below(front: &str) -> Naming {
+    Naming::Transformers { bit: format!("{front}embeddings.patch_embeddings.backbone.bit") }
+}
+
+/// Reads a hybrid's convolutional backbone, and rejects configurations of unsupported variants. `features` returns the stages that the model needs, given the
+/// number of the last one.
+pub fn bit(root: &Object, naming: Naming, files: &Files, features: impl Fn(usize) -> Vec<usize>) -> Result<Backbone> {
+    let Some(config) = root.object("backbone_config")? else { return naming.sizes(files, BACKBONE_GROUPS) };
+    let found = naming.sizes(files, config.size("num_groups")?.unwrap_or(BACKBONE_GROUPS))?;
+    for &(key, expected) in BIT {
+        let value = config.get(key).map(|value| value.to_string());
+        let fits = value.map_or(BIT_DEFAULTS.contains(&key), |value| value.eq_ignore_ascii_case(expected));
+        if !fits {
+            return Err(config.unsupported(key, expected));
         }
-        let last = format!("stage{}", found.stages.len());
-        if config.get("out_features").is_some_and(|features| *features != serde_json::json!([last])) {
-            return Err(config.unsupported("out_features", &format!("the last stage that has tensors, {last}")));
-        }
+    }
+    let needed: Vec<String> = features(found.stages.len()).iter().map(|stage| format!("stage{stage}")).collect();
+    if config.get("out_features").is_some_and(|features| *features != serde_json::json!(needed)) {
+        return Err(config.unsupported("out_features", &format!("of the stages that have tensors, {}", needed.join(", "))));
     }
     Ok(found)
 }
@@ -196,7 +220,7 @@ fn weights(config: &Config, front: &'static str, blocks: &str, tokens: &[&str], 
     };
     let prefix = tokens.iter().map(|token| Part::new(name(&format!("embeddings.{token}")), &[1, width])).collect();
     Weights {
-        backbone: patches.backbone.as_ref().map(|backbone| Naming::Transformers { prefix: front }.weights(backbone, patches.channels)),
+        backbone: patches.backbone.as_ref().map(|backbone| bit_below(front).weights(backbone, patches.channels)),
         patch: Some(patch_projection(&name("embeddings.patch_embeddings.projection"), config, patches, true)),
         prefix: Source::prefix(prefix, &name("embeddings.position_embeddings"), tokens.len(), [tokens.len(), width]),
         norm: Some(norm(&name("layernorm"), width)),

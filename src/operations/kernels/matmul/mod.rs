@@ -1,3 +1,4 @@
+pub(crate) mod conv3x3;
 pub(crate) mod variants;
 
 use super::quantise::quantise;

@@ -339,11 +339,16 @@ impl Shape {
 
 /// Returns the variants that support the sizes on a device, fastest expected first.
 pub fn suitable(sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Variant<Shape>> {
+    ranked(&VARIANTS, sizes, capabilities)
+}
+
+/// Returns those of `variants` that support the sizes on a device, fastest expected first.
+pub fn ranked(variants: &'static [Variant<Shape>], sizes: &Sizes, capabilities: &Capabilities) -> Vec<&'static Variant<Shape>> {
     let fits = |variant: &&Variant<Shape>| {
         let partial_sums = u64::from(variant.shape.slices) * (sizes.m * sizes.n * 4) as u64;
         variant.shape.slices == 1 || partial_sums <= capabilities.binding_bytes.min(capabilities.buffer_bytes)
     };
-    let able = VARIANTS.iter().filter(|variant| variant.shape.suits(sizes) && variant.kernel.needs.met_by(capabilities));
+    let able = variants.iter().filter(|variant| variant.shape.suits(sizes) && variant.kernel.needs.met_by(capabilities));
     let mut found: Vec<&Variant<Shape>> = able.filter(fits).collect();
     if capabilities.software {
         // In the order of the lists, which was measured on software adapters. They emulate cooperative matrices, which come last.
