@@ -1,8 +1,9 @@
 //! Tokenizers against those of transformers.
 
+use crate::support::cli::{program, run};
 use crate::support::{self, path};
 use serde_json::{Value, json};
-use std::io::Read;
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -214,4 +215,38 @@ fn long_texts_are_taken_apart_in_time() {
         let error = tokenizer.encode(&[&"a".repeat((1 << 18) + 1)]).expect_err("too long").to_string();
         assert!(error.contains("at most 256 KiB"), "{error}");
     }
+}
+
+#[test]
+fn program_prints_ids_of_arguments_or_lines() {
+    let model = folder("hf_clip_text_proj");
+    let model = model.to_str().expect("UTF-8");
+    let cat = "632 320 519 512 320 549 633 0 0 0 0 0 0 0 0 0\n";
+    let none = "632 633 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
+    let of_lines = |arguments: &[&str], lines: &[u8]| {
+        let mut input = tempfile::tempfile().expect("a file");
+        input.write_all(lines).and_then(|()| input.rewind()).expect("lines");
+        let mut command = program();
+        command.args(["tokenize", "--model", model]).args(arguments).stdin(input);
+        run(command)
+    };
+    let printed = of_lines(&["a photo of a cat", ""], b"not read");
+    assert_eq!((printed.code, printed.stdout, printed.stderr.as_str()), (0, format!("{cat}{none}"), ""));
+    for arguments in [&[][..], &["-"]] {
+        let printed = of_lines(arguments, b"a photo of a cat\r\n\nA  photo of a CAT");
+        assert_eq!((printed.code, printed.stdout), (0, format!("{cat}{none}{cat}")));
+    }
+    let printed = of_lines(&["--format", "json"], "é\n".as_bytes());
+    let object: Value = serde_json::from_str(&printed.stdout).expect("one line of JSON");
+    assert_eq!((&object["text"], &object["attention_mask"][3], &object["attention_mask"][4]), (&json!("é"), &json!(1), &json!(0)));
+    assert_eq!(object["input_ids"].as_array().map(Vec::len), Some(16));
+    assert_eq!((&object["tokens"][0], &object["tokens"][15]), (&json!("<|startoftext|>"), &json!("!")));
+    for (lines, words) in [(&b"a\n\xff\n"[..], "line 2: expected text in UTF-8"), (&b"a".repeat(1 << 20), "line 1: expected at most 256 KiB")] {
+        let failed = of_lines(&[], lines);
+        assert!(failed.code == 1 && failed.errors().len() == 1 && failed.stderr.contains(words), "{}", failed.stderr);
+    }
+    let mut command = program();
+    command.args(["tokenize", "--model", "digits", "a"]);
+    let failed = run(command);
+    assert!(failed.code == 1 && failed.stderr.contains("reads no texts"), "{}", failed.stderr);
 }
