@@ -146,6 +146,43 @@ fn model_downloads_once_and_then_runs_offline() {
     assert!(run.stderr.contains("cannot be reached") && run.stderr.contains(COMMIT), "{}", run.stderr);
 }
 
+/// `tokenize` downloads the tokenizer's files that there are, and no weights; later runs need no network.
+#[test]
+fn tokenizers_are_downloaded_without_weights() {
+    let tokenizer = |case: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/tokenizers").join(case);
+    for (case, files) in [
+        ("clip_added", &["config.json", "merges.txt", "tokenizer_config.json", "vocab.json"][..]),
+        ("siglip_bytes", &["config.json", "spiece.model", "tokenizer_config.json"]),
+    ] {
+        let mut model = Model::of(NAME, &tokenizer(case));
+        model.files.insert(WEIGHTS.to_owned(), vec![0; 100]);
+        for model in [Model { files: model.files.clone(), ..Model::of(NAME, &tokenizer(case)) }, model.simple()] {
+            let hub = Hub::start(model);
+            let user = User::of(&hub);
+            let ids = |model: &str| {
+                let run = user.run(&["tokenize", "--model", model, "a photo of a cat"]);
+                assert_eq!(run.code, 0, "{}", run.stderr);
+                run.stdout
+            };
+            let local = ids(tokenizer(case).to_str().expect("UTF-8"));
+            assert_eq!(ids(NAME), local);
+            let state = user.reference("main").expect("a snapshot");
+            assert_eq!(user.snapshot(&state).keys().collect::<Vec<_>>(), files, "{case}");
+            assert!(hub.requests().iter().all(|request| !request.path.contains(WEIGHTS)), "{case}");
+            drop(hub);
+            assert_eq!(ids(NAME), local);
+            // The model itself is not there.
+            assert!(user.inspect_badly(NAME).contains("completely in the cache"));
+        }
+    }
+    // A damaged file is not kept.
+    let mut model = Model::of(NAME, &tokenizer("clip_added"));
+    model.files.insert("tokenizer.json".to_owned(), b"<html>".to_vec());
+    let hub = Hub::start(model);
+    let run = User::of(&hub).run(&["tokenize", "--model", NAME, "a"]);
+    assert!(run.code == 1 && run.errors().len() == 1 && run.stderr.contains("tokenizer.json is not JSON"), "{}", run.stderr);
+}
+
 #[test]
 fn offline_mode_sends_no_requests() {
     let hub = Hub::start(tiny());

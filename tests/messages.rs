@@ -28,7 +28,7 @@ fn built_in_model_says_what_it_is_and_other_commands_ask_for_a_model() {
     assert_eq!(said.stdout.lines().count(), 2, "{}", said.stdout);
     let chosen = without_model(config.path(), &["classify", "-m", "digits", &sample()]);
     assert!(chosen.code == 0 && !chosen.stderr.contains("built-in"), "{}", chosen.stderr);
-    for command in [&["embed"][..], &["similar", "--pairs"], &["fit", "-o", "head.safetensors"], &["attention", "-o", "maps"]] {
+    for command in [&["embed"][..], &["similar", "--pairs"], &["fit", "-o", "head.safetensors"], &["attention", "-o", "maps"], &["tokenize"]] {
         let asked = without_model(config.path(), &[command, &[&sample()]].concat());
         assert!(asked.code == 1 && asked.errors().len() == 1, "{}", asked.stderr);
         let words = [command[0], "needs a model", "--model", "VITRAUX_MODEL", "config.toml", "vitraux models"];

@@ -1,7 +1,12 @@
 //! Tokenizers against those of transformers.
 
-use crate::support::{json, path};
-use serde_json::Value;
+use crate::support::cli::{program, run};
+use crate::support::{self, path};
+use serde_json::{Value, json};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
 use vitraux::low_level::text::Tokenizer;
 
 const CASES: [&str; 4] = ["hf_clip_text_full", "hf_clip_text_proj", "hf_siglip_text_full", "hf_siglip2_naflex"];
@@ -18,7 +23,7 @@ fn numbers(value: &Value) -> Vec<u32> {
 fn tokenizers_give_the_ids_of_the_reference() {
     for case in CASES {
         let tokenizer = Tokenizer::open(folder(case)).unwrap_or_else(|error| panic!("{case}: {error}"));
-        let expected = json(&format!("tests/fixtures/tokenizers/{case}/tokens.json"));
+        let expected = support::json(&format!("tests/fixtures/tokenizers/{case}/tokens.json"));
         assert_eq!(tokenizer.length(), expected["max_length"], "{case}");
         let rows = expected["strings"].as_array().expect("strings");
         let texts: Vec<&str> = rows.iter().map(|row| row["text"].as_str().expect("a text")).collect();
@@ -30,4 +35,218 @@ fn tokenizers_give_the_ids_of_the_reference() {
             assert!(row["attention_mask"].is_null() || mask == numbers(&row["attention_mask"]), "{case}: {:?}", row["text"]);
         }
     }
+}
+
+/// 1,000 strings, of which `tests/tokens/make.py` has written the ids by transformers.
+#[test]
+fn odd_strings_have_the_ids_of_the_reference() {
+    // More tokens than those of the cases, so that more of each string counts.
+    const LENGTH: usize = 77;
+    let packed = std::fs::File::open(path("tests/fixtures/tokenizers/strings.jsonl.gz")).expect("strings");
+    let mut lines = String::new();
+    flate2::read::GzDecoder::new(packed).read_to_string(&mut lines).expect("text");
+    let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(rows.len(), 1000);
+    let texts: Vec<&str> = rows.iter().map(|row| row["text"].as_str().expect("a text")).collect();
+    for case in CASES.into_iter().chain(["clip_added", "siglip_bytes"]) {
+        let folder = copy(case);
+        change(&folder, "tokenizer_config.json", |config| config["model_max_length"] = LENGTH.into());
+        change(&folder, "config.json", |config| match config.get_mut("text_config") {
+            Some(tower) => tower["max_position_embeddings"] = LENGTH.into(),
+            None => config["max_position_embeddings"] = LENGTH.into(),
+        });
+        let tokens = Tokenizer::open(folder.path()).expect("a tokenizer").encode(&texts).unwrap_or_else(|error| panic!("{case}: {error}"));
+        for (row, (ids, mask)) in rows.iter().zip(tokens.rows()) {
+            let found: Vec<u32> = ids.iter().zip(mask).filter(|(_, is_token)| **is_token).map(|(id, _)| *id).collect();
+            assert_eq!(found, numbers(&row[case]), "{case}: {:?}", row["text"]);
+        }
+    }
+}
+
+/// A copy of a tokenizer's folder, to be changed.
+fn copy(case: &str) -> TempDir {
+    let copy = tempfile::tempdir().expect("a folder");
+    for entry in std::fs::read_dir(folder(case)).expect("a case") {
+        let file = entry.expect("an entry").path();
+        std::fs::copy(&file, copy.path().join(file.file_name().expect("a name"))).expect("a file");
+    }
+    copy
+}
+
+fn change(folder: &TempDir, file: &str, by: impl FnOnce(&mut Value)) {
+    let file = folder.path().join(file);
+    let mut value = serde_json::from_slice(&std::fs::read(&file).expect("a file")).expect("JSON");
+    by(&mut value);
+    std::fs::write(file, value.to_string()).expect("it is written");
+}
+
+#[test]
+fn padding_and_cutting_are_at_the_declared_sides() {
+    let folder = copy("clip_added");
+    change(&folder, "tokenizer_config.json", |config| config["model_max_length"] = 6.into());
+    let tokens = Tokenizer::open(folder.path()).expect("a tokenizer").encode(&["a photo of a cat", "cat"]).expect("ids");
+    // The reference's, as those of the strings.
+    assert_eq!(tokens.ids, [662, 519, 512, 320, 549, 663, 663, 663, 663, 662, 549, 663]);
+    assert_eq!(tokens.mask, [true, true, true, true, true, true, false, false, false, true, true, true]);
+    // A text that ends as SigLIP's do gets no second end, unless it is cut.
+    let tokenizer = Tokenizer::open(self::folder("hf_siglip_text_full")).expect("a tokenizer");
+    let masks = ["a cat</s>", "a cat"].map(|text| tokenizer.encode(&[text]).expect("ids").mask);
+    assert_eq!(masks[0], masks[1]);
+}
+
+/// What damages a file, and words of the error.
+type Damage<'a> = (&'a str, &'a str, Box<dyn Fn(&mut Value)>, &'a str);
+
+#[test]
+fn damaged_tokenizers_are_errors_of_one_line() {
+    let set =
+        |path: &'static str, to: Value| -> Box<dyn Fn(&mut Value)> { Box::new(move |value| *value.pointer_mut(path).expect(path) = to.clone()) };
+    let with = |key: &'static str, to: Value| -> Box<dyn Fn(&mut Value)> { Box::new(move |value| value[key] = to.clone()) };
+    let many = Value::from_iter(std::iter::repeat_n(json!(["a", "a"]), (1 << 20) + 1));
+    let damages: Vec<Damage<'_>> = vec![
+        ("hf_clip_text_full", "tokenizer.json", set("", json!([])), "an object"),
+        ("hf_clip_text_full", "tokenizer.json", set("", json!({})), "missing field"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model", json!({ "type": "Unigram", "vocab": [["a", 0.5]] })), "invalid type"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/vocab", json!({})), "is empty"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/vocab/a", json!(-1)), "invalid value"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/vocab/a", json!(1_u64 << 32)), "invalid value"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/vocab/a", json!(u32::MAX)), "expected ids below"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/merges", json!([["a", "no such token"]])), "makes no token"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/merges", json!([["", "a"]])), "out of vocabulary"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/merges", json!(["a b ".repeat(10_000)])), "expected two tokens"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/merges", json!([["a", "b", "c"]])), "expected two tokens"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/merges", many), "entries"),
+        ("hf_clip_text_full", "tokenizer.json", set("/added_tokens/0/content", json!("x".repeat(1000))), "at most"),
+        ("hf_clip_text_full", "config.json", set("/text_config/vocab_size", json!(600)), "of another model"),
+        ("hf_clip_text_full", "config.json", set("/text_config/max_position_embeddings", json!(1)), "found model_max_length"),
+        ("hf_clip_text_full", "tokenizer_config.json", set("/model_max_length", json!(-3)), "found model_max_length"),
+        ("hf_clip_text_full", "tokenizer_config.json", set("/model_max_length", json!("many")), "expected a number"),
+        ("hf_clip_text_full", "tokenizer_config.json", set("/tokenizer_class", json!("BertTokenizer")), "CLIPTokenizer"),
+        ("hf_clip_text_full", "tokenizer_config.json", set("/pad_token", json!(["x"])), "expected a token"),
+        ("hf_clip_text_full", "tokenizer_config.json", set("/pad_token", json!({ "lstrip": true })), "missing field"),
+        ("hf_clip_text_full", "tokenizer_config.json", set("/pad_token", json!("")), "\"\" is not in"),
+        (
+            "hf_clip_text_full",
+            "tokenizer_config.json",
+            with("added_tokens_decoder", json!({ "1": { "content": "x", "lstrip": "y".repeat(1000) } })),
+            "expected a token",
+        ),
+        ("hf_clip_text_full", "tokenizer_config.json", with("added_tokens_decoder", json!({ "x": "a" })), "expected ids as keys"),
+        ("hf_clip_text_full", "tokenizer_config.json", with("padding_side", json!("above")), "left or right"),
+        ("hf_siglip2_naflex", "tokenizer.json", set("/post_processor", json!({ "type": "ByteLevel" })), "expected TemplateProcessing"),
+        (
+            "hf_siglip2_naflex",
+            "tokenizer.json",
+            set("/post_processor/single/1", json!({ "SpecialToken": { "id": "<none>" } })),
+            "\"<none>\" is not in",
+        ),
+        ("hf_siglip2_naflex", "tokenizer_config.json", set("/tokenizer_class", json!("SiglipTokenizer")), "spiece.model"),
+    ];
+    for (case, file, damage, words) in damages {
+        let folder = copy(case);
+        change(&folder, file, damage);
+        check_error(folder.path(), words);
+    }
+    let files: [(&str, &str, &[u8], &str); 8] = [
+        ("hf_clip_text_full", "tokenizer.json", b"", "EOF"),
+        ("hf_clip_text_full", "tokenizer.json", &b"[".repeat(1 << 20), "line 1"),
+        ("hf_clip_text_full", "tokenizer.json", &[br#"{"version":"#.as_slice(), &b"[".repeat(1 << 20)].concat(), "EOF"),
+        ("clip_added", "vocab.json", b"[]", "invalid type"),
+        ("clip_added", "merges.txt", b"a\xff b", "expected text in UTF-8"),
+        ("clip_added", "merges.txt", b"#version: 0.2\na b c\n", "line 2"),
+        ("siglip_bytes", "spiece.model", b"", "expected a piece for unknown characters"),
+        ("siglip_bytes", "spiece.model", b"\x0a\xff\xff\xff\xff\x7f", "not a model of SentencePiece"),
+    ];
+    for (case, file, contents, words) in files {
+        let folder = copy(case);
+        std::fs::write(folder.path().join(file), contents).expect("it is written");
+        check_error(folder.path(), words);
+    }
+    for (case, file) in [("hf_clip_text_full", "tokenizer.json"), ("clip_added", "merges.txt"), ("siglip_bytes", "spiece.model")] {
+        let folder = copy(case);
+        std::fs::File::create(folder.path().join(file)).and_then(|file| file.set_len(100 << 20)).expect("a large file");
+        check_error(folder.path(), "larger than");
+    }
+    check_error(&folder("none"), "no such folder");
+}
+
+fn check_error(folder: &Path, words: &str) {
+    let start = Instant::now();
+    let error = Tokenizer::open(folder).err().unwrap_or_else(|| panic!("expected {words:?}")).to_string();
+    assert!(error.contains(words) && error.lines().count() == 1 && error.len() < 500, "{words:?}: {error}");
+    assert!(start.elapsed() < Duration::from_secs(5), "{words:?}: {:?}", start.elapsed());
+}
+
+/// A model of SentencePiece cut or changed at any place opens or is an error, and takes texts apart or is an error.
+#[test]
+fn changed_models_of_sentencepiece_do_no_harm() {
+    let folder = copy("hf_siglip_text_full");
+    let model = std::fs::read(folder.path().join("spiece.model")).expect("a model");
+    let mut rng = 7_u64;
+    let mut random = |below: usize| {
+        rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (rng >> 33) as usize % below
+    };
+    for round in 0..200 {
+        let mut changed = model.clone();
+        match round % 2 {
+            0 => changed.truncate(random(model.len())),
+            _ => (0..1000).for_each(|_| changed[random(model.len())] = random(256) as u8),
+        }
+        std::fs::write(folder.path().join("spiece.model"), changed).expect("it is written");
+        if let Ok(tokenizer) = Tokenizer::open(folder.path()) {
+            let _ = tokenizer.encode(&["Ａ ｐｈｏｔｏ of ﬁne ½ 猫 ガ cats", "é ﷺ"]);
+        }
+    }
+}
+
+/// Texts that make naive algorithms slow.
+#[test]
+fn long_texts_are_taken_apart_in_time() {
+    let texts =
+        ["a", " ", "é", "猫", "👨‍👩‍👧", "e\u{301}", "\u{301}", "a ", "'s", "</s>", "<|endoftext|>", "<", "[red] ", "!", "1", "\u{a0}", "▁", "xx", "ﷺ"];
+    for case in CASES.into_iter().chain(["clip_added", "siglip_bytes"]) {
+        let tokenizer = Tokenizer::open(folder(case)).expect("a tokenizer");
+        for text in texts {
+            let (long, start) = (text.repeat(10_000 / text.chars().count()), Instant::now());
+            tokenizer.encode(&[&long]).expect("ids");
+            assert!(start.elapsed() < Duration::from_secs(2), "{case}: {text:?} {:?}", start.elapsed());
+        }
+        let error = tokenizer.encode(&[&"a".repeat((1 << 18) + 1)]).expect_err("too long").to_string();
+        assert!(error.contains("at most 256 KiB"), "{error}");
+    }
+}
+
+#[test]
+fn program_prints_ids_of_arguments_or_lines() {
+    let model = folder("hf_clip_text_proj");
+    let model = model.to_str().expect("UTF-8");
+    let cat = "632 320 519 512 320 549 633 0 0 0 0 0 0 0 0 0\n";
+    let none = "632 633 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
+    let of_lines = |arguments: &[&str], lines: &[u8]| {
+        let mut input = tempfile::tempfile().expect("a file");
+        input.write_all(lines).and_then(|()| input.rewind()).expect("lines");
+        let mut command = program();
+        command.args(["tokenize", "--model", model]).args(arguments).stdin(input);
+        run(command)
+    };
+    let printed = of_lines(&["a photo of a cat", ""], b"not read");
+    assert_eq!((printed.code, printed.stdout, printed.stderr.as_str()), (0, format!("{cat}{none}"), ""));
+    for arguments in [&[][..], &["-"]] {
+        let printed = of_lines(arguments, b"a photo of a cat\r\n\nA  photo of a CAT");
+        assert_eq!((printed.code, printed.stdout), (0, format!("{cat}{none}{cat}")));
+    }
+    let printed = of_lines(&["--format", "json"], "é\n".as_bytes());
+    let object: Value = serde_json::from_str(&printed.stdout).expect("one line of JSON");
+    assert_eq!((&object["text"], &object["attention_mask"][3], &object["attention_mask"][4]), (&json!("é"), &json!(1), &json!(0)));
+    assert_eq!(object["input_ids"].as_array().map(Vec::len), Some(16));
+    assert_eq!((&object["tokens"][0], &object["tokens"][15]), (&json!("<|startoftext|>"), &json!("!")));
+    for (lines, words) in [(&b"a\n\xff\n"[..], "line 2: expected text in UTF-8"), (&b"a".repeat(1 << 20), "line 1: expected at most 256 KiB")] {
+        let failed = of_lines(&[], lines);
+        assert!(failed.code == 1 && failed.errors().len() == 1 && failed.stderr.contains(words), "{}", failed.stderr);
+    }
+    let mut command = program();
+    command.args(["tokenize", "--model", "digits", "a"]);
+    let failed = run(command);
+    assert!(failed.code == 1 && failed.stderr.contains("reads no texts"), "{}", failed.stderr);
 }

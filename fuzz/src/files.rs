@@ -3,6 +3,7 @@
 use super::in_folder;
 use std::path::Path;
 use vitraux::low_level::checkpoint::{open_preprocess, open_tensor};
+use vitraux::low_level::text::Tokenizer;
 use vitraux::{Checkpoint, Device, Head, Image, Model, Tensor, Tuning};
 
 const CONFIG: &[u8] = include_bytes!("../../tests/fixtures/bad/base/config.json");
@@ -104,4 +105,38 @@ pub fn processor(data: &[u8]) -> bool {
         }
         true
     })
+}
+
+/// Takes texts apart with a tokenizer, if it is one.
+fn tokenize(folder: &Path) -> bool {
+    let Ok(tokenizer) = Tokenizer::open(folder) else { return false };
+    for text in ["a photo of a cat's 1st ﬁne <|endoftext|></s> naïve 猫🐱 \u{301}", ""] {
+        if let Ok(tokens) = tokenizer.encode(&[text]) {
+            assert_eq!(tokens.ids.len(), tokenizer.length());
+        }
+    }
+    true
+}
+
+/// `tokenizer.json` of CLIP.
+pub fn tokenizer(data: &[u8]) -> bool {
+    in_folder(&[("config.json", br#"{"model_type": "clip"}"#), ("tokenizer.json", data)], tokenize)
+}
+
+/// `tokenizer_config.json` beside the vocabulary of CLIP.
+pub fn tokenizer_config(data: &[u8]) -> bool {
+    const VOCABULARY: &[u8] = include_bytes!("../../tests/fixtures/tokenizers/clip_added/vocab.json");
+    const MERGES: &[u8] = include_bytes!("../../tests/fixtures/tokenizers/clip_added/merges.txt");
+    let files = [
+        ("config.json", br#"{"model_type": "clip"}"#.as_slice()),
+        ("vocab.json", VOCABULARY),
+        ("merges.txt", MERGES),
+        ("tokenizer_config.json", data),
+    ];
+    in_folder(&files, tokenize)
+}
+
+/// `spiece.model` of SigLIP.
+pub fn pieces(data: &[u8]) -> bool {
+    in_folder(&[("config.json", br#"{"model_type": "siglip"}"#), ("spiece.model", data)], tokenize)
 }

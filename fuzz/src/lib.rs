@@ -43,6 +43,13 @@ pub const TARGETS: &[Target] = &[
     Target { name: "table", run: files::table, seeds: &["nvidia-h200.json"] },
     Target { name: "image", run: files::image, seeds: &[".png", ".jpg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".pgm", ".ppm"] },
     Target { name: "processor", run: files::processor, seeds: &["preprocessor_config.json"] },
+    Target {
+        name: "tokenizer",
+        run: files::tokenizer,
+        seeds: &["tokenizers/hf_clip_text_proj/tokenizer.json", "tokenizers/hf_siglip2_naflex/tokenizer.json"],
+    },
+    Target { name: "tokenizer_config", run: files::tokenizer_config, seeds: &["tokenizers/clip_added/tokenizer_config.json"] },
+    Target { name: "pieces", run: files::pieces, seeds: &["spiece.model"] },
     Target { name: "index", run: results::index, seeds: &["seeds/index/i.safetensors"] },
     Target { name: "lines", run: results::lines, seeds: &["seeds/lines/l.csv", "seeds/lines/l.jsonl"] },
     Target { name: "rows", run: results::rows, seeds: &["seeds/rows/rows"] },

@@ -84,6 +84,13 @@ pub enum Resize {
         /// Whether the image's aspect ratio is kept: both edges are scaled by the factor of the two that is closer to 1.
         keeps_ratio: bool,
     },
+    /// Largest size of whole patches with about the image's aspect ratio (transformers' NaFlex processor).
+    Patches {
+        /// Side of a patch.
+        side: usize,
+        /// Maximum number of patches.
+        most: usize,
+    },
 }
 
 /// Centre crop to the final size. Pixels outside the image are filled.
@@ -294,6 +301,17 @@ fn resized(resize: Resize, [height, width]: [usize; 2]) -> [usize; 2] {
             let [down, across] = if keeps_ratio { [nearest; 2] } else { scales };
             [multiple(down, height), multiple(across, width)]
         }
+        Resize::Patches { side, most } => {
+            let scaled = |scale: f64| [height, width].map(|size| ((size as f64 * scale / side as f64).ceil() as usize).max(1));
+            // The search of the reference, whose result is not quite the largest scale.
+            let (mut low, mut high) = (1e-6, 100.0);
+            while high - low >= 1e-5 {
+                let scale = (low + high) / 2.0;
+                let [down, across] = scaled(scale);
+                if down.saturating_mul(across) <= most { low = scale } else { high = scale }
+            }
+            scaled(low).map(|patches| patches.saturating_mul(side))
+        }
     }
 }
 
@@ -348,6 +366,8 @@ mod tests {
         assert_eq!(resized(Resize::ShortestEdge(64), [300, 1]), [19200, 64]);
         assert_eq!(resized(Resize::Cover([142, 80]), [247, 331]), [142, 190]);
         assert_eq!(resized(Resize::Fit([96, 96]), [247, 331]), [72, 96]);
+        assert_eq!(resized(Resize::Patches { side: 16, most: 256 }, [480, 640]), [224, 288]);
+        assert_eq!(resized(Resize::Patches { side: 16, most: 256 }, [1, 10_000]), [16, 4096]);
         let multiple = |of, keeps_ratio| Resize::Multiple { size: [42, 42], of, keeps_ratio };
         assert_eq!(resized(multiple(14, true), [103, 88]), [56, 42]);
         assert_eq!(resized(multiple(14, true), [91, 120]), [42, 56]);

@@ -2,6 +2,7 @@
 //! `special_tokens_map.json`, `added_tokens.json` and `tokenizer.json`.
 
 use super::kind::Kind;
+use super::messages::wrong;
 use crate::data::error::{Error, Result};
 use crate::execution::checkpoint::{Folder, Object};
 use serde::Deserialize;
@@ -62,91 +63,105 @@ pub struct AddedTokens {
     pub eos: String,
     pub unk: String,
     pub pad: String,
-    /// All of them, in the order in which they are added.
+    /// All of them, in the order in which they are added. Of equal ones, the last one is found in texts.
     pub all: Vec<Added>,
 }
 
 impl AddedTokens {
     /// Reads a folder's added tokens. `stored` are those of `tokenizer.json`.
     pub fn read(folder: &Folder, kind: Kind, config: Option<&Object>, stored: &[Stated]) -> Result<AddedTokens> {
-        let mut named: BTreeMap<&str, AddedToken> = BTreeMap::new();
-        let defaults = kind.defaults();
-        let defaults = [defaults.bos, Some(defaults.eos), Some(defaults.unk), None, Some(defaults.pad), None, defaults.mask];
-        named.extend(NAMES.into_iter().zip(defaults).filter_map(|(name, token)| Some((name, AddedToken::from(token?, true)))));
-        let mut extra = Vec::new();
-        let mut declared: BTreeMap<u32, AddedToken> = BTreeMap::new();
-        if let Some(config) = config {
-            take_special(config, &mut named, &mut extra)?;
+        let mut special = Special::of(kind);
+        config.map(|config| special.take(config)).transpose()?;
+        let declared = match config.map(|config| config.object("added_tokens_decoder")).transpose()?.flatten() {
+            Some(decoder) => declared(&decoder)?,
+            None => formerly_declared(folder, &mut special, stored)?,
+        };
+        let Special { named, extra } = special;
+        let known: HashSet<String> = declared.values().map(|token| token.content.clone()).collect();
+        let of_class = |name: &str| named.get(name).map(|token| token.content.clone()).expect("each class has it by default");
+        let (bos, [eos, unk, pad]) =
+            (named.get("bos_token").map(|token| token.content.clone()), ["eos_token", "unk_token", "pad_token"].map(of_class));
+        let rest = NAMES.into_iter().filter_map(|name| named.get(name)).chain(&extra).filter(|token| !known.contains(&token.content));
+        let rest: Vec<Added> = rest.map(|token| Added { id: None, token: token.clone() }).collect();
+        let mut all: Vec<Added> = declared.into_iter().map(|(id, token)| Added { id: Some(id), token }).chain(rest).collect();
+        let names: HashSet<&str> = named.values().map(|token| token.content.as_str()).collect();
+        all.iter_mut().for_each(|added| added.token.special |= names.contains(added.token.content.as_str()));
+        if all.len() > MOST || all.iter().any(|added| added.token.content.len() > LONGEST) {
+            let message = format!("expected at most {MOST} added tokens of at most {LONGEST} bytes, found more or longer ones");
+            return Err(Error::file(folder.path(), message));
         }
-        match config.map(|config| config.object("added_tokens_decoder")).transpose()?.flatten() {
-            Some(decoder) => {
-                for key in decoder.keys() {
-                    let id = key.parse().map_err(|_| decoder.error(format!("added_tokens_decoder: expected ids as keys, found {key:?}")))?;
-                    declared.insert(id, token(&decoder, key, decoder.get(key), false)?);
-                }
-            }
-            None => {
-                if let Some(map) = folder.object(SPECIAL)? {
-                    take_special(&map, &mut named, &mut extra)?;
-                }
-                if let Some(added) = folder.object(ADDED)? {
-                    let special: HashSet<&str> = named.values().chain(&extra).map(|token| token.content.as_str()).collect();
-                    for content in added.keys() {
-                        let id = added.get(content).and_then(Value::as_u64).and_then(|id| id.try_into().ok());
-                        let id = id.ok_or_else(|| added.wrong(content, "an id"))?;
-                        declared.insert(id, AddedToken::from(content, special.contains(content)));
-                    }
-                }
-                declared.extend(stored.iter().filter_map(|stated| Some((stated.id?, stated.clone().token(false)))));
-            }
-        }
-        let special = |name: &str| named.get(name).map(|token| token.content.clone());
-        let [bos, eos, unk, pad] = ["bos_token", "eos_token", "unk_token", "pad_token"].map(special);
-        let names: HashSet<String> = named.values().map(|token| token.content.clone()).collect();
-        let mut seen = HashSet::new();
-        let mut all: Vec<Added> = declared.into_iter().map(|(id, token)| Added { id: Some(id), token }).collect();
-        let rest = NAMES.into_iter().filter_map(|name| named.get(name).cloned()).chain(extra);
-        seen.extend(all.iter().map(|added| added.token.content.clone()));
-        all.extend(rest.filter(|token| seen.insert(token.content.clone())).map(|token| Added { id: None, token }));
-        all.iter_mut().for_each(|added| added.token.special |= names.contains(&added.token.content));
-        let is_long = |added: &Added| added.token.content.len() > LONGEST;
-        if all.len() > MOST || all.iter().any(is_long) {
-            return Err(Error::file(
-                folder.path(),
-                format!("expected at most {MOST} added tokens of at most {LONGEST} bytes, found more or longer ones"),
-            ));
-        }
-        let known = "a class has these by default";
-        Ok(AddedTokens { bos, eos: eos.expect(known), unk: unk.expect(known), pad: pad.expect(known), all })
+        Ok(AddedTokens { bos, eos, unk, pad, all })
     }
 }
 
-/// Reads the special tokens of a file.
-fn take_special(file: &Object, named: &mut BTreeMap<&str, AddedToken>, extra: &mut Vec<AddedToken>) -> Result<()> {
-    for name in NAMES {
-        if let Some(value) = file.get(name) {
-            named.insert(name, token(file, name, Some(value), true)?);
+/// Special tokens.
+struct Special {
+    named: BTreeMap<&'static str, AddedToken>,
+    extra: Vec<AddedToken>,
+}
+
+impl Special {
+    /// Returns those that a class has by default.
+    fn of(kind: Kind) -> Special {
+        let defaults = kind.defaults();
+        let defaults = [defaults.bos, Some(defaults.eos), Some(defaults.unk), None, Some(defaults.pad), None, defaults.mask];
+        let named = NAMES.into_iter().zip(defaults).filter_map(|(name, token)| Some((name, AddedToken::from(token?, true))));
+        Special { named: named.collect(), extra: Vec::new() }
+    }
+
+    /// Takes those of a file, which override others of the same name.
+    fn take(&mut self, file: &Object) -> Result<()> {
+        for name in NAMES {
+            if let Some(value) = file.get(name) {
+                self.named.insert(name, token(file, name, value, true)?);
+            }
+        }
+        let Some((key, value)) = EXTRA.into_iter().find_map(|key| Some((key, file.get(key)?))) else { return Ok(()) };
+        let tokens: Vec<&Value> = match value {
+            Value::Array(list) => list.iter().collect(),
+            Value::Object(map) => map.values().collect(),
+            _ => return Err(file.wrong(key, "a list of tokens")),
+        };
+        self.extra = tokens.into_iter().map(|value| token(file, key, value, true)).collect::<Result<_>>()?;
+        Ok(())
+    }
+}
+
+/// Reads tokens by their ids.
+fn declared(decoder: &Object) -> Result<BTreeMap<u32, AddedToken>> {
+    let mut declared = BTreeMap::new();
+    for key in decoder.keys() {
+        let id = key.parse().map_err(|_| wrong(decoder.path(), format_args!("added_tokens_decoder: expected ids as keys, found {key:?}")))?;
+        let value = decoder.get(key).ok_or_else(|| decoder.wrong(key, "a token"))?;
+        declared.insert(id, token(decoder, key, value, false)?);
+    }
+    Ok(declared)
+}
+
+/// Reads tokens by their ids as transformers kept them until 2023.
+fn formerly_declared(folder: &Folder, special: &mut Special, stored: &[Stated]) -> Result<BTreeMap<u32, AddedToken>> {
+    let mut declared = BTreeMap::new();
+    if let Some(map) = folder.object(SPECIAL)? {
+        special.take(&map)?;
+    }
+    if let Some(added) = folder.object(ADDED)? {
+        let special: HashSet<&str> = special.named.values().chain(&special.extra).map(|token| token.content.as_str()).collect();
+        for content in added.keys() {
+            let id = added.get(content).and_then(Value::as_u64).and_then(|id| id.try_into().ok());
+            declared.insert(id.ok_or_else(|| added.wrong(content, "an id"))?, AddedToken::from(content, special.contains(content)));
         }
     }
-    let Some(key) = EXTRA.into_iter().find(|key| file.get(key).is_some()) else { return Ok(()) };
-    let tokens: Vec<&Value> = match file.get(key) {
-        Some(Value::Array(list)) => list.iter().collect(),
-        Some(Value::Object(map)) => map.values().collect(),
-        _ => return Err(file.wrong(key, "a list of tokens")),
-    };
-    for value in tokens {
-        extra.push(token(file, key, Some(value), true)?);
-    }
-    Ok(())
+    declared.extend(stored.iter().filter_map(|stated| Some((stated.id?, stated.clone().token(false)))));
+    Ok(declared)
 }
 
 /// Reads a token: a string, or an object. `special` holds if the object does not say.
-fn token(file: &Object, key: &str, value: Option<&Value>, special: bool) -> Result<AddedToken> {
+fn token(file: &Object, key: &str, value: &Value, special: bool) -> Result<AddedToken> {
     match value {
-        Some(Value::String(content)) => Ok(AddedToken::from(content, true)),
-        Some(value @ Value::Object(_)) => match Stated::deserialize(value) {
+        Value::String(content) => Ok(AddedToken::from(content, true)),
+        Value::Object(_) => match Stated::deserialize(value) {
             Ok(stated) => Ok(stated.token(special)),
-            Err(error) => Err(file.error(format!("{key}: expected a token: {error}"))),
+            Err(error) => Err(wrong(file.path(), format_args!("{key}: expected a token: {error}"))),
         },
         _ => Err(file.wrong(key, "a token: a string, or an object with content")),
     }

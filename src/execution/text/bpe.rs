@@ -3,8 +3,9 @@
 
 use super::added::AddedTokens;
 use super::kind::Kind;
+use super::messages::wrong;
 use super::vocabulary::{Merge, Vocabulary};
-use crate::data::error::{Error, Result};
+use crate::data::error::Result;
 use std::path::PathBuf;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::replace::{Replace, ReplacePattern};
@@ -27,7 +28,7 @@ pub struct Bpe {
 impl Bpe {
     pub fn new(kind: Kind, vocabulary: Vocabulary, added: &AddedTokens) -> Result<Bpe> {
         let Vocabulary { path, ids, merges, .. } = vocabulary;
-        let wrong = |error: tokenizers::Error| Error::file(&path, error.to_string());
+        let wrong = |error: tokenizers::Error| wrong(&path, error);
         let pairs = merges.into_iter().map(|Merge(left, right)| (left, right)).collect();
         // Captions differ, so a cache of words would only grow.
         let bpe = BPE::builder().vocab_and_merges(ids.into_iter().collect::<Vocab>(), pairs).cache_capacity(0);
@@ -54,7 +55,7 @@ impl Bpe {
 
     /// Returns the ids of a text, without those around it.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.steps.encode_fast(text, false).map_err(|error| Error::file(&self.path, error.to_string()))?;
+        let encoding = self.steps.encode_fast(text, false).map_err(|error| wrong(&self.path, error))?;
         Ok(encoding.get_ids().to_vec())
     }
 

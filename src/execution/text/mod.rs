@@ -4,6 +4,7 @@ mod added;
 mod bpe;
 mod capped;
 mod kind;
+mod messages;
 mod pieces;
 mod settings;
 mod vocabulary;
@@ -18,6 +19,7 @@ use crate::data::tokens::Tokens;
 use added::AddedTokens;
 use bpe::Bpe;
 use kind::Kind;
+use messages::wrong;
 use pieces::Pieces;
 use settings::{Settings, Side};
 use std::path::{Path, PathBuf};
@@ -129,15 +131,13 @@ impl Tokenizer {
         };
         let path = folder.path().to_owned();
         let id = |token: &String| {
-            algorithm.id(token).ok_or_else(|| Error::file(&path, format!("special token {token:?} is not in the tokenizer's vocabulary")))
+            algorithm.id(token).ok_or_else(|| wrong(&path, format_args!("special token {token:?} is not in the tokenizer's vocabulary")))
         };
         let [before, after] = around.map(|tokens| tokens.iter().map(id).collect::<Result<Vec<u32>>>());
         let (around, pad) = ([before?, after?], id(&pad)?);
-        if settings.length < around.concat().len().max(1) {
-            return Err(Error::file(
-                &path,
-                format!("a text of {} tokens has no room for those around each text; expected a longer model_max_length", settings.length),
-            ));
+        let least = around.iter().map(Vec::len).sum::<usize>().max(1);
+        if settings.length < least {
+            return Err(wrong(&path, format_args!("expected texts of {least} tokens or more, found model_max_length {}", settings.length)));
         }
         let tokenizer = Tokenizer { path, algorithm, settings, around, ends_once: kind == Kind::Siglip, pad };
         tokenizer.around.iter().flatten().chain([&tokenizer.pad]).try_for_each(|id| tokenizer.check(*id))?;
@@ -197,8 +197,8 @@ impl Tokenizer {
             Some(rows) if id as usize >= rows => {
                 let token = self.token(id).unwrap_or_default();
                 let message =
-                    format!("token {token:?} has the id {id}, but the model's vocab_size is {rows}; the tokenizer belongs to another model");
-                Err(Error::file(&self.path, message))
+                    format_args!("expected ids below {rows}, the model's vocab_size, found {id} of token {token:?}; is it of another model?");
+                Err(wrong(&self.path, message))
             }
             _ => Ok(()),
         }

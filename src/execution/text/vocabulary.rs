@@ -3,6 +3,7 @@
 use super::added::Stated;
 use super::capped::{List, MOST, Map};
 use super::kind::Kind;
+use super::messages::{brief, wrong};
 use crate::data::error::{Error, Result};
 use crate::execution::checkpoint::Folder;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
@@ -32,6 +33,7 @@ pub struct Vocabulary {
 
 /// `tokenizer.json`. Its steps are those of the class, so they are not read.
 #[derive(serde::Deserialize)]
+#[serde(expecting = "an object")]
 struct File {
     #[serde(default)]
     added_tokens: List<Stated>,
@@ -40,12 +42,14 @@ struct File {
 }
 
 #[derive(serde::Deserialize)]
+#[serde(expecting = "an object")]
 struct Model {
     vocab: Map<u32>,
     merges: List<Merge>,
 }
 
 #[derive(serde::Deserialize)]
+#[serde(expecting = "an object")]
 struct Processor {
     #[serde(rename = "type")]
     kind: String,
@@ -80,13 +84,13 @@ impl<'de> Deserialize<'de> for Merge {
             }
 
             fn visit_str<E: de::Error>(self, line: &str) -> std::result::Result<Merge, E> {
-                Merge::parse(line).ok_or_else(|| E::invalid_value(de::Unexpected::Str(line), &self))
+                Merge::parse(line).ok_or_else(|| E::custom("expected two tokens with a space between them"))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut from: A) -> std::result::Result<Merge, A::Error> {
                 match (from.next_element()?, from.next_element()?, from.next_element::<de::IgnoredAny>()?) {
                     (Some(left), Some(right), None) => Ok(Merge(left, right)),
-                    _ => Err(de::Error::invalid_length(0, &self)),
+                    _ => Err(de::Error::custom("expected two tokens")),
                 }
             }
         }
@@ -107,12 +111,15 @@ impl Vocabulary {
 
     fn of_tokenizer(folder: &Folder, kind: Kind) -> Result<Vocabulary> {
         let path = folder.path().join(TOKENIZER);
-        let file: File = serde_json::from_slice(&folder.read(TOKENIZER, LARGEST)?).map_err(|error| Error::file(&path, error.to_string()))?;
+        let file: File = serde_json::from_slice(&folder.read(TOKENIZER, LARGEST)?).map_err(|error| wrong(&path, error))?;
         let mut around = [Vec::new(), Vec::new()];
         match file.post_processor {
             Some(processor) if kind == Kind::Siglip2 => {
                 if processor.kind != "TemplateProcessing" {
-                    return Err(Error::unsupported(&path, format!("post_processor: expected TemplateProcessing, found {:?}", processor.kind)));
+                    return Err(Error::unsupported(
+                        &path,
+                        brief(format_args!("post_processor: expected TemplateProcessing, found {:?}", processor.kind)),
+                    ));
                 }
                 let mut side = 0;
                 for part in processor.single.0 {
@@ -129,12 +136,12 @@ impl Vocabulary {
 
     fn of_parts(folder: &Folder) -> Result<Vocabulary> {
         let [path, merges] = [VOCABULARY, MERGES].map(|file| folder.path().join(file));
-        let ids: Map<u32> = serde_json::from_slice(&folder.read(VOCABULARY, LARGEST)?).map_err(|error| Error::file(&path, error.to_string()))?;
+        let ids: Map<u32> = serde_json::from_slice(&folder.read(VOCABULARY, LARGEST)?).map_err(|error| wrong(&path, error))?;
         let text = String::from_utf8(folder.read(MERGES, LARGEST)?).map_err(|_| Error::file(&merges, "expected text in UTF-8"))?;
         let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with("#version"));
         let parse = |(i, line): (usize, &str)| {
             Merge::parse(line)
-                .ok_or_else(|| Error::file(&merges, format!("line {}: expected two tokens with a space between them, found {line:?}", i + 1)))
+                .ok_or_else(|| wrong(&merges, format_args!("line {}: expected two tokens with a space between them, found {line:?}", i + 1)))
         };
         let pairs: Vec<Merge> = lines.take(MOST + 1).map(parse).collect::<Result<_>>()?;
         match pairs.len() > MOST {
@@ -149,11 +156,11 @@ impl Vocabulary {
             return Err(Error::file(&self.path, "the vocabulary is empty; download it again"));
         }
         if let Some((token, id)) = self.ids.iter().find(|(_, id)| **id as usize >= MOST) {
-            return Err(Error::file(&self.path, format!("expected ids below {MOST}, found {id} of token {token:?}")));
+            return Err(wrong(&self.path, format_args!("expected ids below {MOST}, found {id} of token {token:?}")));
         }
         let makes_none = |merge: &&Merge| !self.ids.contains_key(&format!("{}{}", merge.0, merge.1));
         match self.merges.iter().find(makes_none) {
-            Some(Merge(left, right)) => Err(Error::file(&self.path, format!("merging {left:?} and {right:?} makes no token of the vocabulary"))),
+            Some(Merge(left, right)) => Err(wrong(&self.path, format_args!("merging {left:?} and {right:?} makes no token of the vocabulary"))),
             None => Ok(self),
         }
     }

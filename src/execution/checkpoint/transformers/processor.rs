@@ -36,6 +36,7 @@ fn processor(name: &str) -> Option<Processor> {
         "ViT" => (2, Size::Square(224), true, false, HALF, HALF, false),
         "DeiT" => (3, Size::Square(256), true, true, HALF, HALF, false),
         "Beit" => (3, Size::Square(224), true, false, HALF, HALF, false),
+        "Siglip2" => (2, Size::Square(224), false, false, HALF, HALF, true),
         "Siglip" => (3, Size::Square(224), false, false, HALF, HALF, true),
         "DINOv3ViT" => (2, Size::Square(224), true, false, IMAGENET_MEAN, IMAGENET_STD, false),
         "DPT" => (3, Size::Square(384), true, false, HALF, HALF, false),
@@ -56,6 +57,7 @@ fn of_model(model_type: &str) -> &'static str {
         "dinov3_vit" => "DINOv3ViT",
         "dpt" | "depth_anything" => "DPT",
         name if name.starts_with("clip") || name.starts_with("aimv2") => "CLIP",
+        name if name.starts_with("siglip2") => "Siglip2",
         name if name.starts_with("siglip") => "Siglip",
         _ => "ViT",
     }
@@ -83,7 +85,7 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
     };
     let defaults = stem
         .and_then(processor)
-        .ok_or_else(|| file.unsupported(key, "ViT, DeiT, Beit, DPT, CLIP, Siglip, Bit, ViTHybrid and DINOv3ViT image processors"))?;
+        .ok_or_else(|| file.unsupported(key, "ViT, DeiT, Beit, DPT, CLIP, Siglip, Siglip2, Bit, ViTHybrid and DINOv3ViT image processors"))?;
     let pads = file.bool("do_pad")?.unwrap_or(false) && stem == Some("DPT");
     for step in ["do_pad", "use_square_size"] {
         if file.bool(step)? == Some(true) && !(step == "do_pad" && pads) {
@@ -104,6 +106,9 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
     };
     let resize = match (enabled("do_resize", true)?, stem) {
         (false, _) => Resize::Keep,
+        (true, Some("Siglip2")) => {
+            Resize::Patches { side: file.size("patch_size")?.unwrap_or(16), most: file.size("max_num_patches")?.unwrap_or(256) }
+        }
         (true, Some("DPT")) => multiple(&file, resize(&file, &defaults)?)?,
         (true, _) => resize(&file, &defaults)?,
     };

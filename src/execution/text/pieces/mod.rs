@@ -12,6 +12,7 @@ use crate::execution::checkpoint::Folder;
 use model::Model;
 use normalizer::SPACE;
 use prefixes::Prefixes;
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// File of the model.
@@ -24,9 +25,9 @@ pub const LARGEST: u64 = 16 << 20;
 pub struct Pieces {
     path: PathBuf,
     model: Model,
-    /// Tokens found in a text before it is taken apart, with their ids.
-    added: Vec<(String, u32)>,
-    /// Beginnings of texts that are added tokens, by their index.
+    /// Ids of tokens that are found in a text before it is taken apart.
+    added: HashMap<String, u32>,
+    /// The same, to be found.
     found: Prefixes,
     lower_case: bool,
     /// Text put in front of each stretch, and the number of its tokens, which are dropped again: SentencePiece ignores spaces at a start.
@@ -40,26 +41,29 @@ impl Pieces {
             return Err(Error::file(path, "no such file; SigLIP's tokenizer is read from it, not from tokenizer.json"));
         }
         let model = Model::parse(&folder.read(MODEL, LARGEST)?).map_err(|message| Error::file(&path, message))?;
-        let mut new = model.len()..;
-        let mut number = |Added { id, token }: &Added| {
-            let id = id.or_else(|| model.id(&token.content)).or_else(|| new.next());
-            (token.content.clone(), id.expect("there are more ids than tokens"))
-        };
-        let added: Vec<(String, u32)> = tokens.all.iter().map(&mut number).collect();
-        let found = Prefixes::new(added.iter().zip(0..).map(|((token, _), i)| (token.clone(), i)).collect());
+        let mut added: HashMap<String, u32> = HashMap::new();
+        let mut new = model.len();
+        for Added { id, token } in &tokens.all {
+            added.entry(token.content.clone()).or_insert_with(|| {
+                id.or_else(|| model.id(&token.content)).unwrap_or_else(|| {
+                    new += 1;
+                    new - 1
+                })
+            });
+        }
+        let found = Prefixes::new(added.clone().into_iter().collect());
         let mut pieces = Pieces { path, model, added, found, lower_case, lead: (tokens.unk.clone(), 0) };
         pieces.lead.1 = pieces.stretch("")?.len();
         Ok(pieces)
     }
 
     pub fn id(&self, token: &str) -> Option<u32> {
-        let added = self.added.iter().find(|(added, _)| added == token);
-        added.map_or_else(|| self.model.id(token), |(_, id)| Some(*id))
+        self.added.get(token).copied().or_else(|| self.model.id(token))
     }
 
     pub fn token(&self, id: u32) -> Option<String> {
-        let added = self.added.iter().find(|(_, added)| *added == id);
-        added.map_or_else(|| self.model.piece(id), |(token, _)| Some(token.clone()))
+        let added = self.added.iter().find(|(_, added)| **added == id);
+        added.map(|(token, _)| token.clone()).or_else(|| self.model.piece(id))
     }
 
     /// Returns the ids of a text, without those around it.
@@ -69,9 +73,9 @@ impl Pieces {
         while let Some(c) = text[end..].chars().next() {
             match self.found.longest(&text[end..]) {
                 None => end += c.len_utf8(),
-                Some((len, index)) => {
+                Some((len, id)) => {
                     ids.extend(self.stretch(&text[start..end])?);
-                    ids.push(self.added[index as usize].1);
+                    ids.push(id);
                     end += len;
                     start = end;
                 }

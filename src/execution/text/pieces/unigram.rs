@@ -1,6 +1,6 @@
 //! SentencePiece's unigram model (`unigram_model.cc`): the pieces of a text with the largest sum of scores.
 //!
-//! That of the `tokenizers` crate sums in f64, which breaks ties differently, and finds control pieces in texts.
+//! Sums are in f32, whose rounding breaks ties. That of the `tokenizers` crate sums in f64, and finds control pieces in texts.
 
 use super::prefixes::Prefixes;
 
@@ -47,23 +47,22 @@ impl Unigram {
         for (start, c) in text.char_indices() {
             let before = best[start].map_or(0.0, |step| step.score);
             let mut has_character = false;
-            let mut offer = |len: usize, piece: Option<u32>, score: f64| {
+            let mut offer = |len: usize, piece: Option<u32>, score: f32| {
                 let place = &mut best[start + len];
-                if place.is_none_or(|best| score > f64::from(best.score)) {
-                    *place = Some(Step { start, piece, score: score as f32 });
+                if place.is_none_or(|best| score + before > best.score) {
+                    *place = Some(Step { start, piece, score: score + before });
                 }
             };
             for (len, piece) in self.pieces.of(&text[start..]) {
-                // Mixed precision as in the original.
                 let score = match self.scores[piece as usize] {
-                    Score::Normal(score) => f64::from(score),
-                    Score::UserDefined => f64::from(len as f32 * self.bounds[1]) - 0.1,
+                    Score::Normal(score) => score,
+                    Score::UserDefined => len as f32 * self.bounds[1] - 0.1,
                 };
-                offer(len, Some(piece), score + f64::from(before));
+                offer(len, Some(piece), score);
                 has_character |= len == c.len_utf8();
             }
             if !has_character {
-                offer(c.len_utf8(), None, f64::from(unknown + before));
+                offer(c.len_utf8(), None, unknown);
             }
         }
         let mut parts: Vec<Part<'a>> = Vec::new();
