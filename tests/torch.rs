@@ -190,7 +190,8 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
         ("dictionary of tensors", pickled(new().then("}q\0").text("state_dict").then("h\0s."))),
         // A tuple of two of the tuple before, thirty thousand times.
         ("dictionary of tensors", pickled(new().then(")").then(b"q\x01h\x01\x86".repeat(30_000)).then("."))),
-        ("dictionary of tensors", pickled(new().then(vec![b']'; 300_000]).then(vec![b'a'; 299_999]).then("."))),
+        ("dictionary of tensors", pickled(new().then(vec![b']'; 200_000]).then(vec![b'a'; 199_999]).then("."))),
+        ("dictionary of tensors", legacy(&new().then("(").then(vec![b']'; 500_000]).then("t."), &[])),
         // Archives.
         ("overlap", {
             let entries = [Entry::new("data.pkl", &whole.0), Entry::new("data/0", &[0; 24])];
