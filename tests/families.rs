@@ -89,6 +89,10 @@ fn families_table_lists_every_supported_class() {
         "hf4_vit_hybrid",
         "hf_dpt_depth",
         "hf_depth_anything",
+        "hf_beit_cls",
+        "hf_aimv2_vision",
+        "hf_siglip2_naflex",
+        "hf_clip_text_proj",
     ] {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config = json(&format!("tests/fixtures/cases/{case}/config.json"));
@@ -101,6 +105,7 @@ fn families_table_lists_every_supported_class() {
         read.extend(classes.split(", ").map(str::to_owned));
     }
     let listed: BTreeSet<String> = FAMILIES.iter().flat_map(|family| family.transformers).map(|&class| class.to_owned()).collect();
-    let others = ["ViTMSNModel", "ViTMSNForImageClassification", "IJepaModel", "IJepaForImageClassification"].map(str::to_owned);
+    let others = ["ViTMSNModel", "ViTMSNForImageClassification", "IJepaModel", "IJepaForImageClassification", "SiglipTextModel", "Siglip2TextModel"];
+    let others = others.map(str::to_owned);
     assert_eq!(read.into_iter().chain(others).collect::<BTreeSet<_>>(), listed);
 }

@@ -40,6 +40,7 @@ mod shards;
 mod similar;
 mod structure;
 mod support;
+mod texts;
 mod tokens;
 mod torch;
 mod trained;

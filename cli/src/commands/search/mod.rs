@@ -84,7 +84,8 @@ fn copy(folder: &Path, found: &[(f64, &Path)]) -> Result<()> {
         let name = image.file_name().unwrap_or_default().to_string_lossy();
         let target = folder.join(format!("{number:0digits$} {name}"));
         let mut from = fs::File::open(image).map_err(of_file(image))?;
-        let mut to = OpenOptions::new().write(true).create_new(true).open(&target).map_err(of_file(&target))?;
+        let made = OpenOptions::new().write(true).create_new(true).open(&target);
+        let mut to = made.map_err(|error| format!("{}: {error}; choose another folder", target.display()))?;
         std::io::copy(&mut from, &mut to).map_err(of_file(&target))?;
     }
     note(&format!("copies: {}", folder.display()));

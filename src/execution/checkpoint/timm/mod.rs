@@ -331,7 +331,7 @@ mod tests {
                 Err(error) => panic!("{name}: {error}"),
             }
         }
-        assert_eq!((names.keys().count(), run.len()), (239, 207));
+        assert_eq!((names.keys().count(), run.len()), (317, 291));
         let known = |name: &str| &run.iter().find(|(known, _)| *known == name).expect("it is run").1;
         assert_eq!((known("vit_huge_patch14_224").width, known("vit_huge_patch14_224").heads), (1280, 16));
         assert!(
