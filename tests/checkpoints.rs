@@ -153,10 +153,11 @@ fn excessive_token_count_is_refused() {
 #[test]
 fn unsupported_options_are_refused_by_name() {
     for (key, value) in [
-        ("scale_mlp_norm", json!(true)),
-        ("global_pool", json!("max")),
+        ("attn_layer", json!("diff")),
+        ("block_fn", json!("DiffParallelScalingBlock")),
+        ("global_pool", json!("prr")),
         ("class_token", json!(false)),
-        ("norm_layer", json!("rmsnorm")),
+        ("norm_layer", json!("groupnorm")),
         ("rope", json!(1)),
     ] {
         refused(changed("timm_vit_tiny", |root| root["model_args"][key] = value.clone(), |_, _| ()), &[key]);
@@ -331,21 +332,20 @@ fn unsupported_models_are_refused_with_nearest_supported_name() {
         root["model_args"]["depth"] = json!(4);
     };
     refused(changed("timm_vit_tiny", other, |_, _| ()), &["does not fit", "blocks.3.norm1.weight"]);
-    // A name that is known, of a model that is not run: RMSNorm.
-    let known = |root: &mut Value| root["architecture"] = json!("aimv2_large_patch14_224");
-    refused(changed("timm_vit_tiny", known, |_, _| ()), &["aimv2_large_patch14_224", "norm_layer", "nearest supported", "vit_large_patch14_224"]);
+    // A name that is known, of a model that is not run: differential attention.
+    let known = |root: &mut Value| root["architecture"] = json!("vit_dwee_patch16_reg1_gap_256");
+    refused(changed("timm_vit_tiny", known, |_, _| ()), &["vit_dwee_patch16_reg1_gap_256", "attn_layer", "nearest supported"]);
     let deeper = |root: &mut Value| root["model_args"]["depth"] = json!(2);
     refused(changed("timm_vit_tiny", deeper, |_, _| ()), &["blocks.2.", "ignored silently"]);
     let plain = |root: &mut Value| root["model_args"]["qk_norm"] = json!(false);
     refused(changed("timm_qk_norm", plain, |_, _| ()), &["blocks.0.attn.k_norm.bias"]);
     // The patches of NaFlex models are flattened in another order, in a matrix of the same size.
-    let naflex = |root: &mut Value| root["model_type"] = json!("siglip2_vision_model");
     let flattened = |name: &str, shape: &mut Vec<usize>| {
         if name.ends_with("patch_embedding.weight") {
             *shape = vec![shape[0], shape[1..].iter().product()];
         }
     };
-    refused(changed("hf_siglip_vision", naflex, flattened), &["siglip2_vision_model", "siglip_vision_model", "patch_embedding.weight"]);
+    refused(changed("hf_siglip_vision", |_| (), flattened), &["patch_embedding.weight", "expected shape"]);
     // Other fields than a Vision Transformer's: the tensors tell.
     let lists = |root: &mut Value| {
         root["model_type"] = json!("levit");
@@ -358,8 +358,11 @@ fn unsupported_models_are_refused_with_nearest_supported_name() {
     // Names that are known, with something that is not run, have it too.
     let class = |root: &mut Value| root["architectures"] = json!(["MyViT"]);
     refused(changed("hf_vit_cls", class, |_, _| ()), &["ViTForImageClassification", "supported model is \"vit\"", "does not guess"]);
-    let normalised = |root: &mut Value| root["model_args"]["norm_layer"] = json!("rmsnorm");
+    let normalised = |root: &mut Value| root["model_args"]["norm_layer"] = json!("groupnorm");
     refused(changed("timm_vit_tiny", normalised, |_, _| ()), &["norm_layer", "supported model is \"vit_tiny_patch16_224\""]);
+    // Biases of norms that the configuration has none for.
+    let without_bias = |root: &mut Value| root["model_args"]["norm_layer"] = json!("rmsnorm");
+    refused(changed("timm_vit_tiny", without_bias, |_, _| ()), &["norm1.bias", "ignored silently"]);
     let linear = |root: &mut Value| root["rope_parameters"] = json!({ "rope_type": "linear", "rope_theta": 100.0 });
     refused(changed("hf_dinov3_vit", linear, |_, _| ()), &["rope_type"]);
 }
@@ -428,7 +431,6 @@ fn models_without_pooling_output_tokens_not_features() {
 #[test]
 fn unsupported_backbones_and_excessive_depth_are_refused() {
     for (key, value) in [
-        ("num_groups", json!(16)),
         ("global_padding", json!(null)),
         ("layer_type", json!("preactivation")),
         ("out_features", json!(["stage2"])),
@@ -436,6 +438,7 @@ fn unsupported_backbones_and_excessive_depth_are_refused() {
     ] {
         refused(changed("hf4_vit_hybrid", |root| root["backbone_config"][key] = value.clone(), |_, _| ()), &[key]);
     }
+    refused(changed("hf4_vit_hybrid", |root| root["backbone_config"]["num_groups"] = json!(12), |_, _| ()), &["12 groups"]);
     for backbone in [json!(vec![1; 70]), json!([2, -1]), json!([1.5]), json!([1e18])] {
         refused(changed("timm_hybrid_r26", |root| root["model_args"]["backbone"] = backbone.clone(), |_, _| ()), &["backbone"]);
     }

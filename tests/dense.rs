@@ -66,7 +66,9 @@ fn depth_files_hold_the_reference_at_the_size_of_the_image() {
         assert_eq!(scale.ends_with(" m"), metric, "{scale}");
         assert!(if metric { (start, step) == (0.0, 1e-3) } else { start == least && (step - (largest - least) / 65535.0).abs() < 1e-9 }, "{scale}");
         let stored: Vec<f32> = levels.iter().map(|level| start + level * step).collect();
-        assert!(largest_difference(&stored, &got) <= 0.51 * step + 1e-6, "{name}");
+        // Bicubic interpolation may overshoot below 0, which is no distance.
+        let shown: Vec<f32> = got.iter().map(|value| value.max(start)).collect();
+        assert!(largest_difference(&stored, &shown) <= 0.51 * step + 1e-6, "{name}");
         let colours = Image::open(folder.path().join("image.depth.colour.png")).expect("a PNG");
         assert_eq!((colours.width, colours.height, colours.channels), (width, height, 3));
         let (place, _) = got.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).expect("a pixel");

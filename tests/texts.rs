@@ -44,7 +44,7 @@ fn text_tower_alone_encodes_what_the_whole_model_encodes() {
     let mut alone = Model::builder(tower).device(Device::cpu()).load_blocking().expect("a model").session();
     let (texts, mut whole) = (["a cat", ""], session(CLIP, Device::cpu()));
     let [got, want] = [&mut alone, &mut whole].map(|session| session.encode_text_blocking(&texts).expect("vectors"));
-    assert_eq!(got, want);
+    assert_eq!(got.values(), want.values());
     assert!(Checkpoint::digits().into_text_tower().is_none());
 }
 
