@@ -67,8 +67,8 @@ pub struct Tokenizer {
 
 /// Way from a text to ids.
 enum Algorithm {
-    Bpe(Bpe),
-    Pieces(Pieces),
+    Bpe(Box<Bpe>),
+    Pieces(Box<Pieces>),
 }
 
 impl Algorithm {
@@ -117,7 +117,7 @@ impl Tokenizer {
         let (algorithm, around, pad) = match kind {
             Kind::Siglip => {
                 let added = AddedTokens::read(folder, kind, config, &[])?;
-                (Algorithm::Pieces(Pieces::open(folder, &added, settings.lower_case)?), [vec![], vec![added.eos]], added.pad)
+                (Algorithm::Pieces(Box::new(Pieces::open(folder, &added, settings.lower_case)?)), [vec![], vec![added.eos]], added.pad)
             }
             Kind::Clip | Kind::Siglip2 => {
                 let vocabulary = Vocabulary::open(folder, kind)?;
@@ -126,7 +126,7 @@ impl Tokenizer {
                     Kind::Clip => [added.bos.iter().cloned().collect(), vec![added.eos.clone()]],
                     _ => vocabulary.around.clone(),
                 };
-                (Algorithm::Bpe(Bpe::new(kind, vocabulary, &added)?), around, added.pad)
+                (Algorithm::Bpe(Box::new(Bpe::new(kind, vocabulary, &added)?)), around, added.pad)
             }
         };
         let path = folder.path().to_owned();

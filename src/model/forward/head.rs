@@ -108,7 +108,7 @@ impl Forward<'_> {
         let key_value = recording.scratch("pool.key_value", &[batch, self.tokens, 2 * config.width])?;
         kernels::matmul(recording, "pool.key_value".to_owned(), tokens, weights.key_value.pair(), Epilogue::Bias, key_value)?;
         let attended = recording.scratch("pool.attended", &[batch, config.width])?;
-        kernels::attention_pool(recording, "pool.attention".to_owned(), query, key_value, config.pool_heads, first, padding, attended)?;
+        kernels::attention_pool(recording, "pool.attention".to_owned(), [query, key_value], config.pool_heads, first, padding, attended)?;
         let pooled = self.dense("pool.projection", attended, &weights.projection, Epilogue::Bias)?;
         if let Some(mlp) = &weights.mlp {
             let normed = self.vector("pool.norm", config.width)?;

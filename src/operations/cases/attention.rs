@@ -113,7 +113,7 @@ fn pool_by(masking: Masking, first: usize, head: usize, range: f32) -> Case {
         output: vec![batch, width],
         record: Box::new(move |recording, inputs, output| {
             let mask = masking.mask(inputs).buf();
-            kernels::attention_pool(recording, "attention_pool".into(), inputs[0], inputs[1], heads, first, mask, output)
+            kernels::attention_pool(recording, "attention_pool".into(), [inputs[0], inputs[1]], heads, first, mask, output)
         }),
         reference: Box::new(move |inputs| {
             let bias = |b: usize, n: usize| masking.bias(inputs, b, 0, [0, n]);

@@ -24,8 +24,7 @@ pub static ATTENTION_POOL_MASKED: LazyLock<Kernel> = LazyLock::new(|| Kernel {
 pub fn attention_pool(
     recording: &mut Recording,
     label: String,
-    q: Buf,
-    kv: Buf,
+    [q, kv]: [Buf; 2],
     heads: usize,
     first: usize,
     mask: Option<Buf>,
