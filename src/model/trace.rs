@@ -17,6 +17,8 @@ pub struct Traced {
     pub recording: Recording,
     /// Full contents of the buffer written by each dispatch.
     pub got: Vec<Vec<f32>>,
+    /// Values of all inputs.
+    pub inputs: Vec<Vec<f32>>,
     /// CPU weights for the twins.
     pub weights: Arc<cpu::Weights>,
 }
@@ -41,9 +43,12 @@ impl Session {
         let (Resident::Gpu(gpu, resident), Resident::Cpu(weights)) = (&at.resident, &of_twin.resident) else {
             return Err(Error::argument("device", format!("expected a GPU to compare with the CPU, found {}", self.model().device())));
         };
-        let values = input.finite_values("input")?;
-        let compiled = async { gpu::Plan::compile(gpu.clone(), &recording.traced(), resident, &|_, _| ()).await?.run(&[&values]).await };
+        // Further inputs, such as the ends of texts, are zeros.
+        let mut inputs: Vec<Vec<f32>> = recording.inputs().map(|buffer| vec![0.0; buffer.len()]).collect();
+        inputs[0] = input.finite_values("input")?.into_owned();
+        let values: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        let compiled = async { gpu::Plan::compile(gpu.clone(), &recording.traced(), resident, &|_, _| ()).await?.run(&values).await };
         let got = pollster::block_on(compiled)?;
-        Ok(Traced { recording, got, weights: weights.clone() })
+        Ok(Traced { recording, got, inputs, weights: weights.clone() })
     }
 }

@@ -12,7 +12,10 @@ pub fn local_tokenizer(model: &Path) -> vitraux::Result<PathBuf> {
     local_by(model, text::fetch)
 }
 
-fn local_by(model: &Path, fetch: fn(&str, &dyn Fn(&str, u64, u64)) -> vitraux::Result<PathBuf>) -> vitraux::Result<PathBuf> {
+/// Downloads a model of the hub, and tells the progress.
+type Fetch = fn(&str, &dyn Fn(&str, u64, u64)) -> vitraux::Result<PathBuf>;
+
+fn local_by(model: &Path, fetch: Fetch) -> vitraux::Result<PathBuf> {
     match model.to_str() {
         Some(reference) if !model.exists() && hub::is_reference(reference) => {
             let bar = super::bar(0, "{msg} {bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left");

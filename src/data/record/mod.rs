@@ -266,6 +266,11 @@ impl Recording {
         &self.buffers
     }
 
+    /// Returns the inputs, ordered by their numbers.
+    pub fn inputs(&self) -> impl Iterator<Item = &BufferInfo> {
+        self.buffers.iter().filter(|buffer| matches!(buffer.role, Role::Input(_)))
+    }
+
     /// Returns all steps in order.
     pub fn commands(&self) -> &[Command] {
         &self.commands
