@@ -193,13 +193,14 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
         ("dictionary of tensors", pickled(new().then(vec![b']'; 200_000]).then(vec![b'a'; 199_999]).then("."))),
         ("dictionary of tensors", legacy(&new().then("(").then(vec![b']'; 500_000]).then("t."), &[])),
         // Archives.
-        ("overlap", {
+        ("duplicate file names", zip(&[Entry::new("data.pkl", &whole.0), Entry::new("data.pkl", &whole.0), Entry::new("data/0", &[0; 24])])),
+        ("sound", {
             let entries = [Entry::new("data.pkl", &whole.0), Entry::new("data/0", &[0; 24])];
             let place = Some(zip(&entries[..1]).windows(4).position(|bytes| bytes == b"PK\x01\x02").expect("a directory") as u32);
             zip(&[entries.as_slice(), &[Entry { place, ..Entry::new("data/1", &[0; 24]) }]].concat())
         }),
-        ("exceeds the file", zip(&[Entry::new("data.pkl", &whole.0), Entry { size: u32::MAX - 9, ..Entry::new("data/0", &[0; 24]) }])),
-        ("data.pkl", zip(&[Entry { size: 1 << 30, ..Entry::new("data.pkl", &whole.0) }, Entry::new("data/0", &[0; 24])])),
+        ("overlapping entries", zip(&[Entry::new("data.pkl", &whole.0), Entry { size: u32::MAX - 9, ..Entry::new("data/0", &[0; 24]) }])),
+        ("overlapping entries", zip(&[Entry { size: 1 << 30, ..Entry::new("data.pkl", &whole.0) }, Entry::new("data/0", &[0; 24])])),
         ("compressed", zip(&[Entry::new("data.pkl", &whole.0), Entry::deflated("data/0", &[0; 24])])),
         ("without data.pkl", zip(&[Entry::new("data/0", &[0; 24])])),
         ("byteorder", zip(&[Entry::new("data.pkl", &whole.0), Entry::new("byteorder", b"big"), Entry::new("data/0", &[0; 24])])),
