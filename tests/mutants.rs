@@ -583,6 +583,7 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("max(largest, x", "min(largest, x"),
         ],
     ),
+    ("gather", &[("u32(index[b])", "0u"), ("(b * params.tokens + n)", "n"), ("b >= params.batch", "b + 1u >= params.batch")]),
     ("accumulate", &[("+= x[i]", "= x[i]"), ("min(start + BLOCK, params.len)", "min(start + BLOCK, params.len - 1u)")]),
     (
         "rmsnorm",
