@@ -7,19 +7,19 @@ use super::{Activation, Patches};
 #[non_exhaustive]
 pub struct Dense {
     /// Feature maps to fuse, in the order of the blocks.
-    pub features: Vec<Feature>,
+    pub(crate) features: Vec<Feature>,
     /// Use of the class token.
-    pub readout: Readout,
+    pub(crate) readout: Readout,
     /// Activation of the layer that projects it ([`Readout::Project`]).
-    pub readout_activation: Activation,
+    pub(crate) readout_activation: Activation,
     /// Whether the final norm is applied to the tokens of each feature.
-    pub normed: bool,
+    pub(crate) normed: bool,
     /// Channels of the fused maps.
-    pub width: usize,
+    pub(crate) width: usize,
     /// Sizes of the fused maps.
-    pub upsampling: Upsampling,
+    pub(crate) upsampling: Upsampling,
     /// The fused map that the head reads, counted from the deepest.
-    pub reads: usize,
+    pub(crate) reads: usize,
     /// The layers after fusion.
     pub head: DenseHead,
 }

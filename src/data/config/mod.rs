@@ -8,11 +8,12 @@ mod dense;
 mod map;
 mod patches;
 
-pub use block::{Angles, Branches, NormOrder, Rotary};
-pub(crate) use dense::DenseSizes;
-pub use dense::{Dense, DenseHead, Factor, Feature, Readout, Upsampling};
+pub(crate) use block::{Angles, Branches, NormOrder, Rotary};
+pub use dense::{Dense, DenseHead};
+pub(crate) use dense::{DenseSizes, Factor, Feature, Readout, Upsampling};
 pub use map::{Attention, Map, MapKind};
-pub use patches::{BACKBONE_GROUPS, Backbone, Edge, Patches, Stage};
+pub use patches::{BACKBONE_GROUPS, Backbone, Patches};
+pub(crate) use patches::{Edge, Stage};
 
 use crate::data::error::{Error, Result};
 use std::path::Path;
@@ -47,9 +48,9 @@ pub struct Config {
     /// Activation of the MLP.
     pub activation: Activation,
     /// Position of the norms in a block.
-    pub norm_order: NormOrder,
+    pub(crate) norm_order: NormOrder,
     /// Arrangement of attention and MLP in a block.
-    pub branches: Branches,
+    pub(crate) branches: Branches,
     /// Number of tokens before the patches: class token, distillation token, registers.
     pub prefix_tokens: usize,
     /// Whether the first prefix token is a class token.
@@ -62,7 +63,7 @@ pub struct Config {
     /// Whether the vector of an image and that of a text can be compared: CLIP and SigLIP.
     pub joint: bool,
     /// Rotary positions of the patches.
-    pub rotary: Option<Rotary>,
+    pub(crate) rotary: Option<Rotary>,
     /// Biases of attention scores by the offset between two patches (Bao et al. 2022, BEiT).
     pub relative_positions: bool,
     /// Norm on the projected patches, before positions are added (AIMv2).
@@ -359,7 +360,7 @@ impl Config {
     /// Returns N, the number of tokens of an input.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the size is too small or too large, if the patches do not divide it ([`Edge::Refuse`]), or if the
+    /// [`Error::Argument`] if the size is too small or too large, if the patches do not divide it, or if the
     /// model does not take this kind of input.
     pub fn tokens(&self, size: Size) -> Result<usize> {
         let tokens = match (&self.input, size) {

@@ -14,7 +14,7 @@ pub struct Patches {
     /// Height and width of a patch, in pixels of the image or of the backbone's feature map.
     pub size: [usize; 2],
     /// Treatment of pixels at the lower and right edge that fill no patch.
-    pub edge: Edge,
+    pub(crate) edge: Edge,
     /// Convolutional network before the patches of a hybrid.
     pub backbone: Option<Backbone>,
 }
@@ -40,7 +40,7 @@ pub struct Backbone {
     /// Groups of every GroupNorm.
     pub groups: usize,
     /// Stages; empty if there is only the stem.
-    pub stages: Vec<Stage>,
+    pub(crate) stages: Vec<Stage>,
 }
 
 /// A stage of bottleneck blocks of the same size. Every stage but the first halves the feature map.
