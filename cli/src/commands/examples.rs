@@ -168,11 +168,17 @@ mod tests {
         text.lines().skip_while(|line| *line != "Examples:").take_while(|line| !line.is_empty()).filter_map(call).collect()
     }
 
+    /// Splits a call at blanks, as a shell does: what is quoted is one argument.
+    fn arguments(call: &str) -> Vec<&str> {
+        let parts = call.split('\'').enumerate();
+        parts.flat_map(|(i, part)| if i % 2 == 1 { vec![part] } else { part.split_whitespace().collect() }).collect()
+    }
+
     fn check(command: &Command) {
         let own = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         for call in calls(&own) {
-            let arguments = call.split(' ').map(|argument| argument.trim_matches('\''));
-            assert!(Cli::try_parse_from(arguments).is_ok(), "{call}: {}", Cli::try_parse_from(call.split(' ')).unwrap_err());
+            let parsed = Cli::try_parse_from(arguments(&call));
+            assert!(parsed.is_ok(), "{call}: {}", parsed.unwrap_err());
         }
         let has_subcommands = command.get_subcommands().next().is_some();
         let needs_none = ["devices", "models", "families", "completions", "man"].contains(&command.get_name());

@@ -17,11 +17,8 @@ pub fn all() -> Vec<Case> {
         cases.extend(of_sizes(sizes, 0, sizes[1]));
     }
     let plain = MaskKind::None;
-    cases.extend([
-        probabilities([2, 65, 3, 16], 0, 1, plain),
-        probabilities([1, 40, 2, 64], 39, 1, plain),
-        probabilities([2, 33, 2, 10], 3, 7, plain),
-    ]);
+    cases.extend([probabilities([2, 65, 3, 16], 0, 1, plain), probabilities([1, 40, 2, 64], 39, 1, plain)]);
+    cases.extend(MaskKind::ALL.map(|kind| probabilities([2, 33, 2, 10], 3, 7, kind)));
     for [batch, tokens, width, first] in [[1, 197, 192, 1], [2, 20, 65, 5], [1, 9, 64, 0], [3, 70, 130, 4], [1, 4, 8, 3]] {
         cases.extend(components([batch, tokens, width], first));
     }
