@@ -32,10 +32,7 @@ impl Cache {
 
     /// Returns the revision's folder, if all that is wanted is in it.
     pub fn cached(&self, wanted: Wanted<'_>) -> Option<PathBuf> {
-        let folder = match &self.commit {
-            Some(commit) => self.snapshot(commit),
-            None => self.repo.get(CONFIG)?.parent()?.to_owned(),
-        };
+        let folder = self.folder()?;
         let has = |name: &str| folder.join(name).exists();
         let state = folder.file_name()?.to_str()?;
         let is_settled = |name: &str| has(name) || self.absent(state, name).exists();
@@ -45,7 +42,23 @@ impl Cache {
             Wanted::Model => is_settled(PROCESSOR) && weights(),
             Wanted::Files(files) => files.iter().all(|file| is_settled(file.name)),
         };
-        (has(CONFIG) && is_complete).then_some(folder)
+        is_complete.then_some(folder)
+    }
+
+    /// Returns the revision's folder, if it is of use without the hub. Other libraries do not record each file that a model lacks.
+    pub fn usable(&self, wanted: Wanted<'_>) -> Option<PathBuf> {
+        match wanted {
+            Wanted::Model => self.cached(wanted),
+            Wanted::Files(files) => self.folder().filter(|folder| files.iter().any(|file| folder.join(file.name).exists())),
+        }
+    }
+
+    /// Returns the revision's folder, if it has a configuration.
+    fn folder(&self) -> Option<PathBuf> {
+        match &self.commit {
+            Some(commit) => Some(self.snapshot(commit)).filter(|folder| folder.join(CONFIG).exists()),
+            None => Some(self.repo.get(CONFIG)?.parent()?.to_owned()),
+        }
     }
 
     /// Returns the folder of a commit's files.

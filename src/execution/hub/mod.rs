@@ -69,7 +69,7 @@ pub fn fetch(reference: &str, progress: &dyn Fn(&str, u64, u64)) -> Result<PathB
 }
 
 /// Returns the folder of a model as [`fetch`] does, with its configuration and those of `files` that it has, whether or not the weights are there.
-#[cfg(feature = "text")]
+#[cfg_attr(not(feature = "text"), expect(dead_code, reason = "only tokenizers are fetched without weights"))]
 pub(in crate::execution) fn fetch_files(reference: &str, files: &[File], progress: &DownloadProgress<'_>) -> Result<PathBuf> {
     fetch_wanted(reference, Wanted::Files(files), progress)
 }
@@ -78,12 +78,14 @@ fn fetch_wanted(reference: &str, wanted: Wanted<'_>, progress: &DownloadProgress
     let reference = Reference::parse(reference)
         .ok_or_else(|| Error::argument("model", format!("expected a model on the hub as owner/name or owner/name@revision, found {reference:?}")))?;
     let cache = Cache::open(&reference);
-    let cached = cache.cached(wanted);
-    match cached {
+    let usable = cache.usable(wanted);
+    match (cache.cached(wanted), &usable) {
         // A commit never changes.
-        Some(folder) if reference.is_commit() => return Ok(folder),
-        Some(folder) if is_offline() => return Ok(folder),
-        None if is_offline() => return Err(reference.error("not completely in the cache, and HF_HUB_OFFLINE is set; unset it to download the model")),
+        (Some(folder), _) if reference.is_commit() => return Ok(folder),
+        (_, Some(folder)) if is_offline() => return Ok(folder.clone()),
+        (_, None) if is_offline() => {
+            return Err(reference.error("not completely in the cache, and HF_HUB_OFFLINE is set; unset it to download the model"));
+        }
         _ => {}
     }
     let remote = Remote::open(&reference, cache)?;
@@ -93,7 +95,7 @@ fn fetch_wanted(reference: &str, wanted: Wanted<'_>, progress: &DownloadProgress
         Err(Failure::Refused(refusal)) => return Err(refusal.error(&reference, &remote.address())),
         Err(Failure::Unreachable(why) | Failure::Cut(why)) => format!("{} cannot be reached ({why})", remote.address()),
     };
-    match cached {
+    match usable {
         Some(folder) => {
             log::info!("{reference}: {why}; using the revision in the cache, {}", folder.display());
             Ok(folder)
