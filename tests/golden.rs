@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vitraux::Precision;
-use vitraux::low_level::checkpoint::{open_integers, open_mask, open_preprocess, open_tensor};
+use vitraux::low_level::checkpoint::{is_lone_file, open_integers, open_mask, open_preprocess, open_tensor};
 use vitraux::low_level::forward::output_names;
 use vitraux::postprocess::{classes_at, depth_at};
 use vitraux::{Checkpoint, Device, Image, Model, Outputs, Session, Tokens};
@@ -37,7 +37,7 @@ fn cases() -> Vec<String> {
     let entries = std::fs::read_dir(path(CASES)).expect("the fixtures are there");
     let mut names: Vec<String> = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
-    assert_eq!(names.len(), 95, "fixtures: {names:?}");
+    assert_eq!(names.len(), 103, "fixtures: {names:?}");
     names
 }
 
@@ -46,11 +46,12 @@ fn runs(name: &str) -> Vec<Value> {
     json(&format!("{CASES}/{name}/case.json"))["runs"].as_array().expect("runs").clone()
 }
 
-/// What to open: the folder, or the npz file in it.
+/// What to open: the folder, or the only file of a model without a configuration.
 fn model(name: &str) -> PathBuf {
     let folder = path(CASES).join(name);
-    let npz = std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    npz.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "npz")).unwrap_or(folder)
+    let mut files = std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let is_configured = ["config.json", "open_clip_config.json"].iter().any(|config| folder.join(config).exists());
+    files.find(|path| !is_configured && is_lone_file(path)).unwrap_or(folder)
 }
 
 /// The outputs of all runs of a case that are not within their bounds; for each run the first in the order of the computation.

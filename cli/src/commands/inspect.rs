@@ -6,7 +6,7 @@ use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 use vitraux::Device;
-use vitraux::config::{DenseHead, Size};
+use vitraux::config::{Config, DenseHead, Size};
 use vitraux::low_level::capabilities::{Capabilities, Precision};
 use vitraux::low_level::checkpoint::{Linear, WeightInfo, Weights};
 use vitraux::low_level::forward::{Request, Tables, output_names, record};
@@ -84,6 +84,14 @@ impl Inspect {
                 "weight_bytes": weight_bytes,
                 "batch": self.batch,
                 "scratch_bytes": scratch_bytes,
+                "text": checkpoint.text_config().map(|text| json!({
+                    "tokens": longest(text),
+                    "width": text.width,
+                    "depth": text.depth,
+                    "heads": text.heads,
+                    "head_width": text.head_width(),
+                    "mlp_width": text.mlp_width,
+                })),
                 "layers": layers.iter().map(|(name, precision, why)| json!({"weight": name, "precision": precision.to_string(), "reason": why})).collect::<Vec<_>>(),
             });
             writeln!(out, "{value}")?;
@@ -105,27 +113,20 @@ impl Inspect {
             }
             _ => config.tokens(size)?.to_string(),
         };
-        let rows = [
+        let mut rows = vec![
             ("model", format!("{} ({})", config.name, config.layout)),
             ("input", input),
             ("tokens", tokens),
-            (
-                "encoder",
-                format!(
-                    "{} blocks of width {}, {} heads of {}, MLP {}",
-                    config.depth,
-                    config.width,
-                    config.heads,
-                    config.head_width(),
-                    config.mlp_width
-                ),
-            ),
+            ("encoder", encoder(config)),
             ("result", format!("{result}, {classes} classes, {labels} labels")),
             ("parameters", parameters.to_string()),
             ("arithmetic", format!("{gflop:.3} GFLOP per image")),
             ("weights", mebibytes(weight_bytes)),
             ("scratch", format!("{} for a batch of {}", mebibytes(scratch_bytes), self.batch)),
         ];
+        if let Some(text) = checkpoint.text_config() {
+            rows.insert(4, ("texts", format!("up to {} tokens, {}", longest(text), encoder(text))));
+        }
         for (name, value) in rows {
             writeln!(out, "{name:12}{}", shown(&value))?;
         }
@@ -135,6 +136,19 @@ impl Inspect {
             write!(out, "\n{}", table.text())?;
         }
         Ok(())
+    }
+}
+
+fn encoder(config: &Config) -> String {
+    let Config { depth, width, heads, mlp_width, .. } = config;
+    format!("{depth} blocks of width {width}, {heads} heads of {}, MLP {mlp_width}", config.head_width())
+}
+
+/// Returns the maximum tokens of a text.
+fn longest(text: &Config) -> usize {
+    match text.native_size() {
+        Size::Sequence(longest) => longest,
+        Size::Image(_) | Size::Patches(_) => unreachable!("a text tower takes texts"),
     }
 }
 

@@ -20,7 +20,7 @@ pub const BUILT_IN: &str = "digits";
 #[command(next_help_heading = "Model options")]
 pub struct ModelArgs {
     /// Model: owner/name[@revision] on the Hugging Face hub, a timm name, a folder with config.json and model.safetensors or pytorch_model.bin, an npz file from
-    /// google-research, or digits (built in); `vitraux models` recommends some
+    /// google-research, a pth file of DINOv2, or digits (built in); `vitraux models` recommends some
     #[arg(long, short, value_name = "MODEL")]
     model: Option<PathBuf>,
     /// LoRA adapter to merge into the model's weights: a folder with adapter_config.json and adapter_model.safetensors or .bin, as peft saves it
@@ -122,14 +122,19 @@ impl ModelArgs {
 
     /// Opens the model, with its tokenizer, for a command that reads texts.
     pub fn open_for_texts(&self, command: &str) -> Result<Checkpoint> {
-        self.tokenizer(command)?;
+        self.with_tokenizer(command)?;
         self.open_required(command)
     }
 
     /// Opens the tokenizer of the model, without its weights.
     pub fn tokenizer(&self, command: &str) -> Result<Tokenizer> {
+        Ok(Tokenizer::open(self.with_tokenizer(command)?)?)
+    }
+
+    /// Returns the folder of the model, with its tokenizer.
+    fn with_tokenizer(&self, command: &str) -> Result<PathBuf> {
         match self.chosen()?.map(|model| located(&model, hub::local_tokenizer)).transpose()? {
-            Some(Place::Path(path)) => Ok(Tokenizer::open(path)?),
+            Some(Place::Path(path)) => Ok(path),
             Some(Place::BuiltIn) => Err("the built-in model reads no texts; choose another --model, such as openai/clip-vit-base-patch32".into()),
             None => Err(missing(command)),
         }
@@ -218,11 +223,10 @@ impl ModelArgs {
 /// Returns whether a file in a model's folder belongs to the model, by its name: other files there may be earlier results.
 fn is_of_model(file: &Path) -> bool {
     let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let weights = ["model", "pytorch_model", "adapter_model"];
-    let endings = [".safetensors", ".bin", ".pt", ".pth"];
-    let is_weights =
-        weights.iter().any(|start| name.starts_with(start)) && endings.iter().any(|end| name.trim_end_matches(".index.json").ends_with(end));
-    is_weights || ["config.json", "adapter_config.json", "preprocessor_config.json", "processor_config.json"].contains(&&*name)
+    let name = name.trim_end_matches(".index.json");
+    // `model-00001-of-00002.safetensors` is a shard of `model.safetensors`.
+    let is_like = |(start, end): (&str, &str)| name.starts_with(start) && name.ends_with(end);
+    checkpoint::names_in_folder().filter_map(|known| known.split_once('.')).any(is_like)
 }
 
 fn missing(command: &str) -> Box<dyn Error> {
@@ -236,12 +240,13 @@ fn located(model: &Path, local: fn(&Path) -> vitraux::Result<PathBuf>) -> Result
     let text = model.to_string_lossy();
     if model.is_file() {
         return match model.file_name().and_then(|name| name.to_str()) {
-            Some("model.safetensors" | "pytorch_model.bin" | "pytorch_model.pt" | "model.pth" | "config.json") => {
+            Some(name) if checkpoint::names_in_folder().any(|known| known == name) => {
                 Ok(Place::Path(model.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()))
             }
-            _ if model.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz")) => Ok(Place::Path(model.to_owned())),
+            _ if checkpoint::is_lone_file(model) => Ok(Place::Path(model.to_owned())),
             _ => {
-                Err(format!("{text}: expected a model folder, its model.safetensors or pytorch_model.bin, or an npz file, found another file").into())
+                Err(format!("{text}: expected a model folder, its model.safetensors or pytorch_model.bin, or an npz or pth file, found another file")
+                    .into())
             }
         };
     }

@@ -13,7 +13,7 @@ pub struct Preprocess {
     /// Safetensors file to write: `pixel_values` [B, channels, height, width], F32
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
-    /// Images: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM
+    /// Images: PNG, JPEG, WebP, BMP, GIF, TIFF, PNM, JPEG XL or HEIC
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<PathBuf>,
     #[command(flatten)]

@@ -140,6 +140,10 @@ pub enum Layout {
     Transformers,
     /// Google's npz files, written by JAX.
     Jax,
+    /// open_clip.
+    OpenClip,
+    /// Facebook's own DINOv2 files.
+    Facebook,
     /// `torch.nn.TransformerEncoder`.
     Torch,
 }
@@ -244,6 +248,8 @@ impl std::fmt::Display for Layout {
             Layout::Timm => "Vision Transformer, timm's layout",
             Layout::Transformers => "Vision Transformer, transformers' layout",
             Layout::Jax => "Vision Transformer, Google's layout",
+            Layout::OpenClip => "Vision Transformer, open_clip's layout",
+            Layout::Facebook => "Vision Transformer, Facebook's layout",
             Layout::Torch => "Transformer encoder, torch's layout",
         })
     }

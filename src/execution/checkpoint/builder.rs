@@ -1,9 +1,10 @@
 //! Opening of checkpoints.
 
-use super::files::{Files, MODEL};
+use super::files::{Files, MODEL, OPEN_CLIP};
 use super::folder::Folder;
+use super::lone::LoneFile;
 use super::memory::MAPPED_FROM;
-use super::{Checkpoint, adapter, is_npz, jax, outline, preprocess, processor, root};
+use super::{Checkpoint, adapter, open_clip, outline, preprocess, processor, root};
 use crate::data::config::Input;
 use crate::data::error::{Error, Result};
 use std::io::{Read, Seek};
@@ -66,20 +67,23 @@ impl CheckpointBuilder {
     pub fn open(self) -> Result<Checkpoint> {
         let CheckpointBuilder { folder, image, mapped_from, adapter } = self;
         if let Folder::Stored(path) = &folder
-            && is_npz(path)
+            && let Some(kind) = LoneFile::of(path)
         {
             if let Some(adapter) = adapter {
-                return Err(Error::file(&adapter, "adapters are for models of transformers and timm, not for npz files"));
+                return Err(Error::file(&adapter, "adapters are for models of transformers and timm, not for files without a configuration"));
             }
-            let files = Files::open_npz(path, mapped_from)?;
-            let outline = jax::read(path, &files)?.checked_at(image)?;
-            let preprocess = jax::preprocess(path, &outline.config, image)?;
+            let files = kind.open(path, mapped_from)?;
+            let outline = kind.outline(path, &files)?.checked_at(image)?;
+            let preprocess = kind.preprocess(path, &outline.config, image)?;
             return outline.load(path, Some(preprocess), &files);
         }
         let root = root(&folder)?;
-        let files = match Files::open(&folder, &MODEL, mapped_from) {
+        let is_open_clip = open_clip::is_config(&root);
+        let places: &[_] = if is_open_clip { &OPEN_CLIP } else { &MODEL };
+        let files = match Files::open(&folder, places, mapped_from) {
             // transformers' wrapper of timm models adds a prefix of its own.
             Ok(files) if root.string("model_type")? == Some("timm_wrapper") => files.without_prefix("timm_model."),
+            Ok(files) if is_open_clip => files.without_prefix(open_clip::TRUNK),
             Ok(files) => files,
             // An unsupported configuration makes a better message than missing weights.
             Err(error) => return Err(outline(&root, None).err().unwrap_or(error)),

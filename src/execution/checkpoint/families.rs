@@ -25,13 +25,24 @@ pub const FAMILIES: &[Family] = &[
         name: "DINOv2, with registers",
         timm: &["vit_*_dinov2"],
         transformers: &["Dinov2Model", "Dinov2ForImageClassification", "Dinov2WithRegistersModel", "Dinov2WithRegistersForImageClassification"],
-        examples: &["facebook/dinov2-base", "facebook/dinov2-with-registers-base", "timm/vit_giant_patch14_dinov2.lvd142m"],
+        examples: &[
+            "facebook/dinov2-base",
+            "facebook/dinov2-with-registers-base",
+            "timm/vit_giant_patch14_dinov2.lvd142m",
+            "dinov2_vits14_pretrain.pth",
+        ],
     },
     Family {
         name: "DINOv3",
         timm: &["vit_*_dinov3*"],
         transformers: &["DINOv3ViTModel"],
         examples: &["facebook/dinov3-vits16-pretrain-lvd1689m", "timm/vit_base_patch16_dinov3.lvd1689m"],
+    },
+    Family {
+        name: "TIPSv2, images",
+        timm: &["vit_*_tipsv2"],
+        transformers: &["Tipsv2Model", "Tipsv2VisionModel"],
+        examples: &["google/tipsv2-b14", "timm/vit_base_patch14_reg1_tipsv2.webli"],
     },
     Family {
         name: "CLIP, images and texts",
@@ -44,7 +55,7 @@ pub const FAMILIES: &[Family] = &[
             "CLIPTextModelWithProjection",
             "CLIPForImageClassification",
         ],
-        examples: &["openai/clip-vit-base-patch32", "timm/vit_large_patch14_clip_quickgelu_224.openai"],
+        examples: &["openai/clip-vit-base-patch32", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "timm/vit_large_patch14_clip_quickgelu_224.openai"],
     },
     Family {
         name: "SigLIP and SigLIP 2, images and texts",

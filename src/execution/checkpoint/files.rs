@@ -5,7 +5,7 @@ use super::header::{self, Header};
 use super::json::Object;
 use super::low_rank::LowRank;
 use super::memory::{Contents, Embedded, Stored};
-use super::{npz, pytorch};
+use super::{CONFIG, OPEN_CLIP_CONFIG, PROCESSOR, PROCESSORS, adapter, npz, pytorch};
 use crate::data::error::{Error, Result};
 use crate::data::tensor::{Dtype, Tensor};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -39,9 +39,22 @@ pub const MODEL: [(Place, Format); 6] = [
     (Place::File("model.pth"), Format::Pytorch),
 ];
 
+/// Names of open_clip's weights.
+pub const OPEN_CLIP: [(Place, Format); 2] =
+    [(Place::File("open_clip_model.safetensors"), Format::Safetensors), (Place::File("open_clip_pytorch_model.bin"), Format::Pytorch)];
+
 /// Names of an adapter's tensors.
 pub const ADAPTER: [(Place, Format); 2] =
     [(Place::File("adapter_model.safetensors"), Format::Safetensors), (Place::File("adapter_model.bin"), Format::Pytorch)];
+
+/// Names of the weights and configurations of a folder: those of single files, not of shards.
+pub fn names_in_folder() -> impl Iterator<Item = &'static str> {
+    let weights = MODEL.iter().chain(&OPEN_CLIP).chain(&ADAPTER).filter_map(|(place, _)| match place {
+        Place::File(name) => Some(*name),
+        Place::Index(_) => None,
+    });
+    weights.chain([CONFIG, OPEN_CLIP_CONFIG, PROCESSOR, PROCESSORS, adapter::CONFIG])
+}
 
 /// Tensors by name.
 pub struct Files {
@@ -69,6 +82,11 @@ impl Files {
             }
         }
         Err(missing(folder, places))
+    }
+
+    /// Opens the tensors of one file of PyTorch. It is memory-mapped if it has at least `mapped_from` bytes.
+    pub fn open_pytorch(path: &Path, mapped_from: u64) -> Result<Files> {
+        Format::Pytorch.read(path, &Contents::open(path, mapped_from)?)
     }
 
     /// Opens the tensors of one safetensors file, which are read.
@@ -146,6 +164,14 @@ impl Files {
     /// Returns a tensor's shape.
     pub fn shape(&self, name: &str) -> Result<&[usize]> {
         Ok(&self.find(name)?.shape)
+    }
+
+    /// Returns the sizes of a tensor's axes. There must be exactly `AXES` of them, none 0.
+    pub fn sizes<const AXES: usize>(&self, name: &str) -> Result<&[usize; AXES]> {
+        let shape = self.shape(name)?;
+        let expected = || Error::tensor(name, format!("expected {AXES} axes of 1 to 1048576 elements, found {shape:?}"));
+        let sizes: &[usize; AXES] = shape.try_into().map_err(|_| expected())?;
+        if sizes.iter().all(|size| (1..=1 << 20).contains(size)) { Ok(sizes) } else { Err(expected()) }
     }
 
     fn find(&self, name: &str) -> Result<&Stored> {

@@ -73,14 +73,14 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
     };
     let name = |part: &str| dialect.name(part);
     let [attention, mlp, _] = dialect.numbers;
-    let &[patch_height, patch_width, _, width] = sizes(files, &name("embedding/kernel"))?;
+    let &[patch_height, patch_width, _, width] = files.sizes(&name("embedding/kernel"))?;
     let bias = format!("{}MultiHeadDotProductAttention_{attention}/query/bias", dialect.block(0));
     let dense = format!("{}MlpBlock_{mlp}/Dense_0/bias", dialect.block(0));
     let (depth, heads, mlp_width) = if dialect.stacked {
-        let (&[depth, heads, _], &[_, mlp_width]) = (sizes(files, &bias)?, sizes(files, &dense)?);
+        let (&[depth, heads, _], &[_, mlp_width]) = (files.sizes(&bias)?, files.sizes(&dense)?);
         (depth, heads, mlp_width)
     } else {
-        let (&[heads, _], &[mlp_width]) = (sizes(files, &bias)?, sizes(files, &dense)?);
+        let (&[heads, _], &[mlp_width]) = (files.sizes(&bias)?, files.sizes(&dense)?);
         (dialect.depth(files), heads, mlp_width)
     };
     // A small file can claim any depth.
@@ -93,8 +93,8 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
         false => None,
     };
     let channels_of = if backbone.is_some() { name("conv_root/kernel") } else { name("embedding/kernel") };
-    let &[_, _, channels, _] = sizes(files, &channels_of)?;
-    let &[_, rows, _] = sizes(files, &dialect.position)?;
+    let &[_, _, channels, _] = files.sizes(&channels_of)?;
+    let &[_, rows, _] = files.sizes(&dialect.position)?;
     let side = rows.isqrt();
     // A square number of rows has none for the class token.
     let positioned = if side * side == rows { 0 } else { prefix_tokens };
@@ -104,13 +104,13 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
     let mut classifiers = Vec::new();
     let pre_logits = match files.has(&name("pre_logits/kernel")) {
         true => {
-            let &[_, width] = sizes(files, &name("pre_logits/kernel"))?;
+            let &[_, width] = files.sizes(&name("pre_logits/kernel"))?;
             Some(Pooler { width, activation: Activation::Tanh })
         }
         false => None,
     };
     if files.has(&name("head/kernel")) {
-        let &[read, classes] = sizes(files, &name("head/kernel"))?;
+        let &[read, classes] = files.sizes(&name("head/kernel"))?;
         let classifier = |name: &str, reads| Classifier { name: name.to_owned(), reads, classes, labels: super::labels(None, classes) };
         // timm drops pre_logits, flax does not: `logits` is timm's result, `logits_jax` is flax's.
         classifiers.extend((read == width).then(|| classifier("", Reads::Features)));
@@ -166,14 +166,6 @@ pub fn preprocess(path: &Path, config: &Config, image: Option<[usize; 2]>) -> Re
         "std": [0.5, 0.5, 0.5],
     });
     timm::preprocess(&Object::parse(path, fields.to_string().as_bytes())?, image)
-}
-
-/// Returns the sizes of an array's axes. There must be exactly `AXES` of them, none 0.
-fn sizes<'a, const AXES: usize>(files: &'a Files, name: &str) -> Result<&'a [usize; AXES]> {
-    let shape = files.shape(name)?;
-    let expected = || Error::tensor(name, format!("expected {AXES} axes of 1 to 1048576 elements, found {shape:?}"));
-    let sizes: &[usize; AXES] = shape.try_into().map_err(|_| expected())?;
-    if sizes.iter().all(|size| (1..=1 << 20).contains(size)) { Ok(sizes) } else { Err(expected()) }
 }
 
 /// Maps weights to flax's array names. Kernels are stored `[in, out]`.

@@ -6,6 +6,7 @@ mod adapter;
 mod backbone;
 mod batch_norm;
 mod builder;
+mod facebook;
 mod families;
 mod files;
 mod folder;
@@ -15,9 +16,11 @@ mod jax;
 mod json;
 mod kind;
 mod labels;
+mod lone;
 mod low_rank;
 mod memory;
 mod npz;
+mod open_clip;
 mod position;
 mod positions;
 #[cfg(test)]
@@ -36,9 +39,11 @@ mod weights;
 
 pub use builder::CheckpointBuilder;
 pub use families::{FAMILIES, Family};
+pub use files::names_in_folder;
 pub use head::Head;
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 pub(in crate::execution) use json::LARGEST_JSON;
+pub(in crate::execution) use open_clip::CONFIG as OPEN_CLIP_CONFIG;
 pub use position::{PositionTable, Resampling, sinusoidal};
 pub use positions::Positions;
 pub use random::random_of;
@@ -55,6 +60,7 @@ use files::Files;
 pub(crate) use folder::Folder;
 pub(in crate::execution) use json::Object;
 use labels::labels;
+use lone::LoneFile;
 use positions::PositionSources;
 use refusal::{nearest, refusal};
 use source::{Part, Source};
@@ -127,7 +133,7 @@ struct TextSources {
 
 impl Checkpoint {
     /// Opens a folder with `config.json` and `model.safetensors` or `pytorch_model.bin` (or shards with an index), in the layout of
-    /// timm, transformers or torch's `TransformerEncoder`; or one of Google's npz files. Of a PyTorch file, only tensors are read:
+    /// timm, transformers, open_clip or torch's `TransformerEncoder`; or one of Google's npz files or Facebook's `.pth` files of DINOv2. Of a PyTorch file, only tensors are read:
     /// nothing in it is run.
     ///
     /// # Errors
@@ -179,11 +185,14 @@ impl Checkpoint {
         self.text.as_ref().map(|text| &text.config)
     }
 
-    /// Number of learned values, as a reference implementation counts them.
+    /// Number of learned values, as a reference implementation counts them: those of a text tower too.
     pub fn parameters(&self) -> usize {
         let mut counted = HashSet::new();
         let weights: usize = self.numbered_weights().iter().filter(|weight| counted.insert(&weight.name)).map(|weight| weight.learned).sum();
-        weights + self.positions.learned() + self.unused
+        let tokens = self.tokens.as_ref().map_or(0, |tokens| tokens.learned);
+        let of_texts = self.text.as_ref().map_or(0, |text| text.parameters());
+        let of_pairs = self.similarity.map_or(0, |similarity| 1 + usize::from(similarity.bias.is_some()));
+        weights + self.positions.learned() + tokens + of_texts + of_pairs + self.unused
     }
 
     /// Returns all weights in the order in which a recording numbers them.
@@ -222,7 +231,9 @@ impl Outline {
         let positions = self.positions.load(files)?;
         let TextSources { tokens, similarity, tower } = self.text;
         let similarity = similarity.map(|(scale, bias)| Similarity::load(&scale, bias.as_ref(), files)).transpose()?;
-        let is_unused = |name: &&str| name.ends_with("embeddings.mask_token") || is_unread(name);
+        let is_unused = |name: &&str| {
+            *name == "mask_token" || ["embeddings.mask_token", "vision_encoder.mask_token"].iter().any(|end| name.ends_with(end)) || is_unread(name)
+        };
         let learned = files.names().filter(is_unused).filter(|name| !BUFFERS.iter().any(|ending| name.ends_with(ending)));
         let unused = learned.map(|name| files.shape(name).map_or(0, |shape| shape.iter().product::<usize>())).sum();
         Ok(Checkpoint {
@@ -294,19 +305,24 @@ fn before_number(name: &str) -> Option<&str> {
     name.as_bytes().windows(2).enumerate().find_map(digit).map(|end| &name[..end])
 }
 
-/// Reads the preprocessing of a folder or an npz file. A folder's weights need not be there. `image` overrides the
+/// Reads the preprocessing of a folder, or of a file without a configuration. A folder's weights need not be there. `image` overrides the
 /// configured height and width.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::File`] if the configuration is missing or damaged, or if the model takes no images;
-/// [`Error::Unsupported`] if the configuration is not supported; [`Error::Tensor`] if an array of an npz file has the wrong shape.
+/// [`Error::Unsupported`] if the configuration is not supported; [`Error::Tensor`] if a tensor of such a file has the wrong shape.
 pub fn open_preprocess(path: impl AsRef<Path>, image: Option<[usize; 2]>) -> Result<Preprocess> {
     let path = path.as_ref();
-    if is_npz(path) {
-        return jax::preprocess(path, &jax::read(path, &Files::open_npz(path, u64::MAX)?)?.config, image);
+    if let Some(kind) = LoneFile::of(path) {
+        return kind.preprocess(path, &kind.outline(path, &kind.open(path, u64::MAX)?)?.config, image);
     }
     let folder = Folder::Stored(path.to_owned());
     preprocess(&root(&folder)?, processor(&folder)?, image)
+}
+
+/// Whether a path is that of a model in one file without a configuration: Google's npz, or Facebook's pth of DINOv2.
+pub fn is_lone_file(path: impl AsRef<Path>) -> bool {
+    LoneFile::of(path.as_ref()).is_some()
 }
 
 /// Returns the names of the tensors in a safetensors file.
@@ -355,22 +371,27 @@ pub fn open_tensor(path: impl AsRef<Path>, name: &str) -> Result<Tensor> {
     Files::open_file(path.as_ref())?.tensor(name)
 }
 
-fn root(folder: &Folder) -> Result<Object> {
+/// Parses the configuration in a folder, if it has one.
+pub(in crate::execution) fn configuration(folder: &Folder) -> Result<Option<Object>> {
     match folder.object(CONFIG)? {
+        None => folder.object(OPEN_CLIP_CONFIG),
+        found => Ok(found),
+    }
+}
+
+fn root(folder: &Folder) -> Result<Object> {
+    match configuration(folder)? {
         Some(root) => Ok(root),
         None if folder.exists() => Err(Error::file(folder.path().join(CONFIG), "no such file; expected the hub's config.json next to the weights")),
         None => Err(Error::file(folder.path(), "no such folder; expected one with config.json and model.safetensors")),
     }
 }
 
-fn is_npz(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "npz") && !path.is_dir()
-}
-
 /// Interprets a `config.json`; without `files`, as far as possible.
 fn outline(root: &Object, files: Option<&Files>) -> Result<Outline> {
     match root.string("model_type")? {
         _ if root.has("architecture") => timm::read(root, files),
+        _ if open_clip::is_config(root) => open_clip::read(root, files),
         Some(torch::MODEL_TYPE) => torch::read(root, files),
         _ => transformers::read(root, files),
     }
@@ -391,6 +412,7 @@ fn processor(folder: &Folder) -> Result<Option<Object>> {
 fn preprocess(root: &Object, processor: Option<Object>, image: Option<[usize; 2]>) -> Result<Preprocess> {
     match root.string("model_type")? {
         _ if root.has("architecture") => timm::preprocess(root, image),
+        _ if open_clip::is_config(root) => open_clip::preprocess(root, image),
         Some(torch::MODEL_TYPE) => Err(root.error("this model takes embeddings, not images")),
         _ => transformers::preprocess(root, processor, image),
     }

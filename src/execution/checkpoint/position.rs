@@ -12,6 +12,8 @@ pub enum Resampling {
     BicubicAntialiased,
     /// Bicubic with coefficient -0.75, not antialiased: transformers' `interpolate_pos_encoding`.
     Bicubic,
+    /// The same, for a grid larger by 0.1: Facebook's DINOv2, which so kept rounding from losing a row.
+    BicubicOffset,
     /// Bilinear, antialiased: transformers' SigLIP 2.
     BilinearAntialiased,
     /// Bilinear, not antialiased: timm's FlexiViT and RADIO, and Google's npz files.
@@ -79,6 +81,9 @@ fn resample_axis(values: &[f64], [outer, entries, inner]: [usize; 3], count: usi
                 Resampling::BicubicAntialiased => taps(Filter::Bicubic, entries, scale, i),
                 Resampling::BilinearAntialiased => taps(Filter::Bilinear, entries, scale, i),
                 Resampling::Bicubic => neighbours(Interpolation::Bicubic, entries, (i as f64 + 0.5) * scale - 0.5),
+                Resampling::BicubicOffset => {
+                    neighbours(Interpolation::Bicubic, entries, (i as f64 + 0.5) * entries as f64 / (count as f64 + 0.1) - 0.5)
+                }
                 Resampling::Bilinear => neighbours(Interpolation::Bilinear, entries, (i as f64 + 0.5) * scale - 0.5),
                 Resampling::BilinearCorners => {
                     neighbours(Interpolation::Bilinear, entries, i as f64 * (entries - 1) as f64 / (count - 1).max(1) as f64)
@@ -109,6 +114,17 @@ mod tests {
 
     const ALL: [Resampling; 5] =
         [Resampling::BicubicAntialiased, Resampling::Bicubic, Resampling::BilinearAntialiased, Resampling::Bilinear, Resampling::BilinearCorners];
+
+    const OFFSET: [f32; 2] = [0.1943, 6.0358];
+
+    /// torch 2.15's `interpolate(scale_factor=(2 + 0.1) / 4, mode="bicubic")` of 0, 1, 4, 9.
+    #[test]
+    fn offset_grid_is_resampled_as_torch_does() {
+        let values = resample(&[0.0, 1.0, 4.0, 9.0], 1, [1, 4], [1, 2], Resampling::BicubicOffset);
+        for (value, expected) in values.iter().zip(OFFSET) {
+            approx::assert_abs_diff_eq!(*value, expected, epsilon = 1e-4);
+        }
+    }
 
     fn table(values: Vec<f32>, grid: [usize; 2], resampling: Resampling) -> PositionTable {
         PositionTable { table: Tensor::new([grid[0] * grid[1], 1], values).expect("a table"), grid, as_is: None, resampling, built: None, learned: 0 }

@@ -314,7 +314,7 @@ pub fn patch_projection(name: &str, config: &Config, patches: &Patches, has_bias
     let part = Part::new(format!("{name}.weight"), &stored);
     let weight = match config.layout {
         Layout::Timm => Source::Flattened { part, stored, shape },
-        Layout::Transformers | Layout::Jax | Layout::Torch => Source::of(vec![part], &shape),
+        _ => Source::of(vec![part], &shape),
     };
     Linear { weight, ..linear(name, shape, has_bias) }
 }

@@ -3,7 +3,7 @@
 
 use super::form::Form;
 use super::reference::Reference;
-use super::{CONFIG, PROCESSOR, WEIGHTS, Wanted, shards};
+use super::{LAYOUTS, Layout, PROCESSOR, Wanted, shards};
 use crate::data::error::{Error, Result};
 use hf_hub::{CacheRepo, Repo, RepoType};
 use std::fs::{self, File};
@@ -32,12 +32,12 @@ impl Cache {
 
     /// Returns the revision's folder, if all that is wanted is in it.
     pub fn cached(&self, wanted: Wanted<'_>) -> Option<PathBuf> {
-        let folder = self.folder()?;
+        let (layout, folder) = self.folder()?;
         let has = |name: &str| folder.join(name).exists();
         let state = folder.file_name()?.to_str()?;
         let is_settled = |name: &str| has(name) || self.absent(state, name).exists();
         let has_shards = |index: &str, form| shards(&folder.join(index), form).is_ok_and(|shards| shards.iter().all(|shard| has(shard)));
-        let weights = || WEIGHTS.iter().any(|(file, index)| has(file) || has_shards(index, Form::of(file)));
+        let weights = || layout.weights.iter().any(|(file, index)| has(file) || has_shards(index, Form::of(file)));
         let is_complete = match wanted {
             Wanted::Model => is_settled(PROCESSOR) && weights(),
             Wanted::Files(files) => files.iter().all(|file| is_settled(file.name)),
@@ -49,16 +49,17 @@ impl Cache {
     pub fn usable(&self, wanted: Wanted<'_>) -> Option<PathBuf> {
         match wanted {
             Wanted::Model => self.cached(wanted),
-            Wanted::Files(files) => self.folder().filter(|folder| files.iter().any(|file| folder.join(file.name).exists())),
+            Wanted::Files(files) => self.folder().map(|(_, folder)| folder).filter(|folder| files.iter().any(|file| folder.join(file.name).exists())),
         }
     }
 
     /// Returns the revision's folder, if it has a configuration.
-    fn folder(&self) -> Option<PathBuf> {
-        match &self.commit {
-            Some(commit) => Some(self.snapshot(commit)).filter(|folder| folder.join(CONFIG).exists()),
-            None => Some(self.repo.get(CONFIG)?.parent()?.to_owned()),
-        }
+    fn folder(&self) -> Option<(&'static Layout, PathBuf)> {
+        let folder = |config: &str| match &self.commit {
+            Some(commit) => Some(self.snapshot(commit)).filter(|folder| folder.join(config).exists()),
+            None => Some(self.repo.get(config)?.parent()?.to_owned()),
+        };
+        LAYOUTS.iter().find_map(|layout| Some((layout, folder(layout.config)?)))
     }
 
     /// Returns the folder of a commit's files.

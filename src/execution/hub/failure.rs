@@ -1,8 +1,8 @@
 //! Reasons why a file could not be fetched, by the possible remedy.
 
-use super::CONFIG;
 use super::reference::Reference;
 use crate::data::error::Error;
+use crate::execution::checkpoint::CONFIG;
 use ureq::http::Response;
 
 /// Reason why a file could not be fetched.
@@ -71,7 +71,7 @@ impl Refusal {
             (401, _) => "no such model, or it is private or gated (401); check the name, or set HF_TOKEN to a valid token".to_owned(),
             (_, "RevisionNotFound") => format!("no such revision at {endpoint} ({status}); check the part after the @"),
             (_, "EntryNotFound") if file == CONFIG => {
-                format!("the model has no {CONFIG} ({status}); expected a Vision Transformer in timm's or transformers' layout")
+                format!("the model has no {CONFIG} ({status}); expected a Vision Transformer in timm's, transformers' or open_clip's layout")
             }
             _ if file == CONFIG => format!("no such model or revision at {endpoint} ({status}), and no such folder here; check the name"),
             _ => format!("the model has no {file} at {endpoint} ({status}); the upload is incomplete; choose another revision or tell the owner"),

@@ -13,7 +13,7 @@ mod remote;
 mod transfer;
 
 use crate::data::error::{Error, Result};
-use crate::execution::checkpoint::LARGEST_JSON;
+use crate::execution::checkpoint::{CONFIG, LARGEST_JSON, OPEN_CLIP_CONFIG};
 use crate::execution::storage;
 use cache::Cache;
 use entry::Entry;
@@ -23,12 +23,31 @@ use reference::Reference;
 use remote::{HubResult, Remote};
 use std::path::{Path, PathBuf};
 
-const CONFIG: &str = "config.json";
+/// A library's names of a model's files.
+struct Layout {
+    config: &'static str,
+    /// Weights, the preferred first: a file, or else the index of its shards.
+    weights: [(&'static str, &'static str); 2],
+}
+
+/// Layouts of models on the hub, the preferred first.
+const LAYOUTS: [Layout; 2] = [
+    Layout {
+        config: CONFIG,
+        weights: [("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")],
+    },
+    Layout {
+        config: OPEN_CLIP_CONFIG,
+        weights: [
+            ("open_clip_model.safetensors", "open_clip_model.safetensors.index.json"),
+            ("open_clip_pytorch_model.bin", "open_clip_pytorch_model.bin.index.json"),
+        ],
+    },
+];
+
 const PROCESSOR: &str = "preprocessor_config.json";
 /// Replaces the former in transformers 5, and takes precedence over it.
 const PROCESSORS: &str = "processor_config.json";
-/// Weights, the preferred first: a file, or else the index of its shards.
-const WEIGHTS: [(&str, &str); 2] = [("model.safetensors", "model.safetensors.index.json"), ("pytorch_model.bin", "pytorch_model.bin.index.json")];
 
 /// Callback during a download: the file's name, the bytes received, and the total bytes.
 type DownloadProgress<'a> = dyn Fn(&str, u64, u64) + 'a;
@@ -111,10 +130,11 @@ fn is_offline() -> bool {
 
 /// Downloads a folder's files. The revision's name points to the folder only once it is complete.
 fn download(remote: &Remote, wanted: Wanted<'_>, progress: &DownloadProgress<'_>) -> HubResult<PathBuf> {
-    transfer::fetch(remote, &remote.ask(CONFIG)?, progress)?;
+    let (layout, configuration) = find_configuration(remote)?;
+    transfer::fetch(remote, &configuration, progress)?;
     let state = remote.state();
     match wanted {
-        Wanted::Model => download_model(remote, progress)?,
+        Wanted::Model => download_model(remote, layout, progress)?,
         Wanted::Files(files) => {
             for File { name, largest } in files {
                 match find(remote, name)? {
@@ -128,8 +148,20 @@ fn download(remote: &Remote, wanted: Wanted<'_>, progress: &DownloadProgress<'_>
     Ok(remote.cache.snapshot(&state))
 }
 
+/// Requests the metadata of the configuration, whose name tells the layout.
+fn find_configuration(remote: &Remote) -> HubResult<(&'static Layout, Entry)> {
+    let [preferred, other] = &LAYOUTS;
+    match remote.ask(preferred.config) {
+        Err(Failure::Refused(refusal)) if refusal.is_absence() => match find(remote, other.config)? {
+            Some(entry) => Ok((other, entry)),
+            None => Err(Failure::Refused(refusal)),
+        },
+        answer => Ok((preferred, answer?)),
+    }
+}
+
 /// Downloads preprocessing and weights.
-fn download_model(remote: &Remote, progress: &DownloadProgress<'_>) -> HubResult<()> {
+fn download_model(remote: &Remote, layout: &Layout, progress: &DownloadProgress<'_>) -> HubResult<()> {
     let get = |entry: &Entry| transfer::fetch(remote, entry, progress);
     let state = remote.state();
     match find(remote, PROCESSOR)? {
@@ -139,12 +171,12 @@ fn download_model(remote: &Remote, progress: &DownloadProgress<'_>) -> HubResult
     if let Some(processors) = find(remote, PROCESSORS)? {
         get(&processors)?;
     }
-    get_weights(remote, get)
+    get_weights(remote, layout, get)
 }
 
 /// Downloads the weights, or the index and all shards.
-fn get_weights(remote: &Remote, get: impl Fn(&Entry) -> HubResult<()>) -> HubResult<()> {
-    for (file, index) in WEIGHTS {
+fn get_weights(remote: &Remote, layout: &Layout, get: impl Fn(&Entry) -> HubResult<()>) -> HubResult<()> {
+    for (file, index) in layout.weights {
         if let Some(weights) = find(remote, file)? {
             return get(&weights);
         }
@@ -154,7 +186,7 @@ fn get_weights(remote: &Remote, get: impl Fn(&Entry) -> HubResult<()>) -> HubRes
             return shards.iter().try_for_each(|shard| get(&remote.ask(shard)?));
         }
     }
-    let files = WEIGHTS.map(|(file, _)| file).join(" or ");
+    let files = layout.weights.map(|(file, _)| file).join(" or ");
     Err(remote.reference.error(format!("expected {files}, or an index of shards, found none of them; choose another model")).into())
 }
 

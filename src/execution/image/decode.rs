@@ -1,6 +1,7 @@
 //! Decoding of image files with the `image` crate, to RGB or grey as in Pillow's `convert`.
 
 use super::Image;
+use super::formats;
 use crate::data::error::{Error, Result};
 use crate::execution::storage;
 use image::metadata::Orientation;
@@ -27,7 +28,8 @@ fn default_limit(len: u64) -> u64 {
 }
 
 impl Image {
-    /// Reads an image file (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM), whatever its extension, and applies its EXIF orientation.
+    /// Reads an image file (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM; with the features, JPEG XL and HEIC), whatever its extension, and applies its EXIF
+    /// orientation. Colour profiles are ignored.
     ///
     /// # Errors
     /// [`Error::Io`] if the file cannot be read; [`Error::Image`] if it is not an image or is damaged; [`Error::ImageLimit`] if
@@ -77,25 +79,43 @@ fn contents(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(contents)
 }
 
-fn read(path: &Path, bytes: &[u8], limit: u64) -> Result<Image> {
+/// A decoder, and what is known of the memory that it takes.
+struct Opened<'a> {
+    decoder: Box<dyn ImageDecoder + 'a>,
+    /// Format, if it is one of the `image` crate's.
+    format: Option<ImageFormat>,
+    /// Whether it is a progressive JPEG.
+    is_progressive: bool,
+}
+
+fn open<'a>(path: &Path, bytes: &'a [u8], limit: u64) -> Result<Opened<'a>> {
     let failed = |error: ImageError| Error::image(path, message(&error));
+    #[cfg(any(feature = "jxl", feature = "heic"))]
+    if let Some(decoder) = formats::decoder(bytes, limit) {
+        return Ok(Opened { decoder: decoder.map_err(failed)?, format: None, is_progressive: false });
+    }
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Error::io(path))?;
     // The image itself is checked below; of PNG, decoders count only what is beside it.
     let mut limits = image::Limits::default();
     limits.max_alloc = Some(if reader.format() == Some(ImageFormat::Png) { PNG_CHUNKS } else { limit });
     reader.limits(limits);
+    let format = reader.format();
     let mut is_progressive = false;
-    match reader.format() {
+    match format {
         None if bytes.is_empty() => return Err(Error::image(path, "the file is empty")),
-        None => return Err(Error::image(path, "not an image in a supported format (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM)")),
+        None => return Err(Error::image(path, format!("not an image in a supported format ({})", formats::FORMATS))),
         Some(ImageFormat::Jpeg) => match jpeg_is_progressive(bytes) {
             Some(found) => is_progressive = found,
             None => return Err(Error::image(path, "the file is truncated")),
         },
         Some(_) => {}
     }
-    let format = reader.format();
-    let mut decoder = reader.into_decoder().map_err(failed)?;
+    Ok(Opened { decoder: Box::new(reader.into_decoder().map_err(failed)?), format, is_progressive })
+}
+
+fn read(path: &Path, bytes: &[u8], limit: u64) -> Result<Image> {
+    let failed = |error: ImageError| Error::image(path, message(&error));
+    let Opened { mut decoder, format, is_progressive } = open(path, bytes, limit)?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
@@ -111,6 +131,8 @@ fn read(path: &Path, bytes: &[u8], limit: u64) -> Result<Image> {
         Some(ImageFormat::WebP) => 4 * pixels,
         // A whole frame or strip beside the image.
         Some(ImageFormat::Gif | ImageFormat::Tiff) => decoded,
+        // Three or four values of 32 bits.
+        None => 16 * pixels,
         _ => 0,
     };
     let is_turned =

@@ -4,6 +4,8 @@
 mod decode;
 mod dense;
 pub(crate) mod filter;
+#[cfg(feature = "image")]
+mod formats;
 pub(crate) mod painting;
 mod preprocess;
 mod resample;

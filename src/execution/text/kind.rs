@@ -1,6 +1,7 @@
 //! Kinds of tokenizers, which are classes of transformers. As there, the class determines the steps; the files have the vocabulary and settings.
 
 use super::settings::Side;
+use super::{open_clip, pieces};
 use crate::data::error::{Error, Result};
 use crate::execution::checkpoint::{Folder, Object};
 
@@ -25,8 +26,15 @@ pub struct Defaults {
 }
 
 impl Kind {
-    /// Returns the kind of a folder's tokenizer: by its class, else by the model's type.
+    /// Returns the kind of a folder's tokenizer: by its class, else by the model's type; for open_clip, by its files.
     pub fn of(folder: &Folder, config: Option<&Object>, model: Option<&Object>) -> Result<Kind> {
+        if let Some(tower) = model.map(open_clip::tower).transpose()?.flatten() {
+            return Ok(match open_clip::is_of_transformers(&tower) {
+                false => Kind::Clip,
+                true if folder.has(pieces::MODEL) => Kind::Siglip,
+                true => Kind::Siglip2,
+            });
+        }
         if let Some(config) = config {
             match config.string("tokenizer_class")? {
                 Some("CLIPTokenizer" | "CLIPTokenizerFast") => return Ok(Kind::Clip),

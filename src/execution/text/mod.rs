@@ -5,13 +5,14 @@ mod bpe;
 mod capped;
 mod kind;
 mod messages;
+mod open_clip;
 mod pieces;
 mod settings;
 mod vocabulary;
 
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 use super::checkpoint::LARGEST_JSON;
-use super::checkpoint::{CONFIG, Folder};
+use super::checkpoint::{Folder, configuration};
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 use super::hub::{self, File};
 use crate::data::error::{Error, Result};
@@ -110,7 +111,7 @@ impl Tokenizer {
 
     /// Opens the tokenizer of a checkpoint.
     pub(crate) fn of(folder: &Folder) -> Result<Tokenizer> {
-        let (config, model) = (folder.object(SETTINGS)?, folder.object(CONFIG)?);
+        let (config, model) = (folder.object(SETTINGS)?, configuration(folder)?);
         let (config, model) = (config.as_ref(), model.as_ref());
         let kind = Kind::of(folder, config, model)?;
         let settings = Settings::read(kind, config, model)?;
@@ -134,7 +135,8 @@ impl Tokenizer {
             algorithm.id(token).ok_or_else(|| wrong(&path, format_args!("special token {token:?} is not in the tokenizer's vocabulary")))
         };
         let [before, after] = around.map(|tokens| tokens.iter().map(id).collect::<Result<Vec<u32>>>());
-        let (around, pad) = ([before?, after?], id(&pad)?);
+        let pad = if kind == Kind::Clip && settings.cleaning.is_some() { open_clip::PAD } else { id(&pad)? };
+        let around = [before?, after?];
         let least = around.iter().map(Vec::len).sum::<usize>().max(1);
         if settings.length < least {
             return Err(wrong(&path, format_args!("expected texts of {least} tokens or more, found model_max_length {}", settings.length)));
@@ -164,7 +166,8 @@ impl Tokenizer {
             if text.len() > LONGEST {
                 return Err(Error::argument("text", format!("expected at most {} KiB, found {}", LONGEST >> 10, text.len() >> 10)));
             }
-            let ids = self.framed(self.algorithm.ids(text)?);
+            let cleaned = self.settings.cleaning.map(|cleaning| cleaning.clean(text));
+            let ids = self.framed(self.algorithm.ids(cleaned.as_deref().unwrap_or(text))?);
             ids.iter().try_for_each(|id| self.check(*id))?;
             let padding = self.length() - ids.len();
             let [left, right] = match self.settings.padding {

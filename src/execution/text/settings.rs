@@ -1,6 +1,7 @@
 //! Settings of a tokenizer beside its tokens, from `tokenizer_config.json` and the model's `config.json`.
 
 use super::kind::Kind;
+use super::open_clip::{self, Cleaning};
 use crate::data::error::Result;
 use crate::execution::checkpoint::Object;
 
@@ -19,6 +20,8 @@ pub struct Settings {
     pub truncation: Side,
     /// Whether SigLIP's text is converted to lower case; that of the others always is.
     pub lower_case: bool,
+    /// How open_clip prepares texts first, if the model is its own.
+    pub cleaning: Option<Cleaning>,
     /// Rows of the model's table of token embeddings, if it declares them.
     pub rows: Option<usize>,
 }
@@ -26,9 +29,11 @@ pub struct Settings {
 impl Settings {
     pub fn read(kind: Kind, config: Option<&Object>, model: Option<&Object>) -> Result<Settings> {
         // A model of both towers nests the text tower's configuration.
-        let tower = model.map(|model| model.object("text_config")).transpose()?.flatten();
-        let tower = tower.as_ref().or(model);
-        let positions = tower.map(|tower| tower.size("max_position_embeddings")).transpose()?.flatten().unwrap_or(kind.positions());
+        let of_open_clip = model.map(open_clip::tower).transpose()?.flatten();
+        let nested = model.map(|model| model.object("text_config")).transpose()?.flatten();
+        let tower = of_open_clip.as_ref().or(nested.as_ref()).or(model);
+        let longest = if of_open_clip.is_some() { "context_length" } else { "max_position_embeddings" };
+        let positions = tower.map(|tower| tower.size(longest)).transpose()?.flatten().unwrap_or(kind.positions());
         // Files that set no limit state 10^30.
         let limit = config.map(|config| config.number("model_max_length")).transpose()?.flatten();
         let side = |key: &str| -> Result<Option<Side>> {
@@ -48,6 +53,7 @@ impl Settings {
                 (Kind::Siglip, Some(config)) => config.bool("do_lower_case")?.unwrap_or(true),
                 _ => true,
             },
+            cleaning: of_open_clip.as_ref().map(Cleaning::read).transpose()?,
             rows: tower.map(|tower| tower.size("vocab_size")).transpose()?.flatten(),
         })
     }

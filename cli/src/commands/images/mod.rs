@@ -96,7 +96,7 @@ impl PassArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Image options")]
 pub struct ImageArgs {
-    /// Images (PNG, JPEG, WebP, BMP, GIF, TIFF or PNM), folders (searched recursively), patterns such as 'photos/**/*.jpg', or - to
+    /// Images (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM, JPEG XL or HEIC), folders (searched recursively), patterns such as 'photos/**/*.jpg', or - to
     /// read paths from standard input, one per line
     #[arg(required = true, value_name = "IMAGE|FOLDER|PATTERN|-", help_heading = None::<&'static str>)]
     images: Vec<PathBuf>,

@@ -9,7 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use walkdir::WalkDir;
 
 /// Extensions of image files in folders.
-const EXTENSIONS: [&str; 13] = ["png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif", "tif", "tiff", "pnm", "pbm", "pgm", "ppm"];
+const EXTENSIONS: [&str; 17] =
+    ["png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif", "tif", "tiff", "pnm", "pbm", "pgm", "ppm", "jxl", "heic", "heif", "hif"];
 
 /// Returns the images that the arguments name, each once and in argument order. Images of a folder are sorted by name.
 /// Files of folders in other formats are counted in a note.

@@ -104,7 +104,7 @@ struct Embedding {
 
 /// Classify images
 ///
-/// The body is an image file (PNG, JPEG, WebP, BMP, GIF, TIFF or PNM), or a form (multipart/form-data) with several.
+/// The body is an image file (PNG, JPEG, WebP, BMP, GIF, TIFF, PNM, JPEG XL or HEIC), or a form (multipart/form-data) with several.
 /// An image that cannot be read has an `error` instead of a result; the status is 422 if none can be read.
 #[utoipa::path(post, path = "/classify", tag = "images", params(ClassifyOptions),
     request_body(content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "multipart/form-data"))),

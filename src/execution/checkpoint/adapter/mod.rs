@@ -17,7 +17,7 @@ use names::{PREFIX, Role, found};
 use serde_json::Value;
 use std::path::Path;
 
-const CONFIG: &str = "adapter_config.json";
+pub const CONFIG: &str = "adapter_config.json";
 
 /// Name of the classifier in models of transformers.
 const CLASSIFIER: &str = "classifier.weight";

@@ -1,6 +1,6 @@
 //! DINOv2, with and without registers.
 
-use super::{activation, class, classifier, has, patches, prefix};
+use super::{activation, class, classifier, has, patches, prefix, tipsv2};
 use crate::data::config::{Activation, Config, Input, Layout, Pooling};
 use crate::data::error::Result;
 use crate::execution::checkpoint::json::Object;
@@ -29,8 +29,9 @@ pub fn below(root: &Object, files: Option<&Files>, front: &str) -> Result<Outlin
     Ok(outline)
 }
 
-fn encoder(root: &Object, files: Option<&Files>, class: &str, is_base: bool, front: &str) -> Result<Outline> {
-    let has_registers = root.string("model_type")? == Some("dinov2_with_registers");
+/// Reads an encoder whose tensors' names begin with `front`.
+pub fn encoder(root: &Object, files: Option<&Files>, class: &str, is_base: bool, front: &str) -> Result<Outline> {
+    let has_registers = matches!(root.string("model_type")?, Some("dinov2_with_registers" | tipsv2::MODEL_TYPE));
     let registers = if has_registers { root.count("num_register_tokens")?.unwrap_or(4) } else { 0 };
     let prefix_tokens = 1 + registers;
     let width = root.size("hidden_size")?.unwrap_or(768);
@@ -59,7 +60,11 @@ fn encoder(root: &Object, files: Option<&Files>, class: &str, is_base: bool, fro
         grid,
         // The table is resampled for every image, and always treated as a square grid.
         stored: StoredGrid::Square,
-        resampling: if has_registers { Resampling::BicubicAntialiased } else { Resampling::Bicubic },
+        resampling: match root.string("model_type")? {
+            Some(tipsv2::MODEL_TYPE) => Resampling::BilinearAntialiased,
+            Some("dinov2_with_registers") => Resampling::BicubicAntialiased,
+            _ => Resampling::Bicubic,
+        },
         built: None,
     };
     let weights = weights(&config, front, registers, root.bool("qkv_bias")?.unwrap_or(true));

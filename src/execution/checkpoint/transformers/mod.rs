@@ -12,6 +12,7 @@ mod dinov3;
 mod dpt;
 mod processor;
 mod text;
+mod tipsv2;
 mod vit;
 
 pub use processor::preprocess;
@@ -34,6 +35,8 @@ const MODEL_TYPES: &[(&str, Read)] = &[
     ("dinov2", dinov2::read),
     ("dinov2_with_registers", dinov2::read),
     ("dinov3_vit", dinov3::read),
+    ("tipsv2", tipsv2::read),
+    (tipsv2::MODEL_TYPE, tipsv2::read),
     ("beit", beit::read),
     ("aimv2", aimv2::read),
     ("aimv2_vision_model", aimv2::read),

@@ -39,6 +39,7 @@ fn processor(name: &str) -> Option<Processor> {
         "Siglip2" => (2, Size::Square(224), false, false, HALF, HALF, true),
         "Siglip" => (3, Size::Square(224), false, false, HALF, HALF, true),
         "DINOv3ViT" => (2, Size::Square(224), true, false, IMAGENET_MEAN, IMAGENET_STD, false),
+        "Tipsv2" => (2, Size::Square(448), true, false, [0.0; 3], [1.0; 3], true),
         "DPT" => (3, Size::Square(384), true, false, HALF, HALF, false),
         "CLIP" | "Bit" | "ViTHybrid" => (3, Size::ShortestEdge(224), false, true, CLIP_MEAN, CLIP_STD, true),
         _ => return None,
@@ -56,6 +57,7 @@ fn of_model(model_type: &str) -> &'static str {
         "dinov2" | "dinov2_with_registers" => "Bit",
         "dinov3_vit" => "DINOv3ViT",
         "dpt" | "depth_anything" => "DPT",
+        name if name.starts_with("tipsv2") => "Tipsv2",
         name if name.starts_with("clip") || name.starts_with("aimv2") => "CLIP",
         name if name.starts_with("siglip2") => "Siglip2",
         name if name.starts_with("siglip") => "Siglip",
@@ -85,7 +87,7 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
     };
     let defaults = stem
         .and_then(processor)
-        .ok_or_else(|| file.unsupported(key, "ViT, DeiT, Beit, DPT, CLIP, Siglip, Siglip2, Bit, ViTHybrid and DINOv3ViT image processors"))?;
+        .ok_or_else(|| file.unsupported(key, "ViT, DeiT, Beit, DPT, CLIP, Siglip, Siglip2, Bit, ViTHybrid, DINOv3ViT and Tipsv2 image processors"))?;
     let pads = file.bool("do_pad")?.unwrap_or(false) && stem == Some("DPT");
     for step in ["do_pad", "use_square_size"] {
         if file.bool(step)? == Some(true) && !(step == "do_pad" && pads) {

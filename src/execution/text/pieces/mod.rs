@@ -7,6 +7,7 @@ mod proto;
 mod unigram;
 
 use super::added::{Added, AddedTokens};
+use super::open_clip::joined;
 use crate::data::error::{Error, Result};
 use crate::execution::checkpoint::Folder;
 use model::Model;
@@ -98,10 +99,7 @@ impl Pieces {
 
     /// Returns a text without punctuation, with single spaces and none at its ends.
     fn canonical(&self, text: &str) -> String {
-        // Those of Python, which has four separators more.
-        let is_space = |c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c);
         let text = if self.lower_case { text.to_lowercase() } else { text.to_owned() };
-        let text = text.replace(|c: char| c.is_ascii_punctuation(), "");
-        text.split(is_space).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+        joined(&text.replace(|c: char| c.is_ascii_punctuation(), ""))
     }
 }
