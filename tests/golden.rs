@@ -1,11 +1,11 @@
 //! The reference libraries' outputs, tap by tap, on every device; and their pixel values.
 
-use crate::support::{compare::largest_difference, gpu, json, path};
+use crate::support::{compare::largest_difference, gpu, json, model_in, path};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vitraux::Precision;
-use vitraux::low_level::checkpoint::{is_lone_file, open_integers, open_mask, open_preprocess, open_tensor};
+use vitraux::low_level::checkpoint::{open_integers, open_mask, open_preprocess, open_tensor};
 use vitraux::low_level::forward::output_names;
 use vitraux::postprocess::{classes_at, depth_at};
 use vitraux::{Checkpoint, Device, Image, Model, Outputs, Session, Tokens};
@@ -46,12 +46,9 @@ fn runs(name: &str) -> Vec<Value> {
     json(&format!("{CASES}/{name}/case.json"))["runs"].as_array().expect("runs").clone()
 }
 
-/// What to open: the folder, or the only file of a model without a configuration.
+/// What to open.
 fn model(name: &str) -> PathBuf {
-    let folder = path(CASES).join(name);
-    let mut files = std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let is_configured = ["config.json", "open_clip_config.json"].iter().any(|config| folder.join(config).exists());
-    files.find(|path| !is_configured && is_lone_file(path)).unwrap_or(folder)
+    model_in(path(CASES).join(name))
 }
 
 /// The outputs of all runs of a case that are not within their bounds; for each run the first in the order of the computation.

@@ -11,10 +11,18 @@ pub mod torch;
 pub use vitraux::low_level::cases::{self, compare, reference};
 
 use std::path::PathBuf;
+use vitraux::low_level::checkpoint::is_lone_file;
 
 /// A path within the repository.
 pub fn path(relative: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(relative)
+}
+
+/// What to open of a fixture: its folder, or the only file of a model without a configuration.
+pub fn model_in(folder: PathBuf) -> PathBuf {
+    let mut files = std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let is_configured = ["config.json", "open_clip_config.json"].iter().any(|config| folder.join(config).exists());
+    files.find(|path| !is_configured && is_lone_file(path)).unwrap_or(folder)
 }
 
 /// A JSON file of the repository.

@@ -18,6 +18,9 @@ pub const STEPS: usize = 256;
 /// Elements per task.
 const RUN: usize = 1 << 14;
 
+/// Elements per task of multiplications, each of which takes longer.
+const MULTIPLIED: usize = 1 << 12;
+
 /// Elements whose sums are held in registers at once.
 const LANES: usize = 64;
 
@@ -30,7 +33,7 @@ pub fn ceiling_copy(call: Call<'_>) {
 /// Twin of `ceiling_multiply`.
 pub fn ceiling_multiply(call: Call<'_>) {
     let [x] = call.reads else { panic!("x") };
-    for_each_chunk(call.write, RUN, |i, y| multiply(&x[i * RUN..][..y.len()], y));
+    for_each_chunk(call.write, MULTIPLIED, |i, y| multiply(&x[i * MULTIPLIED..][..y.len()], y));
 }
 
 /// Twin of `ceiling_coop8` and `ceiling_coop16`.

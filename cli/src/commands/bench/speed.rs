@@ -20,8 +20,8 @@ pub struct Ceilings {
 /// Elements to copy, on a CPU and on a GPU: 64 MiB, more than a CPU's caches, and 512 MiB, many times those of the largest GPUs.
 const COPIED: [usize; 2] = [1 << 24, 1 << 27];
 
-/// Elements to multiply, on a CPU and on a GPU: a few milliseconds of work.
-const MULTIPLIED: [usize; 2] = [1 << 20, 1 << 24];
+/// Elements to multiply, for each core of a CPU and on a GPU: a few milliseconds of work.
+const MULTIPLIED: [usize; 2] = [1 << 17, 1 << 24];
 
 /// Seconds for which a GPU is kept busy, so that its clocks are as high as in a long run. The fastest run counts.
 const WARM: f64 = 0.3;
@@ -31,6 +31,8 @@ impl Ceilings {
         type Record = fn(&mut Recording, String, Buf, Buf) -> vitraux::Result<()>;
         let is_gpu = !device.capabilities().software;
         let seconds = if is_gpu { WARM } else { 0.0 };
+        let cores = if is_gpu { 1 } else { std::thread::available_parallelism().map_or(1, |cores| cores.get()) };
+        let multiplied = [cores * MULTIPLIED[0], MULTIPLIED[1]];
         let measure = |elements: [usize; 2], record: Record| -> Result<Timing> {
             let mut recording = Recording::new(device.capabilities());
             let elements = elements[usize::from(is_gpu)].min(recording.capabilities().binding_bytes as usize / 4);
@@ -44,9 +46,9 @@ impl Ceilings {
         let rate = |timing: &Timing| timing.flops as f64 / timing.seconds;
         let copy = measure(COPIED, kernels::ceiling_copy)?;
         let Capabilities { cooperative, scalar_tiles, .. } = device.capabilities();
-        let matrices = (cooperative > 0 && !scalar_tiles).then(|| measure(MULTIPLIED, kernels::ceiling_coop)).transpose()?;
+        let matrices = (cooperative > 0 && !scalar_tiles).then(|| measure(multiplied, kernels::ceiling_coop)).transpose()?;
         Ok(Ceilings {
-            flops_per_second: rate(&measure(MULTIPLIED, kernels::ceiling_multiply)?),
+            flops_per_second: rate(&measure(multiplied, kernels::ceiling_multiply)?),
             matrix_flops_per_second: matrices.as_ref().map(rate),
             bytes_per_second: copy.bytes as f64 / copy.seconds,
         })
