@@ -544,6 +544,20 @@ fn weights_of_pytorch_are_downloaded_without_safetensors() {
     }
 }
 
+/// open_clip's files have names of their own.
+#[test]
+fn models_of_open_clip_are_downloaded() {
+    for case_name in ["open_clip_native", "open_clip_mean"] {
+        for is_simple in [false, true] {
+            let hub = Hub::start(Model { is_simple, ..Model::of(NAME, &case(case_name)) });
+            let user = User::of(&hub);
+            user.inspect_well(NAME);
+            drop(hub);
+            user.with("HF_HUB_OFFLINE", "1").inspect_well(NAME);
+        }
+    }
+}
+
 #[test]
 fn safetensors_are_preferred_to_weights_of_pytorch() {
     let mut model = tiny();

@@ -63,6 +63,42 @@ fn odd_strings_have_the_ids_of_the_reference() {
     }
 }
 
+/// open_clip pads with zeros, and prepares texts for tokenizers of transformers itself.
+#[test]
+fn texts_of_open_clip_are_prepared_as_it_does() {
+    let encode = |folder: &Path, text: &str| {
+        let tokens = Tokenizer::open(folder).expect("a tokenizer").encode(&[text]).expect("ids");
+        let ids: Vec<u32> = tokens.ids.iter().zip(&tokens.mask).filter(|(_, is_token)| **is_token).map(|(id, _)| *id).collect();
+        (tokens.shape[1], tokens.ids.last().copied(), ids)
+    };
+    for (case, text, same, tower) in [
+        ("hf_clip_text_full", "A photo of a dog's tail!", "a photo  of a dog's tail!", json!({})),
+        (
+            "hf_siglip2_naflex",
+            "A photo_of a dog's tail!",
+            "a photo of a dogs tail",
+            json!({"hf_tokenizer_name": "a/b", "tokenizer_kwargs": {"clean": "canonicalize"}}),
+        ),
+        (
+            "hf_siglip_text_full",
+            "A photo_of a dog's tail!",
+            "a photo of a dogs tail",
+            json!({"hf_tokenizer_name": "a/b", "tokenizer_kwargs": {"clean": "canonicalize"}}),
+        ),
+    ] {
+        let plain = encode(&folder(case), same);
+        let copy = copy(case);
+        std::fs::remove_file(copy.path().join("config.json")).expect("a configuration");
+        let mut tower = tower;
+        tower["context_length"] = 20.into();
+        let config = json!({ "model_cfg": { "embed_dim": 8, "text_cfg": tower } });
+        std::fs::write(copy.path().join("open_clip_config.json"), config.to_string()).expect("it is written");
+        let (length, last, ids) = encode(copy.path(), text);
+        assert_eq!((length, ids), (20, plain.2), "{case}");
+        assert!(last == Some(0) || !case.starts_with("hf_clip"), "{case}");
+    }
+}
+
 /// A copy of a tokenizer's folder, to be changed.
 fn copy(case: &str) -> TempDir {
     let copy = tempfile::tempdir().expect("a folder");
