@@ -46,7 +46,8 @@ impl Settings {
             }
         };
         Ok(Settings {
-            length: limit.map_or(positions, |limit| positions.min(limit as usize)),
+            // open_clip cuts at the model's length, whatever the tokenizer declares.
+            length: limit.filter(|_| of_open_clip.is_none()).map_or(positions, |limit| positions.min(limit as usize)),
             padding: side("padding_side")?.unwrap_or(kind.padding()),
             truncation: side("truncation_side")?.unwrap_or(Side::Right),
             lower_case: match (kind, config) {
