@@ -2,6 +2,7 @@
 
 use crate::error::{invalid, raised};
 use numpy::{PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyList, PyString, PyTuple};
@@ -46,7 +47,11 @@ pub fn sources(images: &Bound<'_, PyAny>) -> PyResult<Sources> {
     if images.is_instance_of::<PyList>() || images.is_instance_of::<PyTuple>() {
         let mut list = Vec::with_capacity(images.len()?);
         for image in images.try_iter()? {
-            list.push(source(&image?));
+            list.push(match source(&image?) {
+                // Ctrl-C is no error of an image, and must not wait for its turn.
+                Err(error) if !error.is_instance_of::<PyException>(images.py()) => return Err(error),
+                image => image,
+            });
         }
         return Ok(Sources { list, is_single: false });
     }
