@@ -20,7 +20,7 @@ fn examined(checkpoint: Checkpoint, device: &Device, precision: Precision, excha
     check_model(Model::builder(checkpoint).device(device.clone()).precision(precision), size, &exchange).expect("it is examined")
 }
 
-/// What to open of each fixture.
+/// Paths to open, one for each fixture.
 fn models() -> Vec<PathBuf> {
     let folders = std::fs::read_dir(path("tests/fixtures/cases")).expect("a folder");
     let mut models: Vec<PathBuf> = folders.map(|entry| model_in(entry.expect("an entry").path())).collect();

@@ -46,7 +46,7 @@ fn runs(name: &str) -> Vec<Value> {
     json(&format!("{CASES}/{name}/case.json"))["runs"].as_array().expect("runs").clone()
 }
 
-/// What to open.
+/// Path to open.
 fn model(name: &str) -> PathBuf {
     model_in(path(CASES).join(name))
 }

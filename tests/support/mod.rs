@@ -18,7 +18,7 @@ pub fn path(relative: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(relative)
 }
 
-/// What to open of a fixture: its folder, or the only file of a model without a configuration.
+/// Path to open for a fixture: its folder, or the only file of a model without a configuration.
 pub fn model_in(folder: PathBuf) -> PathBuf {
     let mut files = std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let is_configured = ["config.json", "open_clip_config.json"].iter().any(|config| folder.join(config).exists());

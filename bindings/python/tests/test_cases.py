@@ -16,7 +16,7 @@ CASES = Path(__file__).parents[3] / "tests/fixtures/cases"
 
 
 def path(case: Path) -> Path:
-    """What to open: the folder, or the only file of a model without a configuration."""
+    """Returns the path to open: the folder, or the only file of a model without a configuration."""
     if any((case / name).exists() for name in ("config.json", "open_clip_config.json")):
         return case
     return next(file for file in case.iterdir() if file.suffix in (".npz", ".pth"))

@@ -2,7 +2,7 @@
 
 use vitraux::Checkpoint;
 
-/// Values of each weight that identify a model, about, spread evenly: few enough that most of a mapped file is not read. Any training changes them;
+/// Values of each weight that identify a model, about, spread evenly. Any training changes them;
 /// an adapter may change a part of a weight, such as the values' rows among those of queries and keys.
 const SAMPLE: usize = 512;
 
