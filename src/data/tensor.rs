@@ -151,6 +151,19 @@ impl Part {
         Ok(())
     }
 
+    /// Appends runs of elements as stored, the first from the beginning and the last to the end.
+    fn extend_sample(&self, out: &mut Vec<f32>) -> Result<()> {
+        let (size, place) = (self.dtype.size(), self.memory.place());
+        let len = self.range.len() / size;
+        let runs = if len > RUNS * RUN { RUNS } else { 1 };
+        let run = if runs == 1 { len } else { RUN };
+        for i in 0..runs {
+            let start = self.range.start + (len - run) * i / (RUNS - 1) * size;
+            self.extend_as_stored(&place.read(start..start + run * size)?, out);
+        }
+        Ok(())
+    }
+
     fn extend_as_stored(&self, bytes: &[u8], out: &mut Vec<f32>) {
         if let Some(table) = &self.table {
             return table.extend(bytes, out);
@@ -166,6 +179,10 @@ impl Part {
         }
     }
 }
+
+/// Runs of elements in a sample of a stored tensor, and their length.
+const RUNS: usize = 8;
+const RUN: usize = 64;
 
 /// A dense row-major tensor. It may concatenate several stored tensors along the first axis: query, key and value of a
 /// transformers checkpoint form one packed matrix.
@@ -310,6 +327,16 @@ impl Tensor {
         self.read().expect("tensors outside a checkpoint are in memory")
     }
 
+    /// Returns some elements of each stored tensor that this one is made of, in stored order: 8 runs of 64, spread evenly, or all if there are no more.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if they cannot be read.
+    pub(crate) fn sample(&self) -> Result<Vec<f32>> {
+        let mut values = Vec::new();
+        self.parts.iter().try_for_each(|part| part.extend_sample(&mut values))?;
+        Ok(values)
+    }
+
     /// Returns the elements of a tensor that may still have to be read from its file.
     fn read(&self) -> Result<Cow<'_, [f32]>> {
         if let [part] = self.parts.as_slice()
@@ -392,6 +419,20 @@ mod tests {
         for place in [3 * STRETCH + 6, 2 * STRETCH, STRETCH + 1, 0] {
             values[place] = if place.is_multiple_of(2) { f32::NAN } else { f32::NEG_INFINITY };
             assert_eq!(not_finite(&values), Some(place));
+        }
+    }
+
+    #[test]
+    fn sample_spans_each_stored_tensor() {
+        let counted = |len: usize| Tensor::new([len], (0..len).map(|i| i as f32).collect()).expect("as many values");
+        assert_eq!(counted(RUNS * RUN).sample().expect("it is in memory"), *counted(RUNS * RUN).values());
+        let len = 100 * RUN;
+        let sample = Tensor::stack(vec![counted(len), counted(len)]).expect("tensors of one shape").sample().expect("it is in memory");
+        assert_eq!(sample.len(), 2 * RUNS * RUN);
+        for sample in sample.chunks(RUNS * RUN) {
+            assert!(sample[0] == 0.0 && sample[RUNS * RUN - 1] == (len - 1) as f32);
+            assert!(sample.chunks(RUN).all(|run| run.windows(2).all(|pair| pair[1] == pair[0] + 1.0)));
+            assert!(sample.chunks(RUN).zip(sample.chunks(RUN).skip(1)).all(|(run, next)| next[0] - run[0] > RUN as f32));
         }
     }
 

@@ -20,7 +20,7 @@ impl Resident {
     pub async fn load(
         device: &Device,
         tensors: impl Iterator<Item = Result<(String, Tensor)>>,
-        factor: impl Fn(&str) -> Option<Precision>,
+        factor: impl Fn(&str) -> Option<Precision> + Sync,
     ) -> Result<Resident> {
         threads::start()?;
         Ok(match device.gpu() {

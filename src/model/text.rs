@@ -151,9 +151,12 @@ impl Session {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let tower = self.model().text_tower().await?;
         let mut tokens = self.model().tokenizer()?.encode(&texts)?;
-        if !tower.config().causal {
+        match (tower.config().causal, tower.config().pooling) {
+            // No token attends to those after the end of its text.
+            (true, Some(Pooling::EndOfText(end))) => tokens = shortened(&tokens, end)?,
+            (true, _) => {}
             // SigLIP was trained without a mask.
-            tokens.mask.fill(true);
+            (false, _) => tokens.mask.fill(true),
         }
         let mut outputs = self.forward_text_here(&tokens, &["text_embeds_l2".to_owned()]).await?;
         Ok(outputs.remove("text_embeds_l2").expect("it was requested"))
@@ -225,6 +228,20 @@ fn end_of(ids: &[u32], end: Option<usize>) -> usize {
     ids.iter().position(is_end).unwrap_or(0)
 }
 
+/// Numbers of tokens are multiples of this, so that few plans serve texts of all lengths.
+#[cfg(feature = "text")]
+const STEP: usize = 16;
+
+/// Cuts the tokens after the ends of all texts.
+#[cfg(feature = "text")]
+fn shortened(tokens: &Tokens, end: Option<usize>) -> Result<Tokens> {
+    let longest = tokens.rows().map(|(ids, _)| end_of(ids, end) + 1).max().unwrap_or(1);
+    let [batch, count] = tokens.shape;
+    let kept = longest.next_multiple_of(STEP).min(count);
+    let (ids, mask): (Vec<_>, Vec<_>) = tokens.rows().map(|(ids, mask)| (&ids[..kept], &mask[..kept])).unzip();
+    Tokens::new([batch, kept], ids.concat(), Some(mask.concat()))
+}
+
 /// Checks that each token attends to at least one.
 fn check_mask(tokens: &Tokens, causal: bool) -> Result<()> {
     let is_empty = |mask: &[bool]| if causal { !mask[0] } else { !mask.contains(&true) };
@@ -243,5 +260,21 @@ mod tests {
         assert_eq!(end_of(&[1, 7, 3, 7, 9], Some(7)), 1);
         assert_eq!(end_of(&[1, 7, 3], Some(8)), 0);
         assert_eq!(end_of(&[1, 7, 3, 7], None), 1);
+    }
+
+    #[test]
+    #[cfg(feature = "text")]
+    fn shortened_texts_keep_their_ends() {
+        let count = 3 * STEP + 5;
+        let text = |end: usize| (0..count).map(move |i| if i == end { 7 } else { 1 });
+        let shortened = |ends: [usize; 2]| {
+            let tokens = Tokens::new([2, count], ends.into_iter().flat_map(text).collect(), None).expect("two texts");
+            shortened(&tokens, Some(7)).expect("two texts")
+        };
+        for (ends, kept) in [([3, STEP - 1], STEP), ([STEP, 2], 2 * STEP), ([0, count - 1], count)] {
+            let tokens = shortened(ends);
+            assert_eq!((tokens.shape, tokens.mask.len()), ([2, kept], 2 * kept));
+            assert!(tokens.rows().zip(ends).all(|((ids, _), end)| end_of(ids, Some(7)) == end));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Images as Python programs have them.
 
 use crate::error::{invalid, raised};
-use numpy::{PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyArrayDescrMethods, PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -124,6 +124,23 @@ pub fn values(object: &Bound<'_, PyAny>, argument: &'static str) -> PyResult<(Ve
             Err(invalid(object.py(), argument, format!("expected a float32 array, found {found}")))
         }
     }
+}
+
+/// Reads an array of integers or of booleans, or lists of them: its shape and its values.
+///
+/// # Errors
+/// `vitraux.Error` for anything else.
+pub fn integers(object: &Bound<'_, PyAny>, argument: &'static str) -> PyResult<(Vec<usize>, Vec<i64>)> {
+    let array = match as_array(object)? {
+        Some(array) => array,
+        None => object.py().import("numpy")?.call_method1("asarray", (object,))?.cast_into()?,
+    };
+    if !matches!(array.dtype().kind(), b'i' | b'u' | b'b') {
+        return Err(invalid(object.py(), argument, format!("expected an array of integers, found {}", array.dtype())));
+    }
+    let values = array.call_method1("astype", ("int64",))?;
+    let values = values.extract::<PyReadonlyArrayDyn<'_, i64>>()?;
+    Ok((values.shape().to_vec(), in_order(&values).into_owned()))
 }
 
 /// Reads an array of images: uint8 levels `[height, width]`, `[height, width, channels]` or `[B, height, width, channels]`, or float32 `pixel_values`

@@ -8,6 +8,7 @@ mod load;
 mod model;
 mod parts;
 mod passes;
+mod texts;
 mod threads;
 
 use pyo3::prelude::*;

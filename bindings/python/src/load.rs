@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
+use vitraux::low_level::text;
 use vitraux::{Checkpoint, Device, DeviceChoice, Precision, hub};
 
 /// Name of the built-in model.
@@ -43,6 +44,12 @@ pub fn load(py: Python<'_>, model: PathBuf, device: String, precision: String, p
     std::thread::spawn(move || {
         let progress = |file: &str, here: u64, size: u64| drop(events.send(Event::Progress(file.to_owned(), here, size)));
         let loaded = fetched(&of_thread.model, &progress).and_then(|place| pool().install(|| opened(place, &of_thread)));
+        if let (Ok(model), Some(reference)) = (&loaded, reference(&of_thread.model))
+            && model.text_config().is_some()
+        {
+            // Images need no tokenizer. Texts report that it is missing.
+            drop(text::fetch(reference, &progress));
+        }
         drop(events.send(Event::Loaded(loaded)));
     });
     loop {
@@ -62,11 +69,16 @@ pub fn load(py: Python<'_>, model: PathBuf, device: String, precision: String, p
 
 /// Returns the place of a model, after downloading it if necessary. A download takes none of the threads that compute.
 fn fetched(model: &Path, progress: &dyn Fn(&str, u64, u64)) -> vitraux::Result<Option<PathBuf>> {
-    match model.to_str() {
-        Some(BUILT_IN) => Ok(None),
-        Some(reference) if !model.exists() && hub::is_reference(reference) => hub::fetch(reference, progress).map(Some),
-        _ => Ok(Some(model.to_owned())),
+    match reference(model) {
+        _ if model.as_os_str() == BUILT_IN => Ok(None),
+        Some(reference) => hub::fetch(reference, progress).map(Some),
+        None => Ok(Some(model.to_owned())),
     }
+}
+
+/// Returns the name of a model that is on the hub.
+fn reference(model: &Path) -> Option<&str> {
+    model.to_str().filter(|reference| !model.exists() && hub::is_reference(reference))
 }
 
 fn opened(place: Option<PathBuf>, arguments: &Arguments) -> vitraux::Result<vitraux::Model> {

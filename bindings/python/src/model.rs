@@ -5,6 +5,7 @@ use crate::arrays::array;
 use crate::error::{invalid, raised};
 use crate::images::{Source, no_images, prepared, sources, values};
 use crate::parts::{Parts, joined, part};
+use crate::texts::strings;
 use crate::threads::detached;
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
@@ -12,7 +13,7 @@ use pyo3::types::{PyDict, PyList, PySlice, PyTuple};
 use std::sync::Mutex;
 use vitraux::config::{Classifier, Input, Size};
 use vitraux::low_level::forward::output_names;
-use vitraux::{Session, Tensor};
+use vitraux::{Labels, Prediction, Session, Tensor};
 
 /// A Vision Transformer on a device, made by `vitraux.load`. Threads may share it.
 ///
@@ -27,23 +28,55 @@ pub struct Model {
     pub process: u32,
 }
 
+/// Classes of images.
+enum Classes<'a> {
+    /// Those of a classifier, with the suffix of its outputs.
+    Trained { suffix: String, classifier: &'a Classifier },
+    /// Those that texts describe.
+    Described(Labels),
+}
+
 impl Model {
     pub fn new(model: vitraux::Model, arguments: Arguments) -> Model {
         Model { model, arguments, sessions: Mutex::default(), process: std::process::id() }
     }
 
-    /// Returns a classifier with the suffix of its outputs.
-    fn classifier(&self, py: Python<'_>, head: Option<&str>) -> PyResult<(String, &Classifier)> {
+    /// Returns the classes of a classifier.
+    fn classifier(&self, py: Python<'_>, head: Option<&str>) -> PyResult<Classes<'_>> {
         let all = self.model.config().default_classifiers();
         let names: Vec<&str> = all.iter().map(|(suffix, _)| suffix.trim_start_matches('_')).collect();
         let Some(first) = names.first() else {
-            let message = format!("{} has no classifier; use embed, forward, or a model that has one", self.model.config().name);
+            let message = match self.model.text_config() {
+                None => format!("{} has no classifier; use embed, forward, or a model that has one", self.model.config().name),
+                Some(_) => format!("{} has no classifier; give labels", self.model.config().name),
+            };
             return Err(invalid(py, "model", message));
         };
         let wanted = head.unwrap_or(first);
         match names.iter().position(|name| *name == wanted) {
-            Some(place) => Ok(all[place].clone()),
+            Some(place) => Ok(Classes::Trained { suffix: all[place].0.clone(), classifier: all[place].1 }),
             None => Err(invalid(py, "head", format!("expected one of {names:?}, found {wanted:?}"))),
+        }
+    }
+
+    /// Returns the `top` most probable classes of each image, with their probabilities.
+    fn ranked(&self, py: Python<'_>, images: &[Source], classes: &Classes, top: usize) -> PyResult<Vec<Vec<(String, f32)>>> {
+        match classes {
+            Classes::Described(labels) => {
+                let vectors = self.output(py, images, "image_embeds".to_owned())?;
+                let found = labels.classify(&self.model, &vectors, top).map_err(|error| raised(py, &error))?;
+                let named = |class: Prediction| (class.label.unwrap_or_default(), class.probability);
+                Ok(found.into_iter().map(|image| image.top.into_iter().map(named).collect()).collect())
+            }
+            Classes::Trained { suffix, classifier } => {
+                let probabilities = self.output(py, images, format!("probabilities{suffix}"))?;
+                let ranked = |probabilities: &[f32]| {
+                    let mut order: Vec<usize> = (0..classifier.classes).collect();
+                    order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
+                    order.into_iter().take(top).map(|class| (label(classifier, class), probabilities[class])).collect()
+                };
+                Ok(probabilities.values().chunks(classifier.classes).map(ranked).collect())
+            }
         }
     }
 
@@ -66,45 +99,84 @@ impl Model {
     fn __call__<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         match self.model.config().default_classifiers().is_empty() {
             true => self.embed(py, images, false, false),
-            false => self.classify(py, images, 5, None),
+            false => self.classify(py, images, 5, None, None, None),
         }
     }
 
     /// Return the most probable classes of images, in the form of transformers' pipeline("image-classification").
     ///
     /// Scores are the softmax of the logits, also where the pipeline takes the sigmoid: for models with several labels per image.
+    /// With labels, a model of images and texts compares the images with descriptions of the classes (zero-shot). Scores are then CLIP's softmax over
+    /// the labels, or SigLIP's sigmoid of each.
     ///
     /// images: a path, the bytes of a file, a PIL image, an array (uint8 levels [height, width, channels], or float32 pixel_values
     ///     [channels, height, width]), or a list of these.
     /// top_k: number of classes.
     /// head: name of the classifier, one of `heads`; by default the first.
+    /// labels: classes in words, instead of those that the model was trained on.
+    /// template: text for each label, with {} in its place; of several, the vectors are averaged. By default "a photo of a {}".
     ///
     /// Returns a list of {"label": str, "score": float}, most probable first; for several images, a list of such lists.
-    #[pyo3(signature = (images, top_k=5, *, head=None))]
-    fn classify<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, top_k: isize, head: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
-        let (suffix, classifier) = self.classifier(py, head)?;
+    #[pyo3(
+        signature = (images, top_k=5, *, head=None, labels=None, template=None),
+        text_signature = "($self, images, top_k=5, *, head=None, labels=None, template=None)"
+    )]
+    fn classify<'py>(
+        &self,
+        py: Python<'py>,
+        images: &Bound<'py, PyAny>,
+        top_k: isize,
+        head: Option<&str>,
+        labels: Option<&Bound<'py, PyAny>>,
+        template: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let Ok(top_k) = usize::try_from(top_k) else { return Err(invalid(py, "top_k", format!("expected 0 or more, found {top_k}"))) };
+        let classes = match (labels, head, template) {
+            (Some(labels), None, template) => Classes::Described(self.described(py, labels, template)?),
+            (None, head, None) => self.classifier(py, head)?,
+            (Some(_), Some(_), _) => return Err(invalid(py, "head", "expected either head or labels, found both".to_owned())),
+            (None, _, Some(_)) => return Err(invalid(py, "template", "expected labels to put into it, found none".to_owned())),
+        };
         let images = sources(images)?;
         let is_single = images.is_single;
         let images = images.all()?;
         if images.is_empty() {
             return Ok(PyList::empty(py).into_any());
         }
-        let probabilities = self.output(py, &images, format!("probabilities{suffix}"))?;
         let answers = PyList::empty(py);
-        for probabilities in probabilities.values().chunks(classifier.classes) {
-            let mut order: Vec<usize> = (0..classifier.classes).collect();
-            order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
+        for classes in self.ranked(py, &images, &classes, top_k)? {
             let answer = PyList::empty(py);
-            for class in order.into_iter().take(top_k) {
+            for (label, score) in classes {
                 let entry = PyDict::new(py);
-                entry.set_item("label", label(classifier, class))?;
-                entry.set_item("score", probabilities[class])?;
+                entry.set_item("label", label)?;
+                entry.set_item("score", score)?;
                 answer.append(entry)?;
             }
             answers.append(answer)?;
         }
         if is_single { answers.get_item(0) } else { Ok(answers.into_any()) }
+    }
+
+    /// Return a vector of length 1 for each text, [B, P] float32, to be compared with those of `embed` by `similarity` (CLIP, SigLIP).
+    ///
+    /// Texts are tokenised, and cut at the model's longest, as transformers does. One text gives [1, P].
+    ///
+    /// texts: a string, or a list of strings.
+    fn encode_text<'py>(&self, py: Python<'py>, texts: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        array(py, self.text_vectors(py, &strings(texts, "texts")?)?)
+    }
+
+    /// Return the scores of all pairs of images and texts, [M, N] float32: transformers' logits_per_image.
+    ///
+    /// images: vectors of `embed`, float32 [M, P].
+    /// texts: vectors of `encode_text`, float32 [N, P].
+    fn similarity<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, texts: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
+        let vectors = |object, argument| {
+            let (shape, values) = values(object, argument)?;
+            Tensor::new(shape, values).map_err(|error| raised(py, &error))
+        };
+        let scores = self.model.similarity(&vectors(images, "images")?, &vectors(texts, "texts")?);
+        array(py, scores.map_err(|error| raised(py, &error))?)
     }
 
     /// Return one vector for each image, [B, C] float32.
@@ -261,6 +333,22 @@ impl Model {
         Ok(named)
     }
 
+    /// Run the text tower on token ids and return outputs by name.
+    ///
+    /// input_ids: integers [B, N], as transformers' tokenizers return.
+    /// outputs: names from `text_outputs`.
+    /// attention_mask: integers or bool [B, N], 0 for padding.
+    #[pyo3(signature = (input_ids, outputs, *, attention_mask=None))]
+    fn forward_text<'py>(
+        &self,
+        py: Python<'py>,
+        input_ids: &Bound<'py, PyAny>,
+        outputs: Vec<String>,
+        attention_mask: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        self.run_tokens(py, input_ids, attention_mask, &outputs)
+    }
+
     /// Return the pixel values that the model takes of images: float32 [B, channels, height, width].
     ///
     /// images: see `classify`.
@@ -294,6 +382,12 @@ impl Model {
     #[getter(outputs)]
     fn output_names(&self) -> Vec<String> {
         output_names(self.model.config())
+    }
+
+    /// Names of the outputs that `forward_text` can return; none if the model has no text tower.
+    #[getter]
+    fn text_outputs(&self) -> Vec<String> {
+        self.model.text_config().map(output_names).unwrap_or_default()
     }
 
     /// Sizes of the model.

@@ -19,6 +19,9 @@ vectors = model.embed([bytearray()])
 norm: np.float32 = vectors[0, 0]
 rows, errors = model.embed("a.png", return_errors=True)
 first: str | None = errors[0]
+scores = model.similarity(vectors, model.encode_text(["a cat"]))
+best: str = model.classify("a.png", labels=["cat", "dog"], template="a photo of a {}")[0]["label"]
+tokens = model.forward_text([[49406, 320, 49407]], ["text.tokens"], attention_mask=np.ones((1, 3), np.int64))["text.tokens"]
 model.features(np.zeros((4, 4), np.uint8), layers=[0, -1])
 """
 

@@ -92,7 +92,7 @@ impl Attention {
         }
         let mut paths = self.pass.images.sources()?;
         let places = Places::new(&self.output, &["png"], self.head != Some(Heads::All), &mut paths)?;
-        let model = self.pass.fingerprint(&checkpoint);
+        let model = self.pass.fingerprint(&checkpoint)?;
         let targets = |path: &Path| self.targets(&places, path, config.heads, &model);
         check_apart(&paths, &self.pass.files(), targets)?;
         let done = if self.resume { made(&paths, targets)? } else { HashSet::new() };

@@ -70,7 +70,7 @@ impl Depth {
         let formats = self.formats()?;
         let mut paths = self.pass.images.sources()?;
         let places = Places::new(&self.output, &EXTENSIONS, formats.len() == 1, &mut paths)?;
-        let about = format!("depth of {}", self.pass.fingerprint(&checkpoint));
+        let about = format!("depth of {}", self.pass.fingerprint(&checkpoint)?);
         let target =
             |path: &Path, format: Format| Target { file: places.file(path, format.ending()), shows: format, about: format!("{format:?} {about}") };
         let targets = |path: &Path| formats.iter().map(|format| target(path, *format)).collect::<Vec<_>>();

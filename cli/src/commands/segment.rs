@@ -39,7 +39,7 @@ impl Segment {
         };
         let mut paths = self.pass.images.sources()?;
         let places = self.output.as_deref().map(|output| places(output, &mut paths)).transpose()?;
-        let model = self.pass.fingerprint(&checkpoint);
+        let model = self.pass.fingerprint(&checkpoint)?;
         let target =
             |places: &Places, path: &Path| Target { file: places.file(path, ".segment.png"), shows: (), about: format!("classes of {model}") };
         let targets = |path: &Path| places.iter().map(|places| target(places, path)).collect::<Vec<_>>();

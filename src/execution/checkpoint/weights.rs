@@ -2,6 +2,7 @@
 //! handle in a recording.
 
 use crate::data::capabilities::{Capabilities, Precision};
+use crate::data::error;
 use crate::data::tensor::Tensor;
 use std::collections::HashMap;
 
@@ -244,6 +245,15 @@ impl Weight {
     /// Returns the name and shape.
     pub fn info(&self) -> WeightInfo {
         WeightInfo { name: self.name.clone(), shape: self.tensor.shape().to_vec() }
+    }
+
+    /// Returns some of the values, which tell one model from another without reading all of it: of each stored tensor 8 runs of 64, or all if it has no
+    /// more.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if they cannot be read.
+    pub fn sample(&self) -> error::Result<Vec<f32>> {
+        self.tensor.sample()
     }
 }
 

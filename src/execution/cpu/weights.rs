@@ -6,6 +6,9 @@ use crate::data::panels::{self, Packed};
 use crate::data::tensor::{Dtype, Tensor};
 use std::sync::Arc;
 
+/// Weights loaded at a time: enough that no core waits for another, and few, as one that is converted takes memory meanwhile.
+const AT_ONCE: usize = 4;
+
 /// Weights, indexed by the number in [`Role::Weight`](crate::data::record::Role::Weight). Plans share them.
 #[derive(Clone, Debug, Default)]
 pub struct Weights(Vec<Arc<Kept>>);
@@ -26,24 +29,19 @@ impl Weights {
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite.
-    pub fn load(weights: impl IntoIterator<Item = Result<(String, Tensor)>>, factor: impl Fn(&str) -> Option<Precision>) -> Result<Weights> {
-        let kept = weights.into_iter().map(|weight| {
-            let (name, tensor) = weight?;
-            let (&[n, k], Some(precision)) = (tensor.shape(), factor(&name)) else {
-                return Ok(Arc::new(Kept::AsFound(tensor.materialized(&name)?)));
-            };
-            let values = tensor.finite_values(&name)?;
-            panels::warn_if_clamped(&name, &values, precision);
-            let packed = match (tensor.stored_dtype(), precision) {
-                (Some(Dtype::F16), Precision::F32) => Packed::new(&values, [n, k], Precision::F16),
-                (Some(Dtype::Bf16), Precision::F32) => Packed::bf16(&values, [n, k]),
-                _ => Packed::new(&values, [n, k], precision),
-            };
-            drop(values);
-            tensor.release();
-            Ok(Arc::new(Kept::Packed(packed)))
-        });
-        Ok(Weights(kept.collect::<Result<_>>()?))
+    pub fn load(weights: impl IntoIterator<Item = Result<(String, Tensor)>>, factor: impl Fn(&str) -> Option<Precision> + Sync) -> Result<Weights> {
+        use rayon::prelude::*;
+        let (mut weights, mut all) = (weights.into_iter(), Vec::new());
+        loop {
+            let some = weights.by_ref().take(AT_ONCE).collect::<Result<Vec<_>>>()?;
+            if some.is_empty() {
+                return Ok(Weights(all));
+            }
+            let kept: Vec<Result<Kept>> = some.into_par_iter().map(|(name, tensor)| Kept::new(&name, tensor, factor(&name))).collect();
+            for kept in kept {
+                all.push(Arc::new(kept?));
+            }
+        }
     }
 
     /// Returns these weights followed by `others`.
@@ -57,6 +55,22 @@ impl Weights {
 }
 
 impl Kept {
+    fn new(name: &str, tensor: Tensor, factor: Option<Precision>) -> Result<Kept> {
+        let (&[n, k], Some(precision)) = (tensor.shape(), factor) else {
+            return Ok(Kept::AsFound(tensor.materialized(name)?));
+        };
+        let values = tensor.finite_values(name)?;
+        panels::warn_if_clamped(name, &values, precision);
+        let packed = match (tensor.stored_dtype(), precision) {
+            (Some(Dtype::F16), Precision::F32) => Packed::new(&values, [n, k], Precision::F16),
+            (Some(Dtype::Bf16), Precision::F32) => Packed::bf16(&values, [n, k]),
+            _ => Packed::new(&values, [n, k], precision),
+        };
+        drop(values);
+        tensor.release();
+        Ok(Kept::Packed(packed))
+    }
+
     /// Returns the number of elements, padding included.
     pub fn len(&self) -> usize {
         match self {

@@ -41,8 +41,8 @@ impl Classify {
         };
         let columns = self.columns(&checkpoint, names.as_deref())?;
         let model = match &names {
-            Some(names) => format!("{} by {}", self.pass.fingerprint(&checkpoint), self.labels.describe(names)),
-            None => self.pass.fingerprint(&checkpoint),
+            Some(names) => format!("{} by {}", self.pass.fingerprint(&checkpoint)?, self.labels.describe(names)),
+            None => self.pass.fingerprint(&checkpoint)?,
         };
         let paths = self.pass.images.sources()?;
         let head = (format == Format::Csv).then(|| table_head(&columns, self.top)).transpose()?;

@@ -101,7 +101,7 @@ impl Embed {
             let columns = (0..vectors.width()).map(|i| i.to_string());
             std::iter::once("image".to_owned()).chain(columns).collect::<Vec<_>>().join(",")
         });
-        let what = vectors.describe(&self.pass.fingerprint(&checkpoint));
+        let what = vectors.describe(&self.pass.fingerprint(&checkpoint)?);
         let paths = self.pass.images.sources()?;
         let files = self.pass.files();
         let inputs = paths.iter().chain(&files);
@@ -130,7 +130,7 @@ impl Embed {
         check_output(file)?;
         let paths = self.pass.images.sources()?;
         protect(file, paths.iter().chain(&self.pass.files()))?;
-        let what = vectors.describe(&self.pass.fingerprint(&checkpoint));
+        let what = vectors.describe(&self.pass.fingerprint(&checkpoint)?);
         if self.lines.resumes() && store::is_complete(file) {
             store::check_complete(file, format, &what, &paths)?;
             note(&format!("nothing to do: {} already done", counted(paths.len())));

@@ -23,7 +23,7 @@ impl Embed {
         std::fs::create_dir_all(folder).map_err(of_file(folder))?;
         let archives = self.pass.images.archives()?;
         let outputs = outputs(&archives, folder, extension)?;
-        let what = vectors.describe(&self.pass.fingerprint(&checkpoint));
+        let what = vectors.describe(&self.pass.fingerprint(&checkpoint)?);
         let preparation = self.pass.preparation(&checkpoint)?;
         let mut run = Run { embed: self, vectors, format, what, preparation, checkpoint: Some(checkpoint), session: None };
         let mut failed = 0;

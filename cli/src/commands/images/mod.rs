@@ -40,8 +40,8 @@ pub struct PassArgs {
 
 impl PassArgs {
     /// Returns a description of what results depend on: the model and its precision.
-    pub fn fingerprint(&self, checkpoint: &Checkpoint) -> String {
-        format!("{} in {}", fingerprint(checkpoint), self.execution.precision)
+    pub fn fingerprint(&self, checkpoint: &Checkpoint) -> Result<String> {
+        Ok(format!("{} in {}", fingerprint(checkpoint)?, self.execution.precision))
     }
 
     /// Returns the files that a pass reads besides its images, once the model is opened.

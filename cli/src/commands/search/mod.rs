@@ -55,7 +55,7 @@ impl Search {
         let model = self.model.or(source.map(PathBuf::from));
         let checkpoint = model.open_for_texts("search")?;
         let width = checkpoint.config.vector_output().map_or(0, |(_, width)| width);
-        let index = Index::open(Some(&self.index), format!("{} in {}", fingerprint(&checkpoint), self.execution.precision), width)?;
+        let index = Index::open(Some(&self.index), format!("{} in {}", fingerprint(&checkpoint)?, self.execution.precision), width)?;
         let places: Vec<usize> = of_index(&index)?.iter().filter_map(|path| index.place(&super::images::name(path))).collect();
         let config = checkpoint.config.name.clone();
         let Some(tower) = checkpoint.into_text_tower() else {

@@ -99,7 +99,7 @@ impl Similar {
             return Err(format!("{} has no pooled features to compare images by", checkpoint.config.name).into());
         }
         let vectors = Vectors::new(&checkpoint.config, What::Features, true)?;
-        let mut index = Index::open(self.index.as_deref(), self.pass.fingerprint(&checkpoint), vectors.width())?.of(self.pass.model.source()?);
+        let mut index = Index::open(self.index.as_deref(), self.pass.fingerprint(&checkpoint)?, vectors.width())?.of(self.pass.model.source()?);
         let candidates = if named.is_empty() { of_index(&index)? } else { named };
         let query = self.to.as_deref().map(without_dot);
         let mut asked = candidates.clone();
