@@ -37,7 +37,7 @@ fn cases() -> Vec<String> {
     let entries = std::fs::read_dir(path(CASES)).expect("the fixtures are there");
     let mut names: Vec<String> = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
-    assert_eq!(names.len(), 103, "fixtures: {names:?}");
+    assert_eq!(names.len(), 105, "fixtures: {names:?}");
     names
 }
 

@@ -381,7 +381,8 @@ impl Model {
     /// Names of the outputs that `forward` can return.
     #[getter(outputs)]
     fn output_names(&self) -> Vec<String> {
-        output_names(self.model.config())
+        let config = self.model.config();
+        if config.is_text() { Vec::new() } else { output_names(config) }
     }
 
     /// Names of the outputs that `forward_text` can return; none if the model has no text tower.

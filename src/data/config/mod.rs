@@ -500,7 +500,7 @@ impl Config {
         let [c, f, depth, outputs] = [self.width, self.mlp_width, self.depth, self.mlp_outputs()].map(|size| size as u64);
         let embedding = match (&self.input, size) {
             (Input::Image(patches), Size::Image(image)) => {
-                (n - self.prefix_tokens as u64) * patches.values() as u64 * c + patches.backbone_products(image)
+                (n - self.prefix_tokens as u64) * patches.projection_products(self.width) + patches.backbone_products(image)
             }
             _ => 0,
         };

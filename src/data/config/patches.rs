@@ -17,6 +17,8 @@ pub struct Patches {
     pub(crate) edge: Edge,
     /// Convolutional network before the patches of a hybrid.
     pub backbone: Option<Backbone>,
+    /// Widths of the layers between a patch's pixels and its projection, each followed by GELU; none if the projection is all.
+    pub(crate) stem: Vec<usize>,
 }
 
 /// Treatment of pixels at the lower and right edge that fill no patch.
@@ -59,6 +61,11 @@ pub struct Stage {
 pub const BACKBONE_GROUPS: usize = 32;
 
 impl Patches {
+    /// Patches that are projected without layers before.
+    pub(crate) fn new(channels: usize, image: [usize; 2], size: [usize; 2], edge: Edge) -> Patches {
+        Patches { channels, image, size, edge, backbone: None, stem: Vec::new() }
+    }
+
     /// Returns the height and width of the map that is cut into patches: the image, or the backbone's feature map.
     pub fn map(&self, image: [usize; 2]) -> [usize; 2] {
         match &self.backbone {
@@ -105,6 +112,12 @@ impl Patches {
     /// Returns the number of values in a patch: channels × height × width.
     pub fn values(&self) -> usize {
         self.map_channels() * self.size[0] * self.size[1]
+    }
+
+    /// Returns the multiply-adds from the values of a patch to its embedding of `width` values.
+    pub(super) fn projection_products(&self, width: usize) -> u64 {
+        let inputs = std::iter::once(self.values()).chain(self.stem.iter().copied());
+        inputs.zip(self.stem.iter().copied().chain([width])).map(|(input, output)| (input * output) as u64).sum()
     }
 
     /// Returns why this image size cannot be run, or `None` if it can.

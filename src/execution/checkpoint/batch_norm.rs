@@ -56,12 +56,17 @@ impl Normed {
     }
 }
 
-/// A 3 × 3 convolution `name.weight` `[outputs, inputs, 3, 3]`, with `name.bias` `[outputs]` if `has_bias`, as a dense layer on windows of channels-last maps; with the batch
-/// norm `norm` folded in, if there is one.
+/// [`convolution`] of 3 × 3 pixels.
 pub fn conv3x3(name: &str, [outputs, inputs]: [usize; 2], has_bias: bool, norm: Option<&str>) -> Linear<Source> {
-    let weight = Part::permuted(format!("{name}.weight"), &[outputs, inputs, 3, 3], &[0, 2, 3, 1]);
+    convolution(name, [outputs, inputs, 3], has_bias, norm)
+}
+
+/// A convolution `name.weight` `[outputs, inputs, size, size]`, with `name.bias` `[outputs]` if `has_bias`, as a dense layer on windows of channels-last maps; with the batch
+/// norm `norm` folded in, if there is one.
+pub fn convolution(name: &str, [outputs, inputs, size]: [usize; 3], has_bias: bool, norm: Option<&str>) -> Linear<Source> {
+    let weight = Part::permuted(format!("{name}.weight"), &[outputs, inputs, size, size], &[0, 2, 3, 1]);
     let bias = if has_bias { Part::new(format!("{name}.bias"), &[outputs]) } else { Part::Zeros(outputs) };
-    let shape = [outputs, 9 * inputs];
+    let shape = [outputs, size * size * inputs];
     let Some(norm) = norm else { return Linear { weight: Source::of(vec![weight], &shape), bias: Source::of(vec![bias], &[outputs]) } };
     let of_norm = |names: &[&str]| names.iter().map(|part| Part::new(format!("{norm}.{part}"), &[outputs])).collect::<Vec<_>>();
     let with =

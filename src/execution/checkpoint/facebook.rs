@@ -46,8 +46,7 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
         false => 0,
     };
     let side = rows.saturating_sub(1).isqrt().max(1);
-    let patches =
-        Patches { channels, image: [side * patch_height, side * patch_width], size: [patch_height, patch_width], edge: Edge::Refuse, backbone: None };
+    let patches = Patches::new(channels, [side * patch_height, side * patch_width], [patch_height, patch_width], Edge::Refuse);
     let config = Config {
         width,
         depth,

@@ -96,6 +96,12 @@ pub const FAMILIES: &[Family] = &[
         examples: &["timm/vit_pe_core_base_patch16_224.fb", "timm/vit_pe_spatial_small_patch16_512.fb"],
     },
     Family {
+        name: "MobileCLIP-B",
+        timm: &["vit_base_mci_*"],
+        transformers: &[],
+        examples: &["apple/mobileclip_b_timm", "apple/mobileclip_b_lt_timm"],
+    },
+    Family {
         name: "AIMv2, images",
         timm: &["aimv2_*"],
         transformers: &["Aimv2VisionModel", "Aimv2Model"],

@@ -116,13 +116,8 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
         classifiers.extend((read == width).then(|| classifier("", Reads::Features)));
         classifiers.extend(pre_logits.map(|_| classifier("jax", Reads::PreLogits)));
     }
-    let input = Input::Image(Patches {
-        channels,
-        image: [side * patch_height * stride, side * patch_width * stride],
-        size: [patch_height, patch_width],
-        edge: Edge::Ignore,
-        backbone,
-    });
+    let image = [side * patch_height * stride, side * patch_width * stride];
+    let input = Input::Image(Patches { backbone, ..Patches::new(channels, image, [patch_height, patch_width], Edge::Ignore) });
     let config = Config {
         width,
         depth,

@@ -31,6 +31,7 @@ mod refusal;
 mod relative;
 mod rotary;
 mod source;
+mod stem;
 mod strides;
 mod timm;
 mod torch;

@@ -32,6 +32,7 @@ fn presets_match_published_parameter_counts() {
         ("vit_tiny_r_s16_p8_224", 1000, 6_337_704),
         ("vit_small_r26_s32_224", 1000, 36_431_912),
         ("vit_base_r50_s16_384", 1000, 98_950_952),
+        ("vit_base_mci_224", 0, 85_955_328),
         ("vit_large_r50_s32_384", 1000, 329_092_136),
         ("vit_small_patch16_dinov3", 0, 21_586_944),
         ("vit_huge_plus_patch16_dinov3", 0, 840_509_440),

@@ -3,6 +3,7 @@
 use super::batch_norm::Normed;
 use super::files::Files;
 use super::position::{PositionTable, Resampling};
+use super::stem::Windowed;
 use super::weights::{Linear, Norm, Weight, Weights};
 use crate::data::config::{Config, Layout, Patches};
 use crate::data::error::{Error, Result};
@@ -113,6 +114,8 @@ pub enum Source {
     Standardised { part: Part, shape: Vec<usize> },
     /// A convolution, or its bias, with the batch norm that follows it folded in.
     Normed(Normed),
+    /// A convolution, or its bias, as the dense layer on a whole patch.
+    Windowed(Windowed),
     /// A bias `[N]` so many times, one behind the other.
     Repeated { part: Part, shape: [usize; 1] },
     /// Prefix tokens `[T, C]`; the first `positions` of them have the first rows of a position table added.
@@ -150,6 +153,7 @@ impl Source {
             Source::Stored { parts, .. } | Source::Prefix { tokens: parts, .. } => parts,
             Source::Flattened { part, .. } | Source::Standardised { part, .. } | Source::Repeated { part, .. } => std::slice::from_ref(part),
             Source::Normed(normed) => normed.parts(),
+            Source::Windowed(windowed) => windowed.source().parts(),
         }
     }
 
@@ -175,6 +179,7 @@ impl Source {
             Source::Flattened { shape, .. } | Source::Prefix { shape, .. } => shape,
             Source::Repeated { shape, .. } => shape,
             Source::Normed(normed) => normed.shape(),
+            Source::Windowed(windowed) => windowed.shape(),
         }
     }
 
@@ -182,6 +187,7 @@ impl Source {
     pub fn parameters(&self) -> usize {
         match self {
             Source::Normed(normed) => normed.parameters(),
+            Source::Windowed(windowed) => windowed.source().parameters(),
             source => source.parts().iter().map(Part::parameters).sum(),
         }
     }
@@ -196,6 +202,7 @@ impl Source {
             Source::Flattened { stored, shape, .. } => files.convolution(&self.name(), stored)?.reshaped(shape.to_vec()),
             Source::Standardised { part, shape } => standardised(&part.load(files)?, &self.name(), shape)?,
             Source::Normed(normed) => normed.load(files)?,
+            Source::Windowed(windowed) => windowed.load(files)?,
             Source::Repeated { part, shape } => {
                 let values = part.load(files)?.finite_values(&self.name())?.into_owned();
                 Tensor::new(*shape, values.iter().copied().cycle().take(shape[0]).collect())?

@@ -142,7 +142,9 @@ pub struct PoolMlp<T> {
 pub struct Weights<T> {
     /// Convolutional backbone before the patch projection.
     pub backbone: Option<Backbone<T>>,
-    /// Patch projection: weight `[C, channels · patch height · patch width]`.
+    /// Layers between a patch's pixels and its projection: weights `[stem width, inputs]`.
+    pub stem: Vec<Linear<T>>,
+    /// Patch projection: weight `[C, channels · patch height · patch width]`, or `[C, stem width]`.
     pub patch: Option<Linear<T>>,
     /// Class token, distillation token and registers, with positions added: `[T, C]`.
     pub prefix: Option<T>,
@@ -218,6 +220,7 @@ try_map!(AttentionPool { latent: leaf, query: maybe, key_value: node, projection
 try_map!(PoolMlp { norm: node, linear1: node, linear2: node });
 try_map!(Weights {
     backbone: maybe,
+    stem: list,
     patch: maybe,
     prefix: maybe_leaf,
     patch_norm: maybe,
@@ -264,7 +267,7 @@ impl Weights<WeightInfo> {
     /// the result undamped. These stay in f16; on processors that multiply bf16, all but qkv of the last in that.
     pub fn factors(&self, precision: Precision, capabilities: &Capabilities) -> HashMap<String, Precision> {
         let named = |linear: &Linear<WeightInfo>, precision| (linear.weight.name.clone(), precision);
-        let patch = self.patch.iter().map(|linear| named(linear, capabilities.activations(precision)));
+        let patch = self.stem.iter().chain(&self.patch).map(|linear| named(linear, capabilities.activations(precision)));
         let outside = if precision == Precision::Int8 { Precision::F32 } else { precision };
         let all = self.linears().map(|linear| named(linear, outside)).chain(patch);
         let last = self.blocks.len().saturating_sub(1);
@@ -290,6 +293,7 @@ impl<T> Weights<T> {
     pub(super) fn of_blocks(blocks: Vec<Block<T>>) -> Weights<T> {
         Weights {
             backbone: None,
+            stem: Vec::new(),
             patch: None,
             prefix: None,
             patch_norm: None,

@@ -10,7 +10,7 @@ mod tables;
 pub use tables::Tables;
 
 use crate::data::capabilities::Precision;
-use crate::data::config::{Branches, Config, Input, NormOrder, Patches, Pooling, Reads, Size};
+use crate::data::config::{Activation, Branches, Config, Input, NormOrder, Patches, Pooling, Reads, Size};
 use crate::data::error::{Error, Result};
 use crate::data::levels;
 use crate::data::record::{Buf, Recording};
@@ -322,10 +322,19 @@ impl Forward<'_> {
         let (config, recording) = (self.config, &mut self.recording);
         let Scratch { stream, normed, .. } = self.scratch;
         let grid = patches.grid(image);
-        let mut projected = recording.scratch("patches", &[self.request.batch, grid[0] * grid[1], config.width])?;
-        kernels::patchify(recording, "patchify".to_owned(), map, projection.pair(), patches.size, grid, projected)?;
+        let rows = [self.request.batch, grid[0] * grid[1]];
+        let of_width = |width| [&rows[..], &[width]].concat();
+        let mut flat = recording.scratch_in("flat patches", &of_width(patches.values()), recording.activations())?;
+        kernels::unfold(recording, "patchify.unfold".to_owned(), map, patches.size, grid, flat)?;
+        for (i, layer) in weights.stem.iter().enumerate() {
+            let hidden = recording.scratch_in(format!("stem.{i}"), &of_width(patches.stem[i]), recording.activations())?;
+            kernels::matmul(recording, format!("stem.{i}"), flat, layer.pair(), Epilogue::Activation(Activation::Gelu), hidden)?;
+            flat = hidden;
+        }
+        let mut projected = recording.scratch("patches", &of_width(config.width))?;
+        kernels::matmul(recording, "patchify".to_owned(), flat, projection.pair(), Epilogue::Bias, projected)?;
         if let Some(weights) = &weights.patch_norm {
-            let normed = recording.scratch("patch_norm", &[self.request.batch, grid[0] * grid[1], config.width])?;
+            let normed = recording.scratch("patch_norm", &of_width(config.width))?;
             norm(recording, "patch_norm", projected, weights, normed, config.epsilon)?;
             projected = normed;
         }

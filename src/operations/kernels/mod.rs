@@ -63,7 +63,7 @@ pub use rotary::{Pairs, rotary};
 pub use sample::{SampleEpilogue, sample, variants};
 pub use softmax::softmax;
 pub use swap::swap;
-pub use unfold::{patchify, unfold};
+pub use unfold::unfold;
 
 use crate::data::record::{Kernel, Recording, Spec};
 use std::sync::LazyLock;

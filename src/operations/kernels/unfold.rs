@@ -1,4 +1,3 @@
-use super::matmul::{Epilogue, matmul};
 use super::{in_blocks, size};
 use crate::data::error::Result;
 use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
@@ -7,29 +6,8 @@ use crate::execution::cpu::unfold::{self as twin, Params};
 /// Extracts flattened patches, which a product then projects.
 pub static UNFOLD: Kernel = Kernel::new("unfold", shader!("image/unfold"), Params::FIELDS, &[read(1, "pixels"), write(2, "y")], twin::unfold);
 
-/// Records patch embedding (Dosovitskiy et al. 2021, equation 1): pixels `[B, channels, height, width]`, w `[C, channels · patch height · patch
-/// width]` in [`panels`](crate::data::panels), bias `[C]`, y `[B, P, C]`, P = patches in the grid. Pixels at the lower and right edge outside the
-/// grid are ignored, as in a strided convolution; where the grid extends beyond the image, pixels are zero.
-///
-/// # Errors
-/// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.
-pub fn patchify(
-    recording: &mut Recording,
-    label: String,
-    pixels: Buf,
-    [w, bias]: [Buf; 2],
-    patch: [usize; 2],
-    grid: [usize; 2],
-    y: Buf,
-) -> Result<()> {
-    let &[batch, channels, ..] = recording.shape(pixels) else { panic!("{label}: pixels are [B, channels, height, width]") };
-    let (patches, values) = (grid[0] * grid[1], channels * patch[0] * patch[1]);
-    let flat = recording.scratch_in("flat patches", &[batch, patches, values], recording.activations())?;
-    unfold(recording, format!("{label}.unfold"), pixels, patch, grid, flat)?;
-    matmul(recording, label, flat, [w, bias], Epilogue::Bias, y)
-}
-
-/// Records the flattened patches: pixels `[B, channels, height, width]`, y `[B, P, channels · patch height · patch width]`.
+/// Records the flattened patches: pixels `[B, channels, height, width]`, y `[B, P, channels · patch height · patch width]`, P = patches in the grid. Pixels at the
+/// lower and right edge outside the grid are ignored, as in a strided convolution; where the grid extends beyond the image, pixels are zero.
 ///
 /// # Errors
 /// [`Error::Limit`](crate::Error::Limit) if it does not fit the device.

@@ -16,13 +16,8 @@ pub fn vision(model: &Object, vision: &Object, size: usize, files: Option<&Files
     if vision.get("layers").is_some_and(serde_json::Value::is_array) {
         return Err(vision.unsupported("layers", "the number of blocks of a Vision Transformer"));
     }
-    let patches = Patches {
-        channels: 3,
-        image: vision.pair("image_size")?.unwrap_or([224, 224]),
-        size: vision.pair("patch_size")?.unwrap_or([16, 16]),
-        edge: Edge::Ignore,
-        backbone: None,
-    };
+    let image = vision.pair("image_size")?.unwrap_or([224, 224]);
+    let patches = Patches::new(3, image, vision.pair("patch_size")?.unwrap_or([16, 16]), Edge::Ignore);
     let grid = patches.whole_grid(patches.image);
     let pooled_first = vision.bool("final_ln_after_pool")?.unwrap_or(false);
     let config = Config {

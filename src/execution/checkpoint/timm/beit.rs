@@ -61,13 +61,8 @@ pub fn read(root: &Object, name: &str, args: &Object, files: Option<&Files>) -> 
     }
     let norm = norm(args)?;
     let image = args.pair("img_size")?.or(input).unwrap_or([224, 224]);
-    let input = Input::Image(Patches {
-        channels: channels(args, &pretrained)?,
-        image,
-        size: args.pair("patch_size")?.unwrap_or([16, 16]),
-        edge: Edge::Refuse,
-        backbone: None,
-    });
+    let size = args.pair("patch_size")?.unwrap_or([16, 16]);
+    let input = Input::Image(Patches::new(channels(args, &pretrained)?, image, size, Edge::Refuse));
     let config = Config {
         width,
         depth: checked_depth(root, args.size("depth")?.unwrap_or(12), files)?,

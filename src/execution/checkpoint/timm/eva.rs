@@ -121,13 +121,9 @@ pub fn read(root: &Object, name: &str, args: &Object, files: Option<&Files>) -> 
     };
     let pool_norm = args.bool("use_fc_norm")?.unwrap_or(matches!(pooling, Some(Pooling::MeanFrom(_))));
     let (image, built) = image_sizes(root, args, &pretrained)?;
-    let input = Input::Image(Patches {
-        channels: channels(args, &pretrained)?,
-        image,
-        size: args.pair("patch_size")?.unwrap_or([16, 16]),
-        edge: if flag("dynamic_img_pad", false)? { Edge::Pad } else { Edge::Refuse },
-        backbone: None,
-    });
+    let edge = if flag("dynamic_img_pad", false)? { Edge::Pad } else { Edge::Refuse };
+    let size = args.pair("patch_size")?.unwrap_or([16, 16]);
+    let input = Input::Image(Patches::new(channels(args, &pretrained)?, image, size, edge));
     let norm = norm(args)?;
     let config = Config {
         width,

@@ -16,7 +16,7 @@ use super::json::Object;
 use super::position::Resampling;
 use super::source::{Part, PositionSource, Source, StoredGrid, linear, patch_projection};
 use super::weights::{AttentionPool, Weights};
-use super::{Files, Outline, TextSources, checked_depth};
+use super::{Files, Outline, TextSources, checked_depth, stem};
 use crate::data::config::{Activation, Branches, Classifier, Config, Edge, Input, Layout, NormOrder, Patches, Pooling, Reads};
 use crate::data::error::{Error, Result};
 use arguments::{
@@ -75,6 +75,7 @@ const KNOWN: &[&str] = &[
     "reg_tokens",
     "scale_attn_norm",
     "scale_mlp_norm",
+    "stem",
 ];
 
 /// Name prefixes of the encoder's tensors outside its blocks. `head.` is not listed, because a classifier may go unused.
@@ -124,14 +125,16 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let pretrained = pretrained(root)?;
     let (image, built) = image_sizes(root, &args, &pretrained)?;
     let backbone = backbone::read(&args, files)?;
-    let patches = Patches {
-        channels: channels(&args, &pretrained)?,
-        image,
-        size: args.pair("patch_size")?.unwrap_or(if backbone.is_some() { [1, 1] } else { [16, 16] }),
-        edge: if args.bool("dynamic_img_pad")?.unwrap_or(false) { Edge::Pad } else { Edge::Refuse },
-        backbone,
-    };
     let width = args.size("embed_dim")?.unwrap_or(768);
+    let edge = if args.bool("dynamic_img_pad")?.unwrap_or(false) { Edge::Pad } else { Edge::Refuse };
+    let size = args.pair("patch_size")?;
+    let patches = match args.has("stem") {
+        true => with_stem(&args, Patches::new(channels(&args, &pretrained)?, image, size.unwrap_or([1, 1]), edge), width)?,
+        false => {
+            let size = size.unwrap_or(if backbone.is_some() { [1, 1] } else { [16, 16] });
+            Patches { backbone, ..Patches::new(channels(&args, &pretrained)?, image, size, edge) }
+        }
+    };
     let inner = mlp_inner(&args, width)?;
     let mlp = mlp(&args)?;
     let gated = mlp != Mlp::Plain;
@@ -209,6 +212,18 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let layout = blocks::Layout { config: &config, mlp, qkv_bias, bias };
     let weights = weights(&layout, prefix, if positioned { prefix_tokens } else { 0 });
     Ok(Outline { weights, positions: positions.into(), config, text: TextSources::default(), own })
+}
+
+/// Gives patches the stem of MobileCLIP, by which they are of its size.
+fn with_stem(args: &Object, patches: Patches, width: usize) -> Result<Patches> {
+    if args.numbers("stem")?.unwrap_or_default() != stem::WINDOWS.map(|window| window as f64) {
+        return Err(args.unsupported("stem", "MobileCLIP's, of convolutions of 4, 2 and 2 pixels"));
+    }
+    match (patches.size, patches.edge) {
+        ([1, 1], Edge::Refuse) => Ok(Patches { size: [stem::PATCH; 2], stem: stem::widths(width), ..patches }),
+        ([1, 1], _) => Err(args.unsupported("dynamic_img_pad", "false, in models with a stem")),
+        _ => Err(args.unsupported("patch_size", "1, in models with a stem")),
+    }
 }
 
 /// Reads the class of the blocks.
@@ -295,10 +310,15 @@ fn weights(layout: &blocks::Layout<'_>, prefix: Vec<Part>, positioned: usize) ->
     };
     let norm = |name: &str| blocks::norm_of(config, name, width);
     let (blocks, beside): (Vec<_>, Vec<_>) = (0..config.depth).map(|i| layout.block(i)).unzip();
+    let (stem, patch) = match patches.stem.is_empty() {
+        // A norm before the blocks makes the projection's bias redundant.
+        true => (Vec::new(), patch_projection("patch_embed.proj", config, patches, !config.pre_norm)),
+        false => stem::layers("patch_embed.backbone", patches.channels, width),
+    };
     Weights {
         backbone: patches.backbone.as_ref().map(|found| backbone::weights(found, patches.channels)),
-        // A norm before the blocks makes the projection's bias redundant.
-        patch: Some(patch_projection("patch_embed.proj", config, patches, !config.pre_norm)),
+        stem,
+        patch: Some(patch),
         prefix: Source::prefix(prefix, "pos_embed", positioned, [config.prefix_tokens, width]),
         patch_norm: config.patch_norm.then(|| norm("patch_embed.norm")),
         pre_norm: config.pre_norm.then(|| norm("norm_pre")),
@@ -331,7 +351,7 @@ mod tests {
                 Err(error) => panic!("{name}: {error}"),
             }
         }
-        assert_eq!((names.keys().count(), run.len()), (317, 291));
+        assert_eq!((names.keys().count(), run.len()), (317, 292));
         let known = |name: &str| &run.iter().find(|(known, _)| *known == name).expect("it is run").1;
         assert_eq!((known("vit_huge_patch14_224").width, known("vit_huge_patch14_224").heads), (1280, 16));
         assert!(

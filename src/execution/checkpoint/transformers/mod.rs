@@ -125,13 +125,9 @@ fn classifier(root: &Object) -> Result<Vec<Classifier>> {
 
 /// Reads the patch geometry. `default` is the patch size if the file gives none.
 fn patches(root: &Object, default: usize) -> Result<Patches> {
-    Ok(Patches {
-        channels: root.size("num_channels")?.unwrap_or(3),
-        image: root.pair("image_size")?.unwrap_or([224, 224]),
-        size: root.pair("patch_size")?.unwrap_or([default; 2]),
-        edge: Edge::Ignore,
-        backbone: None,
-    })
+    let image = root.pair("image_size")?.unwrap_or([224, 224]);
+    let size = root.pair("patch_size")?.unwrap_or([default; 2]);
+    Ok(Patches::new(root.size("num_channels")?.unwrap_or(3), image, size, Edge::Ignore))
 }
 
 fn activation(root: &Object, key: &str) -> Result<Option<Activation>> {
