@@ -61,6 +61,8 @@ pub use execution::gpu::{AdapterKind, AdapterSummary, ShaderChecks, adapters};
 pub use execution::hub;
 pub use execution::image::Image;
 #[cfg(feature = "text")]
+pub use execution::text::Tokenizer;
+#[cfg(feature = "text")]
 pub use model::Labels;
 pub use model::{Classification, Memory, Model, ModelBuilder, Outputs, Prediction, Session};
 pub use operations::tuning::Tuning;

@@ -3,8 +3,12 @@
 use crate::support::path;
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::{Value, json};
-use std::io::Cursor;
+use std::collections::HashSet;
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
 use vitraux::config::Size;
 use vitraux::{Checkpoint, Device, Head, Image, Model, Tensor};
 
@@ -98,6 +102,36 @@ fn checkpoints_in_memory_are_those_of_folders() {
         }
     }
     assert!(opened > 50 && failed > 20, "{opened} folders were opened, {failed} failed");
+}
+
+/// A file that notes which threads read it.
+struct Watched(Cursor<Vec<u8>>, Arc<Mutex<HashSet<ThreadId>>>);
+
+impl Read for Watched {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.1.lock().expect("no panics").insert(thread::current().id());
+        // Long enough that another thread would take the next tensor.
+        thread::sleep(Duration::from_millis(1));
+        self.0.read(bytes)
+    }
+}
+
+impl Seek for Watched {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+/// A browser's file cannot be read by another thread than its own.
+#[test]
+fn one_thread_reads_the_weights_of_given_files() {
+    let readers = Arc::new(Mutex::new(HashSet::new()));
+    let file =
+        |name: &str| (name.to_owned(), Watched(Cursor::new(std::fs::read(path("examples/digits").join(name)).expect("a file")), readers.clone()));
+    let checkpoint = Checkpoint::builder_from_files("given", ["config.json", "model.safetensors"].map(file)).open().expect("a checkpoint");
+    readers.lock().expect("no panics").clear();
+    assert_eq!(logits(checkpoint), logits(Checkpoint::digits()));
+    assert_eq!(readers.lock().expect("no panics").len(), 1);
 }
 
 #[test]

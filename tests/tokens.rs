@@ -7,7 +7,7 @@ use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use vitraux::low_level::text::Tokenizer;
+use vitraux::Tokenizer;
 
 const CASES: [&str; 4] = ["hf_clip_text_full", "hf_clip_text_proj", "hf_siglip_text_full", "hf_siglip2_naflex"];
 

@@ -3,8 +3,7 @@
 use super::in_folder;
 use std::path::Path;
 use vitraux::low_level::checkpoint::{open_preprocess, open_tensor};
-use vitraux::low_level::text::Tokenizer;
-use vitraux::{Checkpoint, Device, Head, Image, Model, Tensor, Tuning};
+use vitraux::{Checkpoint, Device, Head, Image, Model, Tensor, Tokenizer, Tuning};
 
 const CONFIG: &[u8] = include_bytes!("../../tests/fixtures/bad/base/config.json");
 const WEIGHTS: &[u8] = include_bytes!("../../tests/fixtures/bad/base/model.safetensors");

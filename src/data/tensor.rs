@@ -170,7 +170,10 @@ impl Part {
         }
         let halves = || bytes.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
         match self.dtype {
-            Dtype::F32 => out.extend(bytes.chunks_exact(4).map(|quad| f32::from_le_bytes([quad[0], quad[1], quad[2], quad[3]]))),
+            Dtype::F32 => match bytemuck::try_cast_slice(bytes) {
+                Ok(values) => out.extend_from_slice(values),
+                Err(_) => out.extend(bytemuck::pod_collect_to_vec::<u8, f32>(bytes)),
+            },
             Dtype::F64 => out.extend(bytemuck::pod_collect_to_vec::<u8, f64>(bytes).into_iter().map(|value| value as f32)),
             Dtype::F16 => out.extend(halves().map(|pair| half::f16::from_le_bytes(pair).to_f32())),
             Dtype::I64 => out.extend(bytemuck::pod_collect_to_vec::<u8, i64>(bytes).into_iter().map(|value| value as f32)),
@@ -335,6 +338,19 @@ impl Tensor {
         let mut values = Vec::new();
         self.parts.iter().try_for_each(|part| part.extend_sample(&mut values))?;
         Ok(values)
+    }
+
+    /// Returns the tensor with its bytes in memory: what lies in a file that is read range by range is read.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if reading fails.
+    pub(crate) fn in_memory(mut self) -> Result<Tensor> {
+        for part in &mut self.parts {
+            let Place::File(file) = part.memory.place() else { continue };
+            let bytes = file.read(part.range.clone())?;
+            (part.range, part.memory) = (0..bytes.len(), Arc::new(Owned(bytes)));
+        }
+        Ok(self)
     }
 
     /// Returns the elements of a tensor that may still have to be read from its file.

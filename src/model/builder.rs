@@ -9,9 +9,11 @@ use crate::data::config::NormOrder;
 use crate::data::error::Result;
 use crate::execution::checkpoint::{Checkpoint, Weight, WeightInfo};
 use crate::execution::device::Device;
+#[cfg(feature = "text")]
+use crate::execution::text::Tokenizer;
 use crate::execution::threads::off_executor;
 use crate::operations::tuning::Tuning;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Loads a checkpoint's weights to a device.
 ///
@@ -32,11 +34,21 @@ pub struct ModelBuilder {
     tuning: Tuning,
     /// Capabilities that determine the weight precisions; by default the device's own.
     layout: Option<Capabilities>,
+    #[cfg(feature = "text")]
+    tokenizer: Option<Arc<Tokenizer>>,
 }
 
 impl ModelBuilder {
     pub(super) fn new(checkpoint: Checkpoint) -> ModelBuilder {
-        ModelBuilder { checkpoint, device: None, precision: Precision::default(), tuning: Tuning::default(), layout: None }
+        ModelBuilder {
+            checkpoint,
+            device: None,
+            precision: Precision::default(),
+            tuning: Tuning::default(),
+            layout: None,
+            #[cfg(feature = "text")]
+            tokenizer: None,
+        }
     }
 
     /// Sets the device. Defaults to a hardware GPU if there is one, else the CPU.
@@ -52,6 +64,12 @@ impl ModelBuilder {
     /// Sets the tuning table that selects kernel variants. Without a table, each kernel uses its default variant.
     pub fn tuning(self, tuning: Tuning) -> ModelBuilder {
         ModelBuilder { tuning, ..self }
+    }
+
+    /// Sets the tokenizer. Defaults to that in the checkpoint's folder, which is read for the first text.
+    #[cfg(feature = "text")]
+    pub fn tokenizer(self, tokenizer: Tokenizer) -> ModelBuilder {
+        ModelBuilder { tokenizer: Some(Arc::new(tokenizer)), ..self }
     }
 
     /// Stores weights in the precisions used by a device with these capabilities, so that results can be compared.
@@ -114,7 +132,14 @@ impl ModelBuilder {
             preprocess,
             weights: infos,
             positions,
-            texts: Texts { tokens, similarity, tower: text, ..Texts::default() },
+            texts: Texts {
+                tokens,
+                similarity,
+                tower: text,
+                loaded: OnceLock::new(),
+                #[cfg(feature = "text")]
+                tokenizer: self.tokenizer.map(OnceLock::from).unwrap_or_default(),
+            },
             #[cfg(feature = "text")]
             folder,
             device,

@@ -8,10 +8,11 @@ use crate::data::tokens::Tokens;
 use crate::execution::checkpoint::{Checkpoint, Similarity, Weight};
 #[cfg(feature = "text")]
 use crate::execution::text::Tokenizer;
+#[cfg(feature = "text")]
+use std::sync::Arc;
 use std::sync::OnceLock;
 
 /// What a model has for texts.
-#[derive(Default)]
 pub(super) struct Texts {
     /// Token embeddings `[vocabulary, C]`, if the model is a text tower. They stay on the host: a text needs a few rows of them.
     pub tokens: Option<Weight>,
@@ -23,7 +24,7 @@ pub(super) struct Texts {
     pub loaded: OnceLock<Model>,
     /// The tokenizer, once it has been read.
     #[cfg(feature = "text")]
-    pub tokenizer: OnceLock<Tokenizer>,
+    pub tokenizer: OnceLock<Arc<Tokenizer>>,
 }
 
 impl Model {
@@ -110,8 +111,8 @@ impl Model {
         let Some(folder) = &self.0.folder else {
             return Err(Error::argument("model", format!("{} has no tokenizer", self.config().name)));
         };
-        let tokenizer = Tokenizer::of(folder)?;
-        Ok(texts.tokenizer.get_or_init(|| tokenizer))
+        let tokenizer = Tokenizer::read(folder)?;
+        Ok(texts.tokenizer.get_or_init(|| Arc::new(tokenizer)))
     }
 }
 

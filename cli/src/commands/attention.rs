@@ -180,7 +180,7 @@ impl Attention {
     /// Draws maps on an image and writes them.
     fn draw_on(&self, image: Image, drawing: &Drawing<'_>, path: &Path, targets: &[Target<Option<usize>>]) -> std::result::Result<(), Unmade> {
         let Drawing { preprocess, output, map, number } = drawing;
-        let of_image = |error: Box<dyn Error>| Unmade::Image(of_image(path, &*error));
+        let of_image = |error: Box<dyn Error + Send + Sync>| Unmade::Image(of_image(path, &*error));
         let seen = preprocess.seen([image.height, image.width]).map_err(|error| of_image(error.into()))?;
         self.pass.images.limit.check_canvas(path, [image.height, image.width]).map_err(Unmade::Image)?;
         let canvas = canvas(image).map_err(of_image)?;

@@ -79,7 +79,7 @@ pub fn report(line: &str) {
 }
 
 /// Returns what turns an error of the operating system into one that names its file.
-pub fn of_file(file: &Path) -> impl Fn(std::io::Error) -> Box<dyn Error> {
+pub fn of_file(file: &Path) -> impl Fn(std::io::Error) -> Box<dyn Error + Send + Sync> {
     let file = file.to_owned();
     move |source| vitraux::Error::Io { path: file.clone(), source }.into()
 }

@@ -41,7 +41,7 @@ mod tokenize;
 mod tune;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use execution::{DeviceArgs, DeviceParser, ExecutionArgs, PrecisionChoice, TuningArgs, load};
+use execution::{DeviceArgs, DeviceParser, ExecutionArgs, PrecisionChoice, TuningArgs, builder};
 use heads::HeadArgs;
 pub use messages::{advice, chain, error_mark, is_broken_pipe, report};
 use messages::{bar, be_quiet, mebibytes, note, of_file, on_stdout, shown, warn, warn_if_assumed};
@@ -53,7 +53,7 @@ use std::io::Write;
 use std::path::Path;
 
 /// Result with any error, reported as one line on standard error.
-pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Vision Transformer inference on any GPU, with hand-written WGSL kernels
 #[derive(Debug, Parser)]

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
 use vitraux::low_level::checkpoint::{self, FAMILIES};
-use vitraux::low_level::text::Tokenizer;
 use vitraux::preprocess::Preprocess;
-use vitraux::{Checkpoint, CheckpointBuilder};
+use vitraux::{Checkpoint, CheckpointBuilder, Tokenizer};
 
 /// Name of the built-in model.
 pub const BUILT_IN: &str = "digits";
@@ -229,7 +228,7 @@ fn is_of_model(file: &Path) -> bool {
     checkpoint::names_in_folder().filter_map(|known| known.split_once('.')).any(is_like)
 }
 
-fn missing(command: &str) -> Box<dyn Error> {
+fn missing(command: &str) -> Box<dyn Error + Send + Sync> {
     let file = Settings::file().map_or("a configuration file".to_owned(), |file| file.display().to_string());
     format!("{command} needs a model: give --model MODEL, or set VITRAUX_MODEL, or model = \"MODEL\" in {file}; `vitraux models` recommends some")
         .into()

@@ -4,7 +4,8 @@ use clap::Args;
 use serde_json::json;
 use std::io::{BufRead, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use vitraux::low_level::text::{LONGEST, Tokenizer};
+use vitraux::Tokenizer;
+use vitraux::low_level::text::LONGEST;
 
 #[derive(Debug, Args)]
 pub struct Tokenize {

@@ -6,8 +6,8 @@ use crate::data::panels::{self, Packed};
 use crate::data::tensor::{Dtype, Tensor};
 use std::sync::Arc;
 
-/// Weights loaded at a time: enough that no core waits for another, and few, as one that is converted takes memory meanwhile.
-const AT_ONCE: usize = 4;
+/// Values loaded at a time: enough that no core waits for another, and few, as those that are converted take 4 bytes each meanwhile.
+const AT_ONCE: usize = 1 << 24;
 
 /// Weights, indexed by the number in [`Role::Weight`](crate::data::record::Role::Weight). Plans share them.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +33,15 @@ impl Weights {
         use rayon::prelude::*;
         let (mut weights, mut all) = (weights.into_iter(), Vec::new());
         loop {
-            let some = weights.by_ref().take(AT_ONCE).collect::<Result<Vec<_>>>()?;
+            let (mut some, mut values) = (Vec::new(), 0);
+            while values < AT_ONCE
+                && let Some(weight) = weights.next()
+            {
+                let (name, tensor) = weight?;
+                values += tensor.len();
+                // A file that was given is read by this thread: in a browser, no other can.
+                some.push((name, tensor.in_memory()?));
+            }
             if some.is_empty() {
                 return Ok(Weights(all));
             }

@@ -7,7 +7,7 @@ use super::messages::wrong;
 use super::vocabulary::{Merge, Vocabulary};
 use crate::data::error::Result;
 use std::path::PathBuf;
-use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::replace::{Replace, ReplacePattern};
 use tokenizers::normalizers::unicode::NFC;
 use tokenizers::normalizers::utils::{Lowercase, Sequence as Normalizers};
@@ -31,7 +31,7 @@ impl Bpe {
         let wrong = |error: tokenizers::Error| wrong(&path, error);
         let pairs = merges.into_iter().map(|Merge(left, right)| (left, right)).collect();
         // Captions differ, so a cache of words would only grow.
-        let bpe = BPE::builder().vocab_and_merges(ids.into_iter().collect::<Vocab>(), pairs).cache_capacity(0);
+        let bpe = BPE::builder().vocab_and_merges(ids, pairs).cache_capacity(0);
         let bpe = bpe.unk_token(added.unk.clone());
         let (bpe, normalizers, words): (_, Vec<NormalizerWrapper>, Option<PreTokenizerWrapper>) = match kind {
             Kind::Clip => {

@@ -12,7 +12,7 @@ mod vocabulary;
 
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 use super::checkpoint::LARGEST_JSON;
-use super::checkpoint::{Folder, configuration};
+use super::checkpoint::{Checkpoint, Folder, configuration};
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 use super::hub::{self, File};
 use crate::data::error::{Error, Result};
@@ -23,6 +23,7 @@ use kind::Kind;
 use messages::wrong;
 use pieces::Pieces;
 use settings::{Settings, Side};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use vocabulary::Vocabulary;
 
@@ -53,7 +54,7 @@ pub fn fetch(reference: &str, progress: &dyn Fn(&str, u64, u64)) -> Result<PathB
     hub::fetch_files(reference, &FILES, progress)
 }
 
-/// Tokenizer of a checkpoint.
+/// Tokenizer of a checkpoint of CLIP, SigLIP or SigLIP 2. Requires the feature `text`.
 pub struct Tokenizer {
     /// Folder named in messages.
     path: PathBuf,
@@ -96,6 +97,12 @@ impl Algorithm {
     }
 }
 
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tokenizer({})", self.path.display())
+    }
+}
+
 impl Tokenizer {
     /// Opens the tokenizer in a checkpoint's folder. Weights need not be there.
     ///
@@ -104,13 +111,23 @@ impl Tokenizer {
     pub fn open(path: impl AsRef<Path>) -> Result<Tokenizer> {
         let path = path.as_ref();
         match path.is_dir() {
-            true => Tokenizer::of(&Folder::Stored(path.to_owned())),
+            true => Tokenizer::read(&Folder::Stored(path.to_owned())),
             false => Err(Error::file(path, "no such folder; expected one with the files of a tokenizer")),
         }
     }
 
-    /// Opens the tokenizer of a checkpoint.
-    pub(crate) fn of(folder: &Folder) -> Result<Tokenizer> {
+    /// Opens the tokenizer of a checkpoint. A model reads it for its first text, unless it is given one
+    /// ([`ModelBuilder::tokenizer`](crate::ModelBuilder::tokenizer)).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the model takes no texts; otherwise as [`Tokenizer::open`].
+    pub fn of(checkpoint: &Checkpoint) -> Result<Tokenizer> {
+        let missing = || Error::argument("checkpoint", format!("{} takes no texts", checkpoint.config.name));
+        Tokenizer::read(checkpoint.folder.as_ref().ok_or_else(missing)?)
+    }
+
+    /// Opens the tokenizer in a folder.
+    pub(crate) fn read(folder: &Folder) -> Result<Tokenizer> {
         let (config, model) = (folder.object(SETTINGS)?, configuration(folder)?);
         let (config, model) = (config.as_ref(), model.as_ref());
         let kind = Kind::of(folder, config, model)?;

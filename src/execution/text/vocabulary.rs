@@ -7,9 +7,9 @@ use super::messages::{brief, wrong};
 use crate::data::error::{Error, Result};
 use crate::execution::checkpoint::Folder;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
-use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use tokenizers::models::bpe::Vocab;
 
 pub const TOKENIZER: &str = "tokenizer.json";
 pub const VOCABULARY: &str = "vocab.json";
@@ -22,7 +22,7 @@ pub const LARGEST: u64 = 64 << 20;
 pub struct Vocabulary {
     /// File named in messages.
     pub path: PathBuf,
-    pub ids: HashMap<String, u32>,
+    pub ids: Vocab,
     /// Pairs of tokens, the first to be merged first.
     pub merges: Vec<Merge>,
     /// Added tokens in `tokenizer.json`.
@@ -158,7 +158,13 @@ impl Vocabulary {
         if let Some((token, id)) = self.ids.iter().find(|(_, id)| **id as usize >= MOST) {
             return Err(wrong(&self.path, format_args!("expected ids below {MOST}, found {id} of token {token:?}")));
         }
-        let makes_none = |merge: &&Merge| !self.ids.contains_key(&format!("{}{}", merge.0, merge.1));
+        let mut merged = String::new();
+        let makes_none = |Merge(left, right): &&Merge| {
+            merged.clear();
+            merged.push_str(left);
+            merged.push_str(right);
+            !self.ids.contains_key(&merged)
+        };
         match self.merges.iter().find(makes_none) {
             Some(Merge(left, right)) => Err(wrong(&self.path, format_args!("merging {left:?} and {right:?} makes no token of the vocabulary"))),
             None => Ok(self),

@@ -11,6 +11,8 @@ use super::{ExecutionArgs, ModelArgs, Result, note, of_file};
 use clap::Args;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::thread;
+use vitraux::Tokenizer;
 
 #[derive(Debug, Args)]
 pub struct Search {
@@ -55,13 +57,23 @@ impl Search {
         let model = self.model.or(source.map(PathBuf::from));
         let checkpoint = model.open_for_texts("search")?;
         let width = checkpoint.config.vector_output().map_or(0, |(_, width)| width);
-        let index = Index::open(Some(&self.index), format!("{} in {}", fingerprint(&checkpoint)?, self.execution.precision), width)?;
-        let places: Vec<usize> = of_index(&index)?.iter().filter_map(|path| index.place(&super::images::name(path))).collect();
+        let of = format!("{} in {}", fingerprint(&checkpoint)?, self.execution.precision);
+        let read = || -> Result<_> {
+            let index = Index::open(Some(&self.index), of.clone(), width)?;
+            let places: Vec<usize> = of_index(&index)?.iter().filter_map(|path| index.place(&super::images::name(path))).collect();
+            Ok((index, places))
+        };
+        let (read, tokenizer) = thread::scope(|scope| {
+            let reading = thread::Builder::new().spawn_scoped(scope, read);
+            let tokenizer = Tokenizer::of(&checkpoint);
+            (reading.map_or_else(|_| read(), |thread| thread.join().expect("no panic")), tokenizer)
+        });
+        let (index, places) = read?;
         let config = checkpoint.config.name.clone();
         let Some(tower) = checkpoint.into_text_tower() else {
             return Err(format!("{config} has no text tower to search by words; expected an index of CLIP or SigLIP").into());
         };
-        let mut session = self.execution.load(tower)?.session();
+        let mut session = self.execution.builder(tower)?.tokenizer(tokenizer?).load_blocking()?.session();
         let vector = session.encode_text_blocking(&[&self.query])?;
         let best = ranking(&index, &vector.values(), &places, self.above.unwrap_or(-1.0), self.top.unwrap_or(20) as usize);
         print(&index, &best, self.format, false, self.top.is_some())?;
