@@ -2,6 +2,8 @@
 
 use crate::support::cli::{program, run};
 use crate::support::{self, path};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
@@ -48,7 +50,7 @@ fn odd_strings_have_the_ids_of_the_reference() {
     let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(rows.len(), 1000);
     let texts: Vec<&str> = rows.iter().map(|row| row["text"].as_str().expect("a text")).collect();
-    for case in CASES.into_iter().chain(["clip_added", "siglip_bytes"]) {
+    for case in CASES.into_iter().chain(["clip_added", "siglip_bytes", "t5"]) {
         let folder = copy(case);
         change(&folder, "tokenizer_config.json", |config| config["model_max_length"] = LENGTH.into());
         change(&folder, "config.json", |config| match config.get_mut("text_config") {
@@ -75,6 +77,12 @@ fn texts_of_open_clip_are_prepared_as_it_does() {
         ("hf_clip_text_full", "A photo of a dog's tail!", "a photo  of a dog's tail!", json!({})),
         (
             "hf_siglip2_naflex",
+            "A photo_of a dog's tail!",
+            "a photo of a dogs tail",
+            json!({"hf_tokenizer_name": "a/b", "tokenizer_kwargs": {"clean": "canonicalize"}}),
+        ),
+        (
+            "t5",
             "A photo_of a dog's tail!",
             "a photo of a dogs tail",
             json!({"hf_tokenizer_name": "a/b", "tokenizer_kwargs": {"clean": "canonicalize"}}),
@@ -177,6 +185,13 @@ fn damaged_tokenizers_are_errors_of_one_line() {
             "\"<none>\" is not in",
         ),
         ("hf_siglip2_naflex", "tokenizer_config.json", set("/tokenizer_class", json!("SiglipTokenizer")), "spiece.model"),
+        ("hf_siglip2_naflex", "tokenizer_config.json", set("/tokenizer_class", json!("T5Tokenizer")), "expected a list"),
+        ("t5", "tokenizer.json", set("/model/vocab", json!([])), "empty"),
+        ("t5", "tokenizer.json", set("/model/vocab", json!([["a", 0.5]])), "vocabulary"),
+        ("t5", "tokenizer.json", set("/model/vocab/0/1", json!("high")), "invalid type"),
+        ("t5", "tokenizer.json", set("/normalizer/normalizers/0/precompiled_charsmap", json!("!")), "in base64"),
+        ("t5", "tokenizer.json", set("/normalizer/normalizers/0/precompiled_charsmap", json!("////////")), "in base64"),
+        ("t5", "tokenizer_config.json", set("/pad_token", json!("<none>")), "below 220"),
     ];
     for (case, file, damage, words) in damages {
         let folder = copy(case);
@@ -236,12 +251,25 @@ fn changed_models_of_sentencepiece_do_no_harm() {
     }
 }
 
+#[test]
+fn damaged_tables_of_replacements_are_errors() {
+    let folder = copy("t5");
+    // The array's root leads to `a`, whose leaf leads beyond the replacements.
+    let mut units = vec![0_u32; 256];
+    (units[usize::from(b'a')], units[0]) = (u32::from(b'a') | 1 << 8 | 1 << 10, 0);
+    units[usize::from(b'a') ^ 1] = 1 << 20;
+    let table: Vec<u8> = [1024].into_iter().chain(units).flat_map(u32::to_le_bytes).chain(*b"b\0").collect();
+    let encoded = BASE64_STANDARD.encode(table);
+    change(&folder, "tokenizer.json", |file| file["normalizer"] = json!({ "type": "Precompiled", "precompiled_charsmap": encoded }));
+    check_error(folder.path(), "precompiled_charsmap");
+}
+
 /// Texts that make naive algorithms slow.
 #[test]
 fn long_texts_are_taken_apart_in_time() {
     let texts =
         ["a", " ", "é", "猫", "👨‍👩‍👧", "e\u{301}", "\u{301}", "a ", "'s", "</s>", "<|endoftext|>", "<", "[red] ", "!", "1", "\u{a0}", "▁", "xx", "ﷺ"];
-    for case in CASES.into_iter().chain(["clip_added", "siglip_bytes"]) {
+    for case in CASES.into_iter().chain(["clip_added", "siglip_bytes", "t5"]) {
         let tokenizer = Tokenizer::open(folder(case)).expect("a tokenizer");
         for text in texts {
             let (long, start) = (text.repeat(10_000 / text.chars().count()), Instant::now());

@@ -135,6 +135,16 @@ pub fn tokenizer_config(data: &[u8]) -> bool {
     in_folder(&files, tokenize)
 }
 
+/// `tokenizer.json` of T5's class.
+pub fn unigram(data: &[u8]) -> bool {
+    let files = [
+        ("config.json", br#"{"model_type": "siglip"}"#.as_slice()),
+        ("tokenizer_config.json", br#"{"tokenizer_class": "T5Tokenizer"}"#),
+        ("tokenizer.json", data),
+    ];
+    in_folder(&files, tokenize)
+}
+
 /// `spiece.model` of SigLIP.
 pub fn pieces(data: &[u8]) -> bool {
     in_folder(&[("config.json", br#"{"model_type": "siglip"}"#), ("spiece.model", data)], tokenize)

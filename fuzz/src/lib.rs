@@ -50,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "tokenizer_config", run: files::tokenizer_config, seeds: &["tokenizers/clip_added/tokenizer_config.json"] },
     Target { name: "pieces", run: files::pieces, seeds: &["spiece.model"] },
+    Target { name: "unigram", run: files::unigram, seeds: &["seeds/unigram/tokenizer.json"] },
     Target { name: "index", run: results::index, seeds: &["seeds/index/i.safetensors"] },
     Target { name: "lines", run: results::lines, seeds: &["seeds/lines/l.csv", "seeds/lines/l.jsonl"] },
     Target { name: "rows", run: results::rows, seeds: &["seeds/rows/rows"] },

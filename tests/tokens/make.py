@@ -1,4 +1,4 @@
-"""Writes tests/fixtures/tokenizers/strings.jsonl.gz: 1,000 strings with the ids of transformers, and the folders of further tokenizers.
+"""Writes tests/fixtures/tokenizers/strings.jsonl.gz: 1,000 strings with the ids of transformers, the folders of further tokenizers, and a seed of fuzz/.
 
     pip install transformers==5.24.0 tokenizers==0.23.3 sentencepiece==0.2.3 protobuf
     python tests/tokens/make.py
@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent / "fixtures" / "tokenizers"
-KINDS = ["hf_clip_text_full", "hf_clip_text_proj", "hf_siglip_text_full", "hf_siglip2_naflex", "clip_added", "siglip_bytes"]
+KINDS = ["hf_clip_text_full", "hf_clip_text_proj", "hf_siglip_text_full", "hf_siglip2_naflex", "clip_added", "siglip_bytes", "t5"]
 COUNT = 1000
 # Longer than those of the cases, so that more of each string counts.
 LENGTH = 77
@@ -108,6 +108,42 @@ def siglip_bytes():
     (folder / "config.json").write_text(json.dumps({"model_type": "siglip", "text_config": {"max_position_embeddings": 16, "vocab_size": 372}}) + "\n")
 
 
+def t5():
+    """SigLIP's vocabulary in the class that open_clip's SigLIP has."""
+    from transformers import T5Tokenizer
+
+    folder = ROOT / "t5"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    with tempfile.TemporaryDirectory() as temporary:
+        shutil.copy(ROOT / "hf_siglip_text_full" / "spiece.model", temporary)
+        tokenizer = T5Tokenizer.from_pretrained(temporary, pad_token="</s>", extra_ids=2, additional_special_tokens=["<extra_id_0>", "<extra_id_1>", "[red]"], model_max_length=16)
+        tokenizer.save_pretrained(folder)
+    # Its table of replacements is one step of several there.
+    step = lambda file: file.update(normalizer={"type": "Sequence", "normalizers": [file["normalizer"], {"type": "Strip", "strip_left": False, "strip_right": True}]})
+    change(folder / "tokenizer.json", step)
+    (folder / "config.json").write_text(json.dumps({"model_type": "siglip", "text_config": {"max_position_embeddings": 16, "vocab_size": len(tokenizer)}}) + "\n")
+
+
+def unigram_seed():
+    """A tokenizer.json of the same class for fuzz/, small enough to be mutated."""
+    import sentencepiece
+
+    seed = ROOT.parents[2] / "fuzz" / "seeds" / "unigram" / "tokenizer.json"
+    seed.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        rules = Path(temporary) / "rules.tsv"
+        rules.write_text("FB01\t66 69\nFF21\t41\n65 301\tE9\n")
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["a photo of a cat", "a photo of a dog", "the cat"] * 20), model_prefix=f"{temporary}/spiece", vocab_size=15, pad_id=0, eos_id=1, unk_id=2,
+            bos_id=-1, pad_piece="<pad>", normalization_rule_tsv=str(rules), num_threads=1, minloglevel=2)
+        from transformers import T5Tokenizer
+
+        tokenizer = T5Tokenizer.from_pretrained(temporary, extra_ids=0)
+        tokenizer.save_pretrained(temporary)
+        shutil.copy(Path(temporary) / "tokenizer.json", seed)
+
+
 def reference(folder):
     from transformers import AutoTokenizer
 
@@ -133,6 +169,8 @@ def check(folder, program):
 def main():
     clip_added()
     siglip_bytes()
+    t5()
+    unigram_seed()
     texts = strings()
     rows = [{"text": text} for text in texts]
     with tempfile.TemporaryDirectory() as temporary:

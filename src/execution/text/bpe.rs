@@ -2,11 +2,11 @@
 //! expressions, so that hostile ones cannot take time.
 
 use super::added::AddedTokens;
+use super::algorithm::Steps;
 use super::kind::Kind;
 use super::messages::wrong;
 use super::vocabulary::{Merge, Vocabulary};
 use crate::data::error::Result;
-use std::path::PathBuf;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::replace::{Replace, ReplacePattern};
 use tokenizers::normalizers::unicode::NFC;
@@ -14,56 +14,35 @@ use tokenizers::normalizers::utils::{Lowercase, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, TokenizerImpl};
+use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, TokenizerImpl};
 
 /// Words of CLIP: special tokens, contractions, letters, a digit, other characters.
 const WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
-/// Byte-pair encoding with the steps around it.
-pub struct Bpe {
-    path: PathBuf,
-    steps: TokenizerImpl<BPE, NormalizerWrapper, PreTokenizerWrapper, PostProcessorWrapper, DecoderWrapper>,
-}
-
-impl Bpe {
-    pub fn new(kind: Kind, vocabulary: Vocabulary, added: &AddedTokens) -> Result<Bpe> {
-        let Vocabulary { path, ids, merges, .. } = vocabulary;
-        let wrong = |error: tokenizers::Error| wrong(&path, error);
-        let pairs = merges.into_iter().map(|Merge(left, right)| (left, right)).collect();
-        // Captions differ, so a cache of words would only grow.
-        let bpe = BPE::builder().vocab_and_merges(ids, pairs).cache_capacity(0);
-        let bpe = bpe.unk_token(added.unk.clone());
-        let (bpe, normalizers, words): (_, Vec<NormalizerWrapper>, Option<PreTokenizerWrapper>) = match kind {
-            Kind::Clip => {
-                let space = Replace::new(ReplacePattern::Regex(r"\s+".to_owned()), " ").map_err(wrong)?;
-                let words = Split::new(SplitPattern::Regex(WORDS.to_owned()), SplitDelimiterBehavior::Removed, true).map_err(wrong)?;
-                let words = PreTokenizers::new(vec![words.into(), ByteLevel::default().add_prefix_space(false).into()]);
-                (bpe.end_of_word_suffix("</w>".to_owned()), vec![NFC.into(), space.into(), Lowercase.into()], Some(words.into()))
-            }
-            _ => {
-                let space = Replace::new(" ", "\u{2581}").map_err(wrong)?;
-                // transformers splits at spaces next, of which none is left.
-                (bpe.fuse_unk(true).byte_fallback(true), vec![Lowercase.into(), space.into()], None)
-            }
-        };
-        let mut steps = TokenizerImpl::new(bpe.build().map_err(wrong)?);
-        steps.with_normalizer(Some(Normalizers::new(normalizers))).map_err(wrong)?;
-        steps.with_pre_tokenizer(words);
-        steps.add_tokens(added.all.iter().map(|added| added.token.clone())).map_err(wrong)?;
-        Ok(Bpe { steps, path })
-    }
-
-    /// Returns the ids of a text, without those around it.
-    pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.steps.encode_fast(text, false).map_err(|error| wrong(&self.path, error))?;
-        Ok(encoding.get_ids().to_vec())
-    }
-
-    pub fn id(&self, token: &str) -> Option<u32> {
-        self.steps.token_to_id(token)
-    }
-
-    pub fn token(&self, id: u32) -> Option<String> {
-        self.steps.id_to_token(id)
-    }
+/// Returns byte-pair encoding with the steps around it.
+pub fn steps(kind: Kind, vocabulary: Vocabulary, added: &AddedTokens) -> Result<Steps<BPE, NormalizerWrapper>> {
+    let Vocabulary { path, ids, merges, .. } = vocabulary;
+    let wrong = |error: tokenizers::Error| wrong(&path, error);
+    let pairs = merges.into_iter().map(|Merge(left, right)| (left, right)).collect();
+    // Captions differ, so a cache of words would only grow.
+    let bpe = BPE::builder().vocab_and_merges(ids, pairs).cache_capacity(0);
+    let bpe = bpe.unk_token(added.unk.clone());
+    let (bpe, normalizers, words): (_, Vec<NormalizerWrapper>, Option<PreTokenizerWrapper>) = match kind {
+        Kind::Clip => {
+            let space = Replace::new(ReplacePattern::Regex(r"\s+".to_owned()), " ").map_err(wrong)?;
+            let words = Split::new(SplitPattern::Regex(WORDS.to_owned()), SplitDelimiterBehavior::Removed, true).map_err(wrong)?;
+            let words = PreTokenizers::new(vec![words.into(), ByteLevel::default().add_prefix_space(false).into()]);
+            (bpe.end_of_word_suffix("</w>".to_owned()), vec![NFC.into(), space.into(), Lowercase.into()], Some(words.into()))
+        }
+        _ => {
+            let space = Replace::new(" ", "\u{2581}").map_err(wrong)?;
+            // transformers splits at spaces next, of which none is left.
+            (bpe.fuse_unk(true).byte_fallback(true), vec![Lowercase.into(), space.into()], None)
+        }
+    };
+    let mut steps = TokenizerImpl::new(bpe.build().map_err(wrong)?);
+    steps.with_normalizer(Some(Normalizers::new(normalizers))).map_err(wrong)?;
+    steps.with_pre_tokenizer(words);
+    steps.add_tokens(added.all.iter().map(|added| added.token.clone())).map_err(wrong)?;
+    Ok(Steps { path, steps })
 }

@@ -12,6 +12,8 @@ pub enum Kind {
     Clip,
     /// `SiglipTokenizer`: SentencePiece, without punctuation.
     Siglip,
+    /// `T5Tokenizer`: a unigram model of words. open_clip's SigLIP has it.
+    T5,
     /// `Siglip2Tokenizer`: Gemma's BPE of text in lower case.
     Siglip2,
 }
@@ -26,24 +28,28 @@ pub struct Defaults {
 }
 
 impl Kind {
-    /// Returns the kind of a folder's tokenizer: by its class, else by the model's type; for open_clip, by its files.
+    /// Returns the kind of a folder's tokenizer: by its class, else by the model's type or, for open_clip, by its files.
     pub fn of(folder: &Folder, config: Option<&Object>, model: Option<&Object>) -> Result<Kind> {
-        if let Some(tower) = model.map(open_clip::tower).transpose()?.flatten() {
-            return Ok(match open_clip::is_of_transformers(&tower) {
-                false => Kind::Clip,
-                true if folder.has(pieces::MODEL) => Kind::Siglip,
-                true => Kind::Siglip2,
-            });
+        let of_open_clip = model.map(open_clip::tower).transpose()?.flatten();
+        if of_open_clip.as_ref().is_some_and(|tower| !open_clip::is_of_transformers(tower)) {
+            return Ok(Kind::Clip);
         }
         if let Some(config) = config {
             match config.string("tokenizer_class")? {
                 Some("CLIPTokenizer" | "CLIPTokenizerFast") => return Ok(Kind::Clip),
                 Some("SiglipTokenizer") => return Ok(Kind::Siglip),
+                Some("T5Tokenizer" | "T5TokenizerFast") => return Ok(Kind::T5),
                 // Early releases of SigLIP 2 name Gemma's class. It has the same vocabulary, but keeps capitals, which the models were not trained on.
                 Some("Siglip2Tokenizer" | "GemmaTokenizer" | "GemmaTokenizerFast") => return Ok(Kind::Siglip2),
                 None | Some("PreTrainedTokenizerFast" | "TokenizersBackend") => {}
-                Some(_) => return Err(config.unsupported("tokenizer_class", "CLIPTokenizer, SiglipTokenizer, Siglip2Tokenizer, GemmaTokenizer")),
+                Some(_) => {
+                    let supported = "CLIPTokenizer, SiglipTokenizer, Siglip2Tokenizer, GemmaTokenizer, T5Tokenizer";
+                    return Err(config.unsupported("tokenizer_class", supported));
+                }
             }
+        }
+        if of_open_clip.is_some() {
+            return Ok(if folder.has(pieces::MODEL) { Kind::Siglip } else { Kind::Siglip2 });
         }
         let Some(model) = model else {
             return Err(Error::file(
@@ -63,6 +69,7 @@ impl Kind {
         let end = "<|endoftext|>";
         match self {
             Kind::Clip => Defaults { bos: Some("<|startoftext|>"), eos: end, unk: end, pad: end, mask: None },
+            Kind::T5 => Defaults { bos: None, eos: "</s>", unk: "<unk>", pad: "<pad>", mask: None },
             Kind::Siglip => Defaults { bos: None, eos: "</s>", unk: "<unk>", pad: "</s>", mask: None },
             Kind::Siglip2 => Defaults { bos: Some("<bos>"), eos: "<eos>", unk: "<unk>", pad: "<pad>", mask: Some("<mask>") },
         }
@@ -72,14 +79,14 @@ impl Kind {
     pub fn positions(self) -> usize {
         match self {
             Kind::Clip => 77,
-            Kind::Siglip | Kind::Siglip2 => 64,
+            Kind::Siglip | Kind::T5 | Kind::Siglip2 => 64,
         }
     }
 
     /// Side of the padding, unless the files declare one.
     pub fn padding(self) -> Side {
         match self {
-            Kind::Clip | Kind::Siglip => Side::Right,
+            Kind::Clip | Kind::Siglip | Kind::T5 => Side::Right,
             Kind::Siglip2 => Side::Left,
         }
     }

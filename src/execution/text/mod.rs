@@ -1,13 +1,16 @@
 //! Tokenizers of text towers: from texts to the ids that CLIP, SigLIP and SigLIP 2 take, as transformers makes them.
 
 mod added;
+mod algorithm;
 mod bpe;
 mod capped;
 mod kind;
 mod messages;
 mod open_clip;
 mod pieces;
+mod replacements;
 mod settings;
+mod t5;
 mod vocabulary;
 
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
@@ -18,7 +21,7 @@ use super::hub::{self, File};
 use crate::data::error::{Error, Result};
 use crate::data::tokens::Tokens;
 use added::AddedTokens;
-use bpe::Bpe;
+use algorithm::Algorithm;
 use kind::Kind;
 use messages::wrong;
 use pieces::Pieces;
@@ -58,43 +61,13 @@ pub fn fetch(reference: &str, progress: &dyn Fn(&str, u64, u64)) -> Result<PathB
 pub struct Tokenizer {
     /// Folder named in messages.
     path: PathBuf,
-    algorithm: Algorithm,
+    algorithm: Box<dyn Algorithm>,
     settings: Settings,
     /// Ids before and after those of a text.
     around: [Vec<u32>; 2],
     /// Whether a text that already has the ids after it gets no others.
     ends_once: bool,
     pad: u32,
-}
-
-/// Way from a text to ids.
-enum Algorithm {
-    Bpe(Box<Bpe>),
-    Pieces(Box<Pieces>),
-}
-
-impl Algorithm {
-    /// Returns the ids of a text, without those around it.
-    fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        match self {
-            Algorithm::Bpe(bpe) => bpe.ids(text),
-            Algorithm::Pieces(pieces) => pieces.ids(text),
-        }
-    }
-
-    fn id(&self, token: &str) -> Option<u32> {
-        match self {
-            Algorithm::Bpe(bpe) => bpe.id(token),
-            Algorithm::Pieces(pieces) => pieces.id(token),
-        }
-    }
-
-    fn token(&self, id: u32) -> Option<String> {
-        match self {
-            Algorithm::Bpe(bpe) => bpe.token(id),
-            Algorithm::Pieces(pieces) => pieces.token(id),
-        }
-    }
 }
 
 impl fmt::Debug for Tokenizer {
@@ -132,10 +105,15 @@ impl Tokenizer {
         let (config, model) = (config.as_ref(), model.as_ref());
         let kind = Kind::of(folder, config, model)?;
         let settings = Settings::read(kind, config, model)?;
-        let (algorithm, around, pad) = match kind {
+        let (algorithm, around, pad): (Box<dyn Algorithm>, _, _) = match kind {
             Kind::Siglip => {
                 let added = AddedTokens::read(folder, kind, config, &[])?;
-                (Algorithm::Pieces(Box::new(Pieces::open(folder, &added, settings.lower_case)?)), [vec![], vec![added.eos]], added.pad)
+                (Box::new(Pieces::open(folder, &added, settings.lower_case)?), [vec![], vec![added.eos]], added.pad)
+            }
+            Kind::T5 => {
+                let vocabulary = t5::Vocabulary::open(folder)?;
+                let added = AddedTokens::read(folder, kind, config, &vocabulary.added)?;
+                (Box::new(t5::steps(vocabulary, &added)?), [vec![], vec![added.eos]], added.pad)
             }
             Kind::Clip | Kind::Siglip2 => {
                 let vocabulary = Vocabulary::open(folder, kind)?;
@@ -144,7 +122,7 @@ impl Tokenizer {
                     Kind::Clip => [added.bos.iter().cloned().collect(), vec![added.eos.clone()]],
                     _ => vocabulary.around.clone(),
                 };
-                (Algorithm::Bpe(Box::new(Bpe::new(kind, vocabulary, &added)?)), around, added.pad)
+                (Box::new(bpe::steps(kind, vocabulary, &added)?), around, added.pad)
             }
         };
         let path = folder.path().to_owned();

@@ -7,14 +7,14 @@ mod proto;
 mod unigram;
 
 use super::added::{Added, AddedTokens};
+use super::algorithm::Algorithm;
 use super::open_clip::joined;
 use crate::data::error::{Error, Result};
 use crate::execution::checkpoint::Folder;
 use model::Model;
-use normalizer::SPACE;
+pub use normalizer::SPACE;
 use prefixes::Prefixes;
 use std::collections::HashMap;
-use std::path::PathBuf;
 
 /// File of the model.
 pub const MODEL: &str = "spiece.model";
@@ -24,7 +24,6 @@ pub const LARGEST: u64 = 16 << 20;
 
 /// SentencePiece with the steps around it.
 pub struct Pieces {
-    path: PathBuf,
     model: Model,
     /// Ids of tokens that are found in a text before it is taken apart.
     added: HashMap<String, u32>,
@@ -53,53 +52,53 @@ impl Pieces {
             });
         }
         let found = Prefixes::new(added.clone().into_iter().collect());
-        let mut pieces = Pieces { path, model, added, found, lower_case, lead: (tokens.unk.clone(), 0) };
-        pieces.lead.1 = pieces.stretch("")?.len();
+        let mut pieces = Pieces { model, added, found, lower_case, lead: (tokens.unk.clone(), 0) };
+        pieces.lead.1 = pieces.stretch("").len();
         Ok(pieces)
     }
 
-    pub fn id(&self, token: &str) -> Option<u32> {
-        self.added.get(token).copied().or_else(|| self.model.id(token))
-    }
-
-    pub fn token(&self, id: u32) -> Option<String> {
-        let added = self.added.iter().find(|(_, added)| **added == id);
-        added.map(|(token, _)| token.clone()).or_else(|| self.model.piece(id))
-    }
-
-    /// Returns the ids of a text, without those around it.
-    pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        let text = format!("{SPACE}{}", text.replace(SPACE, " "));
-        let (mut ids, mut start, mut end) = (Vec::new(), 0, 0);
-        while let Some(c) = text[end..].chars().next() {
-            match self.found.longest(&text[end..]) {
-                None => end += c.len_utf8(),
-                Some((len, id)) => {
-                    ids.extend(self.stretch(&text[start..end])?);
-                    ids.push(id);
-                    end += len;
-                    start = end;
-                }
-            }
-        }
-        ids.extend(self.stretch(&text[start..])?);
-        Ok(ids)
-    }
-
     /// Returns the ids of a stretch between added tokens.
-    fn stretch(&self, text: &str) -> Result<Vec<u32>> {
+    fn stretch(&self, text: &str) -> Vec<u32> {
         let (lead, count) = &self.lead;
-        let ids = self.model.ids(&format!("{lead}{}", self.canonical(text)));
-        let mut ids = ids.ok_or_else(|| Error::file(&self.path, "the table of the normaliser is damaged; download it again"))?;
+        let mut ids = self.model.ids(&format!("{lead}{}", self.canonical(text)));
         if ids.len() >= *count {
             ids.drain(..count);
         }
-        Ok(ids)
+        ids
     }
 
     /// Returns a text without punctuation, with single spaces and none at its ends.
     fn canonical(&self, text: &str) -> String {
         let text = if self.lower_case { text.to_lowercase() } else { text.to_owned() };
         joined(&text.replace(|c: char| c.is_ascii_punctuation(), ""))
+    }
+}
+
+impl Algorithm for Pieces {
+    fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        let text = format!("{SPACE}{}", text.replace(SPACE, " "));
+        let (mut ids, mut start, mut end) = (Vec::new(), 0, 0);
+        while let Some(c) = text[end..].chars().next() {
+            match self.found.longest(&text[end..]) {
+                None => end += c.len_utf8(),
+                Some((len, id)) => {
+                    ids.extend(self.stretch(&text[start..end]));
+                    ids.push(id);
+                    end += len;
+                    start = end;
+                }
+            }
+        }
+        ids.extend(self.stretch(&text[start..]));
+        Ok(ids)
+    }
+
+    fn id(&self, token: &str) -> Option<u32> {
+        self.added.get(token).copied().or_else(|| self.model.id(token))
+    }
+
+    fn token(&self, id: u32) -> Option<String> {
+        let added = self.added.iter().find(|(_, added)| **added == id);
+        added.map(|(token, _)| token.clone()).or_else(|| self.model.piece(id))
     }
 }

@@ -1,9 +1,10 @@
 //! SentencePiece's model: pieces, normaliser, and unigram search.
 
-use super::normalizer::{Normalizer, Replacements};
+use super::normalizer::Normalizer;
 use super::prefixes::{LONGEST, Prefixes};
 use super::proto::Fields;
 use super::unigram::{Score, Unigram};
+use crate::execution::text::replacements::Replacements;
 use std::collections::HashMap;
 
 /// Maximum number of pieces, four times those of the multilingual SigLIP.
@@ -118,9 +119,9 @@ impl Model {
         self.pieces.get(id as usize).cloned()
     }
 
-    /// Returns the ids of a text, or `None` if the normaliser's table is damaged.
-    pub fn ids(&self, text: &str) -> Option<Vec<u32>> {
-        let text = self.normalizer.normalized(text)?;
+    /// Returns the ids of a text.
+    pub fn ids(&self, text: &str) -> Vec<u32> {
+        let text = self.normalizer.normalized(text);
         let mut ids = Vec::new();
         for part in self.unigram.parts(&text) {
             match (part.piece, &self.bytes) {
@@ -129,7 +130,7 @@ impl Model {
                 (None, Some(bytes)) => ids.extend(part.text.bytes().map(|byte| bytes[usize::from(byte)])),
             }
         }
-        Some(ids)
+        ids
     }
 }
 
