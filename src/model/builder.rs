@@ -9,11 +9,9 @@ use crate::data::config::NormOrder;
 use crate::data::error::Result;
 use crate::execution::checkpoint::{Checkpoint, Weight, WeightInfo};
 use crate::execution::device::Device;
-#[cfg(feature = "text")]
-use crate::execution::text::Tokenizer;
 use crate::execution::threads::off_executor;
 use crate::operations::tuning::Tuning;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 /// Loads a checkpoint's weights to a device.
 ///
@@ -34,21 +32,11 @@ pub struct ModelBuilder {
     tuning: Tuning,
     /// Capabilities that determine the weight precisions; by default the device's own.
     layout: Option<Capabilities>,
-    #[cfg(feature = "text")]
-    tokenizer: Option<Arc<Tokenizer>>,
 }
 
 impl ModelBuilder {
     pub(super) fn new(checkpoint: Checkpoint) -> ModelBuilder {
-        ModelBuilder {
-            checkpoint,
-            device: None,
-            precision: Precision::default(),
-            tuning: Tuning::default(),
-            layout: None,
-            #[cfg(feature = "text")]
-            tokenizer: None,
-        }
+        ModelBuilder { checkpoint, device: None, precision: Precision::default(), tuning: Tuning::default(), layout: None }
     }
 
     /// Sets the device. Defaults to a hardware GPU if there is one, else the CPU.
@@ -64,12 +52,6 @@ impl ModelBuilder {
     /// Sets the tuning table that selects kernel variants. Without a table, each kernel uses its default variant.
     pub fn tuning(self, tuning: Tuning) -> ModelBuilder {
         ModelBuilder { tuning, ..self }
-    }
-
-    /// Sets the tokenizer. Defaults to that in the checkpoint's folder, which is read for the first text.
-    #[cfg(feature = "text")]
-    pub fn tokenizer(self, tokenizer: Tokenizer) -> ModelBuilder {
-        ModelBuilder { tokenizer: Some(Arc::new(tokenizer)), ..self }
     }
 
     /// Stores weights in the precisions used by a device with these capabilities, so that results can be compared.
@@ -132,14 +114,7 @@ impl ModelBuilder {
             preprocess,
             weights: infos,
             positions,
-            texts: Texts {
-                tokens,
-                similarity,
-                tower: text,
-                loaded: OnceLock::new(),
-                #[cfg(feature = "text")]
-                tokenizer: self.tokenizer.map(OnceLock::from).unwrap_or_default(),
-            },
+            texts: Texts { tokens, similarity, tower: text, ..Texts::default() },
             #[cfg(feature = "text")]
             folder,
             device,

@@ -8,11 +8,10 @@ use crate::data::tokens::Tokens;
 use crate::execution::checkpoint::{Checkpoint, Similarity, Weight};
 #[cfg(feature = "text")]
 use crate::execution::text::Tokenizer;
-#[cfg(feature = "text")]
-use std::sync::Arc;
 use std::sync::OnceLock;
 
 /// What a model has for texts.
+#[derive(Default)]
 pub(super) struct Texts {
     /// Token embeddings `[vocabulary, C]`, if the model is a text tower. They stay on the host: a text needs a few rows of them.
     pub tokens: Option<Weight>,
@@ -24,7 +23,7 @@ pub(super) struct Texts {
     pub loaded: OnceLock<Model>,
     /// The tokenizer, once it has been read.
     #[cfg(feature = "text")]
-    pub tokenizer: OnceLock<Arc<Tokenizer>>,
+    pub tokenizer: OnceLock<Tokenizer>,
 }
 
 impl Model {
@@ -112,7 +111,7 @@ impl Model {
             return Err(Error::argument("model", format!("{} has no tokenizer", self.config().name)));
         };
         let tokenizer = Tokenizer::read(folder)?;
-        Ok(texts.tokenizer.get_or_init(|| Arc::new(tokenizer)))
+        Ok(texts.tokenizer.get_or_init(|| tokenizer))
     }
 }
 
@@ -150,8 +149,33 @@ impl Session {
     #[cfg(feature = "text")]
     pub(super) async fn encode_text_here(&mut self, texts: &[String]) -> Result<Tensor> {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        // A missing tower says more than a missing tokenizer.
+        self.model().text_tower().await?;
+        let tokens = self.model().tokenizer()?.encode(&texts)?;
+        self.encode_tokens_here(tokens).await
+    }
+
+    /// Encodes texts of which the tokens are known; the mask tells which are padding. Returns a vector of length 1 for each, `[B, P]`, to be compared
+    /// with `image_embeds` ([`Model::similarity`]).
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the model has no text tower, an id is not in its vocabulary, or a text is too long; otherwise as [`Session::forward`].
+    pub async fn encode_tokens(&mut self, tokens: &Tokens) -> Result<Tensor> {
+        let tokens = tokens.clone();
+        self.off_executor(async move |session: &mut Session| session.encode_tokens_here(tokens).await).await
+    }
+
+    /// Blocking version of [`Session::encode_tokens`].
+    ///
+    /// # Errors
+    /// Same as [`Session::encode_tokens`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn encode_tokens_blocking(&mut self, tokens: &Tokens) -> Result<Tensor> {
+        pollster::block_on(self.encode_tokens_here(tokens.clone()))
+    }
+
+    async fn encode_tokens_here(&mut self, mut tokens: Tokens) -> Result<Tensor> {
         let tower = self.model().text_tower().await?;
-        let mut tokens = self.model().tokenizer()?.encode(&texts)?;
         match (tower.config().causal, tower.config().pooling) {
             // No token attends to those after the end of its text.
             (true, Some(Pooling::EndOfText(end))) => tokens = shortened(&tokens, end)?,
@@ -230,11 +254,9 @@ fn end_of(ids: &[u32], end: Option<usize>) -> usize {
 }
 
 /// Numbers of tokens are multiples of this, so that few plans serve texts of all lengths.
-#[cfg(feature = "text")]
 const STEP: usize = 16;
 
 /// Cuts the tokens after the ends of all texts.
-#[cfg(feature = "text")]
 fn shortened(tokens: &Tokens, end: Option<usize>) -> Result<Tokens> {
     let longest = tokens.rows().map(|(ids, _)| end_of(ids, end) + 1).max().unwrap_or(1);
     let [batch, count] = tokens.shape;
@@ -264,7 +286,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "text")]
     fn shortened_texts_keep_their_ends() {
         let count = 3 * STEP + 5;
         let text = |end: usize| (0..count).map(move |i| if i == end { 7 } else { 1 });

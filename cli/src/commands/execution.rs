@@ -4,7 +4,7 @@ use super::messages::{note, warn};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use vitraux::low_level::gpu::ShaderChecks;
-use vitraux::{Checkpoint, Device, DeviceChoice, Model, ModelBuilder, Precision, Tuning};
+use vitraux::{Checkpoint, Device, DeviceChoice, Model, Precision, Tuning};
 
 /// Which device.
 #[derive(Debug, Args)]
@@ -127,20 +127,15 @@ impl ExecutionArgs {
 
     /// Loads a model onto the device.
     pub fn load(&self, checkpoint: Checkpoint) -> vitraux::Result<Model> {
-        self.builder(checkpoint)?.load_blocking()
-    }
-
-    /// Returns what loads a model onto the device.
-    pub fn builder(&self, checkpoint: Checkpoint) -> vitraux::Result<ModelBuilder> {
-        builder(checkpoint, &self.device, self.precision, &self.tuning)
+        load(checkpoint, &self.device, self.precision, &self.tuning)
     }
 }
 
-/// Returns what loads a model onto a device.
-pub fn builder(checkpoint: Checkpoint, device: &DeviceArgs, precision: PrecisionChoice, tuning: &TuningArgs) -> vitraux::Result<ModelBuilder> {
+/// Loads a model onto a device.
+pub fn load(checkpoint: Checkpoint, device: &DeviceArgs, precision: PrecisionChoice, tuning: &TuningArgs) -> vitraux::Result<Model> {
     let (device, precision) = device.open(precision)?;
     let tuning = tuning.on(&device)?;
-    Ok(Model::builder(checkpoint).device(device).precision(precision).tuning(tuning))
+    Model::builder(checkpoint).device(device).precision(precision).tuning(tuning).load_blocking()
 }
 
 impl TuningArgs {

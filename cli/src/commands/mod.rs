@@ -41,7 +41,7 @@ mod tokenize;
 mod tune;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use execution::{DeviceArgs, DeviceParser, ExecutionArgs, PrecisionChoice, TuningArgs, builder};
+use execution::{DeviceArgs, DeviceParser, ExecutionArgs, PrecisionChoice, TuningArgs, load};
 use heads::HeadArgs;
 pub use messages::{advice, chain, error_mark, is_broken_pipe, report};
 use messages::{bar, be_quiet, mebibytes, note, of_file, on_stdout, shown, warn, warn_if_assumed};

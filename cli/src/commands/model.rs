@@ -119,10 +119,10 @@ impl ModelArgs {
         }
     }
 
-    /// Opens the model, with its tokenizer, for a command that reads texts.
-    pub fn open_for_texts(&self, command: &str) -> Result<Checkpoint> {
-        self.with_tokenizer(command)?;
-        self.open_required(command)
+    /// Opens the model for a command that reads texts. Returns the folder of its tokenizer too.
+    pub fn open_for_texts(&self, command: &str) -> Result<(Checkpoint, PathBuf)> {
+        let folder = self.with_tokenizer(command)?;
+        Ok((self.open_required(command)?, folder))
     }
 
     /// Opens the tokenizer of the model, without its weights.

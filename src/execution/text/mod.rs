@@ -15,7 +15,7 @@ mod vocabulary;
 
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 use super::checkpoint::LARGEST_JSON;
-use super::checkpoint::{Checkpoint, Folder, configuration};
+use super::checkpoint::{Folder, configuration};
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 use super::hub::{self, File};
 use crate::data::error::{Error, Result};
@@ -77,7 +77,8 @@ impl fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Opens the tokenizer in a checkpoint's folder. Weights need not be there.
+    /// Opens the tokenizer in a checkpoint's folder. Weights need not be there. A model that encodes texts opens its own; this one is for texts whose
+    /// tokens are wanted, or that are taken apart while the model is loaded ([`Session::encode_tokens`](crate::Session::encode_tokens)).
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::File`] if a file is missing or damaged; [`Error::Unsupported`] for tokenizers of other models.
@@ -87,16 +88,6 @@ impl Tokenizer {
             true => Tokenizer::read(&Folder::Stored(path.to_owned())),
             false => Err(Error::file(path, "no such folder; expected one with the files of a tokenizer")),
         }
-    }
-
-    /// Opens the tokenizer of a checkpoint. A model reads it for its first text, unless it is given one
-    /// ([`ModelBuilder::tokenizer`](crate::ModelBuilder::tokenizer)).
-    ///
-    /// # Errors
-    /// [`Error::Argument`] if the model takes no texts; otherwise as [`Tokenizer::open`].
-    pub fn of(checkpoint: &Checkpoint) -> Result<Tokenizer> {
-        let missing = || Error::argument("checkpoint", format!("{} takes no texts", checkpoint.config.name));
-        Tokenizer::read(checkpoint.folder.as_ref().ok_or_else(missing)?)
     }
 
     /// Opens the tokenizer in a folder.

@@ -5,7 +5,7 @@ use super::speed::{Ceilings, Speed, figures, milliseconds};
 use super::{BenchFormat, opened, result, without_block};
 use crate::commands::numbers::count;
 use crate::commands::table::{Column, Table};
-use crate::commands::{DeviceArgs, ModelArgs, PrecisionChoice, Result, TuningArgs, builder};
+use crate::commands::{DeviceArgs, ModelArgs, PrecisionChoice, Result, TuningArgs, load};
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -72,7 +72,7 @@ impl BenchModel {
     fn measure(&self, architecture: Option<&str>, precision: PrecisionChoice) -> Result<Report> {
         let (checkpoint, size) = opened(architecture, &self.model)?;
         let start = Instant::now();
-        let mut session = builder(checkpoint, &self.device, precision, &self.tuning)?.load_blocking()?.session();
+        let mut session = load(checkpoint, &self.device, precision, &self.tuning)?.session();
         let load = start.elapsed().as_secs_f64();
         let conditions = conditions(session.model().config(), &session.model().device().to_string(), session.model().precision(), size);
         let baseline = self.compare.open("batches", &conditions)?;

@@ -36,7 +36,7 @@ impl Classify {
         let format = Format::chosen(self.format, self.lines.output())?;
         let names = self.labels.names()?;
         let checkpoint = match &names {
-            Some(_) => self.pass.model.open_for_texts("classify --labels")?,
+            Some(_) => self.pass.model.open_for_texts("classify --labels")?.0,
             None => self.heads.apply(self.pass.model.open()?)?,
         };
         let columns = self.columns(&checkpoint, names.as_deref())?;

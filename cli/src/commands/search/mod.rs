@@ -11,7 +11,7 @@ use super::{ExecutionArgs, ModelArgs, Result, note, of_file};
 use clap::Args;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::thread::{self, Scope};
 use vitraux::Tokenizer;
 
 #[derive(Debug, Args)]
@@ -55,26 +55,26 @@ impl Search {
         // The index tells which model it is of, unless another place of it is given.
         let source = if self.model.is_given() { None } else { Index::source(&self.index)? };
         let model = self.model.or(source.map(PathBuf::from));
-        let checkpoint = model.open_for_texts("search")?;
+        let (checkpoint, folder) = model.open_for_texts("search")?;
         let width = checkpoint.config.vector_output().map_or(0, |(_, width)| width);
         let of = format!("{} in {}", fingerprint(&checkpoint)?, self.execution.precision);
+        let config = checkpoint.config.name.clone();
+        let Some(tower) = checkpoint.into_text_tower() else {
+            return Err(format!("{config} has no text tower to search by words; expected an index of CLIP or SigLIP").into());
+        };
         let read = || -> Result<_> {
             let index = Index::open(Some(&self.index), of.clone(), width)?;
             let places: Vec<usize> = of_index(&index)?.iter().filter_map(|path| index.place(&super::images::name(path))).collect();
             Ok((index, places))
         };
-        let (read, tokenizer) = thread::scope(|scope| {
-            let reading = thread::Builder::new().spawn_scoped(scope, read);
-            let tokenizer = Tokenizer::of(&checkpoint);
-            (reading.map_or_else(|_| read(), |thread| thread.join().expect("no panic")), tokenizer)
+        let tokenize = || Tokenizer::open(&folder)?.encode(&[&self.query]);
+        let (read, tokens, loaded) = thread::scope(|scope| {
+            let (read, tokens) = (beside(scope, &read), beside(scope, &tokenize));
+            let loaded = self.execution.load(tower);
+            (read(), tokens(), loaded)
         });
         let (index, places) = read?;
-        let config = checkpoint.config.name.clone();
-        let Some(tower) = checkpoint.into_text_tower() else {
-            return Err(format!("{config} has no text tower to search by words; expected an index of CLIP or SigLIP").into());
-        };
-        let mut session = self.execution.builder(tower)?.tokenizer(tokenizer?).load_blocking()?.session();
-        let vector = session.encode_text_blocking(&[&self.query])?;
+        let vector = loaded?.session().encode_tokens_blocking(&tokens?)?;
         let best = ranking(&index, &vector.values(), &places, self.above.unwrap_or(-1.0), self.top.unwrap_or(20) as usize);
         print(&index, &best, self.format, false, self.top.is_some())?;
         let found: Vec<(f64, &Path)> = best.ordered().iter().map(|found| (found.similarity, Path::new(index.name(found.images[0])))).collect();
@@ -86,6 +86,12 @@ impl Search {
         }
         self.copy_to.as_ref().map_or(Ok(()), |folder| copy(folder, &found))
     }
+}
+
+/// Starts work on a thread of its own, or, if the system refuses one, leaves it for later. Returns what waits for the result.
+fn beside<'scope, T: Send + 'scope>(scope: &'scope Scope<'scope, '_>, work: &'scope (impl Fn() -> T + Sync)) -> impl FnOnce() -> T {
+    let started = thread::Builder::new().spawn_scoped(scope, work);
+    move || started.map_or_else(|_| work(), |thread| thread.join().expect("no panic"))
 }
 
 /// Copies images to a folder under numbered names. Nothing there is replaced.
