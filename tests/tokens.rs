@@ -155,7 +155,7 @@ fn damaged_tokenizers_are_errors_of_one_line() {
         ("hf_clip_text_full", "tokenizer.json", set("/model/vocab/a", json!(-1)), "invalid value"),
         ("hf_clip_text_full", "tokenizer.json", set("/model/vocab/a", json!(1_u64 << 32)), "invalid value"),
         ("hf_clip_text_full", "tokenizer.json", set("/model/vocab/a", json!(u32::MAX)), "expected ids below"),
-        ("hf_clip_text_full", "tokenizer.json", set("/model/merges", json!([["a", "x".repeat(1000)]])), "makes no token"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/merges", json!([["a", "x".repeat(100)]])), "makes no token"),
         ("hf_clip_text_full", "tokenizer.json", set("/model/merges", json!([["a", "a photo"]])), "out of vocabulary"),
         ("hf_clip_text_full", "tokenizer.json", set("/model/merges", json!([["", "a"]])), "out of vocabulary"),
         ("hf_clip_text_full", "tokenizer.json", set("/model/merges", json!(["a b ".repeat(10_000)])), "expected two tokens"),
