@@ -8,9 +8,11 @@ mod kind;
 mod messages;
 mod open_clip;
 mod pieces;
+mod prefixes;
 mod replacements;
 mod settings;
 mod t5;
+mod unigram;
 mod vocabulary;
 
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]

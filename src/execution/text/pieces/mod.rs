@@ -2,18 +2,16 @@
 
 mod model;
 mod normalizer;
-mod prefixes;
 mod proto;
-mod unigram;
 
 use super::added::{Added, AddedTokens};
 use super::algorithm::Algorithm;
 use super::open_clip::joined;
+use super::prefixes::Prefixes;
 use crate::data::error::{Error, Result};
 use crate::execution::checkpoint::Folder;
 use model::Model;
 pub use normalizer::SPACE;
-use prefixes::Prefixes;
 use std::collections::HashMap;
 
 /// File of the model.

@@ -1,10 +1,10 @@
 //! SentencePiece's model: pieces, normaliser, and unigram search.
 
 use super::normalizer::Normalizer;
-use super::prefixes::{LONGEST, Prefixes};
 use super::proto::Fields;
-use super::unigram::{Score, Unigram};
+use crate::execution::text::prefixes::{LONGEST, Prefixes};
 use crate::execution::text::replacements::Replacements;
+use crate::execution::text::unigram::{Score, Unigram};
 use std::collections::HashMap;
 
 /// Maximum number of pieces, four times those of the multilingual SigLIP.
@@ -31,7 +31,7 @@ struct Piece {
 /// A unigram model.
 pub struct Model {
     normalizer: Normalizer,
-    unigram: Unigram,
+    unigram: Unigram<f32>,
     /// Pieces by their id.
     pieces: Vec<String>,
     ids: HashMap<String, u32>,
@@ -139,7 +139,7 @@ fn of_type(pieces: &[Piece], kind: Type) -> impl Iterator<Item = (u32, &Piece)> 
     (0..).zip(pieces).filter(move |(_, piece)| piece.kind == kind)
 }
 
-fn unigram(pieces: &[Piece]) -> Unigram {
+fn unigram(pieces: &[Piece]) -> Unigram<f32> {
     let normal = || of_type(pieces, Type::Normal).map(|(_, piece)| piece.score);
     let in_texts = (0..).zip(pieces).filter(|(_, piece)| matches!(piece.kind, Type::Normal | Type::UserDefined));
     let score = |piece: &Piece| match piece.kind {

@@ -2,7 +2,7 @@
 //!
 //! That of the `tokenizers` crate works cluster by cluster, and gives other results for some.
 
-use super::prefixes::Prefixes;
+use crate::execution::text::prefixes::Prefixes;
 use crate::execution::text::replacements::Replacements;
 
 /// Mark of a space in pieces.

@@ -1,25 +1,26 @@
 //! SentencePiece's unigram model (`unigram_model.cc`): the pieces of a text with the largest sum of scores.
 //!
-//! Sums are in f32, whose rounding breaks ties. That of the `tokenizers` crate sums in f64, and finds control pieces in texts.
+//! SentencePiece sums in f32, the `tokenizers` crate in f64: rounding breaks ties. The crate's own model takes 350 bytes for each letter of a piece.
 
 use super::prefixes::Prefixes;
+use std::ops::{Add, Mul, Sub};
 
 /// What an unknown character's score is below the lowest one.
 const UNKNOWN_PENALTY: f32 = 10.0;
 
-/// Pieces that texts may have.
-pub struct Unigram {
+/// Pieces that texts may have, with scores of type `F`.
+pub struct Unigram<F> {
     /// Pieces by their index in `scores`.
     pub pieces: Prefixes,
-    pub scores: Vec<Score>,
+    pub scores: Vec<Score<F>>,
     /// Lowest and highest score of normal pieces.
-    pub bounds: [f32; 2],
+    pub bounds: [F; 2],
 }
 
 /// Score of a piece.
 #[derive(Clone, Copy)]
-pub enum Score {
-    Normal(f32),
+pub enum Score<F> {
+    Normal(F),
     /// Always chosen, the longest first.
     UserDefined,
 }
@@ -33,21 +34,21 @@ pub struct Part<'a> {
 
 /// End of the best way to a place in the text.
 #[derive(Clone, Copy)]
-struct Step {
+struct Step<F> {
     start: usize,
     piece: Option<u32>,
-    score: f32,
+    score: F,
 }
 
-impl Unigram {
+impl<F: Copy + PartialOrd + From<f32> + Add<Output = F> + Sub<Output = F> + Mul<Output = F>> Unigram<F> {
     /// Returns the parts of a text. Neighbouring unknown characters are one part.
     pub fn parts<'a>(&self, text: &'a str) -> Vec<Part<'a>> {
-        let unknown = self.bounds[0] - UNKNOWN_PENALTY;
-        let mut best: Vec<Option<Step>> = vec![None; text.len() + 1];
+        let unknown = self.bounds[0] - UNKNOWN_PENALTY.into();
+        let mut best: Vec<Option<Step<F>>> = vec![None; text.len() + 1];
         for (start, c) in text.char_indices() {
-            let before = best[start].map_or(0.0, |step| step.score);
+            let before = best[start].map_or(0.0.into(), |step| step.score);
             let mut has_character = false;
-            let mut offer = |len: usize, piece: Option<u32>, score: f32| {
+            let mut offer = |len: usize, piece: Option<u32>, score: F| {
                 let place = &mut best[start + len];
                 if place.is_none_or(|best| score + before > best.score) {
                     *place = Some(Step { start, piece, score: score + before });
@@ -56,7 +57,7 @@ impl Unigram {
             for (len, piece) in self.pieces.of(&text[start..]) {
                 let score = match self.scores[piece as usize] {
                     Score::Normal(score) => score,
-                    Score::UserDefined => len as f32 * self.bounds[1] - 0.1,
+                    Score::UserDefined => F::from(len as f32) * self.bounds[1] - 0.1.into(),
                 };
                 offer(len, Some(piece), score);
                 has_character |= len == c.len_utf8();
