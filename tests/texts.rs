@@ -5,7 +5,7 @@ use crate::support::{compare::largest_difference, gpu, json, path};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use vitraux::low_level::checkpoint::open_tensor;
-use vitraux::{Checkpoint, Device, Model, Session, Tokens};
+use vitraux::{Checkpoint, Device, Model, Session, Tokenizer, Tokens};
 
 const CLIP: &str = "hf_clip_text_full";
 const SIGLIP: &str = "hf_siglip_text_full";
@@ -58,6 +58,9 @@ fn classes_by_words_have_the_scores_of_their_pairs() {
         let labels = session.encode_labels_blocking(&["cat", "dog", "fish"], &["{}"]).expect("labels");
         let answers = labels.classify(session.model(), &embeds, 3).expect("classes");
         let texts = session.encode_text_blocking(&["cat", "dog", "fish"]).expect("vectors");
+        let tokenizer = Tokenizer::open(case(name)).expect("a tokenizer");
+        let tokens = tokenizer.encode(&["cat", "dog", "fish"]).expect("ids");
+        assert_eq!(session.encode_tokens_blocking(&tokens).expect("vectors").values(), texts.values());
         let scores = session.model().similarity(&embeds, &texts).expect("scores");
         for (answer, scores) in answers.iter().zip(scores.values().chunks(3)) {
             assert!(answer.top.is_sorted_by(|a, b| a.logit >= b.logit));
@@ -87,6 +90,8 @@ fn unusable_texts_are_errors() {
     assert!(of(vec![1; 25], None).contains("expected 1 to 24 tokens, found 25"));
     assert!(of(vec![1, 2], Some(vec![false, true])).contains("no token to attend to"));
     assert!(Tokens::new([2, 2], vec![1; 3], None).is_err() && Tokens::new([0, 2], Vec::new(), None).is_err());
+    let ids = Tokens::new([1, 2], vec![0, 668], None).expect("tokens");
+    assert!(session.encode_tokens_blocking(&ids).unwrap_err().to_string().contains("expected ids below 668"));
     let templates = session.encode_labels_blocking(&["cat"], &["a photo"]).unwrap_err().to_string();
     assert!(templates.contains("expected {} in place of a label"), "{templates}");
     let none = Model::builder(Checkpoint::digits()).device(Device::cpu()).load_blocking().expect("a model").session().encode_text_blocking(&["a"]);

@@ -252,6 +252,21 @@ fn changed_models_of_sentencepiece_do_no_harm() {
     }
 }
 
+/// As in the reference, where later pieces overwrite earlier ones in a dictionary.
+#[test]
+fn the_last_of_equal_pieces_counts() {
+    let folder = copy("t5");
+    change(&folder, "config.json", |config| config["text_config"]["vocab_size"] = 300.into());
+    let mut last = 0;
+    change(&folder, "tokenizer.json", |file| {
+        let pieces = file["model"]["vocab"].as_array_mut().expect("a list");
+        pieces.extend([json!(["▁of", -9.0]), json!(["▁of", -0.5])]);
+        last = pieces.len() as u32 - 1;
+    });
+    let tokens = Tokenizer::open(folder.path()).expect("a tokenizer").encode(&["of"]).expect("ids");
+    assert_eq!(tokens.ids[..3], [last, 1, 1]);
+}
+
 #[test]
 fn damaged_tables_of_replacements_are_errors() {
     let folder = copy("t5");

@@ -1,12 +1,11 @@
 use super::images::{PassArgs, has_image_extension, preprocess_of};
 use super::maps::{self, Pixels, Places, Target, Unmade, check_apart, is_file, made, of_image, write_png};
 use super::numbers::block;
-use super::{Result, chain, note};
+use super::{AnyError, Result, chain, note};
 use clap::Args;
 use image::RgbImage;
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashSet};
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use vitraux::config::{Config, Map, Size};
 use vitraux::host::{Painted, Painting};
@@ -180,7 +179,7 @@ impl Attention {
     /// Draws maps on an image and writes them.
     fn draw_on(&self, image: Image, drawing: &Drawing<'_>, path: &Path, targets: &[Target<Option<usize>>]) -> std::result::Result<(), Unmade> {
         let Drawing { preprocess, output, map, number } = drawing;
-        let of_image = |error: Box<dyn Error + Send + Sync>| Unmade::Image(of_image(path, &*error));
+        let of_image = |error: AnyError| Unmade::Image(of_image(path, &*error));
         let seen = preprocess.seen([image.height, image.width]).map_err(|error| of_image(error.into()))?;
         self.pass.images.limit.check_canvas(path, [image.height, image.width]).map_err(Unmade::Image)?;
         let canvas = canvas(image).map_err(of_image)?;

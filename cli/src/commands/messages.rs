@@ -1,5 +1,6 @@
 //! What is said on standard error.
 
+use super::AnyError;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
@@ -79,7 +80,7 @@ pub fn report(line: &str) {
 }
 
 /// Returns what turns an error of the operating system into one that names its file.
-pub fn of_file(file: &Path) -> impl Fn(std::io::Error) -> Box<dyn Error + Send + Sync> {
+pub fn of_file(file: &Path) -> impl Fn(std::io::Error) -> AnyError {
     let file = file.to_owned();
     move |source| vitraux::Error::Io { path: file.clone(), source }.into()
 }

@@ -52,8 +52,11 @@ use std::error::Error;
 use std::io::Write;
 use std::path::Path;
 
+/// Any error; threads may return it.
+pub type AnyError = Box<dyn Error + Send + Sync>;
+
 /// Result with any error, reported as one line on standard error.
-pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+pub type Result<T> = std::result::Result<T, AnyError>;
 
 /// Vision Transformer inference on any GPU, with hand-written WGSL kernels
 #[derive(Debug, Parser)]

@@ -1,9 +1,8 @@
 //! Which model a command runs.
 
 use super::settings::Settings;
-use super::{Result, hub, note};
+use super::{AnyError, Result, hub, note};
 use clap::Args;
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -228,7 +227,7 @@ fn is_of_model(file: &Path) -> bool {
     checkpoint::names_in_folder().filter_map(|known| known.split_once('.')).any(is_like)
 }
 
-fn missing(command: &str) -> Box<dyn Error + Send + Sync> {
+fn missing(command: &str) -> AnyError {
     let file = Settings::file().map_or("a configuration file".to_owned(), |file| file.display().to_string());
     format!("{command} needs a model: give --model MODEL, or set VITRAUX_MODEL, or model = \"MODEL\" in {file}; `vitraux models` recommends some")
         .into()

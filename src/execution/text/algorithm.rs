@@ -1,11 +1,11 @@
-//! Ways from a text to ids.
+//! Conversion of texts to token ids.
 
 use super::messages::wrong;
 use crate::data::error::Result;
 use std::path::PathBuf;
 use tokenizers::{DecoderWrapper, Model, Normalizer, PostProcessorWrapper, PreTokenizerWrapper, TokenizerImpl};
 
-/// What takes texts apart.
+/// Conversion of a text to token ids.
 pub trait Algorithm: Send + Sync {
     /// Returns the ids of a text, without those around it.
     ///

@@ -5,6 +5,7 @@ use super::added::AddedTokens;
 use super::algorithm::Steps;
 use super::kind::Kind;
 use super::messages::wrong;
+use super::unigram::SPACE;
 use super::vocabulary::{Merge, Vocabulary};
 use crate::data::error::Result;
 use tokenizers::models::bpe::BPE;
@@ -35,7 +36,7 @@ pub fn steps(kind: Kind, vocabulary: Vocabulary, added: &AddedTokens) -> Result<
             (bpe.end_of_word_suffix("</w>".to_owned()), vec![NFC.into(), space.into(), Lowercase.into()], Some(words.into()))
         }
         _ => {
-            let space = Replace::new(" ", "\u{2581}").map_err(wrong)?;
+            let space = Replace::new(" ", SPACE).map_err(wrong)?;
             // transformers splits at spaces next, of which none is left.
             (bpe.fuse_unk(true).byte_fallback(true), vec![Lowercase.into(), space.into()], None)
         }

@@ -5,11 +5,10 @@ use super::added::{AddedTokens, Stated};
 use super::algorithm::Steps;
 use super::capped::List;
 use super::messages::wrong;
-use super::pieces::SPACE;
 use super::prefixes::{LONGEST, Prefixes};
 use super::replacements::Replacements;
-use super::unigram::{Part, Score, Unigram};
-use super::vocabulary::{LARGEST, TOKENIZER};
+use super::unigram::{Part, SPACE, Score, Unigram};
+use super::vocabulary::tokenizer_file;
 use crate::data::error::{Error, Result};
 use crate::execution::checkpoint::Folder;
 use base64::Engine as _;
@@ -72,11 +71,7 @@ pub struct Vocabulary {
 
 impl Vocabulary {
     pub fn open(folder: &Folder) -> Result<Vocabulary> {
-        if !folder.has(TOKENIZER) {
-            return Err(Error::file(folder.path(), format!("no tokenizer; expected {TOKENIZER}")));
-        }
-        let path = folder.path().join(TOKENIZER);
-        let file: File = serde_json::from_slice(&folder.read(TOKENIZER, LARGEST)?).map_err(|error| wrong(&path, error))?;
+        let (path, file): (_, File) = tokenizer_file(folder)?;
         let table = file.normalizer.and_then(Step::table);
         let damaged = || Error::file(&path, "precompiled_charsmap: expected SentencePiece's table in base64; download the file again");
         let read = |table: String| BASE64_STANDARD.decode(table).ok().and_then(|table| Replacements::read(&table)).ok_or_else(damaged);

@@ -5,6 +5,9 @@
 use super::prefixes::Prefixes;
 use std::ops::{Add, Mul, Sub};
 
+/// Mark of a space in pieces.
+pub const SPACE: char = '\u{2581}';
+
 /// What an unknown character's score is below the lowest one.
 const UNKNOWN_PENALTY: f32 = 10.0;
 

@@ -6,7 +6,7 @@ use super::kind::Kind;
 use super::messages::{brief, wrong};
 use crate::data::error::{Error, Result};
 use crate::execution::checkpoint::Folder;
-use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use std::fmt;
 use std::path::PathBuf;
 use tokenizers::models::bpe::Vocab;
@@ -98,20 +98,30 @@ impl<'de> Deserialize<'de> for Merge {
     }
 }
 
+/// Reads a folder's `tokenizer.json`. Returns its path too.
+pub fn tokenizer_file<T: DeserializeOwned>(folder: &Folder) -> Result<(PathBuf, T)> {
+    if !folder.has(TOKENIZER) {
+        return Err(Error::file(folder.path(), format!("no tokenizer; expected {TOKENIZER}")));
+    }
+    let path = folder.path().join(TOKENIZER);
+    let file = serde_json::from_slice(&folder.read(TOKENIZER, LARGEST)?).map_err(|error| wrong(&path, error))?;
+    Ok((path, file))
+}
+
 impl Vocabulary {
     /// Reads a folder's vocabulary.
     pub fn open(folder: &Folder, kind: Kind) -> Result<Vocabulary> {
         match kind {
-            _ if folder.has(TOKENIZER) => Vocabulary::of_tokenizer(folder, kind),
-            Kind::Clip if folder.has(VOCABULARY) && folder.has(MERGES) => Vocabulary::of_parts(folder),
-            Kind::Clip => Err(Error::file(folder.path(), format!("no tokenizer; expected {TOKENIZER}, or {VOCABULARY} and {MERGES}"))),
-            _ => Err(Error::file(folder.path(), format!("no tokenizer; expected {TOKENIZER}"))),
+            Kind::Clip if !folder.has(TOKENIZER) && folder.has(VOCABULARY) && folder.has(MERGES) => Vocabulary::of_parts(folder),
+            Kind::Clip if !folder.has(TOKENIZER) => {
+                Err(Error::file(folder.path(), format!("no tokenizer; expected {TOKENIZER}, or {VOCABULARY} and {MERGES}")))
+            }
+            _ => Vocabulary::of_tokenizer(folder, kind),
         }
     }
 
     fn of_tokenizer(folder: &Folder, kind: Kind) -> Result<Vocabulary> {
-        let path = folder.path().join(TOKENIZER);
-        let file: File = serde_json::from_slice(&folder.read(TOKENIZER, LARGEST)?).map_err(|error| wrong(&path, error))?;
+        let (path, file): (_, File) = tokenizer_file(folder)?;
         let mut around = [Vec::new(), Vec::new()];
         match file.post_processor {
             Some(processor) if kind == Kind::Siglip2 => {

@@ -6,7 +6,7 @@ use super::parquet_names::names_in_parquet;
 use crate::commands::images::{counted, name};
 use crate::commands::output::{lock, replace, replace_with};
 use crate::commands::tensors::write_tensors;
-use crate::commands::{Result, npy, of_file};
+use crate::commands::{AnyError, Result, npy, of_file};
 use memmap2::Mmap;
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -71,8 +71,7 @@ pub fn is_complete(file: &Path) -> bool {
 
 /// Reads the names of a complete array's images, and checks that it has the same vectors.
 fn complete_names(file: &Path, format: Format, what: &str) -> Result<HashSet<String>> {
-    let of_array =
-        |error: Box<dyn std::error::Error + Send + Sync>| format!("{}: expected an array written by `vitraux embed`: {error}", file.display());
+    let of_array = |error: AnyError| format!("{}: expected an array written by `vitraux embed`: {error}", file.display());
     let (names, of) = match format {
         Format::Npy => (std::fs::read_to_string(list_of(file)).map_err(of_file(&list_of(file)))?.lines().map(str::to_owned).collect(), None),
         Format::Safetensors => names_in_safetensors(file).map_err(of_array)?,

@@ -88,7 +88,7 @@ impl Search {
     }
 }
 
-/// Starts work on a thread of its own, or, if the system refuses one, leaves it for later. Returns what waits for the result.
+/// Starts work on a thread of its own. Returns a closure that waits for the result; if the system refused the thread, it does the work.
 fn beside<'scope, T: Send + 'scope>(scope: &'scope Scope<'scope, '_>, work: &'scope (impl Fn() -> T + Sync)) -> impl FnOnce() -> T {
     let started = thread::Builder::new().spawn_scoped(scope, work);
     move || started.map_or_else(|_| work(), |thread| thread.join().expect("no panic"))

@@ -8,10 +8,10 @@ use super::added::{Added, AddedTokens};
 use super::algorithm::Algorithm;
 use super::open_clip::joined;
 use super::prefixes::Prefixes;
+use super::unigram::SPACE;
 use crate::data::error::{Error, Result};
 use crate::execution::checkpoint::Folder;
 use model::Model;
-pub use normalizer::SPACE;
 use std::collections::HashMap;
 
 /// File of the model.

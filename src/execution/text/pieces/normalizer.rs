@@ -4,9 +4,7 @@
 
 use crate::execution::text::prefixes::Prefixes;
 use crate::execution::text::replacements::Replacements;
-
-/// Mark of a space in pieces.
-pub const SPACE: char = '\u{2581}';
+use crate::execution::text::unigram::SPACE;
 
 /// Normaliser of a model.
 pub struct Normalizer {
