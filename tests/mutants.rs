@@ -469,8 +469,14 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
     (
         "attention_cooperative",
         &[
-            ("params.scale * 1.4426950408889634", "params.scale"),
-            ("< vec4(params.tokens)", "< vec4(params.tokens + 1u)"),
+            ("params.scale * LOG2_E", "params.scale"),
+            ("keys > vec4(last)", "keys > vec4(params.tokens)"),
+            ("biases * LOG2_E", "biases"),
+            ("bias(h, n, k.z)", "bias(h, n, k.y)"),
+            ("bias(h, n, k.x)", "bias(h, 0u, k.x)"),
+            ("ignored(b, n, k.w)", "ignored(b, n, k.z)"),
+            ("ignored(b, n, k.y)", "ignored(0u, n, k.y)"),
+            ("h, n, first + (share", "h, n, (share"),
             ("total *= shrink;", ""),
             ("tile_scores[row * SCORES_STRIDE + i] *= shrink", "tile_scores[row * SCORES_STRIDE + i] *= 1.0"),
             ("largest = select(largest, tile_largest, first == 0u)", "largest = select(largest, 0.0, first == 0u)"),

@@ -7,6 +7,7 @@
 #import common/parts
 #import attention/call
 #import attention/no_powers
+#import attention/unmasked
 
 const HEAD: u32 = 64u; // D
 const LANES: u32 = 32u; // of a subgroup
@@ -30,6 +31,7 @@ const LOW_TILE: u32 = KEYS * STRIDE;
 const LOW_P: u32 = QUERIES * P_STRIDE;
 const LIFT: f32 = 7.0 * f32(PARTS - 1u); // what powers are raised by, so that small ones keep their digits in f16
 const LOWEST: f32 = -1e30;
+const LOG2_E: f32 = 1.4426950408889634;
 
 @group(0) @binding(1) var<storage, read> qkv: array<vec4<X>>; // [B, N, 3, H, D / 4]
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<Y>>; // [B, queries, H, D / 4]
@@ -46,6 +48,17 @@ fn load(start: u32, n: u32, v: u32) -> vec4<X> {
         return qkv[start + min(n, params.tokens - 1u) * (3u * params.heads * (HEAD / 4u)) + v];
     }
     return vec4<X>();
+}
+
+// Four scores in units of log2, of query i and keys from j on, with their biases; LOWEST where there is no key.
+fn masked(scores: vec4<f32>, b: u32, h: u32, i: u32, j: u32) -> vec4<f32> {
+    let last = params.tokens - 1u;
+    let n = min(i, last);
+    let keys = vec4(j, j + 1u, j + 2u, j + 3u);
+    let k = min(keys, vec4(last));
+    let biases = vec4(bias(h, n, k.x), bias(h, n, k.y), bias(h, n, k.z), bias(h, n, k.w));
+    let none = vec4(ignored(b, n, k.x), ignored(b, n, k.y), ignored(b, n, k.z), ignored(b, n, k.w)) | (keys > vec4(last));
+    return select(scores + biases * LOG2_E, vec4(LOWEST), none);
 }
 
 // The largest value, and the sum, of those that the sharers of a row have.
@@ -86,6 +99,7 @@ fn attention_cooperative(
     let own = subgroup * SIDE; // the subgroup's first row in the tiles
     let row = own + lane / SHARERS;
     let share = lane % SHARERS;
+    let n = wid.x * QUERIES + row;
     let first_score = row * SCORES_STRIDE + share * VECTORS;
     let scores_place = own * SCORES_STRIDE;
     let power_q = power_of(b, h, 0u);
@@ -119,7 +133,7 @@ fn attention_cooperative(
         tile_grown[index] = 0u;
     }
     // Of the row, scores in units of log2: what is subtracted, and the sum of the powers so far that this lane has seen.
-    let scale = params.scale * 1.4426950408889634 / power_q / power_k;
+    let scale = params.scale * LOG2_E / power_q / power_k;
     var largest = LOWEST;
     var total = 0.0;
     var turn = 0u;
@@ -176,9 +190,7 @@ fn attention_cooperative(
         var tile_largest = LOWEST;
         #unroll
         for (var i = 0u; i < VECTORS; i++) {
-            let key = first + (share * VECTORS + i) * 4u;
-            let is_key = vec4(key, key + 1u, key + 2u, key + 3u) < vec4(params.tokens);
-            scores[i] = select(vec4(LOWEST), tile_scores[first_score + i] * scale, is_key);
+            scores[i] = masked(tile_scores[first_score + i] * scale, b, h, n, first + (share * VECTORS + i) * 4u);
             tile_largest = max(tile_largest, max(max(scores[i].x, scores[i].y), max(scores[i].z, scores[i].w)));
         }
         tile_largest = row_max(tile_largest);
@@ -244,7 +256,6 @@ fn attention_cooperative(
         }
     }
     let share_of_whole = 1.0 / row_sum(total) / power_v;
-    let n = wid.x * QUERIES + row;
     #unroll
     for (var d = 0u; d < HEAD_MATRICES; d++) {
         if PARTS == 2u {

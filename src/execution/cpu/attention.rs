@@ -35,14 +35,14 @@ params! {
     }
 }
 
-/// Twin of `attention`.
+/// Twin of `attention`. Powers of two that scale queries, keys and values leave the result as it is.
 pub fn attention(call: Call<'_>) {
     attend(call, &Mask::None);
 }
 
 /// Twin of `attention_masked`.
 pub fn attention_masked(call: Call<'_>) {
-    let mask = Mask::Keys(call.reads[1]);
+    let mask = Mask::Keys(last(&call));
     attend(call, &mask);
 }
 
@@ -53,14 +53,19 @@ pub fn attention_causal(call: Call<'_>) {
 
 /// Twin of `attention_causal_masked`.
 pub fn attention_causal_masked(call: Call<'_>) {
-    let mask = Mask::CausalKeys(call.reads[1]);
+    let mask = Mask::CausalKeys(last(&call));
     attend(call, &mask);
 }
 
 /// Twin of `attention_relative`.
 pub fn attention_relative(call: Call<'_>) {
-    let mask = Mask::relative(&call, call.reads[1]);
+    let mask = Mask::relative(&call, last(&call));
     attend(call, &mask);
+}
+
+/// Returns what the mask reads, behind queries, keys and values, and their powers of two if there are any.
+fn last<'a>(call: &Call<'a>) -> &'a [f32] {
+    call.reads[call.reads.len() - 1]
 }
 
 /// Computes attention from the first `queries` tokens.

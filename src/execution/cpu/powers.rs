@@ -1,7 +1,7 @@
 //! Twins of the kernels that compute f32 products as three f16 products: the powers of two that scale the factors, and the products themselves, which
 //! the scaling leaves unchanged.
 
-use super::attention::{self, attention};
+use super::attention;
 use super::matmul::{Params, matmul};
 use super::product::with_panel;
 use crate::data::panels::PANEL;
@@ -38,12 +38,6 @@ pub fn attention_powers(call: Call<'_>) {
         let vectors = (image * tokens..(image + 1) * tokens).map(|n| &call.reads[0][((n * 3 + part) * heads + h) * head..][..head]);
         *power = power_for(vectors.flatten());
     }
-}
-
-/// Twin of `attention_cooperative` with powers.
-pub fn attention_by_three(call: Call<'_>) {
-    let Call { reads, .. } = call;
-    attention(Call { reads: &reads[..1], ..call });
 }
 
 /// Returns the power of two that scales the largest magnitude to between 2^12 and 2^13. Neither it nor its inverse is subnormal.

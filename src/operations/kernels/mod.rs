@@ -136,9 +136,9 @@ pub fn workgroup_bytes(kernel: &Kernel, spec: &Spec) -> Option<u32> {
     let mut products = matmul::variants::VARIANTS.iter().chain(&*matmul::conv3x3::VARIANTS);
     let product = || products.find(|variant| variant.kernel.name == kernel.name).map(|variant| variant.shape.workgroup_bytes());
     let attention = attention::variants::VARIANTS.iter().find(|variant| variant.kernel.name == kernel.name);
-    let of_attention = |variant: &Variant<attention::variants::Shape>| match variant.shape {
-        attention::variants::Shape::Software => 0,
-        shape => shape.workgroup_bytes(spec.get("HEAD") as usize, spec.get("KEYS")),
+    let of_attention = |variant: &Variant<attention::variants::Shape>| match variant.shape.tile {
+        attention::variants::Tile::Software => 0,
+        _ => variant.shape.workgroup_bytes(spec.get("HEAD") as usize, spec.get("KEYS")),
     };
     attention.map(of_attention).or_else(product)
 }

@@ -54,7 +54,7 @@ pub fn attention(recording: &mut Recording, label: String, qkv: Buf, heads: usiz
         spec,
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 4 * (batch * heads * queries * tokens * head) as u64,
-        views: [Some(qkv), Some(y), mask.buf(), powers].into_iter().flatten().map(|buf| recording.all(buf)).collect(),
+        views: [Some(qkv), Some(y), powers, mask.buf()].into_iter().flatten().map(|buf| recording.all(buf)).collect(),
         grid: [size(queries.div_ceil(shape.queries() as usize)), size(heads), size(batch)],
         label,
     })
