@@ -3,7 +3,7 @@
 //! A quantised row consists of the words of its values, then the scale of each block.
 
 /// Largest magnitude. -128 is unused, so a number and its negative differ only in sign.
-const LARGEST: f32 = 127.0;
+pub const LARGEST: f32 = 127.0;
 
 /// Integers per word.
 pub const WORD: usize = 4;

@@ -171,6 +171,16 @@ impl<'a> Panels<'a> {
         }
     }
 
+    /// Returns the number of bytes.
+    pub fn bytes(self) -> usize {
+        match self {
+            Panels::F32(values) => size_of_val(values),
+            Panels::F16(values) => size_of_val(values),
+            Panels::Bf16(values) => size_of_val(values),
+            Panels::Bf16Pairs(words) | Panels::Int8(words) => size_of_val(words),
+        }
+    }
+
     /// Returns `len` elements starting at `offset`.
     pub fn part(self, offset: usize, len: usize) -> Panels<'a> {
         match self {

@@ -94,12 +94,14 @@ fn moments_of(values: &[f32], epsilon: f32) -> (f64, f64) {
 #[inline(always)]
 fn sums_of(values: &[f32]) -> (f64, f64) {
     let (mut sums, mut squares) = ([0.0; LANES], [0.0; LANES]);
-    for chunk in values.chunks(LANES) {
-        for ((sum, square), value) in sums.iter_mut().zip(&mut squares).zip(chunk) {
-            let value = f64::from(*value);
-            *sum += value;
-            *square += value * value;
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for i in 0..LANES {
+            let value = f64::from(chunk[i]);
+            sums[i] += value;
+            squares[i] += value * value;
         }
     }
-    (total(sums), total(squares))
+    let rest = rest.iter().map(|value| f64::from(*value));
+    (rest.clone().sum::<f64>() + total(sums), rest.map(|value| value * value).sum::<f64>() + total(squares))
 }

@@ -9,6 +9,7 @@ pub mod attention;
 mod attention_mask;
 pub mod attention_naive;
 pub mod attention_pool;
+mod attention_rounded;
 pub mod average;
 pub mod ceiling;
 pub mod conv3x3;

@@ -1,5 +1,6 @@
 //! Packed copies of rows, made by the twin that computes the rows.
 
+use super::instructions;
 use super::parallel::{Disjoint, for_each_chunk, with_workspace};
 use super::vectors::vectorised;
 use crate::data::capabilities::Precision;
@@ -65,6 +66,7 @@ impl PackedCopy for PackedRows<'_> {
             let start = row * int8::row_words(self.width);
             let scales = start + int8::words(self.width) + first / int8::BLOCK;
             let count = values.len().div_ceil(int8::BLOCK);
+            let quantise = instructions::for_quantising().unwrap_or(quantise);
             quantise(values, words(start + first / int8::WORD, int8::words(values.len())), words(scales, count));
         }
     }

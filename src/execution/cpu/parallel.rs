@@ -3,6 +3,11 @@
 use crate::data::aligned::Aligned;
 use std::cell::RefCell;
 use std::marker::PhantomData;
+use std::thread::LocalKey;
+
+/// Bytes that a core keeps in its own cache beside others. Data up to this size may be read by all cores, so that the rows of activations that a core reads
+/// are those that it wrote: lines that another core wrote take as long as many products, most of all between processors that share no cache.
+pub const OWN_CACHE: usize = 512 << 10;
 
 /// Calls `work` with the index and contents of each chunk of `len` elements. The last chunk may be shorter.
 pub fn for_each_chunk<V: Send>(values: &mut [V], len: usize, work: impl Fn(usize, &mut [V]) + Sync) {
@@ -55,18 +60,28 @@ impl<'a> Disjoint<'a> {
 
 thread_local! {
     static WORKSPACE: RefCell<Aligned<f32>> = RefCell::default();
+    static SHARED_WORKSPACE: RefCell<Aligned<f32>> = RefCell::default();
 }
 
 /// Lends `work` this thread's workspace of `len` elements, whose contents are left over from earlier calls. The workspace is kept between calls, so a
 /// second forward pass allocates nothing here.
 pub fn with_workspace<T>(len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
+    lend(&WORKSPACE, len, work)
+}
+
+/// Lends `work` another such workspace, for what its tasks share, who have workspaces of their own.
+pub fn with_shared_workspace<T>(len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
+    lend(&SHARED_WORKSPACE, len, work)
+}
+
+fn lend<T>(place: &'static LocalKey<RefCell<Aligned<f32>>>, len: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
     // Taken, not borrowed: while this thread waits inside `work`, rayon may run another task on it.
-    let mut workspace = WORKSPACE.take();
+    let mut workspace = place.take();
     if workspace.len() < len {
         workspace = Aligned::zeros(len);
     }
     let result = work(&mut workspace[..len]);
-    WORKSPACE.with_borrow_mut(|kept| {
+    place.with_borrow_mut(|kept| {
         if kept.len() < workspace.len() {
             *kept = workspace;
         }

@@ -1,6 +1,7 @@
 //! Safe wrappers around the f32 matrix products of the `gemm` crate.
 
-use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
+use super::instructions::TILE;
+use super::parallel::{Disjoint, OWN_CACHE, for_each_number, threads, with_workspace};
 use crate::data::bf16;
 use crate::data::int8::{self, BLOCK, WORD, integers};
 use crate::data::panels::{PANEL, Panels};
@@ -87,7 +88,7 @@ pub fn product_in_panels(
 ) {
     let panel_rows = w.rows(k);
     let tasks = if let Panels::F32(_) = w { TASKS } else { CONVERTING_TASKS };
-    in_panels([m, n], tasks, y, finish, |number, tiles| {
+    in_panels([m, n], Sharing::of(tasks, w.bytes()), y, finish, |number, tiles| {
         with_panel(w.part(number * panel_rows * PANEL, panel_rows * PANEL), k, |panel| {
             tiles(&|rows, sums| {
                 let x = Matrix { data: &x[rows.start * k..], row_stride: k, column_stride: 1 };
@@ -107,7 +108,7 @@ pub fn product_of_gathered(
     finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
 ) {
     let panel_rows = w.rows(k);
-    in_panels([m, n], CONVERTING_TASKS, y, finish, |number, tiles| {
+    in_panels([m, n], Sharing { tasks: CONVERTING_TASKS, by_rows: false }, y, finish, |number, tiles| {
         with_workspace(ROWS * k, |lines| {
             let lines = RefCell::new(lines);
             with_panel(w.part(number * panel_rows * PANEL, panel_rows * PANEL), k, |panel| {
@@ -127,14 +128,59 @@ pub fn product_of_gathered(
 #[repr(align(64))]
 struct Lines<const N: usize>([f32; N]);
 
-/// Multiplies a range of up to [`ROWS`] rows by a panel, into rows of [`PANEL`] sums.
+/// Multiplies a range of up to [`ROWS`] rows by a panel, into rows of [`PANEL`] sums, which are 0 before.
 type Multiply<'a> = dyn Fn(Range<usize>, &mut [f32; ROWS * PANEL]) + 'a;
 
-/// Splits a product `[M, N]` into about `tasks` tasks per thread, each of some rows by one panel. `in_panel` is called for each task with the panel's number, and
+/// How threads share a product.
+#[derive(Clone, Copy)]
+struct Sharing {
+    /// Tasks per thread, if there is as much work.
+    tasks: usize,
+    /// Whether a thread has rows of its own, for which it reads all panels. Otherwise it has panels of its own, and reads all rows.
+    by_rows: bool,
+}
+
+impl Sharing {
+    /// Returns the sharing for panels of some bytes in all.
+    fn of(tasks: usize, bytes: usize) -> Sharing {
+        Sharing { tasks, by_rows: bytes <= OWN_CACHE }
+    }
+}
+
+/// Rows in as many chunks for each of some parts, of at most [`ROWS`] rows and of whole tiles.
+#[derive(Clone, Copy)]
+pub(super) struct RowChunks {
+    rows: usize,
+    /// Rows of a part.
+    part: usize,
+    /// Rows of a chunk.
+    len: usize,
+}
+
+impl RowChunks {
+    pub fn new(rows: usize, parts: usize) -> RowChunks {
+        let part = rows.div_ceil(parts).next_multiple_of(TILE);
+        RowChunks { rows, part, len: if parts == 1 { ROWS } else { part.div_ceil(part.div_ceil(ROWS)).next_multiple_of(TILE) } }
+    }
+
+    /// Returns the number of chunks of a part; in the last part, some may be empty.
+    pub fn count(&self) -> usize {
+        self.part.div_ceil(self.len)
+    }
+
+    /// Returns the rows of some of a part's chunks.
+    pub fn range(&self, part: usize, chunks: Range<usize>) -> Range<usize> {
+        let end = self.rows.min((part + 1) * self.part);
+        let row = |chunk: usize| end.min(part * self.part + chunk * self.len);
+        row(chunks.start)..row(chunks.end)
+    }
+}
+
+/// Splits a product `[M, N]` into tasks, each of some rows by one panel. `in_panel` is called for each task with the panel's number, and
 /// with a function to which it passes how rows are multiplied by that panel. For `finish`, see [`product_in_panels`].
 fn in_panels(
     [m, n]: [usize; 2],
-    tasks: usize,
+    sharing: Sharing,
     y: Target,
     finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
     in_panel: impl Fn(usize, &mut dyn FnMut(&Multiply)) + Sync,
@@ -142,19 +188,24 @@ fn in_panels(
     assert!(n <= y.row_stride && (m - 1).saturating_mul(y.row_stride) <= y.data.len() - n, "product {m} x {n} into {} elements", y.data.len());
     let (row_stride, y) = (y.row_stride, Disjoint::new(y.data));
     let panels = n.div_ceil(PANEL);
-    let (chunks, groups) = (m.div_ceil(ROWS), (tasks * threads()).div_ceil(panels));
-    let group = chunks.div_ceil(groups) * ROWS;
-    let groups = m.div_ceil(group);
+    let parts = if sharing.by_rows { threads() } else { 1 };
+    let chunks = RowChunks::new(m, parts);
+    let group = chunks.count().div_ceil((sharing.tasks * threads()).div_ceil(panels * parts));
+    let groups = chunks.count().div_ceil(group);
     // Groups of one panel follow each other, so that it stays in cache.
-    for_each_number(panels * groups, |task| {
-        let (number, first) = (task / groups, task % groups * group);
+    for_each_number(parts * panels * groups, |task| {
+        let (part, number, first) = (task / (panels * groups), task / groups % panels, task % groups * group);
+        let rows = chunks.range(part, first..first + group);
+        if rows.is_empty() {
+            return;
+        }
         let columns = number * PANEL..n.min((number + 1) * PANEL);
         in_panel(number, &mut |multiply| {
-            let mut sums = Lines([0.0; ROWS * PANEL]);
-            for top in (first..m.min(first + group)).step_by(ROWS) {
-                let rows = ROWS.min(m - top);
-                multiply(top..top + rows, &mut sums.0);
-                for (row, sums) in (top..).zip(sums.0.chunks_mut(PANEL).take(rows)) {
+            for top in rows.clone().step_by(chunks.len) {
+                let rows = top..rows.end.min(top + chunks.len);
+                let mut sums = Lines([0.0; ROWS * PANEL]);
+                multiply(rows.clone(), &mut sums.0);
+                for (row, sums) in rows.zip(sums.0.chunks_mut(PANEL)) {
                     // SAFETY: a task is one group of rows in one panel of columns, and rows are at least N apart, so no two tasks have an element in
                     // common; within a task, the stretch of a row ends before that of the next begins.
                     let y = unsafe { y.stretch(row * row_stride + columns.start, columns.len()) };
@@ -166,6 +217,7 @@ fn in_panels(
 }
 
 /// Multiplies up to [`ROWS`] rows of words, of numbers in bf16 or of 8-bit integers with their scales, by a panel of such words of depth `k`.
+/// Adds the products to `sums`.
 pub type MultiplyWords = fn(x: &[u32], panel: &[u32], k: usize, sums: &mut [f32; ROWS * PANEL]);
 
 /// Computes `x · wᵀ` as [`product_in_panels`] does, with `stride` words in a row of x and of w.
@@ -177,7 +229,7 @@ pub fn product_of_words(
     finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
     multiply: MultiplyWords,
 ) {
-    in_panels([m, n], TASKS, y, finish, |number, tiles| {
+    in_panels([m, n], Sharing::of(TASKS, size_of_val(w)), y, finish, |number, tiles| {
         let panel = &w[number * stride * PANEL..][..stride * PANEL];
         tiles(&|rows, sums| multiply(&x[rows.start * stride..rows.end * stride], panel, k, sums));
     });

@@ -47,12 +47,14 @@ pub fn polynomial<S: pulp::Simd, const N: usize>(x: f32, coefficients: [f32; N])
 #[inline(always)]
 pub fn sum<T: Copy + Default + std::iter::Sum + std::ops::AddAssign + std::ops::Add<Output = T>>(values: &[f32], term: impl Fn(f32) -> T) -> T {
     let mut sums = [T::default(); LANES];
-    let chunks = values.chunks_exact(LANES);
-    let rest: T = chunks.remainder().iter().map(|&value| term(value)).sum();
+    // Arrays, so that the compiler keeps what is added up in registers.
+    let (chunks, rest) = values.as_chunks::<LANES>();
     for chunk in chunks {
-        sums.iter_mut().zip(chunk).for_each(|(sum, &value)| *sum += term(value));
+        for i in 0..LANES {
+            sums[i] += term(chunk[i]);
+        }
     }
-    rest + total(sums)
+    rest.iter().map(|&value| term(value)).sum::<T>() + total(sums)
 }
 
 /// Returns the sum of partial sums, added in pairs.
@@ -69,14 +71,11 @@ pub fn total<T: Copy + std::ops::AddAssign>(mut sums: [T; LANES]) -> T {
 /// Returns the largest value, or negative infinity if there are none.
 #[inline(always)]
 pub fn largest(values: &[f32]) -> f32 {
-    let larger = |a: f32, b: f32| if b > a { b } else { a };
-    let mut largest = [f32::NEG_INFINITY; LANES];
-    let chunks = values.chunks_exact(LANES);
-    let rest = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, larger);
-    for chunk in chunks {
-        largest.iter_mut().zip(chunk).for_each(|(largest, &value)| *largest = larger(*largest, value));
-    }
-    largest.into_iter().fold(rest, larger)
+    // As integers in the same order, of which the compiler vectorises the maximum.
+    let ordered = |bits: i32| bits ^ (bits >> 31 & i32::MAX);
+    let of = |value: f32| ordered(value.to_bits().cast_signed());
+    let largest = values.iter().fold(of(f32::NEG_INFINITY), |largest, value| largest.max(of(*value)));
+    f32::from_bits(ordered(largest).cast_unsigned())
 }
 
 #[cfg(test)]

@@ -45,7 +45,6 @@ fn is_permitted() -> bool {
 /// The processor must have AMX, and the process permission to use it.
 unsafe fn multiply(x: &[u32], panel: &[u32], stride: usize, sums: &mut [f32; ROWS * PANEL]) {
     let sums = &mut sums[..x.len() / stride * PANEL];
-    sums.fill(0.0);
     for (part, panel) in panel.chunks(DEPTH * PANEL).enumerate() {
         let (whole, rest) = panel.split_at(panel.len() / (SIDE * PANEL) * SIDE * PANEL);
         for (x, sums) in x.chunks(SIDE * stride).zip(sums.chunks_mut(SIDE * PANEL)) {

@@ -25,7 +25,6 @@ pub(super) trait Bf16: Vector {
 pub(super) unsafe fn multiply<D: Bf16, const V: usize>(x: &[u32], panel: &[u32], stride: usize, sums: &mut [f32; ROWS * PANEL]) {
     let rows = x.len() / stride;
     assert!(rows <= ROWS && rows * stride == x.len() && panel.len() == stride * PANEL);
-    sums[..rows * PANEL].fill(0.0);
     for first in (0..stride).step_by(DEPTH) {
         let depth = DEPTH.min(stride - first);
         for column in (0..PANEL).step_by(V * D::LANES) {

@@ -31,7 +31,6 @@ pub(super) unsafe fn multiply<D: Int8, const V: usize>(x: &[u32], panel: &[u32],
     let (stride, integers) = (row_words(k), words(k));
     let rows = x.len() / stride;
     assert!(rows <= ROWS && rows * stride == x.len() && panel.len() == stride * PANEL);
-    sums[..rows * PANEL].fill(0.0);
     for block in 0..k.div_ceil(BLOCK) {
         let (first, scale) = (block * DEPTH, integers + block);
         let depth = DEPTH.min(integers - first);

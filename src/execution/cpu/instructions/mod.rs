@@ -1,4 +1,4 @@
-//! Products of packed numbers by special instructions: those of bf16 and of 8-bit integers.
+//! Products of packed numbers by special instructions: those of bf16, and of integers of 8 and 16 bits.
 
 #![cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(dead_code, reason = "no instructions of other processors are used"))]
 
@@ -11,6 +11,8 @@ mod avx512;
 mod bf16;
 #[cfg(target_arch = "aarch64")]
 mod i8mm;
+#[cfg(target_arch = "x86_64")]
+mod int16;
 mod int8;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -19,7 +21,7 @@ use super::product::MultiplyWords;
 use crate::data::panels::PANEL;
 
 /// Rows whose sums are held in registers at once.
-const TILE: usize = 6;
+pub const TILE: usize = 6;
 
 /// Returns the fastest multiplication of 8-bit integers that this processor has.
 pub fn for_int8() -> Option<MultiplyWords> {
@@ -40,6 +42,33 @@ pub fn for_bf16() -> Option<MultiplyWords> {
     let found = found.or_else(avx512::detect_bf16);
     #[cfg(target_arch = "aarch64")]
     let found = found.or_else(neon::detect_bf16);
+    found
+}
+
+/// Multiplies rows of `words` pairs of 16-bit integers by the first columns of a panel of such pairs. Behind the words of a row, and of a column, are the scales of
+/// its blocks of `depth` words, within which sums in i32 must not overflow. Sums in f32 are written to rows that are `stride` apart; the number of columns
+/// must be a multiple of [`COLUMNS`].
+pub type MultiplyPairs = fn(x: &[u32], panel: &[u32], words: usize, depth: usize, columns: usize, sums: &mut [f32], stride: usize);
+
+/// What the columns of a [`MultiplyPairs`] are a multiple of.
+pub const COLUMNS: usize = 16;
+
+/// Returns the multiplication of 16-bit integers of this processor, if it has one.
+pub fn for_int16() -> Option<MultiplyPairs> {
+    let found = None;
+    #[cfg(target_arch = "x86_64")]
+    let found = found.or_else(avx512::detect_int16);
+    found
+}
+
+/// Quantises values as [`quantise_blocks`](crate::data::int8::quantise_blocks) does.
+pub type Quantise = fn(values: &[f32], words: &mut [u32], scales: &mut [u32]);
+
+/// Returns the quantisation by special instructions, if this processor has them.
+pub fn for_quantising() -> Option<Quantise> {
+    let found = None;
+    #[cfg(target_arch = "x86_64")]
+    let found = found.or_else(avx512::detect_quantisation);
     found
 }
 
