@@ -1,5 +1,8 @@
 //! The `vitraux` program as a library, so that its readers of files can be fuzzed. To use vitraux in a program of your own, take the crate `vitraux`.
 
+// Nightly compilers of October 2026 need more than the usual depth of 128 to find out whether the types of wgpu are `Send`.
+#![recursion_limit = "256"]
+
 mod commands;
 
 #[doc(hidden)]

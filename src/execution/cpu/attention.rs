@@ -18,7 +18,7 @@ const TASKS: usize = 4;
 const VECTOR: usize = 16;
 
 /// Queries at a time: few enough that `gemm` reads v in place.
-pub(super) const QUERIES: usize = ROWS;
+const QUERIES: usize = ROWS;
 
 const _: () = assert!(QUERIES == 3 * VECTOR);
 

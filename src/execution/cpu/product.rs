@@ -160,6 +160,7 @@ pub(super) struct RowChunks {
 impl RowChunks {
     pub fn new(rows: usize, parts: usize) -> RowChunks {
         let part = rows.div_ceil(parts).next_multiple_of(TILE);
+        // Of one part, the last chunk may be short; of several, all take the same time.
         RowChunks { rows, part, len: if parts == 1 { ROWS } else { part.div_ceil(part.div_ceil(ROWS)).next_multiple_of(TILE) } }
     }
 
