@@ -5,6 +5,9 @@
 /// Largest magnitude. -128 is unused, so a number and its negative differ only in sign.
 pub const LARGEST: f32 = 127.0;
 
+/// 1.5 · 2^23. Added to a small number, it leaves the nearest integer, ties to even, in the low bits of the significand.
+pub const ROUND: f32 = 12_582_912.0;
+
 /// Integers per word.
 pub const WORD: usize = 4;
 
@@ -38,8 +41,6 @@ pub fn quantise(values: &[f32], row: &mut [u32]) {
 /// Quantises blocks of a row as [`quantise`] does, into their words and their scales.
 #[inline(always)]
 pub fn quantise_blocks(values: &[f32], words: &mut [u32], scales: &mut [u32]) {
-    // Adding 1.5·2^23 leaves the nearest integer in the low bits of the significand.
-    const ROUND: f32 = 12_582_912.0;
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
     for ((values, bytes), kept) in values.chunks(BLOCK).zip(bytes.chunks_mut(BLOCK)).zip(scales) {
         // As bits, magnitudes have the same order, with NaN last; and the compiler vectorises a maximum of integers.

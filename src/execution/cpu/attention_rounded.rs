@@ -9,6 +9,7 @@ use super::instructions::{COLUMNS, MultiplyPairs};
 use super::parallel::{Disjoint, for_each_number, threads, with_shared_workspace, with_workspace};
 use super::product::{ROWS, RowChunks};
 use super::vectors::{largest, sum, vectorised};
+use crate::data::int8::ROUND;
 use crate::data::panels::PANEL;
 use crate::data::record::PackedCopy;
 use std::ops::Range;
@@ -159,9 +160,6 @@ fn pack_keys(heads: &Heads<'_>, sizes: &Sizes, place: [usize; 2], tokens: Range<
         }
     });
 }
-
-/// Added to a small number, it leaves the nearest integer in the low bits of the significand.
-const ROUND: f32 = 12_582_912.0;
 
 vectorised! {
     /// Rounds a vector to integers, and writes their scale, times `factor`, behind them. The scale is not finite if one of the values is not.

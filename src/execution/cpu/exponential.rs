@@ -1,13 +1,12 @@
 //! An f32 exp that the compiler can vectorise, unlike a call to libm's `expf`.
 
 use super::vectors::{multiply_add, polynomial};
+use crate::data::int8::ROUND;
 
 /// e^x to within 2 ulp for x from -87 to 88; x is clamped to that range. Cephes' `expf`: x = n·ln 2 + r with |r| ≤ ln 2 / 2, a polynomial for e^r,
 /// then the exponent n.
 #[inline(always)]
 pub fn exp<S: pulp::Simd>(x: f32) -> f32 {
-    // Adding 1.5·2^23 leaves the nearest integer in the low bits of the significand.
-    const ROUND: f32 = 12_582_912.0;
     let x = x.clamp(-87.0, 88.0);
     let shifted = multiply_add::<S>(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;

@@ -289,6 +289,28 @@ mod tests {
         (0..count).map(|i| (i * 7 % 11) as f32 - 5.0).collect()
     }
 
+    #[test]
+    fn products_are_shared_out_without_gaps() {
+        for by_rows in [false, true] {
+            for sizes @ [m, n] in [[1, 1], [5, 130], [TILE * threads() + 1, 64], [197, 70], [500, 65]] {
+                for tasks in [1, 16] {
+                    let mut y = vec![0.0; m * n];
+                    let finish = |row: usize, columns: Range<usize>, sums: &mut [f32], y: &mut [f32]| {
+                        assert!(columns.len() == y.len() && sums.iter().all(|sum| *sum == (row * n + columns.start / PANEL) as f32));
+                        y.iter_mut().for_each(|y| *y += 1.0);
+                    };
+                    in_panels(sizes, Sharing { tasks, by_rows }, Target { data: &mut y, row_stride: n }, finish, |number, tiles| {
+                        tiles(&|rows, sums| {
+                            assert!(sums.iter().all(|sum| *sum == 0.0));
+                            rows.zip(sums.chunks_mut(PANEL)).for_each(|(row, sums)| sums.fill((row * n + number) as f32));
+                        });
+                    });
+                    assert!(y.iter().all(|count| *count == 1.0), "{m} x {n}, {tasks} tasks per thread, by rows: {by_rows}");
+                }
+            }
+        }
+    }
+
     /// Run by Miri, which sees reads and writes outside the slices.
     #[test]
     fn products_fill_exactly_their_target() {

@@ -84,7 +84,7 @@ pub mod tests {
     use super::*;
     use crate::execution::cpu::instructions::MultiplyPairs;
 
-    /// Checks a multiplication of integers against sums in i64.
+    /// Checks a multiplication of integers against sums in f64 of exact products.
     pub fn check(multiply: MultiplyPairs) {
         for [rows, columns, words, depth] in [[1_usize, 16, 1, 1], [6, 64, 32, 32], [7, 48, 37, 16], [48, 32, 40, 16], [5, 64, 1, 16]] {
             let blocks = words.div_ceil(depth);

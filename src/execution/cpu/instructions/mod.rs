@@ -50,7 +50,7 @@ pub fn for_bf16() -> Option<MultiplyWords> {
 /// must be a multiple of [`COLUMNS`].
 pub type MultiplyPairs = fn(x: &[u32], panel: &[u32], words: usize, depth: usize, columns: usize, sums: &mut [f32], stride: usize);
 
-/// What the columns of a [`MultiplyPairs`] are a multiple of.
+/// Divisor of the number of columns of a [`MultiplyPairs`].
 pub const COLUMNS: usize = 16;
 
 /// Returns the multiplication of 16-bit integers of this processor, if it has one.

@@ -58,7 +58,7 @@ const COOPERATIVE: &[Tile] = &[
     cooperative_f32(8, 2, 8),
 ];
 
-/// Those that are compiled with masks too: the fastest of each kind.
+/// Tiles with masked variants: the fastest of each kind.
 const MASKED: &[Tile] = &[Tiled, cooperative(16, 4, 16), cooperative(8, 4, 16), cooperative_f32(16, 4, 16), cooperative_f32(8, 2, 8)];
 
 fn shapes() -> impl Iterator<Item = Shape> {
