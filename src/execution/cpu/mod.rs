@@ -44,6 +44,7 @@ pub mod readout;
 pub mod resize;
 pub mod rollout;
 pub mod rotary;
+mod row_chunks;
 pub mod softmax;
 pub mod swap;
 pub mod to_bf16;

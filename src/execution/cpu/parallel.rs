@@ -5,10 +5,6 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::thread::LocalKey;
 
-/// Bytes that a core keeps in its own cache beside others. Data up to this size may be read by all cores, so that the rows of activations that a core reads
-/// are those that it wrote: lines that another core wrote take as long as many products, most of all between processors that share no cache.
-pub const OWN_CACHE: usize = 512 << 10;
-
 /// Calls `work` with the index and contents of each chunk of `len` elements. The last chunk may be shorter.
 pub fn for_each_chunk<V: Send>(values: &mut [V], len: usize, work: impl Fn(usize, &mut [V]) + Sync) {
     use rayon::prelude::*;

@@ -1,7 +1,7 @@
 //! Safe wrappers around the f32 matrix products of the `gemm` crate.
 
-use super::instructions::TILE;
-use super::parallel::{Disjoint, OWN_CACHE, for_each_number, threads, with_workspace};
+use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
+use super::row_chunks::RowChunks;
 use crate::data::bf16;
 use crate::data::int8::{self, BLOCK, WORD, integers};
 use crate::data::panels::{PANEL, Panels};
@@ -131,6 +131,10 @@ struct Lines<const N: usize>([f32; N]);
 /// Multiplies a range of up to [`ROWS`] rows by a panel, into rows of [`PANEL`] sums, which are 0 before.
 type Multiply<'a> = dyn Fn(Range<usize>, &mut [f32; ROWS * PANEL]) + 'a;
 
+/// Bytes that a core keeps in its own cache beside others. Data up to this size may be read by all cores, so that the rows of activations that a core reads
+/// are those that it wrote: lines that another core wrote take as long as many products, most of all between processors that share no cache.
+const OWN_CACHE: usize = 512 << 10;
+
 /// How threads share a product.
 #[derive(Clone, Copy)]
 struct Sharing {
@@ -144,36 +148,6 @@ impl Sharing {
     /// Returns the sharing for panels of some bytes in all.
     fn of(tasks: usize, bytes: usize) -> Sharing {
         Sharing { tasks, by_rows: bytes <= OWN_CACHE }
-    }
-}
-
-/// Rows in as many chunks for each of some parts, of at most [`ROWS`] rows and of whole tiles.
-#[derive(Clone, Copy)]
-pub(super) struct RowChunks {
-    rows: usize,
-    /// Rows of a part.
-    part: usize,
-    /// Rows of a chunk.
-    len: usize,
-}
-
-impl RowChunks {
-    pub fn new(rows: usize, parts: usize) -> RowChunks {
-        let part = rows.div_ceil(parts).next_multiple_of(TILE);
-        // Of one part, the last chunk may be short; of several, all take the same time.
-        RowChunks { rows, part, len: if parts == 1 { ROWS } else { part.div_ceil(part.div_ceil(ROWS)).next_multiple_of(TILE) } }
-    }
-
-    /// Returns the number of chunks of a part; in the last part, some may be empty.
-    pub fn count(&self) -> usize {
-        self.part.div_ceil(self.len)
-    }
-
-    /// Returns the rows of some of a part's chunks.
-    pub fn range(&self, part: usize, chunks: Range<usize>) -> Range<usize> {
-        let end = self.rows.min((part + 1) * self.part);
-        let row = |chunk: usize| end.min(part * self.part + chunk * self.len);
-        row(chunks.start)..row(chunks.end)
     }
 }
 
@@ -284,6 +258,7 @@ mod tests {
     use super::*;
     use crate::data::capabilities::Precision;
     use crate::data::panels::Packed;
+    use crate::execution::cpu::instructions::TILE;
 
     fn values(count: usize) -> Vec<f32> {
         (0..count).map(|i| (i * 7 % 11) as f32 - 5.0).collect()
