@@ -1,57 +1,14 @@
-//! 8-bit integers with a scale for each block of 32, as in GGML's Q8_0; packed four to a word, the first in the lowest byte.
-//!
-//! A quantised row consists of the words of its values, then the scale of each block.
+//! 8-bit integers with a scale for each block of 32, as in GGML's Q8_0; packed four to a word. -128 is unused, so a number and its negative differ only in
+//! sign.
 
-/// Largest magnitude. -128 is unused, so a number and its negative differ only in sign.
-pub const LARGEST: f32 = 127.0;
+use super::integers::rows_of_integers;
 
-/// 1.5 · 2^23. Added to a small number, it leaves the nearest integer, ties to even, in the low bits of the significand.
-pub const ROUND: f32 = 12_582_912.0;
-
-/// Integers per word.
-pub const WORD: usize = 4;
-
-/// Adjacent values that share a scale.
-pub const BLOCK: usize = 32;
-
-/// Returns the words of `count` values, without their scales.
-pub fn words(count: usize) -> usize {
-    count.div_ceil(WORD)
-}
-
-/// Returns the words of a quantised row of `count` values, scales included.
-pub fn row_words(count: usize) -> usize {
-    words(count) + count.div_ceil(BLOCK)
-}
+rows_of_integers!(i8, 127.0);
 
 /// Returns how many words of a quantised row hold values; the rest hold scales.
 #[cfg(any(test, all(feature = "doctor", not(target_arch = "wasm32"))))]
 pub fn words_of_row(row_words: usize) -> usize {
     row_words * (BLOCK / WORD) / (BLOCK / WORD + 1)
-}
-
-/// Quantises a row to the nearest integers, ties to even. Integers without a value become zero. A block's scale is max |x| / 127, by which its integers
-/// are multiplied to restore the values; it is not finite if one of them is not.
-#[inline(always)]
-pub fn quantise(values: &[f32], row: &mut [u32]) {
-    let (words, scales) = row.split_at_mut(words(values.len()));
-    quantise_blocks(values, words, scales);
-}
-
-/// Quantises blocks of a row as [`quantise`] does, into their words and their scales.
-#[inline(always)]
-pub fn quantise_blocks(values: &[f32], words: &mut [u32], scales: &mut [u32]) {
-    let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
-    for ((values, bytes), kept) in values.chunks(BLOCK).zip(bytes.chunks_mut(BLOCK)).zip(scales) {
-        // As bits, magnitudes have the same order, with NaN last; and the compiler vectorises a maximum of integers.
-        let largest = f32::from_bits(values.iter().fold(0, |largest: u32, value| largest.max(value.abs().to_bits())));
-        let scale = largest / LARGEST;
-        *kept = scale.to_bits();
-        let factor = if scale > 0.0 { scale.recip() } else { 0.0 };
-        let (whole, padding) = bytes.split_at_mut(values.len());
-        whole.iter_mut().zip(values).for_each(|(byte, value)| *byte = (value * factor + ROUND).to_bits() as u8);
-        padding.fill(0);
-    }
 }
 
 /// Returns the integers of a word as floats, without the scale.

@@ -2,7 +2,7 @@
 
 use crate::data::aligned::Aligned;
 use crate::data::capabilities::Precision;
-use crate::data::{bf16 as pairs, int8};
+use crate::data::{bf16 as pairs, int8, int16};
 use half::{bf16, f16};
 
 /// Columns per panel.
@@ -36,6 +36,13 @@ pub enum Packed {
     Bf16Pairs(Aligned<u32>),
     /// 8-bit integers, four per word, with scales of blocks of 32 rows.
     Int8(Aligned<u32>),
+    /// 16-bit integers, two per word, with scales of blocks of 32 rows: what takes the place of f16 on processors that multiply them.
+    Int16 {
+        /// The words, and scales as bits.
+        words: Aligned<u32>,
+        /// K.
+        depth: usize,
+    },
 }
 
 impl Packed {
@@ -43,18 +50,24 @@ impl Packed {
     pub fn new(w: &[f32], sizes: [usize; 2], precision: Precision) -> Packed {
         match precision {
             Precision::F32 => Packed::F32(pack(w, sizes, |value| value)),
-            Precision::F16 => {
-                let largest = f16::MAX.to_f32();
-                Packed::F16(pack(w, sizes, |value| f16::from_f32(value.clamp(-largest, largest))))
-            }
-            Precision::Bf16 => Packed::Bf16Pairs(pack_words(w, sizes, precision, pairs::round)),
-            Precision::Int8 => Packed::Int8(pack_words(w, sizes, precision, int8::quantise)),
+            Precision::F16 => Packed::F16(pack(w, sizes, |value| f16::from_f32(clamped(value)))),
+            Precision::Bf16 => Packed::Bf16Pairs(pack_words(w, sizes, pairs::words, pairs::round)),
+            Precision::Int8 => Packed::Int8(pack_words(w, sizes, int8::row_words, int8::quantise)),
         }
     }
 
     /// Packs w `[N, K]` as bf16.
     pub fn bf16(w: &[f32], sizes: [usize; 2]) -> Packed {
         Packed::Bf16(pack(w, sizes, bf16::from_f32))
+    }
+
+    /// Packs w `[N, K]` as 16-bit integers, which are off by at most 1 in 16382 of the largest value of a block. Values beyond the range of f16 are clamped.
+    pub fn int16(w: &[f32], sizes: [usize; 2]) -> Packed {
+        let encode = |values: &[f32], words: &mut [u32]| {
+            let values: Vec<f32> = values.iter().map(|value| clamped(*value)).collect();
+            int16::quantise(&values, words);
+        };
+        Packed::Int16 { words: pack_words(w, sizes, int16::row_words, encode), depth: sizes[1] }
     }
 
     /// Borrows the panels, as CPU twins read them.
@@ -65,10 +78,11 @@ impl Packed {
             Packed::Bf16(values) => Panels::Bf16(values),
             Packed::Bf16Pairs(words) => Panels::Bf16Pairs(words),
             Packed::Int8(words) => Panels::Int8(words),
+            Packed::Int16 { words, depth } => Panels::Int16 { words, depth: *depth },
         }
     }
 
-    /// Returns the number of elements, padding included.
+    /// Returns the number of elements, padding included; of 16-bit integers, that of the values that they stand for.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         match self {
@@ -76,6 +90,7 @@ impl Packed {
             Packed::F16(values) => values.len(),
             Packed::Bf16(values) => values.len(),
             Packed::Bf16Pairs(words) | Packed::Int8(words) => words.len(),
+            Packed::Int16 { words, depth } => words.len() / int16::row_words(*depth) * depth,
         }
     }
 
@@ -85,7 +100,7 @@ impl Packed {
             Packed::F32(values) => bytemuck::cast_slice(values),
             Packed::F16(values) => bytemuck::cast_slice(values),
             Packed::Bf16(values) => bytemuck::cast_slice(values),
-            Packed::Bf16Pairs(words) | Packed::Int8(words) => bytemuck::cast_slice(words),
+            Packed::Bf16Pairs(words) | Packed::Int8(words) | Packed::Int16 { words, .. } => bytemuck::cast_slice(words),
         }
     }
 }
@@ -105,10 +120,16 @@ fn pack<V: Copy + Default + Send + Sync>(w: &[f32], [n, k]: [usize; 2], narrow: 
     panels
 }
 
-/// Packs columns that `encode` turns into words.
-fn pack_words(w: &[f32], [n, k]: [usize; 2], precision: Precision, encode: impl Fn(&[f32], &mut [u32]) + Sync) -> Aligned<u32> {
-    let [count, rows, _] = shape([n, k], precision);
-    let mut panels = Aligned::zeros(count * rows * PANEL);
+/// Returns the value, or the nearest that f16 can represent, if it is beyond its range.
+fn clamped(value: f32) -> f32 {
+    let largest = f16::MAX.to_f32();
+    value.clamp(-largest, largest)
+}
+
+/// Packs columns of K values that `encode` turns into words, as many as `row_words` returns.
+fn pack_words(w: &[f32], [n, k]: [usize; 2], row_words: fn(usize) -> usize, encode: impl Fn(&[f32], &mut [u32]) + Sync) -> Aligned<u32> {
+    let rows = row_words(k);
+    let mut panels = Aligned::zeros(n.div_ceil(PANEL) * rows * PANEL);
     for_each_panel(&mut panels, rows * PANEL, |number, panel| {
         let columns = &w[number * PANEL * k..n.min((number + 1) * PANEL) * k];
         let mut words = vec![0; rows];
@@ -135,8 +156,7 @@ pub fn warn_if_clamped(name: &str, values: &[f32], precision: Precision) {
 
 /// Converts to f16 bytes for a GPU buffer, zero-padded to whole words. Values beyond the range of f16 are clamped.
 pub fn halves(values: &[f32]) -> Vec<u8> {
-    let largest = f16::MAX.to_f32();
-    let mut bytes: Vec<u8> = values.iter().flat_map(|value| f16::from_f32(value.clamp(-largest, largest)).to_le_bytes()).collect();
+    let mut bytes: Vec<u8> = values.iter().flat_map(|value| f16::from_f32(clamped(*value)).to_le_bytes()).collect();
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes
 }
@@ -159,13 +179,20 @@ pub enum Panels<'a> {
     Bf16Pairs(&'a [u32]),
     /// 8-bit integers, four per word, with scales of blocks of 32 rows.
     Int8(&'a [u32]),
+    /// 16-bit integers, two per word, with scales of blocks of 32 rows.
+    Int16 {
+        /// The words, and scales as bits.
+        words: &'a [u32],
+        /// K.
+        depth: usize,
+    },
 }
 
 impl<'a> Panels<'a> {
-    /// Returns the rows of a panel of depth `k`.
+    /// Returns the rows of a panel of depth `k`, of elements as [`Packed::len`] counts them.
     pub fn rows(self, k: usize) -> usize {
         match self {
-            Panels::F32(_) | Panels::F16(_) | Panels::Bf16(_) => k,
+            Panels::F32(_) | Panels::F16(_) | Panels::Bf16(_) | Panels::Int16 { .. } => k,
             Panels::Bf16Pairs(_) => pairs::words(k),
             Panels::Int8(_) => int8::row_words(k),
         }
@@ -177,11 +204,11 @@ impl<'a> Panels<'a> {
             Panels::F32(values) => size_of_val(values),
             Panels::F16(values) => size_of_val(values),
             Panels::Bf16(values) => size_of_val(values),
-            Panels::Bf16Pairs(words) | Panels::Int8(words) => size_of_val(words),
+            Panels::Bf16Pairs(words) | Panels::Int8(words) | Panels::Int16 { words, .. } => size_of_val(words),
         }
     }
 
-    /// Returns `len` elements starting at `offset`.
+    /// Returns `len` elements starting at `offset`: whole panels.
     pub fn part(self, offset: usize, len: usize) -> Panels<'a> {
         match self {
             Panels::F32(values) => Panels::F32(&values[offset..][..len]),
@@ -189,6 +216,10 @@ impl<'a> Panels<'a> {
             Panels::Bf16(values) => Panels::Bf16(&values[offset..][..len]),
             Panels::Bf16Pairs(words) => Panels::Bf16Pairs(&words[offset..][..len]),
             Panels::Int8(words) => Panels::Int8(&words[offset..][..len]),
+            Panels::Int16 { words, depth } => {
+                let [offset, len] = [offset, len].map(|elements| elements / depth * int16::row_words(depth));
+                Panels::Int16 { words: &words[offset..][..len], depth }
+            }
         }
     }
 }

@@ -108,7 +108,7 @@ impl ModelBuilder {
         // Frees each tensor as soon as it has been uploaded.
         drop(weights);
         let tensors = loaded.into_iter().map(|Weight { name, tensor, .. }| Ok((name.clone(), smoothing.apply(&name, tensor)?)));
-        let resident = Resident::load(&device, tensors, |name| factors.get(name).copied()).await?;
+        let resident = Resident::load(&device, tensors, |name| factors.get(name).copied(), self.layout.is_some()).await?;
         Ok(Model(Arc::new(Loaded {
             config,
             preprocess,

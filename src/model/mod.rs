@@ -178,7 +178,7 @@ impl Model {
             return Ok(known);
         }
         let tables = Tables::at(self.config(), &self.0.positions, size)?;
-        let own = Resident::load(self.device(), tables.clone().named().map(Ok), |_| None).await?;
+        let own = Resident::load(self.device(), tables.clone().named().map(Ok), |_| None, false).await?;
         let made = Arc::new(AtSize { size, tables, resident: self.0.resident.joined(&own) });
         let mut kept = self.lock_sizes();
         if kept.len() == KEPT_TABLES {

@@ -16,16 +16,18 @@ pub(super) enum Resident {
 }
 
 impl Resident {
-    /// Loads tensors to a device. `factor` returns the precision of the tensors that are the right-hand side of products.
+    /// Loads tensors to a device. `factor` returns the precision of the tensors that are the right-hand side of products; `keeps_f16` is that of
+    /// [`cpu::Weights::load`].
     pub async fn load(
         device: &Device,
         tensors: impl Iterator<Item = Result<(String, Tensor)>>,
         factor: impl Fn(&str) -> Option<Precision> + Sync,
+        keeps_f16: bool,
     ) -> Result<Resident> {
         threads::start()?;
         Ok(match device.gpu() {
             Some(gpu) => Resident::Gpu(gpu.clone(), WeightBuffers::upload(gpu, tensors, factor).await?),
-            None => Resident::Cpu(Arc::new(cpu::Weights::load(tensors, factor)?)),
+            None => Resident::Cpu(Arc::new(cpu::Weights::load(tensors, factor, keeps_f16)?)),
         })
     }
 

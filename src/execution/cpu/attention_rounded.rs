@@ -10,7 +10,8 @@ use super::parallel::{Disjoint, for_each_number, threads, with_shared_workspace,
 use super::product::ROWS;
 use super::row_chunks::RowChunks;
 use super::vectors::{largest, sum, vectorised};
-use crate::data::int8::ROUND;
+use crate::data::int16::{BLOCK, LARGEST, WORD};
+use crate::data::integers::ROUND;
 use crate::data::panels::PANEL;
 use crate::data::record::PackedCopy;
 use std::ops::Range;
@@ -18,16 +19,6 @@ use std::ops::Range;
 /// Length of a query or key in integers.
 const LENGTH: f32 = 32767.0;
 
-/// Keys that share a scale.
-const BLOCK: usize = 32;
-
-/// Largest exponential or value in integers: the sum of a block's products fits 32 bits.
-const LARGEST: f32 = 8191.0;
-
-/// Integers per word.
-const WORD: usize = 2;
-
-const _: () = assert!(BLOCK as i64 * LARGEST as i64 * (LARGEST as i64) < 1 << 31);
 const _: () = assert!(BLOCK.is_multiple_of(COLUMNS) && PANEL.is_multiple_of(BLOCK));
 
 /// Sizes of what is packed, in words.

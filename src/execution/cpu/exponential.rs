@@ -1,7 +1,7 @@
 //! An f32 exp that the compiler can vectorise, unlike a call to libm's `expf`.
 
 use super::vectors::{multiply_add, polynomial};
-use crate::data::int8::ROUND;
+use crate::data::integers::ROUND;
 
 /// e^x to within 2 ulp for x from -87 to 88; x is clamped to that range. Cephes' `expf`: x = n·ln 2 + r with |r| ≤ ln 2 / 2, a polynomial for e^r,
 /// then the exponent n.

@@ -1,9 +1,11 @@
 //! Twins of the matmul kernels: y = epilogue(x · wᵀ + bias).
 
 use super::activation::{activate, numbered};
+use super::instructions::for_int16;
+use super::matmul_int16::product_of_integers;
 use super::product::{Target, product_in_panels};
 use super::vectors::vectorised;
-use crate::data::panels::PANEL;
+use crate::data::panels::{PANEL, Panels};
 use crate::data::record::{Call, PackedCopy, Spec, params};
 use std::ops::Range;
 
@@ -32,8 +34,11 @@ pub fn matmul(call: Call<'_>) {
     let [x, _, bias, scale] = call.reads else { panic!("x, w, bias and scale") };
     let sizes = [params.m, params.n, params.k].map(|size| size as usize);
     let y = Target { data: &mut call.write[params.first as usize..], row_stride: params.stride as usize };
-    let packed = params.packed(call.packed);
-    product_in_panels(sizes, x, w, y, finished(call.spec, bias, scale, packed));
+    let finish = finished(call.spec, bias, scale, params.packed(call.packed));
+    match (w, for_int16()) {
+        (Panels::Int16 { words, .. }, Some(multiply)) => product_of_integers(sizes, x, words, y, finish, multiply),
+        _ => product_in_panels(sizes, x, w, y, finish),
+    }
 }
 
 impl Params {

@@ -2,8 +2,8 @@
 
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
 use super::row_chunks::RowChunks;
-use crate::data::bf16;
 use crate::data::int8::{self, BLOCK, WORD, integers};
+use crate::data::{bf16, int16};
 use crate::data::panels::{PANEL, Panels};
 use gemm_common::Parallelism;
 use half::slice::HalfFloatSliceExt;
@@ -195,14 +195,14 @@ fn in_panels(
 /// Adds the products to `sums`.
 pub type MultiplyWords = fn(x: &[u32], panel: &[u32], k: usize, sums: &mut [f32; ROWS * PANEL]);
 
-/// Computes `x · wᵀ` as [`product_in_panels`] does, with `stride` words in a row of x and of w.
+/// Computes `x · wᵀ` as [`product_in_panels`] does, with `stride` words in a row of x and of w. For `multiply`, see [`MultiplyWords`].
 pub fn product_of_words(
     [m, n, k]: [usize; 3],
     stride: usize,
     [x, w]: [&[u32]; 2],
     y: Target,
     finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
-    multiply: MultiplyWords,
+    multiply: impl Fn(&[u32], &[u32], usize, &mut [f32; ROWS * PANEL]) + Sync,
 ) {
     in_panels([m, n], Sharing::of(TASKS, size_of_val(w)), y, finish, |number, tiles| {
         let panel = &w[number * stride * PANEL..][..stride * PANEL];
@@ -231,6 +231,17 @@ pub fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
                 let (first, second) = rows.split_at_mut(PANEL);
                 for ((first, second), word) in first.iter_mut().zip(second).zip(words) {
                     [*first, *second] = bf16::numbers(*word);
+                }
+            }
+            work(&wide[..len]);
+        }),
+        Panels::Int16 { words, .. } => with_workspace(int16::WORD * int16::words(k) * PANEL, |wide| {
+            let (words, scales) = words.split_at(int16::words(k) * PANEL);
+            for (i, (rows, words)) in wide.chunks_mut(int16::WORD * PANEL).zip(words.chunks(PANEL)).enumerate() {
+                let scales = &scales[i * int16::WORD / BLOCK * PANEL..][..PANEL];
+                let (first, second) = rows.split_at_mut(PANEL);
+                for (((first, second), word), scale) in first.iter_mut().zip(second).zip(words).zip(scales) {
+                    [*first, *second] = [*word as i16, (word >> 16) as i16].map(|integer| f32::from(integer) * f32::from_bits(*scale));
                 }
             }
             work(&wide[..len]);

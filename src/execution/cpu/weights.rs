@@ -1,5 +1,6 @@
 //! A checkpoint's tensors in the layout that the twins read.
 
+use super::instructions::for_int16;
 use crate::data::capabilities::Precision;
 use crate::data::error::Result;
 use crate::data::panels::{self, Packed};
@@ -25,12 +26,17 @@ pub(super) enum Kept {
 impl Weights {
     /// Loads named tensors in order. Those for which `factor` returns a precision are the rhs of products and are packed into panels. If that
     /// precision is f32, 16-bit factors stay 16-bit and each product widens them panel by panel: a large f16 model needs no more memory than its
-    /// file.
+    /// file. If it is f16, processors that multiply 16-bit integers get these instead, unless `keeps_f16` asks for what a GPU multiplies.
     ///
     /// # Errors
     /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite.
-    pub fn load(weights: impl IntoIterator<Item = Result<(String, Tensor)>>, factor: impl Fn(&str) -> Option<Precision> + Sync) -> Result<Weights> {
+    pub fn load(
+        weights: impl IntoIterator<Item = Result<(String, Tensor)>>,
+        factor: impl Fn(&str) -> Option<Precision> + Sync,
+        keeps_f16: bool,
+    ) -> Result<Weights> {
         use rayon::prelude::*;
+        let uses_integers = !keeps_f16 && for_int16().is_some();
         let (mut weights, mut all) = (weights.into_iter(), Vec::new());
         loop {
             let (mut some, mut values) = (Vec::new(), 0);
@@ -45,7 +51,7 @@ impl Weights {
             if some.is_empty() {
                 return Ok(Weights(all));
             }
-            let kept: Vec<Result<Kept>> = some.into_par_iter().map(|(name, tensor)| Kept::new(&name, tensor, factor(&name))).collect();
+            let kept: Vec<Result<Kept>> = some.into_par_iter().map(|(name, tensor)| Kept::new(&name, tensor, factor(&name), uses_integers)).collect();
             for kept in kept {
                 all.push(Arc::new(kept?));
             }
@@ -63,7 +69,7 @@ impl Weights {
 }
 
 impl Kept {
-    fn new(name: &str, tensor: Tensor, factor: Option<Precision>) -> Result<Kept> {
+    fn new(name: &str, tensor: Tensor, factor: Option<Precision>, uses_integers: bool) -> Result<Kept> {
         let (&[n, k], Some(precision)) = (tensor.shape(), factor) else {
             return Ok(Kept::AsFound(tensor.materialized(name)?));
         };
@@ -72,6 +78,7 @@ impl Kept {
         let packed = match (tensor.stored_dtype(), precision) {
             (Some(Dtype::F16), Precision::F32) => Packed::new(&values, [n, k], Precision::F16),
             (Some(Dtype::Bf16), Precision::F32) => Packed::bf16(&values, [n, k]),
+            (_, Precision::F16) if uses_integers => Packed::int16(&values, [n, k]),
             _ => Packed::new(&values, [n, k], precision),
         };
         drop(values);

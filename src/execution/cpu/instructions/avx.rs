@@ -1,26 +1,49 @@
-//! AVX-VNNI, which processors without AVX-512 have: `vpdpbusd` for eight sums.
+//! AVX2, with or without AVX-VNNI: `vpdpbusd` and `vpdpwssd` for eight sums, or `vpmaddubsw` and `vpmaddwd`.
 
 use super::int8::Int8;
-use super::{Vector, int8};
+use super::int16::Int16;
+use super::{MultiplyPairs, Vector, int8, int16};
 use crate::data::panels::PANEL;
 use crate::execution::cpu::product::{MultiplyWords, ROWS};
 use std::arch::x86_64::*;
 
-/// Returns the multiplication of 8-bit integers, if this processor has AVX-VNNI.
-pub fn detect_int8() -> Option<MultiplyWords> {
-    #[target_feature(enable = "avx2,fma,avxvnni")]
-    fn multiply(x: &[u32], panel: &[u32], k: usize, sums: &mut [f32; ROWS * PANEL]) {
-        // SAFETY: this function's features.
-        unsafe { int8::multiply::<Avx, 2>(x, panel, k, sums) }
-    }
-    // SAFETY: the function is handed out only where the processor has its features.
-    let multiply: MultiplyWords = |x, panel, k, sums| unsafe { multiply(x, panel, k, sums) };
-    (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("avxvnni")).then_some(multiply)
+/// With the dot products of AVX-VNNI, or without.
+pub struct Avx<const VNNI: bool>;
+
+macro_rules! detection {
+    ($vnni:literal, [$($feature:tt),*]) => {
+        impl Avx<$vnni> {
+            /// Returns the multiplication of 8-bit integers, if this processor has the instructions.
+            pub fn detect_int8() -> Option<MultiplyWords> {
+                #[target_feature($(enable = $feature),*)]
+                fn multiply(x: &[u32], panel: &[u32], k: usize, sums: &mut [f32; ROWS * PANEL]) {
+                    // SAFETY: this function's features.
+                    unsafe { int8::multiply::<Avx<$vnni>, 2>(x, panel, k, sums) }
+                }
+                // SAFETY: the function is handed out only where the processor has its features.
+                let multiply: MultiplyWords = |x, panel, k, sums| unsafe { multiply(x, panel, k, sums) };
+                ($(is_x86_feature_detected!($feature))&&*).then_some(multiply)
+            }
+
+            /// Returns the multiplication of 16-bit integers, if this processor has the instructions.
+            pub fn detect_int16() -> Option<MultiplyPairs> {
+                #[target_feature($(enable = $feature),*)]
+                fn multiply(x: &[u32], panel: &[u32], words: usize, depth: usize, columns: usize, sums: &mut [f32], stride: usize) {
+                    // SAFETY: this function's features.
+                    unsafe { int16::multiply::<Avx<$vnni>>(x, panel, words, depth, columns, sums, stride) }
+                }
+                // SAFETY: the function is handed out only where the processor has its features.
+                let multiply: MultiplyPairs =
+                    |x, panel, words, depth, columns, sums, stride| unsafe { multiply(x, panel, words, depth, columns, sums, stride) };
+                ($(is_x86_feature_detected!($feature))&&*).then_some(multiply)
+            }
+        }
+    };
 }
+detection!(true, ["avx2", "fma", "avxvnni"]);
+detection!(false, ["avx2", "fma"]);
 
-struct Avx;
-
-impl Vector for Avx {
+impl<const VNNI: bool> Vector for Avx<VNNI> {
     const LANES: usize = 8;
     type Words = __m256i;
 
@@ -35,13 +58,21 @@ impl Vector for Avx {
     }
 }
 
-impl Int8 for Avx {
-    const OFFSET: u32 = 0x8080_8080;
+impl<const VNNI: bool> Int8 for Avx<VNNI> {
+    const OFFSET: u32 = if VNNI { 0x8080_8080 } else { 0 };
     type Sums = __m256i;
 
     #[inline(always)]
     unsafe fn dot(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
-        unsafe { _mm256_dpbusd_avx_epi32(sums, x, w) }
+        unsafe {
+            if VNNI {
+                _mm256_dpbusd_avx_epi32(sums, x, w)
+            } else {
+                // |x| · (w with the sign of x): two products of magnitudes up to 127 fit 16 bits, those of an offset x would not.
+                let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(w, x));
+                _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            }
+        }
     }
 
     #[inline(always)]
@@ -57,9 +88,18 @@ impl Int8 for Avx {
     #[inline(always)]
     unsafe fn add_scaled(sums: __m256i, scale: f32, scales: *const u32, to: *mut f32) {
         unsafe {
-            let scale = _mm256_mul_ps(_mm256_set1_ps(scale), _mm256_castsi256_ps(Avx::load(scales)));
+            let scale = _mm256_mul_ps(_mm256_set1_ps(scale), _mm256_castsi256_ps(Self::load(scales)));
             _mm256_storeu_ps(to, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), scale, _mm256_loadu_ps(to)));
         }
+    }
+}
+
+impl<const VNNI: bool> Int16 for Avx<VNNI> {
+    const ACROSS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn dot_pairs(sums: __m256i, x: __m256i, w: __m256i) -> __m256i {
+        unsafe { if VNNI { _mm256_dpwssd_avx_epi32(sums, x, w) } else { _mm256_add_epi32(sums, _mm256_madd_epi16(x, w)) } }
     }
 }
 
@@ -69,6 +109,13 @@ mod tests {
 
     #[test]
     fn avx_multiplies_integers() {
-        detect_int8().map_or_else(|| println!("SKIPPED: the processor has no AVX-VNNI"), int8::tests::check);
+        Avx::<true>::detect_int8().map_or_else(|| println!("SKIPPED: the processor has no AVX-VNNI"), int8::tests::check);
+        Avx::<false>::detect_int8().map_or_else(|| println!("SKIPPED: the processor has no AVX2"), int8::tests::check);
+    }
+
+    #[test]
+    fn avx_multiplies_pairs_of_integers() {
+        Avx::<true>::detect_int16().map_or_else(|| println!("SKIPPED: the processor has no AVX-VNNI"), int16::tests::check);
+        Avx::<false>::detect_int16().map_or_else(|| println!("SKIPPED: the processor has no AVX2"), int16::tests::check);
     }
 }

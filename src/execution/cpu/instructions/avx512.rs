@@ -128,6 +128,8 @@ impl Int8 for Avx512 {
 }
 
 impl Int16 for Avx512 {
+    const ACROSS: usize = 4;
+
     #[inline(always)]
     unsafe fn dot_pairs(sums: __m512i, x: __m512i, w: __m512i) -> __m512i {
         unsafe { _mm512_dpwssd_epi32(sums, x, w) }

@@ -6,6 +6,9 @@ use crate::data::panels::PANEL;
 
 /// Instructions for 16-bit integers, with sums in i32. For the safety of all functions, see [`Vector`](super::Vector).
 pub(super) trait Int16: Int8 {
+    /// Vectors of sums of a row that registers hold at once, for [`TILE`] rows.
+    const ACROSS: usize;
+
     /// Adds the two products of each word.
     unsafe fn dot_pairs(sums: Self::Sums, x: Self::Words, w: Self::Words) -> Self::Sums;
 }
@@ -25,13 +28,13 @@ pub(super) unsafe fn multiply<D: Int16>(x: &[u32], panel: &[u32], words: usize, 
     }
     for (block, first) in (0..words).step_by(depth).enumerate() {
         let depth = depth.min(words - first);
-        for column in (0..columns).step_by(4 * D::LANES) {
+        for column in (0..columns).step_by(D::ACROSS * D::LANES) {
             // SAFETY: rows and columns are inside the slices, by the asserts; the caller guarantees the instructions.
             unsafe {
                 let (x, w) = (x.as_ptr(), panel.as_ptr().add(column));
                 let block = Block { rows, stride: row_words, depth, x: x.add(first), w: w.add(first * PANEL), scale: words + block - first };
                 let sums = sums.as_mut_ptr().add(column);
-                match (columns - column) / D::LANES {
+                match ((columns - column) / D::LANES).min(D::ACROSS) {
                     1 => block.multiply::<D, 1>(sums, stride),
                     2 => block.multiply::<D, 2>(sums, stride),
                     3 => block.multiply::<D, 3>(sums, stride),

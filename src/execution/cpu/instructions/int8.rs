@@ -85,9 +85,14 @@ pub mod tests {
     /// Checks a multiplication of integers against that of the values that they stand for.
     pub fn check(multiply: MultiplyWords) {
         for [m, n, k] in [[1, 1, 1], [7, 70, 33], [ROWS + 5, 64, 96], [3, 130, 31]] {
-            let value = |i: usize| ((i * 7919) % 1009) as f32 / 504.0 - 1.0;
+            // The first row is of the largest integers, whose products are the first to overflow; the second is their negative.
+            let value = |i: usize| match i / k {
+                0 => 1.0,
+                1 => -1.0,
+                _ => ((i * 7919) % 1009) as f32 / 504.0 - 1.0,
+            };
             let x: Vec<f32> = (0..m * k).map(value).collect();
-            let w: Vec<f32> = (0..n * k).map(|i| value(i + 5)).collect();
+            let w: Vec<f32> = (0..n * k).map(|i| value(if i < 2 * k { i } else { i + 5 })).collect();
             let packed = Packed::new(&w, [n, k], Precision::Int8);
             let Packed::Int8(words) = &packed else { panic!("integers") };
             let (mut rows, mut restored) = (Vec::new(), vec![0.0; m * k]);

@@ -19,6 +19,8 @@ mod neon;
 
 use super::product::MultiplyWords;
 use crate::data::panels::PANEL;
+#[cfg(target_arch = "x86_64")]
+use avx::Avx;
 
 /// Rows whose sums are held in registers at once.
 pub const TILE: usize = 6;
@@ -27,7 +29,7 @@ pub const TILE: usize = 6;
 pub fn for_int8() -> Option<MultiplyWords> {
     let found = None;
     #[cfg(target_arch = "x86_64")]
-    let found = found.or_else(avx512::detect_int8).or_else(avx::detect_int8);
+    let found = found.or_else(avx512::detect_int8).or_else(Avx::<true>::detect_int8).or_else(Avx::<false>::detect_int8);
     #[cfg(target_arch = "aarch64")]
     let found = found.or_else(i8mm::detect).or_else(neon::detect_int8);
     found
@@ -57,7 +59,7 @@ pub const COLUMNS: usize = 16;
 pub fn for_int16() -> Option<MultiplyPairs> {
     let found = None;
     #[cfg(target_arch = "x86_64")]
-    let found = found.or_else(avx512::detect_int16);
+    let found = found.or_else(avx512::detect_int16).or_else(Avx::<true>::detect_int16).or_else(Avx::<false>::detect_int16);
     found
 }
 
