@@ -27,6 +27,8 @@ pub struct Capabilities {
     pub half: bool,
     /// Whether the device multiplies bf16 faster than f32.
     pub bf16: bool,
+    /// Whether the device multiplies 16-bit integers, in place of f16, faster than f32.
+    pub int16: bool,
     /// Rows and columns of cooperative matrices, with f16 inputs and f32 sums: 8 or 16; 0 if unsupported.
     pub cooperative: u32,
     /// Whether the device runs on a CPU: what is fast there is slow on a GPU.
@@ -56,6 +58,7 @@ impl Capabilities {
         subgroup: 0,
         half: false,
         bf16: false,
+        int16: false,
         cooperative: 0,
         software: true,
         large_shaders: true,
@@ -85,11 +88,12 @@ pub enum Precision {
 
 impl Precision {
     /// Returns the fastest precision with results close to f32 (tokens, features and logits within 3e-2 of the largest): f16 on GPUs that compute in
-    /// f16, bf16 on processors that multiply bf16, else f32.
+    /// f16, bf16 on processors that multiply it, f16 on those that multiply 16-bit integers, else f32.
     pub fn auto(capabilities: &Capabilities) -> Precision {
         match capabilities {
             Capabilities { half: true, software: false, .. } => Precision::F16,
             Capabilities { bf16: true, .. } => Precision::Bf16,
+            Capabilities { int16: true, .. } => Precision::F16,
             _ => Precision::F32,
         }
     }

@@ -289,7 +289,7 @@ impl Device {
 
     /// Returns the capabilities of the device.
     pub fn capabilities(&self) -> Capabilities {
-        let of_cpu = Capabilities { bf16: cpu::matmul_bf16::is_native(), ..Capabilities::CPU };
+        let of_cpu = Capabilities { bf16: cpu::matmul_bf16::is_native(), int16: cpu::matmul_int16::is_native(), ..Capabilities::CPU };
         self.gpu.as_ref().map_or(of_cpu, |gpu| gpu.summary().capabilities)
     }
 }

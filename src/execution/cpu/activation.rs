@@ -5,7 +5,7 @@ use super::vectors::{multiply_add, polynomial, vectorised};
 use crate::data::config::Activation;
 
 vectorised! {
-    /// Applies `activation` to each value in place. Where the results are rounded to bf16 or int8 next, GELU may be off by 3e-7 · x.
+    /// Applies `activation` to each value in place. Where products of 16-bit numbers or less read the results next, GELU may be off by 3e-7 · x.
     #[allow(clippy::redundant_closure)] // A closure is inlined; a call through the function itself is not.
     pub fn activate<'a>(activation: Activation, is_rounded: bool, values: &'a mut [f32]) -> () {
         // One loop per activation, so that the compiler can vectorise it.

@@ -34,10 +34,12 @@ pub fn matmul(call: Call<'_>) {
     let [x, _, bias, scale] = call.reads else { panic!("x, w, bias and scale") };
     let sizes = [params.m, params.n, params.k].map(|size| size as usize);
     let y = Target { data: &mut call.write[params.first as usize..], row_stride: params.stride as usize };
-    let finish = finished(call.spec, bias, scale, params.packed(call.packed));
+    let packed = params.packed(call.packed);
     match (w, for_int16()) {
-        (Panels::Int16 { words, .. }, Some(multiply)) => product_of_integers(sizes, x, words, y, finish, multiply),
-        _ => product_in_panels(sizes, x, w, y, finish),
+        (Panels::Int16 { words, .. }, Some(multiply)) => {
+            product_of_integers(sizes, x, words, y, finished(call.spec, bias, scale, packed, true), multiply)
+        }
+        _ => product_in_panels(sizes, x, w, y, finished(call.spec, bias, scale, packed, packed.is_some())),
     }
 }
 
@@ -49,12 +51,13 @@ impl Params {
 }
 
 /// Returns the epilogue selected by `spec`. It takes a row's index, its range of columns, their sums, and the matching elements of y, of which it also makes
-/// the packed copy.
+/// the packed copy. For `is_rounded`, see [`activate`].
 pub(super) fn finished(
     spec: &Spec,
     bias: &[f32],
     scale: &[f32],
     packed: Option<&dyn PackedCopy>,
+    is_rounded: bool,
 ) -> impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync {
     let epilogue = spec.get("EPILOGUE");
     let activation = numbered(spec.get("ACTIVATION"));
@@ -80,7 +83,7 @@ pub(super) fn finished(
             }
         };
         if epilogue == 1 {
-            activate(activation, packed.is_some(), values);
+            activate(activation, is_rounded, values);
         }
         // SAFETY: a task has panels of rows of its own.
         packed.inspect(|packed| unsafe { packed.pack(row, first, values) });

@@ -28,7 +28,7 @@ pub mod l2_normalize;
 pub mod layernorm;
 pub mod matmul;
 pub mod matmul_bf16;
-mod matmul_int16;
+pub mod matmul_int16;
 pub mod matmul_int8;
 pub mod matmul_split;
 pub mod max_pool;

@@ -3,8 +3,8 @@
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
 use super::row_chunks::RowChunks;
 use crate::data::int8::{self, BLOCK, WORD, integers};
-use crate::data::{bf16, int16};
 use crate::data::panels::{PANEL, Panels};
+use crate::data::{bf16, int16};
 use gemm_common::Parallelism;
 use half::slice::HalfFloatSliceExt;
 use std::cell::RefCell;

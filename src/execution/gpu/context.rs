@@ -144,6 +144,7 @@ fn capabilities(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgp
         subgroup: if fixed { info.subgroup_max_size } else { 0 },
         half: features.contains(wgpu::Features::SHADER_F16),
         bf16: false,
+        int16: false,
         cooperative: 0,
         software: kind == AdapterKind::Software,
         large_shaders: kind != AdapterKind::Software,
