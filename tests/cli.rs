@@ -260,8 +260,12 @@ fn forward_precision_option_stays_close_to_f32() {
     let apart = |precision| crate::support::compare::largest_difference(&features("f32"), &features(precision));
     let [f16, bf16, int8] = ["f16", "bf16", "int8"].map(apart);
     assert!(1e-5 < f16 && f16 < bf16 && bf16 < 2e-2 && bf16 < int8 && int8 < 1e-1, "{f16} {bf16} {int8}");
-    let auto = if vitraux::Device::cpu().capabilities().bf16 { bf16 } else { 0.0 };
-    assert_eq!(apart("auto"), auto, "bf16 on processors that multiply it, else f32");
+    let auto = match vitraux::Device::cpu().capabilities() {
+        capabilities if capabilities.bf16 => bf16,
+        capabilities if capabilities.int16 => f16,
+        _ => 0.0,
+    };
+    assert_eq!(apart("auto"), auto, "bf16 on processors that multiply it, f16 on those that multiply 16-bit integers, else f32");
     let wrong = run(["forward", "--precision", "f8", "--model", text(&case), "--input", "x", "--output", "y"]);
     assert!(wrong.code == 2 && wrong.stderr.contains("[possible values: auto, f32, f16, bf16, int8]"), "{}", wrong.stderr);
 }
