@@ -76,7 +76,8 @@ pub enum Precision {
     /// 32-bit floats; on the CPU, 16-bit where the checkpoint stores 16 bits.
     #[default]
     F32,
-    /// IEEE 754 binary16: half the memory, and a relative error of 2^-11 in each stored number.
+    /// IEEE 754 binary16: half the memory, and a relative error of 2^-11 in each stored number. On processors that multiply 16-bit integers (x86 with AVX2)
+    /// these instead, with a scale for every 32, for the inputs of products too.
     F16,
     /// The upper 16 bits of f32, for the inputs of products too: a relative error of 2^-9 in each number, and half the memory. For processors that
     /// multiply it (AVX-512 BF16, AMX); GPUs widen it.

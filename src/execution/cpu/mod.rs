@@ -1,7 +1,7 @@
 //! CPU backend: a twin of each kernel, and the executor that replays a recording with them.
 //!
 //! It is the reference for the tests, and the fallback where there is no GPU. Matrix products use the `gemm` crate, or special
-//! instructions for bf16 and 8-bit integers; all work is spread over rayon's threads.
+//! instructions for bf16 and integers; all work is spread over rayon's threads.
 
 pub mod accumulate;
 pub mod activation;
