@@ -11,11 +11,6 @@ pub fn words_of_row(row_words: usize) -> usize {
     row_words * (BLOCK / WORD) / (BLOCK / WORD + 1)
 }
 
-/// Returns the integers of a word as floats, without the scale.
-pub fn integers(word: u32) -> [f32; WORD] {
-    word.to_le_bytes().map(|byte| f32::from(byte as i8))
-}
-
 /// Restores the values of a quantised row.
 #[inline(always)]
 pub fn restore(row: &[u32], values: &mut [f32]) {

@@ -53,6 +53,11 @@ macro_rules! rows_of_integers {
                 padding.fill(0);
             }
         }
+
+        /// Returns the integers of a word as floats, without the scale.
+        pub fn integers(word: u32) -> [f32; WORD] {
+            bytemuck::cast::<u32, [$integer; WORD]>(word).map(f32::from)
+        }
     };
 }
 pub(super) use rows_of_integers;

@@ -39,7 +39,7 @@ pub fn matmul(call: Call<'_>) {
         (Panels::Int16 { words, .. }, Some(multiply)) => {
             product_of_integers(sizes, x, words, y, finished(call.spec, bias, scale, packed, true), multiply)
         }
-        _ => product_in_panels(sizes, x, w, y, finished(call.spec, bias, scale, packed, packed.is_some())),
+        _ => product_in_panels(sizes, x, w, y, finished(call.spec, bias, scale, packed, false)),
     }
 }
 
@@ -51,7 +51,7 @@ impl Params {
 }
 
 /// Returns the epilogue selected by `spec`. It takes a row's index, its range of columns, their sums, and the matching elements of y, of which it also makes
-/// the packed copy. For `is_rounded`, see [`activate`].
+/// the packed copy. Such a copy is rounded; `is_rounded` says that y is too, when it is read.
 pub(super) fn finished(
     spec: &Spec,
     bias: &[f32],
@@ -83,7 +83,7 @@ pub(super) fn finished(
             }
         };
         if epilogue == 1 {
-            activate(activation, is_rounded, values);
+            activate(activation, is_rounded || packed.is_some(), values);
         }
         // SAFETY: a task has panels of rows of its own.
         packed.inspect(|packed| unsafe { packed.pack(row, first, values) });

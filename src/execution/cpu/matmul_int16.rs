@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn panels_of_integers_are_widened_to_the_same_numbers() {
+    fn panels_of_integers_are_widened_to_f32() {
         let sizes @ [m, n, k] = [5, 70, 45];
         // With the largest integer in each block, scales are 1.
         let x: Vec<f32> = (0..m * k).map(|i| (i % 5) as f32).collect();

@@ -2,9 +2,9 @@
 
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
 use super::row_chunks::RowChunks;
-use crate::data::int8::{self, BLOCK, WORD, integers};
+use crate::data::integers::BLOCK;
 use crate::data::panels::{PANEL, Panels};
-use crate::data::{bf16, int16};
+use crate::data::{bf16, int8, int16};
 use gemm_common::Parallelism;
 use half::slice::HalfFloatSliceExt;
 use std::cell::RefCell;
@@ -216,14 +216,11 @@ pub fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
     match panel {
         Panels::F32(panel) => work(panel),
         Panels::Int8(words) => with_workspace(len, |wide| {
-            let (words, scales) = words.split_at(int8::words(k) * PANEL);
-            for (i, (rows, words)) in wide.chunks_mut(WORD * PANEL).zip(words.chunks(PANEL)).enumerate() {
-                let scales = &scales[i * WORD / BLOCK * PANEL..][..PANEL];
-                for (column, (word, scale)) in words.iter().zip(scales).enumerate() {
-                    let values = integers(*word).map(|value| value * f32::from_bits(*scale));
-                    rows.chunks_mut(PANEL).zip(values).for_each(|(row, value)| row[column] = value);
-                }
-            }
+            widen(words, int8::words(k), int8::integers, wide);
+            work(wide);
+        }),
+        Panels::Int16 { words, .. } => with_workspace(len, |wide| {
+            widen(words, int16::words(k), int16::integers, wide);
             work(wide);
         }),
         Panels::Bf16Pairs(words) => with_workspace(bf16::WORD * words.len(), |wide| {
@@ -231,17 +228,6 @@ pub fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
                 let (first, second) = rows.split_at_mut(PANEL);
                 for ((first, second), word) in first.iter_mut().zip(second).zip(words) {
                     [*first, *second] = bf16::numbers(*word);
-                }
-            }
-            work(&wide[..len]);
-        }),
-        Panels::Int16 { words, .. } => with_workspace(int16::WORD * int16::words(k) * PANEL, |wide| {
-            let (words, scales) = words.split_at(int16::words(k) * PANEL);
-            for (i, (rows, words)) in wide.chunks_mut(int16::WORD * PANEL).zip(words.chunks(PANEL)).enumerate() {
-                let scales = &scales[i * int16::WORD / BLOCK * PANEL..][..PANEL];
-                let (first, second) = rows.split_at_mut(PANEL);
-                for (((first, second), word), scale) in first.iter_mut().zip(second).zip(words).zip(scales) {
-                    [*first, *second] = [*word as i16, (word >> 16) as i16].map(|integer| f32::from(integer) * f32::from_bits(*scale));
                 }
             }
             work(&wide[..len]);
@@ -254,6 +240,18 @@ pub fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
             panel.convert_to_f32_slice(wide);
             work(wide);
         }),
+    }
+}
+
+/// Converts a panel of integers, `count` rows of words and then the scales of blocks, to f32.
+fn widen<const WORD: usize>(words: &[u32], count: usize, integers: fn(u32) -> [f32; WORD], wide: &mut [f32]) {
+    let (words, scales) = words.split_at(count * PANEL);
+    for (i, (rows, words)) in wide.chunks_mut(WORD * PANEL).zip(words.chunks(PANEL)).enumerate() {
+        let scales = &scales[i * WORD / BLOCK * PANEL..][..PANEL];
+        for (column, (word, scale)) in words.iter().zip(scales).enumerate() {
+            let values = integers(*word).map(|value| value * f32::from_bits(*scale));
+            rows.chunks_mut(PANEL).zip(values).for_each(|(row, value)| row[column] = value);
+        }
     }
 }
 
