@@ -2,6 +2,7 @@
 
 use crate::support::cases::{self, Case};
 use crate::support::{compare::mismatch, gpu, replay};
+use std::collections::HashMap;
 use vitraux::low_level::gpu::PIECES;
 use vitraux::low_level::kernels::ALL;
 use vitraux::low_level::record::{Command, Kernel, Spec};
@@ -280,7 +281,10 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("m >= params.m || n >= params.n", "m >= params.m || n + 4u >= params.n"),
             ("first = first_k(wid.z); first <", "first = 0u; first <"),
             ("(slice * params.m + m) * params.n", "(slice * params.m + m + 1u) * params.n"),
-            ("m >= wid.y * ROWS && (", "("),
+            ("|| m >= wid.y * ROWS", "|| true"),
+            ("by * 16u", "by * 8u"),
+            ("+= by / 4u", "+= by / 8u"),
+            ("EPILOGUE < 2u", "EPILOGUE < 3u"),
             ("params.m - ROWS)", "params.m - ROWS - 1u)"),
             ("i * (INVOCATIONS / (TILE_K / 4u))", "i * (INVOCATIONS / TILE_K)"),
             ("i * (INVOCATIONS / (COLUMNS / 4u))", "i * (INVOCATIONS / COLUMNS)"),
@@ -301,7 +305,7 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("low_lhs[i], high_rhs, cross", "high_lhs[i], low_rhs, cross"),
             ("sums[sum] = sums[sum] +", "sums[sum] ="),
             ("cross[sum] * (1.0 / LOW)", "cross[sum]"),
-            ("min(first + TILE_K, last), index", "first, index"),
+            ("select(0u, TILE_K, first < last)", "0u"),
             ("step * SIDE * W_STRIDE", "0u * W_STRIDE"),
         ],
     ),
@@ -481,7 +485,7 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("tile_scores[row * SCORES_STRIDE + i] *= shrink", "tile_scores[row * SCORES_STRIDE + i] *= 1.0"),
             ("largest = select(largest, tile_largest, first == 0u)", "largest = select(largest, 0.0, first == 0u)"),
             ("tile_grown[turn] = 1u", "tile_grown[turn] = 0u"),
-            ("load(values, first + key, v)", "load(keys, first + key, v)"),
+            ("load(values, first + key_of", "load(keys, first + key_of"),
             ("let at_p = own * P_STRIDE + j * SIDE / 4u", "let at_p = own * P_STRIDE"),
             ("1.0 / row_sum(total)", "1.0"),
             ("* (3u * params.heads", "* (2u * params.heads"),
@@ -697,10 +701,10 @@ fn is_of(kernel: &Kernel, entry: &str) -> bool {
     [kernel.entry, kernel.name].contains(&entry)
 }
 
-/// Whether any case finds a mistake out that is put into all kernels of an entry point.
-fn is_caught(gpu: &std::sync::Arc<vitraux::low_level::gpu::Gpu>, cases: &[&Case], entry: &str, right: &str, wrong: &str) -> bool {
+/// Which case, if any, finds a mistake out that is put into all kernels of an entry point.
+fn catcher<'a>(gpu: &std::sync::Arc<vitraux::low_level::gpu::Gpu>, cases: &[&'a Case], entry: &str, right: &str, wrong: &str) -> Option<&'a Case> {
     let capabilities = gpu.summary().capabilities;
-    cases.iter().any(|case| {
+    cases.iter().copied().find(|case| {
         let values = case.values();
         let inputs = case.laid_out(values.clone(), true);
         let inputs: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
@@ -753,8 +757,14 @@ fn mistakes_are_caught(are_wanted: impl Fn(&[&'static Kernel]) -> bool) {
         }
         let of_kernels = all.iter().filter(|case| kernels.iter().any(|kernel| kernel.name == case.kernel));
         let mut own: Vec<&Case> = of_kernels.filter(|case| case.needs().met_by(&gpu.summary().capabilities)).collect();
-        // Under one spec the mutant is compiled once, which takes longer than to run it.
-        own.sort_by_cached_key(|case| (spec(case).constants, case.flops));
+        // To compile a mutant takes longer than to run it, and each spec is compiled by itself. So each kernel has its turn before one has its second.
+        own.sort_by_key(|case| case.flops);
+        let mut turns: HashMap<&str, usize> = HashMap::new();
+        own.sort_by_cached_key(|case| {
+            let turn = turns.entry(case.kernel).or_default();
+            *turn += 1;
+            *turn
+        });
         if own.is_empty() {
             println!("SKIPPED: the device does not have what {entry} needs");
             continue;
@@ -763,8 +773,13 @@ fn mistakes_are_caught(are_wanted: impl Fn(&[&'static Kernel]) -> bool) {
             let broken: Vec<&str> = kernels.iter().filter(|kernel| broken(kernel, right, wrong).is_some()).map(|kernel| kernel.name).collect();
             assert!(!broken.is_empty(), "{entry}: {right:?} is not in the shader; the mistake must be brought up to date");
             let affected: Vec<&Case> = own.iter().filter(|case| broken.contains(&case.kernel)).copied().collect();
-            if !is_caught(&gpu, &affected, entry, right, wrong) {
-                missed.push(format!("{entry}: {right:?} as {wrong:?}"));
+            match catcher(&gpu, &affected, entry, right, wrong) {
+                None => missed.push(format!("{entry}: {right:?} as {wrong:?}")),
+                // What has found one mistake mostly finds the next.
+                Some(case) => {
+                    let constants = spec(case).constants;
+                    own.sort_by_cached_key(|other| spec(other).constants != constants);
+                }
             }
         }
     }

@@ -50,6 +50,39 @@ fn load(start: u32, n: u32, v: u32) -> vec4<X> {
     return vec4<X>();
 }
 
+// An invocation's share of a tile of keys and of values.
+struct Chunks {
+    k: array<vec4<X>, CHUNKS>,
+    v: array<vec4<X>, CHUNKS>,
+}
+
+// Which four elements of the tile a chunk is. Where the invocations do not divide it, some bring the last once more.
+fn number_of(index: u32, chunk: u32) -> u32 {
+    if KEYS * VECTORS_OF_HEAD % INVOCATIONS == 0u {
+        return index + chunk * INVOCATIONS;
+    }
+    return min(index + chunk * INVOCATIONS, KEYS * VECTORS_OF_HEAD - 1u);
+}
+
+fn key_of(index: u32, chunk: u32) -> u32 {
+    return number_of(index, chunk) / VECTORS_OF_HEAD;
+}
+
+fn vector_of(index: u32, chunk: u32) -> u32 {
+    return number_of(index, chunk) % VECTORS_OF_HEAD;
+}
+
+// Those of the tile that begins with key `first`. They are loaded while the tile before is multiplied.
+fn chunks(keys: u32, values: u32, first: u32, index: u32) -> Chunks {
+    var chunks: Chunks;
+    #unroll
+    for (var chunk = 0u; chunk < CHUNKS; chunk++) {
+        chunks.k[chunk] = load(keys, first + key_of(index, chunk), vector_of(index, chunk));
+        chunks.v[chunk] = load(values, first + key_of(index, chunk), vector_of(index, chunk));
+    }
+    return chunks;
+}
+
 // Four scores in units of log2, of query i and keys from j on, with their biases; LOWEST where there is no key.
 fn masked(scores: vec4<f32>, b: u32, h: u32, i: u32, j: u32) -> vec4<f32> {
     let last = params.tokens - 1u;
@@ -138,22 +171,18 @@ fn attention_cooperative(
     var total = 0.0;
     var turn = 0u;
     var scores: array<vec4<f32>, VECTORS>;
+    var next = chunks(keys, values, 0u, index);
     for (var first = 0u; first < params.tokens; first += KEYS) {
         workgroupBarrier(); // the tiles are read before the next ones overwrite them
         #unroll
         for (var chunk = 0u; chunk < CHUNKS; chunk++) {
-            let i = min(index + chunk * INVOCATIONS, KEYS * VECTORS_OF_HEAD - 1u); // some load the last once more
-            let key = i / VECTORS_OF_HEAD;
-            let v = i % VECTORS_OF_HEAD;
-            let at = key * STRIDE + v;
-            let k4 = load(keys, first + key, v);
-            let v4 = load(values, first + key, v);
+            let at = key_of(index, chunk) * STRIDE + vector_of(index, chunk);
             if PARTS == 1u {
-                tile_k[at] = vec4<f16>(k4);
-                tile_v[at] = vec4<f16>(v4);
+                tile_k[at] = vec4<f16>(next.k[chunk]);
+                tile_v[at] = vec4<f16>(next.v[chunk]);
             } else {
-                let scaled_k = vec4<f32>(k4) * power_k;
-                let scaled_v = vec4<f32>(v4) * power_v;
+                let scaled_k = vec4<f32>(next.k[chunk]) * power_k;
+                let scaled_v = vec4<f32>(next.v[chunk]) * power_v;
                 tile_k[at] = vec4<f16>(upper(scaled_k));
                 tile_v[at] = vec4<f16>(upper(scaled_v));
                 tile_k[LOW_TILE + at] = lower(scaled_k);
@@ -161,6 +190,7 @@ fn attention_cooperative(
             }
         }
         workgroupBarrier(); // the tiles are whole before they are read
+        next = chunks(keys, values, first + KEYS, index);
         #unroll
         for (var j = 0u; j < KEY_MATRICES; j++) {
             var products = Acc();

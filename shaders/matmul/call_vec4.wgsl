@@ -1,5 +1,6 @@
 // What call.wgsl has, four columns at a time: N is a multiple of 4. Needs activation.wgsl, y_f32.wgsl and sizes.wgsl.
 const EPILOGUE: u32 = 0u; // 0 none, 1 activation, 2 residual, 3 residual with LayerScale's factor for each column
+const INSIDE: u32 = 0u; // 1 if all elements lie in y, so that none is tested for it
 
 @group(0) @binding(3) var<storage, read> bias: array<vec4<f32>>; // [N / 4]
 @group(0) @binding(4) var<storage, read> scale: array<vec4<f32>>; // [N / 4]; not read but for LayerScale
@@ -12,6 +13,11 @@ fn first_k(slice: u32) -> u32 {
 
 fn end_k(slice: u32) -> u32 {
     return depth();
+}
+
+// Whether results replace what y held.
+fn replaces() -> bool {
+    return EPILOGUE < 2u;
 }
 
 // What the epilogue of four columns reads, the same for all rows.
@@ -39,7 +45,7 @@ fn held_at(m: u32, n: u32) -> vec4<f32> {
 
 // Writes elements (m, n) to (m, n + 3), if there are such, from their products and from what was read for them.
 fn finish4_with(slice: u32, m: u32, n: u32, products: vec4<f32>, columns: Columns, held: vec4<f32>) {
-    if m >= params.m || n >= params.n {
+    if INSIDE == 0u && (m >= params.m || n >= params.n) {
         return;
     }
     let at = (m * params.stride + params.first + n) / 4u;

@@ -59,7 +59,6 @@ fn matmul_cooperative_f32(
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
-    var starts = starts(wid, index);
     var scale = powers_of(wid, index);
     var next: Chunks;
     var high_lhs: array<Lhs, MATRICES_DOWN>;
@@ -67,7 +66,9 @@ fn matmul_cooperative_f32(
     var sums: array<Acc, MATRICES_DOWN * MATRICES_ACROSS>;
     var cross: array<Acc, MATRICES_DOWN * MATRICES_ACROSS>;
     let last = last_tile(wid.z);
-    prefetch(&next, &starts, min(first_k(wid.z), last), index);
+    let start = min(first_k(wid.z), last);
+    var starts = starts(wid, index, start);
+    prefetch(&next, &starts, start, index);
     for (var first = first_k(wid.z); first < end_k(wid.z); first += TILE_K) {
         workgroupBarrier(); // the tiles are read before the next ones overwrite them
         #unroll
@@ -87,6 +88,7 @@ fn matmul_cooperative_f32(
             }
         }
         workgroupBarrier(); // the tiles are whole before they are read
+        advance(&starts, select(0u, TILE_K, first < last));
         prefetch(&next, &starts, min(first + TILE_K, last), index);
         #unroll
         for (var step = 0u; step < STEPS; step++) {

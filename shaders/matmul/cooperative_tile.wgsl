@@ -24,8 +24,8 @@ const W_CHUNKS: u32 = (COLUMNS * TILE_K / 4u + INVOCATIONS - 1u) / INVOCATIONS;
 // Chunks of four sums that a lane has of a matrix.
 const SHARE: u32 = (SIDE * SIDE / 4u + LANES - 1u) / LANES;
 
-// Where the rows of x, and those of w^T, begin of which an invocation brings chunks, in vec4; where the others follow the first one at a constant
-// distance, which costs neither registers nor instructions, only that one. Of windows, which rows they are.
+// Where an invocation's next chunks of x and w lie, in vec4; where the others follow the first one at a constant distance, which costs neither
+// registers nor instructions, only that one. Of windows, which rows of x they are.
 struct Starts {
     x: array<u32, X_CHUNKS - TALL * (X_CHUNKS - 1u)>,
     w: array<u32, W_CHUNKS - EVEN * (W_CHUNKS - 1u)>,
@@ -58,28 +58,45 @@ fn first_of_rows(wid: vec3<u32>) -> u32 {
     return wid.y * ROWS;
 }
 
+// Whether row m is not left to the tile before, which has computed it too: both may write the same over what y held, but only one may add to it.
+fn is_own(wid: vec3<u32>, m: u32) -> bool {
+    return TALL == 0u || replaces() || m >= wid.y * ROWS;
+}
+
 // An invocation's share of a tile.
 struct Chunks {
     x: array<Chunk, X_CHUNKS>,
     w: array<Chunk, W_CHUNKS>,
 }
 
-// Rows and columns behind the last repeat it, so that no load tests for them; what becomes of them is not written.
-fn starts(wid: vec3<u32>, index: u32) -> Starts {
+// Those of the tile that begins at k. Rows and columns behind the last repeat it, so that no load tests for them; what becomes of them is not written.
+fn starts(wid: vec3<u32>, index: u32, k: u32) -> Starts {
     var starts: Starts;
     for (var i = 0u; i < X_CHUNKS - TALL * (X_CHUNKS - 1u); i++) {
         let row = min(first_of_rows(wid) + (index + i * INVOCATIONS) / (TILE_K / 4u), params.m - 1u);
         if SEGMENTS == 1u {
-            starts.x[i] = (row * depth() + column_of_x(index, i)) / 4u;
+            starts.x[i] = (row * depth() + k + column_of_x(index, i)) / 4u;
         } else {
             starts.x[i] = row;
         }
     }
     for (var i = 0u; i < W_CHUNKS - EVEN * (W_CHUNKS - 1u); i++) {
         let column = min(wid.x * COLUMNS + (index + i * INVOCATIONS) % (COLUMNS / 4u) * 4u, params.n - 4u);
-        starts.w[i] = (column / 64u * depth() + row_of_w(index, i)) * 16u + column % 64u / 4u;
+        starts.w[i] = (column / 64u * depth() + k + row_of_w(index, i)) * 16u + column % 64u / 4u;
     }
     return starts;
+}
+
+// Moves to the tile that begins `by` further on in K.
+fn advance(starts: ptr<function, Starts>, by: u32) {
+    if SEGMENTS == 1u {
+        for (var i = 0u; i < X_CHUNKS - TALL * (X_CHUNKS - 1u); i++) {
+            (*starts).x[i] += by / 4u;
+        }
+    }
+    for (var i = 0u; i < W_CHUNKS - EVEN * (W_CHUNKS - 1u); i++) {
+        (*starts).w[i] += by * 16u;
+    }
 }
 
 fn chunk_of_window(m: u32, k: u32) -> Chunk {
@@ -93,14 +110,14 @@ fn chunk_of_window(m: u32, k: u32) -> Chunk {
     return x[at / 4u];
 }
 
-// Loads an invocation's chunks of the tile that begins at k, zeros behind the end of K.
+// Loads an invocation's chunks of the tile that begins at k, where the starts are, zeros behind the end of K.
 fn prefetch(chunks: ptr<function, Chunks>, starts: ptr<function, Starts>, k: u32, index: u32) {
     #unroll
     for (var i = 0u; i < X_CHUNKS; i++) {
         (*chunks).x[i] = Chunk();
         if is_inside(k + column_of_x(index, i)) {
             if SEGMENTS == 1u {
-                (*chunks).x[i] = x[start_of_x(starts, i) + k / 4u];
+                (*chunks).x[i] = x[start_of_x(starts, i)];
             } else {
                 (*chunks).x[i] = chunk_of_window(row_of_x(starts, i), k + column_of_x(index, i));
             }
@@ -110,7 +127,7 @@ fn prefetch(chunks: ptr<function, Chunks>, starts: ptr<function, Starts>, k: u32
     for (var i = 0u; i < W_CHUNKS; i++) {
         (*chunks).w[i] = Chunk();
         if is_inside(k + row_of_w(index, i)) {
-            (*chunks).w[i] = w[start_of_w(starts, i) + k * 16u];
+            (*chunks).w[i] = w[start_of_w(starts, i)];
         }
     }
 }
@@ -132,11 +149,18 @@ fn is_of_w(index: u32, i: u32) -> bool {
     return W_CHUNKS * INVOCATIONS * 4u == COLUMNS * TILE_K || index + i * INVOCATIONS < COLUMNS * TILE_K / 4u;
 }
 
+// Where chunk i lies in its tile. Where invocations divide a row, a chunk follows the first one at a constant distance, which costs no register.
 fn place_of_x(index: u32, i: u32) -> u32 {
+    if INVOCATIONS % (TILE_K / 4u) == 0u {
+        return index / (TILE_K / 4u) * X_STRIDE + index % (TILE_K / 4u) + i * (INVOCATIONS / (TILE_K / 4u) * X_STRIDE);
+    }
     return (index + i * INVOCATIONS) / (TILE_K / 4u) * X_STRIDE + (index + i * INVOCATIONS) % (TILE_K / 4u);
 }
 
 fn place_of_w(index: u32, i: u32) -> u32 {
+    if INVOCATIONS % (COLUMNS / 4u) == 0u {
+        return index / (COLUMNS / 4u) * W_STRIDE + index % (COLUMNS / 4u) + i * (INVOCATIONS / (COLUMNS / 4u) * W_STRIDE);
+    }
     return (index + i * INVOCATIONS) / (COLUMNS / 4u) * W_STRIDE + (index + i * INVOCATIONS) % (COLUMNS / 4u);
 }
 
@@ -208,7 +232,7 @@ fn finish_matrix(wid: vec3<u32>, sums: Acc, row: u32, column: u32, subgroup: u32
     #unroll
     for (var part = 0u; part < SHARE; part++) {
         let m = first_of_rows(wid) + row + row_of(lane, part);
-        if m >= wid.y * ROWS && (SIDE * SIDE / 4u % LANES == 0u || lane + part * LANES < SIDE * SIDE / 4u) {
+        if is_own(wid, m) && (SIDE * SIDE / 4u % LANES == 0u || lane + part * LANES < SIDE * SIDE / 4u) {
             let products = sums_at(own + lane + part * LANES) * all[part].factors;
             finish4_with(wid.z, m, wid.x * COLUMNS + column + column_of(lane), products, columns, all[part].held);
         }

@@ -3,7 +3,7 @@
 use super::gpu;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use vitraux::low_level::gpu::{Gpu, adapters, required_limits};
+use vitraux::low_level::gpu::{Gpu, adapters, required_features, required_limits};
 use vitraux::{Checkpoint, Device, Model, Session, Tensor};
 
 /// A program with a device of its own.
@@ -80,9 +80,8 @@ pub fn is_pending<F: Future>(future: &mut std::pin::Pin<Box<F>>) -> bool {
     pollster::block_on(std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())))
 }
 
-/// What an session on a device of its own gives.
+/// What a session gives by itself, on a device with the features of a host's, so that it has the same kernels.
 pub fn alone(input: &Tensor, wanted: &[&str]) -> vitraux::Outputs {
-    let own = gpu::device().expect("there is one");
-    let mut session = Model::builder(Checkpoint::digits()).device(Device::from(own)).load_blocking().expect("a model").session();
-    session.forward_blocking(input, wanted).expect("outputs")
+    let other = Host::new(required_features).expect("there is one");
+    other.session().forward_blocking(input, wanted).expect("outputs")
 }

@@ -14,6 +14,9 @@ use half::f16;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock};
 
+/// One in so many steps of a run is submitted first.
+const FIRST_SHARE: usize = 5;
+
 /// A recording with all the objects that a run needs: pipelines, bind groups, one uniform buffer, scratch buffers, and mapped staging buffers for
 /// inputs and outputs. A run allocates nothing on the device, unless it starts while another is in flight.
 #[derive(Debug)]
@@ -116,7 +119,7 @@ impl Plan {
         gpu.checked("the buffers of a pass", || build(&gpu, recording, weights)).await
     }
 
-    /// Runs the plan in one command buffer. `inputs` are indexed by the number in [`Role::Input`]; outputs are in the recording's order.
+    /// Runs the plan. `inputs` are indexed by the number in [`Role::Input`]; outputs are in the recording's order.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device fails, [`Error::DeviceLost`](crate::Error::DeviceLost) if it is lost.
@@ -140,7 +143,12 @@ impl Plan {
             upload.unmap();
             encoder.copy_buffer_to_buffer(upload, 0, input, 0, input.size());
         }
-        self.encode(&mut encoder, 0..self.steps.len(), &transfer.readable, None);
+        // The device computes the first steps while the others are encoded.
+        let first = self.steps.len() / FIRST_SHARE;
+        self.encode(&mut encoder, 0..first, &transfer.readable, None);
+        self.gpu.queue.submit([encoder.finish()]);
+        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("vitraux.forward") });
+        self.encode(&mut encoder, first..self.steps.len(), &transfer.readable, None);
         let submission = self.gpu.queue.submit([encoder.finish()]);
         let uploads = transfer.uploads.iter().map(|upload| map(upload, wgpu::MapMode::Write));
         let mappings = uploads.chain(transfer.readable.iter().map(|output| map(output, wgpu::MapMode::Read))).collect();

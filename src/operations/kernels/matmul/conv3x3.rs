@@ -70,7 +70,7 @@ pub fn conv3x3(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf
     let variant = variants[recording.choose(None, variants.iter().map(|variant| &variant.kernel))];
     let (kernel, [tile_rows, tile_columns]) = (&variant.kernel, variant.shape.tile().map(|size| size as usize));
     // Windows do not follow one another at a constant distance, so no tile counts as tall.
-    let spec = variant.shape.specialised(kernel.spec.clone(), [0, n, k], &capabilities);
+    let spec = variant.shape.specialised(kernel.spec.clone(), [0, n, k], n, &capabilities);
     let spec = if kernel.imports("common/x_f32") { spec.reading(recording.precision_of(x)) } else { spec };
     let params = Params {
         m: size(m),

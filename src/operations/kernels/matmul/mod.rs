@@ -66,7 +66,7 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
     let key = TuningKey::product([m, n, k], [sizes.x, sizes.w], &capabilities);
     let variant = variants[recording.choose(Some(key), variants.iter().map(|variant| &variant.kernel))];
     let (kernel, [tile_rows, tile_columns]) = (&variant.kernel, variant.shape.tile().map(|size| size as usize));
-    let spec = variant.shape.specialised(kernel.spec.clone(), [m, n, k], &capabilities);
+    let spec = variant.shape.specialised(kernel.spec.clone(), [m, n, k], band, &capabilities);
     let spec = if kernel.imports("common/x_f32") { spec.reading(sizes.x) } else { spec };
     let written = recording.precision_of(y);
     for first in (0..n).step_by(band) {

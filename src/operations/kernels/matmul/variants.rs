@@ -258,8 +258,9 @@ impl Shape {
     }
 
     /// Adds the constants that depend on the device, and on sizes known when the pipeline is created: loads can skip the bounds checks for the end of
-    /// K and for the last row, and columns are written four at a time where N is a multiple of four.
-    pub fn specialised(&self, spec: Spec, [m, n, k]: [usize; 3], capabilities: &Capabilities) -> Spec {
+    /// K and for the last row, stores those for the last row and column, and columns are written four at a time where N is a multiple of four. `band`
+    /// is the number of columns per dispatch.
+    pub fn specialised(&self, spec: Spec, [m, n, k]: [usize; 3], band: usize, capabilities: &Capabilities) -> Spec {
         let known = [("WHOLE", u32::from(k.is_multiple_of(self.depth() as usize))), ("K", if capabilities.large_shaders { size(k) } else { 0 })];
         let spec = match self.algorithm {
             Tiled { .. } if self.slices == 1 && n.is_multiple_of(4) => spec.in_fours(),
@@ -276,7 +277,9 @@ impl Shape {
                 let [rows, columns] = self.tile();
                 let divide = |long: u32, wide: u32| invocations.is_multiple_of(wide / 4) && (long * wide / 4).is_multiple_of(invocations);
                 let (is_tall, is_even) = (m >= rows as usize && divide(rows, self.depth()), divide(self.depth(), columns));
-                spec.with(known).with([("LANES", lanes), ("TALL", u32::from(is_tall)), ("EVEN", u32::from(is_even))])
+                let is_inside = is_tall && [n, n.min(band)].iter().all(|width| width.is_multiple_of(columns as usize));
+                let facts = [("TALL", is_tall), ("EVEN", is_even), ("INSIDE", is_inside)].map(|(name, holds)| (name, u32::from(holds)));
+                spec.with(known).with([("LANES", lanes)]).with(facts)
             }
             Naive | Skinny | Software => return spec,
         };
