@@ -54,6 +54,13 @@ fn check_twins(cases: &[Case]) {
     check(cases, |case| Some(on_cpu(case)));
 }
 
+/// The cases for the GPU: with `VITRAUX_ONLY_MATRICES=1`, which `tests/cooperative` sets, those of cooperative matrices only, because another adapter
+/// has run the rest.
+fn of_gpu(cases: Vec<Case>) -> Vec<Case> {
+    let only_matrices = std::env::var("VITRAUX_ONLY_MATRICES").is_ok_and(|value| value == "1");
+    cases.into_iter().filter(|case| !only_matrices || case.needs().cooperative > 0).collect()
+}
+
 fn check_gpu(cases: &[Case]) {
     let Some(gpu) = gpu::device() else { return };
     let unable = cases.iter().filter(|case| !case.needs().met_by(&gpu.summary().capabilities)).map(|case| case.kernel);
@@ -75,12 +82,12 @@ fn cpu_twins_match_brute_force_on_ragged_shapes() {
 
 #[test]
 fn gpu_matches_brute_force() {
-    check_gpu(&cases::all());
+    check_gpu(&of_gpu(cases::all()));
 }
 
 #[test]
 fn gpu_matches_brute_force_on_ragged_shapes() {
-    check_gpu(&cases::fuzzed(6));
+    check_gpu(&of_gpu(cases::fuzzed(4)));
 }
 
 /// The two smallest cases of each variant of cooperative matrices that a device has.
@@ -167,7 +174,7 @@ fn untested_cooperative_variants_require_a_tuning_table() {
 #[test]
 fn gpu_matches_cpu_twins() {
     let Some(gpu) = gpu::device() else { return };
-    for case in cases::all() {
+    for case in of_gpu(cases::all()) {
         let Some((_, got)) = on_gpu(&case, &gpu) else { continue };
         let twin: Vec<f64> = on_cpu(&case).1.into_iter().map(f64::from).collect();
         let difference = mismatch(&got, &twin, &case.output, 2.0 * case.tolerance(&twin));
@@ -180,7 +187,7 @@ fn gpu_matches_cpu_twins() {
 fn kernels_ignore_and_preserve_memory_past_buffer_ends() {
     let Some(gpu) = gpu::device() else { return };
     let mut failures = Vec::new();
-    for case in cases::all() {
+    for case in of_gpu(cases::all()) {
         let run = |recording: &Recording, inputs: &[&[f32]]| {
             let recording = replay::padded(recording);
             let words = |info: &BufferInfo| replay::PADDING * info.precision.bits() as usize / 32;

@@ -72,7 +72,7 @@ fn vector_of(index: u32, chunk: u32) -> u32 {
     return number_of(index, chunk) % VECTORS_OF_HEAD;
 }
 
-// Those of the tile that begins with key `first`. They are loaded while the tile before is multiplied.
+// Those of the tile that begins with key `first`. They are on their way as the tile before is multiplied.
 fn chunks(keys: u32, values: u32, first: u32, index: u32) -> Chunks {
     var chunks: Chunks;
     #unroll
