@@ -757,13 +757,16 @@ fn mistakes_are_caught(are_wanted: impl Fn(&[&'static Kernel]) -> bool) {
         }
         let of_kernels = all.iter().filter(|case| kernels.iter().any(|kernel| kernel.name == case.kernel));
         let mut own: Vec<&Case> = of_kernels.filter(|case| case.needs().met_by(&gpu.summary().capabilities)).collect();
-        // To compile a mutant takes longer than to run it, and each spec is compiled by itself. So each kernel has its turn before one has its second.
-        own.sort_by_key(|case| case.flops);
-        let mut turns: HashMap<&str, usize> = HashMap::new();
+        // To compile a mutant takes longer than to run it, and each spec is compiled by itself. So the cases of a spec follow one another, and each kernel
+        // has a turn before one has its second.
+        own.sort_by_cached_key(|case| (spec(case).constants, case.flops));
+        let mut turns: HashMap<&str, Vec<_>> = HashMap::new();
         own.sort_by_cached_key(|case| {
-            let turn = turns.entry(case.kernel).or_default();
-            *turn += 1;
-            *turn
+            let (specs, constants) = (turns.entry(case.kernel).or_default(), spec(case).constants);
+            specs.iter().position(|known| *known == constants).unwrap_or_else(|| {
+                specs.push(constants);
+                specs.len() - 1
+            })
         });
         if own.is_empty() {
             println!("SKIPPED: the device does not have what {entry} needs");
