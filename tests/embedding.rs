@@ -290,15 +290,18 @@ fn sliced_pass_follows_budget_and_matches_whole_pass() {
     };
     let calls = session.profile_blocking(&input, &WANTED).expect("times").len();
     let budgets = [0, 200, 2000, u32::MAX];
-    let counts = budgets.map(|microseconds| {
-        let (count, values) = slices(&host, &mut session, &input, microseconds);
-        assert_eq!(values, whole, "{microseconds} microseconds a slice");
-        count
-    });
-    // One for each kernel call, and for the copies of the input and of the outputs.
-    assert_eq!((counts[0], counts[3]), (calls + 1 + WANTED.len(), 1));
-    // On a busy machine each call may take longer than the smaller budgets.
-    assert!(counts.is_sorted_by(|more, fewer| more >= fewer), "{counts:?}");
+    let follows_budgets = || {
+        let counts = budgets.map(|microseconds| {
+            let (count, values) = slices(&host, &mut session, &input, microseconds);
+            assert_eq!(values, whole, "{microseconds} microseconds a slice");
+            count
+        });
+        // One for each kernel call, and for the copies of the input and of the outputs.
+        assert_eq!((counts[0], counts[3]), (calls + 1 + WANTED.len(), 1));
+        counts[0] > counts[1] && counts[1] > counts[2]
+    };
+    // On a busy machine, each call of a round may take longer than the smaller budgets.
+    assert!(std::iter::repeat_with(follows_budgets).take(20).any(|follows| follows));
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }
 

@@ -282,6 +282,8 @@ const MISTAKES: &[(&str, &[(&str, &str)])] = &[
             ("first = first_k(wid.z); first <", "first = 0u; first <"),
             ("(slice * params.m + m) * params.n", "(slice * params.m + m + 1u) * params.n"),
             ("|| m >= wid.y * ROWS", "|| true"),
+            ("INVOCATIONS / (TILE_K / 4u) * X_STRIDE)", "INVOCATIONS / (TILE_K / 4u))"),
+            ("INVOCATIONS / (COLUMNS / 4u) * W_STRIDE)", "INVOCATIONS / (COLUMNS / 4u))"),
             ("by * 16u", "by * 8u"),
             ("+= by / 4u", "+= by / 8u"),
             ("EPILOGUE < 2u", "EPILOGUE < 3u"),

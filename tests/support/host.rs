@@ -80,7 +80,7 @@ pub fn is_pending<F: Future>(future: &mut std::pin::Pin<Box<F>>) -> bool {
     pollster::block_on(std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context).is_pending())))
 }
 
-/// What a session gives by itself, on a device with the features of a host's, so that it has the same kernels.
+/// Outputs of a session that runs by itself, on another device with the same features as a host's: it has the same kernels.
 pub fn alone(input: &Tensor, wanted: &[&str]) -> vitraux::Outputs {
     let other = Host::new(required_features).expect("there is one");
     other.session().forward_blocking(input, wanted).expect("outputs")

@@ -137,19 +137,20 @@ impl Plan {
             Some(transfer) => transfer,
             None => self.gpu.checked("a concurrent run", || transfer(&self.gpu, &self.inputs, &self.outputs)).await?,
         };
-        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("vitraux.forward") });
+        let encoder = || self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("vitraux.forward") });
+        let mut commands = encoder();
         for ((upload, input), pieces) in transfer.uploads.iter().zip(&self.inputs).zip(inputs) {
             pieces.copy_to(upload.slice(..).get_mapped_range_mut().map_err(|error| failed(&self.gpu, error))?.slice(..));
             upload.unmap();
-            encoder.copy_buffer_to_buffer(upload, 0, input, 0, input.size());
+            commands.copy_buffer_to_buffer(upload, 0, input, 0, input.size());
         }
         // The device computes the first steps while the others are encoded.
         let first = self.steps.len() / FIRST_SHARE;
-        self.encode(&mut encoder, 0..first, &transfer.readable, None);
-        self.gpu.queue.submit([encoder.finish()]);
-        let mut encoder = self.gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("vitraux.forward") });
-        self.encode(&mut encoder, first..self.steps.len(), &transfer.readable, None);
-        let submission = self.gpu.queue.submit([encoder.finish()]);
+        self.encode(&mut commands, 0..first, &transfer.readable, None);
+        self.gpu.queue.submit([commands.finish()]);
+        let mut commands = encoder();
+        self.encode(&mut commands, first..self.steps.len(), &transfer.readable, None);
+        let submission = self.gpu.queue.submit([commands.finish()]);
         let uploads = transfer.uploads.iter().map(|upload| map(upload, wgpu::MapMode::Write));
         let mappings = uploads.chain(transfer.readable.iter().map(|output| map(output, wgpu::MapMode::Read))).collect();
         Ok(Pending { gpu: self.gpu.clone(), submission, transfer, mappings, outputs: self.outputs.clone(), pool: self.transfers.clone() })

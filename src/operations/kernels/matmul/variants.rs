@@ -409,6 +409,20 @@ mod tests {
     }
 
     #[test]
+    fn stores_are_unchecked_only_if_all_tiles_lie_inside() {
+        let device = Capabilities { software: false, subgroup: 32, cooperative: 16, half: true, ..Capabilities::CPU };
+        let variant = VARIANTS.iter().find(|variant| variant.kernel.name == "matmul_coop16_128x128x32_by_2x2").expect("a variant");
+        let unchecked = |m, n, band| {
+            let spec = variant.shape.specialised(Spec::NONE, [m, n, 768], band, &device);
+            spec.constants.iter().any(|&(name, value)| (name, value) == ("INSIDE", 1))
+        };
+        assert!(unchecked(128, 2304, 2304) && unchecked(197, 2304, 4096) && unchecked(197, 2304, 1152));
+        assert!(!unchecked(127, 2304, 2304), "a tile is taller than y");
+        assert!(!unchecked(197, 2308, 2308), "the last tile is wider than y");
+        assert!(!unchecked(197, 2304, 960), "the last tile of a band is wider");
+    }
+
+    #[test]
     fn variant_names_are_unique() {
         let mut names: Vec<&str> = VARIANTS.iter().map(|variant| variant.kernel.name).collect();
         names.sort_unstable();
