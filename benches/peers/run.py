@@ -3,10 +3,10 @@
     python run.py FOLDER [--models …] [--peers …] [--batches 1 8] [--rounds 5] [--python ort-webgpu venv-webgpu/bin/python]
 
 FOLDER is what models.py made. Every peer is a process of its own that has loaded its model; in each round each of them runs once,
-one after the other, so that all see the same machine. The first two answers of each are not counted. Given are medians, and their
+one after the other, while the others are stopped, so that all see the same machine. The first two answers of each are not counted. Given are medians, and their
 ratios to the row of vitraux on the same kind of device.
 """
-import argparse, datetime, os, platform, statistics, subprocess, sys
+import argparse, datetime, os, platform, signal, statistics, subprocess, sys
 
 here = os.path.dirname(os.path.abspath(__file__))
 root = os.path.dirname(os.path.dirname(here))
@@ -45,9 +45,12 @@ class Peer:
         raise RuntimeError(f"{self.peer} has ended with {self.process.wait()}")
 
     def run(self, batch):
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.write(f"{batch}\n")
         self.process.stdin.flush()
         milliseconds, difference = map(float, self.answer("answer").split())
+        # Threads that wait for more work would else take the cores from the next peer: those of ONNX Runtime halve its speed.
+        self.process.send_signal(signal.SIGSTOP)
         self.times.append(milliseconds)
         self.difference = max(self.difference, difference)
 
@@ -75,6 +78,7 @@ def measure(model, batch):
         median = medians[peer.peer]
         print(f"| {peer.name} ({peer.peer}) | {median:.1f} | {min(peer.times[2:]):.1f} | {batch / median * 1e3:.1f} | {ratio} | {peer.difference:.1e} |", flush=True)
         peer.process.stdin.close()
+        peer.process.send_signal(signal.SIGCONT)
         peer.process.wait()
 
 

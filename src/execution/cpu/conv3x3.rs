@@ -58,5 +58,5 @@ pub fn conv3x3(call: Call<'_>) {
     };
     let packed = call.packed.filter(|packed| packed.promise(PANEL));
     let y = Target { data: call.write, row_stride: n };
-    product_of_gathered(sizes, gather, w, y, finished(call.spec, bias, scale, packed, false));
+    product_of_gathered(sizes, gather, w, y, finished(call.spec, bias, scale, packed));
 }

@@ -29,7 +29,7 @@ pub fn depth(call: Call<'_>) {
         for (y, pixel) in y.iter_mut().zip(x[chunk * CHUNK * channels..].chunks(channels)) {
             *y = bias[0] + pixel.iter().zip(*w).map(|(x, w)| x * w).sum::<f32>();
         }
-        activate(activation, false, y);
+        activate(activation, y);
         y.iter_mut().for_each(|y| *y *= params.scale);
     });
 }

@@ -23,7 +23,7 @@ pub fn gate(call: Call<'_>) {
     for_each_row(call.write, width, call.packed, |row, y| {
         let (gate, values) = x[row * 2 * width..][..2 * width].split_at(width);
         y.copy_from_slice(gate);
-        activate(activation, call.packed.is_some(), y);
+        activate(activation, y);
         y.iter_mut().zip(values).for_each(|(y, value)| *y *= value);
     });
 }

@@ -36,10 +36,8 @@ pub fn matmul(call: Call<'_>) {
     let y = Target { data: &mut call.write[params.first as usize..], row_stride: params.stride as usize };
     let packed = params.packed(call.packed);
     match (w, for_int16()) {
-        (Panels::Int16 { words, .. }, Some(multiply)) => {
-            product_of_integers(sizes, x, words, y, finished(call.spec, bias, scale, packed, true), multiply)
-        }
-        _ => product_in_panels(sizes, x, w, y, finished(call.spec, bias, scale, packed, false)),
+        (Panels::Int16 { words, .. }, Some(multiply)) => product_of_integers(sizes, x, words, y, finished(call.spec, bias, scale, packed), multiply),
+        _ => product_in_panels(sizes, x, w, y, finished(call.spec, bias, scale, packed)),
     }
 }
 
@@ -51,13 +49,12 @@ impl Params {
 }
 
 /// Returns the epilogue selected by `spec`. It takes a row's index, its range of columns, their sums, and the matching elements of y, of which it also makes
-/// the packed copy. Such a copy is rounded; `is_rounded` says that y is too, when it is read.
+/// the packed copy.
 pub(super) fn finished(
     spec: &Spec,
     bias: &[f32],
     scale: &[f32],
     packed: Option<&dyn PackedCopy>,
-    is_rounded: bool,
 ) -> impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync {
     let epilogue = spec.get("EPILOGUE");
     let activation = numbered(spec.get("ACTIVATION"));
@@ -65,13 +62,16 @@ pub(super) fn finished(
     move |row, columns, sums, y| {
         let (first, bias) = (columns.start, &bias[columns.clone()]);
         let values = match epilogue {
-            0 | 1 if is_replaced => {
-                add_bias(sums, bias);
-                sums
-            }
+            // Sums are at hand, where y would be read again before it is written.
             0 | 1 => {
-                set(y, sums, bias);
-                y
+                add_bias(sums, bias);
+                if epilogue == 1 {
+                    activate(activation, sums);
+                }
+                if !is_replaced {
+                    y.copy_from_slice(sums);
+                }
+                sums
             }
             2 => {
                 add(y, sums, bias);
@@ -82,9 +82,6 @@ pub(super) fn finished(
                 y
             }
         };
-        if epilogue == 1 {
-            activate(activation, is_rounded || packed.is_some(), values);
-        }
         // SAFETY: a task has panels of rows of its own.
         packed.inspect(|packed| unsafe { packed.pack(row, first, values) });
     }
@@ -93,12 +90,6 @@ pub(super) fn finished(
 vectorised! {
     fn add_bias<'a>(sums: &'a mut [f32], bias: &'a [f32]) -> () {
         sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
-    }
-}
-
-vectorised! {
-    fn set<'a>(y: &'a mut [f32], sums: &'a [f32], bias: &'a [f32]) -> () {
-        y.iter_mut().zip(sums).zip(bias).for_each(|((y, sum), bias)| *y = sum + bias);
     }
 }
 

@@ -16,7 +16,7 @@ pub fn matmul_bf16(call: Call<'_>) {
     let sizes @ [m, _, k] = [params.m, params.n, params.k].map(|size| size as usize);
     let x: &[u32] = bytemuck::cast_slice(call.reads[0]);
     let y = Target { data: &mut call.write[params.first as usize..], row_stride: params.stride as usize };
-    let finish = finished(call.spec, call.reads[2], call.reads[3], params.packed(call.packed), false);
+    let finish = finished(call.spec, call.reads[2], call.reads[3], params.packed(call.packed));
     if let Some(multiply) = instructions::for_bf16() {
         return product_of_words(sizes, words(k), [x, w], y, finish, multiply);
     }

@@ -33,7 +33,7 @@ pub fn matmul_combine(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let [m, n, stride, first] = [params.m, params.n, params.stride, params.first].map(|size| size as usize);
     let [parts, bias, scale] = call.reads else { panic!("x, bias and scale") };
-    let finish = finished(call.spec, bias, scale, None, false);
+    let finish = finished(call.spec, bias, scale, None);
     for_each_chunk(call.write, stride, |row, y| {
         let mut sums = vec![0.0; n];
         for part in parts.chunks(m * n) {

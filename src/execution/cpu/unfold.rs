@@ -8,8 +8,6 @@ params! {
     Params {
         /// B, images.
         batch: u32,
-        /// Channels per image.
-        channels: u32,
         /// Image height in pixels. Pixels beyond the grid at the bottom and right edges are ignored.
         image_height: u32,
         /// Image width in pixels.
@@ -18,10 +16,6 @@ params! {
         grid_height: u32,
         /// Patches along the width.
         grid_width: u32,
-        /// Patch height in pixels.
-        patch_height: u32,
-        /// Patch width in pixels.
-        patch_width: u32,
     }
 }
 
@@ -29,9 +23,8 @@ params! {
 pub fn unfold(call: Call<'_>) {
     let params: Params = *bytemuck::from_bytes(call.params);
     let pixels = call.reads[0];
-    let channels = params.channels as usize;
     let [image_height, image_width] = [params.image_height, params.image_width].map(|size| size as usize);
-    let [patch_height, patch_width] = [params.patch_height, params.patch_width].map(|size| size as usize);
+    let [channels, patch_height, patch_width] = ["CHANNELS", "PATCH_HEIGHT", "PATCH_WIDTH"].map(|name| call.spec.get(name) as usize);
     let [grid_height, grid_width] = [params.grid_height, params.grid_width].map(|size| size as usize);
     for_each_row(call.write, channels * patch_height * patch_width, call.packed, |row, patch| {
         let (across, down, image) = (row % grid_width, row / grid_width % grid_height, row / (grid_width * grid_height));

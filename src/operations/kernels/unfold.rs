@@ -1,4 +1,4 @@
-use super::{in_blocks, size};
+use super::size;
 use crate::data::error::Result;
 use crate::data::record::{Buf, Dispatch, Kernel, Recording, Spec, read, shader, write};
 use crate::execution::cpu::unfold::{self as twin, Params};
@@ -17,14 +17,15 @@ pub fn unfold(recording: &mut Recording, label: String, pixels: Buf, patch: [usi
     assert_eq!(recording.shape(y), [batch, grid[0] * grid[1], values], "{label}: y");
     let [[grid_height, grid_width], [patch_height, patch_width]] = [grid, patch].map(|sides| sides.map(size));
     let [images, channels, image_height, image_width] = [batch, channels, image_height, image_width].map(size);
-    let params = Params { batch: images, channels, image_height, image_width, grid_height, grid_width, patch_height, patch_width };
+    let constants = [("CHANNELS", channels), ("PATCH_HEIGHT", patch_height), ("PATCH_WIDTH", patch_width)];
+    let params = Params { batch: images, image_height, image_width, grid_height, grid_width };
     recording.dispatch(Dispatch {
         kernel: &UNFOLD,
-        spec: Spec::NONE.writing(recording.precision_of(y)),
+        spec: Spec::NONE.with(constants).writing(recording.precision_of(y)),
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 0,
         views: [pixels, y].map(|buf| recording.all(buf)).to_vec(),
-        grid: in_blocks(recording, batch * grid[0] * grid[1] * values),
+        grid: recording.folded(batch * grid[0] * grid[1]),
         label,
     })
 }

@@ -87,7 +87,7 @@ pub fn conv3x3(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf
     let written = recording.precision_of(y);
     recording.dispatch(Dispatch {
         kernel,
-        spec: spec.with(epilogue.constants(written)).with([("RECTIFIED", u32::from(reading.is_rectified))]).writing(written),
+        spec: spec.with(epilogue.constants()).with([("RECTIFIED", u32::from(reading.is_rectified))]).writing(written),
         params: bytemuck::bytes_of(&params).to_vec(),
         flops: 2 * (m * n * k) as u64,
         views: [x, w, bias, scale, y].map(|buf| recording.all(buf)).to_vec(),

@@ -26,15 +26,15 @@ pub enum Epilogue {
 }
 
 impl Epilogue {
-    /// Constants that select the epilogue in `shaders/matmul/call.wgsl`, for a result precision.
-    fn constants(self, written: Precision) -> [(&'static str, u32); 3] {
+    /// Constants that select the epilogue in `shaders/matmul/call.wgsl`.
+    fn constants(self) -> [(&'static str, u32); 2] {
         let (epilogue, activation) = match self {
             Epilogue::Bias => (0, 0),
             Epilogue::Activation(activation) => (1, activation as u32),
             Epilogue::Residual => (2, 0),
             Epilogue::ScaledResidual(_) => (3, 0),
         };
-        [("EPILOGUE", epilogue), ("ACTIVATION", activation), ("ROUNDED", u32::from(written == Precision::F16))]
+        [("EPILOGUE", epilogue), ("ACTIVATION", activation)]
     }
 }
 
@@ -101,7 +101,7 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
             })?;
             recording.dispatch(Dispatch {
                 kernel: &MATMUL_COMBINE,
-                spec: MATMUL_COMBINE.spec.clone().with(epilogue.constants(written)).with([("SLICES", slices)]).writing(written),
+                spec: MATMUL_COMBINE.spec.clone().with(epilogue.constants()).with([("SLICES", slices)]).writing(written),
                 params,
                 flops: 0,
                 views: vec![recording.all(sums), bias, scale, recording.all(y)],
@@ -111,7 +111,7 @@ pub fn matmul(recording: &mut Recording, label: String, x: Buf, [w, bias]: [Buf;
         } else {
             recording.dispatch(Dispatch {
                 kernel,
-                spec: spec.clone().with(epilogue.constants(written)).writing(written),
+                spec: spec.clone().with(epilogue.constants()).writing(written),
                 params,
                 flops,
                 views: [recording.all(x), part, bias, scale, recording.all(y)].into_iter().chain(powers).collect(),
