@@ -58,11 +58,14 @@ vectorised! {
             for start in 0..4 {
                 let mut sums = [start as f32; LANES];
                 for _ in 0..STEPS {
-                    for (sum, factor) in sums.iter_mut().zip(&factors) {
-                        *sum = sum.mul_add(*factor, *factor);
+                    // By index: without optimisation across crates, iterators are not inlined, and nothing is vectorised.
+                    for i in 0..LANES {
+                        sums[i] = sums[i].mul_add(factors[i], factors[i]);
                     }
                 }
-                totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+                for i in 0..LANES {
+                    totals[i] += sums[i];
+                }
             }
             y.copy_from_slice(&totals[..x.len()]);
         }
