@@ -62,7 +62,7 @@ pub(super) fn finished(
     move |row, columns, sums, y| {
         let (first, bias) = (columns.start, &bias[columns.clone()]);
         let values = match epilogue {
-            // Sums are at hand, where y would be read again before it is written.
+            // In place, so that y is stored once: reading back what was just stored takes as long as GELU.
             0 | 1 => {
                 add_bias(sums, bias);
                 if epilogue == 1 {
