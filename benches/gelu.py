@@ -16,7 +16,7 @@ END = 6.0
 s = END * (1 - np.cos(np.pi * (np.arange(4000) + 0.5) / 4000)) / 2
 phi = erfc(s / np.sqrt(2)) / 2
 root = np.sqrt(phi)
-# Half an ulp of Φ, and of GELU an error that is small beside that of its rounding, smaller in the tail.
+# About an ulp of Φ, and an error of GELU that is small beside that of its rounding, and smaller in the tail.
 allowed = 1e-7 * phi + 0.25e-7 / np.maximum(s, 1) ** 2
 
 p_powers, q_powers = (np.vander(s, degree + 1, increasing=True) for degree in DEGREES)

@@ -3,10 +3,10 @@
     python run.py FOLDER [--models …] [--peers …] [--batches 1 8] [--rounds 5] [--python ort-webgpu venv-webgpu/bin/python]
 
 FOLDER is what models.py made. Every peer is a process of its own that has loaded its model; in each round each of them runs once,
-one after the other, while the others are stopped, so that all see the same machine. The first two answers of each are not counted. Given are medians, and their
-ratios to the row of vitraux on the same kind of device.
+one after the other, while the others are stopped, so that all see the same machine. The first two answers of each are not counted.
+Given are medians, and their ratios to the row of vitraux on the same kind of device.
 """
-import argparse, datetime, os, platform, signal, statistics, subprocess, sys
+import argparse, atexit, datetime, os, platform, signal, statistics, subprocess, sys
 
 here = os.path.dirname(os.path.abspath(__file__))
 root = os.path.dirname(os.path.dirname(here))
@@ -36,6 +36,7 @@ class Peer:
             command = [dict(options.python).get(peer, sys.executable), os.path.join(here, "worker.py"), peer, folder]
         self.peer, self.times, self.difference = peer, [], 0.0
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        atexit.register(self.process.kill)  # a stopped process would outlive this one
         self.name = self.answer("ready")
 
     def answer(self, word):
