@@ -8,6 +8,9 @@ use half::{bf16, f16};
 /// Columns per panel.
 pub const PANEL: usize = 64;
 
+/// Columns of a strip of a panel.
+pub const STRIP: usize = 16;
+
 /// Panel rows filled at a time: one cache line of each source column.
 const LINE: usize = 16;
 
@@ -28,6 +31,8 @@ pub fn shape([n, k]: [usize; 2], precision: Precision) -> [usize; 3] {
 pub enum Packed {
     /// 32-bit floats.
     F32(Aligned<f32>),
+    /// 32-bit floats in strips of 16 columns, `[ceil(N / 64), 4, K, 16]`, which the first-level cache holds: a panel's rows share few of its sets.
+    Strips(Aligned<f32>),
     /// IEEE 754 binary16.
     F16(Aligned<f16>),
     /// Upper 16 bits of f32.
@@ -49,16 +54,21 @@ impl Packed {
     /// Packs w `[N, K]` in the given precision. Values beyond the range of f16 are clamped, so they stay finite.
     pub fn new(w: &[f32], sizes: [usize; 2], precision: Precision) -> Packed {
         match precision {
-            Precision::F32 => Packed::F32(pack(w, sizes, |value| value)),
-            Precision::F16 => Packed::F16(pack(w, sizes, |value| f16::from_f32(clamped(value)))),
+            Precision::F32 => Packed::F32(pack(w, sizes, PANEL, |value| value)),
+            Precision::F16 => Packed::F16(pack(w, sizes, PANEL, |value| f16::from_f32(clamped(value)))),
             Precision::Bf16 => Packed::Bf16Pairs(pack_words(w, sizes, pairs::words, pairs::round)),
             Precision::Int8 => Packed::Int8(pack_words(w, sizes, int8::row_words, int8::quantise)),
         }
     }
 
+    /// Packs w `[N, K]` in strips.
+    pub fn strips(w: &[f32], sizes: [usize; 2]) -> Packed {
+        Packed::Strips(pack(w, sizes, STRIP, |value| value))
+    }
+
     /// Packs w `[N, K]` as bf16.
     pub fn bf16(w: &[f32], sizes: [usize; 2]) -> Packed {
-        Packed::Bf16(pack(w, sizes, bf16::from_f32))
+        Packed::Bf16(pack(w, sizes, PANEL, bf16::from_f32))
     }
 
     /// Packs w `[N, K]` as 16-bit integers, which are off by at most 1 in 16382 of the largest value of a block. Values beyond the range of f16 are clamped.
@@ -74,6 +84,7 @@ impl Packed {
     pub fn panels(&self) -> Panels<'_> {
         match self {
             Packed::F32(values) => Panels::F32(values),
+            Packed::Strips(values) => Panels::Strips(values),
             Packed::F16(values) => Panels::F16(values),
             Packed::Bf16(values) => Panels::Bf16(values),
             Packed::Bf16Pairs(words) => Panels::Bf16Pairs(words),
@@ -86,7 +97,7 @@ impl Packed {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         match self {
-            Packed::F32(values) => values.len(),
+            Packed::F32(values) | Packed::Strips(values) => values.len(),
             Packed::F16(values) => values.len(),
             Packed::Bf16(values) => values.len(),
             Packed::Bf16Pairs(words) | Packed::Int8(words) => words.len(),
@@ -97,7 +108,7 @@ impl Packed {
     /// Returns the bytes, as a GPU reads them.
     pub fn bytes(&self) -> &[u8] {
         match self {
-            Packed::F32(values) => bytemuck::cast_slice(values),
+            Packed::F32(values) | Packed::Strips(values) => bytemuck::cast_slice(values),
             Packed::F16(values) => bytemuck::cast_slice(values),
             Packed::Bf16(values) => bytemuck::cast_slice(values),
             Packed::Bf16Pairs(words) | Packed::Int8(words) | Packed::Int16 { words, .. } => bytemuck::cast_slice(words),
@@ -105,13 +116,14 @@ impl Packed {
     }
 }
 
-fn pack<V: Copy + Default + Send + Sync>(w: &[f32], [n, k]: [usize; 2], narrow: impl Fn(f32) -> V + Sync) -> Aligned<V> {
+/// Packs w `[N, K]` in strips of some columns, which divide a panel.
+fn pack<V: Copy + Default + Send + Sync>(w: &[f32], [n, k]: [usize; 2], columns: usize, narrow: impl Fn(f32) -> V + Sync) -> Aligned<V> {
     let mut panels = Aligned::zeros(n.next_multiple_of(PANEL) * k);
-    for_each_panel(&mut panels, PANEL * k, |number, panel| {
-        let columns = &w[number * PANEL * k..n.min((number + 1) * PANEL) * k];
-        for (block, rows) in panel.chunks_mut(LINE * PANEL).enumerate() {
-            for (column, values) in columns.chunks(k).enumerate() {
-                for (row, value) in rows.chunks_mut(PANEL).zip(&values[block * LINE..]) {
+    for_each_strip(&mut panels, columns * k, |number, strip| {
+        let [first, end] = [number, number + 1].map(|number| n.min(number * columns) * k);
+        for (block, rows) in strip.chunks_mut(LINE * columns).enumerate() {
+            for (column, values) in w[first..end].chunks(k).enumerate() {
+                for (row, value) in rows.chunks_mut(columns).zip(&values[block * LINE..]) {
                     row[column] = narrow(*value);
                 }
             }
@@ -130,7 +142,7 @@ fn clamped(value: f32) -> f32 {
 fn pack_words(w: &[f32], [n, k]: [usize; 2], row_words: fn(usize) -> usize, encode: impl Fn(&[f32], &mut [u32]) + Sync) -> Aligned<u32> {
     let rows = row_words(k);
     let mut panels = Aligned::zeros(n.div_ceil(PANEL) * rows * PANEL);
-    for_each_panel(&mut panels, rows * PANEL, |number, panel| {
+    for_each_strip(&mut panels, rows * PANEL, |number, panel| {
         let columns = &w[number * PANEL * k..n.min((number + 1) * PANEL) * k];
         let mut words = vec![0; rows];
         for (column, values) in columns.chunks(k).enumerate() {
@@ -161,7 +173,7 @@ pub fn halves(values: &[f32]) -> Vec<u8> {
     bytes
 }
 
-fn for_each_panel<V: Send>(panels: &mut [V], len: usize, work: impl Fn(usize, &mut [V]) + Sync) {
+fn for_each_strip<V: Send>(panels: &mut [V], len: usize, work: impl Fn(usize, &mut [V]) + Sync) {
     use rayon::prelude::*;
     panels.par_chunks_mut(len).enumerate().for_each(|(number, panel)| work(number, panel));
 }
@@ -171,6 +183,8 @@ fn for_each_panel<V: Send>(panels: &mut [V], len: usize, work: impl Fn(usize, &m
 pub enum Panels<'a> {
     /// 32-bit floats.
     F32(&'a [f32]),
+    /// 32-bit floats in strips of 16 columns.
+    Strips(&'a [f32]),
     /// IEEE 754 binary16.
     F16(&'a [f16]),
     /// Upper 16 bits of f32.
@@ -192,7 +206,7 @@ impl<'a> Panels<'a> {
     /// Returns the rows of a panel of depth `k`, of elements as [`Packed::len`] counts them.
     pub fn rows(self, k: usize) -> usize {
         match self {
-            Panels::F32(_) | Panels::F16(_) | Panels::Bf16(_) | Panels::Int16 { .. } => k,
+            Panels::F32(_) | Panels::Strips(_) | Panels::F16(_) | Panels::Bf16(_) | Panels::Int16 { .. } => k,
             Panels::Bf16Pairs(_) => pairs::words(k),
             Panels::Int8(_) => int8::row_words(k),
         }
@@ -201,7 +215,7 @@ impl<'a> Panels<'a> {
     /// Returns the number of bytes.
     pub fn bytes(self) -> usize {
         match self {
-            Panels::F32(values) => size_of_val(values),
+            Panels::F32(values) | Panels::Strips(values) => size_of_val(values),
             Panels::F16(values) => size_of_val(values),
             Panels::Bf16(values) => size_of_val(values),
             Panels::Bf16Pairs(words) | Panels::Int8(words) | Panels::Int16 { words, .. } => size_of_val(words),
@@ -212,6 +226,7 @@ impl<'a> Panels<'a> {
     pub fn part(self, offset: usize, len: usize) -> Panels<'a> {
         match self {
             Panels::F32(values) => Panels::F32(&values[offset..][..len]),
+            Panels::Strips(values) => Panels::Strips(&values[offset..][..len]),
             Panels::F16(values) => Panels::F16(&values[offset..][..len]),
             Panels::Bf16(values) => Panels::Bf16(&values[offset..][..len]),
             Panels::Bf16Pairs(words) => Panels::Bf16Pairs(&words[offset..][..len]),
@@ -232,11 +247,13 @@ mod tests {
     fn panels_hold_every_element_padded_with_zeros() {
         for (n, k) in [(70, 3), (64, 16), (1, 1), (130, 45)] {
             let w: Vec<f32> = (1..=n * k).map(|value| value as f32).collect();
-            let panels = pack(&w, [n, k], |value| value);
-            assert_eq!(panels.len(), shape([n, k], Precision::F32).iter().product::<usize>());
-            for (i, value) in panels.iter().enumerate() {
-                let (row, column) = (i / PANEL % k, i / (k * PANEL) * PANEL + i % PANEL);
-                assert_eq!(*value, if column < n { w[column * k + row] } else { 0.0 });
+            for columns in [PANEL, STRIP] {
+                let panels = pack(&w, [n, k], columns, |value| value);
+                assert_eq!(panels.len(), shape([n, k], Precision::F32).iter().product::<usize>());
+                for (i, value) in panels.iter().enumerate() {
+                    let (row, column) = (i / columns % k, i / (k * columns) * columns + i % columns);
+                    assert_eq!(*value, if column < n { w[column * k + row] } else { 0.0 });
+                }
             }
         }
     }

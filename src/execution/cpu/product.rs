@@ -1,9 +1,10 @@
 //! Safe wrappers around the f32 matrix products of the `gemm` crate.
 
+use super::instructions::{for_f32, prefetch};
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
 use super::row_chunks::RowChunks;
 use crate::data::integers::BLOCK;
-use crate::data::panels::{PANEL, Panels};
+use crate::data::panels::{PANEL, Panels, STRIP};
 use crate::data::{bf16, int8, int16};
 use gemm_common::Parallelism;
 use half::slice::HalfFloatSliceExt;
@@ -87,14 +88,10 @@ pub fn product_in_panels(
     finish: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
 ) {
     let panel_rows = w.rows(k);
-    let tasks = if let Panels::F32(_) = w { TASKS } else { CONVERTING_TASKS };
+    let tasks = if let Panels::F32(_) | Panels::Strips(_) = w { TASKS } else { CONVERTING_TASKS };
     in_panels([m, n], Sharing::of(tasks, w.bytes()), y, finish, |number, tiles| {
-        with_panel(w.part(number * panel_rows * PANEL, panel_rows * PANEL), k, |panel| {
-            tiles(&|rows, sums| {
-                let x = Matrix { data: &x[rows.start * k..], row_stride: k, column_stride: 1 };
-                let w = Matrix { data: panel, row_stride: PANEL, column_stride: 1 };
-                product([rows.len(), PANEL, k], 1.0, x, w, Target { data: sums, row_stride: PANEL }, Cores::One);
-            });
+        with_multiplication(w.part(number * panel_rows * PANEL, panel_rows * PANEL), k, |multiply| {
+            tiles(&|rows, sums| multiply(&x[rows.start * k..rows.end * k], sums));
         });
     });
 }
@@ -111,24 +108,36 @@ pub fn product_of_gathered(
     in_panels([m, n], Sharing { tasks: CONVERTING_TASKS, by_rows: false }, y, finish, |number, tiles| {
         with_workspace(ROWS * k, |lines| {
             let lines = RefCell::new(lines);
-            with_panel(w.part(number * panel_rows * PANEL, panel_rows * PANEL), k, |panel| {
+            with_multiplication(w.part(number * panel_rows * PANEL, panel_rows * PANEL), k, |multiply| {
                 tiles(&|rows, sums| {
-                    let mut lines = lines.borrow_mut();
-                    lines.chunks_mut(k).zip(rows.clone()).for_each(|(line, row)| gather(row, line));
-                    let x = Matrix { data: &lines, row_stride: k, column_stride: 1 };
-                    let w = Matrix { data: panel, row_stride: PANEL, column_stride: 1 };
-                    product([rows.len(), PANEL, k], 1.0, x, w, Target { data: sums, row_stride: PANEL }, Cores::One);
+                    let lines = &mut lines.borrow_mut()[..rows.len() * k];
+                    lines.chunks_mut(k).zip(rows).for_each(|(line, row)| gather(row, line));
+                    multiply(lines, sums);
                 });
             });
         });
     });
 }
 
+/// Lends a function that multiplies up to [`ROWS`] rows of `k` values by a panel, and overwrites the sums of these rows.
+fn with_multiplication(panel: Panels, k: usize, work: impl FnOnce(&dyn Fn(&[f32], &mut [f32; ROWS * PANEL]))) {
+    match (panel, for_f32()) {
+        (Panels::Strips(panel), Some(multiply)) => work(&|x, sums| multiply(x, panel, k, sums)),
+        _ => with_panel(panel, k, |panel| {
+            work(&|x, sums| {
+                let x_matrix = Matrix { data: x, row_stride: k, column_stride: 1 };
+                let w = Matrix { data: panel, row_stride: PANEL, column_stride: 1 };
+                product([x.len() / k, PANEL, k], 1.0, x_matrix, w, Target { data: sums, row_stride: PANEL }, Cores::One);
+            });
+        }),
+    }
+}
+
 /// Numbers that begin at a cache line: a vector in two lines takes twice as long, or ten times if it was just written.
 #[repr(align(64))]
 struct Lines<const N: usize>([f32; N]);
 
-/// Multiplies a range of up to [`ROWS`] rows by a panel, into rows of [`PANEL`] sums, which are 0 before.
+/// Multiplies a range of up to [`ROWS`] rows by a panel, and overwrites as many rows of [`PANEL`] sums.
 type Multiply<'a> = dyn Fn(Range<usize>, &mut [f32; ROWS * PANEL]) + 'a;
 
 /// Bytes that a core keeps in its own cache beside others. Data up to this size may be read by all cores, so that the rows of activations that a core reads
@@ -176,15 +185,16 @@ fn in_panels(
         }
         let columns = number * PANEL..n.min((number + 1) * PANEL);
         in_panel(number, &mut |multiply| {
+            let mut sums = Lines([0.0; ROWS * PANEL]);
+            // SAFETY: a task is one group of rows in one panel of columns, and rows are at least N apart, so no two tasks have an element in common;
+            // within a task, the stretch of a row ends before that of the next begins.
+            let stretch = |row: usize| unsafe { y.stretch(row * row_stride + columns.start, columns.len()) };
             for top in rows.clone().step_by(chunks.len) {
                 let rows = top..rows.end.min(top + chunks.len);
-                let mut sums = Lines([0.0; ROWS * PANEL]);
+                rows.clone().for_each(|row| prefetch(stretch(row)));
                 multiply(rows.clone(), &mut sums.0);
                 for (row, sums) in rows.zip(sums.0.chunks_mut(PANEL)) {
-                    // SAFETY: a task is one group of rows in one panel of columns, and rows are at least N apart, so no two tasks have an element in
-                    // common; within a task, the stretch of a row ends before that of the next begins.
-                    let y = unsafe { y.stretch(row * row_stride + columns.start, columns.len()) };
-                    finish(row, columns.clone(), &mut sums[..columns.len()], y);
+                    finish(row, columns.clone(), &mut sums[..columns.len()], stretch(row));
                 }
             }
         });
@@ -206,15 +216,24 @@ pub fn product_of_words(
 ) {
     in_panels([m, n], Sharing::of(TASKS, size_of_val(w)), y, finish, |number, tiles| {
         let panel = &w[number * stride * PANEL..][..stride * PANEL];
-        tiles(&|rows, sums| multiply(&x[rows.start * stride..rows.end * stride], panel, k, sums));
+        tiles(&|rows, sums| {
+            sums[..rows.len() * PANEL].fill(0.0);
+            multiply(&x[rows.start * stride..rows.end * stride], panel, k, sums);
+        });
     });
 }
 
-/// Lends a panel of depth `k`, converted to f32.
+/// Lends a panel of depth `k`, converted to rows of f32.
 pub fn with_panel(panel: Panels, k: usize, work: impl FnOnce(&[f32])) {
     let len = k * PANEL;
     match panel {
         Panels::F32(panel) => work(panel),
+        Panels::Strips(panel) => with_workspace(len, |wide| {
+            for (strip, values) in panel.chunks(k * STRIP).enumerate() {
+                wide.chunks_mut(PANEL).zip(values.chunks(STRIP)).for_each(|(row, values)| row[strip * STRIP..][..STRIP].copy_from_slice(values));
+            }
+            work(wide);
+        }),
         Panels::Int8(words) => with_workspace(len, |wide| {
             widen(words, int8::words(k), int8::integers, wide);
             work(wide);
@@ -285,7 +304,6 @@ mod tests {
                     };
                     in_panels(sizes, Sharing { tasks, by_rows }, Target { data: &mut y, row_stride: n }, finish, |number, tiles| {
                         tiles(&|rows, sums| {
-                            assert!(sums.iter().all(|sum| *sum == 0.0));
                             rows.zip(sums.chunks_mut(PANEL)).for_each(|(row, sums)| sums.fill((row * n + number) as f32));
                         });
                     });
@@ -300,15 +318,29 @@ mod tests {
     fn products_fill_exactly_their_target() {
         for [m, n, k] in [[1, 1, 1], [3, 5, 2], [ROWS + 1, PANEL + 3, 3]] {
             let (x, w) = (values(m * k), values(n * k));
-            let packed = Packed::new(&w, [n, k], Precision::F32);
-            // A row of the target has an element more than the product.
-            let mut y = vec![-1.0; m * (n + 1)];
-            let target = Target { data: &mut y[..m * (n + 1) - 1], row_stride: n + 1 };
-            product_in_panels([m, n, k], &x, packed.panels(), target, |_, _, sums, y| y.copy_from_slice(sums));
-            for (row, line) in y.chunks(n + 1).enumerate() {
-                let sum = |column: usize| (0..k).map(|i| x[row * k + i] * w[column * k + i]).sum::<f32>();
-                assert!(line[..n].iter().enumerate().all(|(column, value)| *value == sum(column)) && line[n] == -1.0, "row {row} of {m} x {n} x {k}");
+            for packed in [Packed::new(&w, [n, k], Precision::F32), Packed::strips(&w, [n, k])] {
+                // A row of the target has an element more than the product.
+                let mut y = vec![-1.0; m * (n + 1)];
+                let target = Target { data: &mut y[..m * (n + 1) - 1], row_stride: n + 1 };
+                product_in_panels([m, n, k], &x, packed.panels(), target, |_, _, sums, y| y.copy_from_slice(sums));
+                for (row, line) in y.chunks(n + 1).enumerate() {
+                    let sum = |column: usize| (0..k).map(|i| x[row * k + i] * w[column * k + i]).sum::<f32>();
+                    assert!(
+                        line[..n].iter().enumerate().all(|(column, value)| *value == sum(column)) && line[n] == -1.0,
+                        "row {row} of {m} x {n} x {k}"
+                    );
+                }
             }
         }
+    }
+    /// As processors need it that have no multiplication for them.
+    #[test]
+    fn strips_are_put_together() {
+        let sizes = [70, 5];
+        let (w, mut panels) = (values(70 * 5), Vec::new());
+        let packed = Packed::strips(&w, sizes);
+        (0..2).for_each(|number| with_panel(packed.panels().part(number * 5 * PANEL, 5 * PANEL), 5, |panel| panels.extend_from_slice(panel)));
+        let Packed::F32(want) = Packed::new(&w, sizes, Precision::F32) else { panic!("f32") };
+        assert_eq!(panels, *want);
     }
 }

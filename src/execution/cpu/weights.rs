@@ -1,6 +1,6 @@
 //! A checkpoint's tensors in the layout that the twins read.
 
-use super::instructions::for_int16;
+use super::instructions::{for_f32, for_int16};
 use crate::data::capabilities::Precision;
 use crate::data::error::Result;
 use crate::data::panels::{self, Packed};
@@ -79,6 +79,7 @@ impl Kept {
             (Some(Dtype::F16), Precision::F32) => Packed::new(&values, [n, k], Precision::F16),
             (Some(Dtype::Bf16), Precision::F32) => Packed::bf16(&values, [n, k]),
             (_, Precision::F16) if uses_integers => Packed::int16(&values, [n, k]),
+            (_, Precision::F32) if for_f32().is_some() => Packed::strips(&values, [n, k]),
             _ => Packed::new(&values, [n, k], precision),
         };
         drop(values);

@@ -1,8 +1,9 @@
-//! AVX2, with or without AVX-VNNI: `vpdpbusd` and `vpdpwssd` for eight sums, or `vpmaddubsw` and `vpmaddwd`.
+//! AVX2, with or without AVX-VNNI: `vpdpbusd` and `vpdpwssd` for eight sums, or `vpmaddubsw` and `vpmaddwd`; `vfmadd231ps` for f32.
 
+use super::float::Float;
 use super::int8::Int8;
 use super::int16::Int16;
-use super::{MultiplyPairs, Vector, int8, int16};
+use super::{MultiplyFloats, MultiplyPairs, Vector, float, int8, int16};
 use crate::data::panels::PANEL;
 use crate::execution::cpu::product::{MultiplyWords, ROWS};
 use std::arch::x86_64::*;
@@ -43,6 +44,24 @@ macro_rules! detection {
 detection!(true, ["avx2", "fma", "avxvnni"]);
 detection!(false, ["avx2", "fma"]);
 
+impl Avx<false> {
+    /// Returns the multiplication of f32, if this processor has AVX2 and no wider vectors, with which `gemm` is as fast.
+    pub fn detect_f32() -> Option<MultiplyFloats> {
+        (!is_x86_feature_detected!("avx512f")).then(Self::multiply_floats).flatten()
+    }
+
+    fn multiply_floats() -> Option<MultiplyFloats> {
+        #[target_feature(enable = "avx2,fma")]
+        fn multiply(x: &[f32], panel: &[f32], k: usize, sums: &mut [f32; ROWS * PANEL]) {
+            // SAFETY: this function's features.
+            unsafe { float::multiply::<Avx<false>>(x, panel, k, sums) }
+        }
+        // SAFETY: the function is handed out only where the processor has its features.
+        let multiply: MultiplyFloats = |x, panel, k, sums| unsafe { multiply(x, panel, k, sums) };
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(multiply)
+    }
+}
+
 impl<const VNNI: bool> Vector for Avx<VNNI> {
     const LANES: usize = 8;
     type Words = __m256i;
@@ -55,6 +74,25 @@ impl<const VNNI: bool> Vector for Avx<VNNI> {
     #[inline(always)]
     unsafe fn broadcast(word: u32) -> __m256i {
         unsafe { _mm256_set1_epi32(word as i32) }
+    }
+}
+
+impl Float for Avx<false> {
+    type Sums = __m256;
+
+    #[inline(always)]
+    unsafe fn zero() -> __m256 {
+        unsafe { _mm256_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn add_product(sums: __m256, x: __m256i, w: __m256i) -> __m256 {
+        unsafe { _mm256_fmadd_ps(_mm256_castsi256_ps(x), _mm256_castsi256_ps(w), sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(sums: __m256, to: *mut f32) {
+        unsafe { _mm256_storeu_ps(to, sums) }
     }
 }
 
@@ -111,6 +149,11 @@ mod tests {
     fn avx_multiplies_integers() {
         Avx::<true>::detect_int8().map_or_else(|| println!("SKIPPED: the processor has no AVX-VNNI"), int8::tests::check);
         Avx::<false>::detect_int8().map_or_else(|| println!("SKIPPED: the processor has no AVX2"), int8::tests::check);
+    }
+
+    #[test]
+    fn avx_multiplies_floats() {
+        Avx::<false>::multiply_floats().map_or_else(|| println!("SKIPPED: the processor has no AVX2"), float::tests::check);
     }
 
     #[test]

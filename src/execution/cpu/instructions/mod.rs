@@ -1,4 +1,4 @@
-//! Products of packed numbers by special instructions: those of bf16, and of integers of 8 and 16 bits.
+//! Products by special instructions: those of packed numbers (bf16, and integers of 8 and 16 bits), and of f32 where that is faster than `gemm`.
 
 #![cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(dead_code, reason = "no instructions of other processors are used"))]
 
@@ -9,6 +9,8 @@ mod avx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod bf16;
+#[cfg(target_arch = "x86_64")]
+mod float;
 #[cfg(target_arch = "aarch64")]
 mod i8mm;
 #[cfg(target_arch = "x86_64")]
@@ -17,13 +19,17 @@ mod int8;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 
-use super::product::MultiplyWords;
+use super::product::{MultiplyWords, ROWS};
 use crate::data::panels::PANEL;
 #[cfg(target_arch = "x86_64")]
 use avx::Avx;
 
 /// Rows whose sums are held in registers at once.
 pub const TILE: usize = 6;
+
+/// Values of a cache line.
+#[cfg(target_arch = "x86_64")]
+const LINE: usize = 16;
 
 /// Returns the fastest multiplication of 8-bit integers that this processor has.
 pub fn for_int8() -> Option<MultiplyWords> {
@@ -63,6 +69,17 @@ pub fn for_int16() -> Option<MultiplyPairs> {
     found
 }
 
+/// Multiplies up to [`ROWS`](super::product::ROWS) rows of `k` values by a panel in strips. Overwrites the sums of these rows.
+pub type MultiplyFloats = fn(x: &[f32], panel: &[f32], k: usize, sums: &mut [f32; ROWS * PANEL]);
+
+/// Returns the multiplication of f32 of this processor, if it has one that is faster than `gemm`.
+pub fn for_f32() -> Option<MultiplyFloats> {
+    let found = None;
+    #[cfg(target_arch = "x86_64")]
+    let found = found.or_else(Avx::<false>::detect_f32);
+    found
+}
+
 /// Quantises values as [`quantise_blocks`](crate::data::int8::quantise_blocks) does.
 pub type Quantise = fn(values: &[f32], words: &mut [u32], scales: &mut [u32]);
 
@@ -72,6 +89,17 @@ pub fn for_quantising() -> Option<Quantise> {
     #[cfg(target_arch = "x86_64")]
     let found = found.or_else(avx512::detect_quantisation);
     found
+}
+
+/// Has the cache fetch values that will be read or written soon, on processors for which there is an instruction.
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "stable Rust has no instruction of others"))]
+pub fn prefetch(values: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in values.chunks(LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: every processor of this architecture has the instruction, which accesses nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
 }
 
 /// Vectors of words.
@@ -103,26 +131,26 @@ macro_rules! unrolled {
 #[cfg(target_arch = "aarch64")]
 use unrolled;
 
-/// Adds the products of `depth` words of `R` rows of x, which are `stride` apart and of which the bits of `offset` are flipped, and as many rows of words
-/// in a panel, to `sums`. `dot` adds the products of a vector of x and one of w.
+/// Adds the products of `depth` words of `R` rows of x, of which the bits of `offset` are flipped, and as many rows of words of w, to `sums`. Rows of both
+/// have a stride. `dot` adds the products of a vector of x and one of w.
 ///
 /// # Safety
 /// See [`Vector`]; x and w must have all these words.
 #[inline(always)]
 unsafe fn add_products<D: Vector, S: Copy, const V: usize, const R: usize>(
     mut sums: [[S; V]; R],
-    (x, stride): (*const u32, usize),
+    (x, x_stride): (*const u32, usize),
     offset: u32,
-    w: *const u32,
+    (w, w_stride): (*const u32, usize),
     depth: usize,
     dot: impl Fn(S, D::Words, D::Words) -> S,
 ) -> [[S; V]; R] {
     for k in 0..depth {
         // SAFETY: the caller guarantees it.
         unsafe {
-            let w: [D::Words; V] = std::array::from_fn(|i| D::load(w.add(k * PANEL + i * D::LANES)));
+            let w: [D::Words; V] = std::array::from_fn(|i| D::load(w.add(k * w_stride + i * D::LANES)));
             unrolled!(row < R, {
-                let x = D::broadcast(*x.add(row * stride + k) ^ offset);
+                let x = D::broadcast(*x.add(row * x_stride + k) ^ offset);
                 unrolled!(i < V, {
                     sums[row][i] = dot(sums[row][i], x, w[i]);
                 });

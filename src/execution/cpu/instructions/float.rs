@@ -1,0 +1,72 @@
+//! Products of f32.
+
+use super::{TILE, Vector, add_products, in_tiles};
+use crate::data::panels::{PANEL, STRIP};
+use crate::execution::cpu::product::ROWS;
+
+/// Vectors of a row of a strip.
+const ACROSS: usize = 2;
+
+/// Instructions for f32. For the safety of all functions, see [`Vector`].
+pub(super) trait Float: Vector {
+    type Sums: Copy;
+
+    unsafe fn zero() -> Self::Sums;
+    unsafe fn add_product(sums: Self::Sums, x: Self::Words, w: Self::Words) -> Self::Sums;
+    unsafe fn store(sums: Self::Sums, to: *mut f32);
+}
+
+/// See [`MultiplyFloats`](super::MultiplyFloats).
+///
+/// # Safety
+/// See [`Vector`].
+#[inline(always)]
+pub(super) unsafe fn multiply<D: Float>(x: &[f32], panel: &[f32], k: usize, sums: &mut [f32; ROWS * PANEL]) {
+    const { assert!(ACROSS * D::LANES == STRIP) };
+    let rows = x.len() / k;
+    assert!(rows <= ROWS && rows * k == x.len() && panel.len() == k * PANEL);
+    for strip in 0..PANEL / STRIP {
+        in_tiles!(rows, |row, R| {
+            // SAFETY: rows and columns are inside the slices; the caller guarantees the instructions.
+            unsafe {
+                let x = (x.as_ptr().add(row * k).cast(), k);
+                let w = (panel.as_ptr().add(strip * k * STRIP).cast(), STRIP);
+                let products = add_products::<D, _, ACROSS, R>([[D::zero(); ACROSS]; R], x, 0, w, k, |sums, x, w| D::add_product(sums, x, w));
+                for (i, products) in products.into_iter().enumerate() {
+                    let to = sums.as_mut_ptr().add((row + i) * PANEL + strip * STRIP);
+                    products.into_iter().enumerate().for_each(|(i, products)| D::store(products, to.add(i * D::LANES)));
+                }
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::data::panels::Packed;
+    use crate::execution::cpu::instructions::MultiplyFloats;
+
+    /// Checks a multiplication against sums in f64.
+    pub fn check(multiply: MultiplyFloats) {
+        let value = |i: usize| ((i * 7919) % 1009) as f32 / 504.0 - 1.0;
+        for [rows, columns, k] in [[1, 1, 1], [7, 64, 33], [ROWS, 50, 300], [3, 17, 768]] {
+            let (x, w): (Vec<_>, Vec<_>) = ((0..rows * k).map(value).collect(), (0..columns * k).map(|i| value(i + 5)).collect());
+            let Packed::Strips(panel) = Packed::strips(&w, [columns, k]) else { panic!("strips") };
+            let mut sums = [f32::NAN; ROWS * PANEL];
+            multiply(&x, &panel, k, &mut sums);
+            for (row, sums) in sums.chunks(PANEL).enumerate() {
+                if row >= rows {
+                    assert!(sums.iter().all(|sum| sum.is_nan()), "row {row} of {rows} was written");
+                    continue;
+                }
+                for (column, got) in sums.iter().enumerate() {
+                    let product = |i: usize| if column < columns { f64::from(x[row * k + i]) * f64::from(w[column * k + i]) } else { 0.0 };
+                    let (want, magnitude) = (0..k).map(product).fold((0.0, 0.0), |(sum, magnitude), term| (sum + term, magnitude + term.abs()));
+                    let tolerance = f64::from(f32::EPSILON) / 2.0 * k as f64 * magnitude;
+                    assert!((f64::from(*got) - want).abs() <= tolerance, "{rows} x {columns} x {k}: {got} instead of {want}");
+                }
+            }
+        }
+    }
+}
