@@ -94,6 +94,11 @@ impl Float for Avx<false> {
     unsafe fn store(sums: __m256, to: *mut f32) {
         unsafe { _mm256_storeu_ps(to, sums) }
     }
+
+    #[inline(always)]
+    unsafe fn add_to(sums: __m256, to: *mut f32) {
+        unsafe { _mm256_storeu_ps(to, _mm256_add_ps(sums, _mm256_loadu_ps(to))) }
+    }
 }
 
 impl<const VNNI: bool> Int8 for Avx<VNNI> {

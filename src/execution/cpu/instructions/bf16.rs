@@ -32,7 +32,7 @@ pub(super) unsafe fn multiply<D: Bf16, const V: usize>(x: &[u32], panel: &[u32],
                 // SAFETY: rows and columns are inside the slices; the caller guarantees the instructions.
                 unsafe {
                     let x = (x.as_ptr().add(row * stride + first), stride);
-                    let w = (panel.as_ptr().add(first * PANEL + column), PANEL);
+                    let w = panel.as_ptr().add(first * PANEL + column);
                     let sums = sums.as_mut_ptr().add(row * PANEL + column);
                     let before: [[D::Sums; V]; R] =
                         std::array::from_fn(|row| std::array::from_fn(|i| D::load_sums(sums.add(row * PANEL + i * D::LANES))));

@@ -69,8 +69,7 @@ impl Block {
         unsafe {
             in_tiles!(rows, |row, R| {
                 let x = x.add(row * stride);
-                let products =
-                    add_products::<D, _, V, R>([[D::zero(); V]; R], (x, stride), 0, (w, PANEL), depth, |sums, x, w| D::dot_pairs(sums, x, w));
+                let products = add_products::<D, _, V, R>([[D::zero(); V]; R], (x, stride), 0, w, depth, |sums, x, w| D::dot_pairs(sums, x, w));
                 for (i, products) in products.into_iter().enumerate() {
                     let scale_of_row = f32::from_bits(*x.add(i * stride + scale));
                     for (vector, products) in products.into_iter().enumerate() {

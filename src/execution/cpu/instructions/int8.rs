@@ -42,7 +42,7 @@ pub(super) unsafe fn multiply<D: Int8, const V: usize>(x: &[u32], panel: &[u32],
                 in_tiles!(rows, |row, R| {
                     let x = x.as_ptr().add(row * stride);
                     let products =
-                        add_products::<D, _, V, R>([start; R], (x.add(first), stride), D::OFFSET, (w, PANEL), depth, |sums, x, w| D::dot(sums, x, w));
+                        add_products::<D, _, V, R>([start; R], (x.add(first), stride), D::OFFSET, w, depth, |sums, x, w| D::dot(sums, x, w));
                     for (i, products) in products.into_iter().enumerate() {
                         let scale_of_row = f32::from_bits(*x.add(i * stride + scale));
                         for (vector, products) in products.into_iter().enumerate() {
@@ -70,8 +70,7 @@ unsafe fn start<D: Int8, const V: usize>(w: *const u32, depth: usize) -> [D::Sum
             return zero[0];
         }
         let offset = [D::OFFSET; DEPTH];
-        add_products::<D, _, V, 1>(zero, (offset.as_ptr(), DEPTH), 0, (w, PANEL), depth, |sums, x, w| D::dot(sums, x, w))[0]
-            .map(|sums| D::negative(sums))
+        add_products::<D, _, V, 1>(zero, (offset.as_ptr(), DEPTH), 0, w, depth, |sums, x, w| D::dot(sums, x, w))[0].map(|sums| D::negative(sums))
     }
 }
 

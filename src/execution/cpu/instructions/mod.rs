@@ -128,34 +128,51 @@ macro_rules! unrolled {
     };
 }
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use unrolled;
 
-/// Adds the products of `depth` words of `R` rows of x, of which the bits of `offset` are flipped, and as many rows of words of w, to `sums`. Rows of both
-/// have a stride. `dot` adds the products of a vector of x and one of w.
+/// Adds the products of `depth` words of `R` rows of x, which are `stride` apart and of which the bits of `offset` are flipped, and as many rows of words
+/// in a panel, to `sums`. `dot` adds the products of a vector of x and one of w.
 ///
 /// # Safety
 /// See [`Vector`]; x and w must have all these words.
 #[inline(always)]
 unsafe fn add_products<D: Vector, S: Copy, const V: usize, const R: usize>(
     mut sums: [[S; V]; R],
-    (x, x_stride): (*const u32, usize),
+    (x, stride): (*const u32, usize),
     offset: u32,
-    (w, w_stride): (*const u32, usize),
+    w: *const u32,
     depth: usize,
     dot: impl Fn(S, D::Words, D::Words) -> S,
 ) -> [[S; V]; R] {
     for k in 0..depth {
         // SAFETY: the caller guarantees it.
-        unsafe {
-            let w: [D::Words; V] = std::array::from_fn(|i| D::load(w.add(k * w_stride + i * D::LANES)));
-            unrolled!(row < R, {
-                let x = D::broadcast(*x.add(row * x_stride + k) ^ offset);
-                unrolled!(i < V, {
-                    sums[row][i] = dot(sums[row][i], x, w[i]);
-                });
+        sums = unsafe { add_row::<D, S, V, R>(sums, (x.add(k), stride), offset, w.add(k * PANEL), &dot) };
+    }
+    sums
+}
+
+/// Adds the products of one of these words of each row, and of a row of w.
+///
+/// # Safety
+/// See [`Vector`].
+#[inline(always)]
+unsafe fn add_row<D: Vector, S: Copy, const V: usize, const R: usize>(
+    mut sums: [[S; V]; R],
+    (x, stride): (*const u32, usize),
+    offset: u32,
+    w: *const u32,
+    dot: &impl Fn(S, D::Words, D::Words) -> S,
+) -> [[S; V]; R] {
+    // SAFETY: the caller guarantees it.
+    unsafe {
+        let w: [D::Words; V] = std::array::from_fn(|i| D::load(w.add(i * D::LANES)));
+        unrolled!(row < R, {
+            let x = D::broadcast(*x.add(row * stride) ^ offset);
+            unrolled!(i < V, {
+                sums[row][i] = dot(sums[row][i], x, w[i]);
             });
-        }
+        });
     }
     sums
 }
