@@ -89,7 +89,7 @@ pub enum Precision {
 
 impl Precision {
     /// Returns the fastest precision with results close to f32 (tokens, features and logits within 3e-2 of the largest): f16 on GPUs that compute in
-    /// f16, bf16 on processors that multiply it, f16 on those that multiply 16-bit integers, else f32.
+    /// f16, bf16 on processors that multiply it, f16 on those with VNNI, else f32.
     pub fn auto(capabilities: &Capabilities) -> Precision {
         match capabilities {
             Capabilities { half: true, software: false, .. } => Precision::F16,

@@ -1,6 +1,6 @@
 //! Products of 16-bit integers in place of f16.
 
-use super::instructions::{MultiplyPairs, for_int16};
+use super::instructions::{MultiplyPairs, fast_int16};
 use super::parallel::{for_each_chunk, with_shared_workspace};
 use super::product::{Target, product_of_words};
 use super::vectors::vectorised;
@@ -27,7 +27,7 @@ pub(super) fn product_of_integers(
 
 /// Returns whether this processor multiplies 16-bit integers faster than f32.
 pub fn is_native() -> bool {
-    for_int16().is_some()
+    fast_int16().is_some()
 }
 
 vectorised! {
@@ -41,6 +41,7 @@ mod tests {
     use super::*;
     use crate::data::int16::LARGEST;
     use crate::data::panels::{Packed, Panels};
+    use crate::execution::cpu::instructions::for_int16;
     use crate::execution::cpu::product::product_in_panels;
 
     fn values(count: usize, salt: usize) -> Vec<f32> {

@@ -63,17 +63,17 @@ pub(super) unsafe fn multiply<D: Float>(x: &[f32], panel: &[f32], k: usize, sums
 unsafe fn products<D: Float, const R: usize>((x, stride): (*const u32, usize), w: *const u32, depth: usize) -> [[D::Sums; ACROSS]; R] {
     // SAFETY: the caller guarantees it.
     unsafe {
-        let add =
-            |sums, k: usize| add_row::<D, _, ACROSS, R>(sums, (x.add(k), stride), 0, w.add(k * STRIP), &|sums, x, w| D::add_product(sums, x, w));
+        let add = |sums, x, w| D::add_product(sums, x, w);
         let mut sums = [[D::zero(); ACROSS]; R];
         let whole = depth - depth % UNROLLED;
-        for k in (0..whole).step_by(UNROLLED) {
+        for first in (0..whole).step_by(UNROLLED) {
             unrolled!(i < UNROLLED, {
-                sums = add(sums, k + i);
+                let k = first + i;
+                sums = add_row::<D, _, ACROSS, R>(sums, (x.add(k), stride), 0, w.add(k * STRIP), &add);
             });
         }
         for k in whole..depth {
-            sums = add(sums, k);
+            sums = add_row::<D, _, ACROSS, R>(sums, (x.add(k), stride), 0, w.add(k * STRIP), &add);
         }
         sums
     }

@@ -63,9 +63,17 @@ pub const COLUMNS: usize = 16;
 
 /// Returns the multiplication of 16-bit integers of this processor, if it has one.
 pub fn for_int16() -> Option<MultiplyPairs> {
+    let found = fast_int16();
+    #[cfg(target_arch = "x86_64")]
+    let found = found.or_else(Avx::<false>::detect_int16);
+    found
+}
+
+/// Returns that multiplication if it is faster than that of f32: if one instruction multiplies and adds.
+pub fn fast_int16() -> Option<MultiplyPairs> {
     let found = None;
     #[cfg(target_arch = "x86_64")]
-    let found = found.or_else(avx512::detect_int16).or_else(Avx::<true>::detect_int16).or_else(Avx::<false>::detect_int16);
+    let found = found.or_else(avx512::detect_int16).or_else(Avx::<true>::detect_int16);
     found
 }
 
