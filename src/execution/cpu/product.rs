@@ -1,4 +1,4 @@
-//! Safe wrappers around the f32 matrix products of the `gemm` crate.
+//! Matrix products in f32: safe wrappers around the `gemm` crate, and products by panels on all cores.
 
 use super::instructions::{for_f32, prefetch};
 use super::parallel::{Disjoint, for_each_number, threads, with_workspace};
@@ -333,7 +333,8 @@ mod tests {
             }
         }
     }
-    /// As processors need it that have no multiplication for them.
+
+    /// Processors without a multiplication for strips need this.
     #[test]
     fn strips_are_put_together() {
         let sizes = [70, 5];
