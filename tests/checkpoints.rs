@@ -61,6 +61,15 @@ fn checkpoints_survive_truncated_files() {
     refused(Checkpoint::open(folder.path()), &["empty"]);
 }
 
+/// The length of a header of 640 bytes has the first two bytes of a pickle.
+#[test]
+fn truncated_safetensors_are_not_taken_for_a_pickle() {
+    let folder = digits();
+    let cut = [&640_u64.to_le_bytes()[..], b"{\"__metadata__\""].concat();
+    std::fs::write(folder.path().join("model.safetensors"), cut).expect("it is written");
+    refused(Checkpoint::open(folder.path()), &["not a valid safetensors file", "download it again"]);
+}
+
 /// The files of a folder, in memory.
 fn in_memory(folder: &Path) -> vitraux::Result<Checkpoint> {
     let files = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()).filter(|path| path.is_file());

@@ -51,7 +51,9 @@ pub fn read(path: &Path, contents: &Contents) -> Result<Header> {
 
 /// Explains why a file is not valid safetensors: its actual format, a tensor of unknown type, or the parser's error.
 fn explain(bytes: &[u8], error: &str) -> String {
-    if let Some(kind) = Kind::of(bytes) {
+    // Some lengths of headers begin like a pickle.
+    let has_header = bytes.get(PREFIX) == Some(&b'{');
+    if let Some(kind) = Kind::of(bytes).filter(|_| !has_header) {
         return kind.advice().to_owned();
     }
     match bytes.get(PREFIX..).and_then(unknown_dtype) {

@@ -80,11 +80,12 @@ pub mod tests {
     use crate::data::capabilities::Precision;
     use crate::data::int8;
     use crate::data::panels::Packed;
+    use crate::execution::cpu::instructions::tests::fewer_under_miri;
     use crate::execution::cpu::product::{MultiplyWords, Target, product_in_panels, product_of_words};
 
     /// Checks a multiplication of integers against that of the values that they stand for.
     pub fn check(multiply: MultiplyWords) {
-        for [m, n, k] in [[1, 1, 1], [7, 70, 33], [ROWS + 5, 64, 96], [3, 130, 31]] {
+        for [m, n, k] in fewer_under_miri([[1, 1, 1], [7, 70, 33], [ROWS + 5, 64, 96], [3, 130, 31]], [[2, 65, 33]]) {
             // The first row is of the largest integers, whose products are the first to overflow; the second is their negative.
             let value = |i: usize| match i / k {
                 0 => 1.0,

@@ -205,3 +205,11 @@ macro_rules! in_tiles {
     };
 }
 use in_tiles;
+
+#[cfg(test)]
+mod tests {
+    /// Returns sizes to test: the second ones under Miri, which takes a minute for what takes a millisecond.
+    pub fn fewer_under_miri<const N: usize>(sizes: impl Into<Vec<[usize; N]>>, few: impl Into<Vec<[usize; N]>>) -> Vec<[usize; N]> {
+        if cfg!(miri) { few.into() } else { sizes.into() }
+    }
+}
