@@ -3,7 +3,7 @@
 
 pub use crate::data::{capabilities, panels, record};
 pub use crate::execution::image::{Sampling, Taps};
-pub use crate::execution::storage::read;
+pub use crate::execution::storage::{kind, read};
 #[cfg(feature = "text")]
 pub use crate::execution::text;
 pub use crate::execution::{checkpoint, cpu, gpu};

@@ -192,7 +192,7 @@ fn json_numbers_have_no_digits_of_binary_fractions() {
             crate::support::cli::vitraux(call.iter().copied().chain(images.iter().map(String::as_str)).chain(["--device", "cpu"]).map(AsRef::as_ref));
         assert_eq!(run.code, 0, "{}", run.stderr);
         let json = if call[0] == "embed" { std::fs::read_to_string(&output).expect("text") } else { run.stdout };
-        let longest = json.split(|c: char| !c.is_ascii_digit() && c != '.').map(|number| number.replace('.', "").trim_start_matches('0').len()).max();
+        let longest = json.split(|c: char| !c.is_ascii_digit() && c != '.').map(|number| number.replace('.', "").trim_matches('0').len()).max();
         assert!(longest.is_some_and(|digits| digits <= 12), "{longest:?}: {json}");
     }
 }

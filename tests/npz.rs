@@ -40,6 +40,36 @@ fn npy(descr: &str, shape: &str, bytes: usize) -> Vec<u8> {
     [b"\x93NUMPY\x01\x00", (header.len() as u16).to_le_bytes().as_slice(), header.as_bytes(), &vec![0; bytes]].concat()
 }
 
+/// Some arrays in one place: the entries of the directory all lead to the first.
+fn in_one_place(count: u16) -> Vec<u8> {
+    let data = npy("<f4", "(1024,)", 4096);
+    let sum = crc32fast::hash(&data);
+    // From the version to the length of the name.
+    let common = |name: &str| {
+        let (len, name_len) = ((data.len() as u32).to_le_bytes(), (name.len() as u16).to_le_bytes());
+        [&20u16.to_le_bytes()[..], &[0; 8], &sum.to_le_bytes(), &len, &len, &name_len, &[0; 2]].concat()
+    };
+    let mut file = [b"PK\x03\x04".to_vec(), common("0.npy"), b"0.npy".to_vec(), data.clone()].concat();
+    let start = file.len() as u32;
+    for i in 0..count {
+        let name = format!("{i}.npy");
+        file.extend([&b"PK\x01\x02\x14\x00"[..], &common(&name), &[0; 14], name.as_bytes()].concat());
+    }
+    let (len, count) = (file.len() as u32 - start, count.to_le_bytes());
+    file.extend([&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &len.to_le_bytes(), &start.to_le_bytes(), &[0; 2]].concat());
+    file
+}
+
+#[test]
+fn overlapping_arrays_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("a.npz");
+    for (count, words) in [(1, "found no array"), (9, "it overlaps others")] {
+        std::fs::write(&file, in_one_place(count)).expect("written");
+        refused(Checkpoint::open(&file), &[words]);
+    }
+}
+
 fn refused(result: vitraux::Result<Checkpoint>, words: &[&str]) {
     let error = result.expect_err("it is wrong").to_string();
     assert!(words.iter().all(|word| error.contains(word)), "{error} does not mention {words:?}");

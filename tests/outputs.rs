@@ -63,6 +63,67 @@ fn outputs_never_replace_inputs() {
     assert!(kept.iter().all(|(name, bytes)| *bytes == before(name)));
 }
 
+/// Files of a model whose names say little: those of its tokenizer, and shards that only the index names. And the list beside an array.
+#[test]
+fn outputs_replace_no_tokenizer_shard_or_list() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| text(&folder.path().join(name)).to_owned();
+    let (clip, sharded) = (at("clip"), at("sharded"));
+    for (case, to) in [("hf_clip_text_full", &clip), ("hf_sharded_bf16", &sharded)] {
+        std::fs::create_dir(to).expect("a folder");
+        for entry in path(&format!("tests/fixtures/cases/{case}")).read_dir().expect("a folder") {
+            let entry = entry.expect("an entry");
+            let index = "model.safetensors.index.json";
+            match entry.file_name().to_str().expect("UTF-8") {
+                "model-00001-of-00002.safetensors" => std::fs::copy(entry.path(), Path::new(to).join("first.safetensors")).map(|_| ()),
+                name if name == index => {
+                    let text = std::fs::read_to_string(entry.path()).expect("an index").replace("model-00001-of-00002", "first");
+                    std::fs::write(Path::new(to).join(index), text)
+                }
+                name => std::fs::copy(entry.path(), Path::new(to).join(name)).map(|_| ()),
+            }
+            .expect("it is written");
+        }
+    }
+    std::fs::write(at("vectors.npy"), "").expect("it is written");
+    std::fs::copy(sample(), at("vectors.npy.txt")).expect("a copy");
+    let names = ["clip/tokenizer.json", "clip/vocab.json", "clip/merges.txt", "sharded/first.safetensors", "vectors.npy.txt"];
+    let before = names.map(|name| std::fs::read(at(name)).expect("it is there"));
+    let cases: [&[&str]; 5] = [
+        &["classify", "-m", &clip, "--labels", "a,b", "--format", "json", "-o", &at(names[0]), &sample()],
+        &["embed", "-m", &clip, "--format", "json", "-o", &at(names[1]), &sample()],
+        &["classify", "-m", &clip, "--labels", "a,b", "--format", "csv", "-o", &at(names[2]), &sample()],
+        &["embed", "-m", &sharded, "-o", &at(names[3]), &sample()],
+        &["embed", "-m", &sharded, "-o", &at("vectors.npy"), &at(names[4])],
+    ];
+    for arguments in cases {
+        let run = run(arguments);
+        assert!(run.code == 1 && run.errors()[0].contains("would overwrite the input"), "{arguments:?}: {}", run.stderr);
+    }
+    assert!(names.iter().zip(before).all(|(name, bytes)| bytes == std::fs::read(at(name)).expect("it is there")));
+}
+
+/// However the folder of the first run's maps is spelled, the second takes none of them for an image.
+#[test]
+fn maps_are_no_images_of_the_next_run() {
+    for output in ["maps", "./maps", "../photos/maps", "."] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let photos = folder.path().join("photos");
+        std::fs::create_dir(&photos).expect("a folder");
+        std::fs::copy(sample(), photos.join("three.png")).expect("a copy");
+        for more in [&[][..], &["--resume"], &["--pca"]] {
+            let mut command = program();
+            command.current_dir(&photos).env("VITRAUX_DEVICE", "cpu").args(["attention", "-o", output, "."]).args(more);
+            let run = crate::support::cli::run(command);
+            assert_eq!(run.code, 0, "{output} {more:?}: {}", run.stderr);
+        }
+        let mut made: Vec<_> = photos.join(output).read_dir().expect("a folder").map(|entry| entry.expect("an entry").file_name()).collect();
+        made.retain(|name| name != "three.png");
+        made.sort();
+        assert_eq!(made, ["three.attention.png", "three.pca.png"], "{output}");
+    }
+}
+
 #[test]
 fn strict_runs_keep_the_old_output_until_an_image_succeeds() {
     let folder = tempfile::tempdir().expect("a folder");

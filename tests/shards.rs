@@ -199,3 +199,12 @@ fn wrong_outputs_and_formats_are_refused() {
     let run = shards.embed(&["--format", "npy"]);
     assert!(run.code == 1 && run.stderr.contains("would both be written to"), "{}", run.stderr);
 }
+
+#[cfg(unix)]
+#[test]
+fn pipes_are_no_archives() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("vectors");
+    let run = vitraux(["embed", "--device", "cpu", "--shards", "--output", output.to_str().expect("UTF-8"), "/dev/zero"].map(OsStr::new));
+    assert!(run.code == 1 && run.stderr.contains("a pipe or a device"), "{}", run.stderr);
+}

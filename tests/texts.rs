@@ -148,6 +148,11 @@ fn search_ranks_the_images_of_an_index_by_words() {
     assert_eq!(std::fs::read_dir(&copies).expect("copies").count(), 2);
     let again = search(&[Path::new("--copy-to"), &copies]);
     assert!(again.code != 0 && again.stderr.contains("File exists"), "{}", again.stderr);
+    // Indices come from strangers: an image of one may be anything.
+    std::fs::remove_file(at("a.png")).and_then(|()| std::fs::create_dir(at("a.png"))).expect("a folder");
+    let (elsewhere, folders) = (at("elsewhere"), search(&[Path::new("--copy-to"), &at("elsewhere")]));
+    assert!(folders.code != 0 && folders.stderr.contains("found a folder"), "{}", folders.stderr);
+    assert!(elsewhere.read_dir().expect("copies").all(|copy| copy.expect("a copy").metadata().expect("a file").len() > 0));
     let other = search(&[Path::new("--model"), &case(SIGLIP)]);
     assert!(other.code != 0 && other.stderr.contains("it holds features of"), "{}", other.stderr);
     let missing = run(&["search", "a dog", "--index"], &[&at("none.safetensors")]);

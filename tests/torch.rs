@@ -248,3 +248,17 @@ fn files_cut_anywhere_are_refused() {
         }
     }
 }
+
+/// Tensors may share numbers, as tied weights do, but not turn a small file into gigabytes.
+#[test]
+fn numbers_are_not_shared_by_many_tensors() {
+    let len = 1 << 20;
+    let storage = vec![0; 4 * len];
+    let of = |count: usize| {
+        let names: Vec<String> = (0..count).map(|i| format!("norm.{i}")).collect();
+        let tensors: Vec<(&str, Tensor)> = names.iter().map(|name| (name.as_str(), Tensor::whole("0", &[len]))).collect();
+        open(&container(&Pickle::new().state_dict(&tensors), &[("0", &storage)])).expect_err("no model").to_string()
+    };
+    // 16 MiB, and 4 times the file.
+    assert!(!of(7).contains("share") && of(9).contains("share many times"), "{} {}", of(7), of(9));
+}

@@ -30,8 +30,8 @@ pub struct Places {
 }
 
 impl Places {
-    /// Checks `output`, and creates it if it is a folder. It may be a file with one of these extensions if there is a `single` file to write. Images in the folder are
-    /// dropped from `paths`, unless all are there: they are those of an earlier run.
+    /// Checks `output`, and creates it if it is a folder. It may be a file with one of these extensions if there is a `single` file to write. Drops what an earlier
+    /// run has made from `paths`; see [`drop_made`].
     pub fn new(output: &Path, extensions: &[&str], is_single: bool, paths: &mut Vec<PathBuf>) -> Result<Places> {
         let is_file = is_file(output, extensions);
         let common = common_folder(paths);
@@ -39,8 +39,12 @@ impl Places {
             return Err(format!("{}: expected a folder for more than one map, found the name of one file", output.display()).into());
         }
         if !is_file {
+            if output.exists() && !output.is_dir() {
+                return Err(format!("{}: expected a folder, found something else; choose another --output", output.display()).into());
+            }
             std::fs::create_dir_all(output).map_err(of_file(output))?;
-            paths.retain(|path| !path.starts_with(output) || common.starts_with(output));
+            let folder = output.canonicalize().map_err(of_file(output))?;
+            drop_made(paths, &folder);
         }
         // Images that differ by extension only keep theirs in the names of their maps.
         let mut stems: HashMap<PathBuf, usize> = HashMap::new();
@@ -62,6 +66,21 @@ impl Places {
     }
 }
 
+/// Drops what an earlier run has made: images in the output folder or, if all are there, those with the description of a map. Folders are compared by their places,
+/// which may be spelled in several ways.
+fn drop_made(paths: &mut Vec<PathBuf>, output: &Path) {
+    let is_below = |path: &Path| path.canonicalize().is_ok_and(|path| path.starts_with(output));
+    let are_all_below = paths.iter().all(|path| is_below(path));
+    let is_made = |path: &Path| match are_all_below {
+        true => path.is_file() && is_file(path, &["png"]) && description_of(path).is_some(),
+        false => is_below(path),
+    };
+    let kept: Vec<PathBuf> = paths.iter().filter(|path| !is_made(path)).cloned().collect();
+    if !kept.is_empty() {
+        *paths = kept;
+    }
+}
+
 /// Returns whether an output is one file with one of these extensions, and not a folder.
 pub fn is_file(output: &Path, extensions: &[&str]) -> bool {
     let has = |own: &std::ffi::OsStr| extensions.iter().any(|extension| own.eq_ignore_ascii_case(extension));
@@ -78,7 +97,9 @@ pub fn check_apart<T>(paths: &[PathBuf], inputs: &[PathBuf], targets: impl Fn(&P
             |target: &Target<T>| identity(&target.file).is_some_and(|target| images.contains(&target)) || !taken.insert(target.file.clone());
         if let Some(Target { file, .. }) = targets.find(is_taken) {
             let (path, file) = (path.display(), file.display());
-            return Err(format!("{path}: its map {file} would overwrite an input or another map; choose another --output").into());
+            return Err(
+                format!("{path}: its map {file} would overwrite an input or another map; choose another --output, or name fewer images").into()
+            );
         }
     }
     Ok(())

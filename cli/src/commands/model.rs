@@ -3,15 +3,23 @@
 use super::settings::Settings;
 use super::{AnyError, Result, hub, note};
 use clap::Args;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::OnceLock;
 use vitraux::low_level::checkpoint::{self, FAMILIES};
+use vitraux::low_level::{read, text};
 use vitraux::preprocess::Preprocess;
 use vitraux::{Checkpoint, CheckpointBuilder, Tokenizer};
 
 /// Name of the built-in model.
 pub const BUILT_IN: &str = "digits";
+
+/// End of the name of an index of shards.
+const INDEX: &str = ".index.json";
+
+/// Maximum bytes of an index.
+const LARGEST_INDEX: u64 = 8 << 20;
 
 /// Which model.
 #[derive(Debug, Args)]
@@ -188,7 +196,11 @@ impl ModelArgs {
             _ => None,
         };
         let files = |path: &PathBuf| match path.read_dir() {
-            Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|file| is_of_model(file)).collect(),
+            Ok(entries) => entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|file| is_of_model(file))
+                .flat_map(|file| shards(&file).into_iter().chain([file]))
+                .collect(),
             Err(_) => vec![path.clone()],
         };
         place.into_iter().chain(&self.adapter).flat_map(files).collect()
@@ -221,10 +233,24 @@ impl ModelArgs {
 /// Returns whether a file in a model's folder belongs to the model, by its name: other files there may be earlier results.
 fn is_of_model(file: &Path) -> bool {
     let name = file.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let name = name.trim_end_matches(".index.json");
+    if text::names_in_folder().any(|known| known == name) {
+        return true;
+    }
+    let name = name.trim_end_matches(INDEX);
     // `model-00001-of-00002.safetensors` is a shard of `model.safetensors`.
     let is_like = |(start, end): (&str, &str)| name.starts_with(start) && name.ends_with(end);
     checkpoint::names_in_folder().filter_map(|known| known.split_once('.')).any(is_like)
+}
+
+/// Returns the files that an index of shards names; none if the file is no index.
+fn shards(index: &Path) -> Vec<PathBuf> {
+    if !index.to_string_lossy().ends_with(INDEX) {
+        return Vec::new();
+    }
+    let index_of = read(index, LARGEST_INDEX).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+    let map = index_of.as_ref().and_then(|index| index.get("weight_map")?.as_object());
+    let names: BTreeSet<&str> = map.into_iter().flat_map(|map| map.values()).filter_map(|name| name.as_str()).collect();
+    names.into_iter().map(|name| index.with_file_name(name)).collect()
 }
 
 fn missing(command: &str) -> AnyError {

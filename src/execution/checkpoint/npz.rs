@@ -25,6 +25,7 @@ fn arrays_of(path: &Path, contents: &Contents, reader: &mut dyn ReadSeek) -> Res
     let damaged = |message: String| Error::file(path, message);
     let mut archive = zip::ZipArchive::new(reader).map_err(|error| damaged(format!("not an npz file ({error}); download it again")))?;
     let mut left = UNPACKED + 16 * contents.len() as u64;
+    let mut stored = 0usize;
     let mut arrays = HashMap::new();
     for i in 0..archive.len() {
         let mut entry = archive.by_index(i).map_err(|error| damaged(format!("entry {i}: {error}; download it again")))?;
@@ -35,6 +36,10 @@ fn arrays_of(path: &Path, contents: &Contents, reader: &mut dyn ReadSeek) -> Res
                 let (start, size) = (start as usize, entry.size() as usize);
                 if start.checked_add(size).is_none_or(|end| end > contents.len()) {
                     return Err(broken("it extends beyond the end of the file"));
+                }
+                stored += size;
+                if stored > contents.len() {
+                    return Err(broken("it overlaps others"));
                 }
                 (contents.clone(), start, size, read(&mut entry, LARGEST_HEADER.min(size as u64)).map_err(|error| broken(&error))?)
             }

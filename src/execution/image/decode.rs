@@ -1,7 +1,7 @@
 //! Decoding of image files with the `image` crate, to RGB or grey as in Pillow's `convert`.
 
-use super::Image;
-use super::formats;
+use super::jpeg::structure;
+use super::{Image, formats, tiff};
 use crate::data::error::{Error, Result};
 use crate::execution::storage;
 use image::metadata::Orientation;
@@ -84,15 +84,15 @@ struct Opened<'a> {
     decoder: Box<dyn ImageDecoder + 'a>,
     /// Format, if it is one of the `image` crate's.
     format: Option<ImageFormat>,
-    /// Whether it is a progressive JPEG.
-    is_progressive: bool,
+    /// Whether it is a JPEG in several scans.
+    has_scans: bool,
 }
 
 fn open<'a>(path: &Path, bytes: &'a [u8], limit: u64) -> Result<Opened<'a>> {
     let failed = |error: ImageError| Error::image(path, message(&error));
     #[cfg(any(feature = "jxl", feature = "heic"))]
     if let Some(decoder) = formats::decoder(bytes, limit) {
-        return Ok(Opened { decoder: decoder.map_err(failed)?, format: None, is_progressive: false });
+        return Ok(Opened { decoder: decoder.map_err(failed)?, format: None, has_scans: false });
     }
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Error::io(path))?;
     // The image itself is checked below; of PNG, decoders count only what is beside it.
@@ -100,22 +100,26 @@ fn open<'a>(path: &Path, bytes: &'a [u8], limit: u64) -> Result<Opened<'a>> {
     limits.max_alloc = Some(if reader.format() == Some(ImageFormat::Png) { PNG_CHUNKS } else { limit });
     reader.limits(limits);
     let format = reader.format();
-    let mut is_progressive = false;
+    let mut has_scans = false;
     match format {
         None if bytes.is_empty() => return Err(Error::image(path, "the file is empty")),
         None => return Err(Error::image(path, format!("not an image in a supported format ({})", formats::FORMATS))),
-        Some(ImageFormat::Jpeg) => match jpeg_is_progressive(bytes) {
-            Some(found) => is_progressive = found,
-            None => return Err(Error::image(path, "the file is truncated")),
-        },
+        Some(ImageFormat::Jpeg) => {
+            let structure = structure(bytes);
+            if !structure.is_complete {
+                return Err(Error::image(path, "the file is truncated"));
+            }
+            has_scans = structure.has_scans;
+        }
+        Some(ImageFormat::Tiff) => tiff::check(bytes).map_err(failed)?,
         Some(_) => {}
     }
-    Ok(Opened { decoder: Box::new(reader.into_decoder().map_err(failed)?), format, is_progressive })
+    Ok(Opened { decoder: Box::new(reader.into_decoder().map_err(failed)?), format, has_scans })
 }
 
 fn read(path: &Path, bytes: &[u8], limit: u64) -> Result<Image> {
     let failed = |error: ImageError| Error::image(path, message(&error));
-    let Opened { mut decoder, format, is_progressive } = open(path, bytes, limit)?;
+    let Opened { mut decoder, format, has_scans } = open(path, bytes, limit)?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
@@ -126,7 +130,7 @@ fn read(path: &Path, bytes: &[u8], limit: u64) -> Result<Image> {
     let decoded = pixels * u64::from(decoder.color_type().bytes_per_pixel());
     let for_decoder = match format {
         // All coefficients are kept, in 16 bits.
-        Some(ImageFormat::Jpeg) if is_progressive => 2 * pixels * u64::from(decoder.original_color_type().channel_count()),
+        Some(ImageFormat::Jpeg) if has_scans => 2 * pixels * u64::from(decoder.original_color_type().channel_count()),
         // Decoded as RGBA first.
         Some(ImageFormat::WebP) => 4 * pixels,
         // A whole frame or strip beside the image.
@@ -154,25 +158,6 @@ fn for_conversion(color: ColorType, pixels: u64) -> u64 {
         ColorType::La8 | ColorType::Rgba8 => pixels,
         color => pixels * u64::from(color.channel_count()),
     }
-}
-
-/// Returns whether a JPEG file is progressive, or `None` if the end-of-image marker is missing: the decoder silently fills missing data with grey.
-/// Segments are skipped by length, because thumbnails in them have markers of their own.
-fn jpeg_is_progressive(bytes: &[u8]) -> Option<bool> {
-    let mut is_progressive = false;
-    let mut rest = &bytes[2.min(bytes.len())..];
-    // Within a scan, 0xFF is followed by 0x00 or a restart marker; elsewhere it may be repeated.
-    while let Some(place) = rest.windows(2).position(|pair| pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xFF | 0xD0..=0xD7)) {
-        match rest[place + 1] {
-            0xD9 => return Some(is_progressive),
-            0xC2 | 0xC6 | 0xCA | 0xCE => is_progressive = true,
-            _ => {}
-        }
-        let segment = &rest[place + 2..];
-        let &[high, low] = segment.first_chunk()?;
-        rest = segment.get(usize::from(u16::from_be_bytes([high, low]))..).unwrap_or(&[]);
-    }
-    None
 }
 
 fn message(error: &ImageError) -> String {

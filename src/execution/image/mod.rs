@@ -6,10 +6,18 @@ mod dense;
 pub(crate) mod filter;
 #[cfg(feature = "image")]
 mod formats;
+#[cfg(feature = "heic")]
+mod heic;
+#[cfg(feature = "image")]
+mod jpeg;
+#[cfg(feature = "jxl")]
+mod jxl;
 pub(crate) mod painting;
 mod preprocess;
 mod resample;
 mod sampling;
+#[cfg(feature = "image")]
+mod tiff;
 
 pub use dense::{classes_at, depth_at};
 pub use preprocess::{Alpha, Crop, CropRounding, Filter, Levels, Preprocess, Resize};

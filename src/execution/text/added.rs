@@ -90,7 +90,21 @@ impl AddedTokens {
             let message = format!("expected at most {MOST} added tokens of at most {LONGEST} bytes, found more or longer ones");
             return Err(Error::file(folder.path(), message));
         }
+        check_spaces(&all).map_err(|message| Error::file(folder.path(), message))?;
         Ok(AddedTokens { bos, eos, unk, pad, all })
+    }
+}
+
+/// Checks that no token takes white space in which another one begins: the `tokenizers` crate panics at that, and takes quadratic time where a token of white
+/// space takes what is before it.
+fn check_spaces(all: &[Added]) -> std::result::Result<(), String> {
+    let Some(space) = all.iter().map(|added| &added.token).find(|token| token.content.starts_with(char::is_whitespace)) else { return Ok(()) };
+    match all.iter().map(|added| &added.token).find(|token| token.rstrip || token.lstrip && token.content.starts_with(char::is_whitespace)) {
+        None => Ok(()),
+        Some(token) => Err(format!(
+            "the added token {:?} begins with white space, which {:?} takes by lstrip or rstrip; expected only one of the two",
+            space.content, token.content
+        )),
     }
 }
 

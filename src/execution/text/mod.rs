@@ -15,9 +15,7 @@ mod t5;
 mod unigram;
 mod vocabulary;
 
-#[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
-use super::checkpoint::LARGEST_JSON;
-use super::checkpoint::{Folder, configuration};
+use super::checkpoint::{Folder, LARGEST_JSON, configuration};
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 use super::hub::{self, File};
 use crate::data::error::{Error, Result};
@@ -35,17 +33,21 @@ use vocabulary::Vocabulary;
 /// Settings of a tokenizer.
 const SETTINGS: &str = "tokenizer_config.json";
 
-/// Files of tokenizers: of a folder that has several, those that its kind reads.
-#[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
-const FILES: [File; 7] = [
-    File { name: SETTINGS, largest: LARGEST_JSON },
-    File { name: added::SPECIAL, largest: LARGEST_JSON },
-    File { name: added::ADDED, largest: LARGEST_JSON },
-    File { name: vocabulary::TOKENIZER, largest: vocabulary::LARGEST },
-    File { name: vocabulary::VOCABULARY, largest: vocabulary::LARGEST },
-    File { name: vocabulary::MERGES, largest: vocabulary::LARGEST },
-    File { name: pieces::MODEL, largest: pieces::LARGEST },
+/// Files of tokenizers, of a folder that has several, those that its kind reads; and their maximum bytes.
+const FILES: [(&str, u64); 7] = [
+    (SETTINGS, LARGEST_JSON),
+    (added::SPECIAL, LARGEST_JSON),
+    (added::ADDED, LARGEST_JSON),
+    (vocabulary::TOKENIZER, vocabulary::LARGEST),
+    (vocabulary::VOCABULARY, vocabulary::LARGEST),
+    (vocabulary::MERGES, vocabulary::LARGEST),
+    (pieces::MODEL, pieces::LARGEST),
 ];
+
+/// Returns the names of the files of tokenizers.
+pub fn names_in_folder() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(name, _)| *name)
+}
 
 /// Maximum bytes of a text, of which a text tower reads less than a thousandth.
 pub const LONGEST: usize = 1 << 18;
@@ -56,7 +58,7 @@ pub const LONGEST: usize = 1 << 18;
 /// As [`hub::fetch`].
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 pub fn fetch(reference: &str, progress: &dyn Fn(&str, u64, u64)) -> Result<PathBuf> {
-    hub::fetch_files(reference, &FILES, progress)
+    hub::fetch_files(reference, &FILES.map(|(name, largest)| File { name, largest }), progress)
 }
 
 /// Tokenizer of a checkpoint of CLIP, SigLIP or SigLIP 2. Requires the feature `text`.

@@ -3,7 +3,7 @@
 use super::super::Result;
 use super::super::of_file;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use vitraux::{Labels, Session};
 
 #[derive(Debug, Args)]
@@ -24,6 +24,7 @@ impl LabelArgs {
         let file = self.files().pop();
         let names: Vec<String> = match file {
             Some(file) => std::fs::read_to_string(&file).map_err(of_file(&file))?.lines().map(|line| line.trim().to_owned()).collect(),
+            None if is_like_a_file(labels) => return Err(format!("--labels {labels}: expected a file with a label in each line, found none").into()),
             None => labels.split(',').map(|label| label.trim().to_owned()).collect(),
         };
         let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
@@ -50,5 +51,23 @@ impl LabelArgs {
 
     fn templates(&self) -> Vec<String> {
         if self.template.is_empty() { vec!["a photo of a {}".to_owned()] } else { self.template.clone() }
+    }
+}
+
+/// Returns whether labels are meant to be a file that is not there, or something else than a file.
+fn is_like_a_file(labels: &str) -> bool {
+    let path = Path::new(labels);
+    path.exists() && !path.is_dir()
+        || !labels.contains(',') && path.extension().is_some_and(|extension| ["txt", "csv", "tsv", "json"].iter().any(|own| extension == *own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_files_are_not_taken_for_labels() {
+        assert!(["/dev/null", "missing.txt", "a b/classes.csv"].iter().all(|labels| is_like_a_file(labels)));
+        assert!(["cat", "cat,dog", "cat, notes.txt", "St. Bernard", "1/2"].iter().all(|labels| !is_like_a_file(labels)));
     }
 }

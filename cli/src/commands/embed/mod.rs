@@ -129,7 +129,8 @@ impl Embed {
         };
         check_output(file)?;
         let paths = self.pass.images.sources()?;
-        protect(file, paths.iter().chain(&self.pass.files()))?;
+        let files = self.pass.files();
+        store::files(file, format).iter().try_for_each(|own| protect(own, paths.iter().chain(&files)))?;
         let what = vectors.describe(&self.pass.fingerprint(&checkpoint)?);
         if self.lines.resumes() && store::is_complete(file) {
             store::check_complete(file, format, &what, &paths)?;

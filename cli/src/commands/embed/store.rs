@@ -2,7 +2,7 @@
 //! interrupted run can be resumed. At the end, they become the array.
 
 use super::Format;
-use super::parquet_names::names_in_parquet;
+use super::parquet_names::{COMPRESSION, names_in_parquet};
 use crate::commands::images::{counted, name};
 use crate::commands::output::{lock, replace, replace_with};
 use crate::commands::tensors::write_tensors;
@@ -51,6 +51,12 @@ fn parts(file: &Path) -> [PathBuf; 2] {
 /// Returns the name of an image in a list of one per line.
 fn on_a_line(name: &str) -> String {
     name.replace('\n', "\\x0A").replace('\r', "\\x0D")
+}
+
+/// Returns the files that a run writes in the end.
+pub fn files(file: &Path, format: Format) -> Vec<PathBuf> {
+    let list = (format == Format::Npy).then(|| list_of(file));
+    std::iter::once(file.to_owned()).chain(list).collect()
 }
 
 /// Returns the list of the images of an npy file.
@@ -286,7 +292,7 @@ fn write_parquet(file: &Path, names: &[String], what: &str, rows: &[u8]) -> Resu
     }";
     let schema = Arc::new(parquet::schema::parser::parse_message_type(schema)?);
     let of = KeyValue::new("of".to_owned(), what.to_owned());
-    let properties = WriterProperties::builder().set_compression(parquet::basic::Compression::SNAPPY).set_key_value_metadata(Some(vec![of])).build();
+    let properties = WriterProperties::builder().set_compression(COMPRESSION).set_key_value_metadata(Some(vec![of])).build();
     replace(file, |path| {
         let out = File::create(path).map_err(of_file(file))?;
         write_columns(SerializedFileWriter::new(out, schema, Arc::new(properties))?, names, rows)

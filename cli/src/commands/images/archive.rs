@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use vitraux::Error;
+use vitraux::low_level::kind;
 
 /// Bytes that files of images may have.
 const LARGEST_IMAGE: u64 = 512 << 20;
@@ -24,6 +25,10 @@ impl Archive {
     /// Reads the headers of an archive. Returns it with the names of its images, in their order.
     pub fn open(file: &Path) -> Result<(Archive, Vec<PathBuf>)> {
         let of_archive = |error: &dyn std::fmt::Display| format!("{}: expected a tar archive of images: {error}", file.display());
+        // Pipes may never end.
+        if let Some(other) = kind(file).map_err(|error| of_archive(&text(&error)))? {
+            return Err(of_archive(&format!("it is {other}")).into());
+        }
         let mut opened = File::open(file).map_err(|error| of_archive(&text(&error)))?;
         let len = opened.metadata().map_err(|error| of_archive(&text(&error)))?.len();
         let mut start = Vec::new();

@@ -37,7 +37,7 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
                 *others.entry(kind.to_owned()).or_insert(0) += count;
             }
         } else if !argument.exists() && is_pattern(argument) {
-            let pattern = glob(&argument.to_string_lossy())?.compile_matcher();
+            let pattern = matcher(&argument.to_string_lossy(), glob(&argument.to_string_lossy())?)?;
             let start = beginning(argument);
             let name = |path: &Path| start.join(path);
             // A pattern without ** limits the depth of its matches.
@@ -149,9 +149,9 @@ impl Filter {
                 }
                 // A pattern without a slash matches file names in any folder.
                 let text = if text.contains('/') { text.to_owned() } else { format!("**/{text}") };
-                builder.add(glob(&text)?);
+                builder.add(glob(&text).map_err(|error| format!("--glob {error}"))?);
             }
-            Ok(builder.build()?)
+            builder.build().map_err(|error| format!("--glob: expected simpler patterns: {error}").into())
         };
         Ok(Filter { by_extension: included.is_empty(), included: set(included)?, excluded: set(excluded)? })
     }
@@ -161,9 +161,25 @@ impl Filter {
     }
 }
 
+/// Maximum length of a pattern in bytes.
+const LONGEST: usize = 4096;
+
+/// Maximum number of braces in a pattern. The `globset` crate reads them by recursion.
+const BRACES: usize = 64;
+
+/// Parses a pattern.
 fn glob(text: &str) -> Result<globset::Glob> {
+    if text.len() > LONGEST || text.matches('{').count() > BRACES {
+        let start: String = text.chars().take(20).collect();
+        return Err(format!("{start}...: expected a pattern of at most {LONGEST} bytes and {BRACES} braces, found a larger one").into());
+    }
     let built = GlobBuilder::new(text.trim_start_matches("./")).literal_separator(true).build();
     built.map_err(|error| format!("{text}: expected a pattern such as **/*.jpg: {error}").into())
+}
+
+/// Returns what matches paths by a pattern. Other than the pattern's own matcher, it does not panic at one that is too large.
+fn matcher(text: &str, glob: globset::Glob) -> Result<GlobSet> {
+    GlobSetBuilder::new().add(glob).build().map_err(|error| format!("{text}: expected a simpler pattern: {error}").into())
 }
 
 fn is_pattern(path: &Path) -> bool {
@@ -176,7 +192,7 @@ fn beginning(pattern: &Path) -> PathBuf {
     if literal.as_os_str().is_empty() { PathBuf::from(".") } else { literal }
 }
 
-/// Returns a path as printed in results. Bytes that are not valid UTF-8 become escapes such as \xFF, so that no two files have the same name.
+/// Returns a path as printed in results. Bytes that are not valid UTF-8 become escapes such as \xFF, so that names that differ in them stay different.
 pub fn name(path: &Path) -> String {
     let mut name = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
@@ -237,5 +253,11 @@ mod tests {
         assert_eq!(list(&["missing.png"], &[]).expect("a path"), ["missing.png"]);
         assert!(list(&["*.gif"], &[]).expect_err("none").contains("found none"));
         assert!(list(&[""], &["[x"]).expect_err("no pattern").contains("expected a pattern"));
+        for count in [250, 60_000] {
+            let large = format!("{}a*{}", "{".repeat(count), "}".repeat(count));
+            list(&[&large], &[]).and(list(&[""], &[&large])).expect_err("too large");
+        }
+        assert!(list(&[&"*".repeat(100_000)], &[]).expect_err("too long").contains("4096 bytes"));
+        list(&[&"[a-z]".repeat(800)], &[]).expect_err("no match");
     }
 }

@@ -13,6 +13,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::thread::{self, Scope};
 use vitraux::Tokenizer;
+use vitraux::low_level::kind;
 
 #[derive(Debug, Args)]
 pub struct Search {
@@ -47,6 +48,9 @@ impl Search {
     pub fn run(self) -> Result<()> {
         if !self.index.is_file() {
             let index = self.index.display();
+            if let Ok(Some(other)) = kind(&self.index) {
+                return Err(format!("--index {index}: expected a file, found {other}").into());
+            }
             return Err(format!("--index {index}: no such file; `vitraux similar --model MODEL --index {index} FOLDER` makes one").into());
         }
         if let Some(page) = &self.html {
@@ -101,10 +105,17 @@ fn copy(folder: &Path, found: &[(f64, &Path)]) -> Result<()> {
     for (number, (_, image)) in (1..).zip(found) {
         let name = image.file_name().unwrap_or_default().to_string_lossy();
         let target = folder.join(format!("{number:0digits$} {name}"));
+        if let Some(other) = kind(image).map_err(of_file(image))? {
+            return Err(format!("{}: expected the image of the index, found {other}", image.display()).into());
+        }
         let mut from = fs::File::open(image).map_err(of_file(image))?;
         let made = OpenOptions::new().write(true).create_new(true).open(&target);
         let mut to = made.map_err(|error| format!("{}: {error}; choose another folder", target.display()))?;
-        std::io::copy(&mut from, &mut to).map_err(of_file(&target))?;
+        std::io::copy(&mut from, &mut to).map_err(|error| {
+            // What was copied of it is of no use.
+            let _ = fs::remove_file(&target);
+            of_file(&target)(error)
+        })?;
     }
     note(&format!("copies: {}", folder.display()));
     Ok(())

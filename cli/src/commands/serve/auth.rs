@@ -2,11 +2,14 @@
 
 use super::failure::Failure;
 use crate::commands::Result;
-use crate::commands::messages::of_file;
 use axum::http::{HeaderMap, StatusCode, header};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use subtle::ConstantTimeEq;
+use vitraux::low_level::read;
+
+/// Maximum bytes of the file of a token.
+const LARGEST: u64 = 1 << 16;
 
 /// Hash of a token. Hashes have one length, so that comparing them tells nothing about the token's.
 pub struct Token([u8; 32]);
@@ -14,7 +17,7 @@ pub struct Token([u8; 32]);
 impl Token {
     /// Reads the token in a file.
     pub fn of_file(file: &Path) -> Result<Token> {
-        let text = std::fs::read(file).map_err(of_file(file))?;
+        let text = read(file, LARGEST)?;
         Token::parse(&text).map_err(|error| format!("{}: {error}", file.display()).into())
     }
 

@@ -21,8 +21,8 @@ pub struct ServingArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = count(4096))]
     max_batch: u32,
     /// Maximum time for which an image waits for others to fill its batch, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 2)]
-    max_wait: u64,
+    #[arg(long, value_name = "MS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=10_000))]
+    max_wait: u32,
     /// Maximum number of images that wait while a batch runs [default: --max-batch]; further requests are answered with status 429
     #[arg(long, value_name = "COUNT", value_parser = count(1 << 20))]
     queue: Option<u32>,
@@ -55,7 +55,7 @@ impl ServingArgs {
     /// Returns the sizes of batches and of the queue.
     pub fn batching(&self) -> Batching {
         let queue = self.queue.unwrap_or(self.max_batch) as usize;
-        Batching { max_batch: self.max_batch as usize, max_wait: Duration::from_millis(self.max_wait), queue }
+        Batching { max_batch: self.max_batch as usize, max_wait: Duration::from_millis(self.max_wait.into()), queue }
     }
 
     /// Returns the time for a body to arrive, and again for its images to be computed.

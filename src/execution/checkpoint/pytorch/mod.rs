@@ -32,6 +32,10 @@ const NESTED: [&str; 4] = ["state_dict", "model", "model_state_dict", "teacher"]
 /// Prefix that `DataParallel` gives every name.
 const WRAPPED: &str = "module.";
 
+/// How often the bytes of a file may be used by tensors, which may share them; and bytes on top of that.
+const SHARED: usize = 4;
+const UNSHARED: usize = 16 << 20;
+
 /// What a pickle is, or why it is refused.
 type Parsed<T> = std::result::Result<T, String>;
 
@@ -66,6 +70,7 @@ fn tensors<'a>(heap: &Heap<'a>, root: Value<'a>, places: &Places, contents: &Con
     let is_wrapped =
         |(name, value): &(Value<'a>, Value<'a>)| !heap.is_tensor(*value) || matches!(name, Value::Text(name) if name.starts_with(WRAPPED));
     let prefix = if entries.iter().all(is_wrapped) { WRAPPED } else { "" };
+    let mut left = SHARED * contents.len() + UNSHARED;
     let mut tensors = HashMap::new();
     for &(name, value) in entries {
         // Epochs, options and the like.
@@ -75,7 +80,9 @@ fn tensors<'a>(heap: &Heap<'a>, root: Value<'a>, places: &Places, contents: &Con
         let view = view.map_err(wrong)?;
         let place =
             places.get(view.storage.key).ok_or_else(|| wrong(format!("storage {} is missing; download it again", quoted(view.storage.key))))?;
+        let bytes = view.bytes();
         let stored = view.stored(contents, place).map_err(wrong)?;
+        left = left.checked_sub(bytes).ok_or_else(|| wrong("the tensors share many times the file's bytes, which weights do not".to_owned()))?;
         if tensors.insert(name[prefix.len()..].to_owned(), stored).is_some() {
             return Err(wrong("there are two of this name".to_owned()));
         }

@@ -109,6 +109,11 @@ impl View<'_> {
         })
     }
 
+    /// Returns the number of bytes of the elements; 0 if the storage has less elements.
+    pub fn bytes(&self) -> usize {
+        self.count().map_or(0, |count| count * self.storage.element.size())
+    }
+
     /// Returns the number of elements. Strides of 0 repeat elements, which could be any number; as many as the storage has are allowed.
     fn count(&self) -> Option<usize> {
         // Products of some of the sizes fit too.
