@@ -1,16 +1,22 @@
-//! JPEG XL, by the `jxl-oxide` crate. Its decoder for the `image` crate reads a file part by part, and its colour profile from the start with each part; this
-//! one reads all at once. The orientation in Exif is ignored, as the standard asks for (ISO/IEC 18181-2): pixels are already turned.
+//! JPEG XL, by the `jxl-oxide` crate. Its decoder for the `image` crate bounds neither colour profiles nor layers. The orientation in Exif is ignored, as the
+//! standard asks for (ISO/IEC 18181-2): pixels are already turned.
 
 use image::error::{DecodingError, ImageFormatHint};
 use image::{ColorType, ImageDecoder, ImageError, ImageResult};
 use jxl_bitstream::{Bitstream, ContainerParser, ParseEvent};
 use jxl_oxide::image::BitDepth;
-use jxl_oxide::{AllocTracker, EnumColourEncoding, FrameBufferSample, ImageHeader, ImageStream, InitializeResult, JxlImage, RenderingIntent};
+use jxl_oxide::{
+    AllocTracker, EnumColourEncoding, FrameBufferSample, ImageHeader, ImageStream, InitializeResult, JxlImage, RenderingIntent, UninitializedJxlImage,
+};
 use jxl_oxide_common::Bundle;
 use std::io;
 
 /// Maximum size of a compressed colour profile, in bytes; those of printers have two million. A few bytes may stand for any size.
 const PROFILE: u64 = 4 << 20;
+
+/// Bytes that are read at a time. The colour profile is read from its start until all of it is there; and the frames of a part, of which an image may have any number
+/// after the first, are dropped by calls within calls.
+const PART: usize = 64 << 10;
 
 /// Maximum number of layers that are blended to one image, each by a call within that of the next.
 const LAYERS: usize = 256;
@@ -21,22 +27,38 @@ pub fn decoder(bytes: &[u8], limit: u64) -> ImageResult<Box<dyn ImageDecoder>> {
         return Err(damaged(format!("its colour profile has more than {PROFILE} bytes")));
     }
     let tracker = AllocTracker::with_limit(usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut file = JxlImage::builder().alloc_tracker(tracker).build_uninit();
-    file.feed_bytes(bytes).map_err(damaged)?;
-    let InitializeResult::Initialized(mut image) = file.try_init().map_err(damaged)? else { return Err(truncated()) };
-    // Of a part of a file, a coarse image could be made.
-    if !image.is_loading_done() {
-        return Err(truncated());
-    }
-    let is_keyframe = |number: &usize| image.frame(*number).is_some_and(|frame| frame.header().is_keyframe());
-    let layers = (0..image.num_loaded_frames()).find(is_keyframe).ok_or_else(truncated)?;
-    if layers > LAYERS {
-        return Err(damaged(format!("it has more than {LAYERS} layers")));
-    }
+    let mut image = first_image(bytes, JxlImage::builder().alloc_tracker(tracker).build_uninit())?;
     if image.pixel_format().has_black() {
         image.request_color_encoding(EnumColourEncoding::srgb(RenderingIntent::Relative));
     }
     Ok(Box::new(Decoder(image)))
+}
+
+/// Reads a file up to the end of its first image, which of most files is the only one.
+fn first_image(bytes: &[u8], mut file: UninitializedJxlImage) -> ImageResult<JxlImage> {
+    let mut rest = bytes;
+    // A part may have to be seen again with the next one.
+    let mut feed = |take: &mut dyn FnMut(&[u8]) -> jxl_oxide::Result<usize>| {
+        let read = take(&rest[..PART.min(rest.len())]).map_err(damaged)?;
+        rest = &rest[read..];
+        if read == 0 { Err(truncated()) } else { Ok(()) }
+    };
+    let mut image = loop {
+        feed(&mut |part| file.feed_bytes(part))?;
+        match file.try_init().map_err(damaged)? {
+            InitializeResult::NeedMoreData(more) => file = more,
+            InitializeResult::Initialized(image) => break image,
+        }
+    };
+    // Of a part of it, a coarse image could be made.
+    while image.num_loaded_keyframes() == 0 && image.num_loaded_frames() <= LAYERS {
+        feed(&mut |part| image.feed_bytes(part))?;
+    }
+    let is_keyframe = |number: &usize| image.frame(*number).is_some_and(|frame| frame.header().is_keyframe());
+    match (0..=LAYERS).find(is_keyframe) {
+        Some(_) => Ok(image),
+        None => Err(damaged(format!("it has more than {LAYERS} layers"))),
+    }
 }
 
 /// Returns the size of the compressed colour profile.
@@ -109,4 +131,20 @@ fn damaged(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ImageE
 
 fn truncated() -> ImageError {
     ImageError::IoError(io::ErrorKind::UnexpectedEof.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::execution::image::Image;
+
+    #[test]
+    fn orientation_in_exif_turns_nothing() {
+        let stream = include_bytes!("../../../tests/fixtures/formats/lossless.jxl");
+        let framed = |kind: &[u8; 4], data: &[u8]| [&(8 + data.len() as u32).to_be_bytes()[..], kind, data].concat();
+        // A quarter turn.
+        let exif = b"\0\0\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+        let file = [framed(b"JXL ", b"\r\n\x87\n"), framed(b"ftyp", b"jxl \0\0\0\0jxl "), framed(b"Exif", exif), framed(b"jxlc", stream)].concat();
+        let [plain, boxed] = [&stream[..], &file].map(|bytes| Image::decode("a.jxl", bytes).expect("an image"));
+        assert!(plain.width != plain.height && plain == boxed);
+    }
 }
