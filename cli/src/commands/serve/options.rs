@@ -21,7 +21,7 @@ pub struct ServingArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 32, value_parser = count(4096))]
     max_batch: u32,
     /// Maximum time for which an image waits for others to fill its batch, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=10_000))]
+    #[arg(long, value_name = "MS", default_value_t = 2, value_parser = clap::value_parser!(u32).range(..=60_000))]
     max_wait: u32,
     /// Maximum number of images that wait while a batch runs [default: --max-batch]; further requests are answered with status 429
     #[arg(long, value_name = "COUNT", value_parser = count(1 << 20))]
