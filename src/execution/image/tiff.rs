@@ -30,12 +30,12 @@ pub fn check(bytes: &[u8]) -> Result<(), ImageError> {
     let compression = decoder.find_tag_unsigned::<u16>(Tag::Compression).ok().flatten().map(CompressionMethod::from_u16_exhaustive);
     if matches!(compression, Some(CompressionMethod::JPEG | CompressionMethod::ModernJPEG)) {
         let (width, height) = decoder.chunk_dimensions();
+        let largest = [height, width].map(|edge| edge.saturating_add(BLOCK - 1) / BLOCK * BLOCK);
         for (offset, len) in offsets.iter().zip(&lens) {
             let end = offset.saturating_add(*len).min(bytes.len() as u64) as usize;
             let found = structure(bytes.get(*offset as usize..end).unwrap_or_default());
-            let [most, wide] = [height, width].map(|edge| edge.saturating_add(BLOCK - 1) / BLOCK * BLOCK);
-            if u32::from(found.size[0]) > most || u32::from(found.size[1]) > wide || found.has_scans {
-                let [rows, columns] = found.size;
+            let [rows, columns] = found.size.map(u32::from);
+            if rows > largest[0] || columns > largest[1] || found.has_scans {
                 return Err(damaged(format!("a part of {width} x {height} pixels is a JPEG image of {columns} x {rows} or in several scans")));
             }
         }
