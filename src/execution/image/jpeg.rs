@@ -1,6 +1,6 @@
 //! Structure of JPEG files.
 
-/// What the markers of a file say.
+/// Structure of a file, by its markers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Structure {
     /// Whether the end-of-image marker is there: decoders silently fill missing data with grey.

@@ -102,7 +102,7 @@ fn check_spaces(all: &[Added]) -> std::result::Result<(), String> {
     match all.iter().map(|added| &added.token).find(|token| token.rstrip || token.lstrip && token.content.starts_with(char::is_whitespace)) {
         None => Ok(()),
         Some(token) => Err(format!(
-            "the added token {:?} begins with white space, which {:?} takes by lstrip or rstrip; expected only one of the two",
+            "the added token {:?} begins with white space, which {:?} takes by lstrip or rstrip; set these to false",
             space.content, token.content
         )),
     }

@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn missing_files_are_not_taken_for_labels() {
-        assert!(["/dev/null", "missing.txt", "a b/classes.csv"].iter().all(|labels| is_like_a_file(labels)));
+        assert!(!cfg!(unix) || is_like_a_file("/dev/null"));
+        assert!(["missing.txt", "a b/classes.csv"].iter().all(|labels| is_like_a_file(labels)));
         assert!(["cat", "cat,dog", "cat, notes.txt", "St. Bernard", "1/2"].iter().all(|labels| !is_like_a_file(labels)));
     }
 }

@@ -7,7 +7,7 @@ mod vectors;
 
 use super::images::{Form, Images, LineArgs, Lines, PassArgs, counted, name, row};
 use super::numbers::block;
-use super::output::{check_output, protect};
+use super::output::check_output;
 use super::{Failed, Result, note};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -129,8 +129,7 @@ impl Embed {
         };
         check_output(file)?;
         let paths = self.pass.images.sources()?;
-        let files = self.pass.files();
-        store::files(file, format).iter().try_for_each(|own| protect(own, paths.iter().chain(&files)))?;
+        store::protect(file, format, paths.iter().chain(&self.pass.files()))?;
         let what = vectors.describe(&self.pass.fingerprint(&checkpoint)?);
         if self.lines.resumes() && store::is_complete(file) {
             store::check_complete(file, format, &what, &paths)?;

@@ -1,9 +1,8 @@
 //! Arrays of the images in tar archives, one for each.
 
-use super::store::{check_complete, is_complete};
+use super::store::{check_complete, is_complete, protect};
 use super::{Embed, Format, Store, Vectors};
 use crate::commands::images::{Archive, Preparation, counted, name};
-use crate::commands::output::protect;
 use crate::commands::{Failed, Interrupted, Result, chain, error_mark, note, of_file, report};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -68,7 +67,7 @@ impl Run<'_> {
             note(&format!("{}: already done", output.display()));
             return Ok(());
         }
-        protect(output, std::iter::once(&file.to_owned()).chain(&embed.pass.files()))?;
+        protect(output, format, std::iter::once(&file.to_owned()).chain(&embed.pass.files()))?;
         let (archive, members) = Archive::open(file)?;
         if members.is_empty() {
             note(&format!("{}: no images", file.display()));

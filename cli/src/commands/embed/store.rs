@@ -4,7 +4,7 @@
 use super::Format;
 use super::parquet_names::{COMPRESSION, names_in_parquet};
 use crate::commands::images::{counted, name};
-use crate::commands::output::{lock, replace, replace_with};
+use crate::commands::output::{self, lock, replace, replace_with};
 use crate::commands::tensors::write_tensors;
 use crate::commands::{AnyError, Result, npy, of_file};
 use memmap2::Mmap;
@@ -53,10 +53,10 @@ fn on_a_line(name: &str) -> String {
     name.replace('\n', "\\x0A").replace('\r', "\\x0D")
 }
 
-/// Returns the files that a run writes in the end.
-pub fn files(file: &Path, format: Format) -> Vec<PathBuf> {
-    let list = (format == Format::Npy).then(|| list_of(file));
-    std::iter::once(file.to_owned()).chain(list).collect()
+/// Checks that writing an array, and the list of its images if it has one, overwrites no input.
+pub fn protect<'a>(file: &Path, format: Format, inputs: impl IntoIterator<Item = &'a PathBuf> + Clone) -> Result<()> {
+    output::protect(file, inputs.clone())?;
+    if format == Format::Npy { output::protect(&list_of(file), inputs) } else { Ok(()) }
 }
 
 /// Returns the list of the images of an npy file.
