@@ -1,5 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    let _ = vitraux_fuzz::files::tokenizer(data);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| vitraux_fuzz::run("tokenizer", data));
