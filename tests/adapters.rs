@@ -213,6 +213,25 @@ fn other_adapters_are_refused_by_name() {
     assert!(open(&path(CASE)).expect_err("it is a model").to_string().contains("adapter_config.json: no such file"));
 }
 
+/// A tensor of the model is changed once.
+#[test]
+fn adapters_that_contradict_themselves_are_refused() {
+    let refused = |change: fn(&mut Tensors), words: &str| {
+        let folder = changed(json!({}), change);
+        let error = open(folder.path()).expect_err("it is wrong").to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    let whole = |tensors: &mut Tensors| drop(tensors.insert(format!("{QUERY}.weight"), (vec![64, 32], vec![0.5; 64 * 32])));
+    refused(whole, "belongs to");
+    let twice = |tensors: &mut Tensors| {
+        for name in ["layernorm.weight", "layernorm.base_layer.weight"] {
+            tensors.insert(format!("base_model.model.vit.{name}"), (vec![32], vec![0.5; 32]));
+        }
+    };
+    refused(twice, "belongs to");
+    refused(|tensors| drop(tensors.insert("base_model.model.classifier.weight".to_owned(), (vec![], vec![0.5]))), "expected 2 axes");
+}
+
 #[test]
 fn program_merges_adapters_and_spares_their_files() {
     let folder = changed(json!({}), |_| {});

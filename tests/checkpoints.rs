@@ -489,3 +489,22 @@ fn unsupported_backbones_and_excessive_depth_are_refused() {
     write(folder.path(), &json!({ "model_type": "vit", "num_hidden_layers": 1_048_576 }));
     refused(Checkpoint::open(folder.path()), &["1048576", "1000"]);
 }
+
+#[test]
+fn contradictory_configurations_are_refused() {
+    let same = |_: &str, _: &mut Vec<usize>| {};
+    let nested = |root: &mut Value| root["model_args"]["x"] = Value::Array((0..70_000).map(|_| json!({"": 0})).collect());
+    refused(changed("timm_vit_tiny", nested, same), &["more than 65536 arrays and objects"]);
+    for (mean, is_right) in [(json!([0.5]), true), (json!([0.5, 0.5, 0.5]), true), (json!([0.1, 0.9]), false), (json!([0.1, 0.2, 0.3, 0.4]), false)] {
+        let with_mean = |root: &mut Value| root["pretrained_cfg"]["mean"] = mean.clone();
+        match changed("timm_vit_tiny", with_mean, same) {
+            Ok(_) => assert!(is_right, "{mean}"),
+            error => refused(error.inspect(|_| assert!(!is_right, "{mean}")), &["mean: expected a value for each of 3 channels, or one"]),
+        }
+    }
+    // A name that takes long to compare.
+    let start = std::time::Instant::now();
+    let long = |root: &mut Value| root["architecture"] = "vit_".repeat(200_000).into();
+    refused(changed("timm_vit_tiny", long, same), &["is not known to vitraux"]);
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}

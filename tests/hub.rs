@@ -826,9 +826,8 @@ fn announced_sizes_of_configurations_are_bounded() {
     assert!(hub.requests().iter().all(|request| request.method == "HEAD" || request.headers.contains_key("range")) || hub.requests().len() < 4);
 }
 
-/// One byte a second would go on for days.
-#[test]
-fn downloads_that_trickle_are_given_up() {
+/// A server that answers with these bytes, and then with some others again and again.
+fn trickling(head: &'static str, again: &'static [u8]) -> User {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
     std::thread::spawn(move || {
@@ -842,16 +841,106 @@ fn downloads_that_trickle_are_given_up() {
                     first = if first.is_empty() { line.clone() } else { first };
                     line.clear();
                 }
-                let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n";
-                let mut is_open = stream.write_all(head.as_bytes()).is_ok() && !first.starts_with("HEAD");
+                let is_head = first.starts_with("HEAD");
+                let head = if is_head { "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n" } else { head };
+                let mut is_open = stream.write_all(head.as_bytes()).is_ok() && !is_head;
                 while is_open {
-                    is_open = stream.write_all(b" ").is_ok();
+                    is_open = stream.write_all(again).is_ok();
                     std::thread::sleep(Duration::from_secs(1));
                 }
             });
         }
     });
-    let user = User { home: tempfile::tempdir().expect("a folder"), environment: vec![("HF_ENDPOINT", endpoint)] };
-    let line = user.inspect_badly(NAME);
-    assert!(line.contains("too slow"), "{line}");
+    User { home: tempfile::tempdir().expect("a folder"), environment: vec![("HF_ENDPOINT", endpoint)] }
+}
+
+/// One byte a second would go on for days: of a body, of the size of a part of it, or of what follows it.
+#[test]
+fn downloads_that_trickle_are_given_up() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
+    let trailers = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n4\r\n{\"a\"\r\n0\r\n";
+    let ways = [("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n", &b" "[..]), (chunked, b"0"), (trailers, b"a: b\r\n")];
+    std::thread::scope(|scope| {
+        for (head, again) in ways {
+            scope.spawn(move || {
+                let line = trickling(head, again).inspect_badly(NAME);
+                assert!(line.contains("too slow"), "{line}");
+            });
+        }
+    });
+}
+
+/// A cache that cannot be written to serves the models that it has.
+#[test]
+#[cfg(unix)]
+fn complete_models_need_no_writes() {
+    let hub = Hub::start(tiny());
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    let times = || {
+        let entries = walkdir::WalkDir::new(user.home.path()).sort_by_file_name().into_iter().map(|entry| entry.expect("an entry"));
+        entries.map(|entry| (entry.path().to_owned(), entry.metadata().expect("it is there").modified().expect("a time"))).collect::<Vec<_>>()
+    };
+    std::fs::remove_dir_all(user.home.path().join("hub/.locks")).expect("it is there");
+    let before = times();
+    user.inspect_well(NAME);
+    assert_eq!(times(), before);
+}
+
+/// Whoever can write to the cache could lead writes to other files.
+#[test]
+#[cfg(unix)]
+fn links_in_the_cache_lead_no_write_outside() {
+    use std::os::unix::fs::symlink;
+    let hub = Hub::start(tiny());
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    let precious = user.home.path().join("precious");
+    std::fs::write(&precious, "precious").expect("it is written");
+    let cache = user.cache();
+    let [weights] = [std::fs::read_link(cache.join("snapshots").join(COMMIT).join(WEIGHTS)).expect("a link")];
+    let blob = cache.join("blobs").join(weights.file_name().expect("a name"));
+    let lock = user.home.path().join("hub/.locks/models--google--tiny.vit-16").join(weights.file_name().expect("a name")).with_extension("lock");
+    std::fs::remove_file(&blob).expect("it is there");
+    let absent = cache.join(".no_exist").join(COMMIT).join("preprocessor_config.json");
+    for place in [cache.join("refs/main"), blob.with_extension("incomplete"), lock, absent] {
+        let _ = std::fs::remove_file(&place);
+        symlink(&precious, &place).expect("a link");
+    }
+    user.inspect_well(NAME);
+    assert_eq!(std::fs::read(&precious).expect("it is there"), b"precious");
+    assert_eq!(user.reference("main").as_deref(), Some(COMMIT));
+}
+
+/// Whatever the environment says, there is an answer.
+#[test]
+#[cfg(target_os = "linux")]
+fn homes_and_tokens_that_are_none_are_reported() {
+    let hub = Hub::start(tiny());
+    let user = User::of(&hub).with("HF_TOKEN", "a b");
+    let run = user.inspect(NAME);
+    assert!(run.code == 1 && run.errors()[0].contains("HF_TOKEN: expected a token of printable"), "{}", run.stderr);
+    let user = User::of(&hub);
+    assert!(Command::new("mkfifo").arg(user.home.path().join("token")).status().expect("mkfifo").success());
+    let run = user.inspect(NAME);
+    assert!(run.code == 1 && run.errors()[0].contains("found a pipe"), "{}", run.stderr);
+    // A folder below the user's own, as Python's libraries read it.
+    let user = User::of(&hub).with("HF_HOME", "~/models");
+    let home = user.home.path().to_str().expect("UTF-8").to_owned();
+    let user = user.with("HOME", &home);
+    user.inspect_well(NAME);
+    assert!(Path::new(&home).join("models/hub/models--google--tiny.vit-16").exists());
+}
+
+/// Git's hashes are those of files that a hub keeps in git itself.
+#[test]
+fn files_must_have_the_hash_of_their_commit() {
+    let hub = Hub::start(tiny().with_fault(|request, _, response| {
+        if request.path.ends_with("config.json") && request.method == "GET" && response.status == 200 {
+            response.body.push(b' ');
+            response.body.remove(1);
+        }
+    }));
+    let line = User::of(&hub).inspect_badly(NAME);
+    assert!(line.contains("expected git's SHA-1"), "{line}");
 }

@@ -138,3 +138,11 @@ fn array_types_are_those_of_numpy() {
         refused(result, &["encoder_norm/bias", &format!("numpy's {descr}")]);
     }
 }
+
+#[test]
+fn arrays_of_one_name_are_refused() {
+    let array = || npy("<f4", "(1, 1, 36)", 144);
+    refused(changed("jax_augreg", same, &[("cls", array())]), &["cls", "stored twice"]);
+    // Another name.
+    refused(changed("jax_augreg", same, &[("cls.npy.npy", array())]), &["cls.npy", "ignored silently"]);
+}

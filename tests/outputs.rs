@@ -2,7 +2,9 @@
 
 use crate::support::cli::{Run, program};
 use crate::support::path;
+use std::fs::File;
 use std::path::Path;
+use std::process::Stdio;
 
 fn sample() -> String {
     text(&path("examples/digits/samples/handwritten-3.png")).to_owned()
@@ -308,11 +310,12 @@ fn results_that_are_not_finite_are_errors_unless_allowed() {
     let at = |name: &str| text(&folder.path().join(name)).to_owned();
     assert_eq!(run(&["preprocess", "-m", &model, "-o", &at("pixels.safetensors"), &sample()]).code, 0);
     let other = text(&path("examples/digits/samples/printed-2.png")).to_owned();
-    let calls: [&[&str]; 6] = [
+    let calls: [&[&str]; 7] = [
         &["classify", &sample()],
         &["embed", &sample()],
         &["embed", "-o", &at("out.npy"), &sample(), &sample()],
         &["attention", "-o", &at("maps"), &sample()],
+        &["attention", "--pca", "-o", &at("maps"), &sample()],
         &["similar", "--pairs", &sample(), &other],
         &["forward", "--input", &at("pixels.safetensors"), "-o", &at("out.safetensors")],
     ];
@@ -324,4 +327,129 @@ fn results_that_are_not_finite_are_errors_unless_allowed() {
     }
     let taps = run(&["forward", "-m", &model, "--input", &at("pixels.safetensors"), "--tap", "all", "-o", &at("out.safetensors")]);
     assert!(taps.errors()[0].contains("attn.0 of image 0"), "the tensor is named: {}", taps.stderr);
+}
+
+#[test]
+#[cfg(unix)]
+fn lists_on_standard_input_are_inputs_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("x.npy"), "").expect("it is written");
+    for (call, list, output) in [("classify", "list.txt", "list.txt"), ("embed", "list.csv", "list.csv"), ("embed", "x.npy.txt", "x.npy")] {
+        std::fs::write(at(list), sample()).expect("it is written");
+        let mut command = program();
+        command.args([call, "--device", "cpu", "-", "-o", text(&at(output))]).stdin(File::open(at(list)).expect("it is there"));
+        let run = crate::support::cli::run(command);
+        assert!(run.code == 1 && run.errors()[0].contains("would overwrite the list"), "{call} {output}: {}", run.stderr);
+        assert_eq!(std::fs::read_to_string(at(list)).expect("it is there"), sample());
+    }
+}
+
+/// Whoever reads standard output may stop, as `head` does; files are made all the same.
+#[test]
+fn maps_are_made_after_their_reader_has_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let maps = folder.path().join("maps");
+    for name in ["a.png", "b.png", "c.png"] {
+        std::fs::copy(path("tests/fixtures/cases/hf_dpt_depth/image.png"), folder.path().join(name)).expect("a copy");
+    }
+    let mut command = program();
+    command.args([
+        "depth",
+        "--device",
+        "cpu",
+        "--batch",
+        "1",
+        "-m",
+        text(&path("tests/fixtures/cases/hf_dpt_depth")),
+        "-o",
+        text(&maps),
+        text(folder.path()),
+    ]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the program starts");
+    drop(child.stdout.take());
+    assert!(child.wait().expect("it ends").success());
+    assert_eq!(maps.read_dir().expect("a folder").count(), 3);
+}
+
+#[test]
+fn a_folder_that_is_named_by_a_number_is_no_width() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("32")).expect("a folder");
+    std::fs::copy(sample(), folder.path().join("32/three.png")).expect("a copy");
+    let mut command = program();
+    command.current_dir(folder.path()).args(["classify", "--device", "cpu", "-m", text(&path("tests/fixtures/cases/hf_vit_cls")), "--image-size", "48", "32"]);
+    let run = crate::support::cli::run(command);
+    assert!(run.code == 0 && run.stdout.contains("32/three.png"), "{} {}", run.stdout, run.stderr);
+}
+
+#[test]
+fn maps_of_other_images_and_foreign_files_are_told_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| text(&folder.path().join(name)).to_owned();
+    for (name, image) in [("a/x.png", "handwritten-3"), ("b/x.png", "printed-9"), ("maps/y.png", "printed-6"), ("c/z.png", "printed-6")] {
+        std::fs::create_dir_all(Path::new(&at(name)).parent().expect("a folder")).expect("a folder");
+        std::fs::copy(path(&format!("examples/digits/samples/{image}.png")), at(name)).expect("a copy");
+    }
+    let (maps, map) = (at("maps"), at("maps/x.attention.png"));
+    let drawn = |more: &[&str]| run(&[&["attention", "-o", &maps], more].concat());
+    assert_eq!(drawn(&[&at("a/x.png")]).code, 0);
+    let first = std::fs::read(&map).expect("a map");
+    assert!(drawn(&["--resume", &at("a/x.png")]).stderr.contains("nothing to do"));
+    let other = drawn(&["--resume", &at("b/x.png")]);
+    assert!(other.code == 0 && std::fs::read(&map).expect("a map") != first, "{}", other.stderr);
+    // An image that lies among the maps.
+    assert_eq!(drawn(&[&at("a/x.png"), &at("maps/y.png")]).code, 0);
+    assert!(walkdir::WalkDir::new(&maps).into_iter().any(|entry| entry.expect("an entry").file_name() == "y.attention.png"));
+    // A file that no run has made.
+    std::fs::write(at("maps/z.attention.png"), "precious").expect("it is written");
+    let foreign = drawn(&[&at("c/z.png")]);
+    assert!(foreign.code == 1 && foreign.errors()[0].contains("not from an earlier run"), "{}", foreign.stderr);
+    assert_eq!(std::fs::read(at("maps/z.attention.png")).expect("it is there"), b"precious");
+}
+
+/// An image whose map cannot have its name fails alone.
+#[test]
+#[cfg(target_os = "linux")]
+fn names_that_are_too_long_stop_no_other_map() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let photos = folder.path().join("photos");
+    std::fs::create_dir(&photos).expect("a folder");
+    for name in ["a".repeat(250), "b".to_owned()] {
+        std::fs::copy(sample(), photos.join(format!("{name}.png"))).expect("a copy");
+    }
+    let maps = folder.path().join("maps");
+    let drawn = run(&["attention", "-o", text(&maps), text(&photos)]);
+    assert!(drawn.code == 1 && maps.join("b.attention.png").exists(), "{}", drawn.stderr);
+}
+
+/// The largest file that the system allows, which a signal would tell otherwise.
+#[test]
+#[cfg(target_os = "linux")]
+fn files_that_may_not_grow_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let calls = writers().into_iter().chain([(vec!["embed".to_owned(), sample(), "-o".to_owned()], "out.npy")]);
+    for (call, name) in calls {
+        let output = folder.path().join(name);
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "ulimit -f 0 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_vitraux")]).args(&call).arg(&output);
+        command.env("VITRAUX_MODEL", "digits").env("VITRAUX_DEVICE", "cpu");
+        let full = crate::support::cli::run(command);
+        assert!(full.code == 1 && full.errors()[0].contains("File too large"), "{call:?}: {}", full.stderr);
+        assert!(full.errors()[0].contains(text(&output)), "{call:?} does not name the file: {}", full.stderr);
+    }
+}
+
+#[test]
+fn truncated_arrays_are_not_complete() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let output = folder.path().join("out.npy");
+    assert_eq!(run(&["embed", &sample(), "-o", text(&output)]).code, 0);
+    assert!(run(&["embed", "--resume", &sample(), "-o", text(&output)]).stderr.contains("nothing to do"));
+    let whole = std::fs::read(&output).expect("an array");
+    for len in [0, 50, whole.len() - 4] {
+        std::fs::write(&output, &whole[..len]).expect("it is written");
+        let resumed = run(&["embed", "--resume", &sample(), "-o", text(&output)]);
+        assert!(resumed.code == 1 && resumed.errors()[0].contains("damaged"), "{len}: {}", resumed.stderr);
+    }
 }

@@ -271,3 +271,70 @@ fn requests_that_take_longer_than_the_drain_are_cut_off() {
     assert!(code == 1 && start.elapsed() < Duration::from_secs(10), "{log:?}");
     assert!(format!("{log:?}").contains("--drain 1 s"), "{log:?}");
 }
+
+/// A log that is full, or that nobody reads, stops nothing.
+#[test]
+#[cfg(target_os = "linux")]
+fn logs_that_cannot_be_written_stop_no_request() {
+    use crate::support::cli::program;
+    use std::process::Stdio;
+    let stopped = |stderr: Stdio, take: bool| {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let mut command = program();
+        command.args(["serve", "--device", "cpu", "--listen", &address.to_string()]).stdout(Stdio::null()).stderr(stderr);
+        let mut child = command.spawn().expect("the program starts");
+        // A pipe that is closed, or that nobody reads.
+        let held = child.stderr.take().filter(|_| !take);
+        eventually(|| TcpStream::connect(address).is_ok());
+        for _ in 0..3000 {
+            let mut stream = TcpStream::connect(address).expect("a connection");
+            stream.set_read_timeout(Some(Duration::from_secs(20))).expect("it is ours");
+            stream.write_all(&message("GET", "/v2/health/live", &[], &[])).expect("sent");
+            assert_eq!(read(&mut stream).status, 200);
+        }
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).expect("it runs");
+        let start = Instant::now();
+        let status = loop {
+            if let Some(status) = child.try_wait().expect("a child") {
+                break status;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "the server does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        drop(held);
+        assert!(status.success(), "{status}");
+    };
+    stopped(Stdio::piped(), true);
+    stopped(Stdio::piped(), false);
+    stopped(std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device").into(), true);
+}
+
+/// JSON of a few bytes may stand for hundreds, many times over.
+#[test]
+fn requests_take_little_more_memory_than_they_have_bytes() {
+    let serving = Serving::start(&[]);
+    let packed = |start: &str, unit: &str, end: &str| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(start.as_bytes()).expect("packed");
+        let units = unit.repeat(1 << 16);
+        for _ in 0..(30 << 20) / units.len() {
+            packed.write_all(units.as_bytes()).expect("packed");
+        }
+        packed.write_all(end.as_bytes()).expect("packed");
+        packed.finish().expect("packed")
+    };
+    let input = r#"{"name":"image","datatype":"BYTES","shape":[1],"data":["#;
+    let bodies = [
+        (packed(&format!(r#"{{"inputs":[{input}""]}}],"parameters":{{"a":["#), r#"{"":0},"#, "0]}}"), 422),
+        (packed(&format!(r#"{{"inputs":[{input}"#), r#""","#, r#"""]}]}"#), 400),
+        (packed(r#"{"inputs":["#, &format!("{input}0]}},"), "0]}"), 400),
+        (packed(r#"{"inputs":[{"name":"image","datatype":"BYTES","data":[],"shape":["#, "1,", "1]}]}"), 400),
+    ];
+    for (body, status) in bodies {
+        let answer = serving.request("POST", "/v2/models/digits/infer", &[("Content-Encoding", "gzip")], &body);
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+    let peak = serving.peak_memory();
+    assert!(peak < 256 << 20, "{peak} bytes");
+    serving.stop();
+}

@@ -208,3 +208,33 @@ fn pipes_are_no_archives() {
     let run = vitraux(["embed", "--device", "cpu", "--shards", "--output", output.to_str().expect("UTF-8"), "/dev/zero"].map(OsStr::new));
     assert!(run.code == 1 && run.stderr.contains("a pipe or a device"), "{}", run.stderr);
 }
+
+#[test]
+fn linked_members_are_read_and_archives_without_an_end_refused() {
+    let shards = Shards(tempfile::tempdir().expect("a folder"));
+    let file = shards.file("00.tar");
+    let mut archive = tar::Builder::new(std::fs::File::create(&file).expect("a file"));
+    let mut header = tar::Header::new_gnu();
+    let three = sample("handwritten-3");
+    header.set_size(three.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "a/1.png", &*three).expect("a member");
+    for (kind, name) in [(tar::EntryType::Link, "a/2.png"), (tar::EntryType::Symlink, "a/3.png")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(0);
+        archive.append_link(&mut header, name, "a/1.png").expect("a member");
+    }
+    archive.finish().expect("an archive");
+    drop(archive);
+    let run = shards.embed(&[]);
+    assert!(run.code == 0 && run.stderr.contains("skipped 1 members"), "{}", run.stderr);
+    let rows = shards.rows("00.parquet");
+    assert!(rows.len() == 2 && rows[0].1 == rows[1].1, "{rows:?}");
+    // At the end of a member, where nothing else tells.
+    let whole = std::fs::read(&file).expect("an archive");
+    let end = whole.iter().rposition(|byte| *byte != 0).expect("a header").next_multiple_of(512);
+    std::fs::write(shards.file("01.tar"), &whole[..end]).expect("it is written");
+    let run = shards.embed(&[]);
+    assert!(run.code == 1 && run.stderr.contains("it is cut off"), "{}", run.stderr);
+}

@@ -6,6 +6,12 @@ fn main() -> std::process::ExitCode {
 }
 
 fn set_environment() {
+    // A file that may not become larger is an error of its writer, which names it.
+    #[cfg(unix)]
+    // SAFETY: no other thread runs yet.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN)
+    };
     // Mesa's window system code would complain on standard error, though no window is opened.
     if cfg!(target_os = "linux") && std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         // SAFETY: no other thread runs yet.

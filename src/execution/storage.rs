@@ -72,7 +72,8 @@ pub fn read_opened(opened: File, file: &Path, limit: u64) -> Result<Vec<u8>> {
 
 /// Returns the error for a file of more than `limit` bytes.
 pub fn too_large(file: &Path, limit: u64) -> Error {
-    Error::file(file, format!("larger than {} MiB, which no such file should be", limit >> 20))
+    let (size, unit) = if limit < 1 << 20 { (limit >> 10, "KiB") } else { (limit >> 20, "MiB") };
+    Error::file(file, format!("larger than {size} {unit}, which no such file should be"))
 }
 
 /// Writes a file atomically, creating its folder if necessary. Concurrent readers see either the old or the new contents. Of a

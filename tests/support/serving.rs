@@ -113,8 +113,17 @@ impl Serving {
 
     /// Resident memory in bytes.
     pub fn memory(&self) -> u64 {
+        self.memory_by("VmRSS:")
+    }
+
+    /// The most resident memory so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.memory_by("VmHWM:")
+    }
+
+    fn memory_by(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running process");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("its memory");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
     }
 

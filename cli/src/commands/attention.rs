@@ -1,7 +1,7 @@
 use super::images::{PassArgs, has_image_extension, preprocess_of};
-use super::maps::{self, Pixels, Places, Target, Unmade, check_apart, is_file, made, of_image, write_png};
+use super::maps::{self, Pixels, Places, Target, Unmade, check_apart, described, is_file, made, of_image, write_png};
 use super::numbers::block;
-use super::{AnyError, Result, chain, note};
+use super::{AnyError, Result, note};
 use clap::Args;
 use image::RgbImage;
 use rayon::prelude::*;
@@ -93,7 +93,7 @@ impl Attention {
         let places = Places::new(&self.output, &["png"], self.head != Some(Heads::All), &mut paths)?;
         let model = self.pass.fingerprint(&checkpoint)?;
         let targets = |path: &Path| self.targets(&places, path, config.heads, &model);
-        check_apart(&paths, &self.pass.files(), targets)?;
+        check_apart(Some(&places), &paths, &self.pass.files(), targets)?;
         let done = if self.resume { made(&paths, targets)? } else { HashSet::new() };
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, |path| done.contains(path))? else { return Ok(()) };
         images.for_each_batch(|paths, pixel_values| {
@@ -107,14 +107,17 @@ impl Attention {
                     Err(error) => failures.push(of_image(path, &*error)),
                 }
             }
-            let names: BTreeSet<&str> = shown.iter().map(|(.., name)| name.as_str()).collect();
+            let names: BTreeSet<&str> = shown.iter().map(|(.., name)| name.as_str()).chain(self.pca.then_some("tokens")).collect();
             let outputs = session.forward_blocking(pixel_values, &names.into_iter().collect::<Vec<_>>())?;
             let draw = |(image, path, name): &(usize, &Path, String)| {
                 let map = config.map(size, name).expect("it was asked for");
-                let values = outputs[name.as_str()].values();
-                let own = values.len() / pixel_values.shape()[0];
-                if let Some(refusal) = self.pass.execution.refusal(&path.display().to_string(), &values[image * own..][..own]) {
-                    return Err(Unmade::Image(refusal));
+                // Colours of components are finite even if the tokens are not.
+                for output in [name.as_str()].into_iter().chain(self.pca.then_some("tokens")) {
+                    let values = outputs[output].values();
+                    let own = values.len() / pixel_values.shape()[0];
+                    if let Some(refusal) = self.pass.execution.refusal(&path.display().to_string(), &values[image * own..][..own]) {
+                        return Err(Unmade::Image(refusal));
+                    }
                 }
                 let drawing = Drawing { preprocess: &preprocess, output: &outputs[name.as_str()], map, number: *image };
                 self.draw(&drawing, path, &targets(path))
@@ -190,7 +193,7 @@ impl Attention {
             let painted = painting.on_host(map, &output.values(), output.shape()[0]).map_err(|error| of_image(error.into()))?;
             let mut result = canvases.next().expect("one for each target");
             cover(&mut result, &painted, seen, opacity);
-            write(&result, about, file).map_err(|error| Unmade::Output(chain(&*error)))?;
+            write(&result, about, file).map_err(|error| Unmade::unwritten(&error))?;
         }
         Ok(())
     }
@@ -206,7 +209,7 @@ impl Attention {
         let target = |head: Option<usize>, ending: String| Target {
             file: places.file(path, &format!(".{shown}{ending}.png")),
             shows: head,
-            about: format!("block {block:?}, head {head:?}, query {query:?}, rollout {rollout}, pca {pca}, of {model}"),
+            about: described(&format!("block {block:?}, head {head:?}, query {query:?}, rollout {rollout}, pca {pca}, of {model}"), path),
         };
         match self.head {
             Some(Heads::All) => (0..heads).map(|head| target(Some(head), format!(".head{head}"))).collect(),

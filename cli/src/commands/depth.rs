@@ -1,6 +1,6 @@
 use super::images::{ImageLimitArgs, Lines, PassArgs, has_image_extension, name};
-use super::maps::{Pixels, Places, Target, Unmade, check_apart, create_folder_of, failures, is_file, made, of_image, write_png};
-use super::{Result, chain, note, npy, shown};
+use super::maps::{Pixels, Places, Target, Unmade, check_apart, create_folder_of, described, failures, is_file, made, of_image, write_png};
+use super::{Result, note, npy, shown};
 use clap::{Args, ValueEnum};
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -71,13 +71,16 @@ impl Depth {
         let mut paths = self.pass.images.sources()?;
         let places = Places::new(&self.output, &EXTENSIONS, formats.len() == 1, &mut paths)?;
         let about = format!("depth of {}", self.pass.fingerprint(&checkpoint)?);
-        let target =
-            |path: &Path, format: Format| Target { file: places.file(path, format.ending()), shows: format, about: format!("{format:?} {about}") };
+        let target = |path: &Path, format: Format| Target {
+            file: places.file(path, format.ending()),
+            shows: format,
+            about: described(&format!("{format:?} {about}"), path),
+        };
         let targets = |path: &Path| formats.iter().map(|format| target(path, *format)).collect::<Vec<_>>();
-        check_apart(&paths, &self.pass.files(), targets)?;
+        check_apart(Some(&places), &paths, &self.pass.files(), targets)?;
         let done = if self.resume { made(&paths, targets)? } else { HashSet::new() };
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, |path| done.contains(path))? else { return Ok(()) };
-        let mut lines = Lines::stdout(None);
+        let mut lines = Lines::beside_files();
         images.for_each_batch(|paths, pixel_values| {
             let outputs = session.forward_blocking(pixel_values, &["predicted_depth"])?;
             let depth = &outputs["predicted_depth"];
@@ -140,7 +143,7 @@ fn draw(
             Format::Colour => write_colours(&depth, size, about, file),
             Format::Npy => create_folder_of(file).and_then(|()| npy::write(file, &size, bytemuck::cast_slice(&depth))),
         };
-        written.map_err(|error| Unmade::Output(chain(&*error)))?;
+        written.map_err(|error| Unmade::unwritten(&error))?;
     }
     Ok([least, largest])
 }

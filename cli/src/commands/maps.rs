@@ -1,13 +1,14 @@
 //! Files that are made of each image: in a folder, with names like the images', or one that the user names. A resumed run recognises those of the earlier run by the
 //! description in a PNG.
 
+use super::images::stamp;
 use super::output::{identity, replace_with};
-use super::{Result, chain, of_file};
+use super::{AnyError, Result, chain, npy, of_file};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
 /// A file to write for an image.
@@ -66,15 +67,11 @@ impl Places {
     }
 }
 
-/// Drops what an earlier run has made: images in the output folder or, if all are there, those with the description of a map. Folders are compared by their places,
-/// which may be spelled in several ways.
+/// Drops what an earlier run has made: images in the output folder with the description of a map. Folders are compared by their places, which may be spelled in
+/// several ways.
 fn drop_made(paths: &mut Vec<PathBuf>, output: &Path) {
     let is_below = |path: &Path| path.canonicalize().is_ok_and(|path| path.starts_with(output));
-    let are_all_below = paths.iter().all(|path| is_below(path));
-    let is_made = |path: &Path| match are_all_below {
-        true => path.is_file() && is_file(path, &["png"]) && description_of(path).is_some(),
-        false => is_below(path),
-    };
+    let is_made = |path: &Path| is_below(path) && path.is_file() && is_file(path, &["png"]) && description_of(path).is_some();
     let kept: Vec<PathBuf> = paths.iter().filter(|path| !is_made(path)).cloned().collect();
     if !kept.is_empty() {
         *paths = kept;
@@ -87,12 +84,17 @@ pub fn is_file(output: &Path, extensions: &[&str]) -> bool {
     output.extension().is_some_and(has) && !output.is_dir()
 }
 
-/// Checks that no file of an image is an input, or that of another image.
-pub fn check_apart<T>(paths: &[PathBuf], inputs: &[PathBuf], targets: impl Fn(&Path) -> Vec<Target<T>>) -> Result<()> {
+/// Checks that no file of an image is an input, that of another image or, unless the user has named it, one that no earlier run has made.
+pub fn check_apart<T>(places: Option<&Places>, paths: &[PathBuf], inputs: &[PathBuf], targets: impl Fn(&Path) -> Vec<Target<T>>) -> Result<()> {
     let images: HashSet<_> = paths.iter().chain(inputs).filter_map(|path| identity(path)).collect();
     let mut taken = HashSet::new();
     for path in paths {
-        let mut targets = targets(path).into_iter();
+        let targets = targets(path);
+        let is_foreign = |target: &&Target<T>| places.is_some_and(|places| !places.is_file) && !is_own(&target.file);
+        if let Some(Target { file, .. }) = targets.iter().find(is_foreign) {
+            return Err(format!("{}: would overwrite this file, which is not from an earlier run; choose another --output", file.display()).into());
+        }
+        let mut targets = targets.into_iter();
         let is_taken =
             |target: &Target<T>| identity(&target.file).is_some_and(|target| images.contains(&target)) || !taken.insert(target.file.clone());
         if let Some(Target { file, .. }) = targets.find(is_taken) {
@@ -103,6 +105,20 @@ pub fn check_apart<T>(paths: &[PathBuf], inputs: &[PathBuf], targets: impl Fn(&P
         }
     }
     Ok(())
+}
+
+/// Whether a file may be replaced: it is not there, is empty as what other versions left on a full disk, or is a map.
+fn is_own(file: &Path) -> bool {
+    let is_empty = file.metadata().map_or(true, |metadata| metadata.is_file() && metadata.len() == 0);
+    is_empty || if is_file(file, &["npy"]) { npy::is(file) } else { description_of(file).is_some() }
+}
+
+/// Between the description of a map, and the stamp of the image that it is of.
+const IMAGE: &str = "; image ";
+
+/// Returns the description of a map of an image.
+pub fn described(about: &str, image: &Path) -> String {
+    format!("{about}{IMAGE}{}", stamp(image).unwrap_or_default())
 }
 
 /// Returns the images of which an earlier run has made all files.
@@ -116,15 +132,22 @@ pub fn made<T>(paths: &[PathBuf], targets: impl Fn(&Path) -> Vec<Target<T>>) -> 
     Ok(done)
 }
 
-/// Returns whether all files are there. A PNG of another run is an error; other files have no description.
+/// Returns whether all files are there, of these images. A PNG of another run is an error; other files have no description.
 fn are_made<T>(targets: &[Target<T>]) -> Result<bool> {
     for Target { file, about, .. } in targets {
         // An empty file is what other versions left on a full disk.
         if !file.metadata().is_ok_and(|metadata| metadata.len() > 0) {
             return Ok(false);
         }
-        if is_file(file, &["png"]) && description_of(file).is_none_or(|known| known != *about) {
-            return Err(format!("{}: not from an earlier run with this model and these options; choose another --output", file.display()).into());
+        if !is_file(file, &["png"]) {
+            continue;
+        }
+        let without_image = |about: &str| about.split_once(IMAGE).map_or(about, |(about, _)| about).to_owned();
+        match description_of(file) {
+            Some(known) if known == *about => {}
+            // Of another image, or of this one before it changed.
+            Some(known) if without_image(&known) == without_image(about) => return Ok(false),
+            _ => return Err(format!("{}: not from an earlier run with this model and these options; choose another --output", file.display()).into()),
         }
     }
     Ok(true)
@@ -136,6 +159,18 @@ pub enum Unmade {
     Image(String),
     /// The output cannot be written.
     Output(String),
+}
+
+impl Unmade {
+    /// Returns why a file could not be written. A name that is too long is that of one image.
+    pub fn unwritten(error: &AnyError) -> Unmade {
+        let kind = match (error.downcast_ref::<vitraux::Error>(), error.downcast_ref::<std::io::Error>()) {
+            (Some(vitraux::Error::Io { source, .. }), _) | (_, Some(source)) => Some(source.kind()),
+            _ => None,
+        };
+        let message = chain(&**error);
+        if kind == Some(ErrorKind::InvalidFilename) { Unmade::Image(message) } else { Unmade::Output(message) }
+    }
 }
 
 /// Returns the errors of images, or the first error of an output.
@@ -188,7 +223,10 @@ pub fn write_png(pixels: Pixels<'_>, about: &str, file: &Path) -> Result<()> {
             encoder.add_itxt_chunk(keyword.to_owned(), text)?;
         }
         let written = encoder.write_header().and_then(|mut image| image.write_image_data(pixels.data).and_then(|()| image.finish()));
-        Ok(written.map_err(|error| format!("{}: {error}", file.display()))?)
+        written.map_err(|error| match error {
+            png::EncodingError::IoError(error) => of_file(file)(error),
+            other => format!("{}: {other}", file.display()).into(),
+        })
     })
 }
 

@@ -113,7 +113,12 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// Escapes control characters, which names and labels in files may contain, so that they neither steer a terminal nor break lines.
 pub fn shown(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+    text.chars().flat_map(|c| if c.is_control() || is_format(c) { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+/// Whether a character separates lines, or changes the direction of those that follow, so that they appear in another order (Unicode Standard Annex 9).
+fn is_format(c: char) -> bool {
+    matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Longest message, in characters.
@@ -140,5 +145,18 @@ pub fn text(error: &(dyn Error + 'static)) -> String {
 pub fn warn_if_assumed(preprocess: Option<&vitraux::preprocess::Preprocess>) {
     if preprocess.is_some_and(|preprocess| preprocess.assumed) {
         warn("the model has no preprocessor_config.json; using transformers' default preprocessing for this type of model");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_terminals_or_turns_texts_is_escaped() {
+        assert_eq!(shown("é 猫 \u{1b}[31m\n"), "é 猫 \\u{1b}[31m\\n");
+        for turn in ['\u{61C}', '\u{200F}', '\u{2028}', '\u{202E}', '\u{2066}'] {
+            assert_eq!(shown(&format!("a{turn}b")), format!("a\\u{{{:x}}}b", turn as u32));
+        }
     }
 }

@@ -51,6 +51,7 @@ pub use outcome::Interrupted;
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
+use tracing_appender::non_blocking::WorkerGuard;
 
 /// Any error; threads may return it.
 pub type AnyError = Box<dyn Error + Send + Sync>;
@@ -80,8 +81,8 @@ struct Talk {
 }
 
 impl Talk {
-    /// Sets up messages and logs of a command.
-    fn obey(&self, command: &Command) -> Result<()> {
+    /// Sets up messages and logs of a command. The server's log ends with what is returned.
+    fn obey(&self, command: &Command) -> Result<Option<WorkerGuard>> {
         be_quiet(self.quiet);
         let filter = match self.verbose {
             0 => "error,vitraux=warn",
@@ -89,7 +90,7 @@ impl Talk {
             _ => "debug",
         };
         if let Command::Serve(command) = command {
-            return command.log(self.quiet, filter);
+            return command.log(self.quiet, filter).map(Some);
         }
         let mut logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(filter));
         if self.verbose == 0 {
@@ -102,7 +103,7 @@ impl Talk {
             });
         }
         logger.init();
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -186,7 +187,7 @@ impl Cli {
 
     /// Runs the subcommand.
     pub fn run(self) -> Result<()> {
-        self.talk.obey(&self.command)?;
+        let _log = self.talk.obey(&self.command)?;
         match self.command {
             Command::Classify(command) => command.run(),
             Command::Attention(command) => command.run(),

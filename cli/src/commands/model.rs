@@ -85,7 +85,8 @@ pub fn with_joined_size(arguments: impl Iterator<Item = std::ffi::OsString>) -> 
     for argument in arguments {
         let is_number = |text: &std::ffi::OsStr| text.to_str().is_some_and(|text| text.parse::<usize>().is_ok());
         match joined.as_mut_slice() {
-            [.., option, height] if option == "--image-size" && is_number(height) && is_number(&argument) => {
+            // A folder may be named by a year.
+            [.., option, height] if option == "--image-size" && is_number(height) && is_number(&argument) && !Path::new(&argument).exists() => {
                 height.push("x");
                 height.push(argument);
             }
@@ -148,6 +149,9 @@ impl ModelArgs {
 
     /// Returns the preprocessing of images, without loading weights.
     pub fn preprocess(&self) -> Result<Preprocess> {
+        if self.adapter.is_some() {
+            return Err("--adapter: preprocessing has no weights to adapt; leave it out".into());
+        }
         match self.place_or_default()? {
             Place::BuiltIn => Ok(self.built_in()?.preprocess.expect("it takes images")),
             Place::Path(path) => Ok(checkpoint::open_preprocess(path, self.image_size())?),

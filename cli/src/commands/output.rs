@@ -1,10 +1,10 @@
 //! Writing of files: readers see the old file or the new one, and a failure leaves the old one.
 
 use super::images::has_image_extension;
-use super::{Result, of_file};
+use super::{AnyError, Result, chain, of_file};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,12 +18,18 @@ pub fn replace(file: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<(
     let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     let fresh = fresh_beside(&target).map_err(of_file(file))?;
     let permissions = target.metadata().or_else(|_| fresh.as_file().metadata()).map_err(of_file(file))?.permissions();
-    write(fresh.path())?;
+    write(fresh.path()).map_err(|error| named(error, file))?;
     // The safetensors crate creates files that only their owner can read.
     let written = OpenOptions::new().write(true).open(fresh.path()).and_then(|file| file.sync_all());
     written.and_then(|()| std::fs::set_permissions(fresh.path(), permissions)).map_err(of_file(file))?;
     fresh.persist(&target).map_err(|error| of_file(file)(error.error))?;
     Ok(())
+}
+
+/// Returns an error that names the file that could not be written.
+fn named(error: AnyError, file: &Path) -> AnyError {
+    let (name, text) = (file.display().to_string(), chain(&*error));
+    if text.contains(&name) { error } else { format!("{name}: {text}").into() }
 }
 
 /// Writes a file with the contents that `write` gives, as [`replace`] does.
@@ -57,6 +63,9 @@ pub fn check_named(file: &Path, extension: &str) -> Result<()> {
 /// Checks that writing a file overwrites no input, whatever links lead to it, and that its name is not that of an image, as after `-o *.jpg`.
 pub fn protect<'a>(file: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
     let own = identity(file);
+    if own.is_some() && own == identity_of_stdin() {
+        return Err(format!("{}: would overwrite the list on standard input; choose another file", file.display()).into());
+    }
     if let Some(input) = inputs.into_iter().find(|input| own.is_some() && identity(input) == own) {
         return Err(format!("{}: would overwrite the input {}; choose another file", file.display(), input.display()).into());
     }
@@ -71,6 +80,37 @@ pub fn protect<'a>(file: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -
 pub fn identity(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+/// Returns what tells the file that standard input is read from, if it is one.
+#[cfg(unix)]
+fn identity_of_stdin() -> Option<(u64, u64)> {
+    use std::os::fd::AsFd;
+    let file = File::from(std::io::stdin().as_fd().try_clone_to_owned().ok()?);
+    identity_of(&file).filter(|_| file.metadata().is_ok_and(|metadata| metadata.is_file()))
+}
+
+#[cfg(not(unix))]
+fn identity_of_stdin() -> Option<PathBuf> {
+    None
+}
+
+/// Whether a path still leads to an opened file, which another run may have removed or replaced since.
+#[cfg(unix)]
+pub fn leads_to(path: &Path, opened: &File) -> bool {
+    identity(path) == identity_of(opened)
+}
+
+/// Returns true: files that are open can be neither removed nor replaced.
+#[cfg(not(unix))]
+pub fn leads_to(_: &Path, _: &File) -> bool {
+    true
+}
+
+#[cfg(unix)]
+fn identity_of(opened: &File) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    opened.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Returns what tells an existing file from all others, hard links excepted.
@@ -101,6 +141,32 @@ pub fn lock(opened: &File, file: &Path) -> Result<()> {
         }
     }
     Err(format!("{}: another run of vitraux is writing to it; wait until it has ended, or choose another --output", file.display()).into())
+}
+
+/// Locks a folder for this run, until what is returned is dropped: `None` if the system cannot lock folders.
+pub fn lock_folder(folder: &Path) -> Result<Option<File>> {
+    let Ok(opened) = File::open(folder) else { return Ok(None) };
+    lock(&opened, folder)?;
+    Ok(Some(opened))
+}
+
+/// Output beside files, which are made even if nobody reads it any more.
+pub struct Beside<W>(pub W);
+
+impl<W: Write> Write for Beside<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            flushed => flushed,
+        }
+    }
 }
 
 /// Start and end of the names of files that are being written.
@@ -140,7 +206,8 @@ fn remove_stale(folder: &Path) {
     }
 }
 
-fn folder(file: &Path) -> &Path {
+/// Returns the folder of a file.
+pub fn folder(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

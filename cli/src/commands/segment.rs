@@ -1,6 +1,6 @@
 use super::images::{ImageLimitArgs, Lines, PassArgs, has_image_extension, name};
-use super::maps::{Pixels, Places, Target, Unmade, check_apart, failures, is_file, made, of_image, write_png};
-use super::{Format, Result, chain, note, shown};
+use super::maps::{Pixels, Places, Target, Unmade, check_apart, described, failures, is_file, made, of_image, write_png};
+use super::{Format, Result, note, shown};
 use clap::Args;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -40,14 +40,17 @@ impl Segment {
         let mut paths = self.pass.images.sources()?;
         let places = self.output.as_deref().map(|output| places(output, &mut paths)).transpose()?;
         let model = self.pass.fingerprint(&checkpoint)?;
-        let target =
-            |places: &Places, path: &Path| Target { file: places.file(path, ".segment.png"), shows: (), about: format!("classes of {model}") };
+        let target = |places: &Places, path: &Path| Target {
+            file: places.file(path, ".segment.png"),
+            shows: (),
+            about: described(&format!("classes of {model}"), path),
+        };
         let targets = |path: &Path| places.iter().map(|places| target(places, path)).collect::<Vec<_>>();
-        check_apart(&paths, &self.pass.files(), targets)?;
+        check_apart(places.as_ref(), &paths, &self.pass.files(), targets)?;
         let done = if self.resume { made(&paths, targets)? } else { HashSet::new() };
         let Some((images, mut session)) = self.pass.start(checkpoint, paths, |path| done.contains(path))? else { return Ok(()) };
         let device = session.model().device().to_string();
-        let mut lines = Lines::stdout(None);
+        let mut lines = if places.is_some() { Lines::beside_files() } else { Lines::stdout(None) };
         images.for_each_batch(|paths, pixel_values| {
             let outputs = session.forward_blocking(pixel_values, &["logits"])?;
             let logits = &outputs["logits"];
@@ -146,7 +149,7 @@ fn draw(
     let mut pixels = vec![0; count];
     classes.iter().for_each(|class| pixels[usize::from(*class)] += 1);
     if let Some(Target { file, about, .. }) = target {
-        write(&classes, size, count, about, file).map_err(|error| Unmade::Output(chain(&*error)))?;
+        write(&classes, size, count, about, file).map_err(|error| Unmade::unwritten(&error))?;
     }
     Ok(Areas { size, pixels })
 }

@@ -3,6 +3,10 @@
 use super::Result;
 use serde::Deserialize;
 use std::path::PathBuf;
+use vitraux::low_level::read;
+
+/// Maximum bytes of the file.
+const LARGEST: u64 = 1 << 16;
 
 /// Values for options that are not given.
 #[derive(Debug, Default, Deserialize)]
@@ -20,11 +24,10 @@ impl Settings {
     /// Reads the file; without one, nothing is set.
     pub fn read() -> Result<Settings> {
         let Some(file) = Settings::file() else { return Ok(Settings::default()) };
-        let of_file = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-        match std::fs::read_to_string(&file) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Settings::default()),
-            text => Ok(toml::from_str(&text.map_err(|error| of_file(&error))?)
-                .map_err(|error| of_file(&format!("expected model = \"NAME\": {}", error.message())))?),
+        let wrong = |why: &str| format!("{}: expected model = \"NAME\": {why}", file.display());
+        match read(&file, LARGEST) {
+            Err(vitraux::Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(Settings::default()),
+            text => Ok(toml::from_slice(&text?).map_err(|error| wrong(error.message()))?),
         }
     }
 }

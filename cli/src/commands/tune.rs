@@ -20,7 +20,7 @@ pub struct Tune {
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Print the existing table without measuring
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["model", "architecture", "adapter"])]
     show: bool,
     #[command(flatten)]
     model: BenchedModel,

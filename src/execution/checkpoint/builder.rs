@@ -82,8 +82,8 @@ impl CheckpointBuilder {
         let places: &[_] = if is_open_clip { &OPEN_CLIP } else { &MODEL };
         let files = match Files::open(&folder, places, mapped_from) {
             // transformers' wrapper of timm models adds a prefix of its own.
-            Ok(files) if root.string("model_type")? == Some("timm_wrapper") => files.without_prefix("timm_model."),
-            Ok(files) if is_open_clip => files.without_prefix(open_clip::TRUNK),
+            Ok(files) if root.string("model_type")? == Some("timm_wrapper") => files.without_prefix("timm_model.")?,
+            Ok(files) if is_open_clip => files.without_prefix(open_clip::TRUNK)?,
             Ok(files) => files,
             // An unsupported configuration makes a better message than missing weights.
             Err(error) => return Err(outline(&root, None).err().unwrap_or(error)),

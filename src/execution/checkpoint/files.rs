@@ -131,9 +131,18 @@ impl Files {
     }
 
     /// Strips `prefix` from the names that have it.
-    pub fn without_prefix(self, prefix: &str) -> Files {
-        let shorter = |name: String| name.strip_prefix(prefix).map_or(name.clone(), str::to_owned);
-        Files { tensors: self.tensors.into_iter().map(|(name, stored)| (shorter(name), stored)).collect(), ..self }
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if there is one of the shorter name already.
+    pub fn without_prefix(self, prefix: &str) -> Result<Files> {
+        let mut tensors = HashMap::with_capacity(self.tensors.len());
+        for (name, stored) in self.tensors {
+            let shorter = name.strip_prefix(prefix).unwrap_or(&name);
+            if tensors.insert(shorter.to_owned(), stored).is_some() {
+                return Err(Error::tensor(shorter, format!("stored twice, as {prefix}{shorter} too; expected one of them")));
+            }
+        }
+        Ok(Files { tensors, ..self })
     }
 
     /// Number of tensors.
@@ -188,9 +197,9 @@ impl Files {
         self.tensors.insert(name, by);
     }
 
-    /// Adds an update of a tensor. Returns whether it is the first.
-    pub fn update(&mut self, name: String, by: LowRank) -> bool {
-        self.updates.insert(name, by).is_none()
+    /// Adds an update of a tensor, in place of an earlier one.
+    pub fn update(&mut self, name: String, by: LowRank) {
+        self.updates.insert(name, by);
     }
 
     /// Returns a floating-point tensor of any shape.
@@ -266,5 +275,24 @@ fn missing(folder: &Folder, places: &[(Place, Format)]) -> Error {
     match folder.exists() {
         true => Error::file(folder.path(), format!("expected one of {} in this folder, found none", names.join(", "))),
         false => Error::file(folder.path(), format!("no such folder; expected one with {}", names[0])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_distinct_without_their_prefix() {
+        let of = |names: [&str; 2]| {
+            let view = || safetensors::tensor::TensorView::new(safetensors::Dtype::U8, vec![1], &[7]).expect("a tensor");
+            let bytes = safetensors::serialize(names.map(|name| (name, view())), None).expect("bytes");
+            Files::embedded("a.safetensors", bytes.leak()).expect("tensors").without_prefix("visual.")
+        };
+        let mut names: Vec<String> = of(["visual.a", "b"]).expect("two tensors").names().map(str::to_owned).collect();
+        names.sort();
+        assert_eq!(names, ["a", "b"]);
+        let error = of(["visual.a", "a"]).err().expect("one name").to_string();
+        assert!(error.contains("stored twice, as visual.a too"), "{error}");
     }
 }

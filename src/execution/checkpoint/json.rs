@@ -13,6 +13,9 @@ const LARGEST: u64 = 1 << 20;
 /// hundred times its size.
 pub const LARGEST_JSON: u64 = 8 << 20;
 
+/// Maximum number of arrays and objects, each of which takes hundreds of bytes, whatever it holds; and configurations are copied.
+const MOST: usize = 1 << 16;
+
 /// A JSON object in a file.
 #[derive(Clone, Debug)]
 pub struct Object {
@@ -27,6 +30,9 @@ impl Object {
     pub fn parse(path: &Path, text: &[u8]) -> Result<Object> {
         if text.len() as u64 > LARGEST_JSON {
             return Err(storage::too_large(path, LARGEST_JSON));
+        }
+        if text.iter().filter(|byte| matches!(byte, b'{' | b'[')).count() > MOST {
+            return Err(Error::file(path, format!("more than {MOST} arrays and objects, which no such file should have")));
         }
         // Windows editors prepend a byte-order mark.
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);

@@ -440,10 +440,10 @@ fn channel_values(object: &Object, key: &str, channels: usize, default: [f64; 3]
     if !values.iter().all(usable) || values.is_empty() {
         return Err(object.wrong(key, "finite numbers, nonzero for standard deviations"));
     }
-    if values.len() == channels {
-        return Ok(values.iter().map(|&value| value as f32).collect());
+    match values.len() {
+        count if count == channels => Ok(values.iter().map(|&value| value as f32).collect()),
+        // Published configurations of models without three channels still list three values, for RGB; their mean is used.
+        count @ (1 | 3) => Ok(vec![(values.iter().sum::<f64>() / count as f64) as f32; channels]),
+        _ => Err(object.wrong(key, &format!("a value for each of {channels} channels, or one"))),
     }
-    // Published configurations of models without three channels still list three values, for RGB; their mean is used.
-    let shared = values.iter().sum::<f64>() / values.len() as f64;
-    Ok(vec![shared as f32; channels])
 }

@@ -24,12 +24,16 @@ pub fn arrays(path: &Path, contents: &Contents) -> Result<HashMap<String, Stored
 fn arrays_of(path: &Path, contents: &Contents, reader: &mut dyn ReadSeek) -> Result<HashMap<String, Stored>> {
     let damaged = |message: String| Error::file(path, message);
     let mut archive = zip::ZipArchive::new(reader).map_err(|error| damaged(format!("not an npz file ({error}); download it again")))?;
+    if archive.has_duplicate_names() {
+        return Err(damaged("two arrays have one name; expected one of them".to_owned()));
+    }
     let mut left = UNPACKED + 16 * contents.len() as u64;
     let mut stored = 0usize;
     let mut arrays = HashMap::new();
     for i in 0..archive.len() {
         let mut entry = archive.by_index(i).map_err(|error| damaged(format!("entry {i}: {error}; download it again")))?;
-        let name = entry.name().map_err(|error| damaged(format!("entry {i}: {error}")))?.trim_end_matches(".npy").to_owned();
+        let name = entry.name().map_err(|error| damaged(format!("entry {i}: {error}")))?.into_owned();
+        let name = name.strip_suffix(".npy").unwrap_or(&name).to_owned();
         let broken = |message: &str| damaged(format!("array {name}: {message}; download it again"));
         let (held, start, size, first): (Contents, usize, usize, Vec<u8>) = match (entry.compression(), entry.data_start()) {
             (zip::CompressionMethod::Stored, Some(start)) => {
@@ -58,7 +62,9 @@ fn arrays_of(path: &Path, contents: &Contents, reader: &mut dyn ReadSeek) -> Res
         if header.bytes().is_some_and(|len| len != data.len()) {
             return Err(broken(&format!("{} bytes of data do not match shape {:?} of {}", data.len(), header.shape, header.dtype)));
         }
-        arrays.insert(name.clone(), Stored::new(header.dtype, header.shape, held, data));
+        if arrays.insert(name.clone(), Stored::new(header.dtype, header.shape, held, data)).is_some() {
+            return Err(damaged(format!("array {name}: stored twice; expected one of them")));
+        }
     }
     Ok(arrays)
 }

@@ -8,6 +8,9 @@ use std::path::Path;
 /// Share of a model's tensors that a checkpoint must have to be mistaken for it.
 const LEAST_SHARE: f64 = 0.1;
 
+/// Characters of a name that are compared.
+const COMPARED: usize = 100;
+
 /// Returns the candidate that shares the most tensors with the checkpoint, or `None` if it shares hardly any. Among equals, or without a checkpoint,
 /// the one whose name is most similar to `name` wins. `outlined` returns a candidate's outline, or `None` if it is not supported.
 pub fn nearest<'a>(
@@ -16,7 +19,7 @@ pub fn nearest<'a>(
     outlined: impl Fn(&str) -> Option<Outline>,
     files: Option<&Files>,
 ) -> Option<String> {
-    let name = name.to_lowercase();
+    let name: String = name.chars().take(COMPARED).collect::<String>().to_lowercase();
     let in_common = |outline: &Outline| files.map_or(0, |files| outline.names().iter().filter(|name| files.has(name)).count());
     let judged = candidates.filter_map(|known| Some((in_common(&outlined(known)?), strsim::jaro_winkler(&name, &known.to_lowercase()), known)));
     let best = judged.max_by(|(tensors, likeness, _), (others, other, _)| tensors.cmp(others).then(likeness.total_cmp(other)));

@@ -2,32 +2,60 @@
 //! commit, and `refs` from revision names to commits.
 
 use super::form::Form;
-use super::reference::Reference;
+use super::reference::{Reference, is_plain};
 use super::{LAYOUTS, Layout, PROCESSOR, Wanted, shards};
 use crate::data::error::{Error, Result};
-use hf_hub::{CacheRepo, Repo, RepoType};
+use crate::execution::storage;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+/// Maximum bytes of the file that has the commit of a revision.
+const LARGEST_REF: u64 = 1 << 10;
+
+/// Returns the folder of Hugging Face's libraries: `HF_HOME`, or `huggingface` in the user's cache folder.
+///
+/// # Errors
+/// [`Error::Argument`] if there is neither.
+pub fn home() -> Result<PathBuf> {
+    if let Some(home) = folder("HF_HOME") {
+        return Ok(home);
+    }
+    let caches = folder("XDG_CACHE_HOME").or_else(|| Some(dirs::home_dir()?.join(".cache")));
+    let missing = || Error::argument("HF_HOME", "expected the folder that keeps models of the hub, found neither it nor a home folder; set HF_HOME");
+    Ok(caches.ok_or_else(missing)?.join("huggingface"))
+}
+
+/// Returns the folder in a variable of the environment, if that is set. `~/` stands for the home folder, as in Python's libraries.
+fn folder(variable: &str) -> Option<PathBuf> {
+    let path: OsString = std::env::var_os(variable).filter(|path| !path.is_empty())?;
+    let path = PathBuf::from(path);
+    match (path.strip_prefix("~"), dirs::home_dir()) {
+        (Ok(rest), Some(home)) => Some(home.join(rest)),
+        _ => Some(path),
+    }
+}
+
 /// A model's entry in the cache.
 pub struct Cache {
-    repo: CacheRepo,
     /// `models--owner--name`.
-    name: String,
     root: PathBuf,
+    locks: PathBuf,
+    revision: String,
     commit: Option<String>,
 }
 
 impl Cache {
-    pub fn open(reference: &Reference) -> Cache {
-        // `hf-hub` reads only HF_HOME.
-        let cache = match std::env::var_os("HF_HUB_CACHE").filter(|path| !path.is_empty()) {
-            Some(path) => hf_hub::Cache::new(path.into()),
-            None => hf_hub::Cache::from_env(),
+    /// # Errors
+    /// [`Error::Argument`] if the user has no cache.
+    pub fn open(reference: &Reference) -> Result<Cache> {
+        let all = match folder("HF_HUB_CACHE") {
+            Some(all) => all,
+            None => home()?.join("hub"),
         };
-        let repo = Repo::with_revision(reference.repository.clone(), RepoType::Model, reference.revision.clone());
+        let name = format!("models--{}", reference.repository.replace('/', "--"));
         let commit = reference.is_commit().then(|| reference.revision.clone());
-        Cache { name: repo.folder_name(), root: cache.path().clone(), repo: cache.repo(repo), commit }
+        Ok(Cache { root: all.join(&name), locks: all.join(".locks").join(name), revision: reference.revision.clone(), commit })
     }
 
     /// Returns the revision's folder, if all that is wanted is in it.
@@ -55,21 +83,32 @@ impl Cache {
 
     /// Returns the revision's folder, if it has a configuration.
     fn folder(&self) -> Option<(&'static Layout, PathBuf)> {
-        let folder = |config: &str| match &self.commit {
-            Some(commit) => Some(self.snapshot(commit)).filter(|folder| folder.join(config).exists()),
-            None => Some(self.repo.get(config)?.parent()?.to_owned()),
-        };
-        LAYOUTS.iter().find_map(|layout| Some((layout, folder(layout.config)?)))
+        let folder = self.snapshot(&self.pointed()?);
+        LAYOUTS.iter().find(|layout| folder.join(layout.config).exists()).map(|layout| (layout, folder))
+    }
+
+    /// Returns the commit that the revision points to.
+    fn pointed(&self) -> Option<String> {
+        self.commit.clone().or_else(|| {
+            let commit = String::from_utf8(storage::read(&self.pointer(), LARGEST_REF).ok()?).ok()?;
+            // It becomes a folder.
+            Some(commit.trim().to_owned()).filter(|commit| is_plain(commit))
+        })
+    }
+
+    /// Returns the path of the file that has the commit of the revision.
+    fn pointer(&self) -> PathBuf {
+        self.root.join("refs").join(&self.revision)
     }
 
     /// Returns the folder of a commit's files.
     pub fn snapshot(&self, commit: &str) -> PathBuf {
-        self.repo.pointer_path(commit)
+        self.root.join("snapshots").join(commit)
     }
 
     /// Returns the path of a blob.
     pub fn blob(&self, hash: &str) -> PathBuf {
-        self.root.join(&self.name).join("blobs").join(hash)
+        self.root.join("blobs").join(hash)
     }
 
     /// Returns the path of an incomplete download.
@@ -79,9 +118,10 @@ impl Cache {
 
     /// Locks `key` against other processes until the returned file is dropped.
     pub fn lock(&self, key: &str) -> Result<File> {
-        let path = self.root.join(".locks").join(&self.name).join(format!("{key}.lock"));
+        let path = self.locks.join(format!("{key}.lock"));
         create_parent(&path)?;
-        let file = File::create(&path).map_err(Error::io(&path))?;
+        // Whatever a link leads to is left as it is.
+        let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(Error::io(&path))?;
         file.lock().map_err(Error::io(&path))?;
         Ok(file)
     }
@@ -109,21 +149,31 @@ impl Cache {
     /// Records that a commit lacks a file, as the Python library does.
     pub fn mark_absent(&self, commit: &str, name: &str) -> Result<()> {
         let path = self.absent(commit, name);
+        if path.symlink_metadata().is_ok() {
+            return Ok(());
+        }
         create_parent(&path)?;
-        fs::write(&path, "").map_err(Error::io(&path))
+        File::create_new(&path).map(drop).map_err(Error::io(&path))
     }
 
     fn absent(&self, commit: &str, name: &str) -> PathBuf {
-        self.root.join(&self.name).join(".no_exist").join(commit).join(name)
+        self.root.join(".no_exist").join(commit).join(name)
     }
 
     /// Points the revision's name to a commit.
     pub fn point(&self, commit: &str) -> Result<()> {
-        match self.commit {
-            Some(_) => Ok(()),
-            None => self.repo.create_ref(commit).map_err(Error::io(&self.root)),
+        if self.pointed().as_deref() == Some(commit) {
+            return Ok(());
         }
+        let pointer = self.pointer();
+        remove_link(&pointer)?;
+        storage::write(&pointer, commit.as_bytes())
     }
+}
+
+/// Removes a link that somebody has put where a file is written, so that nothing outside the cache is.
+pub fn remove_link(path: &Path) -> Result<()> {
+    if path.is_symlink() { fs::remove_file(path).map_err(Error::io(path)) } else { Ok(()) }
 }
 
 /// Creates the parent folder of a file.

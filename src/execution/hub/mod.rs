@@ -1,7 +1,6 @@
 //! Models on the Hugging Face hub: `owner/name`, downloaded into the cache that its libraries share.
 //!
-//! `hf-hub` provides the cache's layout. The transfer is our own, because that of `hf-hub` links a file into the snapshot
-//! whatever its length. Here, only a file with the announced length and hash is linked.
+//! Only a file with the announced length and hash is linked into a snapshot.
 
 mod cache;
 mod entry;
@@ -96,7 +95,7 @@ pub(in crate::execution) fn fetch_files(reference: &str, files: &[File], progres
 fn fetch_wanted(reference: &str, wanted: Wanted<'_>, progress: &DownloadProgress<'_>) -> Result<PathBuf> {
     let reference = Reference::parse(reference)
         .ok_or_else(|| Error::argument("model", format!("expected a model on the hub as owner/name or owner/name@revision, found {reference:?}")))?;
-    let cache = Cache::open(&reference);
+    let cache = Cache::open(&reference)?;
     let usable = cache.usable(wanted);
     match (cache.cached(wanted), &usable) {
         // A commit never changes.

@@ -1,11 +1,12 @@
 //! Requests for files at `/owner/name/resolve/revision/file`, the one URL that hubs, mirrors and simple servers have in
 //! common.
 
-use super::cache::Cache;
+use super::cache::{Cache, home};
 use super::entry::{Entry, header};
 use super::failure::{Failure, Refusal};
 use super::reference::Reference;
-use crate::data::error::Result;
+use crate::data::error::{Error, Result};
+use crate::execution::storage;
 use std::cell::OnceCell;
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -22,6 +23,8 @@ const STALL: Duration = Duration::from_secs(5);
 const HOPS: usize = 5;
 /// Milliseconds before each GET that probes for a file.
 const PAUSES: [u64; 3] = [0, 200, 400];
+/// Maximum bytes of the file of a token.
+const LARGEST_TOKEN: u64 = 1 << 16;
 
 pub type HubResult<T> = std::result::Result<T, Failure>;
 
@@ -38,15 +41,21 @@ pub struct Remote<'a> {
 
 impl<'a> Remote<'a> {
     /// # Errors
-    /// [`Error::Network`] if `HF_ENDPOINT` is not a URL.
+    /// [`Error::Network`] if `HF_ENDPOINT` is not a URL; [`Error::Argument`] if the token is none.
     pub fn open(reference: &'a Reference, cache: Cache) -> Result<Remote<'a>> {
         let variable = |name: &str| std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()).trim_end_matches('/').to_owned();
         if !matches!(origin(&endpoint), Some((scheme, ..)) if ["http", "https"].contains(&scheme.as_str())) {
             return Err(reference.error(format!("HF_ENDPOINT: expected a URL such as https://huggingface.co, found {:?}", shown(&endpoint))));
         }
-        // `hf-hub` reads only the file written by `hf auth login`.
-        let token = variable("HF_TOKEN").or_else(|| hf_hub::Cache::from_env().token());
+        let token = match variable("HF_TOKEN") {
+            Some(token) => Some(token),
+            None => saved_token()?,
+        };
+        // A header cannot hold others.
+        if token.as_ref().is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(Error::argument("HF_TOKEN", "expected a token of printable ASCII characters without spaces; set it, or run `hf auth login`"));
+        }
         let agent = Agent::config_builder()
             .timeout_connect(Some(SILENCE))
             .timeout_recv_response(Some(SILENCE))
@@ -173,6 +182,17 @@ impl<'a> Remote<'a> {
     fn url(&self, revision: &str, name: &str) -> String {
         let Remote { reference, endpoint, .. } = self;
         format!("{endpoint}/{}/resolve/{}/{name}", reference.repository, revision.replace('/', "%2F"))
+    }
+}
+
+/// Returns the token that `hf auth login` has saved.
+fn saved_token() -> Result<Option<String>> {
+    // Without a home, there is none.
+    let Ok(home) = home() else { return Ok(None) };
+    match storage::read(&home.join("token"), LARGEST_TOKEN) {
+        Ok(token) => Ok(Some(String::from_utf8_lossy(&token).trim().to_owned()).filter(|token| !token.is_empty())),
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

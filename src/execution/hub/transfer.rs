@@ -1,7 +1,7 @@
 //! Download of one file into the cache. Bytes are collected in `<blob>.incomplete`, as in the Python library, and an
 //! interrupted download resumes from there. Only a file with the announced length and hash becomes a blob.
 
-use super::cache::create_parent;
+use super::cache::{create_parent, remove_link};
 use super::entry::{Entry, header, length};
 use super::failure::Failure;
 use super::remote::{HubResult, Remote};
@@ -10,6 +10,7 @@ use crate::data::error::{Error, Result};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 /// Consecutive attempts without progress before giving up.
@@ -29,20 +30,28 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub fn fetch(remote: &Remote, entry: &Entry, progress: &DownloadProgress<'_>) -> HubResult<()> {
     let (cache, state, name) = (&remote.cache, &remote.state(), entry.name.as_str());
     let fits = |path: &Path| fs::metadata(path).is_ok_and(|found| entry.size.is_none_or(|size| size == found.len()));
-    let key = entry.hash.clone().unwrap_or_else(|| format!("{state}-{name}"));
-    let _lock = cache.lock(&key)?;
-    if let Some(hash) = entry.hash.as_ref().filter(|hash| fits(&cache.blob(hash))) {
-        if !cache.is_linked(state, name, hash) {
-            cache.link(state, name, hash)?;
-        }
+    let blob = entry.hash.as_ref().filter(|hash| fits(&cache.blob(hash)));
+    // Nothing is written then, so that the cache may be one that cannot be written to. Without a SHA-256, a file of this snapshot and length is assumed to
+    // be the server's.
+    let is_here = || match blob {
+        Some(hash) => cache.is_linked(state, name, hash),
+        None => entry.sha256().is_none() && fits(&cache.snapshot(state).join(name)),
+    };
+    if is_here() {
         return Ok(());
     }
-    // Without a SHA-256, a file of this snapshot and length is assumed to be the server's.
-    if entry.sha256().is_none() && fits(&cache.snapshot(state).join(name)) {
+    let key = entry.hash.clone().unwrap_or_else(|| format!("{state}-{name}"));
+    let _lock = cache.lock(&key)?;
+    // Another process may have fetched it meanwhile.
+    if let Some(hash) = entry.hash.as_ref().filter(|hash| fits(&cache.blob(hash))) {
+        return Ok(cache.link(state, name, hash)?);
+    }
+    if is_here() {
         return Ok(());
     }
     let partial = cache.partial(&key);
     create_parent(&partial)?;
+    remove_link(&partial)?;
     // Only a SHA-256 shows whether the bytes of an earlier run belong to the same file as new ones.
     if entry.sha256().is_none() {
         let _ = fs::remove_file(&partial);
@@ -88,14 +97,13 @@ fn attempt(remote: &Remote, entry: &Entry, partial: &Path, progress: &DownloadPr
         receive(remote, entry, (&mut file, partial), here, progress)?;
     }
     file.sync_all().map_err(Error::io(partial))?;
-    if let Some(expected) = entry.sha256() {
-        let found = hash::sha256(partial)?;
-        if found != expected {
+    match hash::mismatch(partial, entry)? {
+        None => Ok(()),
+        Some(message) => {
             restart(&file, partial)?;
-            return Err(Failure::Cut(format!("expected SHA-256 {expected}, found {found}")));
+            Err(Failure::Cut(message))
         }
     }
-    Ok(())
 }
 
 /// Appends the missing bytes.
@@ -124,22 +132,22 @@ fn receive(remote: &Remote, entry: &Entry, (file, partial): (&mut File, &Path), 
         return Err(too_large(largest).into());
     }
     let mut expected = expected;
-    let mut body = response.into_body().into_reader();
-    let mut buffer = vec![0; 1 << 16];
+    let parts = read(response.into_body().into_reader()).map_err(Error::io(partial))?;
     let mut watched = (Instant::now(), here);
     loop {
         progress(&entry.name, here, expected.unwrap_or(here));
-        let count = match body.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) => return Err(Failure::Cut(error.to_string())),
+        let part = match parts.recv_timeout(WATCHED) {
+            Ok(Ok(part)) => part,
+            Ok(Err(error)) => return Err(Failure::Cut(error.to_string())),
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => break,
         };
-        here += count as u64;
+        here += part.len() as u64;
         if let Some(expected) = expected.filter(|expected| here > *expected) {
             restart(file, partial)?;
             return Err(Failure::Cut(format!("expected {expected} bytes, found more")));
         }
-        file.write_all(&buffer[..count]).map_err(Error::io(partial))?;
+        file.write_all(&part).map_err(Error::io(partial))?;
         match (expected, entry.largest) {
             (None, Some(largest)) if here > largest => return Err(too_large(largest).into()),
             // A body without a length must not fill the disk: the file's own header has it.
@@ -147,7 +155,7 @@ fn receive(remote: &Remote, entry: &Entry, (file, partial): (&mut File, &Path), 
             _ => {}
         }
         let (since, before) = watched;
-        if since.elapsed() > WATCHED {
+        if since.elapsed() >= WATCHED {
             if here < before + LEAST {
                 let message = format!("{}: {} bytes in {} s are too slow; try again later", entry.name, here - before, since.elapsed().as_secs());
                 return Err(remote.reference.error(message).into());
@@ -159,6 +167,31 @@ fn receive(remote: &Remote, entry: &Entry, (file, partial): (&mut File, &Path), 
         Some(expected) if here != expected => Err(Failure::Cut(format!("expected {expected} bytes, found {here}"))),
         _ => Ok(()),
     }
+}
+
+/// Reads a body in parts, until the last of them or an error, on a thread of its own: a server that sends chunk sizes or trailers byte by byte can keep a read
+/// waiting as long as it likes.
+fn read(mut body: impl Read + Send + 'static) -> std::io::Result<Receiver<std::io::Result<Vec<u8>>>> {
+    let (sender, parts) = sync_channel(1);
+    let read = move || {
+        loop {
+            let mut part = vec![0; 1 << 16];
+            let read = match body.read(&mut part) {
+                Ok(0) => break,
+                Ok(count) => {
+                    part.truncate(count);
+                    Ok(part)
+                }
+                Err(error) => Err(error),
+            };
+            let is_last = read.is_err();
+            if sender.send(read).is_err() || is_last {
+                break;
+            }
+        }
+    };
+    std::thread::Builder::new().name("download".to_owned()).spawn(read)?;
+    Ok(parts)
 }
 
 /// Discards the bytes of a partial file.

@@ -76,7 +76,7 @@ impl BenchFormat {
 #[derive(Debug, Args)]
 pub struct BenchedModel {
     /// Model by its timm name, with random weights, such as vit_base_patch16_224
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "image_size"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "image_size", "adapter"])]
     architecture: Option<String>,
     #[command(flatten)]
     model: ModelArgs,

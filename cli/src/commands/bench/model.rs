@@ -18,7 +18,7 @@ use vitraux::{Image, Session, Tensor};
 #[derive(Debug, Args)]
 pub struct BenchModel {
     /// Models by their timm names, with random weights: one such as vit_base_patch16_224, or a list
-    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with_all = ["model", "image_size"])]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with_all = ["model", "image_size", "adapter"])]
     architecture: Vec<String>,
     /// Precision of the weights, or a list such as f32,f16; sums are always f32
     #[arg(long, value_enum, value_name = "PRECISION", value_delimiter = ',', default_values_t = [PrecisionChoice::F32])]

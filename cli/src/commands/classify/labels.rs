@@ -6,6 +6,9 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use vitraux::{Labels, Session};
 
+/// Maximum number of labels, of which each is encoded: more than ImageNet-21k has.
+const MOST: usize = 1 << 15;
+
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Label options")]
 pub struct LabelArgs {
@@ -23,14 +26,19 @@ impl LabelArgs {
         let Some(labels) = &self.labels else { return Ok(None) };
         let file = self.files().pop();
         let names: Vec<String> = match file {
-            Some(file) => std::fs::read_to_string(&file).map_err(of_file(&file))?.lines().map(|line| line.trim().to_owned()).collect(),
+            Some(file) => {
+                let text = std::fs::read_to_string(&file).map_err(of_file(&file))?;
+                // Windows editors prepend a byte-order mark.
+                text.trim_start_matches('\u{FEFF}').lines().map(|line| line.trim().to_owned()).collect()
+            }
             None if is_like_a_file(labels) => return Err(format!("--labels {labels}: expected a file with a label in each line, found none").into()),
             None => labels.split(',').map(|label| label.trim().to_owned()).collect(),
         };
         let names: Vec<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
-        match names.is_empty() {
-            true => Err("--labels: expected labels separated by commas, or a file with one in each line, found none".into()),
-            false => Ok(Some(names)),
+        match names.len() {
+            0 => Err("--labels: expected labels separated by commas, or a file with one in each line, found none".into()),
+            1..=MOST => Ok(Some(names)),
+            more => Err(format!("--labels: expected at most {MOST} labels, found {more}").into()),
         }
     }
 
@@ -64,6 +72,19 @@ fn is_like_a_file(labels: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_labels_may_begin_with_a_mark_and_have_a_limit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("labels.txt");
+        let names = |text: &str| {
+            std::fs::write(&file, text).expect("it is written");
+            let labels = Some(file.to_str().expect("UTF-8").to_owned());
+            LabelArgs { labels, template: Vec::new() }.names().map_err(|error| error.to_string())
+        };
+        assert_eq!(names("\u{FEFF}cat\r\n\n dog \n"), Ok(Some(vec!["cat".to_owned(), "dog".to_owned()])));
+        assert!(names(&"a\n".repeat(MOST + 1)).expect_err("too many").contains("at most 32768"));
+    }
 
     #[test]
     fn missing_files_are_not_taken_for_labels() {

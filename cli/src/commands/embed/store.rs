@@ -4,7 +4,7 @@
 use super::Format;
 use super::parquet_names::{COMPRESSION, names_in_parquet};
 use crate::commands::images::{counted, name};
-use crate::commands::output::{self, lock, replace, replace_with};
+use crate::commands::output::{self, leads_to, lock, replace, replace_with};
 use crate::commands::tensors::write_tensors;
 use crate::commands::{AnyError, Result, npy, of_file};
 use memmap2::Mmap;
@@ -79,13 +79,28 @@ pub fn is_complete(file: &Path) -> bool {
 fn complete_names(file: &Path, format: Format, what: &str) -> Result<HashSet<String>> {
     let of_array = |error: AnyError| format!("{}: expected an array written by `vitraux embed`: {error}", file.display());
     let (names, of) = match format {
-        Format::Npy => (std::fs::read_to_string(list_of(file)).map_err(of_file(&list_of(file)))?.lines().map(str::to_owned).collect(), None),
+        Format::Npy => (names_of_npy(file)?, None),
         Format::Safetensors => names_in_safetensors(file).map_err(of_array)?,
         _ => names_in_parquet(file).map_err(of_array)?,
     };
     match of.filter(|of| of != what) {
         Some(other) => Err(format!("{}: holds other vectors, {other}, not {what}; choose another --output", file.display()).into()),
         None => Ok(names),
+    }
+}
+
+/// Maximum bytes of a list of images.
+const LARGEST_LIST: u64 = 1 << 32;
+
+/// Reads the list beside an npy file, which must have a vector for each name.
+fn names_of_npy(file: &Path) -> Result<HashSet<String>> {
+    let text = String::from_utf8(vitraux::low_level::read(&list_of(file), LARGEST_LIST)?)?;
+    let rows = text.lines().count();
+    match npy::is_whole(file, rows).map_err(of_file(file))? {
+        true => Ok(text.lines().map(str::to_owned).collect()),
+        false => {
+            Err(format!("{}: damaged: expected {rows} vectors, as many as its list has names; remove it to embed all again", file.display()).into())
+        }
     }
 }
 
@@ -143,6 +158,9 @@ impl Store {
         let open = |path: &Path| OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(of_file(path));
         let (mut rows_file, mut names_file) = (open(&rows)?, open(&names)?);
         lock(&rows_file, file)?;
+        if !leads_to(&rows, &rows_file) {
+            return Err(format!("{}: another run of vitraux has just written it; run the command again", file.display()).into());
+        }
         if !resumes && rows_file.metadata()?.len() > 0 {
             return Err(format!("{}: left by an interrupted run; continue it with --resume, or remove this file", rows.display()).into());
         }
@@ -200,14 +218,15 @@ impl Store {
             }
             Some(_) => {}
         }
-        self.rows.write_all(bytemuck::cast_slice(&embeddings.values()))?;
-        self.rows.flush()?;
+        let [rows, names] = parts(&self.file);
+        let written = self.rows.write_all(bytemuck::cast_slice(&embeddings.values())).and_then(|()| self.rows.flush());
+        written.map_err(of_file(&rows))?;
         for path in paths {
             let name = name(path);
-            writeln!(self.names, "{}", serde_json::to_string(&name)?)?;
+            writeln!(self.names, "{}", serde_json::to_string(&name)?).map_err(of_file(&names))?;
             self.done.push(name);
         }
-        Ok(self.names.flush()?)
+        Ok(self.names.flush().map_err(of_file(&names))?)
     }
 
     /// Writes the array and removes the parts.
@@ -280,8 +299,11 @@ fn write_safetensors(file: &Path, names: &[String], what: &str, shape: &[usize],
     let view = TensorView::new(safetensors::Dtype::F32, [&[names.len()], shape].concat(), rows)?;
     let metadata = HashMap::from([("images".to_owned(), serde_json::to_string(names)?), ("of".to_owned(), what.to_owned())]);
     let written = write_tensors([("embeddings", view)], Some(metadata), file);
-    // The size of the header, which contains the paths, is limited.
-    Ok(written.map_err(|error| format!("{error}; use --resume with --format parquet or npy to write the vectors computed so far"))?)
+    Ok(written.map_err(|error| match error.is::<vitraux::Error>() {
+        true => error,
+        // The size of the header, which contains the paths, is limited.
+        false => format!("{error}; use --resume with --format parquet or npy to write the vectors computed so far").into(),
+    })?)
 }
 
 /// Writes columns `image`, a string, and `embedding`, a list of floats.

@@ -149,7 +149,7 @@ impl Fit {
 
 /// Returns the class of an image: the name of its folder.
 fn label(path: &Path) -> String {
-    path.parent().and_then(Path::file_name).map_or_else(|| ".".to_owned(), |name| name.to_string_lossy().into_owned())
+    path.parent().and_then(Path::file_name).map_or_else(|| ".".to_owned(), |folder| name(Path::new(folder)))
 }
 
 fn write_head(file: &Path, Solution { weight, bias }: &Solution, labels: &[String]) -> Result<()> {

@@ -1,11 +1,12 @@
 //! Output of one line per image, to standard output or to a file that a later run can resume.
 
-use crate::commands::output::lock;
+use crate::commands::messages::text;
+use crate::commands::output::{Beside, lock};
 use crate::commands::{Result, of_file};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// How lines are written.
@@ -91,6 +92,11 @@ impl Lines {
         Lines { out: BufWriter::new(Box::new(std::io::stdout())), done: HashSet::new(), head: head.map(str::to_owned), file: None }
     }
 
+    /// Writes to standard output beside files, which are made even if nobody reads it any more.
+    pub fn beside_files() -> Lines {
+        Lines { out: BufWriter::new(Box::new(Beside(std::io::stdout()))), ..Lines::stdout(None) }
+    }
+
     /// Writes to a new file, below a header if there is one. An existing file is emptied by the first line, not before.
     pub fn create(file: &Path, head: Option<&str>) -> Result<Lines> {
         let out = OpenOptions::new().write(true).create(true).truncate(false).open(file).map_err(of_file(file))?;
@@ -157,7 +163,8 @@ impl Lines {
     fn named(&self, error: std::io::Error) -> std::io::Error {
         match &self.file {
             Some(file) => std::io::Error::new(error.kind(), vitraux::Error::Io { path: file.clone(), source: error }),
-            None => error,
+            None if error.kind() == ErrorKind::BrokenPipe => error,
+            None => std::io::Error::new(error.kind(), format!("standard output: {}", text(&error))),
         }
     }
 

@@ -4,8 +4,9 @@ use crate::commands::{Result, note};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::path::{Component, Path, PathBuf};
+use std::time::UNIX_EPOCH;
 use walkdir::WalkDir;
 
 /// Extensions of image files in folders.
@@ -71,17 +72,32 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
     Ok(found)
 }
 
-/// Reads a list of paths, one a line, or each ended by NUL as `find -print0` does.
-fn listed(mut list: impl Read) -> Result<Vec<PathBuf>> {
-    let mut bytes = Vec::new();
-    list.read_to_end(&mut bytes)?;
-    let has_nul = bytes.contains(&0);
-    if has_nul && image::guess_format(&bytes).is_ok() {
+/// Maximum length of a path in a list, in bytes: eight times Linux's own.
+const LONGEST_PATH: u64 = 32 << 10;
+
+/// Reads a list of paths, one a line, or each ended by NUL as `find -print0` does. Each path is returned once, so that lists without end take no memory if they
+/// repeat themselves.
+fn listed(mut list: impl BufRead) -> Result<Vec<PathBuf>> {
+    let has_nul = list.fill_buf()?.contains(&0);
+    if has_nul && image::guess_format(list.fill_buf()?).is_ok() {
         return Err("standard input: expected a list of paths, found an image; name its file instead of -".into());
     }
-    let text = String::from_utf8(bytes).map_err(|_| "standard input: expected a list of paths in UTF-8, one per line")?;
-    let paths = text.split(if has_nul { '\0' } else { '\n' }).map(|line| if has_nul { line } else { line.trim_end_matches('\r') });
-    Ok(paths.filter(|path| !path.trim().is_empty()).map(PathBuf::from).collect())
+    let (mut paths, mut seen, mut line) = (Vec::new(), HashSet::new(), Vec::new());
+    while list.by_ref().take(LONGEST_PATH).read_until(if has_nul { 0 } else { b'\n' }, &mut line)? > 0 {
+        if line.len() as u64 == LONGEST_PATH {
+            return Err(format!("standard input: expected a list of paths, found one of {LONGEST_PATH} bytes or more").into());
+        }
+        // Windows editors prepend a byte-order mark.
+        let text = if paths.is_empty() { line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line) } else { &line };
+        let text = str::from_utf8(text).map_err(|_| "standard input: expected a list of paths in UTF-8, one per line")?;
+        let text = if has_nul { text.trim_end_matches('\0') } else { text.trim_end_matches(['\r', '\n']) };
+        if !text.trim().is_empty() && !seen.contains(text) {
+            seen.insert(text.to_owned());
+            paths.push(PathBuf::from(text));
+        }
+        line.clear();
+    }
+    Ok(paths)
 }
 
 /// Returns whether a path has the extension of an image file.
@@ -192,14 +208,54 @@ fn beginning(pattern: &Path) -> PathBuf {
     if literal.as_os_str().is_empty() { PathBuf::from(".") } else { literal }
 }
 
-/// Returns a path as printed in results. Bytes that are not valid UTF-8 become escapes such as \xFF, so that names that differ in them stay different.
+/// Start of the escape of a byte in a name.
+const ESCAPE: &str = "\\x";
+
+/// Returns a path as printed in results. Bytes that are not valid UTF-8 become escapes such as \xFF, so that names that differ in them stay different; so does, where
+/// it separates no folders, the backslash of what looks like such an escape.
 pub fn name(path: &Path) -> String {
     let mut name = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
-        name.push_str(chunk.valid());
-        chunk.invalid().iter().for_each(|byte| name.push_str(&format!("\\x{byte:02X}")));
+        if cfg!(unix) {
+            name.push_str(&chunk.valid().replace(ESCAPE, "\\x5Cx"))
+        } else {
+            name.push_str(chunk.valid())
+        }
+        chunk.invalid().iter().for_each(|byte| name.push_str(&format!("{ESCAPE}{byte:02X}")));
     }
     name
+}
+
+/// Returns the path of a [`name`].
+#[cfg(unix)]
+pub fn path_of(name: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    let mut parts = name.split(ESCAPE);
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => bytes.extend(std::iter::once(byte).chain(part[2..].bytes())),
+            // A name of an earlier version.
+            None => bytes.extend([ESCAPE, part].concat().bytes()),
+        }
+    }
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+/// Returns the path of a [`name`].
+#[cfg(not(unix))]
+pub fn path_of(name: &str) -> PathBuf {
+    PathBuf::from(name)
+}
+
+/// Returns the size and the modification time of a file.
+pub fn stamp(file: &Path) -> Option<String> {
+    let metadata = std::fs::metadata(file).ok()?;
+    let changed = match metadata.modified().ok()?.duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_nanos().to_string(),
+        Err(before) => format!("-{}", before.duration().as_nanos()),
+    };
+    Some(format!("{} {changed}", metadata.len()))
 }
 
 /// Returns a path without `.` components, as [`sources`] does.
@@ -219,6 +275,8 @@ mod tests {
         assert_eq!(paths(b"a\n.png\0b.png\0").expect("a list"), ["a\n.png", "b.png"]);
         assert!(paths(b"\x89PNG\r\n\x1a\n\0\0").expect_err("an image").contains("found an image"));
         assert!(paths(b"\xFF.png").expect_err("not UTF-8").contains("UTF-8"));
+        assert_eq!(paths(b"\xEF\xBB\xBFa.png\na.png\nb.png\na.png").expect("a list"), ["a.png", "b.png"]);
+        assert!(paths(&[b'a'; 40_000]).expect_err("no path").contains("32768 bytes"));
     }
 
     #[cfg(unix)]
@@ -227,7 +285,10 @@ mod tests {
         use std::os::unix::ffi::OsStrExt;
         let of = |bytes: &[u8]| name(Path::new(std::ffi::OsStr::from_bytes(bytes)));
         assert_eq!(of("photos/ü.png".as_bytes()), "photos/ü.png");
-        assert_eq!([of(b"a\xFF.png"), of(b"a\xFE.png")], ["a\\xFF.png", "a\\xFE.png"]);
+        assert_eq!([of(b"a\xFF.png"), of(b"a\xFE.png"), of(b"a\\xFF.png")], ["a\\xFF.png", "a\\xFE.png", "a\\x5CxFF.png"]);
+        for bytes in [&b"a\xFF.png"[..], b"a\\xFF.png", b"\\x5Cx\\x", b"\xFF\\xf\xFE", "ü\\xü".as_bytes()] {
+            assert_eq!(path_of(&of(bytes)).as_os_str().as_bytes(), bytes);
+        }
     }
 
     #[test]

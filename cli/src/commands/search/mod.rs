@@ -80,15 +80,16 @@ impl Search {
         let (index, places) = read?;
         let vector = loaded?.session().encode_tokens_blocking(&tokens?)?;
         let best = ranking(&index, &vector.values(), &places, self.above.unwrap_or(-1.0), self.top.unwrap_or(20) as usize);
-        print(&index, &best, self.format, false, self.top.is_some())?;
-        let found: Vec<(f64, &Path)> = best.ordered().iter().map(|found| (found.similarity, Path::new(index.name(found.images[0])))).collect();
+        let found: Vec<(f64, PathBuf)> = best.ordered().iter().map(|found| (found.similarity, index.path(found.images[0]))).collect();
         if let Some(page) = &self.html {
-            let images: Vec<PathBuf> = places.iter().map(|place| PathBuf::from(index.name(*place))).collect();
+            let images: Vec<PathBuf> = places.iter().map(|place| index.path(*place)).collect();
             protect(page, images.iter().chain([&self.index]).chain(&model.files()))?;
             page::write(page, &self.query, &found)?;
             note(&format!("page: {}", page.display()));
         }
-        self.copy_to.as_ref().map_or(Ok(()), |folder| copy(folder, &found))
+        self.copy_to.as_ref().map_or(Ok(()), |folder| copy(folder, &found))?;
+        // Last, because whoever reads it may stop before all is printed.
+        print(&index, &best, self.format, false, self.top.is_some())
     }
 }
 
@@ -99,7 +100,7 @@ fn beside<'scope, T: Send + 'scope>(scope: &'scope Scope<'scope, '_>, work: &'sc
 }
 
 /// Copies images to a folder under numbered names. Nothing there is replaced.
-fn copy(folder: &Path, found: &[(f64, &Path)]) -> Result<()> {
+fn copy(folder: &Path, found: &[(f64, PathBuf)]) -> Result<()> {
     fs::create_dir_all(folder).map_err(of_file(folder))?;
     let digits = found.len().to_string().len();
     for (number, (_, image)) in (1..).zip(found) {

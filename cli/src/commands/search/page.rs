@@ -3,14 +3,14 @@
 use crate::commands::Result;
 use crate::commands::output::replace_with;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const STYLE: &str = "body{font:16px system-ui;margin:2rem;color-scheme:light dark}main{display:grid;gap:1rem;\
     grid-template-columns:repeat(auto-fill,minmax(14rem,1fr))}figure{margin:0}img{width:100%;height:12rem;object-fit:cover}\
     figcaption{font-size:.8rem;overflow-wrap:anywhere}";
 
 /// Writes the page of a query and the images found, each with its similarity.
-pub fn write(file: &Path, query: &str, found: &[(f64, &Path)]) -> Result<()> {
+pub fn write(file: &Path, query: &str, found: &[(f64, PathBuf)]) -> Result<()> {
     replace_with(file, |out| {
         let query = escaped(query);
         writeln!(out, "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">")?;

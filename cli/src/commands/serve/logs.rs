@@ -3,6 +3,7 @@
 use crate::commands::Result;
 use clap::ValueEnum;
 use std::io::IsTerminal;
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
 /// Form of the log.
@@ -16,15 +17,18 @@ pub enum LogFormat {
 
 impl LogFormat {
     /// Starts to log what passes a filter in the syntax of `RUST_LOG`, or what that variable says. Includes the messages of libraries that use `log`.
-    pub fn start(self, filter: &str) -> Result<()> {
+    /// Lines are written by a thread, which ends with what is returned: a log that is full, or that nobody reads, loses lines and stops nothing else.
+    pub fn start(self, filter: &str) -> Result<WorkerGuard> {
         let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(filter))?;
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let (writer, guard) = NonBlocking::new(std::io::stderr());
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
         match self {
             LogFormat::Text => {
                 logs.with_target(false).with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).try_init()
             }
             LogFormat::Json => logs.json().flatten_event(true).try_init(),
         }
-        .map_err(|error| error.to_string().into())
+        .map_err(|error| error.to_string())?;
+        Ok(guard)
     }
 }

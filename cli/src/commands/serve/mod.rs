@@ -49,6 +49,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tracing_appender::non_blocking::WorkerGuard;
 use vitraux::Model;
 
 /// Time for the threads of models to end, once no request is left.
@@ -75,8 +76,8 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Starts the log.
-    pub fn log(&self, quiet: bool, filter: &str) -> Result<()> {
+    /// Starts the log, which ends with what is returned.
+    pub fn log(&self, quiet: bool, filter: &str) -> Result<WorkerGuard> {
         log_messages();
         let own = if quiet { "error" } else { "info" };
         self.serving.log_format.start(&format!("{filter},vitraux_cli={own}"))

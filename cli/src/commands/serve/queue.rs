@@ -13,7 +13,7 @@ use vitraux::{Outputs, Tensor};
 /// Sizes of batches and of the queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Batching {
-    /// Maximum number of images per batch.
+    /// Maximum number of images per batch; fewer of those that are larger than the model's own size.
     pub max_batch: usize,
     /// Maximum time for which an image waits for others.
     pub max_wait: Duration,
@@ -63,6 +63,8 @@ impl Row {
 /// Images that wait for a model.
 pub struct Queue {
     batching: Batching,
+    /// Pixels of an image of the model's own size, if it has one.
+    pixels: Option<usize>,
     /// Places of images that are decoded, wait or are computed.
     places: Arc<Semaphore>,
     waiting: Mutex<Waiting>,
@@ -80,10 +82,10 @@ struct Waiting {
 }
 
 impl Queue {
-    pub fn new(batching: Batching, metrics: ModelMetrics) -> Queue {
+    pub fn new(batching: Batching, pixels: Option<usize>, metrics: ModelMetrics) -> Queue {
         let places = Arc::new(Semaphore::new(batching.max_batch + batching.queue));
         let (waiting, changed, last_batch) = Default::default();
-        Queue { batching, places, waiting, changed, last_batch, metrics }
+        Queue { batching, pixels, places, waiting, changed, last_batch, metrics }
     }
 
     /// Returns the sizes of batches and of the queue.
@@ -183,21 +185,45 @@ impl Queue {
             };
             let left = (first.arrival + self.batching.max_wait).saturating_duration_since(Instant::now());
             // Full batches of other kinds do not keep an image waiting longer than that.
-            let ready = if left.is_zero() || waiting.is_closed { Some(first.kind()) } else { full_kind(&waiting.jobs, self.batching.max_batch) };
+            let ready = if left.is_zero() || waiting.is_closed { Some(first.kind()) } else { self.full_kind(&waiting.jobs) };
             let Some((shape, outputs)) = ready.map(|(shape, outputs)| (shape.to_vec(), outputs.clone())) else {
                 waiting = self.changed.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
                 continue;
             };
-            let mut batch = Vec::with_capacity(self.batching.max_batch);
+            let most = self.largest_batch(&shape);
+            let mut batch = Vec::with_capacity(most);
             let mut others = VecDeque::new();
             for job in waiting.jobs.drain(..) {
-                let is_taken = batch.len() < self.batching.max_batch && job.kind() == (&shape, &outputs);
+                let is_taken = batch.len() < most && job.kind() == (&shape, &outputs);
                 if is_taken { batch.push(job) } else { others.push_back(job) }
             }
             self.metrics.queue.set(others.len() as i64);
             waiting.jobs = others;
             return Some(batch);
         }
+    }
+
+    /// Returns the maximum number of images `[1, channels, height, width]` per batch. Requests choose the size of tensors, and a batch cannot be stopped.
+    fn largest_batch(&self, shape: &[usize]) -> usize {
+        let Some(own) = self.pixels else { return self.batching.max_batch };
+        let pixels = shape.iter().skip(2).product::<usize>().max(own);
+        (self.batching.max_batch * own / pixels).max(1)
+    }
+
+    /// Returns the first kind of which there are enough images for a full batch.
+    fn full_kind<'a>(&self, jobs: &'a VecDeque<Job>) -> Option<Kind<'a>> {
+        let mut counts: Vec<(Kind, usize)> = Vec::new();
+        for kind in jobs.iter().map(Job::kind) {
+            let place = counts.iter().position(|(other, _)| *other == kind).unwrap_or_else(|| {
+                counts.push((kind, 0));
+                counts.len() - 1
+            });
+            counts[place].1 += 1;
+            if counts[place].1 == self.largest_batch(kind.0) {
+                return Some(kind);
+            }
+        }
+        None
     }
 }
 
@@ -210,22 +236,6 @@ impl Job {
     }
 }
 
-/// Returns the first kind of which there are enough images for a full batch.
-fn full_kind(jobs: &VecDeque<Job>, max_batch: usize) -> Option<Kind<'_>> {
-    let mut counts: Vec<(Kind, usize)> = Vec::new();
-    for kind in jobs.iter().map(Job::kind) {
-        let place = counts.iter().position(|(other, _)| *other == kind).unwrap_or_else(|| {
-            counts.push((kind, 0));
-            counts.len() - 1
-        });
-        counts[place].1 += 1;
-        if counts[place].1 == max_batch {
-            return Some(kind);
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::metrics::Metrics;
@@ -233,13 +243,17 @@ mod tests {
 
     /// A queue of batches of two images.
     fn queue(max_wait: Duration) -> Queue {
-        Queue::new(Batching { max_batch: 2, max_wait, queue: 4 }, Metrics::new().of_model("m"))
+        Queue::new(Batching { max_batch: 2, max_wait, queue: 4 }, Some(4), Metrics::new().of_model("m"))
     }
 
     /// Submits an image that is wanted.
     fn submit(queue: &Queue, output: &str) -> oneshot::Receiver<Result<Row, Failure>> {
+        submit_of_width(queue, 2, output)
+    }
+
+    fn submit_of_width(queue: &Queue, width: usize, output: &str) -> oneshot::Receiver<Result<Row, Failure>> {
         let places = queue.admit(1).expect("a place");
-        let mut answers = queue.submit(vec![Tensor::zeros([1, 1, 2, 2])], places, Arc::new([output.to_owned()]));
+        let mut answers = queue.submit(vec![Tensor::zeros([1, 1, 2, width])], places, Arc::new([output.to_owned()]));
         answers.remove(0)
     }
 
@@ -255,6 +269,15 @@ mod tests {
         queue.close();
         assert_eq!(outputs(queue.next_batch()), ["a"]);
         assert!(queue.next_batch().is_none());
+    }
+
+    #[test]
+    fn large_images_share_a_batch_with_fewer() {
+        let queue = queue(Duration::from_secs(10));
+        let _answers = [submit_of_width(&queue, 4, "a"), submit_of_width(&queue, 4, "b"), submit_of_width(&queue, 3, "c")];
+        for output in ["a", "b", "c"] {
+            assert_eq!(outputs(queue.next_batch()), [output]);
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
-use vitraux::config::Config;
+use vitraux::config::{Config, Size};
 use vitraux::{Image, Model, Tensor};
 
 /// A model and the images that wait for it.
@@ -74,8 +74,12 @@ impl ServedModel {
         let Shared { batching, cores, decoders, memory, largest, time, allow_nan, limit, chosen_size } = shared;
         let (config, preprocess) = (model.config().clone(), model.preprocess().expect("it takes images").clone());
         let vectors = Vectors::new(&config, What::Features, false).ok();
+        let pixels = match chosen_size.map_or(config.native_size(), Size::Image) {
+            Size::Image([height, width]) => Some(height * width),
+            _ => None,
+        };
         let preparation = Arc::new(Preparation { preprocess, config, limit, chosen_size, archive: None });
-        let queue = Queue::new(batching, metrics.clone());
+        let queue = Queue::new(batching, pixels, metrics.clone());
         ServedModel {
             name,
             model,

@@ -1,14 +1,13 @@
 //! Index of image features, kept in a file between runs.
 
 use crate::commands::Result;
-use crate::commands::images::name;
-use crate::commands::output::check_replaceable;
+use crate::commands::images::{name, path_of, stamp};
+use crate::commands::output::{check_replaceable, folder, lock_folder};
 use crate::commands::tensors::write_tensors;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 use vitraux::low_level::checkpoint::metadata;
 
 /// Name of the model's place in the metadata.
@@ -26,7 +25,8 @@ pub struct Index {
     places: HashMap<String, usize>,
     /// Images of this run, with the stamps that their files had before any image was read.
     asked: HashMap<String, String>,
-    has_changed: bool,
+    /// Images of this run that the file lacks.
+    added: HashSet<String>,
 }
 
 /// Contents of the file: a path, a stamp and a row of features per image.
@@ -45,7 +45,7 @@ impl Index {
             None => Kept::default(),
         };
         let places = kept.names.iter().cloned().zip(0..).collect();
-        Ok(Index { file: file.map(Path::to_owned), model, source: None, width, kept, places, asked: HashMap::new(), has_changed: false })
+        Ok(Index { file: file.map(Path::to_owned), model, source: None, width, kept, places, asked: HashMap::new(), added: HashSet::new() })
     }
 
     /// Sets where the model was opened from, which the file tells those who search it.
@@ -65,7 +65,13 @@ impl Index {
 
     /// Returns the images whose files still exist.
     pub fn present(&self) -> Vec<PathBuf> {
-        self.kept.names.iter().map(PathBuf::from).filter(|path| path.exists()).collect()
+        self.kept.names.iter().map(|name| path_of(name)).filter(|path| path.exists()).collect()
+    }
+
+    /// Returns the number of images whose files have changed since they were read.
+    pub fn changed(&self) -> usize {
+        let has_changed = |(name, known): &(&String, &String)| stamp(&path_of(name)).is_some_and(|stamp| stamp != **known);
+        self.kept.names.iter().zip(&self.kept.stamps).filter(has_changed).count()
     }
 
     /// Sets the images of a run, before the first of them is read. The next run then notices files that change in the meantime.
@@ -88,14 +94,16 @@ impl Index {
     pub fn insert(&mut self, image: &Path, vector: &[f32]) {
         let name = name(image);
         let stamp = self.asked.get(&name).cloned().unwrap_or_default();
-        self.has_changed = true;
+        self.added.insert(name.clone());
         match self.places.get(&name) {
-            Some(&place) => {
-                self.kept.stamps[place] = stamp;
-                self.kept.rows[place * self.width..][..self.width].copy_from_slice(vector);
-            }
+            Some(&place) => self.set(place, stamp, vector),
             None => self.push(name, stamp, vector),
         }
+    }
+
+    fn set(&mut self, place: usize, stamp: String, vector: &[f32]) {
+        self.kept.stamps[place] = stamp;
+        self.kept.rows[place * self.width..][..self.width].copy_from_slice(vector);
     }
 
     fn push(&mut self, name: String, stamp: String, vector: &[f32]) {
@@ -117,19 +125,28 @@ impl Index {
         &self.kept.names[place]
     }
 
+    /// Returns the path of the image at a position.
+    pub fn path(&self, place: usize) -> PathBuf {
+        path_of(self.name(place))
+    }
+
     /// Returns the unit-length features at a position.
     pub fn vector(&self, place: usize) -> &[f32] {
         &self.kept.rows[place * self.width..][..self.width]
     }
 
-    /// Writes new entries to the file, if there is one, and keeps entries that another run has added in the meantime.
+    /// Writes new entries to the file, if there is one, and takes those that another run has written in the meantime.
     pub fn save(&mut self) -> Result<()> {
-        let Some(file) = self.file.clone().filter(|_| self.has_changed) else { return Ok(()) };
+        let Some(file) = self.file.clone().filter(|_| !self.added.is_empty()) else { return Ok(()) };
+        // Runs that end together wait for each other. One that has the folder for long writes other files.
+        let _lock = lock_folder(folder(&file)).ok();
         if file.exists() {
             let others = Kept::read(&file, &self.model, self.width)?;
             for ((name, stamp), row) in others.names.into_iter().zip(others.stamps).zip(others.rows.chunks(self.width)) {
-                if !self.places.contains_key(&name) {
-                    self.push(name, stamp, row);
+                match self.places.get(&name) {
+                    Some(_) if self.added.contains(&name) => {}
+                    Some(&place) => self.set(place, stamp, row),
+                    None => self.push(name, stamp, row),
                 }
             }
         }
@@ -141,7 +158,7 @@ impl Index {
         let source = self.source.clone().map(|source| (SOURCE.to_owned(), source));
         let metadata = source.into_iter().chain([("model".to_owned(), self.model.clone())]).collect();
         write_tensors(tensors, Some(metadata), &file)?;
-        self.has_changed = false;
+        self.added.clear();
         Ok(())
     }
 }
@@ -173,16 +190,6 @@ impl Kept {
         };
         read().map_err(|error| format!("{}: {error}; choose another --index, or remove this file", file.display()).into())
     }
-}
-
-/// Returns the size and the modification time of a file.
-fn stamp(file: &Path) -> Option<String> {
-    let metadata = std::fs::metadata(file).ok()?;
-    let changed = match metadata.modified().ok()?.duration_since(UNIX_EPOCH) {
-        Ok(after) => after.as_nanos().to_string(),
-        Err(before) => format!("-{}", before.duration().as_nanos()),
-    };
-    Some(format!("{} {changed}", metadata.len()))
 }
 
 #[cfg(test)]

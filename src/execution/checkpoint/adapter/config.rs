@@ -3,6 +3,7 @@
 use crate::data::error::{Error, Result};
 use crate::execution::checkpoint::json::Object;
 use serde_json::Value;
+use std::collections::HashMap;
 
 /// Options that change the formula or the base model.
 const UNSUPPORTED: [&str; 14] = [
@@ -29,12 +30,12 @@ const INITIALISATIONS: [&str; 3] = ["eva", "gaussian", "orthogonal"];
 pub struct AdapterConfig {
     rank: f64,
     alpha: f64,
-    ranks: Pattern,
-    alphas: Pattern,
+    ranks: Ends<f64>,
+    alphas: Ends<f64>,
     /// Whether alpha is divided by the square root of the rank (Kalajdzievski 2023).
     is_rank_stabilized: bool,
     /// Modules that are saved whole.
-    saved: Vec<String>,
+    saved: Ends<()>,
 }
 
 impl AdapterConfig {
@@ -57,14 +58,15 @@ impl AdapterConfig {
             Some(Value::String(name)) if INITIALISATIONS.contains(&name.as_str()) => {}
             Some(_) => return Err(root.unsupported("init_lora_weights", &format!("true, false, {}", INITIALISATIONS.join(", ")))),
         }
-        let saved = root.get("modules_to_save").map(|list| serde_json::from_value(list.clone()));
+        let saved = root.get("modules_to_save").map(|list| serde_json::from_value::<Vec<String>>(list.clone())).transpose();
+        let saved = saved.map_err(|_| root.wrong("modules_to_save", "a list of names"))?.unwrap_or_default();
         Ok(AdapterConfig {
             rank: root.number("r")?.unwrap_or(8.0),
             alpha: root.number("lora_alpha")?.unwrap_or(8.0),
-            ranks: Pattern::read(root, "rank_pattern")?,
-            alphas: Pattern::read(root, "alpha_pattern")?,
+            ranks: pattern(root, "rank_pattern")?,
+            alphas: pattern(root, "alpha_pattern")?,
             is_rank_stabilized: root.bool("use_rslora")?.unwrap_or(false),
-            saved: saved.transpose().map_err(|_| root.wrong("modules_to_save", "a list of names"))?.unwrap_or_default(),
+            saved: saved.into_iter().map(|name| (name, ())).collect(),
         })
     }
 
@@ -80,32 +82,45 @@ impl AdapterConfig {
 
     /// Whether a module is saved whole.
     pub fn saves(&self, module: &str) -> bool {
-        self.saved.iter().any(|name| is_end(module, name))
+        self.saved.of(module).is_some()
     }
 }
 
-/// Numbers for the modules whose names end with a key.
-struct Pattern(Vec<(String, f64)>);
+/// Reads numbers for the modules whose names end with a key.
+fn pattern(root: &Object, key: &str) -> Result<Ends<f64>> {
+    let Some(map) = root.object(key)? else { return Ok(Ends::default()) };
+    let entry = |name: &str| {
+        // peft takes keys as regular expressions.
+        let plain = name.trim_start_matches('^').replace("\\.", ".");
+        let is_plain = plain.chars().all(|letter| letter.is_alphanumeric() || "._-".contains(letter));
+        let value = map.number(name)?.filter(|_| is_plain);
+        Ok((plain, value.ok_or_else(|| map.wrong(name, "a number for the name of a module without wildcards"))?))
+    };
+    map.keys().map(entry).collect()
+}
 
-impl Pattern {
-    fn read(root: &Object, key: &str) -> Result<Pattern> {
-        let Some(map) = root.object(key)? else { return Ok(Pattern(Vec::new())) };
-        let entry = |name: &str| {
-            // peft takes keys as regular expressions.
-            let plain = name.trim_start_matches('^').replace("\\.", ".");
-            let is_plain = plain.chars().all(|letter| letter.is_alphanumeric() || "._-".contains(letter));
-            let value = map.number(name)?.filter(|_| is_plain);
-            Ok((plain, value.ok_or_else(|| map.wrong(name, "a number for the name of a module without wildcards"))?))
-        };
-        map.keys().map(entry).collect::<Result<_>>().map(Pattern)
-    }
+/// Values by the last components of modules' names, of which the first that fits counts.
+struct Ends<T>(HashMap<String, (usize, T)>);
 
-    fn of(&self, module: &str) -> Option<f64> {
-        self.0.iter().find(|(name, _)| is_end(module, name)).map(|(_, value)| *value)
+impl<T> Default for Ends<T> {
+    fn default() -> Ends<T> {
+        Ends(HashMap::new())
     }
 }
 
-/// Whether the last components of a module's name are `end`.
-fn is_end(module: &str, end: &str) -> bool {
-    module.strip_suffix(end).is_some_and(|start| start.is_empty() || start.ends_with('.'))
+impl<T> FromIterator<(String, T)> for Ends<T> {
+    fn from_iter<I: IntoIterator<Item = (String, T)>>(entries: I) -> Ends<T> {
+        let mut ends = HashMap::new();
+        for (place, (end, value)) in entries.into_iter().enumerate() {
+            ends.entry(end).or_insert((place, value));
+        }
+        Ends(ends)
+    }
+}
+
+impl<T: Copy> Ends<T> {
+    fn of(&self, module: &str) -> Option<T> {
+        let ends = std::iter::successors(Some(module), |end| Some(end.split_once('.')?.1));
+        ends.filter_map(|end| self.0.get(end)).min_by_key(|(place, _)| *place).map(|(_, value)| *value)
+    }
 }

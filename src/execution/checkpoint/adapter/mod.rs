@@ -15,6 +15,7 @@ use crate::execution::threads;
 use config::AdapterConfig;
 use names::{PREFIX, Role, found};
 use serde_json::Value;
+use std::collections::HashSet;
 use std::path::Path;
 
 pub const CONFIG: &str = "adapter_config.json";
@@ -35,29 +36,34 @@ pub fn merged(path: &Path, mut files: Files, root: Object, mapped_from: u64) -> 
     let mut names: Vec<String> = adapter.names().map(str::to_owned).collect();
     names.sort();
     let roles = names.iter().map(|name| Ok((name, Role::of(name)?))).collect::<Result<Vec<_>>>()?;
+    let mut changed = HashSet::new();
     for (name, (module, role)) in roles {
         let missing = || Error::tensor(name, "the model has no tensor that it belongs to; choose the model that the adapter was trained for");
+        let mut change = |base: &str| match changed.insert(base.to_owned()) {
+            true => Ok(()),
+            false => Err(Error::tensor(name, format!("another tensor of the adapter belongs to {base} too"))),
+        };
         match role {
             Role::Down => {
                 let base = found(&files, module, "weight").ok_or_else(missing)?;
                 let factors = [adapter.tensor(name)?, adapter.tensor(&format!("{PREFIX}{module}.lora_B.weight"))?];
                 let scale = config.scale(module, factors[0].shape().first().copied().unwrap_or(0))?;
                 let update = LowRank::new(name, scale, factors, files.shape(&base)?)?;
-                if !files.update(base, update) {
-                    return Err(Error::tensor(name, "another tensor of the adapter belongs to the same tensor of the model"));
-                }
+                change(&base)?;
+                files.update(base, update);
             }
             // Read with its counterpart, which must be there.
             Role::Up => drop(adapter.shape(&format!("{PREFIX}{module}.lora_A.weight"))?),
             Role::Whole(leaf) => {
                 let own = || config.saves(module).then(|| format!("{module}.{leaf}"));
                 let base = found(&files, module, leaf).or_else(own).ok_or_else(missing)?;
+                change(&base)?;
                 let tensor = adapter.take(name).expect("one of its names");
                 files.replace(base, tensor);
             }
         }
     }
-    let root = if files.has(CLASSIFIER) { with_classes(root, files.shape(CLASSIFIER)?[0], had_classifier) } else { root };
+    let root = if files.has(CLASSIFIER) { with_classes(root, files.sizes::<2>(CLASSIFIER)?[0], had_classifier) } else { root };
     Ok((files, root))
 }
 

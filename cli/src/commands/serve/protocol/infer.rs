@@ -1,7 +1,7 @@
 //! Inference.
 
 use super::metadata::default_outputs;
-use super::request::{InferRequest, JSON_LENGTH, Output, Parameters, flag, size};
+use super::request::{InferRequest, JSON_LENGTH, Output, Parameters};
 use super::tensors::Images;
 use crate::commands::serve::failure::{Failure, Refusal};
 use crate::commands::serve::memory::Share;
@@ -67,7 +67,8 @@ pub async fn infer(Named(served): Named, State(server): State<Arc<Server>>, requ
     let body = bytes.clone();
     let (mut request, images) = served.cores.run(move || super::read(&parts.headers, &body, most)).await??;
     if request.outputs.is_empty() {
-        request.outputs = default_outputs(&served).into_iter().map(|output| Output { name: output.name, parameters: Parameters::new() }).collect();
+        request.outputs =
+            default_outputs(&served).into_iter().map(|output| Output { name: output.name, parameters: Parameters::default() }).collect();
     }
     let names: BTreeSet<String> = request.outputs.iter().map(|output| output.name.clone()).collect();
     if names.len() < request.outputs.len() {
@@ -102,7 +103,7 @@ fn named<T>(images: Vec<T>) -> Vec<(String, T)> {
 /// # Errors
 /// If the images have different sizes, and therefore outputs of different shapes.
 fn response(served: &ServedModel, request: InferRequest, rows: &[Row], share: Share) -> Result<Response, Failure> {
-    let all_binary = flag(&request.parameters, "binary_data_output")?.unwrap_or(false);
+    let all_binary = request.parameters.binary_data_output.unwrap_or(false);
     let (mut outputs, mut binary) = (Vec::with_capacity(request.outputs.len()), Vec::new());
     for output in &request.outputs {
         let mut shape = [&[rows.len()], rows[0].shape(&output.name)].concat();
@@ -110,7 +111,7 @@ fn response(served: &ServedModel, request: InferRequest, rows: &[Row], share: Sh
             let message = format!("{}: expected images of one size after preprocessing, found outputs {:?} and {other:?}", output.name, &shape[1..]);
             return Err(Failure::invalid(message));
         }
-        let (datatype, values) = match size(&output.parameters, "classification")? {
+        let (datatype, values) = match output.parameters.classification {
             Some(classes) if shape.len() == 2 => {
                 let classes = classes.min(shape[1]);
                 let strings = rows.iter().flat_map(|row| ranked(served, &output.name, &row.values(&output.name), classes)).collect();
@@ -120,7 +121,7 @@ fn response(served: &ServedModel, request: InferRequest, rows: &[Row], share: Sh
             Some(_) => return Err(Failure::invalid(format!("{}: expected an output with a vector per image for a classification", output.name))),
             None => ("FP32", Values::Numbers(rows.iter().flat_map(|row| row.values(&output.name).into_owned()).collect())),
         };
-        let (parameters, data) = match flag(&output.parameters, "binary_data")?.unwrap_or(all_binary) {
+        let (parameters, data) = match output.parameters.binary_data.unwrap_or(all_binary) {
             true => {
                 let start = binary.len();
                 values.write(&mut binary);

@@ -3,13 +3,20 @@
 use crate::commands::serve::failure::Failure;
 use axum::body::Bytes;
 use axum::http::HeaderMap;
+use serde::de::{DeserializeSeed, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
-use std::collections::BTreeMap;
+use std::fmt::{Formatter, Result as Written};
+use std::marker::PhantomData;
 use utoipa::ToSchema;
 
 /// Header with the length of the JSON, which is there if tensors follow as bytes.
 pub const JSON_LENGTH: &str = "inference-header-content-length";
+
+/// Maximum number of inputs and outputs. JSON of a few bytes each becomes many times as large.
+const MOST_TENSORS: usize = 1024;
+
+/// Maximum number of dimensions.
+const MOST_DIMENSIONS: usize = 16;
 
 /// Request for inference.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -17,11 +24,12 @@ pub struct InferRequest {
     /// Comes back in the answer.
     pub id: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Parameters>)]
     pub parameters: Parameters,
+    #[serde(deserialize_with = "at_most::<MOST_TENSORS, _, _>")]
     pub inputs: Vec<Input>,
     /// Outputs by name: any that `vitraux forward --tap` takes. Without any, those of the model's metadata.
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "at_most::<MOST_TENSORS, _, _>")]
     pub outputs: Vec<Output>,
 }
 
@@ -30,17 +38,58 @@ fn or_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(deserial
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Parameters by name.
-pub type Parameters = BTreeMap<String, Value>;
+/// Reads an array of at most `N` elements, or null.
+fn at_most<'de, const N: usize, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    struct AtMost<const N: usize, T>(PhantomData<T>);
+
+    impl<'de, const N: usize, T: Deserialize<'de>> Visitor<'de> for AtMost<N, T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut Formatter<'_>) -> Written {
+            write!(f, "an array of at most {N} elements")
+        }
+
+        fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<T>, A::Error> {
+            let mut read = Vec::new();
+            while let Some(element) = elements.next_element()? {
+                if read.len() == N {
+                    return Err(A::Error::invalid_length(N + 1, &self));
+                }
+                read.push(element);
+            }
+            Ok(read)
+        }
+    }
+
+    deserializer.deserialize_any(AtMost::<N, T>(PhantomData))
+}
+
+/// Parameters of a request, an input or an output. Others are ignored.
+#[derive(Debug, Default, PartialEq, Deserialize, ToSchema)]
+pub struct Parameters {
+    /// Bytes of an input behind the JSON.
+    pub binary_data_size: Option<usize>,
+    /// Whether an output follows the JSON as bytes.
+    pub binary_data: Option<bool>,
+    /// Whether all outputs do.
+    pub binary_data_output: Option<bool>,
+    /// Number of best classes to return of an output, instead of its values.
+    pub classification: Option<usize>,
+}
 
 /// Input tensor: `pixel_values` FP32 [B, channels, height, width], or `image` BYTES [B] with image files, or UINT8 [B, height, width, 3].
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct Input {
     pub name: String,
+    #[serde(deserialize_with = "at_most::<MOST_DIMENSIONS, _, _>")]
     pub shape: Vec<usize>,
     pub datatype: String,
     #[serde(default, deserialize_with = "or_default")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Parameters>)]
     pub parameters: Parameters,
     /// Elements in row-major order, also as nested arrays; files of images in base64.
     #[schema(value_type = Option<Vec<Object>>)]
@@ -52,7 +101,7 @@ pub struct Input {
 pub struct Output {
     pub name: String,
     #[serde(default, deserialize_with = "or_default")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<Parameters>)]
     pub parameters: Parameters,
 }
 
@@ -60,7 +109,32 @@ pub struct Output {
 #[derive(Debug)]
 pub enum Data {
     Numbers(Vec<f32>),
-    Strings(Vec<String>),
+    Strings(Strings),
+}
+
+/// Strings, of which a short one takes little more memory than its JSON.
+#[derive(Debug, Default)]
+pub struct Strings {
+    text: String,
+    /// Where each ends.
+    ends: Vec<u32>,
+}
+
+impl Strings {
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.text[start as usize..*end as usize])
+    }
+
+    /// Appends a string. Returns false if all of them are longer than any request.
+    fn push(&mut self, string: &str) -> bool {
+        self.text.push_str(string);
+        u32::try_from(self.text.len()).map(|end| self.ends.push(end)).is_ok()
+    }
 }
 
 /// Elements of an input.
@@ -87,7 +161,7 @@ impl InferRequest {
         let mut rest = body.slice(length..);
         let mut elements = Vec::with_capacity(request.inputs.len());
         for input in &mut request.inputs {
-            elements.push(match (size(&input.parameters, "binary_data_size")?, input.data.take()) {
+            elements.push(match (input.parameters.binary_data_size, input.data.take()) {
                 (Some(size), None) if size <= rest.len() => Elements::Binary(rest.split_to(size)),
                 (Some(size), None) => {
                     return Err(Failure::invalid(format!("{}: expected {size} bytes behind the JSON, found {}", input.name, rest.len())));
@@ -103,28 +177,14 @@ impl InferRequest {
     }
 }
 
-/// Returns the number of a parameter.
-pub fn size(parameters: &Parameters, name: &str) -> Result<Option<usize>, Failure> {
-    let number = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
-    parameters.get(name).map(|value| number(value).ok_or_else(|| Failure::invalid(format!("{name}: expected a number, found {value}")))).transpose()
-}
-
-/// Returns whether a parameter is set.
-pub fn flag(parameters: &Parameters, name: &str) -> Result<Option<bool>, Failure> {
-    parameters
-        .get(name)
-        .map(|value| value.as_bool().ok_or_else(|| Failure::invalid(format!("{name}: expected true or false, found {value}"))))
-        .transpose()
-}
-
 impl<'de> Deserialize<'de> for Data {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Data, D::Error> {
         let mut flat = Flat::default();
-        serde::de::DeserializeSeed::deserialize(Nested(&mut flat), deserializer)?;
-        match (flat.numbers.is_empty(), flat.strings.is_empty()) {
+        Nested(&mut flat).deserialize(deserializer)?;
+        match (flat.numbers.is_empty(), flat.strings.len() == 0) {
             (_, true) => Ok(Data::Numbers(flat.numbers)),
             (true, false) => Ok(Data::Strings(flat.strings)),
-            (false, false) => Err(serde::de::Error::custom("expected either numbers or strings, found both")),
+            (false, false) => Err(D::Error::custom("expected either numbers or strings, found both")),
         }
     }
 }
@@ -133,13 +193,13 @@ impl<'de> Deserialize<'de> for Data {
 #[derive(Default)]
 struct Flat {
     numbers: Vec<f32>,
-    strings: Vec<String>,
+    strings: Strings,
 }
 
 /// An element, or an array of elements, which become those of `Flat`.
 struct Nested<'a>(&'a mut Flat);
 
-impl<'de> serde::de::DeserializeSeed<'de> for Nested<'_> {
+impl<'de> DeserializeSeed<'de> for Nested<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -147,10 +207,10 @@ impl<'de> serde::de::DeserializeSeed<'de> for Nested<'_> {
     }
 }
 
-impl<'de> serde::de::Visitor<'de> for Nested<'_> {
+impl<'de> Visitor<'de> for Nested<'_> {
     type Value = ();
 
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn expecting(&self, f: &mut Formatter<'_>) -> Written {
         write!(f, "numbers, strings or arrays of them")
     }
 
@@ -169,12 +229,11 @@ impl<'de> serde::de::Visitor<'de> for Nested<'_> {
         Ok(())
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<(), E> {
-        self.0.strings.push(value.to_owned());
-        Ok(())
+    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
+        if self.0.strings.push(value) { Ok(()) } else { Err(E::custom("expected at most 4 GiB of strings, found more")) }
     }
 
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<(), A::Error> {
         while elements.next_element_seed(Nested(self.0))?.is_some() {}
         Ok(())
     }
@@ -199,7 +258,9 @@ mod tests {
     fn null_is_what_is_not_set() {
         let json = br#"{"id": null, "parameters": null, "outputs": null, "inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "parameters": null, "data": [1]}]}"#;
         let (request, _) = parse(HeaderMap::new(), json).expect("a request");
-        assert!(request.parameters.is_empty() && request.outputs.is_empty() && request.inputs[0].parameters.is_empty());
+        assert!(
+            [&request.parameters, &request.inputs[0].parameters].iter().all(|found| **found == Parameters::default()) && request.outputs.is_empty()
+        );
     }
 
     #[test]

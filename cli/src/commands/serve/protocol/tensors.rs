@@ -107,8 +107,9 @@ fn levels(elements: Elements, count: usize, described: &str) -> Result<Vec<u8>, 
 fn files(elements: Elements, batch: usize) -> Result<Vec<Bytes>, Failure> {
     let described = format!("{IMAGE} BYTES [{batch}]");
     let files: Vec<Bytes> = match elements {
+        Elements::Json(Data::Strings(strings)) if strings.len() != batch => return Err(wrong_count(&described, batch, strings.len())),
         Elements::Json(Data::Strings(strings)) => {
-            let file = |text: &String| STANDARD.decode(text).map(Bytes::from);
+            let file = |text: &str| STANDARD.decode(text).map(Bytes::from);
             strings
                 .iter()
                 .map(file)
