@@ -378,7 +378,16 @@ fn a_folder_that_is_named_by_a_number_is_no_width() {
     std::fs::create_dir(folder.path().join("32")).expect("a folder");
     std::fs::copy(sample(), folder.path().join("32/three.png")).expect("a copy");
     let mut command = program();
-    command.current_dir(folder.path()).args(["classify", "--device", "cpu", "-m", text(&path("tests/fixtures/cases/hf_vit_cls")), "--image-size", "48", "32"]);
+    command.current_dir(folder.path()).args([
+        "classify",
+        "--device",
+        "cpu",
+        "-m",
+        text(&path("tests/fixtures/cases/hf_vit_cls")),
+        "--image-size",
+        "48",
+        "32",
+    ]);
     let run = crate::support::cli::run(command);
     assert!(run.code == 0 && run.stdout.contains("32/three.png"), "{} {}", run.stdout, run.stderr);
 }

@@ -144,10 +144,12 @@ fn models_are_chosen_by_name() {
     let metadata = serving.get("/v2/models/other").json();
     assert_eq!((&metadata["name"], &metadata["inputs"][0]["name"]), (&json!("other"), &json!("pixel_values")));
     serving.stop();
-    let mut twice = program();
-    twice.args(["serve", "--listen", "127.0.0.1:0", "--model", "digits", "--model", "digits"]);
-    let run = run(twice);
-    assert!(run.code == 1 && run.stderr.contains("two models are named digits"), "{}", run.stderr);
+    for (models, words) in [(&["digits", "digits"][..], "two models are named digits"), (&["stats=digits"], "stats is a path of the protocol")] {
+        let mut refused = program();
+        refused.args(["serve", "--listen", "127.0.0.1:0"]).args(models.iter().flat_map(|model| ["--model", model]));
+        let run = run(refused);
+        assert!(run.code == 1 && run.stderr.contains(words), "{}", run.stderr);
+    }
 }
 
 #[test]

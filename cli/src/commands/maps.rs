@@ -90,18 +90,17 @@ pub fn check_apart<T>(places: Option<&Places>, paths: &[PathBuf], inputs: &[Path
     let mut taken = HashSet::new();
     for path in paths {
         let targets = targets(path);
-        let is_foreign = |target: &&Target<T>| places.is_some_and(|places| !places.is_file) && !is_own(&target.file);
-        if let Some(Target { file, .. }) = targets.iter().find(is_foreign) {
-            return Err(format!("{}: would overwrite this file, which is not from an earlier run; choose another --output", file.display()).into());
-        }
-        let mut targets = targets.into_iter();
         let is_taken =
-            |target: &Target<T>| identity(&target.file).is_some_and(|target| images.contains(&target)) || !taken.insert(target.file.clone());
-        if let Some(Target { file, .. }) = targets.find(is_taken) {
+            |target: &&Target<T>| identity(&target.file).is_some_and(|target| images.contains(&target)) || !taken.insert(target.file.clone());
+        if let Some(Target { file, .. }) = targets.iter().find(is_taken) {
             let (path, file) = (path.display(), file.display());
             return Err(
                 format!("{path}: its map {file} would overwrite an input or another map; choose another --output, or name fewer images").into()
             );
+        }
+        let is_foreign = |target: &&Target<T>| places.is_some_and(|places| !places.is_file) && !is_own(&target.file);
+        if let Some(Target { file, .. }) = targets.iter().find(is_foreign) {
+            return Err(format!("{}: would overwrite this file, which is not from an earlier run; choose another --output", file.display()).into());
         }
     }
     Ok(())

@@ -91,6 +91,9 @@ fn listed(mut list: impl BufRead) -> Result<Vec<PathBuf>> {
         let text = if paths.is_empty() { line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line) } else { &line };
         let text = str::from_utf8(text).map_err(|_| "standard input: expected a list of paths in UTF-8, one per line")?;
         let text = if has_nul { text.trim_end_matches('\0') } else { text.trim_end_matches(['\r', '\n']) };
+        if text.contains('\0') {
+            return Err("standard input: expected paths that all end by line breaks or all by NUL, found both".into());
+        }
         if !text.trim().is_empty() && !seen.contains(text) {
             seen.insert(text.to_owned());
             paths.push(PathBuf::from(text));
@@ -276,6 +279,7 @@ mod tests {
         assert!(paths(b"\x89PNG\r\n\x1a\n\0\0").expect_err("an image").contains("found an image"));
         assert!(paths(b"\xFF.png").expect_err("not UTF-8").contains("UTF-8"));
         assert_eq!(paths(b"\xEF\xBB\xBFa.png\na.png\nb.png\na.png").expect("a list"), ["a.png", "b.png"]);
+        assert!(paths(&[&b"a\n".repeat(10_000)[..], b"b\0\n"].concat()).expect_err("both").contains("found both"));
         assert!(paths(&[b'a'; 40_000]).expect_err("no path").contains("32768 bytes"));
     }
 

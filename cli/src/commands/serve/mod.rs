@@ -52,6 +52,9 @@ use tokio::sync::watch;
 use tracing_appender::non_blocking::WorkerGuard;
 use vitraux::Model;
 
+/// Path of the statistics of all models, below that of models.
+const STATISTICS: &str = "stats";
+
 /// Time for the threads of models to end, once no request is left.
 const END_TIME: Duration = Duration::from_secs(2);
 
@@ -142,6 +145,9 @@ impl Serve {
                 Some(name) => name,
                 None => arguments.chosen()?.map_or_else(|| Ok(BUILT_IN.to_owned()), |model| own_name(&model))?,
             };
+            if name == STATISTICS {
+                return Err(format!("--model: {name} is a path of the protocol; give the model another name, as in --model NAME=MODEL").into());
+            }
             if models.iter().any(|(other, _)| *other == name) {
                 return Err(format!("--model: two models are named {name}; give one another name, as in --model NAME=MODEL").into());
             }

@@ -217,7 +217,14 @@ mod tests {
         both.ask(&[a.clone(), b.clone()]);
         assert!(both.len() == 2 && both.is_fresh(&a) && both.is_fresh(&b));
         assert_eq!([&a, &b].map(|path| both.vector(both.place(&name(path)).expect("it is there")).to_vec()), [[1.0, 0.0], [0.0, 1.0]]);
+        // Of an image that both know, the row of the run that has read it is kept.
+        let (mut first, mut second) = (open(), open());
+        first.insert(&b, &[0.0, 1.0]);
+        second.insert(&a, &[0.6, 0.8]);
+        second.save().and_then(|()| first.save()).expect("they are saved");
+        assert_eq!(open().vector(0), [0.6, 0.8]);
         // A file that has changed since it was indexed is not fresh.
+        assert_eq!(open().changed(), 2, "no stamps");
         std::fs::write(&a, "another image").expect("it is written");
         let mut later = open();
         assert!(both.place(&name(&a)).is_some(), "this run has seen what it was");
