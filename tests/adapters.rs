@@ -217,7 +217,7 @@ fn other_adapters_are_refused_by_name() {
 #[test]
 fn adapters_that_contradict_themselves_are_refused() {
     let refused = |change: fn(&mut Tensors), words: &str| {
-        let folder = changed(json!({}), change);
+        let folder = changed(json!({ "modules_to_save": ["head"] }), change);
         let error = open(folder.path()).expect_err("it is wrong").to_string();
         assert!(error.contains(words), "{error}");
     };
@@ -229,6 +229,8 @@ fn adapters_that_contradict_themselves_are_refused() {
         }
     };
     refused(twice, "belongs to");
+    let unread = |tensors: &mut Tensors| drop(tensors.insert("base_model.model.head.weight".to_owned(), (vec![5, 32], vec![0.5; 160])));
+    refused(unread, "the model has no tensor that it belongs to");
     refused(|tensors| drop(tensors.insert("base_model.model.classifier.weight".to_owned(), (vec![], vec![0.5]))), "expected 2 axes");
 }
 

@@ -944,3 +944,17 @@ fn files_must_have_the_hash_of_their_commit() {
     let line = User::of(&hub).inspect_badly(NAME);
     assert!(line.contains("expected git's SHA-1"), "{line}");
 }
+
+/// Some hubs give the hash of what git has in the place of weights.
+#[test]
+fn tags_of_weights_that_are_no_sha256_are_ignored() {
+    let hub = Hub::start(tiny().with_fault(|request, _, response| {
+        if request.path.ends_with(WEIGHTS) {
+            response.headers.retain(|(name, _)| !name.to_lowercase().contains("etag"));
+            response.headers.push(("ETag".to_owned(), format!("\"{}\"", "b".repeat(40))));
+        }
+    }));
+    let user = User::of(&hub);
+    user.inspect_well(NAME);
+    user.snapshot_is_of("timm_vit_tiny", &["config.json", WEIGHTS]);
+}

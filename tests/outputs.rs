@@ -340,7 +340,7 @@ fn lists_on_standard_input_are_inputs_too() {
         let mut command = program();
         command.args([call, "--device", "cpu", "-", "-o", text(&at(output))]).stdin(File::open(at(list)).expect("it is there"));
         let run = crate::support::cli::run(command);
-        assert!(run.code == 1 && run.errors()[0].contains("would overwrite the list"), "{call} {output}: {}", run.stderr);
+        assert!(run.code == 1 && run.errors()[0].contains("would overwrite the file on standard input"), "{call} {output}: {}", run.stderr);
         assert_eq!(std::fs::read_to_string(at(list)).expect("it is there"), sample());
     }
 }
@@ -373,23 +373,26 @@ fn maps_are_made_after_their_reader_has_gone() {
 }
 
 #[test]
-fn a_folder_that_is_named_by_a_number_is_no_width() {
+fn numbers_that_may_be_a_width_or_a_folder_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("32")).expect("a folder");
     std::fs::copy(sample(), folder.path().join("32/three.png")).expect("a copy");
-    let mut command = program();
-    command.current_dir(folder.path()).args([
-        "classify",
-        "--device",
-        "cpu",
-        "-m",
-        text(&path("tests/fixtures/cases/hf_vit_cls")),
-        "--image-size",
-        "48",
-        "32",
-    ]);
-    let run = crate::support::cli::run(command);
-    assert!(run.code == 0 && run.stdout.contains("32/three.png"), "{} {}", run.stdout, run.stderr);
+    for (arguments, code, words) in
+        [(["48", "32"], 2, "write 48x32, or 48 ./32"), (["48", "./32"], 0, "32/three.png"), (["48x32", "32"], 0, "32/three.png")]
+    {
+        let mut command = program();
+        command.current_dir(folder.path()).args([
+            "classify",
+            "--device",
+            "cpu",
+            "-m",
+            text(&path("tests/fixtures/cases/hf_vit_cls")),
+            "--image-size",
+        ]);
+        command.args(arguments);
+        let run = crate::support::cli::run(command);
+        assert!(run.code == code && format!("{}{}", run.stdout, run.stderr).contains(words), "{arguments:?}: {} {}", run.stdout, run.stderr);
+    }
 }
 
 #[test]

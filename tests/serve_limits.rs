@@ -338,3 +338,26 @@ fn requests_take_little_more_memory_than_they_have_bytes() {
     assert!(peak < 256 << 20, "{peak} bytes");
     serving.stop();
 }
+
+/// A server whose last lines nobody reads ends all the same.
+#[test]
+#[cfg(target_os = "linux")]
+fn cut_off_requests_end_a_server_whose_log_nobody_reads() {
+    use crate::support::cli::program;
+    let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut filler = writer.try_clone().expect("a pipe");
+    let mut command = program();
+    command.args(["serve", "--device", "cpu", "--drain", "1", "--listen", &address.to_string()]).stdout(std::process::Stdio::null()).stderr(writer);
+    let mut child = command.spawn().expect("the program starts");
+    eventually(|| TcpStream::connect(address).is_ok());
+    std::thread::spawn(move || while filler.write_all(&[b'.'; 4096]).is_ok() {});
+    let mut unfinished = TcpStream::connect(address).expect("a connection");
+    let whole = message("POST", "/classify", &[], &sample("printed-2"));
+    unfinished.write_all(&whole[..whole.len() - 9]).expect("sent");
+    std::thread::sleep(Duration::from_millis(500));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).expect("it runs");
+    eventually(|| child.try_wait().expect("a child").is_some());
+    assert_eq!(child.wait().expect("a child").code(), Some(1));
+    drop(reader);
+}

@@ -228,7 +228,7 @@ fn linked_members_are_read_and_archives_without_an_end_refused() {
     archive.finish().expect("an archive");
     drop(archive);
     let run = shards.embed(&[]);
-    assert!(run.code == 0 && run.stderr.contains("skipped 1 members"), "{}", run.stderr);
+    assert!(run.code == 0 && run.stderr.contains("skipped: 1 links"), "{}", run.stderr);
     let rows = shards.rows("00.parquet");
     assert!(rows.len() == 2 && rows[0].1 == rows[1].1, "{rows:?}");
     // At the end of a member, where nothing else tells.

@@ -16,6 +16,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // The reader closed the pipe, as `| head` does.
         Err(error) if commands::is_broken_pipe(&*error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<commands::Logged>() => ExitCode::FAILURE,
         Err(error) => {
             commands::report(&format!("{}: {}{}", commands::error_mark(), commands::chain(&*error), commands::advice(&*error)));
             if error.is::<commands::Interrupted>() { commands::Interrupted::CODE.into() } else { ExitCode::FAILURE }

@@ -1,5 +1,5 @@
 use super::images::{PassArgs, has_image_extension, preprocess_of};
-use super::maps::{self, Pixels, Places, Target, Unmade, check_apart, described, is_file, made, of_image, write_png};
+use super::maps::{self, Pixels, Places, Target, Unmade, check_apart, is_file, made, of_image, write_png};
 use super::numbers::block;
 use super::{AnyError, Result, note};
 use clap::Args;
@@ -209,7 +209,7 @@ impl Attention {
         let target = |head: Option<usize>, ending: String| Target {
             file: places.file(path, &format!(".{shown}{ending}.png")),
             shows: head,
-            about: described(&format!("block {block:?}, head {head:?}, query {query:?}, rollout {rollout}, pca {pca}, of {model}"), path),
+            about: places.described(&format!("block {block:?}, head {head:?}, query {query:?}, rollout {rollout}, pca {pca}, of {model}"), path),
         };
         match self.head {
             Some(Heads::All) => (0..heads).map(|head| target(Some(head), format!(".head{head}"))).collect(),

@@ -1,5 +1,5 @@
 use super::images::{ImageLimitArgs, Lines, PassArgs, has_image_extension, name};
-use super::maps::{Pixels, Places, Target, Unmade, check_apart, create_folder_of, described, failures, is_file, made, of_image, write_png};
+use super::maps::{Pixels, Places, Target, Unmade, check_apart, create_folder_of, failures, is_file, made, of_image, write_png};
 use super::{Result, note, npy, shown};
 use clap::{Args, ValueEnum};
 use rayon::prelude::*;
@@ -74,7 +74,7 @@ impl Depth {
         let target = |path: &Path, format: Format| Target {
             file: places.file(path, format.ending()),
             shows: format,
-            about: described(&format!("{format:?} {about}"), path),
+            about: places.described(&format!("{format:?} {about}"), path),
         };
         let targets = |path: &Path| formats.iter().map(|format| target(path, *format)).collect::<Vec<_>>();
         check_apart(Some(&places), &paths, &self.pass.files(), targets)?;

@@ -28,6 +28,8 @@ pub struct Places {
     common: PathBuf,
     /// How many images have this path but for the extension.
     stems: HashMap<PathBuf, usize>,
+    /// Stamps of the images before any is read, so that one that changes meanwhile is drawn again by the next run.
+    stamps: HashMap<PathBuf, String>,
 }
 
 impl Places {
@@ -50,7 +52,13 @@ impl Places {
         // Images that differ by extension only keep theirs in the names of their maps.
         let mut stems: HashMap<PathBuf, usize> = HashMap::new();
         paths.iter().for_each(|path| *stems.entry(path.with_extension("")).or_default() += 1);
-        Ok(Places { output: output.to_owned(), is_file, common, stems })
+        let stamps = paths.iter().map(|path| (path.clone(), stamp(path).unwrap_or_default())).collect();
+        Ok(Places { output: output.to_owned(), is_file, common, stems, stamps })
+    }
+
+    /// Returns the description of a map of an image.
+    pub fn described(&self, about: &str, image: &Path) -> String {
+        format!("{about}{IMAGE}{}", self.stamps.get(image).map_or("", String::as_str))
     }
 
     /// Returns the file of an image with this ending: `a/cat.depth.png` for `a/cat.jpg`, below the folder.
@@ -71,7 +79,7 @@ impl Places {
 /// several ways.
 fn drop_made(paths: &mut Vec<PathBuf>, output: &Path) {
     let is_below = |path: &Path| path.canonicalize().is_ok_and(|path| path.starts_with(output));
-    let is_made = |path: &Path| is_below(path) && path.is_file() && is_file(path, &["png"]) && description_of(path).is_some();
+    let is_made = |path: &Path| is_below(path) && path.is_file() && is_file(path, &["png"]) && is_own(path);
     let kept: Vec<PathBuf> = paths.iter().filter(|path| !is_made(path)).cloned().collect();
     if !kept.is_empty() {
         *paths = kept;
@@ -115,11 +123,6 @@ fn is_own(file: &Path) -> bool {
 /// Between the description of a map, and the stamp of the image that it is of.
 const IMAGE: &str = "; image ";
 
-/// Returns the description of a map of an image.
-pub fn described(about: &str, image: &Path) -> String {
-    format!("{about}{IMAGE}{}", stamp(image).unwrap_or_default())
-}
-
 /// Returns the images of which an earlier run has made all files.
 pub fn made<T>(paths: &[PathBuf], targets: impl Fn(&Path) -> Vec<Target<T>>) -> Result<HashSet<PathBuf>> {
     let mut done = HashSet::new();
@@ -141,10 +144,10 @@ fn are_made<T>(targets: &[Target<T>]) -> Result<bool> {
         if !is_file(file, &["png"]) {
             continue;
         }
-        let without_image = |about: &str| about.split_once(IMAGE).map_or(about, |(about, _)| about).to_owned();
+        let without_image = |about: &str| about.rsplit_once(IMAGE).map_or(about, |(about, _)| about).to_owned();
         match description_of(file) {
             Some(known) if known == *about => {}
-            // Of another image, or of this one before it changed.
+            // Of another image, of this one before it changed, or of an earlier version, which did not say.
             Some(known) if without_image(&known) == without_image(about) => return Ok(false),
             _ => return Err(format!("{}: not from an earlier run with this model and these options; choose another --output", file.display()).into()),
         }

@@ -47,11 +47,10 @@ pub use messages::{advice, chain, error_mark, is_broken_pipe, report};
 use messages::{bar, be_quiet, mebibytes, note, of_file, on_stdout, shown, warn, warn_if_assumed};
 use model::ModelArgs;
 use outcome::Failed;
-pub use outcome::Interrupted;
+pub use outcome::{Interrupted, Logged};
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
-use tracing_appender::non_blocking::WorkerGuard;
 
 /// Any error; threads may return it.
 pub type AnyError = Box<dyn Error + Send + Sync>;
@@ -82,7 +81,7 @@ struct Talk {
 
 impl Talk {
     /// Sets up messages and logs of a command. The server's log ends with what is returned.
-    fn obey(&self, command: &Command) -> Result<Option<WorkerGuard>> {
+    fn obey(&self, command: &Command) -> Result<Option<serve::Log>> {
         be_quiet(self.quiet);
         let filter = match self.verbose {
             0 => "error,vitraux=warn",
@@ -171,7 +170,10 @@ enum Command {
 impl Cli {
     /// Parses the arguments of the process.
     pub fn of_process() -> Cli {
-        let arguments = model::with_joined_size(std::env::args_os());
+        let arguments = model::with_joined_size(std::env::args_os()).unwrap_or_else(|message| {
+            report(&format!("{}: {message}", error_mark()));
+            std::process::exit(2);
+        });
         Cli::try_parse_from(&arguments).unwrap_or_else(|error| {
             // A new user may give an image without a command.
             if let (clap::error::ErrorKind::InvalidSubcommand, Some(first)) = (error.kind(), arguments.get(1))

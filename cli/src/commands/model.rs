@@ -80,20 +80,28 @@ impl FromStr for ImageSize {
 }
 
 /// Joins the two values of `--image-size 448 336` to one, so that images may follow a single number.
-pub fn with_joined_size(arguments: impl Iterator<Item = std::ffi::OsString>) -> Vec<std::ffi::OsString> {
+///
+/// # Errors
+/// If the second may be an image or a folder too, such as one for a year.
+pub fn with_joined_size(arguments: impl Iterator<Item = std::ffi::OsString>) -> std::result::Result<Vec<std::ffi::OsString>, String> {
     let mut joined: Vec<std::ffi::OsString> = Vec::new();
     for argument in arguments {
         let is_number = |text: &std::ffi::OsStr| text.to_str().is_some_and(|text| text.parse::<usize>().is_ok());
         match joined.as_mut_slice() {
-            // A folder may be named by a year.
-            [.., option, height] if option == "--image-size" && is_number(height) && is_number(&argument) && !Path::new(&argument).exists() => {
+            [.., option, height] if option == "--image-size" && is_number(height) && is_number(&argument) => {
+                if Path::new(&argument).exists() {
+                    let (height, argument) = (height.display(), argument.display());
+                    return Err(format!(
+                        "--image-size {height} {argument}: {argument} is a file or a folder too; write {height}x{argument}, or {height} ./{argument}"
+                    ));
+                }
                 height.push("x");
                 height.push(argument);
             }
             _ => joined.push(argument),
         }
     }
-    joined
+    Ok(joined)
 }
 
 /// A model by its place.
@@ -311,7 +319,7 @@ mod tests {
 
     #[test]
     fn separate_image_sizes_join_without_swallowing_paths() {
-        let joined = |text: &str| with_joined_size(text.split(' ').map(Into::into)).join(std::ffi::OsStr::new(" "));
+        let joined = |text: &str| with_joined_size(text.split(' ').map(Into::into)).expect("no folders").join(std::ffi::OsStr::new(" "));
         assert_eq!(joined("a --image-size 448 336 cat.jpg"), "a --image-size 448x336 cat.jpg");
         assert_eq!(joined("a --image-size 448 cat.jpg 7"), "a --image-size 448 cat.jpg 7");
         assert_eq!(joined("a --image-size 448 336 7"), "a --image-size 448x336 7");

@@ -36,3 +36,15 @@ impl std::fmt::Display for Interrupted {
 }
 
 impl Error for Interrupted {}
+
+/// Error that is in the log of a server already.
+#[derive(Debug)]
+pub struct Logged;
+
+impl std::fmt::Display for Logged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the server failed; see its log")
+    }
+}
+
+impl Error for Logged {}

@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Writes a file by way of a new file beside it, whose path `write` gets. Pipes and devices are written to directly.
 pub fn replace(file: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
@@ -64,7 +64,7 @@ pub fn check_named(file: &Path, extension: &str) -> Result<()> {
 pub fn protect<'a>(file: &Path, inputs: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
     let own = identity(file);
     if own.is_some() && own == identity_of_stdin() {
-        return Err(format!("{}: would overwrite the list on standard input; choose another file", file.display()).into());
+        return Err(format!("{}: would overwrite the file on standard input; choose another file", file.display()).into());
     }
     if let Some(input) = inputs.into_iter().find(|input| own.is_some() && identity(input) == own) {
         return Err(format!("{}: would overwrite the input {}; choose another file", file.display(), input.display()).into());
@@ -101,7 +101,7 @@ pub fn leads_to(path: &Path, opened: &File) -> bool {
     identity(path) == identity_of(opened)
 }
 
-/// Returns true: files that are open can be neither removed nor replaced.
+/// Returns true: only Unix tells.
 #[cfg(not(unix))]
 pub fn leads_to(_: &Path, _: &File) -> bool {
     true
@@ -132,10 +132,16 @@ pub fn check_replaceable(file: &Path) -> Result<()> {
 /// Locks a file for this run, so that no other run mixes its results with ours. Pipes and devices cannot be locked.
 pub fn lock(opened: &File, file: &Path) -> Result<()> {
     // A run that was killed has its lock until the system has cleaned up.
-    for wait in [0, 20, 50, 130, 300, 500] {
-        std::thread::sleep(Duration::from_millis(wait));
+    lock_within(Duration::from_secs(1), opened, file)
+}
+
+/// Locks a file as [`lock`] does, within a time.
+fn lock_within(time: Duration, opened: &File, file: &Path) -> Result<()> {
+    let start = Instant::now();
+    loop {
         match opened.try_lock() {
-            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::WouldBlock) if start.elapsed() < time => std::thread::sleep(Duration::from_millis(20)),
+            Err(TryLockError::WouldBlock) => break,
             // Some file systems have no locks.
             Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
         }
@@ -143,10 +149,13 @@ pub fn lock(opened: &File, file: &Path) -> Result<()> {
     Err(format!("{}: another run of vitraux is writing to it; wait until it has ended, or choose another --output", file.display()).into())
 }
 
-/// Locks a folder for this run, until what is returned is dropped: `None` if the system cannot lock folders.
-pub fn lock_folder(folder: &Path) -> Result<Option<File>> {
-    let Ok(opened) = File::open(folder) else { return Ok(None) };
-    lock(&opened, folder)?;
+/// Time in which another run writes a file that is read again and replaced.
+const REPLACEMENT: Duration = Duration::from_secs(60);
+
+/// Locks the folder of a file that is read again and replaced, until what is returned is dropped: `None` if the system cannot lock folders.
+pub fn lock_for_replacement(file: &Path) -> Result<Option<File>> {
+    let Ok(opened) = File::open(folder(file)) else { return Ok(None) };
+    lock_within(REPLACEMENT, &opened, file)?;
     Ok(Some(opened))
 }
 
@@ -206,8 +215,7 @@ fn remove_stale(folder: &Path) {
     }
 }
 
-/// Returns the folder of a file.
-pub fn folder(file: &Path) -> &Path {
+fn folder(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

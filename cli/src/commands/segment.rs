@@ -1,5 +1,5 @@
 use super::images::{ImageLimitArgs, Lines, PassArgs, has_image_extension, name};
-use super::maps::{Pixels, Places, Target, Unmade, check_apart, described, failures, is_file, made, of_image, write_png};
+use super::maps::{Pixels, Places, Target, Unmade, check_apart, failures, is_file, made, of_image, write_png};
 use super::{Format, Result, note, shown};
 use clap::Args;
 use rayon::prelude::*;
@@ -43,7 +43,7 @@ impl Segment {
         let target = |places: &Places, path: &Path| Target {
             file: places.file(path, ".segment.png"),
             shows: (),
-            about: described(&format!("classes of {model}"), path),
+            about: places.described(&format!("classes of {model}"), path),
         };
         let targets = |path: &Path| places.iter().map(|places| target(places, path)).collect::<Vec<_>>();
         check_apart(places.as_ref(), &paths, &self.pass.files(), targets)?;

@@ -1,6 +1,6 @@
 use super::bench::BenchedModel;
 use super::numbers::count;
-use super::output::check_named;
+use super::output::{Beside, check_named};
 use super::{DeviceArgs, PrecisionChoice, Result, bar, note};
 use clap::Args;
 use std::io::Write;
@@ -60,7 +60,7 @@ impl Tune {
             Some(file) if file.exists() => note(&format!("table: {}", file.display())),
             _ => note("no variants have been measured on this device yet; run `vitraux tune` without --show"),
         }
-        write!(std::io::stdout().lock(), "{tuning}")?;
+        write!(Beside(std::io::stdout().lock()), "{tuning}")?;
         match failed.first() {
             None => Ok(()),
             Some(key) => Err(format!("{key}: no variant ran with correct results; the built-in rule is used instead").into()),

@@ -120,7 +120,7 @@ impl Cache {
     pub fn lock(&self, key: &str) -> Result<File> {
         let path = self.locks.join(format!("{key}.lock"));
         create_parent(&path)?;
-        // Whatever a link leads to is left as it is.
+        remove_link(&path)?;
         let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(Error::io(&path))?;
         file.lock().map_err(Error::io(&path))?;
         Ok(file)
@@ -146,14 +146,10 @@ impl Cache {
         linked.map_err(Error::io(&path))
     }
 
-    /// Records that a commit lacks a file, as the Python library does.
-    pub fn mark_absent(&self, commit: &str, name: &str) -> Result<()> {
+    /// Records that a commit lacks a file, as the Python library does. Without the record, the hub is asked again.
+    pub fn mark_absent(&self, commit: &str, name: &str) {
         let path = self.absent(commit, name);
-        if path.symlink_metadata().is_ok() {
-            return Ok(());
-        }
-        create_parent(&path)?;
-        File::create_new(&path).map(drop).map_err(Error::io(&path))
+        let _ = create_parent(&path).map(|()| File::create_new(&path));
     }
 
     fn absent(&self, commit: &str, name: &str) -> PathBuf {

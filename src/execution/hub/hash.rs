@@ -17,11 +17,12 @@ pub fn name(path: &Path, entry: &Entry) -> Result<String> {
     }
 }
 
-/// Returns what is wrong with a file that has not the hub's hash. Tags of servers that name no commit are arbitrary, unless they are a SHA-256.
+/// Returns what is wrong with a file that has not the hub's hash. Other tags than a SHA-256 are arbitrary for servers that name no commit, and, of weights, for
+/// those that give the hash of what git has in their place.
 pub fn mismatch(path: &Path, entry: &Entry) -> Result<Option<String>> {
     let (kind, expected, found) = match (entry.sha256(), &entry.hash, &entry.commit) {
         (Some(expected), ..) => ("SHA-256", expected, sha256(path)?),
-        (None, Some(expected), Some(_)) => ("git's SHA-1", expected.as_str(), git(path)?),
+        (None, Some(expected), Some(_)) if entry.largest.is_some() => ("git's SHA-1", expected.as_str(), git(path)?),
         _ => return Ok(None),
     };
     Ok((expected != found).then(|| format!("expected {kind} {expected}, found {found}")))

@@ -138,7 +138,7 @@ fn download(remote: &Remote, wanted: Wanted<'_>, progress: &DownloadProgress<'_>
             for File { name, largest } in files {
                 match find(remote, name)? {
                     Some(entry) => transfer::fetch(remote, &Entry { largest: Some(*largest), ..entry }, progress)?,
-                    None => remote.cache.mark_absent(&state, name)?,
+                    None => remote.cache.mark_absent(&state, name),
                 }
             }
         }
@@ -165,7 +165,7 @@ fn download_model(remote: &Remote, layout: &Layout, progress: &DownloadProgress<
     let state = remote.state();
     match find(remote, PROCESSOR)? {
         Some(processor) => get(&processor)?,
-        None => remote.cache.mark_absent(&state, PROCESSOR)?,
+        None => remote.cache.mark_absent(&state, PROCESSOR),
     }
     if let Some(processors) = find(remote, PROCESSORS)? {
         get(&processors)?;

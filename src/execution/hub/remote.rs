@@ -191,7 +191,8 @@ fn saved_token() -> Result<Option<String>> {
     let Ok(home) = home() else { return Ok(None) };
     match storage::read(&home.join("token"), LARGEST_TOKEN) {
         Ok(token) => Ok(Some(String::from_utf8_lossy(&token).trim().to_owned()).filter(|token| !token.is_empty())),
-        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        // Public models need none.
+        Err(Error::Io { source, .. }) if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -12,7 +12,7 @@ const MOST: usize = 1 << 15;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Label options")]
 pub struct LabelArgs {
-    /// Classify by these labels, separated by commas, or by the lines of a file: with a model of images and texts, such as CLIP or SigLIP
+    /// Classify by these labels, separated by commas, or by the lines of a file, 32,768 at most: with a model of images and texts, such as CLIP or SigLIP
     #[arg(long, value_name = "LABELS|FILE")]
     labels: Option<String>,
     /// Text for each label, with {} in its place; may be repeated, to average several [default: "a photo of a {}"]

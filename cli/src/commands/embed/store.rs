@@ -226,7 +226,7 @@ impl Store {
             writeln!(self.names, "{}", serde_json::to_string(&name)?).map_err(of_file(&names))?;
             self.done.push(name);
         }
-        Ok(self.names.flush().map_err(of_file(&names))?)
+        self.names.flush().map_err(of_file(&names))
     }
 
     /// Writes the array and removes the parts.
@@ -299,11 +299,11 @@ fn write_safetensors(file: &Path, names: &[String], what: &str, shape: &[usize],
     let view = TensorView::new(safetensors::Dtype::F32, [&[names.len()], shape].concat(), rows)?;
     let metadata = HashMap::from([("images".to_owned(), serde_json::to_string(names)?), ("of".to_owned(), what.to_owned())]);
     let written = write_tensors([("embeddings", view)], Some(metadata), file);
-    Ok(written.map_err(|error| match error.is::<vitraux::Error>() {
+    written.map_err(|error| match error.is::<vitraux::Error>() {
         true => error,
         // The size of the header, which contains the paths, is limited.
         false => format!("{error}; use --resume with --format parquet or npy to write the vectors computed so far").into(),
-    })?)
+    })
 }
 
 /// Writes columns `image`, a string, and `embedding`, a list of floats.

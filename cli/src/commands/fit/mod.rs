@@ -3,7 +3,7 @@
 mod ridge;
 
 use super::images::{PassArgs, name};
-use super::output::{check_named, check_replaceable, protect};
+use super::output::{Beside, check_named, check_replaceable, protect};
 use super::tensors::write_tensors;
 use super::{Failed, Format, Result, note, shown};
 use clap::Args;
@@ -115,7 +115,7 @@ impl Fit {
             confusion[image.class][*answer] += 1;
         }
         let right: usize = (0..labels.len()).map(|class| confusion[class][class]).sum();
-        let mut out = std::io::stdout().lock();
+        let mut out = Beside(std::io::stdout().lock());
         if self.format == Format::Json {
             let images: Vec<Value> = held_out
                 .iter()

@@ -21,16 +21,16 @@ pub struct Archive {
     places: HashMap<PathBuf, (u64, u64)>,
 }
 
-/// Bytes of a block.
+/// Bytes of a block, of which headers and contents take whole ones.
 const BLOCK: u64 = 512;
 
-/// Returns whether an archive of `len` bytes ends as all do, with a block of zeros.
-fn ends(file: &Path, len: u64) -> std::io::Result<bool> {
+/// Returns whether a block of zeros begins at `place`, as behind the last member of every archive.
+fn ends_at(file: &Path, place: u64) -> std::io::Result<bool> {
     let mut block = Vec::new();
     let mut opened = File::open(file)?;
-    opened.seek(SeekFrom::Start(len.saturating_sub(BLOCK)))?;
+    opened.seek(SeekFrom::Start(place))?;
     opened.take(BLOCK).read_to_end(&mut block)?;
-    Ok(len.is_multiple_of(BLOCK) && block.iter().all(|byte| *byte == 0))
+    Ok(block.len() as u64 == BLOCK && block.iter().all(|byte| *byte == 0))
 }
 
 impl Archive {
@@ -49,38 +49,41 @@ impl Archive {
             return Err(of_archive(&"it is compressed; unpack it with gunzip, which costs no space, because images are compressed themselves").into());
         }
         opened.rewind().map_err(|error| of_archive(&text(&error)))?;
-        let (mut names, mut places, mut others) = (Vec::new(), HashMap::new(), 0);
+        let (mut names, mut places) = (Vec::new(), HashMap::new());
+        let (mut files, mut others, mut end) = (HashMap::new(), 0, 0);
         let mut archive = tar::Archive::new(opened);
         for entry in archive.entries_with_seek().map_err(|error| of_archive(&error))? {
             let entry = entry.map_err(|error| of_archive(&error))?;
             let path = entry.path().map_err(|error| of_archive(&error))?.into_owned();
-            if entry.header().entry_type().is_dir() || !has_image_extension(&path) {
-                continue;
-            }
-            let place = match entry.header().entry_type() {
-                tar::EntryType::Regular | tar::EntryType::Continuous => (entry.raw_file_position(), entry.size()),
-                tar::EntryType::Link => match entry.link_name().ok().flatten().and_then(|linked| places.get(linked.as_ref())) {
-                    Some(place) => *place,
-                    None => return Err(of_archive(&format!("{} is a link to a file that is not there", path.display())).into()),
-                },
-                _ => {
-                    others += 1;
-                    continue;
-                }
+            let (kind, start) = (entry.header().entry_type(), entry.raw_file_position());
+            // Of a file with holes, the size is that with them.
+            let stored = if kind.is_gnu_sparse() { entry.header().entry_size().map_err(|error| of_archive(&error))? } else { entry.size() };
+            end = start.checked_add(stored).filter(|end| *end <= len).ok_or_else(|| of_archive(&format!("{} is cut off", path.display())))?;
+            let linked = || files.get(entry.link_name().ok().flatten()?.as_ref()).copied();
+            let place = match kind {
+                tar::EntryType::Regular | tar::EntryType::Continuous => Some((start, stored)),
+                tar::EntryType::Link => linked(),
+                _ => None,
             };
-            if place.0.checked_add(place.1).is_none_or(|end| end > len) {
-                return Err(of_archive(&format!("{} is cut off", path.display())).into());
+            if let Some(place) = place {
+                files.insert(path.clone(), place);
             }
-            if places.insert(path.clone(), place).is_some() {
-                return Err(of_archive(&format!("two members are named {}", path.display())).into());
+            match place {
+                _ if kind.is_dir() || !has_image_extension(&path) => {}
+                None => others += 1,
+                Some(place) => {
+                    if places.insert(path.clone(), place).is_some() {
+                        return Err(of_archive(&format!("two members are named {}", path.display())).into());
+                    }
+                    names.push(path);
+                }
             }
-            names.push(path);
         }
-        if !names.is_empty() && !ends(file, len).map_err(|error| of_archive(&text(&error)))? {
-            return Err(of_archive(&"it is cut off: the blocks of zeros at its end are missing").into());
+        if !names.is_empty() && !ends_at(file, end.next_multiple_of(BLOCK)).map_err(|error| of_archive(&text(&error)))? {
+            return Err(of_archive(&"it is cut off: no block of zeros follows the last member; if all are there, pack it again").into());
         }
         if others > 0 {
-            note(&format!("{}: skipped {others} members that are no plain files, such as links or files with holes", file.display()));
+            note(&format!("{}: skipped: {others} links or files with holes", file.display()));
         }
         Ok((Archive { file: file.to_owned(), places }, names))
     }

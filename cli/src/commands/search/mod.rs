@@ -3,7 +3,7 @@
 mod page;
 
 use super::fingerprint::fingerprint;
-use super::images::TableFormat as Format;
+use super::images::{TableFormat as Format, counted};
 use super::numbers::count;
 use super::output::{check_named, protect};
 use super::similar::{Index, cosine, of_index, print, ranking};
@@ -69,6 +69,10 @@ impl Search {
         let read = || -> Result<_> {
             let index = Index::open(Some(&self.index), of.clone(), width)?;
             let places: Vec<usize> = of_index(&index)?.iter().filter_map(|path| index.place(&super::images::name(path))).collect();
+            let changed = index.changed();
+            if changed > 0 {
+                note(&format!("changed since they were indexed: {}; `vitraux similar --index` updates them", counted(changed)));
+            }
             Ok((index, places))
         };
         let tokenize = || Tokenizer::open(&folder)?.encode(&[&self.query]);
@@ -80,6 +84,7 @@ impl Search {
         let (index, places) = read?;
         let vector = loaded?.session().encode_tokens_blocking(&tokens?)?;
         let best = ranking(&index, &vector.values(), &places, self.above.unwrap_or(-1.0), self.top.unwrap_or(20) as usize);
+        print(&index, &best, self.format, false, self.top.is_some())?;
         let found: Vec<(f64, PathBuf)> = best.ordered().iter().map(|found| (found.similarity, index.path(found.images[0]))).collect();
         if let Some(page) = &self.html {
             let images: Vec<PathBuf> = places.iter().map(|place| index.path(*place)).collect();
@@ -87,9 +92,7 @@ impl Search {
             page::write(page, &self.query, &found)?;
             note(&format!("page: {}", page.display()));
         }
-        self.copy_to.as_ref().map_or(Ok(()), |folder| copy(folder, &found))?;
-        // Last, because whoever reads it may stop before all is printed.
-        print(&index, &best, self.format, false, self.top.is_some())
+        self.copy_to.as_ref().map_or(Ok(()), |folder| copy(folder, &found))
     }
 }
 

@@ -30,11 +30,12 @@ mod worker;
 use super::images::{ImageLimitArgs, preprocess_of};
 use super::messages::{log_messages, text};
 use super::model::{BUILT_IN, OpeningArgs};
-use super::{ExecutionArgs, HeadArgs, Result, warn_if_assumed};
+use super::{ExecutionArgs, HeadArgs, Logged, Result, warn_if_assumed};
 use body::Bodies;
 use clap::Args;
 use connections::Connections;
 use cores::Cores;
+pub use logs::Log;
 use memory::Memory;
 use metrics::Metrics;
 use names::{own_name, split};
@@ -49,7 +50,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing_appender::non_blocking::WorkerGuard;
 use vitraux::Model;
 
 /// Path of the statistics of all models, below that of models.
@@ -80,7 +80,7 @@ pub struct Serve {
 
 impl Serve {
     /// Starts the log, which ends with what is returned.
-    pub fn log(&self, quiet: bool, filter: &str) -> Result<WorkerGuard> {
+    pub fn log(&self, quiet: bool, filter: &str) -> Result<Log> {
         log_messages();
         let own = if quiet { "error" } else { "info" };
         self.serving.log_format.start(&format!("{filter},vitraux_cli={own}"))
@@ -202,10 +202,12 @@ impl Serve {
         let all_finished = connections.serve(listener, routes::router(server.clone()), stop).await;
         server.models.iter().for_each(|served| served.queue.close());
         if let Some(error) = lost.borrow().clone() {
-            return Err(error.into());
+            tracing::error!(error, "device lost");
+            return Err(Logged.into());
         }
         if !all_finished {
-            return Err(format!("requests were cut off: they took longer than --drain {} s", self.serving.drain).into());
+            tracing::error!("requests were cut off: they took longer than --drain {} s", self.serving.drain);
+            return Err(Logged.into());
         }
         // A pass that nobody waits for any more, such as one that warms up, may take longer.
         let end = tokio::task::spawn_blocking(move || workers.into_iter().try_for_each(std::thread::JoinHandle::join));

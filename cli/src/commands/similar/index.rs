@@ -2,7 +2,7 @@
 
 use crate::commands::Result;
 use crate::commands::images::{name, path_of, stamp};
-use crate::commands::output::{check_replaceable, folder, lock_folder};
+use crate::commands::output::{check_replaceable, lock_for_replacement};
 use crate::commands::tensors::write_tensors;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -138,8 +138,8 @@ impl Index {
     /// Writes new entries to the file, if there is one, and takes those that another run has written in the meantime.
     pub fn save(&mut self) -> Result<()> {
         let Some(file) = self.file.clone().filter(|_| !self.added.is_empty()) else { return Ok(()) };
-        // Runs that end together wait for each other. One that has the folder for long writes other files.
-        let _lock = lock_folder(folder(&file)).ok();
+        // Runs that end together wait for each other.
+        let _lock = lock_for_replacement(&file)?;
         if file.exists() {
             let others = Kept::read(&file, &self.model, self.width)?;
             for ((name, stamp), row) in others.names.into_iter().zip(others.stamps).zip(others.rows.chunks(self.width)) {
@@ -222,7 +222,8 @@ mod tests {
         first.insert(&b, &[0.0, 1.0]);
         second.insert(&a, &[0.6, 0.8]);
         second.save().and_then(|()| first.save()).expect("they are saved");
-        assert_eq!(open().vector(0), [0.6, 0.8]);
+        let latest = open();
+        assert_eq!(latest.vector(latest.place(&name(&a)).expect("it is there")), [0.6, 0.8]);
         // A file that has changed since it was indexed is not fresh.
         assert_eq!(open().changed(), 2, "no stamps");
         std::fs::write(&a, "another image").expect("it is written");

@@ -70,10 +70,6 @@ pub fn of_index(index: &Index) -> Result<Vec<PathBuf>> {
     if missing > 0 {
         note(&format!("{missing} of the {} indexed images do not exist and are left out", index.len()));
     }
-    let changed = index.changed();
-    if changed > 0 {
-        note(&format!("{changed} indexed images have changed since; `vitraux similar --index` updates them"));
-    }
     Ok(present)
 }
 

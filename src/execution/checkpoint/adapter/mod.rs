@@ -55,7 +55,9 @@ pub fn merged(path: &Path, mut files: Files, root: Object, mapped_from: u64) -> 
             // Read with its counterpart, which must be there.
             Role::Up => drop(adapter.shape(&format!("{PREFIX}{module}.lora_A.weight"))?),
             Role::Whole(leaf) => {
-                let own = || config.saves(module).then(|| format!("{module}.{leaf}"));
+                // Of what an encoder lacks, nothing but a classifier is read.
+                let is_classifier = CLASSIFIER.rsplit_once('.').is_some_and(|(classifier, _)| module == classifier);
+                let own = || (is_classifier && config.saves(module)).then(|| format!("{module}.{leaf}"));
                 let base = found(&files, module, leaf).or_else(own).ok_or_else(missing)?;
                 change(&base)?;
                 let tensor = adapter.take(name).expect("one of its names");

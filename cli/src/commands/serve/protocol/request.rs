@@ -3,7 +3,7 @@
 use crate::commands::serve::failure::Failure;
 use axum::body::Bytes;
 use axum::http::HeaderMap;
-use serde::de::{DeserializeSeed, Error, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt::{Formatter, Result as Written};
 use std::marker::PhantomData;
@@ -69,7 +69,7 @@ fn at_most<'de, const N: usize, T: Deserialize<'de>, D: Deserializer<'de>>(deser
 }
 
 /// Parameters of a request, an input or an output. Others are ignored.
-#[derive(Debug, Default, PartialEq, Deserialize, ToSchema)]
+#[derive(Debug, Default, PartialEq, ToSchema)]
 pub struct Parameters {
     /// Bytes of an input behind the JSON.
     pub binary_data_size: Option<usize>,
@@ -79,6 +79,41 @@ pub struct Parameters {
     pub binary_data_output: Option<bool>,
     /// Number of best classes to return of an output, instead of its values.
     pub classification: Option<usize>,
+}
+
+impl<'de> Deserialize<'de> for Parameters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Parameters, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Parameters;
+
+            fn expecting(&self, f: &mut Formatter<'_>) -> Written {
+                write!(f, "an object of parameters")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Parameters, A::Error> {
+                fn value<'de, T: Deserialize<'de>, A: MapAccess<'de>>(fields: &mut A, name: &str, expected: &str) -> Result<Option<T>, A::Error> {
+                    fields.next_value().map_err(|_| A::Error::custom(format!("{name}: expected {expected}")))
+                }
+
+                let (number, flag) = ("a number", "true or false");
+                let mut read = Parameters::default();
+                while let Some(name) = fields.next_key::<String>()? {
+                    match name.as_str() {
+                        "binary_data_size" => read.binary_data_size = value(&mut fields, &name, number)?,
+                        "binary_data" => read.binary_data = value(&mut fields, &name, flag)?,
+                        "binary_data_output" => read.binary_data_output = value(&mut fields, &name, flag)?,
+                        "classification" => read.classification = value(&mut fields, &name, number)?,
+                        _ => drop(fields.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(read)
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 /// Input tensor: `pixel_values` FP32 [B, channels, height, width], or `image` BYTES [B] with image files, or UINT8 [B, height, width, 3].
@@ -261,6 +296,24 @@ mod tests {
         assert!(
             [&request.parameters, &request.inputs[0].parameters].iter().all(|found| **found == Parameters::default()) && request.outputs.is_empty()
         );
+    }
+
+    #[test]
+    fn parameters_of_wrong_types_are_named() {
+        let with = |parameters: &str| {
+            let json = format!(r#"{{"inputs": [], "parameters": {parameters}}}"#);
+            parse(HeaderMap::new(), json.as_bytes()).map(|(request, _)| request.parameters).map_err(|failure| failure.message)
+        };
+        let read = with(r#"{"classification": 3, "priority": {"a": [1]}, "binary_data_output": null}"#).expect("parameters");
+        assert_eq!(read, Parameters { classification: Some(3), ..Parameters::default() });
+        for (parameters, words) in [
+            (r#"{"classification": -1}"#, "classification: expected a number"),
+            (r#"{"binary_data_output": 1}"#, "binary_data_output: expected true or false"),
+            ("[null, null, null, null]", "expected an object of parameters"),
+        ] {
+            let message = with(parameters).expect_err("it is wrong");
+            assert!(message.contains(words), "{message}");
+        }
     }
 
     #[test]
