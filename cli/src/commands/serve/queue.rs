@@ -274,9 +274,9 @@ mod tests {
     #[test]
     fn large_images_share_a_batch_with_fewer() {
         let queue = queue(Duration::from_secs(10));
-        let _answers = [submit_of_width(&queue, 4, "a"), submit_of_width(&queue, 4, "b"), submit_of_width(&queue, 3, "c")];
-        for output in ["a", "b", "c"] {
-            assert_eq!(outputs(queue.next_batch()), [output]);
+        let _answers = [4, 4, 3, 3].map(|width| submit_of_width(&queue, width, "a"));
+        for _ in 0..4 {
+            assert_eq!(outputs(queue.next_batch()), ["a"]);
         }
     }
 
