@@ -218,21 +218,30 @@ fn linked_members_are_read_and_archives_without_an_end_refused() {
     let three = sample("handwritten-3");
     header.set_size(three.len() as u64);
     header.set_mode(0o644);
-    archive.append_data(&mut header, "a/1.png", &*three).expect("a member");
-    for (kind, name) in [(tar::EntryType::Link, "a/2.png"), (tar::EntryType::Symlink, "a/3.png")] {
+    for name in ["a/1.png", "blobs/1"] {
+        archive.append_data(&mut header, name, &*three).expect("a member");
+    }
+    let links = [
+        (tar::EntryType::Link, "a/2.png", "a/1.png"),
+        (tar::EntryType::Link, "a/3.png", "blobs/1"),
+        (tar::EntryType::Link, "a/4.png", "a/none.png"),
+        (tar::EntryType::Symlink, "a/5.png", "a/1.png"),
+    ];
+    for (kind, name, target) in links {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
         header.set_size(0);
-        archive.append_link(&mut header, name, "a/1.png").expect("a member");
+        archive.append_link(&mut header, name, target).expect("a member");
     }
     archive.finish().expect("an archive");
-    drop(archive);
-    let run = shards.embed(&[]);
-    assert!(run.code == 0 && run.stderr.contains("skipped: 1 links"), "{}", run.stderr);
-    let rows = shards.rows("00.parquet");
-    assert!(rows.len() == 2 && rows[0].1 == rows[1].1, "{rows:?}");
-    // At the end of a member, where nothing else tells.
     let whole = std::fs::read(&file).expect("an archive");
+    // What follows the end, such as a signature, is no member.
+    std::fs::write(&file, [&whole[..], b"signed"].concat()).expect("it is written");
+    let run = shards.embed(&[]);
+    assert!(run.code == 0 && run.stderr.contains("skipped: 2 links"), "{}", run.stderr);
+    let rows = shards.rows("00.parquet");
+    assert!(rows.len() == 3 && rows.iter().all(|row| row.1 == rows[0].1), "{rows:?}");
+    // At the end of a member, where nothing else tells.
     let end = whole.iter().rposition(|byte| *byte != 0).expect("a header").next_multiple_of(512);
     std::fs::write(shards.file("01.tar"), &whole[..end]).expect("it is written");
     let run = shards.embed(&[]);

@@ -81,7 +81,7 @@ fn listed(mut list: impl BufRead) -> Result<Vec<PathBuf>> {
     let mut start = Vec::new();
     list.by_ref().take(LONGEST_PATH).read_until(0, &mut start)?;
     let has_nul = start.ends_with(&[0]);
-    if has_nul && image::guess_format(&start).is_ok() {
+    if has_nul && image::guess_format(&[&start, list.fill_buf()?].concat()).is_ok() {
         return Err("standard input: expected a list of paths, found an image; name its file instead of -".into());
     }
     let mut list = start.chain(list);
@@ -279,7 +279,9 @@ mod tests {
             |bytes: &[u8]| listed(bytes).map(|paths| paths.iter().map(|path| name(path)).collect::<Vec<_>>()).map_err(|error| error.to_string());
         assert_eq!(paths(b"a.png\r\n\nb c.png").expect("a list"), ["a.png", "b c.png"]);
         assert_eq!(paths(b"a\n.png\0b.png\0").expect("a list"), ["a\n.png", "b.png"]);
-        assert!(paths(b"\x89PNG\r\n\x1a\n\0\0").expect_err("an image").contains("found an image"));
+        for image in [&b"\x89PNG\r\n\x1a\n\0\0"[..], b"RIFF\x24\0\0\0WEBPVP8 "] {
+            assert!(paths(image).expect_err("an image").contains("found an image"));
+        }
         assert!(paths(b"\xFF.png").expect_err("not UTF-8").contains("UTF-8"));
         assert_eq!(paths(b"\xEF\xBB\xBFa.png\na.png\nb.png\na.png").expect("a list"), ["a.png", "b.png"]);
         assert!(paths(&[&b"a\n".repeat(20_000)[..], b"b\0\n"].concat()).expect_err("both").contains("found both"));
