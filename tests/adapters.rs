@@ -258,4 +258,15 @@ fn program_merges_adapters_and_spares_their_files() {
     assert!(tensors(&weights).contains_key(&format!("{QUERY}.lora_A.weight")));
     let built_in = vitraux(["classify", "--adapter"].map(OsStr::new).into_iter().chain([folder.path().as_os_str(), OsStr::new("x.png")]));
     assert!(built_in.code == 1 && built_in.errors()[0].contains("--adapter"), "{}", built_in.stderr);
+    // Nothing that it could change, or no weights of its own.
+    let image = "../tests/fixtures/cases/hf_vit_cls/image.png";
+    for (arguments, code) in [
+        (&["preprocess", "--output", "x.safetensors", image, "--adapter", "x"][..], 1),
+        (&["bench", "model", "--architecture", "vit_tiny_patch16_224", "--adapter", "x"], 2),
+        (&["tune", "--architecture", "vit_tiny_patch16_224", "--adapter", "x"], 2),
+        (&["tune", "--show", "--adapter", "x"], 2),
+    ] {
+        let refused = vitraux(arguments.iter().map(OsStr::new));
+        assert!(refused.code == code && refused.errors()[0].contains("--adapter"), "{arguments:?}: {}", refused.stderr);
+    }
 }
