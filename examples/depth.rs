@@ -37,7 +37,7 @@ async fn fogged(photo: image::RgbaImage, checkpoint: Checkpoint) -> Result<image
     let depth = texture(&device, size, wgpu::TextureFormat::R32Float, Usage::RENDER_ATTACHMENT | Usage::TEXTURE_BINDING);
     let frame = texture(&device, size, FORMAT, Usage::RENDER_ATTACHMENT | Usage::COPY_SRC);
     let [seen_view, depth_view, frame_view] = [&seen, &depth, &frame].map(|texture| texture.create_view(&Default::default()));
-    let head = checkpoint.config.depth_head().ok_or("expected a model that predicts depth")?;
+    let head = checkpoint.config().depth_head().ok_or("expected a model that predicts depth")?;
     let pipeline = pipeline(&device, head.metres().is_some());
 
     // In a frame: the model looks at the texture, and its depth is painted into another one as it is.

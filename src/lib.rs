@@ -50,7 +50,7 @@ pub use data::capabilities::Precision;
 pub use data::config;
 pub use data::error::{Error, Limit, Result};
 pub use data::record::Timing;
-pub use data::tensor::{Dtype, Tensor};
+pub use data::tensor::Tensor;
 pub use data::tokens::Tokens;
 pub use execution::checkpoint::{Checkpoint, CheckpointBuilder, Head};
 pub use execution::device::{Device, DeviceBuilder, DeviceChoice};

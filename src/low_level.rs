@@ -1,6 +1,7 @@
 //! Internals: recordings, kernels, executors, raw checkpoints, and the doctor's checks. **Unstable**: may change with any
 //! version. The `vitraux` program, the tests and the benches use it; kernel authors may too.
 
+pub use crate::data::tensor::Dtype;
 pub use crate::data::{capabilities, panels, record};
 pub use crate::execution::image::{Sampling, Taps};
 pub use crate::execution::storage::{kind, read};

@@ -22,7 +22,7 @@ fn head_all_writes_one_map_per_head() {
     let run = |more: &[&str]| attention(&[&["--model", text(&model), "--output", text(folder.path()), text(&file)], more].concat());
     let all = run(&["--head", "all"]);
     assert_eq!(all.code, 0, "{}", all.stderr);
-    let heads = Checkpoint::open(&model).expect("a checkpoint").config.heads;
+    let heads = Checkpoint::open(&model).expect("a checkpoint").config().heads;
     let read = |name: String| std::fs::read(folder.path().join(name)).expect("a PNG");
     for head in 0..heads {
         assert_eq!(run(&["--head", &head.to_string()]).code, 0);

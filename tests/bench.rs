@@ -77,6 +77,24 @@ fn bench_model_compares_given_images_tap_by_tap() {
 }
 
 #[test]
+fn bench_prints_what_it_measured_before_an_error() {
+    let list = ["bench", "model", "--device", "cpu", "--runs", "1", "--architecture", "test_vit,vit_of_nobody", "--format"];
+    for format in ["md", "csv", "json"] {
+        let run = vitraux([&list[..], &[format]].concat().into_iter().map(OsStr::new));
+        assert!(run.code == 1 && run.stdout.contains("test_vit") && run.errors()[0].contains("vit_of_nobody"), "{}{}", run.stdout, run.stderr);
+    }
+    // Images are looked for first.
+    let run = vitraux(["bench", "model", "--device", "cpu", "--runs", "1", "--accuracy", "--images", "none.png"].map(OsStr::new));
+    assert!(run.code == 1 && run.stdout.is_empty() && !run.stderr.contains("device:"), "{}{}", run.stdout, run.stderr);
+    let texts = path("tests/fixtures/cases/hf_clip_text_proj");
+    for command in ["model", "kernels"] {
+        let run =
+            vitraux([OsStr::new("bench"), OsStr::new(command), OsStr::new("--device"), OsStr::new("cpu"), OsStr::new("--model"), texts.as_os_str()]);
+        assert!(run.code == 1 && run.errors()[0].contains("takes texts; expected a model of images"), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn bench_prints_lists_of_models_and_precisions_as_one_table() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let run = |format: &str, more: &[&str]| {
@@ -208,6 +226,12 @@ fn bench_compare_reports_changes_beyond_noise() {
         (one.to_string(), &other[..], "found that for"),
         (one.to_string(), &[&kernels[..], &["--compare", old]].concat()[..], "found no kernels"),
         ("no JSON".to_owned(), &[&model[..], &["--compare", old]].concat()[..], "found invalid JSON"),
+        (scaled(&one, "batches", 1e300).to_string(), &["bench", "model", "--batch", "3", "--device", "cpu", "--compare", old][..], "violate p10"),
+        (
+            serde_json::json!({ "paces": [[0.0, 1.0]], "name": one["name"], "encoder": one["encoder"], "batches": one["batches"] }).to_string(),
+            &["bench", "model", "--batch", "3", "--device", "cpu", "--compare", old][..],
+            "found a pace of 0",
+        ),
         (scaled(&one, "batches", -1.0).to_string(), &["bench", "model", "--batch", "3", "--device", "cpu", "--compare", old][..], "violate p10"),
     ] {
         std::fs::write(&file, contents).expect("written");

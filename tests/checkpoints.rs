@@ -92,7 +92,7 @@ fn checkpoints_in_memory_are_those_of_folders() {
         match (Checkpoint::open(&folder), in_memory(&folder)) {
             (Ok(stored), Ok(in_memory)) => {
                 opened += 1;
-                let described = |checkpoint: &Checkpoint| format!("{:?} {:?} {:?}", checkpoint.config, checkpoint.preprocess, checkpoint.positions);
+                let described = |checkpoint: &Checkpoint| format!("{:?} {:?} {:?}", checkpoint.config(), checkpoint.preprocess, checkpoint.positions);
                 assert_eq!(described(&stored), described(&in_memory), "{}", folder.display());
                 for (stored, in_memory) in stored.numbered_weights().into_iter().zip(in_memory.numbered_weights()) {
                     let bits = |tensor: &Tensor| tensor.values().iter().map(|value| value.to_bits()).collect::<Vec<_>>();
@@ -212,7 +212,8 @@ fn unsupported_options_are_refused_by_name() {
 
 #[test]
 fn config_defaults_and_aliases_follow_the_libraries() {
-    let open = |case: &str, config: &dyn Fn(&mut Value)| changed(case, config, |_, _| ()).unwrap_or_else(|error| panic!("{case}: {error}")).config;
+    let open =
+        |case: &str, config: &dyn Fn(&mut Value)| changed(case, config, |_, _| ()).unwrap_or_else(|error| panic!("{case}: {error}")).config().clone();
     // timm: -1 classes stand for the default, null arguments for absent ones.
     let config = open("timm_vit_tiny", &|root| {
         root["model_args"]["device"] = Value::Null;
@@ -236,7 +237,8 @@ fn config_defaults_and_aliases_follow_the_libraries() {
 /// A thousand classes without names are ImageNet's; any that are given stand.
 #[test]
 fn thousand_unnamed_classes_get_imagenet_labels() {
-    let open = |case: &str, config: &dyn Fn(&mut Value)| changed(case, config, |_, _| ()).unwrap_or_else(|error| panic!("{case}: {error}")).config;
+    let open =
+        |case: &str, config: &dyn Fn(&mut Value)| changed(case, config, |_, _| ()).unwrap_or_else(|error| panic!("{case}: {error}")).config().clone();
     let own = open("timm_test_vit_hubconfig", &|_| ()).classifiers.remove(0).labels;
     let at = |index: usize| own[index].as_str();
     assert_eq!(
@@ -251,7 +253,7 @@ fn thousand_unnamed_classes_get_imagenet_labels() {
 
 /// How many rows a checkpoint's position table has for an image, prefix tokens aside.
 fn positions(checkpoint: &Checkpoint, image: [usize; 2]) -> usize {
-    let grid = checkpoint.config.patches().expect("images").grid(image);
+    let grid = checkpoint.config().patches().expect("images").grid(image);
     checkpoint.positions.table.as_ref().expect("a table").at(grid).expect("finite").shape()[0]
 }
 
@@ -267,7 +269,7 @@ fn position_tables_are_resampled_like_timm() {
         root["model_args"]["dynamic_img_size"] = json!(true);
     };
     let checkpoint = changed("timm_vit_tiny", dynamic, |_, _| ()).expect("resampled twice");
-    assert_eq!((checkpoint.config.native_size(), positions(&checkpoint, [64, 64])), (Size::Image([64, 64]), 8 * 8));
+    assert_eq!((checkpoint.config().native_size(), positions(&checkpoint, [64, 64])), (Size::Image([64, 64]), 8 * 8));
     let twice = checkpoint.positions.table.expect("a table").at([8, 8]).expect("finite").values().into_owned();
     let stored = changed("timm_vit_tiny", |_| (), |_, _| ())
         .expect("a checkpoint")
@@ -316,7 +318,7 @@ fn heads_are_replaced_added_and_dropped() {
     let parameters = own().parameters();
     assert_eq!(own().without_heads().parameters(), parameters - 490);
     let replaced = own().with_head("", pets.clone()).expect("it fits");
-    assert_eq!((replaced.config.classifiers.len(), replaced.config.classifiers[0].labels[2].as_str()), (1, "fish"));
+    assert_eq!((replaced.config().classifiers.len(), replaced.config().classifiers[0].labels[2].as_str()), (1, "fish"));
     assert_eq!(replaced.parameters(), parameters - 490 + 3 * 49);
     let wide = Head::open(head(folder.path(), 3, 47, None)).expect("a head");
     for (result, words) in [
@@ -454,7 +456,7 @@ fn timm_wrapper_checkpoints_load_as_timm_models() {
     wrapped(&mut root);
     write(folder.path(), &root);
     let checkpoint = Checkpoint::open(folder.path()).expect("a checkpoint");
-    assert_eq!((checkpoint.parameters(), checkpoint.config.depth), (own.parameters(), own.config.depth));
+    assert_eq!((checkpoint.parameters(), checkpoint.config().depth), (own.parameters(), own.config().depth));
 }
 
 /// A model of timm's without pooling gives its tokens, and no features.
@@ -464,7 +466,7 @@ fn models_without_pooling_output_tokens_not_features() {
         root["model_args"]["global_pool"] = json!("");
         root["model_args"]["num_classes"] = json!(0);
     };
-    let config = changed("timm_vit_tiny", unpooled, |_, _| ()).expect("a checkpoint").config;
+    let config = changed("timm_vit_tiny", unpooled, |_, _| ()).expect("a checkpoint").config().clone();
     let names = vitraux::low_level::forward::output_names(&config);
     assert!(names.contains(&"tokens".to_owned()) && !names.contains(&"features".to_owned()));
     refused(changed("timm_vit_tiny", |root| root["model_args"]["global_pool"] = json!(""), |_, _| ()), &["global_pool"]);

@@ -16,7 +16,7 @@ fn of_name(name: &str) -> &'static Kernel {
 }
 
 fn examined(checkpoint: Checkpoint, device: &Device, precision: Precision, exchange: impl Fn(&'static Kernel) -> &'static Kernel) -> ModelReport {
-    let size = checkpoint.config.native_size();
+    let size = checkpoint.config().native_size();
     check_model(Model::builder(checkpoint).device(device.clone()).precision(precision), size, &exchange).expect("it is examined")
 }
 
@@ -167,6 +167,9 @@ fn doctor_command_names_only_the_broken_kernel() {
     assert!(broken.errors().len() == 1 && broken.errors()[0].contains("gives wrong results or fails: layernorm"), "{:?}", broken.errors());
     assert!(!broken.errors()[0].contains("groupnorm") && !broken.errors()[0].contains("qk_norm"), "{:?}", broken.errors());
     assert!(broken.stdout.contains("WRONG\n    layernorm "), "{}", broken.stdout);
+    // An edited shader that is not checked is not right.
+    let missed = doctor(&["--filter", "softmax", "--shader-dir", shaders]);
+    assert!(missed.code == 1 && missed.errors()[0].contains("none of its kernels was checked"), "{}", missed.stderr);
     let json = doctor(&["--filter", "norm", "--shader-dir", shaders, "--format", "json"]);
     let value: serde_json::Value = serde_json::from_str(&json.stdout).expect("JSON");
     assert_eq!((json.code, &value["wrong_kernels"], &value["ok"]), (1, &serde_json::json!(["layernorm"]), &false.into()));
@@ -278,7 +281,7 @@ fn split_k_partial_sums_match_the_cpu_twin() {
     let file = folder.path().join("table.json");
     std::fs::write(&file, serde_json::json!({ "vitraux": "", "adapter": "", "keys": keys }).to_string()).expect("it is written");
     let checkpoint = Checkpoint::open(path("tests/fixtures/cases/timm_vit_tiny")).expect("a checkpoint");
-    let size = checkpoint.config.native_size();
+    let size = checkpoint.config().native_size();
     let builder = Model::builder(checkpoint).device(Device::from(gpu)).tuning(Tuning::open(&file).expect("a table"));
     let report = check_model(builder, size, &|kernel| kernel).expect("it is examined");
     assert!(report.tensors.iter().filter(|tensor| tensor.step.kernel == variant).count() >= 4, "{report:?}");

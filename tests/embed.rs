@@ -117,7 +117,7 @@ fn layer_tokens_and_l2_options_match_taps() {
         assert_eq!(run.code, 0, "{}", run.stderr);
         vitraux::low_level::checkpoint::open_tensor(&file, "embeddings").expect("a tensor")
     };
-    let config = Checkpoint::digits().config;
+    let config = Checkpoint::digits().config().clone();
     let (tokens, width) = (config.tokens(config.native_size()).expect("a number"), config.width);
     let all = read(&["--tokens"]);
     assert_eq!(all.shape(), [files.len(), tokens, width]);

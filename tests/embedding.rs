@@ -158,6 +158,7 @@ fn texture(host: &Host, image: &Image, format: wgpu::TextureFormat) -> wgpu::Tex
                     [light(rgb[0]), light(rgb[1]), light(rgb[2]), 1.0].iter().flat_map(|value| value.to_le_bytes()).collect()
                 }
                 wgpu::TextureFormat::Bgra8Unorm => vec![rgb[2], rgb[1], rgb[0], 255],
+                wgpu::TextureFormat::R8Unorm => vec![rgb[0]],
                 _ => vec![rgb[0], rgb[1], rgb[2], 255],
             }
         })
@@ -181,7 +182,7 @@ fn texture(host: &Host, image: &Image, format: wgpu::TextureFormat) -> wgpu::Tex
 /// The same output from an image in a texture and from what the host prepares of it.
 #[test]
 fn texture_images_match_host_preprocessing() {
-    use wgpu::TextureFormat::{Bgra8Unorm, Rgba8Unorm, Rgba8UnormSrgb, Rgba32Float};
+    use wgpu::TextureFormat::{Bgra8Unorm, R8Unorm, Rgba8Unorm, Rgba8UnormSrgb, Rgba32Float};
     let Some(host) = Host::new(required_features) else { return };
     let mut compared = 0;
     // Exact sizes, crops, padding, grey, on white or not, rounded or not.
@@ -191,37 +192,41 @@ fn texture_images_match_host_preprocessing() {
     let checkpoints = folders.map(|folder| Checkpoint::open(folder).expect("a checkpoint")).chain([Checkpoint::digits()]);
     for checkpoint in checkpoints {
         let preprocess = checkpoint.preprocess.clone().expect("it takes images");
-        let name = checkpoint.config.name.clone();
+        let name = checkpoint.config().name.clone();
         let mut session = Model::builder(checkpoint).device(Device::from(host.gpu.clone())).load_blocking().expect("a model").session();
         for [height, width] in [[61, 47], [33, 150], [224, 224]] {
-            let data = (0..height * width * 3).map(|i| ((i * 7919) % 251 + i % 5) as u8).collect();
-            let image = Image::new([height, width], 3, data).expect("an image");
+            let level = |i: usize| ((i * 7919) % 251 + i % 5) as u8;
             let rectangle = Some([3, 2, width as u32, height as u32]);
-            let textures = [Rgba8Unorm, Rgba8UnormSrgb, Bgra8Unorm, Rgba32Float].map(|format| texture(&host, &image, format));
-            let views = textures.each_ref().map(|texture| texture.create_view(&wgpu::TextureViewDescriptor::default()));
-            let images = views.each_ref().map(|view| TextureImage::new(view).rectangle(rectangle));
-            let mut encoder = host.encoder();
-            let from_textures = session.encode(&mut encoder, GpuInput::Images(&images), &["embeddings"]).expect("it is recorded");
-            let from_textures = from_textures["embeddings"].encode_read(&mut encoder);
-            let pixel_values = preprocess.apply(&image).expect("pixel values");
-            let from_host = session.encode(&mut encoder, GpuInput::Tensor(&pixel_values), &["embeddings"]).expect("it is recorded");
-            let from_host = from_host["embeddings"].encode_read(&mut encoder);
-            host.submit(Some(encoder));
-            let mut readings = [from_textures, from_host].map(|readback| Box::pin(readback.values()));
-            assert!(readings.iter_mut().all(is_pending));
-            host.wait();
-            let [got, want] = readings.map(|reading| pollster::block_on(reading).expect("values"));
-            let (got, want) = (got.values(), want.values());
-            let largest = want.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-            for (values, format) in got.chunks(want.len()).zip(["unorm", "srgb", "bgra", "float"]) {
-                let difference = crate::support::compare::largest_difference(values, &want);
-                // Levels are the same; scaled by a factor in f32 they may differ in the last bit, which a ResNet in front makes larger.
-                assert!(difference <= 1e-5 * largest, "{name}, {height} x {width}, {format}: {difference} of {largest}");
-                compared += 1;
+            // A texture of one channel has grey levels.
+            for (repeated, formats) in [(1, &[Rgba8Unorm, Rgba8UnormSrgb, Bgra8Unorm, Rgba32Float][..]), (3, &[R8Unorm])] {
+                let data = (0..height * width * 3).map(|i| level(i / repeated)).collect();
+                let image = Image::new([height, width], 3, data).expect("an image");
+                let textures: Vec<_> = formats.iter().map(|format| texture(&host, &image, *format)).collect();
+                let views: Vec<_> = textures.iter().map(|texture| texture.create_view(&wgpu::TextureViewDescriptor::default())).collect();
+                let images: Vec<_> = views.iter().map(|view| TextureImage::new(view).rectangle(rectangle)).collect();
+                let mut encoder = host.encoder();
+                let from_textures = session.encode(&mut encoder, GpuInput::Images(&images), &["embeddings"]).expect("it is recorded");
+                let from_textures = from_textures["embeddings"].encode_read(&mut encoder);
+                let pixel_values = preprocess.apply(&image).expect("pixel values");
+                let from_host = session.encode(&mut encoder, GpuInput::Tensor(&pixel_values), &["embeddings"]).expect("it is recorded");
+                let from_host = from_host["embeddings"].encode_read(&mut encoder);
+                host.submit(Some(encoder));
+                let mut readings = [from_textures, from_host].map(|readback| Box::pin(readback.values()));
+                assert!(readings.iter_mut().all(is_pending));
+                host.wait();
+                let [got, want] = readings.map(|reading| pollster::block_on(reading).expect("values"));
+                let (got, want) = (got.values(), want.values());
+                let largest = want.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+                for (values, format) in got.chunks(want.len()).zip(formats) {
+                    let difference = crate::support::compare::largest_difference(values, &want);
+                    // Levels are the same; scaled by a factor in f32 they may differ in the last bit, which a ResNet in front makes larger.
+                    assert!(difference <= 1e-5 * largest, "{name}, {height} x {width}, {format:?}: {difference} of {largest}");
+                    compared += 1;
+                }
             }
         }
     }
-    assert_eq!(compared, 9 * 3 * 4);
+    assert_eq!(compared, 9 * 3 * 5);
     assert_eq!(host.errors.load(Ordering::Relaxed), 0);
 }
 

@@ -121,12 +121,12 @@ fn gpu_memory_use_matches_the_estimate() {
     let Some(own) = gpu::smaller(|_| {}) else { return };
     for (architecture, batch) in [("vit_tiny_patch16_224", 1), ("vit_tiny_patch16_224", 4)] {
         let checkpoint = Checkpoint::random(architecture).expect("a known architecture");
-        let Size::Image(side) = checkpoint.config.native_size() else { panic!("it takes images") };
+        let Size::Image(side) = checkpoint.config().native_size() else { panic!("it takes images") };
         let Ok(weights) = checkpoint.weights.clone().try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
-        let tables = Tables::at(&checkpoint.config, &checkpoint.positions, Size::Image(side)).expect("tables");
+        let tables = Tables::at(checkpoint.config(), &checkpoint.positions, Size::Image(side)).expect("tables");
         let request = Request { batch, size: Size::Image(side), masked: false, levels: false, wanted: vec!["logits".to_owned()] };
         let recording =
-            record(&checkpoint.config, &weights, &tables, &request, vitraux::low_level::record::Recording::new(own.summary().capabilities))
+            record(checkpoint.config(), &weights, &tables, &request, vitraux::low_level::record::Recording::new(own.summary().capabilities))
                 .expect("it fits");
         let said = recording.weight_bytes() + recording.scratch_bytes();
         let before = own.buffer_counts().1;

@@ -23,6 +23,7 @@ mod kernels;
 mod limits;
 mod maps;
 mod messages;
+mod misuse;
 mod mutants;
 mod npz;
 #[cfg(target_os = "linux")]

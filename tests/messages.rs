@@ -157,6 +157,10 @@ fn options_without_effect_and_empty_variables_are_noticed() {
     assert!(checked.code == 0 && checked.stderr.contains("warning: --checked has no effect on the CPU"), "{}", checked.stderr);
     let table = run(&["--tuning", "no/such/table.json"]);
     assert!(table.code == 1 && table.errors()[0].contains("no/such/table.json: no such file or folder"), "{}", table.stderr);
+    if crate::support::gpu::device().is_some() {
+        let tuned = crate::support::cli::vitraux(["tune", "--device", "gpu", "--checked"].map(std::ffi::OsStr::new));
+        assert!(tuned.code == 1 && tuned.errors()[0].contains("tune without it"), "{}", tuned.stderr);
+    }
     let mut command = program();
     command.env("VITRAUX_DEVICE", "").args(["classify", &sample()]);
     let unset = crate::support::cli::run(command);

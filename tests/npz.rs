@@ -82,7 +82,7 @@ fn same(_: &str, bytes: Vec<u8>) -> Option<Vec<u8>> {
 #[test]
 fn unmodified_npz_copy_loads_with_same_config() {
     let copy = changed("jax_augreg", same, &[]).expect("a checkpoint");
-    assert_eq!((copy.config.depth, copy.config.heads, copy.config.width), (2, 3, 36));
+    assert_eq!((copy.config().depth, copy.config().heads, copy.config().width), (2, 3, 36));
 }
 
 /// Whichever array is missing, it is named, or the model would be another.

@@ -20,8 +20,9 @@ fn write_folder(folder: &Path, architecture: &str, side: usize, dtype: Dtype) ->
         tensors.push((name.to_owned(), shape.to_vec(), bytes));
     };
     // Each tensor is let go when it was written down: H/14 twice in memory is more than some machines have.
-    let prefix = checkpoint.config.prefix_tokens;
-    let Checkpoint { config, weights, positions, .. } = checkpoint;
+    let config = checkpoint.config().clone();
+    let prefix = config.prefix_tokens;
+    let Checkpoint { weights, positions, .. } = checkpoint;
     let patches = config.patches().expect("it takes images");
     let table = positions.table.expect("a table").at(patches.grid([side, side])).expect("finite");
     let rows = [vec![0.0; prefix * config.width], table.values().into_owned()].concat();

@@ -324,6 +324,9 @@ fn program_prints_ids_of_arguments_or_lines() {
         let printed = of_lines(arguments, b"a photo of a cat\r\n\nA  photo of a CAT");
         assert_eq!((printed.code, printed.stdout), (0, format!("{cat}{none}{cat}")));
     }
+    // A dash among texts stands for the lines too, which Windows begins with a byte-order mark.
+    let printed = of_lines(&["-", ""], "\u{feff}a photo of a cat\n".as_bytes());
+    assert_eq!((printed.code, printed.stdout), (0, format!("{cat}{none}")));
     let printed = of_lines(&["--format", "json"], "é\n".as_bytes());
     let object: Value = serde_json::from_str(&printed.stdout).expect("one line of JSON");
     assert_eq!((&object["text"], &object["attention_mask"][3], &object["attention_mask"][4]), (&json!("é"), &json!(1), &json!(0)));

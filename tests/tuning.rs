@@ -65,8 +65,43 @@ fn tuning_table_is_measured_saved_and_applied() {
     }
 }
 
+/// Concurrent runs keep each other's keys.
 #[test]
-fn invalid_or_foreign_tuning_table_is_replaced() {
+fn tuned_keys_of_other_runs_are_kept() {
+    let Some(gpu) = gpu::device() else { return };
+    let capabilities = gpu.summary().capabilities;
+    let device = Device::from(gpu);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("table.json");
+    let mut runs = [Tuning::kept_at(&file, &device), Tuning::kept_at(&file, &device)];
+    for (run, m) in runs.iter_mut().zip([50, 60]) {
+        run.measure(&device, &[TuningKey::product([m, 64, 32], [Precision::F32; 2], &capabilities)], &|_, _| ());
+        run.save().expect("it is written");
+    }
+    assert_eq!(read(&file)["keys"].as_object().map(|keys| keys.len()), Some(2));
+}
+
+#[test]
+fn correct_variants_are_found_in_every_precision() {
+    let Some(gpu) = gpu::device() else { return };
+    let capabilities = gpu.summary().capabilities;
+    let device = Device::from(gpu);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("table.json");
+    let (f32, f16) = (Precision::F32, Precision::F16);
+    for (number, [x, w]) in [[f32, f32], [f32, f16], [f16, f16], [f32, Precision::Bf16], [f32, Precision::Int8]].into_iter().enumerate() {
+        let key = TuningKey::product([50, 64, 100], [x, w], &capabilities);
+        let mut tuning = Tuning::kept_at(&file, &device);
+        assert!(tuning.measure(&device, &[key], &|_, _| ()).is_empty(), "{key}");
+        tuning.save().expect("it is written");
+        let table = read(&file);
+        assert_eq!(table["keys"].as_object().map(|keys| keys.len()), Some(number + 1));
+        assert!(table["keys"][&key.to_string()]["rejected"].is_null(), "{key}: {}", table["keys"][&key.to_string()]);
+    }
+}
+
+#[test]
+fn tuning_tables_of_others_are_replaced_and_other_files_kept() {
     let Some(gpu) = gpu::device() else { return };
     let capabilities = gpu.summary().capabilities;
     let device = Device::from(gpu);
@@ -75,7 +110,8 @@ fn invalid_or_foreign_tuning_table_is_replaced() {
     // One that would choose otherwise.
     let found = serde_json::json!({ "variant": "matmul_32x32x32", "milliseconds": { "matmul_32x32x32": 1.0 } });
     let other = serde_json::json!({ "vitraux": "0.0.1", "adapter": "another", "keys": { key(&capabilities).to_string(): found } }).to_string();
-    for contents in [&b""[..], b"{", b"[1, 2]", b"\xff\xfe", other.as_bytes()] {
+    let older = br#"{ "vitraux": "0.0.1", "tables": [] }"#;
+    for contents in [&b""[..], older, other.as_bytes()] {
         std::fs::write(&file, contents).expect("written");
         let mut tuning = Tuning::kept_at(&file, &device);
         assert_eq!(recorded(capabilities, &tuning), recorded(capabilities, &Tuning::built_in()));
@@ -83,8 +119,13 @@ fn invalid_or_foreign_tuning_table_is_replaced() {
         tuning.save().expect("it is written");
         assert_eq!(read(&file)["keys"].as_object().map(|keys| keys.len()), Some(1));
     }
-    for contents in [&b""[..], b"{", b"[1, 2]"] {
+    for contents in [&b"{"[..], b"[1, 2]", b"\xff\xfe", b"root:x:0:0"] {
         std::fs::write(&file, contents).expect("written");
+        let tuning = Tuning::kept_at(&file, &device);
+        assert_eq!(recorded(capabilities, &tuning), recorded(capabilities, &Tuning::built_in()));
+        let error = tuning.save().expect_err("it would be lost").to_string();
+        assert!(error.contains("table.json") && error.contains("not a tuning table"), "{error}");
+        assert_eq!(std::fs::read(&file).expect("it is there"), contents);
         let error = Tuning::open(&file).expect_err("it is no table").to_string();
         assert!(error.contains("table.json") && error.contains("expected a tuning table"), "{error}");
     }

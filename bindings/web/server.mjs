@@ -2,7 +2,7 @@
 //
 //     node server.mjs FOLDER [PORT]
 
-import { createReadStream, readFileSync, statSync } from "node:fs";
+import { createReadStream, existsSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { pipeline } from "node:stream";
@@ -55,6 +55,7 @@ export async function serve(folders, { port = 0, headers = {}, answer } = {}) {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://host").pathname));
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     if (answer?.(path, request, response)) return;
+    if (!["GET", "HEAD"].includes(request.method)) return response.writeHead(405, { allow: "GET, HEAD" }).end();
     const [, first, ...rest] = path.split("/");
     const file = Object.hasOwn(folders, first) ? join(folders[first], ...rest) : folders[""] && join(folders[""], path);
     const found = file && (path.endsWith("/") ? join(file, "index.html") : file);
@@ -85,8 +86,18 @@ export async function serve(folders, { port = 0, headers = {}, answer } = {}) {
   return { url: `http://127.0.0.1:${server.address().port}/`, close };
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+/** Returns whether this file is the program, also by a link. */
+function isProgram() {
+  const [, program] = process.argv;
+  return existsSync(program ?? "") && realpathSync(program) === fileURLToPath(import.meta.url);
+}
+
+if (isProgram()) {
   const [folder, port = "8080"] = process.argv.slice(2);
+  if (!folder || !/^\d+$/.test(port) || Number(port) > 65535) {
+    console.error("usage: node server.mjs FOLDER [PORT]");
+    process.exit(2);
+  }
   const { url } = await serve({ "": folder }, { port: Number(port), headers: ISOLATION });
   console.log(`Serving ${folder} at ${url}`);
 }

@@ -11,9 +11,9 @@ const WEIGHTS: &[u8] = include_bytes!("../../tests/fixtures/bad/base/model.safet
 /// Opens a checkpoint, and if it is one, runs it.
 fn open_and_run(path: &Path) -> bool {
     let Ok(checkpoint) = Checkpoint::open(path) else { return false };
-    let Ok(shape) = checkpoint.config.input_shape(1, checkpoint.config.native_size()) else { return false };
+    let Ok(shape) = checkpoint.config().input_shape(1, checkpoint.config().native_size()) else { return false };
     // Larger ones are right, and slow.
-    if shape.iter().product::<usize>() > 1 << 16 || checkpoint.config.flops(checkpoint.config.native_size()).is_ok_and(|flops| flops > 1 << 26) {
+    if shape.iter().product::<usize>() > 1 << 16 || checkpoint.config().flops(checkpoint.config().native_size()).is_ok_and(|flops| flops > 1 << 26) {
         return true;
     }
     // Weights may be infinite.

@@ -79,14 +79,14 @@ fn config(choices: &mut Choices<'_>) -> Value {
 fn model(data: &[u8]) -> Option<(Checkpoint, Choices<'_>)> {
     let mut choices = Choices(data);
     let checkpoint = random_of(&config(&mut choices).to_string()).ok()?;
-    let flops = checkpoint.config.flops(checkpoint.config.native_size()).ok()?;
+    let flops = checkpoint.config().flops(checkpoint.config().native_size()).ok()?;
     (flops <= LARGEST).then_some((checkpoint, choices))
 }
 
 /// A recording of a model of any shape, in any precision, of any outputs, for a batch, on the CPU.
 pub fn recording(data: &[u8]) -> bool {
     let Some((checkpoint, mut choices)) = model(data) else { return false };
-    let config = checkpoint.config.clone();
+    let config = checkpoint.config().clone();
     let names = output_names(&config);
     let wanted: Vec<String> = (0..=choices.below(4)).map(|_| choices.of(&names)).collect();
     let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
@@ -110,7 +110,7 @@ pub fn model_on_gpu(data: &[u8]) -> bool {
         }
     });
     let (Some(gpu), Some((checkpoint, mut choices))) = (gpu, model(data)) else { return false };
-    let config = checkpoint.config.clone();
+    let config = checkpoint.config().clone();
     let builder = Model::builder(checkpoint).device(gpu.clone()).precision(choices.of(&PRECISIONS));
     let report = check_model(builder, config.native_size(), &|kernel| kernel).expect("it is examined");
     assert!(report.first_divergence().is_none(), "{:?} of {config:?}", report.first_divergence());

@@ -11,6 +11,9 @@ fn encoded(light: f32) -> f32 {
 // 8-bit levels of a pixel of the rectangle, grey in all three where the model wants that.
 fn level(row: u32, column: u32) -> vec3<i32> {
     var texel = clamp(textureLoad(image, vec2(params.left + column, params.top + row), 0), vec4(0.0), vec4(1.0));
+    if params.is_grey != 0u {
+        texel = vec4(texel.rrr, texel.a);
+    }
     if params.is_linear != 0u {
         texel = vec4(encoded(texel.r), encoded(texel.g), encoded(texel.b), texel.a);
     }

@@ -18,7 +18,8 @@ struct Params {
     scale: f32, // of levels
     mean: vec4<f32>,
     deviation: vec4<f32>,
-    fill: vec4<f32>, // levels outside the window
+    fill: vec3<f32>, // levels outside the window
+    is_grey: u32, // the texture has one channel
 }
 
 @group(0) @binding(0) var<uniform> params: Params;

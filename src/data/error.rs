@@ -104,7 +104,7 @@ pub enum Error {
         what: String,
     },
     /// The work exceeds a limit of the device.
-    #[error("{what} needs {}, but the device allows only {}; use a smaller batch, fewer outputs or another device, such as the CPU", .limit.quantity(*.needed), .limit.quantity(*.allowed))]
+    #[error("{what} needs {}, but the device allows only {}; use a smaller batch, fewer outputs or another device, such as the CPU", .limit.quantity(*.needed, f64::ceil), .limit.quantity(*.allowed, f64::floor))]
     Limit {
         /// The work that exceeds the limit.
         what: String,
@@ -134,12 +134,15 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// Formats a quantity of the limited resource.
-    fn quantity(self, count: u64) -> String {
-        let mebibytes = || format!("{:.1} MiB", count as f64 / f64::from(1 << 20));
+    /// Formats a quantity of the limited resource. What is needed is rounded up and what is allowed down, so that they differ.
+    fn quantity(self, count: u64, round: fn(f64) -> f64) -> String {
+        let bytes = || match count {
+            0..0x10_0000 => format!("{count} bytes"),
+            _ => format!("{:.1} MiB", round(count as f64 / f64::from(1 << 20) * 10.0) / 10.0),
+        };
         match self {
-            Limit::Buffer => format!("a buffer of {}", mebibytes()),
-            Limit::Binding => format!("{} in one binding", mebibytes()),
+            Limit::Buffer => format!("a buffer of {}", bytes()),
+            Limit::Binding => format!("{} in one binding", bytes()),
             Limit::WorkgroupMemory => format!("{count} bytes of workgroup memory"),
             Limit::Workgroups => format!("{count} workgroups along one dimension"),
             Limit::Images => format!("{count} images in one pass"),
@@ -226,5 +229,8 @@ mod tests {
             format!("{limit:?}"),
             "hidden.0 needs a buffer of 3.0 MiB, but the device allows only a buffer of 1.0 MiB; use a smaller batch, fewer outputs or another device, such as the CPU"
         );
+        let close = |needed, allowed| Error::Limit { what: String::new(), limit: Limit::Binding, needed, allowed }.to_string();
+        assert!(close((1 << 27) + 4, 1 << 27).starts_with(" needs 128.1 MiB in one binding, but the device allows only 128.0 MiB in one binding;"));
+        assert!(close(1028, 1024).starts_with(" needs 1028 bytes in one binding, but the device allows only 1024 bytes in one binding;"));
     }
 }

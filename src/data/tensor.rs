@@ -256,9 +256,12 @@ impl Tensor {
     }
 
     /// Creates a tensor of zeros.
+    ///
+    /// # Panics
+    /// If the number of values exceeds what memory can hold.
     pub fn zeros(shape: impl Into<Vec<usize>>) -> Tensor {
         let shape = shape.into();
-        let count = shape.iter().product();
+        let count = shape.iter().try_fold(1, |count: usize, &size| count.checked_mul(size)).expect("a number of values below 2^64");
         Tensor::new(shape, vec![0.0; count]).expect("as many zeros as the shape says")
     }
 

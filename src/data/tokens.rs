@@ -20,10 +20,21 @@ impl Tokens {
     /// # Errors
     /// [`Error::Argument`] if the shape is that of no text, or does not match.
     pub fn new(shape: [usize; 2], ids: Vec<u32>, mask: Option<Vec<bool>>) -> Result<Tokens> {
-        let count = shape[0].saturating_mul(shape[1]);
         let mask = mask.unwrap_or_else(|| vec![true; ids.len()]);
-        match count > 0 && ids.len() == count && mask.len() == count {
-            true => Ok(Tokens { ids, mask, shape }),
+        let tokens = Tokens { ids, mask, shape };
+        tokens.check()?;
+        Ok(tokens)
+    }
+
+    /// Checks that the fields, which anyone may change, match.
+    pub(crate) fn check(&self) -> Result<()> {
+        let Tokens { ids, mask, shape } = self;
+        let count = shape[0].saturating_mul(shape[1]);
+        if count == 0 {
+            return Err(Error::argument("input_ids", format!("expected at least one text of at least one token, found the shape {shape:?}")));
+        }
+        match ids.len() == count && mask.len() == count {
+            true => Ok(()),
             false => Err(Error::argument(
                 "input_ids",
                 format!("expected {count} ids and mask values for {shape:?}, found {} and {}", ids.len(), mask.len()),
@@ -33,6 +44,7 @@ impl Tokens {
 
     /// Returns the ids and the mask of each text.
     pub fn rows(&self) -> impl Iterator<Item = (&[u32], &[bool])> {
-        self.ids.chunks(self.shape[1]).zip(self.mask.chunks(self.shape[1]))
+        let count = self.shape[1].max(1);
+        self.ids.chunks(count).zip(self.mask.chunks(count))
     }
 }

@@ -74,7 +74,7 @@ impl DeviceChoice {
             DeviceChoice::Cpu => false,
             DeviceChoice::Gpu => !cuda.hides(adapter),
             DeviceChoice::Cuda(number) => cuda.is(adapter, *number),
-            DeviceChoice::Pci(bus) => adapter.pci_bus_id.as_ref().is_some_and(|of_adapter| of_adapter.to_lowercase() == *bus),
+            DeviceChoice::Pci(bus) => adapter.pci_bus_id.as_ref().is_some_and(|of_adapter| of_adapter.to_lowercase() == bus.to_lowercase()),
             DeviceChoice::Index(index) => adapter.index == *index,
             DeviceChoice::Name(name) => !name.is_empty() && adapter.name.to_lowercase().contains(&name.to_lowercase()),
         }
@@ -156,7 +156,7 @@ impl DeviceBuilder {
         pollster::block_on(self.open_here())
     }
 
-    /// Wraps a device borrowed from a host program. Only calls that say so submit or poll, and the host's handlers for errors and device loss stay in
+    /// Wraps a device borrowed from a host program, whose limits must be at least those of WebGPU ([`wgpu::Limits::default`]). Only calls that say so submit or poll, and the host's handlers for errors and device loss stay in
     /// place. Features and limits that the device was opened without ([`required_features`], [`required_limits`]) are not used. Cooperative matrices
     /// are used if the host enabled them ([`cooperative_features`]).
     ///

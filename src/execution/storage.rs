@@ -2,9 +2,10 @@
 
 use crate::data::error::{Error, Result};
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// Returns our folder `name` inside the user's cache folder, if there is one.
 #[cfg(not(target_arch = "wasm32"))]
@@ -88,12 +89,15 @@ pub fn write(file: &Path, bytes: &[u8]) -> Result<()> {
         return std::fs::write(file, bytes).map_err(Error::io(file));
     }
     let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
-    // A unique name per process and call, so that concurrent writers do not collide.
-    static WRITTEN: AtomicUsize = AtomicUsize::new(0);
-    let partial = target.with_extension(format!("{}-{}.part", std::process::id(), WRITTEN.fetch_add(1, Ordering::Relaxed)));
-    let write = || {
-        let mut out = OpenOptions::new().write(true).create_new(true).open(&partial)?;
+    // A name that nobody can predict, and that the program recognises: it removes what killed runs have left, unless it is locked.
+    let partial = target.with_file_name(format!(".vitraux-{:016x}.partial", RandomState::new().build_hasher().finish()));
+    let mut out = OpenOptions::new().write(true).create_new(true).open(&partial).map_err(Error::io(file))?;
+    let _ = out.try_lock();
+    let mut write = || {
         out.write_all(bytes)?;
+        if let Ok(replaced) = target.metadata() {
+            out.set_permissions(replaced.permissions())?;
+        }
         out.sync_all()?;
         std::fs::rename(&partial, &target)
     };
@@ -102,6 +106,23 @@ pub fn write(file: &Path, bytes: &[u8]) -> Result<()> {
         let _ = std::fs::remove_file(&partial);
         Error::io(file)(error)
     })
+}
+
+/// Time in which another run replaces a file.
+const REPLACEMENT: Duration = Duration::from_secs(1);
+
+/// Locks the folder of a file that is read again and replaced, until what is returned is dropped. Returns `None` if the system cannot, or if another run
+/// holds the lock for too long.
+pub fn lock_folder(file: &Path) -> Option<File> {
+    let folder = File::open(file.parent()?).ok()?;
+    let start = Instant::now();
+    while folder.try_lock().is_err() {
+        if start.elapsed() > REPLACEMENT {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Some(folder)
 }
 
 #[cfg(test)]
@@ -135,6 +156,18 @@ mod tests {
         assert_eq!(std::fs::read(&file).expect("it is there"), b"two");
         assert_eq!(std::fs::read_dir(file.parent().expect("a folder")).expect("a folder").count(), 1);
         assert!(write(folder.path(), b"a folder is in the way").is_err());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn write_keeps_permissions_and_takes_long_names() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a".repeat(255));
+        write(&file, b"one").expect("it is written");
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("it is ours");
+        write(&file, b"two").expect("it is written");
+        assert_eq!(file.metadata().expect("it is there").permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

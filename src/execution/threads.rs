@@ -42,7 +42,14 @@ pub async fn off_executor<T: Send + 'static>(work: impl AsyncFnOnce() -> T + Sen
         let _ = sender.send(pollster::block_on(take(&of_thread)()));
     });
     match started {
-        Ok(_) => receiver.await.expect("the thread does not panic"),
+        Ok(thread) => match receiver.await {
+            Ok(result) => result,
+            // A panic, such as one of the caller's progress closure, goes on in the caller.
+            Err(_) => match thread.join() {
+                Err(panic) => std::panic::resume_unwind(panic),
+                Ok(()) => unreachable!("a thread that ends has sent its result"),
+            },
+        },
         Err(_) => take(&work)().await,
     }
 }

@@ -75,7 +75,9 @@ impl ModelBuilder {
     ///
     /// # Errors
     /// - [`Error::Tensor`](crate::Error::Tensor) if a weight is not finite.
-    /// - [`Error::Device`](crate::Error::Device) if the device fails or runs out of memory.
+    /// - [`Error::Argument`](crate::Error::Argument) if the checkpoint's preprocessing was changed to one that cannot be.
+    /// - [`Error::OutOfMemory`](crate::Error::OutOfMemory) or [`Error::Limit`](crate::Error::Limit) if the weights do not fit the device.
+    /// - [`Error::Device`](crate::Error::Device) if the device fails, or a lent one has lower limits than any of WebGPU.
     pub async fn load(self) -> Result<Model> {
         off_executor(async move || self.load_here().await).await
     }
@@ -94,10 +96,16 @@ impl ModelBuilder {
             Some(device) => device,
             None => Device::builder().open_here().await?,
         };
+        if let Some(gpu) = device.gpu() {
+            gpu.check_limits()?;
+        }
         let loaded = self.checkpoint.numbered_weights();
         #[cfg(feature = "text")]
         let folder = self.checkpoint.folder.clone();
         let Checkpoint { config, preprocess, weights, positions, tokens, similarity, text, .. } = self.checkpoint;
+        if let Some(preprocess) = &preprocess {
+            preprocess.check()?;
+        }
         let Ok(infos) = weights.clone().try_map_all(|weight| Ok::<WeightInfo, std::convert::Infallible>(weight.info()));
         let factors = infos.factors(self.precision, &self.layout.unwrap_or_else(|| device.capabilities()));
         let smoothing = match config.norm_order {

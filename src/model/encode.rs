@@ -27,7 +27,7 @@ pub enum GpuInput<'a> {
     Images(&'a [TextureImage<'a>]),
 }
 
-/// Device-resident outputs, keyed by the names in [`output_names`](crate::model::forward::output_names).
+/// Device-resident outputs, keyed by the names in [`Model::output_names`](crate::Model::output_names).
 pub type GpuOutputs = BTreeMap<String, GpuOutput>;
 
 impl Session {
@@ -125,12 +125,20 @@ impl Session {
     }
 
     async fn start_from(&mut self, source: InputSource<'_>, shape: &[usize], outputs: &[&str]) -> Result<GpuJob> {
-        let (size, batch) = (self.model().config().input_size(shape)?, shape[0]);
+        if self.model().device().is_cpu() {
+            return Err(on_the_cpu());
+        }
+        let (size, batch) = (self.lone_size(shape)?, shape[0]);
+        let too_many =
+            |allowed: usize| Error::Limit { what: "encoding".to_owned(), limit: Limit::Images, needed: batch as u64, allowed: allowed as u64 };
+        let largest = self.largest_pass(size)?;
+        if batch > largest {
+            return Err(too_many(largest));
+        }
         let maps: BTreeMap<&str, Map> = outputs.iter().filter_map(|name| Some((*name, self.model().config().map(size, name)?))).collect();
         let plan = self.plan(batch, size, [false; 2], &owned(outputs), &|_, _| ()).await?;
         if plan.request.batch < batch {
-            let allowed = plan.request.batch as u64;
-            return Err(Error::Limit { what: "encoding".to_owned(), limit: Limit::Images, needed: batch as u64, allowed });
+            return Err(too_many(plan.request.batch));
         }
         let Executor::Gpu(executor) = &plan.executor else {
             return Err(on_the_cpu());
@@ -171,7 +179,8 @@ impl GpuJob {
     ///
     /// Costs come from the times measured by [`Session::profile_blocking`], or else from a conservative estimate, corrected by the measured times of
     /// earlier slices where the device supports that. The first slices read the inputs. If the commands of a slice are dropped instead of submitted,
-    /// the job is invalid and must be dropped.
+    /// the job is invalid and must be dropped. Drop a complete job only after its last commands have been submitted: until then, another pass may use
+    /// its buffers.
     pub fn encode_slice(&mut self, encoder: &mut wgpu::CommandEncoder, budget: Budget) -> bool {
         self.job.encode_slice(encoder, budget)
     }

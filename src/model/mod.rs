@@ -132,6 +132,22 @@ impl Model {
         &self.0.device
     }
 
+    /// Returns the names of all outputs, in the order in which they are computed. For a text tower next to the image tower, see
+    /// [`Model::text_output_names`].
+    pub fn output_names(&self) -> Vec<String> {
+        forward::output_names(self.config())
+    }
+
+    /// Returns the names of the outputs of the text tower, which is this model or belongs to it; none if there is no such tower.
+    pub fn text_output_names(&self) -> Vec<String> {
+        self.text_config().map(forward::output_names).unwrap_or_default()
+    }
+
+    /// Returns whether both share their weights.
+    fn is_same(&self, other: &Model) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Returns the shapes that outputs have for an input of this shape, without computing them.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ const UNDER_WAY: usize = 2;
 /// Maximum number of cached plans. Callers alternate between few batch sizes, and each plan holds scratch memory.
 const KEPT_PLANS: usize = 4;
 
-/// Tensors keyed by the names in [`output_names`](crate::model::forward::output_names).
+/// Tensors keyed by the names in [`Model::output_names`].
 pub type Outputs = BTreeMap<String, Tensor>;
 
 /// Runs a [`Model`]. Caches compiled plans by batch size, input size and set of outputs.
@@ -80,15 +80,16 @@ impl Session {
     }
 
     /// Runs the model on `pixel_values` `[B, channels, height, width]`, or on embeddings `[B, N, C]` if it takes those. Returns the named outputs
-    /// ([`output_names`](crate::model::forward::output_names)).
+    /// ([`Model::output_names`]).
     ///
     /// Images may have any size that [`Config::tokens`](crate::data::config::Config::tokens) accepts; learned positions are resampled as in the
     /// checkpoint's original library. A batch that is too large for one pass is split into several.
     ///
     /// # Errors
     /// - [`Error::Argument`] if the shape does not match or an output is unknown.
+    /// - [`Error::Tensor`] if a value of the input is not finite.
     /// - [`Error::Limit`] or [`Error::OutOfMemory`] if not even one image fits the device.
-    /// - [`Error::DeviceLost`] or [`Error::Device`] if the device fails.
+    /// - [`Error::DeviceLost`] or [`Error::Device`] if the device fails; on a lent device always the latter, since the loss is told to the host alone.
     pub async fn forward(&mut self, input: &Tensor, outputs: &[&str]) -> Result<Outputs> {
         let (input, outputs) = (input.clone(), owned(outputs));
         self.off_executor(async move |session: &mut Session| session.forward_here(&input, &outputs).await).await
@@ -178,11 +179,20 @@ impl Session {
     }
 
     pub(super) async fn forward_here(&mut self, input: &Tensor, outputs: &[String]) -> Result<Outputs> {
-        let size = self.model.config().input_size(input.shape())?;
+        let size = self.lone_size(input.shape())?;
+        self.run(&[input], size, false, outputs).await
+    }
+
+    /// Returns the size of an input that is all that a pass needs.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the shape does not match, or the model takes more inputs than one.
+    pub(super) fn lone_size(&self, shape: &[usize]) -> Result<Size> {
+        let size = self.model.config().input_size(shape)?;
         match (size, &self.model.config().input) {
             (Size::Patches(_), _) => Err(Error::argument("pixel_values", "patches come with their grids; use forward_patches")),
             (_, Input::Text { .. }) => Err(Error::argument("input", "texts are given as tokens; use forward_text")),
-            _ => self.run(&[input], size, false, outputs).await,
+            _ => Ok(size),
         }
     }
 
@@ -254,6 +264,15 @@ impl Session {
         outputs.into_iter().map(|(name, (shape, values))| Ok((name, Tensor::new(shape, values)?))).collect()
     }
 
+    /// Returns the maximum number of images of a pass, if they fit the device.
+    pub(super) fn largest_pass(&self, size: Size) -> Result<usize> {
+        let device = self.model.device();
+        Ok(match device.gpu() {
+            Some(_) => LARGEST_PASS[usize::from(!device.capabilities().software)],
+            None => (TOKENS_PER_THREAD * cpu::threads() / self.model.config().tokens(size)?).max(1),
+        })
+    }
+
     /// Returns a plan for as many of `images` as fit the device in one pass. The flags tell whether there is a mask, and whether images are 8-bit
     /// levels.
     pub(super) async fn plan(
@@ -265,11 +284,7 @@ impl Session {
         progress: Progress<'_>,
     ) -> Result<&mut RequestPlan> {
         // Passes of equal size, as far as possible.
-        let device = self.model.device();
-        let largest = match device.gpu() {
-            Some(_) => LARGEST_PASS[usize::from(!device.capabilities().software)],
-            None => (TOKENS_PER_THREAD * cpu::threads() / self.model.config().tokens(size)?).max(1),
-        };
+        let largest = self.largest_pass(size)?;
         let mut request = Request { batch: images.div_ceil(images.div_ceil(largest)), size, masked, levels, wanted: outputs.to_vec() };
         let plan = loop {
             if let Some(place) = self.kept.plans.iter().rposition(|plan| plan.request == request && plan.executor.is_free()) {

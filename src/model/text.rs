@@ -63,7 +63,7 @@ impl Model {
         let (&[count, width], &[others, other_width]) = (images.shape(), texts.shape()) else {
             return Err(Error::argument("embeds", format!("expected [M, P] and [N, P], found {:?} and {:?}", images.shape(), texts.shape())));
         };
-        if width != other_width {
+        if width != other_width || width == 0 {
             return Err(Error::argument("embeds", format!("vectors of {width} and {other_width} values cannot be compared")));
         }
         let [images, texts] = [unit_rows(images, width)?, unit_rows(texts, width)?];
@@ -79,9 +79,12 @@ impl Model {
     /// match (SigLIP).
     ///
     /// # Errors
-    /// As [`Model::similarity`].
+    /// [`Error::Argument`] if the model does not compare images with texts, or the scores are not `[M, N]`; [`Error::Tensor`] if one is not finite.
     pub fn pair_probabilities(&self, scores: &Tensor) -> Result<Tensor> {
-        let values = scores.values();
+        let &[_, texts] = scores.shape() else {
+            return Err(Error::argument("scores", format!("expected [M, N], found {:?}", scores.shape())));
+        };
+        let values = scores.finite_values("scores")?;
         let softmax = |row: &[f32]| {
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let powers: Vec<f64> = row.iter().map(|score| f64::from(score - largest).exp()).collect();
@@ -89,7 +92,7 @@ impl Model {
             powers.into_iter().map(move |power| (power / total) as f32).collect::<Vec<_>>()
         };
         let probabilities = match self.pairs()?.bias {
-            None => values.chunks(scores.shape().last().copied().unwrap_or(1).max(1)).flat_map(softmax).collect(),
+            None => values.chunks(texts.max(1)).flat_map(softmax).collect(),
             Some(_) => values.iter().map(|score| (1.0 / (1.0 + f64::from(-score).exp())) as f32).collect(),
         };
         Tensor::new(scores.shape(), probabilities)
@@ -176,6 +179,7 @@ impl Session {
 
     async fn encode_tokens_here(&mut self, mut tokens: Tokens) -> Result<Tensor> {
         let tower = self.model().text_tower().await?;
+        check_tokens(&tokens, tower.config())?;
         match (tower.config().causal, tower.config().pooling) {
             // No token attends to those after the end of its text.
             (true, Some(Pooling::EndOfText(end))) => tokens = shortened(&tokens, end)?,
@@ -187,7 +191,7 @@ impl Session {
         Ok(outputs.remove("text_embeds_l2").expect("it was requested"))
     }
 
-    /// Runs the model's text tower on token ids. Returns the named outputs, those of [`output_names`](crate::model::forward::output_names) for texts.
+    /// Runs the model's text tower on token ids. Returns the named outputs, those of [`Model::output_names`] for texts.
     ///
     /// # Errors
     /// [`Error::Argument`] if the model has no text tower, an id is not in its vocabulary, or a text is too long; otherwise as [`Session::forward`].
@@ -207,14 +211,10 @@ impl Session {
 
     async fn forward_text_here(&mut self, tokens: &Tokens, outputs: &[String]) -> Result<Outputs> {
         let tower = self.model().text_tower().await?;
-        let Input::Text { vocabulary, .. } = tower.config().input else { panic!("a text tower takes texts") };
+        check_tokens(tokens, tower.config())?;
+        check_mask(tokens, tower.config().causal)?;
         let [batch, count] = tokens.shape;
         let size = Size::Sequence(count);
-        tower.config().tokens(size)?;
-        if let Some(id) = tokens.ids.iter().find(|&&id| id as usize >= vocabulary) {
-            return Err(Error::argument("input_ids", format!("expected ids below {vocabulary}, found {id}")));
-        }
-        check_mask(tokens, tower.config().causal)?;
         let mut inputs = vec![tower.embedded(tokens)?];
         if let Some(Pooling::EndOfText(end)) = tower.config().pooling {
             inputs.push(Tensor::new([batch], tokens.rows().map(|(ids, _)| end_of(ids, end) as f32).collect())?);
@@ -224,7 +224,7 @@ impl Session {
             inputs.push(Tensor::new([batch, count], tokens.mask.iter().map(|&attended| f32::from(u8::from(!attended))).collect())?);
         }
         let inputs: Vec<&Tensor> = inputs.iter().collect();
-        match tower.config().name == self.model().config().name {
+        match tower.is_same(self.model()) {
             true => self.run(&inputs, size, masked, outputs).await,
             false => self.text_session(&tower).run(&inputs, size, masked, outputs).await,
         }
@@ -263,6 +263,17 @@ fn shortened(tokens: &Tokens, end: Option<usize>) -> Result<Tokens> {
     let kept = longest.next_multiple_of(STEP).min(count);
     let (ids, mask): (Vec<_>, Vec<_>) = tokens.rows().map(|(ids, mask)| (&ids[..kept], &mask[..kept])).unzip();
     Tokens::new([batch, kept], ids.concat(), Some(mask.concat()))
+}
+
+/// Checks that a tower takes this many tokens, with these ids.
+fn check_tokens(tokens: &Tokens, tower: &Config) -> Result<()> {
+    let Input::Text { vocabulary, .. } = tower.input else { panic!("a text tower takes texts") };
+    tokens.check()?;
+    tower.tokens(Size::Sequence(tokens.shape[1]))?;
+    match tokens.ids.iter().find(|&&id| id as usize >= vocabulary) {
+        Some(id) => Err(Error::argument("input_ids", format!("expected ids below {vocabulary}, found {id}"))),
+        None => Ok(()),
+    }
 }
 
 /// Checks that each token attends to at least one.

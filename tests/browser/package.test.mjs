@@ -311,6 +311,80 @@ test("failures have kinds", async () => {
   assert.ok(failures.every(({ name, message }) => name === "VitrauxError" && message.length > 20));
 });
 
+test("arguments that mean nothing are refused", async () => {
+  const failures = await page.evaluate(async () => {
+    const model = await Vitraux.load("digits", { device: "cpu" });
+    const pixels = new ImageData(8, 8);
+    const data = new Float32Array(32 * 32);
+    const transferred = (owner) => structuredClone(owner.data, { transfer: [owner.data.buffer] }) && owner;
+    const calls = {
+      ...Object.fromEntries([-1, 1.5, NaN, "2", null].map((topK) => [`topK ${topK}`, () => model.classify(pixels, { topK })])),
+      ...Object.fromEntries([[-1], [1.5], [2 ** 32 + 1], ["1"], 1].map((shape) => [`shape ${shape}`, () => model.forward({ shape, data }, ["logits"])])),
+      "no data": () => model.forward({ shape: [1, 1, 32, 32] }, ["logits"]),
+      "no input": () => model.forward(null, ["logits"]),
+      "no outputs": () => model.forward(pixels),
+      "no array of outputs": () => model.forward(pixels, "logits"),
+      "transferred pixels": () => model.classify(transferred(new ImageData(8, 8))),
+      "a transferred map": async () => transferred(await model.attention(pixels)).paint(new OffscreenCanvas(8, 8)),
+      "a function as device": () => Vitraux.load("digits", { device: () => "cpu" }),
+    };
+    const failures = [];
+    for (const [name, call] of Object.entries(calls)) failures.push({ call: name, ...(await failure(call())) });
+    model.dispose();
+    return failures;
+  });
+  for (const { call, ...failed } of failures) {
+    assert.ok(failed.name === "VitrauxError" && failed.kind === "argument" && failed.message.length > 20, `${call}: ${JSON.stringify(failed)}`);
+  }
+});
+
+test("images of other origins are refused with what they need", async () => {
+  const found = await page.evaluate(async () => {
+    const model = await Vitraux.load("digits", { device: "cpu" });
+    const foreign = Object.assign(new Image(), { src: new URL("/samples/handwritten-3.png", location.href.replace("127.0.0.1", "localhost")).href });
+    await foreign.decode();
+    const canvas = new OffscreenCanvas(8, 8);
+    canvas.getContext("2d").drawImage(foreign, 0, 0);
+    const failures = [await failure(model.classify(foreign)), await failure(model.classify(canvas))];
+    const answers = await model.classify(new ImageData(8, 8));
+    model.dispose();
+    return { failures, answers: answers.length };
+  });
+  for (const failed of found.failures) assert.ok(failed?.kind === "image" && failed.message.includes("crossorigin"), JSON.stringify(failed));
+  assert.ok(found.answers > 0);
+});
+
+test("calls that the browser cannot copy are answered, and those around them", async () => {
+  const { before, lost, after } = await page.evaluate(async () => {
+    const { runner } = await import("/dist/runner.js");
+    const model = await Vitraux.load("digits", { device: "cpu" });
+    const transferred = new ImageData(8, 8);
+    structuredClone(transferred.data, { transfer: [transferred.data.buffer] });
+    const classified = async () => (await model.classify(new ImageData(8, 8))).length;
+    const calls = [classified(), failure(runner().call("image", { id: 0, image: transferred, outputs: [] })), classified()];
+    const [before, lost, after] = await Promise.all(calls);
+    model.dispose();
+    return { before, lost, after };
+  });
+  assert.deepEqual([before > 0, lost?.kind, after > 0], [true, "argument", true], JSON.stringify(lost));
+});
+
+test("pixels of 16 bits are as those of 8 bits", async () => {
+  const [eight, sixteen] = await page.evaluate(async () => {
+    const model = await Vitraux.load("digits", { device: "cpu" });
+    const images = [new ImageData(16, 16), new ImageData(16, 16, { pixelFormat: "rgba-float16" })];
+    const levels = Array.from({ length: 4 * 16 * 16 }, (_, i) => (i % 4 === 3 ? 255 : (i * 7 + 100) % 256));
+    images[0].data.set(levels);
+    images[1].data.set(levels.map((level) => level / 255));
+    const results = [];
+    for (const source of images) results.push([...(await model.forward(source, ["logits"])).logits.data]);
+    model.dispose();
+    return results;
+  });
+  const largest = Math.max(...eight.map(Math.abs));
+  assert.ok(eight.every((value, i) => Math.abs(value - sixteen[i]) < 1e-4 * largest), `${sixteen} is not ${eight}`);
+});
+
 test("the page's policy was kept", () => {
   assert.deepEqual(complaints, []);
 });

@@ -7,7 +7,7 @@ import { serve } from "../../bindings/web/server.mjs";
 const puppeteer = createRequire(`${process.cwd()}/target/tools/`)("puppeteer-core").default;
 
 /** Nothing inline, and no eval: WebAssembly alone. */
-const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' blob: http://127.0.0.1:59999; img-src 'self' blob:; media-src 'self' blob:; worker-src 'self'";
+const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' blob: http://127.0.0.1:59999; img-src 'self' blob: http://localhost:*; media-src 'self' blob:; worker-src 'self'";
 
 export const CASES = "tests/fixtures/cases";
 

@@ -12,6 +12,9 @@ export async function allowed(video: HTMLVideoElement, frame: VideoFrame, canvas
   const map: PatchMap = await model.attention(canvas, { layer: -1, query: 0 });
   await map.paint(canvas, { head: 0, opacity: 0.5 });
   const outputs: Record<string, Tensor | PatchMap> = await model.forward(frame, ["tokens", "pca"]);
+  const names: readonly string[] = model.outputs;
+  await model.forward(canvas, names);
+  await model.forward({ shape: [1, 3, 224, 224] as const, data: [0] }, ["logits"] as const);
   const logits: Tensor | undefined = (await model.forward({ shape: [1, 3, 224, 224], data: vector }, ["logits"])).logits;
   model.dispose();
   return [best?.label, logits?.shape, outputs, map.tokenAt(1, 2)];
@@ -26,5 +29,7 @@ export async function forbidden(model: Vitraux, error: unknown) {
   await model.classify("photo.jpg");
   // @ts-expect-error: a description is read
   model.depth = 3;
-  return error instanceof VitrauxError ? error.kind : undefined;
+  // @ts-expect-error: failures have kinds
+  new VitrauxError("no kind");
+  return error instanceof VitrauxError ? error.kind : new VitrauxError("another", "internal", { cause: error });
 }

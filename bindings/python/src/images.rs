@@ -1,13 +1,12 @@
 //! Images as Python programs have them.
 
 use crate::error::{invalid, raised};
-use numpy::{PyArrayDescrMethods, PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{Element, PyArrayDescrMethods, PyArrayDyn, PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyList, PyString, PyTuple};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PySequence, PyString};
 use rayon::prelude::*;
-use std::borrow::Cow;
 use std::path::PathBuf;
 use vitraux::preprocess::Preprocess;
 use vitraux::{Image, Tensor};
@@ -22,76 +21,93 @@ pub enum Source {
 }
 
 /// Images of a call.
-pub struct Sources {
-    /// The images, or why one is none.
-    pub list: Vec<PyResult<Source>>,
+pub struct Sources<T> {
+    pub list: Vec<T>,
     /// Whether the argument was one image rather than several.
     pub is_single: bool,
 }
 
-impl Sources {
-    /// Returns the images.
-    ///
-    /// # Errors
-    /// The first that is none.
-    pub fn all(self) -> PyResult<Vec<Source>> {
-        self.list.into_iter().collect()
-    }
+/// An element of the argument `images`.
+enum Given<'py> {
+    Image(Source),
+    /// One image or several.
+    Array(Bound<'py, PyUntypedArray>),
 }
 
 /// Reads the argument `images`: a path, bytes of a file, a PIL image, an array, or a list of these.
 ///
 /// # Errors
 /// `vitraux.Error` for anything else.
-pub fn sources(images: &Bound<'_, PyAny>) -> PyResult<Sources> {
-    if images.is_instance_of::<PyList>() || images.is_instance_of::<PyTuple>() {
-        let mut list = Vec::with_capacity(images.len()?);
-        for image in images.try_iter()? {
-            list.push(match source(&image?) {
-                // Ctrl-C is no error of an image, and must not wait for its turn.
-                Err(error) if !error.is_instance_of::<PyException>(images.py()) => return Err(error),
-                image => image,
-            });
-        }
+pub fn sources(images: &Bound<'_, PyAny>) -> PyResult<Sources<Source>> {
+    read(images, |image| image)
+}
+
+/// Reads the argument `images`, with a message for each that is no image.
+pub fn each_source(images: &Bound<'_, PyAny>) -> PyResult<Sources<Result<Source, String>>> {
+    let py = images.py();
+    read(images, |image| match image {
+        Err(error) if error.is_instance_of::<PyException>(py) => Ok(Err(error.value(py).to_string())),
+        // Ctrl-C is no error of an image.
+        image => image.map(Ok),
+    })
+}
+
+fn read<T>(images: &Bound<'_, PyAny>, keep: impl Fn(PyResult<Source>) -> PyResult<T>) -> PyResult<Sources<T>> {
+    if is_list(images) {
+        let list = images.try_iter()?.map(|image| keep(given(&image?).and_then(single))).collect::<PyResult<_>>()?;
         return Ok(Sources { list, is_single: false });
     }
-    match array_of(images)? {
-        Some(array) if array.ndim() == 4 => Ok(Sources { list: of_array(&array)?.into_iter().map(Ok).collect(), is_single: false }),
-        _ => Ok(Sources { list: vec![Ok(source(images)?)], is_single: true }),
+    match given(images) {
+        Ok(Given::Array(array)) if array.ndim() == 4 => {
+            let list = of_array(&array)?.into_iter().map(|image| keep(Ok(image))).collect::<PyResult<_>>()?;
+            Ok(Sources { list, is_single: false })
+        }
+        image => Ok(Sources { list: vec![keep(image.and_then(single))?], is_single: true }),
     }
 }
 
-/// Reads one image.
-fn source(image: &Bound<'_, PyAny>) -> PyResult<Source> {
-    let py = image.py();
-    if let Some(array) = array_of(image)? {
-        let mut images = of_array(&array)?;
-        return match images.len() {
-            1 => Ok(images.remove(0)),
-            several => Err(invalid(py, "images", format!("expected an array of one image in a list, found one of {several}"))),
-        };
+/// Returns whether the object is a list: a sequence that is no text or memory, or an array of paths.
+fn is_list(object: &Bound<'_, PyAny>) -> bool {
+    let is_memory = || object.is_instance_of::<PyBytes>() || object.is_instance_of::<PyByteArray>() || object.is_instance_of::<PyMemoryView>();
+    match object.cast::<PyUntypedArray>() {
+        Ok(array) => array.ndim() == 1 && matches!(array.dtype().kind(), b'O' | b'T' | b'U'),
+        Err(_) => !object.is_instance_of::<PyString>() && !is_memory() && object.cast::<PySequence>().is_ok(),
     }
-    if let Ok(bytes) = image.extract::<PyBackedBytes>() {
-        return Ok(Source::Encoded(bytes));
+}
+
+fn given<'py>(object: &Bound<'py, PyAny>) -> PyResult<Given<'py>> {
+    // Before arrays: numpy can read scalars of strings and PIL images, too.
+    if let Ok(bytes) = object.extract::<PyBackedBytes>() {
+        return Ok(Given::Image(Source::Encoded(bytes)));
     }
-    if image.is_instance_of::<PyString>() || image.hasattr("__fspath__")? {
-        return image.extract().map(Source::File);
+    if object.is_instance_of::<PyString>() || object.hasattr("__fspath__")? {
+        return object.extract().map(|path| Given::Image(Source::File(path)));
     }
-    if is_of_pil(image) {
-        return of_pil(image).map(Source::Decoded);
+    if is_of_pil(object) {
+        return of_pil(object).map(|image| Given::Image(Source::Decoded(image)));
     }
-    let found = image.get_type().name()?;
+    if let Some(array) = as_array(object)? {
+        return Ok(Given::Array(array));
+    }
+    let found = object.get_type().name()?;
     let message = format!("expected a path, the bytes of a file, a PIL image, a numpy array or a list of these, found {found}");
-    Err(invalid(py, "images", message))
+    Err(invalid(object.py(), "images", message))
+}
+
+fn single(given: Given<'_>) -> PyResult<Source> {
+    let array = match given {
+        Given::Image(image) => return Ok(image),
+        Given::Array(array) => array,
+    };
+    let mut images = of_array(&array)?;
+    match images.len() {
+        1 => Ok(images.remove(0)),
+        several => Err(invalid(array.py(), "images", format!("expected an array of one image in a list, found one of {several}"))),
+    }
 }
 
 fn is_of_pil(image: &Bound<'_, PyAny>) -> bool {
     ["mode", "size", "info", "tobytes", "convert"].iter().all(|name| image.hasattr(*name).unwrap_or(false))
-}
-
-/// Returns the array that holds images, if the object is one. A PIL image is none, though numpy can read it.
-fn array_of<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUntypedArray>>> {
-    if is_of_pil(object) { Ok(None) } else { as_array(object) }
 }
 
 /// Returns an array, or a tensor of another library in the memory of the CPU, as a numpy array.
@@ -113,17 +129,12 @@ fn as_array<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyUnt
 /// # Errors
 /// `vitraux.Error` for anything else, and for scalars.
 pub fn values(object: &Bound<'_, PyAny>, argument: &'static str) -> PyResult<(Vec<usize>, Vec<f32>)> {
-    let array = as_array(object)?;
-    let is_boolean = array.as_ref().is_some_and(|array| array.cast::<PyArrayDyn<bool>>().is_ok());
-    let array = if is_boolean { as_array(&object.call_method1("astype", ("float32",))?)? } else { array };
-    let values = array.as_ref().and_then(|array| array.extract::<PyReadonlyArrayDyn<'_, f32>>().ok());
-    match values.filter(|values| !values.shape().is_empty()) {
-        Some(values) => Ok((values.shape().to_vec(), in_order(&values).into_owned())),
-        None => {
-            let found = array.map_or_else(|| object.get_type().name().map(|name| name.to_string()), |array| Ok(array.dtype().to_string()))?;
-            Err(invalid(object.py(), argument, format!("expected a float32 array, found {found}")))
-        }
+    let refusal = |found| invalid(object.py(), argument, format!("expected a float32 array, found {found}"));
+    let Some(array) = as_array(object)? else { return Err(refusal(object.get_type().name()?.to_string())) };
+    if array.ndim() == 0 || !(holds::<f32>(&array) || holds::<bool>(&array)) {
+        return Err(refusal(array.dtype().to_string()));
     }
+    Ok((array.shape().to_vec(), in_order(&array)?.as_slice()?.to_vec()))
 }
 
 /// Reads an array of integers or of booleans, or lists of them: its shape and its values.
@@ -138,9 +149,7 @@ pub fn integers(object: &Bound<'_, PyAny>, argument: &'static str) -> PyResult<(
     if !matches!(array.dtype().kind(), b'i' | b'u' | b'b') {
         return Err(invalid(object.py(), argument, format!("expected an array of integers, found {}", array.dtype())));
     }
-    let values = array.call_method1("astype", ("int64",))?;
-    let values = values.extract::<PyReadonlyArrayDyn<'_, i64>>()?;
-    Ok((values.shape().to_vec(), in_order(&values).into_owned()))
+    Ok((array.shape().to_vec(), in_order(&array)?.as_slice()?.to_vec()))
 }
 
 /// Reads an array of images: uint8 levels `[height, width]`, `[height, width, channels]` or `[B, height, width, channels]`, or float32 `pixel_values`
@@ -154,7 +163,7 @@ fn of_array(array: &Bound<'_, PyUntypedArray>) -> PyResult<Vec<Source>> {
     };
     // An empty batch has no image, but each image has pixels.
     let is_empty = |image: &[usize]| image.contains(&0);
-    if let Ok(levels) = array.extract::<PyReadonlyArrayDyn<'_, u8>>() {
+    if holds::<u8>(array) {
         let (size, channels) = match *shape.as_slice() {
             [height, width] => ([height, width], 1),
             [height, width, channels @ (1 | 3 | 4)] | [_, height, width, channels @ (1 | 3 | 4)] => ([height, width], channels),
@@ -163,11 +172,11 @@ fn of_array(array: &Bound<'_, PyUntypedArray>) -> PyResult<Vec<Source>> {
         if is_empty(&size) {
             return Err(refusal());
         }
-        let levels = in_order(&levels);
-        let images = levels.chunks(size[0] * size[1] * channels).map(|levels| of_levels(py, size, channels, levels));
+        let levels = in_order::<u8>(array)?;
+        let images = levels.as_slice()?.chunks(size[0] * size[1] * channels).map(|levels| of_levels(py, size, channels, levels));
         return images.map(|image| image.map(Source::Decoded)).collect();
     }
-    if let Ok(values) = array.extract::<PyReadonlyArrayDyn<'_, f32>>() {
+    if holds::<f32>(array) {
         let image = match *shape.as_slice() {
             [channels, height, width] | [_, channels, height, width] => [1, channels, height, width],
             _ => return Err(refusal()),
@@ -175,19 +184,23 @@ fn of_array(array: &Bound<'_, PyUntypedArray>) -> PyResult<Vec<Source>> {
         if is_empty(&image) {
             return Err(refusal());
         }
-        let values = in_order(&values);
-        let images = values.chunks(image.iter().product()).map(|values| Tensor::new(image, values.to_vec()).map(Source::Prepared));
+        let values = in_order::<f32>(array)?;
+        let images = values.as_slice()?.chunks(image.iter().product()).map(|values| Tensor::new(image, values.to_vec()).map(Source::Prepared));
         return images.collect::<vitraux::Result<_>>().map_err(|error| raised(py, &error));
     }
     Err(refusal())
 }
 
-/// Returns the elements of an array, the last axis changing fastest.
-fn in_order<'a, T: Copy + numpy::Element>(array: &'a PyReadonlyArrayDyn<'_, T>) -> Cow<'a, [T]> {
-    match array.as_slice() {
-        Ok(values) if array.is_c_contiguous() => Cow::Borrowed(values),
-        _ => Cow::Owned(array.as_array().iter().copied().collect()),
-    }
+fn holds<T: Element>(array: &Bound<'_, PyUntypedArray>) -> bool {
+    array.cast::<PyArrayDyn<T>>().is_ok()
+}
+
+/// Returns the elements of an array as one slice, the last axis changing fastest. Others than `T` are converted.
+fn in_order<'py, T: Element>(array: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
+    let py = array.py();
+    // Contiguous, aligned, and of no subclass. Strides of any other array need not be multiples of an element.
+    let block = py.import("numpy")?.call_method1("require", (array, T::get_dtype(py), "CAE"))?;
+    Ok(block.extract()?)
 }
 
 /// Returns an image of grey levels, RGB, or RGB with opacity.
@@ -208,9 +221,8 @@ fn of_pil(image: &Bound<'_, PyAny>) -> PyResult<Image> {
     let (width, height): (usize, usize) = image.getattr("size")?.extract()?;
     let mode: String = image.getattr("mode")?.extract()?;
     if mode.starts_with("I;16") {
-        let levels = py.import("numpy")?.call_method1("asarray", (&image,))?.call_method1("astype", ("uint16",))?;
-        let levels = levels.extract::<PyReadonlyArrayDyn<'_, u16>>()?;
-        let levels: Vec<u8> = in_order(&levels).iter().map(|level| (level >> 8) as u8).collect();
+        let levels = in_order::<u16>(&image)?;
+        let levels: Vec<u8> = levels.as_slice()?.iter().map(|level| (level >> 8) as u8).collect();
         return of_levels(py, [height, width], 1, &levels);
     }
     let has_colour_key = image.getattr("info")?.contains("transparency")?;

@@ -3,14 +3,14 @@
 use crate::arguments::Arguments;
 use crate::arrays::array;
 use crate::error::{invalid, raised};
-use crate::images::{Source, no_images, prepared, sources, values};
+use crate::images::{Source, each_source, no_images, prepared, sources, values};
 use crate::parts::{Parts, joined, part};
 use crate::texts::strings;
 use crate::threads::detached;
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PySlice, PyTuple};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use vitraux::config::{Classifier, Input, Size};
 use vitraux::low_level::forward::output_names;
 use vitraux::{Labels, Prediction, Session, Tensor};
@@ -64,7 +64,7 @@ impl Model {
         match classes {
             Classes::Described(labels) => {
                 let vectors = self.output(py, images, "image_embeds".to_owned())?;
-                let found = labels.classify(&self.model, &vectors, top).map_err(|error| raised(py, &error))?;
+                let found = detached(py, || labels.classify(&self.model, &vectors, top)).map_err(|error| raised(py, &error))?;
                 let named = |class: Prediction| (class.label.unwrap_or_default(), class.probability);
                 Ok(found.into_iter().map(|image| image.top.into_iter().map(named).collect()).collect())
             }
@@ -80,14 +80,23 @@ impl Model {
         }
     }
 
-    /// Returns block numbers, of which negative ones count from the end.
-    fn blocks(&self, py: Python<'_>, argument: &'static str, layers: &[isize]) -> PyResult<Vec<usize>> {
+    /// Returns the number of a block, of which a negative one counts from the end.
+    fn block(&self, py: Python<'_>, argument: &'static str, layer: isize) -> PyResult<usize> {
         let depth = self.model.config().depth as isize;
-        let block = |layer: &isize| match *layer {
+        match layer {
             layer if (-depth..depth).contains(&layer) => Ok(layer.rem_euclid(depth) as usize),
             other => Err(invalid(py, argument, format!("expected -{depth} to {}, found {other}", depth - 1))),
-        };
-        layers.iter().map(block).collect()
+        }
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        if self.is_of_parent() {
+            // To free it would wait for the driver's threads, which a fork does not have.
+            std::mem::forget(self.model.clone());
+            std::mem::forget(std::mem::take(self.sessions.get_mut().unwrap_or_else(PoisonError::into_inner)));
+        }
     }
 }
 
@@ -139,7 +148,7 @@ impl Model {
         };
         let images = sources(images)?;
         let is_single = images.is_single;
-        let images = images.all()?;
+        let images = images.list;
         if images.is_empty() {
             return Ok(PyList::empty(py).into_any());
         }
@@ -175,7 +184,8 @@ impl Model {
             let (shape, values) = values(object, argument)?;
             Tensor::new(shape, values).map_err(|error| raised(py, &error))
         };
-        let scores = self.model.similarity(&vectors(images, "images")?, &vectors(texts, "texts")?);
+        let (images, texts) = (vectors(images, "images")?, vectors(texts, "texts")?);
+        let scores = detached(py, || self.model.similarity(&images, &texts));
         array(py, scores.map_err(|error| raised(py, &error))?)
     }
 
@@ -191,19 +201,18 @@ impl Model {
     fn embed<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, normalize: bool, return_errors: bool) -> PyResult<Bound<'py, PyAny>> {
         let config = self.model.config();
         let Some((output, width)) = config.vector_output() else {
-            return Err(invalid(py, "model", format!("{} has no pooled features; use features or forward", config.name)));
+            let others = if config.patches().is_some() { "features or forward" } else { "forward" };
+            return Err(invalid(py, "model", format!("{} has no pooled features; use {others}", config.name)));
         };
         let mut values = Vec::new();
         let mut errors: Vec<Option<String>> = Vec::new();
-        let list = sources(images)?;
         // Without `return_errors`, nothing is computed if an element is no image.
-        let list = if return_errors { list.list } else { list.all()?.into_iter().map(Ok).collect() };
+        let list = if return_errors { each_source(images)?.list } else { sources(images)?.list.into_iter().map(Ok).collect() };
         let mut images = list.into_iter().peekable();
         while images.peek().is_some() {
             py.check_signals()?;
-            let chunk: Vec<PyResult<Source>> = images.by_ref().take(self.chunk()).collect();
-            let prepared =
-                if return_errors { self.each_readable(py, chunk)? } else { chunk.into_iter().map(|image| image.map(Ok)).collect::<PyResult<_>>()? };
+            let chunk: Vec<Result<Source, String>> = images.by_ref().take(self.chunk()).collect();
+            let prepared = if return_errors { self.each_readable(py, chunk) } else { chunk };
             let (readable, messages): (Vec<_>, Vec<_>) =
                 prepared.into_iter().map(|image| image.map_or_else(|message| (None, Some(message)), |image| (Some(image), None))).unzip();
             let readable: Vec<Source> = readable.into_iter().flatten().collect();
@@ -237,23 +246,28 @@ impl Model {
         &self,
         py: Python<'py>,
         images: &Bound<'py, PyAny>,
-        layers: Option<Vec<isize>>,
+        layers: Option<&Bound<'py, PyAny>>,
         reshape: bool,
     ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let blocks = self.blocks(py, "layers", &layers.unwrap_or_else(|| vec![-1]))?;
-        let names: Vec<String> = blocks.iter().map(|block| format!("hidden.{block}")).collect();
+        let name = |layer| self.block(py, "layers", layer).map(|block| format!("hidden.{block}"));
+        let names = match layers {
+            None => vec![name(-1)?],
+            Some(layers) => layers.try_iter()?.map(|layer| name(layer?.extract()?)).collect::<PyResult<_>>()?,
+        };
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let (mut outputs, size) = self.run(py, &sources(images)?.all()?, &names)?;
+        let (mut outputs, size) = self.run(py, &sources(images)?.list, &names)?;
         let size = size.ok_or_else(|| self.several_sizes(py))?;
         let (config, shape) = (self.model.config(), outputs[&names[0]].shape().to_vec());
         let grid = config.patches().filter(|_| reshape).map(|patches| patches.grid(size));
         let mut features = Vec::with_capacity(names.len());
         for (i, name) in names.iter().enumerate() {
-            // A block may be asked for twice.
-            let is_last = !names[i + 1..].contains(name);
-            let tensor = if is_last { outputs.remove(name) } else { outputs.get(name).cloned() }.expect("the requested output");
+            // A block may be asked for twice, but no two arrays share memory.
+            let tensor = match names[i + 1..].contains(name) {
+                true => Tensor::new(shape.clone(), outputs[name].values().to_vec()).map_err(|error| raised(py, &error))?,
+                false => outputs.remove(name).expect("the requested output"),
+            };
             let slice = PySlice::new(py, config.prefix_tokens as isize, shape[1] as isize, 1);
             let patches = array(py, tensor)?.get_item((PySlice::full(py), slice))?;
             features.push(match grid {
@@ -276,13 +290,13 @@ impl Model {
     /// Returns [B, heads, N, N] float32, or [B, heads, N] with a query.
     #[pyo3(signature = (images, layer=-1, *, query=None), text_signature = "($self, images, layer=-1, *, query=None)")]
     fn attention<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, layer: isize, query: Option<isize>) -> PyResult<Bound<'py, PyAny>> {
-        let block = self.blocks(py, "layer", &[layer])?[0];
+        let block = self.block(py, "layer", layer)?;
         let name = match query {
             None => format!("attn.{block}"),
             Some(query @ 0..) => format!("attn.{block}.{query}"),
             Some(query) => return Err(invalid(py, "query", format!("expected the number of a token, found {query}"))),
         };
-        let (mut outputs, size) = self.run(py, &sources(images)?.all()?, std::slice::from_ref(&name))?;
+        let (mut outputs, size) = self.run(py, &sources(images)?.list, std::slice::from_ref(&name))?;
         size.ok_or_else(|| self.several_sizes(py))?;
         let probabilities = array(py, outputs.remove(&name).expect("the requested output"))?;
         if query.is_some() { probabilities.call_method1("squeeze", (2,)) } else { Ok(probabilities.into_any()) }
@@ -353,7 +367,7 @@ impl Model {
     ///
     /// images: see `classify`.
     fn preprocess<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArrayDyn<f32>>> {
-        let images = sources(images)?.all()?;
+        let images = sources(images)?.list;
         if images.is_empty() {
             return Err(no_images(py));
         }
@@ -435,7 +449,8 @@ impl Model {
     /// A copy in another process loads the model again.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let Arguments { model, device, precision } = &self.arguments;
-        Ok((py.import("vitraux")?.getattr("load")?, (model, device, precision).into_pyobject(py)?))
+        // As a string: a path of Windows would change the slash of a name on the hub.
+        Ok((py.import("vitraux")?.getattr("load")?, (model.as_os_str(), device, precision).into_pyobject(py)?))
     }
 }
 

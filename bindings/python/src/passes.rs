@@ -5,7 +5,6 @@ use crate::images::{Source, no_images, prepare, prepared};
 use crate::model::Model;
 use crate::parts::Parts;
 use crate::threads::{count, detached};
-use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use rayon::prelude::*;
 use std::sync::PoisonError;
@@ -43,8 +42,13 @@ impl Model {
         if self.model.device().is_cpu() { PER_THREAD * count() } else { ON_GPU }
     }
 
+    /// Returns whether its device belongs to another process, of which this one is a fork.
+    pub fn is_of_parent(&self) -> bool {
+        self.process != std::process::id() && !self.model.device().is_cpu()
+    }
+
     pub fn check_process(&self, py: Python<'_>) -> PyResult<()> {
-        if self.process != std::process::id() && !self.model.device().is_cpu() {
+        if self.is_of_parent() {
             let message = "the model was loaded before this process was forked, and a forked process cannot use its parent's GPU; load it here, or start processes with spawn";
             return Err(invalid(py, "model", message.to_owned()));
         }
@@ -87,16 +91,8 @@ impl Model {
     }
 
     /// Preprocesses images, and returns the message of each that cannot be read or does not suit the model.
-    pub fn each_readable(&self, py: Python<'_>, images: Vec<PyResult<Source>>) -> PyResult<Vec<Result<Source, String>>> {
+    pub fn each_readable(&self, py: Python<'_>, images: Vec<Result<Source, String>>) -> Vec<Result<Source, String>> {
         let (config, preprocess) = (self.model.config(), self.model.preprocess());
-        let images: Vec<Result<Source, String>> = images
-            .into_iter()
-            .map(|image| match image {
-                // Not caused by the image, such as Ctrl-C.
-                Err(error) if !error.is_instance_of::<PyException>(py) => Err(error),
-                image => Ok(image.map_err(|error| error.value(py).to_string())),
-            })
-            .collect::<PyResult<_>>()?;
         // Images from the model's own preprocessing always suit it.
         let suits = |image: &Tensor| {
             let shape = [image.shape()[1], image.shape()[2], image.shape()[3]];
@@ -112,6 +108,6 @@ impl Model {
             Source::Prepared(image) => suits(&image).map(|()| Source::Prepared(image)),
             image => prepare(&image, preprocess).map(Source::Prepared).map_err(|error| format!("{error:?}")),
         };
-        Ok(detached(py, || images.into_par_iter().map(prepared).collect()))
+        detached(py, || images.into_par_iter().map(prepared).collect())
     }
 }

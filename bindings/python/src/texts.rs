@@ -20,16 +20,24 @@ const VECTORS: &str = "text_embeds_l2";
 /// Text for a class, with its name in place of the braces.
 const TEMPLATE: &str = "a photo of a {}";
 
-/// Reads one string, or a sequence of them.
+/// Reads one string, or a list of them.
 ///
 /// # Errors
 /// `vitraux.Error` for anything else.
 pub fn strings(texts: &Bound<'_, PyAny>, argument: &'static str) -> PyResult<Vec<String>> {
+    let py = texts.py();
+    let refusal = |found| invalid(py, argument, format!("expected a string or a list of strings, found {found}"));
+    let string = |text: &Bound<'_, PyAny>| text.extract::<String>().map_err(|error| invalid(py, argument, error.to_string()));
     if texts.is_instance_of::<PyString>() {
-        return Ok(vec![texts.extract()?]);
+        return Ok(vec![string(texts)?]);
     }
-    let refusal = |_| invalid(texts.py(), argument, format!("expected a string or a list of strings, found {texts:?}"));
-    texts.extract().map_err(refusal)
+    let kind = texts.get_type().name()?;
+    let Ok(list) = texts.try_iter() else { return Err(refusal(kind.to_string())) };
+    let element = |text: PyResult<Bound<'_, PyAny>>| match text? {
+        text if text.is_instance_of::<PyString>() => string(&text),
+        other => Err(refusal(format!("{} in {kind}", other.get_type().name()?))),
+    };
+    list.map(element).collect()
 }
 
 impl Model {

@@ -14,6 +14,11 @@ def model():
 
 
 @pytest.fixture(scope="session")
+def clip():
+    return vitraux.load(ROOT / "tests/fixtures/cases/hf_clip_text_full", device="cpu")
+
+
+@pytest.fixture(scope="session")
 def samples():
     assert len(SAMPLES) > 3
     return SAMPLES

@@ -17,6 +17,12 @@ def test_batches_get_vectors_and_errors(model, samples):
     assert "image" in batch
 
 
+def test_arrays_of_paths(model, samples):
+    paths = np.array([str(path) for path in samples[:2]])
+    done = Embedder("digits", device="cpu")({"image": paths})
+    assert np.array_equal(done["embedding"], model.embed(samples[:2])) and not done["error"].any()
+
+
 def test_arrays_of_images_of_one_size(model, samples):
     levels = np.zeros((2, 40, 30, 3), np.uint8)
     done = Embedder("digits", device="cpu", image="pixels", embedding="vector")({"pixels": levels})

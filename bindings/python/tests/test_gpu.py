@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -42,3 +44,25 @@ def test_a_forked_model_says_what_to_do(gpu, samples):
     os.waitpid(child, 0)
     message = os.read(reader, 1000).decode()
     assert message.startswith("argument: ") and "spawn" in message
+
+
+# The system ends a child that hangs.
+FORK = """
+import os, signal, sys, vitraux
+model = vitraux.load("digits", device="gpu")
+model.embed(sys.argv[1])
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+else:
+    signal.alarm(60)
+    exec(sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("ending", ["pass", "del model", "model = vitraux.load('digits', device='cpu'); model.embed(sys.argv[1])"])
+def test_a_fork_that_drops_its_parents_model_ends(gpu, samples, ending):
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("the system has no fork")
+    ended = subprocess.run([sys.executable, "-c", FORK, samples[0], ending], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

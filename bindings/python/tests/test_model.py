@@ -1,6 +1,7 @@
 """The methods of a model, on the built-in one."""
 
 import pickle
+from collections import UserList
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,46 @@ def test_images_of_all_forms_give_the_same(model, samples):
     assert np.array_equal(model.embed(np.asarray(picture.convert("RGB")).copy(order="F")), want)
 
 
+def test_arrays_of_any_layout_give_the_same(model, samples):
+    pixels = model.preprocess(samples[0])
+    want = model.embed(pixels)
+    # Its strides are no multiples of 4.
+    packed = np.zeros(pixels.shape, [("flag", np.uint8), ("value", np.float32)])
+    packed["value"] = pixels
+    unaligned = np.zeros(1 + pixels.nbytes, np.uint8)[1:].view(np.float32).reshape(pixels.shape)
+    unaligned[:] = pixels
+    reversed_ = pixels[..., ::-1].copy()[..., ::-1]
+    for array in (packed["value"], unaligned, reversed_, np.asfortranarray(pixels)):
+        assert np.array_equal(model.embed(array), want)
+        assert np.array_equal(model.forward(array, ["features"])["features"], want)
+
+
+def test_arrays_of_many_axes_are_refused(model):
+    pytest.importorskip("numpy", "2", reason="has no more than 32 axes")
+    for array in (np.zeros((2,) + (1,) * 32, np.float32)[::-1], np.broadcast_to(np.float32(0), (1,) * 32 + (2,))):
+        for call in (model.embed, lambda array: model.forward(array, ["features"])):
+            with pytest.raises(vitraux.Error):
+                call(array)
+
+
+def test_arrays_beyond_all_memory_are_refused(model):
+    pixels = np.broadcast_to(np.float32(0), (1, 1, 1 << 29, 1 << 29))
+    for call in (lambda: model.embed(np.broadcast_to(np.uint8(0), (1 << 29, 1 << 29, 3))), lambda: model.embed(pixels), lambda: model.forward(pixels, ["features"])):
+        with pytest.raises(MemoryError):
+            call()
+
+
+def test_lists_of_all_forms_give_the_same(model, samples):
+    paths = [str(path) for path in samples[:2]]
+    want = model.embed(paths)
+    for images in (tuple(paths), UserList(paths), np.array(paths), np.array(paths, object), list(np.array(paths))):
+        assert np.array_equal(model.embed(images), want)
+    assert np.array_equal(model.embed(np.str_(paths[0])), model.embed(paths[0]))
+    assert np.array_equal(model.embed(np.bytes_(samples[0].read_bytes())), model.embed(paths[0]))
+    with pytest.raises(vitraux.Error, match="found memoryview"):
+        model.embed(memoryview(b"GIF"))
+
+
 class OfAnotherLibrary:
     """A tensor that only speaks DLPack."""
 
@@ -59,6 +100,19 @@ def test_dlpack_in_and_out(model, samples):
     vectors = model.embed(OfAnotherLibrary(pixels))
     assert np.array_equal(vectors, model.embed(pixels))
     assert np.array_equal(np.from_dlpack(vectors), vectors)
+
+
+def test_encoders_of_embeddings_take_masks_of_booleans():
+    model = vitraux.load(Path(__file__).parents[3] / "tests/fixtures/cases/torch_prenorm_encoder", device="cpu")
+    tokens = np.random.default_rng(0).normal(size=(2, 5, model.config["width"])).astype(np.float32)
+    mask = np.arange(5) > np.array([[2], [4]])
+    output = model.outputs[-1]
+    want = model.forward(tokens, [output], key_padding_mask=mask.astype(np.float32))[output]
+    assert not np.array_equal(want, model.forward(tokens, [output])[output])
+    for given in (mask, OfAnotherLibrary(mask)):
+        assert np.array_equal(model.forward(tokens, [output], key_padding_mask=given)[output], want)
+    with pytest.raises(vitraux.Error, match="; use forward$"):
+        model.embed(tokens)
 
 
 def test_embed_gives_one_vector_per_image(model, samples):
@@ -82,8 +136,24 @@ def test_unreadable_images_can_be_reported_instead_of_raised(model, samples):
     vectors, errors = model.embed([*bad, samples[0]], return_errors=True)
     assert np.isnan(vectors[:-1]).all() and all(errors[:-1])
     assert np.array_equal(vectors[-1:], model.embed(samples[0])) and errors[-1] is None
+    for image in (b"no image", None, "none.png", np.zeros((3, 3))):
+        vectors, errors = model.embed(image, return_errors=True)
+        assert vectors.shape[0] == 1 and np.isnan(vectors).all() and errors[0]
     vectors, errors = model.embed([b""], normalize=True, return_errors=True)
     assert vectors.shape == (1, model.config["embedding_width"]) and np.isnan(vectors).all() and errors[0]
+
+
+class Interrupted:
+    """An image during whose reading Ctrl-C is pressed."""
+
+    def __array__(self, *args, **options):
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_is_no_error_of_an_image(model):
+    for images in (Interrupted(), [Interrupted()]):
+        with pytest.raises(KeyboardInterrupt):
+            model.embed(images, return_errors=True)
 
 
 def test_features_are_those_of_forward(model, samples):
@@ -97,6 +167,7 @@ def test_features_are_those_of_forward(model, samples):
     assert np.array_equal(again, tokens[f"hidden.{last}"][:, prefix:].transpose(0, 2, 1).reshape(again.shape))
     flat, twice = model.features(samples[:2], layers=[0, 0], reshape=False)
     assert np.array_equal(flat, tokens["hidden.0"][:, prefix:]) and np.array_equal(flat, twice)
+    assert not np.shares_memory(flat, twice)
     assert model.features(samples[0])[0].shape == (1, model.config["width"], height, width)
 
 
@@ -151,6 +222,24 @@ def test_odd_lists_are_no_images(model, samples):
             model.preprocess(images)
 
 
+class Long(list):
+    """A list that says it is long."""
+
+    def __len__(self):
+        return 1 << 61
+
+
+def test_long_lists_are_read_element_by_element(model, samples):
+    assert np.array_equal(model.embed(Long(samples)), model.embed(samples))
+    with pytest.raises(vitraux.Error, match="layers"):
+        model.features(samples[0], layers=range(1 << 62))
+    with pytest.raises(vitraux.Error, match="found int"):
+        model.embed(range(1 << 62))
+    for layers in (["0"], [0.5], "0", 0):
+        with pytest.raises(TypeError):
+            model.features(samples[0], layers=layers)
+
+
 def test_attention_sums_to_one(model, samples):
     probabilities = model.attention(samples[:2], layer=0)
     batch, heads, queries, keys = probabilities.shape
@@ -197,9 +286,20 @@ def test_errors_have_kinds(model, samples, tmp_path):
     assert kind(lambda: vitraux.load("digits", device="no such adapter")) == "no_device"
 
 
+def test_texts_are_strings(clip):
+    want = clip.encode_text(["a cat", "a dog"])
+    for texts in (("a cat", "a dog"), np.array(["a cat", "a dog"])):
+        assert np.array_equal(clip.encode_text(texts), want)
+    for texts, found in ((3, "int"), (["a cat"] * 1000 + [3], "int in list"), (b"a cat", "int in bytes"), (["\ud800"], "surrogates"), ("\ud800", "surrogates"), (range(1 << 62), "int in range")):
+        with pytest.raises(vitraux.Error, match=found) as raised:
+            clip.encode_text(texts)
+        assert raised.value.kind == "argument" and len(str(raised.value)) < 200
+
+
 def test_pickled_models_are_loaded_again(model, samples):
     again = pickle.loads(pickle.dumps(model))
     assert np.array_equal(again.embed(samples[0]), model.embed(samples[0]))
+    assert all(type(argument) is str for argument in model.__reduce__()[1])
 
 
 def test_precisions(samples):

@@ -28,8 +28,11 @@ def test_threads_share_a_model(model, samples):
             assert all(np.array_equal(a, b) for a, b in zip(got, want))
 
 
-def test_other_threads_run_while_a_model_computes(model, samples):
+@pytest.mark.parametrize("call", ["embed", "similarity"])
+def test_other_threads_run_while_a_model_computes(model, clip, samples, call):
     pixels = np.repeat(model.preprocess(samples[0]), 2000, axis=0)
+    vectors = np.repeat(clip.encode_text("a cat"), 4000, axis=0)
+    calls = {"embed": lambda: model.embed(pixels), "similarity": lambda: clip.similarity(vectors, vectors)}
     turns = 0
     done = threading.Event()
 
@@ -42,7 +45,7 @@ def test_other_threads_run_while_a_model_computes(model, samples):
     counter = threading.Thread(target=count)
     counter.start()
     start = time.monotonic()
-    model.embed(pixels)
+    calls[call]()
     seconds = time.monotonic() - start
     done.set()
     counter.join()

@@ -22,6 +22,7 @@ first: str | None = errors[0]
 scores = model.similarity(vectors, model.encode_text(["a cat"]))
 best: str = model.classify("a.png", labels=["cat", "dog"], template="a photo of a {}")[0]["label"]
 tokens = model.forward_text([[49406, 320, 49407]], ["text.tokens"], attention_mask=np.ones((1, 3), np.int64))["text.tokens"]
+model.embed(np.array(["a.png", "b.png"]))
 model.features(np.zeros((4, 4), np.uint8), layers=[0, -1])
 """
 

@@ -80,7 +80,7 @@ struct Drawing<'a> {
 impl Attention {
     pub fn run(self) -> Result<()> {
         let checkpoint = self.pass.model.open_required("attention")?;
-        let config = checkpoint.config.clone();
+        let config = checkpoint.config().clone();
         let preprocess = preprocess_of(&checkpoint)?;
         if !self.pca && self.query.is_none() && !config.class_token {
             return Err(format!("{} has no class token; use --query X,Y for a patch, or --pca", config.name).into());

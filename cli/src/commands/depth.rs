@@ -57,12 +57,12 @@ const LEVELS_PER_METRE: [f32; 2] = [1000.0, 256.0];
 impl Depth {
     pub fn run(self) -> Result<()> {
         let checkpoint = self.pass.model.open_required("depth")?;
-        let metres = match checkpoint.config.depth_head() {
+        let metres = match checkpoint.config().depth_head() {
             Some(dense) => dense.metres(),
             None => {
                 return Err(format!(
                     "{} predicts no depth; expected a model such as depth-anything/Depth-Anything-V2-Small-hf",
-                    checkpoint.config.name
+                    checkpoint.config().name
                 )
                 .into());
             }

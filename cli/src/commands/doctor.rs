@@ -85,6 +85,17 @@ impl Doctor {
             )
             .into());
         }
+        if let Some(folder) = &self.shader_dir
+            && report.culprits().is_empty()
+            && !report.kernels.iter().any(|kernel| edited.contains_key(kernel.kernel))
+        {
+            return Err(format!(
+                "--shader-dir {}: none of its kernels was checked; --filter {} leaves them out, or the device cannot run them",
+                folder.display(),
+                self.filter
+            )
+            .into());
+        }
         if speaks {
             writeln!(out, "{}", report.kernels_summary())?;
         }
@@ -96,8 +107,8 @@ impl Doctor {
         }
         if let Some(checkpoint) = checkpoint {
             let precision = self.precision.on(&device);
-            let size = self.model.image_size().map_or(checkpoint.config.native_size(), Size::Image);
-            let name = checkpoint.config.name.clone();
+            let size = self.model.image_size().map_or(checkpoint.config().native_size(), Size::Image);
+            let name = checkpoint.config().name.clone();
             let builder = Model::builder(checkpoint).device(device.clone()).precision(precision).tuning(Tuning::of_user(&device));
             // A device that cannot run the model still gets a report.
             let examined = check_model(builder, size, &exchange).map_err(|error| format!("{name}: {}", chain(&error)));

@@ -37,6 +37,11 @@ impl clap::builder::TypedValueParser for DeviceParser {
 }
 
 impl DeviceArgs {
+    /// Returns whether shaders check indices and loops.
+    pub fn is_checked(&self) -> bool {
+        self.checked
+    }
+
     /// Opens the device, and prints it, the precision on it and the reason for the choice to standard error.
     pub fn open(&self, precision: PrecisionChoice) -> vitraux::Result<(Device, Precision)> {
         let checks = if self.checked { ShaderChecks::On } else { ShaderChecks::Off };
@@ -82,7 +87,7 @@ pub struct TuningArgs {
 /// Precision of the weights; sums are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionChoice {
-    /// f16 on GPUs with f16 arithmetic, bf16 on processors that multiply it, else f32
+    /// f16 on GPUs with f16 arithmetic; bf16 on processors that multiply it, f16 on others with VNNI; else f32
     Auto,
     /// 32 bits
     F32,

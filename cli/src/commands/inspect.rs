@@ -34,7 +34,7 @@ impl Inspect {
     pub fn run(self) -> Result<()> {
         let model = self.model.or(self.positional);
         let checkpoint = model.open()?;
-        let config = &checkpoint.config;
+        let config = checkpoint.config();
         let parameters = checkpoint.parameters();
         let size = model.image_size().map_or(config.native_size(), Size::Image);
         let is_result = |name: &String| ["output", "features", "predicted_depth"].contains(&name.as_str()) || name.starts_with("logits");

@@ -86,6 +86,11 @@ impl FromStr for ImageSize {
 pub fn with_joined_size(arguments: impl Iterator<Item = std::ffi::OsString>) -> std::result::Result<Vec<std::ffi::OsString>, String> {
     let mut joined: Vec<std::ffi::OsString> = Vec::new();
     for argument in arguments {
+        // Behind two dashes there are no options.
+        if joined.iter().any(|known| known == "--") {
+            joined.push(argument);
+            continue;
+        }
         let is_number = |text: &std::ffi::OsStr| text.to_str().is_some_and(|text| text.parse::<usize>().is_ok());
         match joined.as_mut_slice() {
             [.., option, height] if option == "--image-size" && is_number(height) && is_number(&argument) => {
@@ -236,7 +241,7 @@ impl ModelArgs {
     pub fn chosen(&self) -> Result<Option<PathBuf>> {
         // Not by clap, for which it would conflict with --architecture.
         match self.model.clone().or_else(|| std::env::var_os("VITRAUX_MODEL").filter(|model| !model.is_empty()).map(Into::into)) {
-            None => Ok(Settings::read()?.model),
+            None => Ok(Settings::read()?.model.filter(|model| !model.as_os_str().is_empty())),
             chosen => Ok(chosen),
         }
     }
@@ -323,6 +328,7 @@ mod tests {
         assert_eq!(joined("a --image-size 448 336 cat.jpg"), "a --image-size 448x336 cat.jpg");
         assert_eq!(joined("a --image-size 448 cat.jpg 7"), "a --image-size 448 cat.jpg 7");
         assert_eq!(joined("a --image-size 448 336 7"), "a --image-size 448x336 7");
+        assert_eq!(joined("a -- --image-size 448 336"), "a -- --image-size 448 336");
         assert_eq!(joined("a --top 3 4"), "a --top 3 4");
     }
 

@@ -195,7 +195,8 @@ fn fresh_beside(file: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     builder.prefix(PARTIAL[0]).suffix(PARTIAL[1]);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let fresh = builder.tempfile_in(folder)?;
+    // tempfile's own error names the partial file.
+    let fresh = builder.tempfile_in(folder).map_err(|error| std::io::Error::from(error.kind()))?;
     // Without locks, the age alone tells.
     let _ = fresh.as_file().try_lock();
     Ok(fresh)

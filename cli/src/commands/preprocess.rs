@@ -1,5 +1,5 @@
 use super::images::ImageLimitArgs;
-use super::output::{check_named, protect};
+use super::output::{check_named, check_replaceable, protect};
 use super::{ModelArgs, Result, note, tensors, warn_if_assumed};
 use clap::Args;
 use std::path::PathBuf;
@@ -25,6 +25,7 @@ pub struct Preprocess {
 impl Preprocess {
     pub fn run(self) -> Result<()> {
         check_named(&self.output, "safetensors")?;
+        check_replaceable(&self.output)?;
         let preprocess = self.model.preprocess()?;
         protect(&self.output, self.images.iter().chain(&self.model.files()))?;
         warn_if_assumed(Some(&preprocess));

@@ -33,9 +33,9 @@ const LEAST_SHARE: f64 = 0.0005;
 impl Segment {
     pub fn run(self) -> Result<()> {
         let checkpoint = self.pass.model.open_required("segment")?;
-        let labels = match checkpoint.config.dense.as_ref().map(|dense| &dense.head) {
+        let labels = match checkpoint.config().dense.as_ref().map(|dense| &dense.head) {
             Some(DenseHead::Segmentation { labels }) => labels.clone(),
-            _ => return Err(format!("{} labels no pixels; expected a model such as Intel/dpt-large-ade", checkpoint.config.name).into()),
+            _ => return Err(format!("{} labels no pixels; expected a model such as Intel/dpt-large-ade", checkpoint.config().name).into()),
         };
         let mut paths = self.pass.images.sources()?;
         let places = self.output.as_deref().map(|output| places(output, &mut paths)).transpose()?;

@@ -1,11 +1,14 @@
 //! Edited shaders, from a folder laid out like vitraux' own `shaders`.
 
-use super::{Result, of_file, warn};
+use super::{Result, warn};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use vitraux::low_level::gpu::PIECES;
 use vitraux::low_level::kernels::ALL;
 use vitraux::low_level::record::Kernel;
+
+/// Maximum bytes of a shader.
+const LARGEST: u64 = 1 << 20;
 
 /// Folder of edited shaders.
 pub struct EditedShaders {
@@ -53,5 +56,6 @@ fn file(folder: &Path, name: &str) -> PathBuf {
 
 /// Reads a file. Its text lives as long as the program, as kernels do.
 fn read(file: &Path) -> Result<&'static str> {
-    Ok(std::fs::read_to_string(file).map_err(of_file(file))?.leak())
+    let text = String::from_utf8(vitraux::low_level::read(file, LARGEST)?).map_err(|_| format!("{}: expected WGSL in UTF-8", file.display()))?;
+    Ok(text.leak())
 }

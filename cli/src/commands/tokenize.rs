@@ -24,10 +24,12 @@ impl Tokenize {
     pub fn run(self) -> Result<()> {
         let tokenizer = OpeningArgs::default().of(self.model).tokenizer("tokenize")?;
         let mut out = BufWriter::new(std::io::stdout().lock());
-        match self.texts.as_slice() {
-            [] => lines(|text| write(&mut out, &tokenizer, self.format, text))?,
-            [dash] if dash == "-" => lines(|text| write(&mut out, &tokenizer, self.format, text))?,
-            texts => texts.iter().try_for_each(|text| write(&mut out, &tokenizer, self.format, text))?,
+        let texts = if self.texts.is_empty() { vec!["-".to_owned()] } else { self.texts };
+        for text in &texts {
+            match text.as_str() {
+                "-" => lines(|text| write(&mut out, &tokenizer, self.format, text))?,
+                text => write(&mut out, &tokenizer, self.format, text)?,
+            }
         }
         Ok(out.flush()?)
     }
@@ -62,6 +64,8 @@ fn lines(mut with: impl FnMut(&str) -> Result<()>) -> Result<()> {
         }
         let line = line.strip_suffix(b"\n").unwrap_or(&line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        // Windows writes a byte-order mark.
+        let line = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
         let wrong = |expected: &str| format!("standard input: line {number}: expected {expected}");
         if line.len() > LONGEST {
             return Err(wrong(&format!("at most {} KiB", LONGEST >> 10)).into());

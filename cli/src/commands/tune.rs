@@ -1,6 +1,7 @@
 use super::bench::BenchedModel;
+use super::messages::shown;
 use super::numbers::count;
-use super::output::{Beside, check_named};
+use super::output::{Beside, check_named, check_replaceable};
 use super::{DeviceArgs, PrecisionChoice, Result, bar, note};
 use clap::Args;
 use std::io::Write;
@@ -20,7 +21,7 @@ pub struct Tune {
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Print the existing table without measuring
-    #[arg(long, conflicts_with_all = ["model", "architecture", "adapter"])]
+    #[arg(long, conflicts_with_all = ["model", "architecture", "adapter", "image_size", "batch", "precision"])]
     show: bool,
     #[command(flatten)]
     model: BenchedModel,
@@ -33,7 +34,11 @@ impl Tune {
         let model = (!self.show).then(|| self.model.outline()).transpose()?;
         if let Some(file) = &self.output {
             check_named(file, "json")?;
+            check_replaceable(file)?;
             self.model.protect(file)?;
+        }
+        if self.device.is_checked() {
+            return Err("--checked: other runs would choose kernels by times that are not theirs; tune without it".into());
         }
         let (device, precision) = self.device.open(self.precision)?;
         if device.is_cpu() || !device.takes_times() {
@@ -55,12 +60,14 @@ impl Tune {
         }
         // The table that was asked for is written even if the cache folder is not writable.
         self.output.iter().try_for_each(|file| tuning.save_to(file))?;
-        saved?;
         match tuning.file() {
             Some(file) if file.exists() => note(&format!("table: {}", file.display())),
             _ => note("no variants have been measured on this device yet; run `vitraux tune` without --show"),
         }
-        write!(Beside(std::io::stdout().lock()), "{tuning}")?;
+        // Names in it may be anybody's.
+        let mut out = Beside(std::io::stdout().lock());
+        tuning.to_string().lines().try_for_each(|line| writeln!(out, "{}", shown(line)))?;
+        saved?;
         match failed.first() {
             None => Ok(()),
             Some(key) => Err(format!("{key}: no variant ran with correct results; the built-in rule is used instead").into()),

@@ -1,6 +1,7 @@
 //! Plain data for outputs that are maps of the image: which values belong to which patch.
 
 use super::{Branches, Config, Dense, DenseHead, Input, Size};
+use crate::data::error::{Error, Result};
 
 /// An output with a value or colour for each patch of an image, or for each place of a finer grid.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,6 +20,26 @@ impl Map {
     /// Returns a map of `[rows, columns]` values that cover the whole image.
     pub fn of_values(grid: [usize; 2]) -> Map {
         Map { kind: MapKind::Values, grid, share: [1.0; 2] }
+    }
+
+    /// Returns the number of patches.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there are none, or more than memory can hold.
+    pub(crate) fn patches(&self) -> Result<usize> {
+        let [rows, columns] = self.grid;
+        let patches = rows.checked_mul(columns).filter(|&patches| patches > 0);
+        patches.ok_or_else(|| Error::argument("map", format!("expected a grid with patches, found {rows} x {columns}")))
+    }
+
+    /// Returns the number of values of an image, if memory can hold them.
+    pub(crate) fn values(&self) -> Option<usize> {
+        let patches = self.grid[0].checked_mul(self.grid[1])?;
+        match self.kind {
+            MapKind::Attention { heads, queries, first } => first.checked_add(patches)?.checked_mul(queries)?.checked_mul(heads),
+            MapKind::Colours => patches.checked_mul(3),
+            MapKind::Values => Some(patches),
+        }
     }
 }
 

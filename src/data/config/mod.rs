@@ -374,9 +374,9 @@ impl Config {
                 if let Some(refusal) = patches.refusal(image) {
                     return Err(Error::argument("image", refusal));
                 }
-                self.prefix_tokens + patches.grid(image).iter().product::<usize>()
+                patches.grid(image).iter().fold(1, |product: usize, &side| product.saturating_mul(side)).saturating_add(self.prefix_tokens)
             }
-            (Input::Image(_), Size::Patches(count)) if self.native_grids && count > 0 => self.prefix_tokens + count,
+            (Input::Image(_), Size::Patches(count)) if self.native_grids && count > 0 => count.saturating_add(self.prefix_tokens),
             (Input::Text { longest, .. } | Input::Embeddings { longest }, Size::Sequence(tokens)) if (1..=*longest).contains(&tokens) => tokens,
             (Input::Text { longest, .. } | Input::Embeddings { longest }, Size::Sequence(tokens)) => {
                 return Err(Error::argument("input", format!("expected 1 to {longest} tokens, found {tokens}")));
@@ -385,7 +385,7 @@ impl Config {
             (Input::Text { .. }, _) => return Err(Error::argument("input", format!("{} takes texts, not images", self.name))),
             (Input::Embeddings { .. }, _) => return Err(Error::argument("input", format!("{} takes embeddings, not images", self.name))),
         };
-        if tokens as u64 * self.widest() as u64 > LARGEST_ACTIVATION {
+        if (tokens as u64).saturating_mul(self.widest() as u64) > LARGEST_ACTIVATION {
             return Err(Error::argument("input", format!("{tokens} tokens of width {} are more than the supported maximum", self.widest())));
         }
         match (&self.dense, &self.input, size) {

@@ -473,7 +473,7 @@ impl Recording {
     /// Returns a 1-D grid of at least `count` workgroups, folded over x and y where the device's limit requires it, with minimal
     /// excess. `fold` in `shaders/common/grid.wgsl` undoes it.
     pub fn folded(&self, count: usize) -> [u32; 3] {
-        let down = count.div_ceil(self.capabilities.workgroups as usize).max(1);
+        let down = count.div_ceil((self.capabilities.workgroups as usize).max(1)).max(1);
         let across = count.div_ceil(down).max(1);
         [across as u32, u32::try_from(down).unwrap_or(u32::MAX), 1]
     }
@@ -492,6 +492,9 @@ mod tests {
         assert_eq!(recording.folded(21), [7, 3, 1]);
         assert_eq!(recording.folded(100), [10, 10, 1]);
         assert_eq!(recording.folded(0), [1, 1, 1]);
+        // A device without compute shaders: the dispatch is refused.
+        let recording = Recording::new(Capabilities { workgroups: 0, ..Capabilities::CPU });
+        assert_eq!(recording.folded(7), [1, 7, 1]);
     }
 
     #[test]

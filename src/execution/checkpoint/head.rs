@@ -81,12 +81,15 @@ impl Checkpoint {
     /// Adds a classifier with the output `logits_NAME`. With an empty name it replaces all others, and its output is `logits`.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the name is taken, or has characters other than ASCII letters, digits, `_`, `-` and `.`; or if the head does not
+    /// [`Error::Argument`] if the model takes texts; if the name is taken, or has characters other than ASCII letters, digits, `_`, `-` and `.`; or if the head does not
     /// read as many features as the model outputs.
     pub fn with_head(self, name: &str, head: Head) -> Result<Checkpoint> {
         let mut checkpoint = if name.is_empty() { self.without_heads() } else { self };
         if !name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-.".contains(letter)) {
             return Err(Error::argument("name", format!("{name:?}: expected letters, digits, _, - and .")));
+        }
+        if checkpoint.config.is_text() {
+            return Err(Error::argument("head", format!("{} takes texts; heads classify images", checkpoint.config.name)));
         }
         if checkpoint.config.classifiers.iter().any(|classifier| classifier.name == name) {
             return Err(Error::argument("name", format!("a head named {name:?} already exists; choose another name")));

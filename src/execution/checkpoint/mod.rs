@@ -42,7 +42,7 @@ pub use builder::CheckpointBuilder;
 pub use families::{FAMILIES, Family};
 pub use files::names_in_folder;
 pub use head::Head;
-#[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
+#[cfg(any(feature = "text", all(feature = "hub", not(target_arch = "wasm32"))))]
 pub(in crate::execution) use json::LARGEST_JSON;
 pub(in crate::execution) use open_clip::CONFIG as OPEN_CLIP_CONFIG;
 pub use position::{PositionTable, Resampling, sinusoidal};
@@ -81,9 +81,8 @@ const PROCESSORS: &str = "processor_config.json";
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Checkpoint {
-    /// Configuration of the model.
-    pub config: Config,
-    /// Preprocessing of images, if the model takes images.
+    pub(crate) config: Config,
+    /// Preprocessing of images, if the model takes images. May be changed before the model is loaded.
     pub preprocess: Option<Preprocess>,
     /// Weights.
     pub weights: Weights<Weight>,
@@ -170,6 +169,11 @@ impl Checkpoint {
         let mut checkpoint = load().expect("the embedded model is valid");
         "digits".clone_into(&mut checkpoint.config.name);
         checkpoint
+    }
+
+    /// Returns the configuration of the model.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Returns the text tower alone, which encodes texts without the image tower; `None` if the model has none.

@@ -179,7 +179,8 @@ pub fn cooperative_features(adapter: &wgpu::Adapter) -> wgpu::Features {
 }
 
 /// Returns the limits that a host should raise its own to ([`wgpu::Limits::or_better_values_from`]): buffer sizes, workgroup memory and number of
-/// workgroups. A device with lower limits runs smaller batches and reads large weights in bands.
+/// workgroups. A device with lower limits runs smaller batches and reads large weights in bands; below those of WebGPU ([`wgpu::Limits::default`]), models
+/// may not load.
 pub fn required_limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
     let all = adapter.limits();
     wgpu::Limits {
@@ -317,6 +318,11 @@ impl Gpu {
         self.is_borrowed
     }
 
+    /// Returns whether shaders check indices and loops at run time.
+    pub fn is_checked(&self) -> bool {
+        self.checks == ShaderChecks::On
+    }
+
     /// Returns wgpu's handle of the device.
     pub fn wgpu_device(&self) -> &wgpu::Device {
         &self.device
@@ -330,6 +336,27 @@ impl Gpu {
         }
         let message = self.lost.get()?.clone();
         Some(Error::DeviceLost { device: self.summary.to_string(), message })
+    }
+
+    /// Checks that the device has the limits that WebGPU guarantees for what kernels cannot do without.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the host opened it with lower ones.
+    pub fn check_limits(&self) -> Result<()> {
+        let (has, needs) = (self.device.limits(), wgpu::Limits::default());
+        let lower = [
+            ("max_storage_buffers_per_shader_stage", has.max_storage_buffers_per_shader_stage, needs.max_storage_buffers_per_shader_stage),
+            ("max_compute_workgroup_storage_size", has.max_compute_workgroup_storage_size, needs.max_compute_workgroup_storage_size),
+            ("max_compute_invocations_per_workgroup", has.max_compute_invocations_per_workgroup, needs.max_compute_invocations_per_workgroup),
+            ("max_compute_workgroup_size_x", has.max_compute_workgroup_size_x, needs.max_compute_workgroup_size_x),
+        ];
+        match lower.into_iter().find(|(_, has, needs)| has < needs) {
+            None => Ok(()),
+            Some((name, has, needs)) => Err(Error::device(
+                &self.summary,
+                format!("expected a {name} of at least {needs}, found {has}; open the device with `host::required_limits`"),
+            )),
+        }
     }
 
     /// Returns whether the device can time its kernels.
@@ -406,7 +433,7 @@ fn one_line(message: &str) -> String {
 }
 
 pub(super) fn failed(gpu: &Gpu, error: impl std::fmt::Display) -> Error {
-    gpu.lost(true).unwrap_or_else(|| Error::device(gpu.summary(), error))
+    gpu.lost(true).unwrap_or_else(|| Error::device(gpu.summary(), one_line(&error.to_string())))
 }
 
 pub(super) fn create(gpu: &Gpu, label: &str, size: u64, usage: wgpu::BufferUsages, mapped_at_creation: bool) -> wgpu::Buffer {

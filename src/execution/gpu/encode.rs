@@ -59,7 +59,7 @@ impl GpuOutput {
         &self.shape
     }
 
-    /// Records a copy to a staging buffer for readback. If that runs out of memory, the host's error handler is told.
+    /// Records a copy to a staging buffer for readback. If memory runs out or the device is lost, the host's error handler is told.
     pub fn encode_read(&self, encoder: &mut wgpu::CommandEncoder) -> Readback {
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let copy = create(&self.gpu, "readback", self.buffer.size(), usage, false);
@@ -86,7 +86,8 @@ impl Readback {
     /// Returns the values. The future resolves once the host has submitted the commands and polled its device until they are done.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device fails, or the commands were dropped instead of submitted; [`Error::DeviceLost`] if the device is lost.
+    /// [`Error::Device`] if the device fails, or the commands were dropped instead of submitted; [`Error::DeviceLost`] if a device is lost that is not
+    /// lent by a host.
     pub async fn values(self) -> Result<Tensor> {
         let mapped = self.mapped.await.map_err(|_| Error::device(self.gpu.summary(), "commands were dropped, not submitted"))?;
         mapped.map_err(|error| failed(&self.gpu, error))?;
@@ -199,8 +200,9 @@ impl Plan {
     /// its rectangle is not inside it.
     ///
     /// # Panics
-    /// If the size of an input differs from the recording.
+    /// If the number of inputs, or the size of one, differs from the recording.
     pub async fn start(self: &Arc<Plan>, inputs: &[InputSource<'_>]) -> Result<Job> {
+        assert_eq!(self.inputs().len(), inputs.len(), "one source for each input");
         self.keep_outputs().await?;
         let mut feeds = VecDeque::new();
         for (input, source) in self.inputs().iter().zip(inputs) {
@@ -212,6 +214,13 @@ impl Plan {
                 }
                 InputSource::Buffer(buffer) => {
                     assert!(buffer.size() >= input.size(), "an input of {} bytes, a buffer of {}", input.size(), buffer.size());
+                    // A trial that is never submitted: the buffer may be of another device.
+                    let trial = || {
+                        let mut trial = self.gpu().device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+                        trial.copy_buffer_to_buffer(buffer, 0, input, 0, input.size());
+                        drop(trial.finish());
+                    };
+                    self.gpu().checked("the input", trial).await?;
                     feeds.push_back(Feed::Copy { from: (*buffer).clone(), to: input.clone() });
                 }
                 InputSource::Values(values) => {

@@ -66,7 +66,7 @@ impl PipelineCache {
             return;
         }
         if let Err(error) = write(&self.file, &self.key, &data) {
-            log::info!("{error}; compiled pipelines are not kept");
+            log::info!("{error:?}; compiled pipelines are not kept");
         }
     }
 }

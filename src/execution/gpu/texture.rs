@@ -28,7 +28,8 @@ pub enum Encoding {
 
 impl<'a> TextureImage<'a> {
     /// Uses the whole first mip level of a texture. `view` is a 2-D view of a texture with usage `TEXTURE_BINDING` and a format that shaders read as
-    /// floats: 8-bit (sRGB or not) or float.
+    /// floats: 8-bit (sRGB or not) or float. Formats of one channel are grey. For a view that begins at a smaller mip level, set a rectangle: wgpu does not
+    /// tell the size of a view.
     pub fn new(view: &'a wgpu::TextureView) -> TextureImage<'a> {
         TextureImage { view, rectangle: None, encoding: Encoding::ByFormat }
     }
@@ -112,7 +113,8 @@ struct Params {
     scale: f32,
     mean: [f32; 4],
     std: [f32; 4],
-    fill: [f32; 4],
+    fill: [f32; 3],
+    is_grey: u32,
 }
 
 /// Pipelines of the two passes.
@@ -241,7 +243,8 @@ impl Sampler {
             scale: preprocess.scale as f32,
             mean: by_channel(&preprocess.mean),
             std: by_channel(&preprocess.std),
-            fill: by_channel(&fill),
+            fill,
+            is_grey: u32::from(image.view.texture().format().components() == 1),
         };
         let passes = gpu.checked("compiling", || Passes::of(gpu)).await?;
         let bind = || {

@@ -1,8 +1,8 @@
 //! A checkpoint's tensors in device memory.
 
-use super::context::Gpu;
+use super::context::{Gpu, create};
 use crate::data::capabilities::Precision;
-use crate::data::error::Result;
+use crate::data::error::{Error, Limit, Result};
 use crate::data::panels::{self, PANEL, Packed};
 use crate::data::tensor::Tensor;
 
@@ -20,8 +20,8 @@ impl WeightBuffers {
     /// panels of that precision. Pages of a mapped file are released as soon as they are read.
     ///
     /// # Errors
-    /// [`Error::Tensor`](crate::Error::Tensor) if a value is not finite, [`Error::OutOfMemory`](crate::Error::OutOfMemory) if memory runs out,
-    /// [`Error::Device`](crate::Error::Device) if the device fails.
+    /// [`Error::Tensor`] if a value is not finite, [`Error::Limit`] if a weight exceeds the device's buffers, [`Error::OutOfMemory`] if memory runs out,
+    /// [`Error::Device`] if the device fails.
     pub async fn upload(
         gpu: &Gpu,
         weights: impl Iterator<Item = Result<(String, Tensor)>>,
@@ -32,26 +32,26 @@ impl WeightBuffers {
         for weight in weights {
             let (name, tensor) = weight?;
             let values = tensor.finite_values(&name)?;
-            let create = |bytes: usize| {
-                gpu.device.create_buffer(&wgpu::BufferDescriptor {
-                    label: Some(&name),
-                    size: bytes as u64,
-                    usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST,
-                    mapped_at_creation: false,
-                })
+            let buffer_of = async |bytes: usize| {
+                let (needed, allowed) = (bytes as u64, gpu.summary.capabilities.buffer_bytes);
+                if needed > allowed {
+                    return Err(Error::Limit { what: name.clone(), limit: Limit::Buffer, needed, allowed });
+                }
+                let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+                gpu.checked(&name, || create(gpu, &name, needed, usage, false)).await
             };
             let buffer = match (tensor.shape(), factor(&name)) {
                 (&[n, k], Some(precision)) => {
                     panels::warn_if_clamped(&name, &values, precision);
                     let bytes = panels::shape([n, k], precision).iter().product::<usize>() * precision.bits() as usize / 8;
-                    let buffer = gpu.checked(&name, || create(bytes)).await?;
+                    let buffer = buffer_of(bytes).await?;
                     let columns = (STAGED_BYTES / (4 * k * PANEL)).max(1) * PANEL;
                     let pack = |piece: &[f32]| Packed::new(piece, [piece.len() / k, k], precision);
                     stage.fill(&buffer, values.chunks(columns * k).map(pack), Packed::bytes).await?;
                     buffer
                 }
                 _ => {
-                    let buffer = gpu.checked(&name, || create(values.len() * 4)).await?;
+                    let buffer = buffer_of(values.len() * 4).await?;
                     stage.fill(&buffer, values.chunks(STAGED_BYTES / 4), |piece| bytemuck::cast_slice(piece)).await?;
                     buffer
                 }
@@ -82,7 +82,8 @@ impl Stage<'_> {
         let mut offset = 0;
         for piece in pieces {
             let bytes = bytes(&piece);
-            self.gpu.queue.write_buffer(buffer, offset, bytes);
+            // A lost device rejects it.
+            self.gpu.checked("weights", || self.gpu.queue.write_buffer(buffer, offset, bytes)).await?;
             offset += bytes.len() as u64;
             self.bytes += bytes.len();
             if self.bytes >= STAGED_BYTES {

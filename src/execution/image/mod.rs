@@ -63,6 +63,19 @@ impl Image {
     /// # Errors
     /// [`Error::Argument`] if the image's channels cannot be converted.
     fn converted(&self, alpha: Alpha, channels: usize) -> Result<Converted<'_>> {
+        // Anyone may change the fields.
+        let pixels = self.height.checked_mul(self.width);
+        let is_whole = pixels.and_then(|pixels| pixels.checked_mul(self.channels)) == Some(self.data.len()) && !self.data.is_empty();
+        if !is_whole || self.alpha.as_ref().is_some_and(|alpha| Some(alpha.len()) != pixels) {
+            let Image { width, height, channels, data, .. } = self;
+            return Err(Error::argument(
+                "image",
+                format!(
+                    "expected {width} x {height} pixels of {channels} channels, and as many levels of alpha if there are any, found {} values",
+                    data.len()
+                ),
+            ));
+        }
         if !matches!((self.channels, channels), (1 | 3, 1 | 3)) && self.channels != channels {
             return Err(Error::argument(
                 "image",

@@ -103,7 +103,7 @@ impl Painting {
     /// # Errors
     /// [`Error::Argument`] if the image, token or head does not exist, or the opacity is not from 0 to 1.
     pub(crate) fn select(&self, map: &Map, images: usize) -> Result<Selection> {
-        let patches = map.grid[0] * map.grid[1];
+        let patches = map.patches()?;
         let below = |what: &str, found: usize, count: usize| match found < count {
             true => Ok(found),
             false => Err(Error::argument("painting", format!("expected {what} below {count}, found {found}"))),
@@ -143,10 +143,14 @@ impl Painting {
     /// Selects and scales the values in an output of `images` images.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the image, token or head does not exist, or the opacity is not from 0 to 1.
+    /// [`Error::Argument`] if the output does not have the values of that many maps, the image, token or head does not exist, or the opacity is not from 0
+    /// to 1.
     pub fn on_host(&self, map: &Map, output: &[f32], images: usize) -> Result<Painted> {
+        let patches = map.patches()?;
+        if map.values().and_then(|values| values.checked_mul(images)) != Some(output.len()) {
+            return Err(Error::argument("output", format!("expected {images} images, each {map:?}, found {} values", output.len())));
+        }
         let Selection { start, stride, heads, channels } = self.select(map, images)?;
-        let patches = map.grid[0] * map.grid[1];
         let mut values = output[start..][..patches * channels].to_vec();
         for head in 1..heads {
             values.iter_mut().zip(&output[start + head * stride..]).for_each(|(sum, weight)| *sum += weight);

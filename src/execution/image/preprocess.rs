@@ -163,10 +163,45 @@ impl Preprocess {
         }
     }
 
+    /// Checks that the fields, which anyone may change, are usable and match.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] otherwise.
+    pub(crate) fn check(&self) -> Result<()> {
+        let sizes = match self.resize {
+            Resize::Keep => [1; 2],
+            Resize::Exact(size) | Resize::Cover(size) | Resize::Fit(size) => size,
+            Resize::ShortestEdge(edge) => [edge; 2],
+            Resize::Multiple { size, of, .. } => [size[0].min(size[1]), of],
+            Resize::Patches { side, most } => [side, most],
+        };
+        let crop = self.crop.as_ref().map_or([1; 2], |crop| crop.size);
+        if sizes.contains(&0) || crop.contains(&0) || self.pad == Some(0) {
+            let found = format!("{:?}, a crop to {crop:?} and padding to {:?}", self.resize, self.pad);
+            return Err(Error::argument("preprocess", format!("expected sizes above 0, found {found}")));
+        }
+        let channels = self.channels;
+        if channels == 0 || self.mean.len() != channels || self.std.len() != channels {
+            let found = format!("{channels} channels, {} means and {} deviations", self.mean.len(), self.std.len());
+            return Err(Error::argument("preprocess", format!("expected a mean and a standard deviation for each channel, found {found}")));
+        }
+        let is_usable = |value: &f32| value.is_finite() && *value != 0.0;
+        match self.mean.iter().all(|mean| mean.is_finite()) && self.std.iter().all(is_usable) && is_usable(&(self.scale as f32)) {
+            true => Ok(()),
+            false => Err(Error::argument(
+                "preprocess",
+                format!(
+                    "expected finite numbers, and a scale and deviations other than 0, found the scale {}, means {:?} and deviations {:?}",
+                    self.scale, self.mean, self.std
+                ),
+            )),
+        }
+    }
+
     /// Returns the `[height, width]` of the pixel values of an image of `[height, width]`, before anything is computed.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the result would be too large.
+    /// [`Error::Argument`] if the result would be too large, the image is empty, or the fields are unusable.
     pub fn output_size(&self, image: [usize; 2]) -> Result<[usize; 2]> {
         Ok(self.frame(image)?.1.size)
     }
@@ -174,8 +209,9 @@ impl Preprocess {
     /// Returns `pixel_values` `[1, channels, height, width]` of an image.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the image's channels cannot be converted to the model's, or if the result would be too large.
+    /// [`Error::Argument`] if the image's channels cannot be converted to the model's, the result would be too large, or the fields are unusable.
     pub fn apply(&self, image: &Image) -> Result<Tensor> {
+        self.check()?;
         let image = image.converted(self.alpha, self.channels)?;
         match (self.resizes, self.pad) {
             (Levels::Rounded, None) => {
@@ -209,7 +245,7 @@ impl Preprocess {
     /// Returns the sampling of images of `[height, width]` to pixel values, for images that are stored elsewhere, such as in a texture.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the result would be too large.
+    /// As [`Preprocess::output_size`].
     pub fn sampling(&self, image: [usize; 2]) -> Result<Sampling> {
         let (resized, frame) = self.frame(image)?;
         let tables = match self.resizes {
@@ -224,7 +260,7 @@ impl Preprocess {
     /// With padding, it extends beyond the image.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the result would be too large.
+    /// As [`Preprocess::output_size`].
     pub fn seen(&self, image: [usize; 2]) -> Result<[f64; 4]> {
         let (resized, frame) = self.frame(image)?;
         let scale = [0, 1].map(|axis| image[axis] as f64 / resized[axis] as f64);
@@ -235,6 +271,10 @@ impl Preprocess {
 
     /// Returns the size that an image is resized to, and its placement in the result.
     fn frame(&self, image: [usize; 2]) -> Result<([usize; 2], Frame)> {
+        self.check()?;
+        if image.contains(&0) {
+            return Err(Error::argument("image", format!("expected pixels, found {} x {}", image[1], image[0])));
+        }
         let size = resized(self.resize, image);
         let framed = match (&self.crop, self.pad) {
             (Some(crop), _) => Frame::new(crop, size),
@@ -278,7 +318,7 @@ impl Preprocess {
 }
 
 fn too_large([height, width]: [usize; 2], what: &str) -> Error {
-    Error::argument("image", format!("an image of {width} x {height} pixels gives {what}; scale it down first"))
+    Error::argument("image", format!("an image of {width} x {height} pixels gives {what}; scale it down first, or choose a smaller size"))
 }
 
 /// Returns the size that an image of `[height, width]` is resized to.

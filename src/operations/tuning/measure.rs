@@ -3,10 +3,14 @@
 use super::table::Found;
 use crate::data::capabilities::{Capabilities, Precision, Trust};
 use crate::data::error::Result;
+use crate::data::int8::BLOCK;
 use crate::data::panels::{Packed, halves};
 use crate::data::record::{BufferInfo, Recording, Role, TuningKey};
 use crate::execution::device::Device;
 use crate::operations::kernels::{SampleEpilogue, sample, variants};
+
+/// Rows of different 8-bit values, a prime.
+const ROWS: usize = 7;
 
 /// Extra runs of a variant whose first run is competitive.
 const RUNS: usize = 3;
@@ -55,7 +59,8 @@ pub(crate) fn fastest(device: &Device, key: TuningKey, most: usize) -> Found {
             Err(reason) => Ok(Err(reason)),
         }) {
             Ok(Ok(seconds)) => {
-                found.milliseconds.insert(variant.to_owned(), seconds * 1e3);
+                // Whole nanoseconds, which have no digits behind them that mean nothing.
+                found.milliseconds.insert(variant.to_owned(), (seconds * 1e9).round() / 1e6);
                 if seconds < FASTER * best {
                     (best, found.variant) = (seconds, variant.to_owned());
                 }
@@ -134,7 +139,7 @@ impl Samples {
         Ok(Ok(()))
     }
 
-    /// Computes the twins' result in f32; the sample values are exact in f16.
+    /// Computes the twins' result in f32; the sample values are exact in the key's precision.
     fn on_the_cpu(&self, end: SampleEpilogue) -> Vec<f32> {
         let run = || -> Result<Vec<f32>> {
             let key = match self.key {
@@ -144,7 +149,7 @@ impl Samples {
                 }
             };
             let recording = recording(key, None, end, Capabilities::CPU)?;
-            let inputs = inputs(&recording, key);
+            let inputs = inputs(&recording, self.key);
             Ok(Device::cpu().time_blocking(recording, &inputs.iter().map(Vec::as_slice).collect::<Vec<_>>(), 0)?.0)
         };
         run().expect("a small call fits the CPU, which does not fail")
@@ -193,12 +198,21 @@ fn tuned(key: TuningKey, variant: Option<&'static str>, capabilities: Capabiliti
     Recording::new(capabilities).with_precision(precision).preferring(variant)
 }
 
-/// Generates patternless values from -1/2 to 1/2 that are exact in f16, in the layout of the recording's device.
+/// Generates patternless values from -1/2 to 1/2 that are exact in the key's precision, in the layout of the recording's device.
 fn inputs(recording: &Recording, key: TuningKey) -> Vec<Vec<f32>> {
     const PERIOD: usize = 1009; // a prime
     let values = |count: usize, salt: usize| {
-        let period: Vec<f32> = (0..PERIOD).map(|i| (((i + salt) * 7919 % PERIOD) as f32 - 504.0) / 1024.0).collect();
-        let mut all = period.repeat(count.div_ceil(PERIOD));
+        let period: Vec<f32> = match key {
+            // Of eight bits: each block of a row has the largest, which makes the steps of the others.
+            TuningKey::Product { k, w: Precision::Bf16 | Precision::Int8, .. } => {
+                let level = |i: usize| if (i % k).is_multiple_of(BLOCK) { 127.0 } else { ((i + salt) * 7919 % 253) as f32 - 126.0 };
+                (0..ROWS * k).map(|i| level(i) / 256.0).collect()
+            }
+            TuningKey::Product { .. } | TuningKey::Attention { .. } => {
+                (0..PERIOD).map(|i| (((i + salt) * 7919 % PERIOD) as f32 - 504.0) / 1024.0).collect()
+            }
+        };
+        let mut all = period.repeat(count.div_ceil(period.len()));
         all.truncate(count);
         all
     };

@@ -57,8 +57,8 @@ impl Tuning {
     /// Opens the device's table in a file, which need not exist yet. On hardware, missing keys are measured when a model needs them.
     ///
     /// Nothing is measured at start-up on software adapters, whose defaults were chosen by measurement; on the CPU; on devices without timestamps; or
-    /// on devices borrowed from a host. Keys in a table shipped with vitraux, such as the one for the H200, are not measured either. A file that is
-    /// invalid or belongs to another device is ignored and overwritten.
+    /// on devices borrowed from a host. Keys in a table shipped with vitraux, such as the one for the H200, are not measured either. A table of
+    /// another device, driver or version is ignored and overwritten; a file that is no table is ignored and kept.
     pub fn kept_at(file: impl Into<PathBuf>, device: &Device) -> Tuning {
         let Some(gpu) = device.gpu() else { return Tuning::built_in() };
         let (file, summary) = (file.into(), gpu.summary());
@@ -70,7 +70,7 @@ impl Tuning {
             }
             Ok(_) => log::info!("{}: ignored, because it is for another device, driver or version", file.display()),
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => log::warn!("{error}; ignored"),
+            Err(error) => log::warn!("{error:?}; ignored"),
         }
         let shipped = Table::shipped(summary);
         Tuning {
@@ -78,7 +78,8 @@ impl Tuning {
             shipped,
             file: Some(file),
             spent: Duration::ZERO,
-            grows: !summary.capabilities.software && device.takes_times() && !gpu.is_borrowed(),
+            // Times with checks are not those of other runs.
+            grows: !summary.capabilities.software && device.takes_times() && !gpu.is_borrowed() && !gpu.is_checked(),
         }
     }
 
@@ -117,7 +118,7 @@ impl Tuning {
             }
         }
         if let Err(error) = self.save() {
-            log::warn!("{error}; the measurements are lost when this program ends");
+            log::warn!("{error:?}; the measurements are lost when this program ends");
         }
         missing.iter().any(|key| self.table.has(*key))
     }
@@ -162,18 +163,26 @@ impl Tuning {
         is_found
     }
 
-    /// Writes the table to its file, if it has one.
+    /// Writes the table to its file, if it has one, next to the keys that other runs have added to it.
     ///
     /// # Errors
-    /// [`Error::Io`] if writing fails.
+    /// [`Error::Io`] if writing fails, [`Error::File`] if there is a file that is not a table.
     pub fn save(&self) -> Result<()> {
         match &self.file {
-            Some(file) => self.save_to(file),
+            Some(file) if !Table::replaces(file) => {
+                Err(Error::file(file, "this file is not a tuning table and is not replaced; choose another one, or delete it"))
+            }
+            Some(file) => {
+                // Another run may have added keys since this one has read the file.
+                let _lock = storage::lock_folder(file);
+                let kept = Table::read(file).map_or_else(|_| self.table.clone(), |others| self.table.clone().with_keys_of(others));
+                kept.write(file)
+            }
             None => Ok(()),
         }
     }
 
-    /// Writes the table to a file. The replacement is atomic: concurrent readers see either the old table or the new one.
+    /// Writes the table to a file, whatever is there. The replacement is atomic: concurrent readers see either the old table or the new one.
     ///
     /// # Errors
     /// [`Error::Io`] if writing fails.

@@ -57,6 +57,26 @@ impl Table {
         serde_json::from_slice(&text).map_err(|error| Error::file(file, format!("expected a tuning table written by `vitraux tune`: {error}")))
     }
 
+    /// Returns whether nothing would be lost if a table replaced this file: it does not exist, is empty, or is a table, maybe of another version.
+    pub fn replaces(file: &Path) -> bool {
+        match storage::read(file, LARGEST_FILE) {
+            Ok(text) if text.is_empty() => true,
+            Ok(text) => serde_json::from_slice(&text).is_ok_and(|table: serde_json::Value| table["vitraux"].is_string()),
+            Err(Error::Io { source, .. }) => source.kind() == std::io::ErrorKind::NotFound,
+            Err(_) => false,
+        }
+    }
+
+    /// Adds the keys of another table of the same adapter, driver and version that this one lacks.
+    pub fn with_keys_of(mut self, others: Table) -> Table {
+        if (&self.vitraux, &self.adapter) == (&others.vitraux, &others.adapter) {
+            others.keys.into_iter().for_each(|(key, found)| {
+                self.keys.entry(key).or_insert(found);
+            });
+        }
+        self
+    }
+
     pub fn write(&self, file: &Path) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self).expect("names and numbers are JSON");
         text.push('\n');

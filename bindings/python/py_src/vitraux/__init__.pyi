@@ -22,7 +22,7 @@ class _PilImage(Protocol):
 
 _One: TypeAlias = str | os.PathLike[str] | bytes | bytearray | _PilImage
 _Image: TypeAlias = _One | NDArray[np.uint8] | NDArray[np.float32] | _Array
-_Images: TypeAlias = _Image | Sequence[_Image]
+_Images: TypeAlias = _Image | Sequence[_Image] | NDArray[np.str_] | NDArray[np.object_]
 _Texts: TypeAlias = str | Sequence[str]
 _Integers: TypeAlias = NDArray[np.integer[Any]] | NDArray[np.bool_] | _Array | Sequence[Sequence[int]]
 

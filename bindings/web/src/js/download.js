@@ -75,8 +75,8 @@ async function part(source, start, first, isFresh) {
     const blob = await kept.blob();
     const total = Number(kept.headers.get(TOTAL)) || blob.size;
     const found = { blob, total, version: kept.headers.get(VERSION) ?? "" };
-    const isWhole = blob.size === (total > blob.size ? Math.min(PART, total - start) : total);
-    if (blob.size && isWhole && isSame(found, first)) {
+    // Of whatever length it is, the next begins where it ends.
+    if (blob.size && start + blob.size <= total && isSame(found, first)) {
       arrived(start + blob.size, total);
       return found;
     }
@@ -84,7 +84,7 @@ async function part(source, start, first, isFresh) {
   const response = await get(source, start, source.inParts);
   if (!response) return first && CHANGED;
   const found = described(response);
-  if (!isSame(found, first) || (first && !found.range)) {
+  if (!isSame(found, first) || (first && found.range?.[0] !== start)) {
     await response.body?.cancel();
     return CHANGED;
   }
@@ -116,11 +116,13 @@ async function get(source, start, inParts) {
   // Parts are kept once, not in the browser's own cache too.
   const options = inParts ? { headers: { range: `bytes=${start}-${start + PART - 1}` }, cache: "no-store" } : {};
   const response = await fetch.call(globalThis, url.href, { ...options, signal }).catch(interrupted(url, signal));
-  const { range, version } = described(response);
+  const { range, total, version } = described(response);
   // Parts can be joined only if the server tells, also other origins, which bytes it sends of which version.
-  const isUnusable = response.status === 416 || (response.status === 206 && !(range?.[0] === start && version));
-  // Stores answer 403 for a file that is not there, and servers of single pages send those instead.
-  const isAbsent = [404, 410].includes(response.status) || (isOptional && response.status === 403) || response.headers.get("content-type")?.startsWith("text/html");
+  const isPart = range?.[0] === start && start <= range[1] && range[1] < total && version;
+  const isUnusable = response.status === 416 || (response.status === 206 && !isPart);
+  // Stores answer 403 for a file that is not there, and servers of single pages send those instead. Gateways send pages with their errors.
+  const isPage = response.ok && response.headers.get("content-type")?.startsWith("text/html");
+  const isAbsent = [404, 410].includes(response.status) || (isOptional && response.status === 403) || isPage;
   if (response.ok && !isUnusable && !isAbsent) return response;
   await response.body?.cancel();
   if (isAbsent) return undefined;

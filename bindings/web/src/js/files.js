@@ -10,11 +10,12 @@ const PROCESSORS = ["preprocessor_config.json", "processor_config.json"];
 
 /** Returns the name of a checkpoint and its files: a map from their names to blobs, which the browser keeps on disk if they are large. */
 export async function fetched(source, options) {
-  const { name, open } = folder(source, options);
+  const { signal, progress } = stoppable(options);
+  const { name, open } = folder(source, { ...options, signal });
   const files = new Map();
   const read = async (file) => {
-    const blob = await open(file, ({ loaded, total }) => options.progress?.({ file, loaded, total }));
-    options.signal?.throwIfAborted();
+    const blob = await open(file, ({ loaded, total }) => progress({ file, loaded, total }));
+    signal.throwIfAborted();
     if (blob) files.set(file, blob);
     return blob;
   };
@@ -27,6 +28,20 @@ export async function fetched(source, options) {
     throw new VitrauxError(`${name}: none of ${WEIGHTS.flatMap(({ file, index }) => [file, index]).join(", ")}`, "file");
   }
   return { name, files };
+}
+
+/** Returns a signal and a function that reports progress: what the page's own function throws stops all downloads, and is their reason. */
+function stoppable({ signal, progress }) {
+  const own = new AbortController();
+  const reported = (step) => {
+    try {
+      progress?.(step);
+    } catch (error) {
+      own.abort(error);
+      throw error;
+    }
+  };
+  return { signal: signal ? AbortSignal.any([signal, own.signal]) : own.signal, progress: reported };
 }
 
 /** Reads the weights, in one file or in shards. Returns whether there are any. */
@@ -88,17 +103,22 @@ function at(url, file, { fetch, cache, signal }, progress) {
 
 /** Files that are found by their names, those of an outer folder first. */
 function among(files) {
-  const depth = ({ webkitRelativePath }) => webkitRelativePath.split("/").length;
+  if (!files.every((file) => typeof file?.name === "string")) {
+    throw new VitrauxError("expected files with names; give others by their roles, as {config, weights}", "argument");
+  }
+  // Outside browsers, files have no paths.
+  const path = (file) => (file?.webkitRelativePath ?? "").split("/");
+  const depth = (file) => path(file).length;
   const sorted = files.toSorted((a, b) => depth(a) - depth(b));
   const find = (file) => sorted.find(({ name }) => name === file);
-  return { name: find(CONFIG)?.webkitRelativePath.split("/").at(-2) || "model", open: async (file) => find(file) };
+  return { name: path(find(CONFIG)).at(-2) || "model", open: async (file) => find(file) };
 }
 
 function given({ config, weights, preprocessor }, options) {
   const files = new Map([[CONFIG, config], [WEIGHTS[0].file, weights], [PROCESSORS[0], preprocessor]]);
   const open = async (file, progress) => {
     const source = files.get(file);
-    if (source === undefined) return undefined;
+    if (source === undefined || source === null) return undefined;
     if (typeof source === "string" || source instanceof URL) return at(address(source), file, options, progress);
     if (source instanceof Blob) return source;
     if (source instanceof ReadableStream) return collected(file, source, options, progress);

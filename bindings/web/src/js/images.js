@@ -7,6 +7,9 @@ const is = (source, name) => name in globalThis && source instanceof globalThis[
 
 /** Returns what the worker gets of an image, and what of it is transferred. The image itself stays the page's. */
 export async function posted(source) {
+  if (is(source, "ImageData") && !source.data.length) {
+    throw new VitrauxError("expected an image, found ImageData without pixels: its buffer was transferred; make another", "argument");
+  }
   if (is(source, "Blob") || is(source, "ImageData")) return [source, []];
   try {
     const image = await copy(source);

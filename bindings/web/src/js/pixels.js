@@ -3,6 +3,11 @@
 import { AS_STORED } from "./stored.js";
 import { VitrauxError } from "./error.js";
 
+/** Returns whether an image is levels of 8 bits, which need no decoding. */
+export function hasLevels(image) {
+  return image instanceof ImageData && image.data instanceof Uint8ClampedArray;
+}
+
 /** Returns a file or pixels as a bitmap, and other images as they are. */
 export async function decoded(image) {
   if (!(image instanceof Blob || image instanceof ImageData)) return image;
@@ -18,7 +23,7 @@ export function size(image) {
 
 /** Returns the RGBA levels. Colours keep all bits behind opacity where there is WebGL; a 2d canvas multiplies them with it. */
 export function pixels(image) {
-  if (image instanceof ImageData) return image.data;
+  if (hasLevels(image)) return image.data;
   const [width, height] = size(image);
   // Frames of videos are opaque.
   const levels = image instanceof ImageBitmap ? unmultiplied(image) : undefined;

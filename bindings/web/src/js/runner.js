@@ -33,17 +33,26 @@ class Runner {
 
   call(method, args, { transfer = [], signal } = {}) {
     if (this.failure) return Promise.reject(this.failure);
-    this.#calls += 1;
-    const call = this.#calls;
+    const call = this.#calls + 1;
     return new Promise((resolve, reject) => {
       const cancel = () => {
         this.#worker.postMessage({ call, method: "cancel" });
         this.#settle(call)?.reject(signal.reason);
       };
+      this.#send({ call, method, args }, transfer);
       this.#pending.set(call, { resolve, reject, end: () => signal?.removeEventListener("abort", cancel) });
-      this.#worker.postMessage({ call, method, args }, transfer);
       signal?.addEventListener("abort", cancel);
     });
+  }
+
+  /** Sends a call. The worker counts those that arrive, so others get no number. */
+  #send(message, transfer) {
+    try {
+      this.#worker.postMessage(message, transfer);
+    } catch (cause) {
+      throw unsent(message.method, cause);
+    }
+    this.#calls = message.call;
   }
 
   /** Takes a call from those that wait; undefined if it waits no longer. */
@@ -73,6 +82,15 @@ class Runner {
 function unstarted(cause) {
   const message = "the worker cannot be started; its files must be there, and the page's policy must allow it (worker-src, wasm-unsafe-eval)";
   return new VitrauxError(message, "worker", { cause });
+}
+
+function unsent(method, cause) {
+  if (method === "image") {
+    const message = `the image cannot be read; one of another origin needs the attribute crossorigin, and a server that allows it (CORS): ${cause.message}`;
+    return new VitrauxError(message, "image", { cause });
+  }
+  const message = `${method}: expected values that can be copied to the worker, found others; pass plain values, and data that was not transferred: ${cause.message}`;
+  return new VitrauxError(message, "argument", { cause });
 }
 
 function start(name) {

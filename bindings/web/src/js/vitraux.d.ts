@@ -90,6 +90,8 @@ export class PatchMap implements Tensor {
 
 /** A failure. */
 export class VitrauxError extends Error {
+  constructor(message: string, kind: string, options?: { cause?: unknown });
+
   /** "network", "argument", "file", "image", "unsupported", "no_device", "device_lost", "out_of_memory", "worker" and so on. */
   readonly kind: string;
 }
@@ -133,10 +135,14 @@ export class Vitraux {
   pca(source: ImageSource, options?: CallOptions): Promise<PatchMap>;
 
   /** Computes outputs by name, in one pass. Those that are maps of an image (`attn.…`, `rollout`, `pca`) are `PatchMap`s. */
-  forward(image: ImageSource, outputs: string[], options?: CallOptions): Promise<Record<string, Tensor | PatchMap>>;
+  forward(image: ImageSource, outputs: readonly string[], options?: CallOptions): Promise<Record<string, Tensor | PatchMap>>;
 
   /** Runs the model on `pixel_values` `[B, channels, height, width]`. */
-  forward(input: { shape: number[]; data: ArrayLike<number> }, outputs: string[], options?: CallOptions): Promise<Record<string, Tensor>>;
+  forward(
+    input: { shape: readonly number[]; data: ArrayLike<number> },
+    outputs: readonly string[],
+    options?: CallOptions,
+  ): Promise<Record<string, Tensor>>;
 
   /** Frees the memory of the model, including GPU memory. WebAssembly keeps its memory for the next model. */
   dispose(): void;

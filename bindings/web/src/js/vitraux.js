@@ -34,6 +34,7 @@ export class Vitraux {
 
   async classify(source, { topK = 5, signal } = {}) {
     if (!this.classes) throw new VitrauxError(`${this.name} has no classes; use embed`, "argument");
+    if (!isCount(topK)) throw new VitrauxError(`expected a whole number as topK, found ${typeof topK} ${String(topK)}; all classes are ${this.classes}`, "argument");
     const { probabilities } = await this.#image(source, ["probabilities"], signal);
     return Array.from(probabilities.data, (score, index) => ({ index, label: this.labels[index] ?? `LABEL_${index}`, score }))
       .sort((a, b) => b.score - a.score)
@@ -58,9 +59,11 @@ export class Vitraux {
   }
 
   async forward(input, outputs, { signal } = {}) {
-    const { shape, data } = input;
-    if (!shape) return this.#image(input, outputs, signal);
-    return this.#call("forward", { shape: Uint32Array.from(shape), data: Float32Array.from(data), outputs }, { signal });
+    if (!Array.isArray(outputs) || !outputs.every((name) => typeof name === "string")) {
+      throw new VitrauxError("expected an array of the names of outputs, as in model.outputs", "argument");
+    }
+    if (!input?.shape) return this.#image(input, outputs, signal);
+    return this.#call("forward", { ...tensor(input), outputs }, { signal });
   }
 
   dispose() {
@@ -87,6 +90,20 @@ export class Vitraux {
   async #call(method, args, options) {
     this.#check(options?.signal);
     return this.#runner.call(method, { id: this.#id, ...args }, options);
+  }
+}
+
+const isCount = (value) => Number.isInteger(value) && value >= 0;
+
+/** Returns a tensor as the worker takes it. */
+function tensor({ shape, data }) {
+  if (!shape[Symbol.iterator] || ![...shape].every((size) => isCount(size) && size < 2 ** 32)) {
+    throw new VitrauxError(`expected an array of whole numbers as shape, found ${String(shape)}`, "argument");
+  }
+  try {
+    return { shape: Uint32Array.from(shape), data: Float32Array.from(data) };
+  } catch (cause) {
+    throw new VitrauxError(`expected an array of numbers as data: ${cause.message}`, "argument", { cause });
   }
 }
 

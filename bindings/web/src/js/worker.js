@@ -2,7 +2,7 @@
 
 import { fatal } from "./fatal.js";
 import { loadModule } from "./module.js";
-import { decoded, pixels, size } from "./pixels.js";
+import { decoded, hasLevels, pixels, size } from "./pixels.js";
 
 /** Passes of a model at a time: one is computed while the next is prepared. Each has buffers of its own. */
 const PASSES = 2;
@@ -19,6 +19,8 @@ let lastId = 0;
 let loaded = Promise.resolve();
 /** Calls that have not ended, with whether they are still wanted. */
 const calls = new Map();
+/** Number of the last call that has arrived. They arrive in order. */
+let arrived = 0;
 
 /** Why the last copy of an image to the GPU failed: wgpu would panic. */
 let uncopied;
@@ -90,7 +92,7 @@ const methods = {
     withEngine(id, (model) =>
       inTurn(model, isWanted, async () => {
         const { engine, largest } = model;
-        const image = largest || !(posted instanceof ImageData) ? await decoded(posted) : posted;
+        const image = largest || !hasLevels(posted) ? await decoded(posted) : posted;
         try {
           const [width, height] = size(image);
           const texture = Math.max(width, height) <= largest ? copied(engine, image) : undefined;
@@ -132,8 +134,19 @@ function failure(error) {
 // Where an awaited call ends the module, its promise stays pending. Nothing but the engine can fail like that.
 addEventListener("error", ({ error }) => postMessage({ failure: fatal(error, hasRunOutOfMemory) }));
 
-addEventListener("message", async ({ data: { call, method, args } }) => {
+/** Answers a call that the browser could not copy: it came without its number. */
+function unread() {
+  arrived += 1;
+  postMessage({ call: arrived, failure: { message: "the call could not be copied to the worker; has its data been transferred, or is it too large?", kind: "argument" } });
+}
+
+addEventListener("messageerror", unread);
+addEventListener("message", async ({ data }) => {
+  // Chromium sends null in place of messageerror.
+  if (!data) return unread();
+  const { call, method, args } = data;
   if (method === "cancel") return calls.has(call) && calls.set(call, false);
+  arrived = call;
   calls.set(call, true);
   try {
     await ready;

@@ -42,6 +42,14 @@ pub struct AccuracyArgs {
 }
 
 impl AccuracyArgs {
+    /// Checks, before any work is done, that there are images to compare on.
+    pub fn check(&self) -> Result<()> {
+        if !self.images.is_empty() {
+            sources(&self.images, &[])?;
+        }
+        Ok(())
+    }
+
     /// Compares a session with one in f32 on the same device, if that is asked for.
     pub fn measure(&self, session: &mut Session, checkpoint: impl FnOnce() -> Result<Checkpoint>, size: Size) -> Result<Option<Accuracy>> {
         if !self.accuracy {

@@ -85,7 +85,10 @@ impl CompareArgs {
             times.map(|times| (row.clone(), times))
         };
         let rows = rows.iter().enumerate().map(timed).collect::<std::result::Result<_, _>>()?;
-        let paces = serde_json::from_value(value["paces"].clone()).map_err(|error| none(&format!("found invalid paces: {error}")))?;
+        let paces: Paces = serde_json::from_value(value["paces"].clone()).map_err(|error| none(&format!("found invalid paces: {error}")))?;
+        if let Some(pace) = paces.iter().flatten().find(|pace| !(pace.is_finite() && **pace > 0.0)) {
+            return Err(none(&format!("found a pace of {pace}")).into());
+        }
         Ok(Some(Baseline { file: file.clone(), rows, paces }))
     }
 }

@@ -88,7 +88,10 @@ fn opened(architecture: Option<&str>, model: &ModelArgs) -> Result<(Checkpoint, 
         Some(name) => Checkpoint::random(name)?,
         None => model.open()?,
     };
-    let size = model.image_size().map_or(checkpoint.config.native_size(), Size::Image);
+    if checkpoint.config().is_text() {
+        return Err(format!("{} takes texts; expected a model of images, or of both, whose image tower is measured", checkpoint.config().name).into());
+    }
+    let size = model.image_size().map_or(checkpoint.config().native_size(), Size::Image);
     Ok((checkpoint, size))
 }
 
@@ -101,9 +104,10 @@ impl BenchedModel {
     /// Returns the model without the values of its weights.
     pub fn outline(&self) -> Result<ModelOutline> {
         let (checkpoint, size) = opened(self.architecture.as_deref(), &self.model)?;
+        let config = checkpoint.config().clone();
+        let tables = Tables::at(&config, &checkpoint.positions, size)?;
         let Ok(weights) = checkpoint.weights.try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
-        let tables = Tables::at(&checkpoint.config, &checkpoint.positions, size)?;
-        Ok(ModelOutline { config: checkpoint.config, weights, tables, size })
+        Ok(ModelOutline { config, weights, tables, size })
     }
 }
 

@@ -50,22 +50,25 @@ impl BenchModel {
             [] => vec![None],
             names => names.iter().map(|name| Some(name.as_str())).collect(),
         };
+        self.accuracy.check()?;
         let mut out = std::io::stdout().lock();
         let mut table = self.table([Column::Words("model"), Column::Words("device"), Column::Words("precision")]);
-        for architecture in architectures {
-            for &precision in &self.precision {
-                let report = self.measure(architecture, precision)?;
-                match self.format {
-                    BenchFormat::Json => writeln!(out, "{}", report.json())?,
-                    BenchFormat::Text => self.text(&mut out, &report)?,
-                    BenchFormat::Markdown | BenchFormat::Csv => self.enter(&mut table, &report, &report.conditions_of_table()),
-                }
+        let mut runs = architectures.into_iter().flat_map(|architecture| self.precision.iter().map(move |&precision| (architecture, precision)));
+        let measured = runs.try_for_each(|(architecture, precision)| {
+            let report = self.measure(architecture, precision)?;
+            match self.format {
+                BenchFormat::Json => writeln!(out, "{}", report.json())?,
+                BenchFormat::Text => self.text(&mut out, &report)?,
+                BenchFormat::Markdown | BenchFormat::Csv => self.enter(&mut table, &report, &report.conditions_of_table()),
             }
-        }
+            Ok(())
+        });
+        // What was measured before an error is printed too.
         match self.format {
-            BenchFormat::Json | BenchFormat::Text => Ok(()),
-            format => format.print(&mut out, &table),
+            BenchFormat::Json | BenchFormat::Text => {}
+            format => format.print(&mut out, &table)?,
         }
+        measured
     }
 
     /// Measures a model in a precision.

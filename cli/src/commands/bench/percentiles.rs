@@ -85,8 +85,7 @@ impl Percentiles {
     pub fn of_row(row: &Value) -> Option<Percentiles> {
         let [p10, median, p90, p99] = KEYS.map(|key| row[key].as_f64());
         let times = Percentiles { p10: p10?, median: median?, p90: p90?, p99: p99? };
-        // A coarse clock may return 0.
-        (times.p10 >= 0.0 && times.p10 <= times.median && times.median <= times.p90).then_some(times)
+        (is_time(times.p10) && times.p10 <= times.median && times.median <= times.p90 && is_time(times.p90)).then_some(times)
     }
 
     /// Compares with a baseline. A change is beyond noise if it separates the middle 80 % of the runs of both, and if the machine's pace, which
@@ -105,6 +104,11 @@ impl Percentiles {
         };
         Change { before: before.median, ratio, verdict }
     }
+}
+
+/// Whether this may be the seconds of a run, or those of a pace.
+pub fn is_time(seconds: f64) -> bool {
+    (1e-12..1e9).contains(&seconds)
 }
 
 /// Comparison of a time with the baseline.

@@ -89,7 +89,7 @@ impl Classify {
 
     /// Returns the classifiers, each with its suffix and its number of classes.
     fn columns(&self, checkpoint: &Checkpoint, labels: Option<&[String]>) -> Result<Vec<(String, usize)>> {
-        let config = &checkpoint.config;
+        let config = checkpoint.config();
         match labels {
             Some(_) if self.heads.is_given() => Err("--labels: expected no --head, which has classes of its own".into()),
             Some(_) if checkpoint.text_config().is_none() => {

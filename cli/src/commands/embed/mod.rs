@@ -77,7 +77,7 @@ impl Embed {
             return Err("--tokens: expected --format npy, safetensors or json; csv and parquet hold one vector per image".into());
         }
         let checkpoint = self.pass.model.open_required("embed")?;
-        let vectors = Vectors::new(&checkpoint.config, self.what(), self.l2)?;
+        let vectors = Vectors::new(checkpoint.config(), self.what(), self.l2)?;
         match format {
             _ if self.shards => self.run_shards(checkpoint, &vectors, format),
             Format::Json | Format::Csv => self.run_lines(checkpoint, &vectors, format),

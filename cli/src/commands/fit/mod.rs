@@ -52,8 +52,8 @@ impl Fit {
         }
         check_named(&self.output, "safetensors")?;
         let checkpoint = self.pass.model.open_required("fit")?;
-        if checkpoint.config.feature_width() == 0 {
-            return Err(format!("{} has no image features", checkpoint.config.name).into());
+        if checkpoint.config().feature_width() == 0 {
+            return Err(format!("{} has no image features", checkpoint.config().name).into());
         }
         let paths = self.pass.images.sources()?;
         protect(&self.output, paths.iter().chain(&self.pass.files()))?;

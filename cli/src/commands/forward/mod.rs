@@ -1,7 +1,7 @@
 mod input;
 
 use super::images::is_image;
-use super::output::{check_named, protect};
+use super::output::{check_named, check_replaceable, protect};
 use super::{ExecutionArgs, HeadArgs, ModelArgs, Result, note, tensors};
 use clap::Args;
 use input::Input;
@@ -37,6 +37,7 @@ pub struct Forward {
 impl Forward {
     pub fn run(self) -> Result<()> {
         check_named(&self.output, "safetensors")?;
+        check_replaceable(&self.output)?;
         let checkpoint = self.heads.apply(self.model.open()?)?;
         let files = [self.model.files(), self.heads.files()].concat();
         protect(&self.output, files.iter().chain([&self.input]).chain(self.execution.tuning.file()))?;
@@ -44,13 +45,13 @@ impl Forward {
             let input = self.input.display();
             return Err(format!("{input}: expected a safetensors file, found an image; `vitraux preprocess` turns it into pixel_values").into());
         }
-        let input = Input::open(&self.input, &checkpoint.config, checkpoint.text_config().is_some())?;
+        let input = Input::open(&self.input, checkpoint.config(), checkpoint.text_config().is_some())?;
         if let (Some([height, width]), Some([h, w])) = (self.model.image_size(), input.images.as_ref().and_then(|images| images.size()))
             && [height, width] != [h, w]
         {
             return Err(format!("--image-size is {height} x {width}, but pixel_values are {h} x {w}").into());
         }
-        let names = Names::new(&checkpoint.config, checkpoint.text_config().filter(|_| input.texts.is_some()));
+        let names = Names::new(checkpoint.config(), checkpoint.text_config().filter(|_| input.texts.is_some()));
         let model = self.execution.load(checkpoint)?;
         let outputs = self.outputs(&model, &input, &names)?;
         tensors::write(&self.output, outputs.iter().map(|(name, tensor)| (name.as_str(), tensor)))?;

@@ -80,7 +80,7 @@ impl PassArgs {
 
     /// Returns the preparation of images for a model.
     pub fn preparation(&self, checkpoint: &Checkpoint) -> Result<Preparation> {
-        let (preprocess, config, limit) = (preprocess_of(checkpoint)?, checkpoint.config.clone(), self.images.limit);
+        let (preprocess, config, limit) = (preprocess_of(checkpoint)?, checkpoint.config().clone(), self.images.limit);
         Ok(Preparation { preprocess, config, limit, chosen_size: self.model.image_size(), archive: None })
     }
 
@@ -207,7 +207,7 @@ pub struct LineArgs {
 
 /// Returns the preprocessing of a model.
 pub fn preprocess_of(checkpoint: &Checkpoint) -> Result<Preprocess> {
-    checkpoint.preprocess.clone().ok_or_else(|| format!("{} takes no images", checkpoint.config.name).into())
+    checkpoint.preprocess.clone().ok_or_else(|| format!("{} takes no images", checkpoint.config().name).into())
 }
 
 /// Images being prepared.

@@ -60,9 +60,9 @@ impl Search {
         let source = if self.model.is_given() { None } else { Index::source(&self.index)? };
         let model = self.model.or(source.map(PathBuf::from));
         let (checkpoint, folder) = model.open_for_texts("search")?;
-        let width = checkpoint.config.vector_output().map_or(0, |(_, width)| width);
+        let width = checkpoint.config().vector_output().map_or(0, |(_, width)| width);
         let of = format!("{} in {}", fingerprint(&checkpoint)?, self.execution.precision);
-        let config = checkpoint.config.name.clone();
+        let config = checkpoint.config().name.clone();
         let Some(tower) = checkpoint.into_text_tower() else {
             return Err(format!("{config} has no text tower to search by words; expected an index of CLIP or SigLIP").into());
         };

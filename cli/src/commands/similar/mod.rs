@@ -95,10 +95,10 @@ impl Similar {
         if let Some(to) = self.to.as_deref().filter(|to| !to.is_file()) {
             return Err(format!("--to {}: no such file", to.display()).into());
         }
-        if checkpoint.config.pooling.is_none() {
-            return Err(format!("{} has no pooled features to compare images by", checkpoint.config.name).into());
+        if checkpoint.config().pooling.is_none() {
+            return Err(format!("{} has no pooled features to compare images by", checkpoint.config().name).into());
         }
-        let vectors = Vectors::new(&checkpoint.config, What::Features, true)?;
+        let vectors = Vectors::new(checkpoint.config(), What::Features, true)?;
         let mut index = Index::open(self.index.as_deref(), self.pass.fingerprint(&checkpoint)?, vectors.width())?.of(self.pass.model.source()?);
         let candidates = if named.is_empty() { of_index(&index)? } else { named };
         let query = self.to.as_deref().map(without_dot);
