@@ -2,9 +2,9 @@
 
 use super::result;
 use super::speed::figures;
-use crate::commands::Result;
 use crate::commands::images::{ImageLimitArgs, sources};
 use crate::commands::table::{Column, Table};
+use crate::commands::{Result, of_file};
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -45,7 +45,9 @@ impl AccuracyArgs {
     /// Checks, before any work is done, that there are images to compare on.
     pub fn check(&self) -> Result<()> {
         if !self.images.is_empty() {
-            sources(&self.images, &[])?;
+            for path in sources(&self.images, &[])? {
+                path.metadata().map_err(of_file(&path))?;
+            }
         }
         Ok(())
     }
