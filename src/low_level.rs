@@ -10,7 +10,7 @@ pub use crate::execution::text;
 pub use crate::execution::{checkpoint, cpu, gpu};
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 pub use crate::model::doctor;
-pub use crate::model::forward;
+pub use crate::model::{forward, images_per_pass};
 #[cfg(feature = "doctor")]
 pub use crate::operations::cases;
 pub use crate::operations::{kernels, tuning};

@@ -280,6 +280,11 @@ fn inspect_counts_parameters_and_bytes() {
     assert!(value["weight_bytes"].as_u64() >= value["parameters"].as_u64().map(|count| count * 4));
     let one: Value = serde_json::from_str(&run(["inspect", "--model", text(&case), "--format", "json"]).stdout).expect("JSON");
     assert_eq!(value["scratch_bytes"].as_u64(), one["scratch_bytes"].as_u64().map(|bytes| bytes * 4));
+    // Large batches are cut.
+    let many: Value = serde_json::from_str(&run(["inspect", "--model", text(&case), "--format", "json", "--batch", "65536"]).stdout).expect("JSON");
+    let images = many["pass_images"].as_u64().expect("a number");
+    assert!(images < 1024, "{many}");
+    assert_eq!(many["scratch_bytes"].as_u64(), one["scratch_bytes"].as_u64().map(|bytes| bytes * images));
     let text = run(["inspect"]);
     assert!(text.stdout.contains("parameters  206026"), "{}", text.stdout);
 }

@@ -2,7 +2,7 @@
 
 use super::Session;
 use super::plan::Executor;
-use super::session::owned;
+use super::session::{largest_pass, owned};
 use crate::data::config::Map;
 use crate::data::error::{Error, Limit, Result};
 use crate::data::tensor::Tensor;
@@ -131,7 +131,7 @@ impl Session {
         let (size, batch) = (self.lone_size(shape)?, shape[0]);
         let too_many =
             |allowed: usize| Error::Limit { what: "encoding".to_owned(), limit: Limit::Images, needed: batch as u64, allowed: allowed as u64 };
-        let largest = self.largest_pass(size)?;
+        let largest = largest_pass(self.model().config(), self.model().device(), size)?;
         if batch > largest {
             return Err(too_many(largest));
         }

@@ -22,7 +22,7 @@ pub use classify::{Classification, Prediction};
 pub use encode::{GpuInput, GpuJob, GpuOutputs};
 #[cfg(feature = "text")]
 pub use labels::Labels;
-pub use session::{Memory, Outputs, Session};
+pub use session::{Memory, Outputs, Session, images_per_pass};
 #[cfg(all(feature = "doctor", not(target_arch = "wasm32")))]
 pub(crate) use trace::Traced;
 

@@ -2,12 +2,13 @@
 
 use super::Model;
 use super::plan::{Contents, RequestPlan};
-use crate::data::config::{Input, Size};
+use crate::data::config::{Config, Input, Size};
 use crate::data::error::{Error, Result};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::data::record::Timing;
 use crate::data::tensor::Tensor;
 use crate::execution::cpu;
+use crate::execution::device::Device;
 use crate::execution::gpu::{Progress, Sampler};
 use crate::execution::threads::off_executor;
 use crate::model::forward::Request;
@@ -264,15 +265,6 @@ impl Session {
         outputs.into_iter().map(|(name, (shape, values))| Ok((name, Tensor::new(shape, values)?))).collect()
     }
 
-    /// Returns the maximum number of images of a pass, if they fit the device.
-    pub(super) fn largest_pass(&self, size: Size) -> Result<usize> {
-        let device = self.model.device();
-        Ok(match device.gpu() {
-            Some(_) => LARGEST_PASS[usize::from(!device.capabilities().software)],
-            None => (TOKENS_PER_THREAD * cpu::threads() / self.model.config().tokens(size)?).max(1),
-        })
-    }
-
     /// Returns a plan for as many of `images` as fit the device in one pass. The flags tell whether there is a mask, and whether images are 8-bit
     /// levels.
     pub(super) async fn plan(
@@ -283,9 +275,8 @@ impl Session {
         outputs: &[String],
         progress: Progress<'_>,
     ) -> Result<&mut RequestPlan> {
-        // Passes of equal size, as far as possible.
-        let largest = self.largest_pass(size)?;
-        let mut request = Request { batch: images.div_ceil(images.div_ceil(largest)), size, masked, levels, wanted: outputs.to_vec() };
+        let batch = images_per_pass(self.model.config(), self.model.device(), size, images)?;
+        let mut request = Request { batch, size, masked, levels, wanted: outputs.to_vec() };
         let plan = loop {
             if let Some(place) = self.kept.plans.iter().rposition(|plan| plan.request == request && plan.executor.is_free()) {
                 break self.kept.plans.remove(place);
@@ -308,6 +299,25 @@ impl Session {
         self.kept.plans.push(plan);
         Ok(self.kept.plans.last_mut().expect("just pushed"))
     }
+}
+
+/// Returns the maximum number of images of a pass, if they fit the device.
+///
+/// # Errors
+/// [`Error::Argument`] if the model does not take this size.
+pub(super) fn largest_pass(config: &Config, device: &Device, size: Size) -> Result<usize> {
+    Ok(match device.gpu() {
+        Some(_) => LARGEST_PASS[usize::from(!device.capabilities().software)],
+        None => (TOKENS_PER_THREAD * cpu::threads() / config.tokens(size)?).max(1),
+    })
+}
+
+/// Returns the number of images in the first pass of a batch, if they fit the device: passes are of equal size, as far as possible.
+///
+/// # Errors
+/// [`Error::Argument`] if the model does not take this size.
+pub fn images_per_pass(config: &Config, device: &Device, size: Size, batch: usize) -> Result<usize> {
+    Ok(batch.div_ceil(batch.div_ceil(largest_pass(config, device, size)?)))
 }
 
 pub(super) fn owned(names: &[impl AsRef<str>]) -> Vec<String> {

@@ -200,7 +200,7 @@ fn in_order<'py, T: Element>(array: &Bound<'py, PyAny>) -> PyResult<PyReadonlyAr
     let py = array.py();
     // Contiguous, aligned, and of no subclass. Strides of any other array need not be multiples of an element.
     let block = py.import("numpy")?.call_method1("require", (array, T::get_dtype(py), "CAE"))?;
-    Ok(block.extract()?)
+    block.extract()
 }
 
 /// Returns an image of grey levels, RGB, or RGB with opacity.

@@ -10,6 +10,7 @@ use vitraux::config::{Config, DenseHead, Size};
 use vitraux::low_level::capabilities::{Capabilities, Precision};
 use vitraux::low_level::checkpoint::{Linear, WeightInfo, Weights};
 use vitraux::low_level::forward::{Request, Tables, output_names, record};
+use vitraux::low_level::images_per_pass;
 use vitraux::low_level::record::Recording;
 
 #[derive(Debug, Args)]
@@ -39,7 +40,8 @@ impl Inspect {
         let size = model.image_size().map_or(config.native_size(), Size::Image);
         let is_result = |name: &String| ["output", "features", "predicted_depth"].contains(&name.as_str()) || name.starts_with("logits");
         let wanted = output_names(config).into_iter().filter(is_result).collect();
-        let request = Request { batch: self.batch as usize, size, masked: false, levels: false, wanted };
+        let images = images_per_pass(config, &Device::cpu(), size, self.batch as usize)?;
+        let request = Request { batch: images, size, masked: false, levels: false, wanted };
         let Ok(weights) = checkpoint.weights.clone().try_map_all(|weight| Ok::<_, std::convert::Infallible>(weight.info()));
         let recording = record(
             config,
@@ -83,6 +85,7 @@ impl Inspect {
                 "gflop_per_image": gflop,
                 "weight_bytes": weight_bytes,
                 "batch": self.batch,
+                "pass_images": images,
                 "scratch_bytes": scratch_bytes,
                 "text": checkpoint.text_config().map(|text| json!({
                     "tokens": longest(text),
@@ -113,6 +116,10 @@ impl Inspect {
             }
             _ => config.tokens(size)?.to_string(),
         };
+        let of_pass = match images < self.batch as usize {
+            true => format!("passes of {images} images, in which this CPU takes a batch of {}", self.batch),
+            false => format!("a batch of {images}"),
+        };
         let mut rows = vec![
             ("model", format!("{} ({})", config.name, config.layout)),
             ("input", input),
@@ -122,7 +129,7 @@ impl Inspect {
             ("parameters", parameters.to_string()),
             ("arithmetic", format!("{gflop:.3} GFLOP per image")),
             ("weights", mebibytes(weight_bytes)),
-            ("scratch", format!("{} for a batch of {}", mebibytes(scratch_bytes), self.batch)),
+            ("scratch", format!("{} for {of_pass}", mebibytes(scratch_bytes))),
         ];
         if let Some(text) = checkpoint.text_config() {
             rows.insert(4, ("texts", format!("up to {} tokens, {}", longest(text), encoder(text))));

@@ -1,4 +1,4 @@
-use super::bench::BenchedModel;
+use super::bench::{BenchedModel, note_passes};
 use super::messages::shown;
 use super::numbers::count;
 use super::output::{Beside, check_named, check_replaceable};
@@ -51,7 +51,8 @@ impl Tune {
         let (mut failed, mut saved) = (Vec::new(), Ok(()));
         if let Some(model) = model {
             for &batch in &self.batch {
-                let recording = model.record(batch, Recording::new(device.capabilities()).with_precision(precision))?;
+                let (images, recording) = model.record(batch, &device, || Recording::new(device.capabilities()).with_precision(precision))?;
+                note_passes(batch, images);
                 let bar = bar(recording.asked().len() as u64, "{bar:40} {pos}/{len} tuning keys, {eta} left");
                 failed.extend(tuning.measure(&device, recording.asked(), &|done, _| bar.set_position(done as u64)));
                 bar.finish_and_clear();

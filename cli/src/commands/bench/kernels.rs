@@ -1,7 +1,7 @@
 use super::baseline::{CompareArgs, conditions};
 use super::percentiles::{Change, Percentiles, Repetitions};
 use super::speed::{Ceilings, Speed, milliseconds, timed};
-use super::{BenchFormat, BenchedModel, ModelOutline, without_block};
+use super::{BenchFormat, BenchedModel, ModelOutline, note_passes, without_block};
 use crate::commands::numbers::count;
 use crate::commands::shaders::EditedShaders;
 use crate::commands::table::{Column, Table};
@@ -156,8 +156,13 @@ impl BenchKernels {
 fn recordings(model: &ModelOutline, batch: u32, device: &Device, precision: Precision) -> Result<Vec<Recording>> {
     let capabilities = device.capabilities();
     let able = ALL.iter().filter(|kernel| kernel.needs.met_by(&capabilities)).map(|kernel| Some(kernel.name));
-    let record = |preferred| Ok(model.record(batch, Recording::new(capabilities).with_precision(precision).preferring(preferred))?);
-    std::iter::once(None).chain(able).map(record).collect()
+    let record = |preferred| {
+        let recording = || Recording::new(capabilities).with_precision(precision).preferring(preferred);
+        Ok(model.record(batch, device, recording)?)
+    };
+    let recorded = std::iter::once(None).chain(able).map(record).collect::<Result<Vec<_>>>()?;
+    note_passes(batch, recorded[0].0);
+    Ok(recorded.into_iter().map(|(_, recording)| recording).collect())
 }
 
 /// Single call of a kernel.

@@ -11,15 +11,16 @@ pub use baseline::CompareArgs;
 
 use super::output::protect;
 use super::table::Table;
-use super::{ModelArgs, Result, examples};
+use super::{ModelArgs, Result, examples, note};
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::Write;
 use std::path::Path;
-use vitraux::Checkpoint;
 use vitraux::config::{Config, Size};
 use vitraux::low_level::checkpoint::{WeightInfo, Weights};
 use vitraux::low_level::forward::{Request, Tables, record};
+use vitraux::low_level::images_per_pass;
 use vitraux::low_level::record::Recording;
+use vitraux::{Checkpoint, Device};
 
 #[derive(Debug, Args)]
 pub struct Bench {
@@ -125,10 +126,24 @@ impl ModelOutline {
         &self.config.name
     }
 
-    /// Records a forward pass of `batch` images.
-    pub fn record(&self, batch: u32, recording: Recording) -> vitraux::Result<Recording> {
-        let request = Request { batch: batch as usize, size: self.size, masked: false, levels: false, wanted: vec![result(&self.config).to_owned()] };
-        record(&self.config, &self.weights, &self.tables, &request, recording)
+    /// Records the first pass of a batch as a session does: of as many images as the device takes at a time. Returns their number too.
+    pub fn record(&self, batch: u32, device: &Device, recording: impl Fn() -> Recording) -> vitraux::Result<(usize, Recording)> {
+        let wanted = vec![result(&self.config).to_owned()];
+        let batch = images_per_pass(&self.config, device, self.size, batch as usize)?;
+        let mut request = Request { batch, size: self.size, masked: false, levels: false, wanted };
+        loop {
+            match record(&self.config, &self.weights, &self.tables, &request, recording()) {
+                Err(vitraux::Error::Limit { .. }) if request.batch > 1 => request.batch = request.batch.div_ceil(2),
+                recorded => return Ok((request.batch, recorded?)),
+            }
+        }
+    }
+}
+
+/// Tells how many images the passes of a batch have, if it takes more than one.
+pub fn note_passes(batch: u32, images: usize) {
+    if images < batch as usize {
+        note(&format!("a batch of {batch} takes several passes; measured are those of {images} images"));
     }
 }
 
