@@ -83,7 +83,7 @@ pub fn too_large(file: &Path, limit: u64) -> Error {
 /// # Errors
 /// [`Error::Io`] if writing fails.
 pub fn write(file: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder(file);
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     if file.exists() && !file.is_file() {
         return std::fs::write(file, bytes).map_err(Error::io(file));
@@ -98,14 +98,20 @@ pub fn write(file: &Path, bytes: &[u8]) -> Result<()> {
         if let Ok(replaced) = target.metadata() {
             out.set_permissions(replaced.permissions())?;
         }
-        out.sync_all()?;
-        std::fs::rename(&partial, &target)
+        out.sync_all()
     };
-    write().map_err(|error| {
+    let written = write();
+    // On Windows, a lock keeps readers away.
+    drop(out);
+    written.and_then(|()| std::fs::rename(&partial, &target)).map_err(|error| {
         // A leftover partial file does no harm, so a failure to remove it is ignored.
         let _ = std::fs::remove_file(&partial);
         Error::io(file)(error)
     })
+}
+
+fn folder(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Time in which another run replaces a file.
@@ -114,7 +120,7 @@ const REPLACEMENT: Duration = Duration::from_secs(1);
 /// Locks the folder of a file that is read again and replaced, until what is returned is dropped. Returns `None` if the system cannot, or if another run
 /// holds the lock for too long.
 pub fn lock_folder(file: &Path) -> Option<File> {
-    let folder = File::open(file.parent()?).ok()?;
+    let folder = File::open(folder(file)).ok()?;
     let start = Instant::now();
     while folder.try_lock().is_err() {
         if start.elapsed() > REPLACEMENT {
