@@ -91,9 +91,9 @@ impl Percentiles {
     /// Compares with a baseline. A change is beyond noise if it separates the middle 80 % of the runs of both, and if the machine's pace, which
     /// depends on its other users, does not explain it.
     pub fn since(&self, before: &Percentiles, [paces, paces_before]: [&Paces; 2]) -> Change {
-        // Nothing takes less than a nanosecond, whatever a coarse clock returns.
-        let [now, then] = [self, before].map(|times| times.median.max(1e-9));
-        let ratio = now / then;
+        // What a coarse clock did not see took less than its step.
+        let seen = |seconds: f64| if seconds == 0.0 { 1e-9 } else { seconds };
+        let ratio = seen(self.median) / seen(before.median);
         let pairs = paces.iter().flat_map(|now| paces_before.iter().map(move |before| (now, before)));
         let explained = pairs.flat_map(|(now, before)| [before[0] / now[0], before[1] / now[1]]);
         let (least, most) = explained.fold((1.0_f64, 1.0_f64), |(least, most), ratio| (least.min(ratio), most.max(ratio)));
