@@ -15,6 +15,11 @@ fn key(capabilities: &Capabilities) -> TuningKey {
     TuningKey::product([50, 64, 32], [Precision::F32; 2], capabilities)
 }
 
+/// A device to tune for, and a folder for its table.
+fn device_and_folder() -> Option<(Device, tempfile::TempDir)> {
+    Some((Device::from(gpu::device()?), tempfile::tempdir().expect("a temporary folder")))
+}
+
 /// The variant that a product of the key is recorded by.
 fn recorded(capabilities: Capabilities, tuning: &Tuning) -> String {
     let mut recording = Recording::new(capabilities).with_choices(tuning.choices());
@@ -30,10 +35,8 @@ fn read(file: &Path) -> Value {
 
 #[test]
 fn tuning_table_is_measured_saved_and_applied() {
-    let Some(gpu) = gpu::device() else { return };
-    let capabilities = gpu.summary().capabilities;
-    let device = Device::from(gpu);
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some((device, folder)) = device_and_folder() else { return };
+    let capabilities = device.capabilities();
     let file = folder.path().join("new").join("table.json");
     let mut tuning = Tuning::kept_at(&file, &device);
     tuning.measure(&device, &[key(&capabilities)], &|done, of| assert_eq!([done, of], [1, 1]));
@@ -68,10 +71,8 @@ fn tuning_table_is_measured_saved_and_applied() {
 /// Concurrent runs keep each other's keys.
 #[test]
 fn tuned_keys_of_other_runs_are_kept() {
-    let Some(gpu) = gpu::device() else { return };
-    let capabilities = gpu.summary().capabilities;
-    let device = Device::from(gpu);
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some((device, folder)) = device_and_folder() else { return };
+    let capabilities = device.capabilities();
     let file = folder.path().join("table.json");
     let mut runs = [Tuning::kept_at(&file, &device), Tuning::kept_at(&file, &device)];
     for (run, m) in runs.iter_mut().zip([50, 60]) {
@@ -83,10 +84,8 @@ fn tuned_keys_of_other_runs_are_kept() {
 
 #[test]
 fn correct_variants_are_found_in_every_precision() {
-    let Some(gpu) = gpu::device() else { return };
-    let capabilities = gpu.summary().capabilities;
-    let device = Device::from(gpu);
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some((device, folder)) = device_and_folder() else { return };
+    let capabilities = device.capabilities();
     let file = folder.path().join("table.json");
     let (f32, f16) = (Precision::F32, Precision::F16);
     for (number, [x, w]) in [[f32, f32], [f32, f16], [f16, f16], [f32, Precision::Bf16], [f32, Precision::Int8]].into_iter().enumerate() {
@@ -102,10 +101,8 @@ fn correct_variants_are_found_in_every_precision() {
 
 #[test]
 fn tuning_tables_of_others_are_replaced_and_other_files_kept() {
-    let Some(gpu) = gpu::device() else { return };
-    let capabilities = gpu.summary().capabilities;
-    let device = Device::from(gpu);
-    let folder = tempfile::tempdir().expect("a temporary folder");
+    let Some((device, folder)) = device_and_folder() else { return };
+    let capabilities = device.capabilities();
     let file = folder.path().join("table.json");
     // One that would choose otherwise.
     let found = serde_json::json!({ "variant": "matmul_32x32x32", "milliseconds": { "matmul_32x32x32": 1.0 } });

@@ -156,9 +156,9 @@ impl DeviceBuilder {
         pollster::block_on(self.open_here())
     }
 
-    /// Wraps a device borrowed from a host program, whose limits must be at least those of WebGPU ([`wgpu::Limits::default`]). Only calls that say so submit or poll, and the host's handlers for errors and device loss stay in
-    /// place. Features and limits that the device was opened without ([`required_features`], [`required_limits`]) are not used. Cooperative matrices
-    /// are used if the host enabled them ([`cooperative_features`]).
+    /// Wraps a device borrowed from a host program, whose limits must be at least those of WebGPU ([`wgpu::Limits::default`]). Only calls that say so
+    /// submit or poll, and the host's handlers for errors and device loss stay in place. Features and limits that the device was opened without
+    /// ([`required_features`], [`required_limits`]) are not used. Cooperative matrices are used if the host enabled them ([`cooperative_features`]).
     ///
     /// [`required_features`]: crate::execution::gpu::required_features
     /// [`required_limits`]: crate::execution::gpu::required_limits

@@ -191,7 +191,7 @@ impl Session {
         Ok(outputs.remove("text_embeds_l2").expect("it was requested"))
     }
 
-    /// Runs the model's text tower on token ids. Returns the named outputs, those of [`Model::output_names`] for texts.
+    /// Runs the model's text tower on token ids. Returns the named outputs, those of [`Model::text_output_names`].
     ///
     /// # Errors
     /// [`Error::Argument`] if the model has no text tower, an id is not in its vocabulary, or a text is too long; otherwise as [`Session::forward`].

@@ -81,8 +81,8 @@ impl Checkpoint {
     /// Adds a classifier with the output `logits_NAME`. With an empty name it replaces all others, and its output is `logits`.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the model takes texts; if the name is taken, or has characters other than ASCII letters, digits, `_`, `-` and `.`; or if the head does not
-    /// read as many features as the model outputs.
+    /// [`Error::Argument`] if the model takes texts; if the name is taken, or has characters other than ASCII letters, digits, `_`, `-` and `.`; or if the
+    /// head does not read as many features as the model outputs.
     pub fn with_head(self, name: &str, head: Head) -> Result<Checkpoint> {
         let mut checkpoint = if name.is_empty() { self.without_heads() } else { self };
         if !name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_-.".contains(letter)) {
