@@ -91,23 +91,22 @@ pub fn write(file: &Path, bytes: &[u8]) -> Result<()> {
     let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     // A name that nobody can predict, and that the program recognises: it removes what killed runs have left, unless it is locked.
     let partial = target.with_file_name(format!(".vitraux-{:016x}.partial", RandomState::new().build_hasher().finish()));
-    let mut out = OpenOptions::new().write(true).create_new(true).open(&partial).map_err(Error::io(file))?;
-    let _ = out.try_lock();
-    let mut write = || {
-        out.write_all(bytes)?;
-        if let Ok(replaced) = target.metadata() {
-            out.set_permissions(replaced.permissions())?;
-        }
-        out.sync_all()
-    };
-    let written = write();
-    // On Windows, a lock keeps readers away.
-    drop(out);
-    written.and_then(|()| std::fs::rename(&partial, &target)).map_err(|error| {
+    let out = OpenOptions::new().write(true).create_new(true).open(&partial).map_err(Error::io(file))?;
+    write_partial(out, bytes, &target).and_then(|()| std::fs::rename(&partial, &target)).map_err(|error| {
         // A leftover partial file does no harm, so a failure to remove it is ignored.
         let _ = std::fs::remove_file(&partial);
         Error::io(file)(error)
     })
+}
+
+/// Writes the file that is to replace `target`, with the permissions of that. It is closed before it is renamed: on Windows, its lock would keep readers away.
+fn write_partial(mut out: File, bytes: &[u8], target: &Path) -> std::io::Result<()> {
+    let _ = out.try_lock();
+    out.write_all(bytes)?;
+    if let Ok(replaced) = target.metadata() {
+        out.set_permissions(replaced.permissions())?;
+    }
+    out.sync_all()
 }
 
 fn folder(file: &Path) -> &Path {
