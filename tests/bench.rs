@@ -83,6 +83,8 @@ fn bench_prints_what_it_measured_before_an_error() {
         let run = vitraux([&list[..], &[format]].concat().into_iter().map(OsStr::new));
         assert!(run.code == 1 && run.stdout.contains("test_vit") && run.errors()[0].contains("vit_of_nobody"), "{}{}", run.stdout, run.stderr);
     }
+    let run = vitraux(["bench", "model", "--device", "cpu", "--runs", "1", "--max-image-memory", "9"].map(OsStr::new));
+    assert!(run.code == 1 && run.errors()[0].contains("expected --accuracy"), "{}", run.stderr);
     // Images are looked for first.
     let run = vitraux(["bench", "model", "--device", "cpu", "--runs", "1", "--accuracy", "--images", "none.png"].map(OsStr::new));
     assert!(run.code == 1 && run.stdout.is_empty() && !run.stderr.contains("device:"), "{}{}", run.stdout, run.stderr);

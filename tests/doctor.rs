@@ -259,6 +259,7 @@ fn doctor_examines_cpu_twins_and_refuses_invalid_options() {
         (vec!["--device", "cpu", "--model", digits.to_str().expect("UTF-8")], "expected a GPU"),
         (vec!["--device", "cpu", "--filter", "nonsense"], "no kernel name contains this"),
         (vec!["--device", "cpu", "--shader-dir", "shaders"], "the CPU runs no shaders"),
+        (vec!["--device", "cpu", "--precision", "int8"], "expected a model to check"),
         (vec!["--shader-dir", "missing"], "expected a folder"),
         (vec!["--shader-dir", "src"], "expected shaders named like vitraux's own"),
     ] {

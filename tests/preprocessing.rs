@@ -90,6 +90,22 @@ fn images_of_every_kind_decode_like_pillow() {
 }
 
 #[test]
+fn damaged_images_are_errors() {
+    let manifest = json("tests/fixtures/bad/manifest.json");
+    let damaged: Vec<&str> = manifest["images"]
+        .as_array()
+        .expect("images")
+        .iter()
+        .filter(|entry| entry["expect"] == "error")
+        .filter_map(|entry| entry["file"].as_str())
+        .collect();
+    assert!(damaged.len() >= 20, "{damaged:?}");
+    for file in damaged {
+        assert!(Image::open(path("tests/fixtures/bad").join(file)).is_err(), "{file}");
+    }
+}
+
+#[test]
 fn thin_image_is_resized_only_within_its_crop() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     write_configuration(folder.path(), &json!({ "library": "timm", "args": { "size": 224, "crop_pct": 0.9, "interpolation": "bicubic" } }));

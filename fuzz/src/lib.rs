@@ -9,6 +9,7 @@ pub mod results;
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use tempfile::TempDir;
 
 /// A target, with the fixtures that its mutations start from.
@@ -71,8 +72,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "model_on_gpu", run: models::model_on_gpu, seeds: &[] },
 ];
 
-/// Runs the target of this name.
+/// Runs the target of this name, for libFuzzer.
 pub fn run(name: &str, data: &[u8]) {
+    static HOOK: Once = Once::new();
+    // libFuzzer's hook ends the process even if the library catches the panic of a decoder. What it does not catch ends it later.
+    HOOK.call_once(|| drop(std::panic::take_hook()));
     let target = TARGETS.iter().find(|target| target.name == name).expect("a target");
     (target.run)(data);
 }

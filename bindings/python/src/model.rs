@@ -12,7 +12,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PySlice, PyTuple};
 use std::sync::{Mutex, PoisonError};
 use vitraux::config::{Classifier, Input, Size};
-use vitraux::low_level::forward::output_names;
 use vitraux::{Labels, Prediction, Session, Tensor};
 
 /// A Vision Transformer on a device, made by `vitraux.load`. Threads may share it.
@@ -312,10 +311,11 @@ impl Model {
         &self,
         py: Python<'py>,
         pixel_values: &Bound<'py, PyAny>,
-        outputs: Vec<String>,
+        outputs: &Bound<'py, PyAny>,
         key_padding_mask: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         self.check_process(py)?;
+        let outputs = strings(outputs, "outputs")?;
         let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
         let tensor = |object, argument| {
             let (shape, values) = values(object, argument)?;
@@ -357,10 +357,10 @@ impl Model {
         &self,
         py: Python<'py>,
         input_ids: &Bound<'py, PyAny>,
-        outputs: Vec<String>,
+        outputs: &Bound<'py, PyAny>,
         attention_mask: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        self.run_tokens(py, input_ids, attention_mask, &outputs)
+        self.run_tokens(py, input_ids, attention_mask, &strings(outputs, "outputs")?)
     }
 
     /// Return the pixel values that the model takes of images: float32 [B, channels, height, width].
@@ -395,14 +395,13 @@ impl Model {
     /// Names of the outputs that `forward` can return.
     #[getter(outputs)]
     fn output_names(&self) -> Vec<String> {
-        let config = self.model.config();
-        if config.is_text() { Vec::new() } else { output_names(config) }
+        if self.model.config().is_text() { Vec::new() } else { self.model.output_names() }
     }
 
     /// Names of the outputs that `forward_text` can return; none if the model has no text tower.
     #[getter]
     fn text_outputs(&self) -> Vec<String> {
-        self.model.text_config().map(output_names).unwrap_or_default()
+        self.model.text_output_names()
     }
 
     /// Sizes of the model.

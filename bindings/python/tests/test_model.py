@@ -160,6 +160,7 @@ def test_features_are_those_of_forward(model, samples):
     pixels = model.preprocess(samples[:2])
     last = model.config["depth"] - 1
     tokens = model.forward(pixels, outputs=[f"hidden.{last}", "hidden.0"])
+    assert list(model.forward(pixels, outputs="hidden.0")) == ["hidden.0"]
     prefix = model.config["prefix_tokens"]
     first, again = model.features(samples[:2], layers=[0, -1])
     height, width = model.config["grid"]
@@ -281,6 +282,7 @@ def test_errors_have_kinds(model, samples, tmp_path):
     assert vitraux.Error("another").kind == "other"
     assert kind(lambda: model.forward(model.preprocess(samples[0]), outputs=["nothing"])) == "argument"
     assert kind(lambda: model.forward(np.zeros((1, 7, 9, 9), np.float32), outputs=["logits"])) == "argument"
+    assert kind(lambda: model.forward(model.preprocess(samples[0]), outputs=range(1 << 62))) == "argument"
     assert kind(lambda: vitraux.load("digits", precision="f8")) == "argument"
     assert kind(lambda: vitraux.load(tmp_path)) in ("io", "file")
     assert kind(lambda: vitraux.load("digits", device="no such adapter")) == "no_device"

@@ -90,7 +90,7 @@ impl Engine {
             vector: config.vector_output().map(|(output, _)| output),
             depth: config.depth,
             heads: config.heads,
-            outputs: vitraux::low_level::forward::output_names(config),
+            outputs: self.model.output_names(),
             largest_frame: self.model.device().wgpu().map_or(0, |(device, _)| device.limits().max_texture_dimension_2d),
         })
     }

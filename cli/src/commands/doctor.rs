@@ -55,6 +55,9 @@ impl Doctor {
         let edited = self.edited()?;
         // A check without a filter includes the built-in model.
         let checkpoint = (asks_for_model || is_gpu && self.filter.is_empty()).then(|| self.model.open()).transpose()?;
+        if checkpoint.is_none() && self.precision != PrecisionChoice::F32 {
+            return Err("--precision: expected a model to check in it; a check with --filter or on the CPU has none".into());
+        }
         let exchange = |kernel: &'static Kernel| *edited.get(kernel.name).unwrap_or(&kernel);
         let mut report =
             Report { capabilities: device.capabilities(), device: device.to_string(), kernels: Vec::new(), rivals: Vec::new(), model: None };

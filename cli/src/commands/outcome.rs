@@ -31,7 +31,7 @@ impl Interrupted {
 
 impl std::fmt::Display for Interrupted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "interrupted after {} of {} images; the output so far is intact", self.done, self.of)
+        write!(f, "interrupted after {} of {} images", self.done, self.of)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Images: decoding, preprocessing as in timm and transformers with Pillow, and rendering of maps.
 
 #[cfg(feature = "image")]
+mod crash;
 mod decode;
 mod dense;
 pub(crate) mod filter;

@@ -42,8 +42,11 @@ pub struct AccuracyArgs {
 }
 
 impl AccuracyArgs {
-    /// Checks, before any work is done, that there are images to compare on.
+    /// Checks the options, before any work is done, and that there are images to compare on.
     pub fn check(&self) -> Result<()> {
+        if self.limit.is_chosen() && !self.accuracy {
+            return Err("--max-image-memory: expected --accuracy, without which no images are read".into());
+        }
         if !self.images.is_empty() {
             for path in sources(&self.images, &[])? {
                 path.metadata().map_err(of_file(&path))?;
