@@ -115,7 +115,7 @@ fn open<'a>(path: &Path, bytes: &'a [u8], limit: u64) -> Result<Opened<'a>> {
         Some(ImageFormat::Tiff) => tiff::check(bytes).map_err(failed)?,
         Some(_) => {}
     }
-    Ok(Opened { decoder: Box::new(caught(|| reader.into_decoder()).map_err(failed)?), format, has_scans })
+    Ok(Opened { decoder: Box::new(caught(|| reader.into_decoder()).ok_or_else(|| crashed(path))?.map_err(failed)?), format, has_scans })
 }
 
 fn read(path: &Path, bytes: &[u8], limit: u64) -> Result<Image> {
@@ -127,7 +127,7 @@ fn read(path: &Path, bytes: &[u8], limit: u64) -> Result<Image> {
         return Err(Error::image(path, format!("{width} x {height} pixels: the file is damaged")));
     }
     // A broken orientation is no reason to reject the image.
-    let orientation = caught(|| decoder.orientation()).unwrap_or(Orientation::NoTransforms);
+    let orientation = caught(|| decoder.orientation()).and_then(|found| found.ok()).unwrap_or(Orientation::NoTransforms);
     let decoded = pixels * u64::from(decoder.color_type().bytes_per_pixel());
     let for_decoder = match format {
         // All coefficients are kept, in 16 bits.
@@ -146,7 +146,7 @@ fn read(path: &Path, bytes: &[u8], limit: u64) -> Result<Image> {
     if needed > limit {
         return Err(Error::ImageLimit { path: path.to_owned(), size: [height as usize, width as usize], needed, allowed: limit });
     }
-    let mut image = caught(|| DynamicImage::from_decoder(decoder)).map_err(failed)?;
+    let mut image = caught(|| DynamicImage::from_decoder(decoder)).ok_or_else(|| crashed(path))?.map_err(failed)?;
     image.apply_orientation(orientation);
     Ok(plain(image))
 }
@@ -159,6 +159,10 @@ fn for_conversion(color: ColorType, pixels: u64) -> u64 {
         ColorType::La8 | ColorType::Rgba8 => pixels,
         color => pixels * u64::from(color.channel_count()),
     }
+}
+
+fn crashed(path: &Path) -> Error {
+    Error::image(path, "the decoder crashed; the file is probably damaged")
 }
 
 fn message(error: &ImageError) -> String {

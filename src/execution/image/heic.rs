@@ -1,5 +1,7 @@
 //! HEIC, by the `heifer` crate. An image may be made of others, each of which is decoded as often as it is used, whatever size it has.
 
+use super::crash::caught;
+use heifer::image_crate::HeifDecoder;
 use heifer_hevc_dec::nal::{split_annex_b, unescape_rbsp};
 use heifer_hevc_dec::params::Sps;
 use heifer_isobmff::{HeifFile, ItemId};
@@ -24,12 +26,15 @@ pub fn decoder(bytes: &[u8], limit: u64) -> ImageResult<Box<dyn ImageDecoder + '
     let max_pixels = (limit / PIXEL).max(1);
     // What is damaged otherwise is the decoder's to report.
     if let Ok(file) = HeifFile::parse(bytes) {
-        Parts::of(&file, 2 * max_pixels)
-            .check(file.primary_id, 0)
-            .map_err(|message| ImageError::Decoding(DecodingError::new(ImageFormatHint::Name("HEIC".to_owned()), message)))?;
+        Parts::of(&file, 2 * max_pixels).check(file.primary_id, 0).map_err(damaged)?;
     }
     let options = heifer::Options { max_threads: 1, max_pixels };
-    Ok(Box::new(heifer::image_crate::HeifDecoder::from_bytes(bytes, &options)?))
+    let decoder = caught(|| HeifDecoder::from_bytes(bytes, &options)).ok_or_else(|| damaged("the decoder crashed"))??;
+    Ok(Box::new(decoder))
+}
+
+fn damaged(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ImageError {
+    ImageError::Decoding(DecodingError::new(ImageFormatHint::Name("HEIC".to_owned()), error))
 }
 
 /// The images that are decoded for one.

@@ -1,6 +1,7 @@
 //! JPEG XL, by the `jxl-oxide` crate. Its decoder for the `image` crate bounds neither colour profiles nor layers. The orientation in Exif is ignored, as the
 //! standard asks for (ISO/IEC 18181-2): pixels are already turned.
 
+use super::crash::caught;
 use image::error::{DecodingError, ImageFormatHint};
 use image::{ColorType, ImageDecoder, ImageError, ImageResult};
 use jxl_bitstream::{Bitstream, ContainerParser, ParseEvent};
@@ -27,7 +28,8 @@ pub fn decoder(bytes: &[u8], limit: u64) -> ImageResult<Box<dyn ImageDecoder>> {
         return Err(damaged(format!("its colour profile has more than {PROFILE} bytes")));
     }
     let tracker = AllocTracker::with_limit(usize::try_from(limit).unwrap_or(usize::MAX));
-    let mut image = first_image(bytes, JxlImage::builder().alloc_tracker(tracker).build_uninit())?;
+    let file = JxlImage::builder().alloc_tracker(tracker).build_uninit();
+    let mut image = caught(|| first_image(bytes, file)).ok_or_else(|| damaged("the decoder crashed"))??;
     if image.pixel_format().has_black() {
         image.request_color_encoding(EnumColourEncoding::srgb(RenderingIntent::Relative));
     }

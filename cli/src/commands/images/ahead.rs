@@ -40,9 +40,9 @@ impl Ahead {
                     let Ok(number) = job else { return };
                     let path = &paths[number];
                     let prepare = || preparation.read(path);
-                    // A panic in a decoder must not affect other images.
+                    // A panic must not affect other images.
                     let prepared = guarded(prepare).unwrap_or_else(|| {
-                        Err(Error::Image { path: path.clone(), message: "the decoder crashed; the file is probably damaged".to_owned() })
+                        Err(Error::Image { path: path.clone(), message: "preparing the image crashed; please report this".to_owned() })
                     });
                     if done.send((number, prepared)).is_err() {
                         return;

@@ -12,6 +12,7 @@ pub use preparation::Preparation;
 pub use sources::{has_image_extension, is_image, name, path_of, sources, stamp, without_dot};
 
 use super::fingerprint::fingerprint;
+use super::guard::guarded;
 use super::numbers::count;
 use super::output::protect;
 use super::{ExecutionArgs, Failed, Interrupted, ModelArgs, Result, advice, bar, chain, error_mark, note, report, shown, warn, warn_if_assumed};
@@ -144,17 +145,17 @@ impl ImageLimitArgs {
 
     /// Reads an image.
     pub fn read(self, path: &Path) -> vitraux::Result<Image> {
-        match self.max_image_memory {
+        uncrashed(path, || match self.max_image_memory {
             Some(mebibytes) => Image::open_within(path, u64::from(mebibytes) << 20),
             None => Image::open(path),
-        }
+        })
     }
 
     /// Reads an image, and passes it to `with`, while other threads do the same. Large images, and those that are large for their file, are in memory
     /// one at a time.
     pub fn read_beside_others<T>(self, path: &Path, with: impl FnOnce(Image) -> vitraux::Result<T>) -> vitraux::Result<T> {
         let len = path.metadata().map_or(0, |metadata| metadata.len());
-        self.beside_others(len, |limit| Image::open_within(path, limit), || self.read(path), with)
+        self.beside_others(path, len, |limit| Image::open_within(path, limit), || self.read(path), with)
     }
 
     /// Decodes an image file, as [`ImageLimitArgs::read_beside_others`] does.
@@ -163,11 +164,12 @@ impl ImageLimitArgs {
             Some(mebibytes) => Image::decode_within(name, bytes, u64::from(mebibytes) << 20),
             None => Image::decode(name, bytes),
         };
-        self.beside_others(bytes.len() as u64, |limit| Image::decode_within(name, bytes, limit), whole, with)
+        self.beside_others(Path::new(name), bytes.len() as u64, |limit| Image::decode_within(name, bytes, limit), whole, with)
     }
 
     fn beside_others<T>(
         self,
+        path: &Path,
         len: u64,
         within: impl FnOnce(u64) -> vitraux::Result<Image>,
         alone: impl FnOnce() -> vitraux::Result<Image>,
@@ -178,7 +180,7 @@ impl ImageLimitArgs {
         const RANGE: [u64; 2] = [16 << 20, 128 << 20];
         static ALONE: Mutex<()> = Mutex::new(());
         let limit = self.max_image_memory.map_or(u64::MAX, |mebibytes| u64::from(mebibytes) << 20);
-        let image = match within(limit.min(len.saturating_mul(RATIO).clamp(RANGE[0], RANGE[1]))) {
+        let image = match uncrashed(path, || within(limit.min(len.saturating_mul(RATIO).clamp(RANGE[0], RANGE[1])))) {
             Err(Error::ImageLimit { .. }) => None,
             // The file itself may be larger.
             Err(_) if len > RANGE[1] => None,
@@ -186,10 +188,16 @@ impl ImageLimitArgs {
         };
         let Some(image) = image else {
             let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-            return with(alone()?);
+            return with(uncrashed(path, alone)?);
         };
         with(image)
     }
+}
+
+/// Decodes an image. The panic of a decoder is an error; nothing else is printed of it.
+fn uncrashed(path: &Path, decode: impl FnOnce() -> vitraux::Result<Image>) -> vitraux::Result<Image> {
+    guarded(decode)
+        .unwrap_or_else(|| Err(Error::Image { path: path.to_owned(), message: "the decoder crashed; the file is probably damaged".to_owned() }))
 }
 
 /// Where a line for each image goes.
