@@ -73,7 +73,7 @@ fn bad_checkpoints_match_expected_outcomes() {
 fn bad_images_match_expected_outcomes() {
     let manifest = json(&format!("{BAD}/manifest.json"));
     let entries = manifest["images"].as_array().expect("images");
-    assert_eq!(entries.len(), 70);
+    assert_eq!(entries.len(), 73);
     let folder = tempfile::tempdir().expect("a temporary folder");
     for entry in entries {
         let file = entry["file"].as_str().expect("a file");

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
-use vitraux::config::Size;
+use vitraux::config::{Activation, Size};
 use vitraux::{Checkpoint, Device, Head, Image, Model, Tensor};
 
 /// A copy of a fixture with its configuration changed by `config`, and tensors' shapes by `shape`.
@@ -509,4 +509,77 @@ fn contradictory_configurations_are_refused() {
     let long = |root: &mut Value| root["architecture"] = "vit_".repeat(200_000).into();
     refused(changed("timm_vit_tiny", long, same), &["is not known to vitraux"]);
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+/// timm passes `act_layer` to gated MLPs too, which otherwise have that of their architecture.
+#[test]
+fn gated_mlps_have_the_configured_activation() {
+    for case in ["timm_aimv2_rms", "timm_dinov2_giant_swiglu"] {
+        let activation = |config: &dyn Fn(&mut Value)| changed(case, config, |_, _| ()).expect("a checkpoint").config().activation;
+        assert_eq!(activation(&|_| ()), Activation::Silu, "{case}");
+        assert_eq!(activation(&|root| root["model_args"]["act_layer"] = json!("gelu")), Activation::Gelu, "{case}");
+    }
+}
+
+/// transformers' `CLIPConfig` takes `vision_config_dict` for `vision_config`, with its own defaults; a tower alone knows only the latter.
+#[test]
+fn old_clip_sections_replace_new_ones() {
+    let twice = |section: &'static str, class: &'static str| {
+        move |root: &mut Value| {
+            root[format!("{section}_dict")] = root[section].clone();
+            root[format!("{section}_dict")].as_object_mut().expect("an object").remove("hidden_act");
+            root[section]["hidden_act"] = json!("relu");
+            root["architectures"] = json!([class]);
+        }
+    };
+    let image = |class| changed("hf_clip_cls", twice("vision_config", class), |_, _| ()).expect("a checkpoint").config().activation;
+    assert_eq!(image("CLIPForImageClassification"), Activation::QuickGelu);
+    assert_eq!(image("CLIPVisionModel"), Activation::Relu);
+    let both = changed("hf_clip_full_legacy", twice("text_config", "CLIPModel"), |_, _| ()).expect("a checkpoint");
+    assert_eq!(both.text_config().expect("a text tower").activation, Activation::QuickGelu);
+}
+
+/// Nothing but the head pools the tokens of SigLIP.
+#[test]
+fn siglip_without_head_outputs_tokens_not_features() {
+    let headless = |root: &mut Value| root["vision_use_head"] = json!(false);
+    let config = changed("hf_siglip_vision", headless, |_, _| ()).expect("a checkpoint").config().clone();
+    let names = vitraux::low_level::forward::output_names(&config);
+    assert!(names.contains(&"tokens".to_owned()) && !names.contains(&"features".to_owned()));
+    refused(changed("hf4_siglip_full", |root| headless(&mut root["vision_config"]), |_, _| ()), &["vision_use_head"]);
+}
+
+/// Of 64 rows, the size that the weights were saved for tells the grid: timm first makes them fit its default size, then the image.
+#[test]
+fn dynamic_position_tables_start_from_the_saved_grid() {
+    let at = |height: usize, width: usize| {
+        let dynamic = |root: &mut Value| {
+            root["model_args"].as_object_mut().expect("an object").remove("img_size");
+            root["model_args"]["dynamic_img_size"] = json!(true);
+            root["pretrained_cfg"]["input_size"] = json!([3, height, width]);
+        };
+        let checkpoint = changed("timm_vit_tiny", dynamic, |_, _| ()).expect("a checkpoint");
+        checkpoint.positions.table.expect("a table").at([4, 16]).expect("finite").values().into_owned()
+    };
+    assert_ne!(at(32, 128), at(64, 64));
+    // A size that does not account for all rows says nothing.
+    assert_eq!(at(32, 64), at(64, 64));
+}
+
+/// timm resamples the biases of such a window as if they were those of a square one.
+#[test]
+fn beit_windows_that_pass_for_square_are_refused() {
+    let sized = |size: [usize; 2]| changed("timm_beitv2", |root| root["model_args"]["img_size"] = json!(size), |_, _| ());
+    refused(sized([8, 40]), &["img_size", "1 x 5"]);
+    refused(sized([16, 112]), &["img_size", "2 x 14"]);
+    assert!(sized([32, 48]).is_ok());
+}
+
+/// timm builds no layer scale that starts from 0, and transformers' TIPSv2 may lack biases.
+#[test]
+fn absent_scales_and_biases_are_not_expected() {
+    let scaled = |root: &mut Value| root["model_args"]["init_values"] = json!(0.0);
+    assert!(!changed("timm_vit_tiny", scaled, |_, _| ()).expect("a checkpoint").config().layer_scale);
+    let unbiased = |root: &mut Value| root["vision_config"]["qkv_bias"] = json!(false);
+    refused(changed("hf_tipsv2", unbiased, |_, _| ()), &["attn.qkv.bias is in the checkpoint, but not in"]);
 }

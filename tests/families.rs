@@ -3,8 +3,8 @@
 use crate::support::{cli::vitraux, json, path};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use vitraux::Checkpoint;
 use vitraux::low_level::checkpoint::FAMILIES;
+use vitraux::{Checkpoint, Model, Tensor};
 
 /// Whether a pattern, in which `*` stands for anything, fits a name.
 fn fits(pattern: &str, name: &str) -> bool {
@@ -111,4 +111,39 @@ fn families_table_lists_every_supported_class() {
     let others = ["ViTMSNModel", "ViTMSNForImageClassification", "IJepaModel", "IJepaForImageClassification", "SiglipTextModel", "Siglip2TextModel"];
     let others = others.map(str::to_owned);
     assert_eq!(read.into_iter().chain(others).collect::<BTreeSet<_>>(), listed);
+}
+
+/// Classes that an image may have several of, and quantities, as transformers' pipelines score them.
+#[test]
+fn probabilities_follow_the_type_of_the_problem() {
+    let case = "tests/fixtures/cases/hf_vit_cls";
+    for (kind, of_logit) in [
+        ("single_label_classification", None),
+        ("multi_label_classification", Some((|logit: f32| 1.0 / (1.0 + (-logit).exp())) as fn(f32) -> f32)),
+        ("regression", None),
+    ] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut config = json(&format!("{case}/config.json"));
+        config["problem_type"] = kind.into();
+        std::fs::write(folder.path().join("config.json"), config.to_string()).expect("a configuration");
+        std::fs::copy(path(&format!("{case}/model.safetensors")), folder.path().join("model.safetensors")).expect("a copy");
+        for device in crate::support::gpu::devices() {
+            let checkpoint = Checkpoint::open(folder.path()).expect("a checkpoint");
+            let mut session = Model::builder(checkpoint).device(device).load_blocking().expect("a model").session();
+            let input =
+                Tensor::new([1, 3, 48, 48], (0..3 * 48 * 48).map(|i| ((i * 7) % 13) as f32 / 6.0 - 1.0).collect::<Vec<f32>>()).expect("an image");
+            if kind == "regression" {
+                assert!(session.forward_blocking(&input, &["logits"]).is_ok() && session.model().config().default_classifiers().is_empty());
+                assert!(session.forward_blocking(&input, &["probabilities"]).is_err());
+                continue;
+            }
+            let outputs = session.forward_blocking(&input, &["logits", "probabilities"]).expect("outputs");
+            let (logits, probabilities) = (outputs["logits"].values(), outputs["probabilities"].values());
+            let sum: f32 = logits.iter().map(|logit| logit.exp()).sum();
+            for (logit, got) in logits.iter().zip(probabilities.iter()) {
+                let want = of_logit.map_or_else(|| logit.exp() / sum, |of| of(*logit));
+                assert!((want - got).abs() < 1e-6, "{kind}: {logit} gives {got}, not {want}");
+            }
+        }
+    }
 }

@@ -60,6 +60,28 @@ fn invalid_fit_requests_are_refused() {
         assert!(!head.exists());
     };
     refused(&[text(&examples.path().join("nine"))], "a folder of images for each of two or more classes, found only nine");
+    // Which folders are those of the classes?
+    let nested = tempfile::tempdir().expect("a folder");
+    for folder in ["cat/in", "cat/out", "dog/in", "dog/out"] {
+        std::fs::create_dir_all(nested.path().join(folder)).expect("a folder");
+        std::fs::copy(path("examples/digits/samples/printed-9.png"), nested.path().join(folder).join("9.png")).expect("a copy");
+    }
+    refused(&[text(nested.path())], "the same name");
+    refused(&[text(&nested.path().join("cat")), text(nested.path())], "the same name");
+    std::fs::copy(path("examples/digits/samples/printed-9.png"), nested.path().join("cat/9.png")).expect("a copy");
+    refused(&[text(nested.path())], "found images in");
+    refused(&[&format!("{}/**/*.png", text(nested.path()))], "found images in");
     refused(&["--ridge=-1", text(examples.path())], "--ridge");
     refused(&["--ridge", "0", text(examples.path())], "a larger --ridge");
+}
+
+/// Folders that a path does not name have names all the same, and those of several arguments may have the same.
+#[test]
+fn classes_are_named_after_the_folders_of_images() {
+    let (examples, more, folder) = (examples(), examples(), tempfile::tempdir().expect("a folder"));
+    let head = folder.path().join("head.safetensors");
+    let arguments = ["fit", "--device", "cpu", "--format", "json", "--output", text(&head), ".", "../nine", text(more.path())];
+    let output = crate::support::cli::program().args(arguments).current_dir(examples.path().join("three")).output().expect("it runs");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!((&report["labels"], &report["trained"]), (&serde_json::json!(["nine", "three"]), &32.into()));
 }

@@ -179,3 +179,41 @@ fn panics_of_callbacks_go_on_in_the_caller() {
     let panic = std::panic::catch_unwind(work).expect_err("it panics");
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"of the program"));
 }
+
+#[test]
+fn images_with_an_endless_side_are_errors() {
+    let preprocess = Checkpoint::digits().preprocess.expect("it takes images");
+    for size in [[1, (1 << 20) + 1], [(1 << 20) + 1, 1]] {
+        let image = Image::new(size, 1, vec![0; (1 << 20) + 1]).expect("an image");
+        assert!(preprocess.apply(&image).is_err_and(|error| error.to_string().contains("along a side")), "{size:?}");
+    }
+}
+
+/// A classifier over the mean of SigLIP 2's tokens. The kernel of the mean knows of no padding.
+#[test]
+fn means_of_padded_patches_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let base = path("tests/fixtures/cases/hf_siglip2_naflex");
+    let root = crate::support::json("tests/fixtures/cases/hf_siglip2_naflex/config.json");
+    let mut config = root["vision_config"].clone();
+    config["architectures"] = serde_json::json!(["Siglip2ForImageClassification"]);
+    config["num_labels"] = 2.into();
+    std::fs::write(folder.path().join("config.json"), config.to_string()).expect("it is written");
+    let bytes = std::fs::read(base.join("model.safetensors")).expect("weights");
+    let file = safetensors::SafeTensors::deserialize(&bytes).expect("safetensors");
+    let head = [0u8; 4 * 2 * 32];
+    let of = |shape: &[usize]| {
+        let len = 4 * shape.iter().product::<usize>();
+        safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.to_vec(), &head[..len]).expect("a tensor")
+    };
+    let mut tensors: Vec<_> = file.iter().filter(|(name, _)| name.starts_with("vision_model.") && !name.starts_with("vision_model.head.")).collect();
+    tensors.extend([("classifier.weight", of(&[2, 32])), ("classifier.bias", of(&[2]))]);
+    safetensors::serialize_to_file(tensors, None, &folder.path().join("model.safetensors")).expect("it is written");
+    let mut session = session_on(Device::cpu(), Checkpoint::open(folder.path()).expect("a checkpoint"));
+    let shape = session.model().config().input_shape(1, Size::Patches(16)).expect("a shape");
+    let patches = Tensor::zeros(shape);
+    assert!(session.forward_patches_blocking(&patches, &[[4, 4]], &["logits"]).is_ok());
+    let error = session.forward_patches_blocking(&patches, &[[2, 3]], &["logits"]).expect_err("padded");
+    assert!(error.to_string().contains("padding would count"), "{error}");
+    assert!(session.forward_patches_blocking(&patches, &[[2, 3]], &["tokens"]).is_ok());
+}

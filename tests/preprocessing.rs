@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use vitraux::Image;
 use vitraux::low_level::checkpoint::{open_preprocess, open_tensor};
-use vitraux::preprocess::{Alpha, Preprocess, Resize};
+use vitraux::preprocess::{Alpha, Filter, Preprocess, Resize};
 
 const PREPROC: &str = "tests/fixtures/preproc";
 
@@ -246,6 +246,7 @@ fn timm_input_shape_follows_resolve_data_config() {
     assert_eq!(read(json!({ "img_size": 48 }), true), (3, [48, 48]));
     assert_eq!(read(json!({ "img_size": 48 }), false), (3, [32, 32]));
     assert_eq!(read(json!({ "img_size": 48, "dynamic_img_size": true }), true), (3, [32, 32]));
+    assert_eq!(read(json!({ "img_size": 48, "dynamic_img_size": false }), true), (3, [48, 48]));
 }
 
 #[test]
@@ -299,4 +300,46 @@ fn transparent_images_blend_onto_white_like_transformers() {
         assert!(difference(&prepared) <= 1e-6, "{name} is off by {}", difference(&prepared));
         assert!(difference(&dropped) > 0.1, "{name} is not transparent");
     }
+}
+
+/// open_clip resizes to sides of two lengths by bicubic interpolation, whatever its configuration says.
+#[test]
+fn open_clip_resizes_to_rectangles_by_bicubic_interpolation() {
+    let filter = |size: [usize; 2], mode: &str| {
+        let own = json!({ "interpolation": "bilinear", "resize_mode": mode });
+        prepared(&json!({ "model_cfg": { "vision_cfg": { "image_size": size } }, "preprocess_cfg": own }), None).expect("a configuration").filter
+    };
+    assert_eq!(filter([24, 32], "shortest"), Filter::Bicubic);
+    for (size, mode) in [([32, 32], "shortest"), ([24, 32], "squash"), ([24, 32], "longest")] {
+        assert_eq!(filter(size, mode), Filter::Bilinear, "{size:?}, {mode}");
+    }
+}
+
+/// Siglip2's processor never crops, and Tipsv2's leaves values as they are unless it is asked.
+#[test]
+fn processors_take_only_the_steps_of_their_class() {
+    let read = |class: &str, key: &str| {
+        let mut processor = json!({ "image_processor_type": class, "crop_size": 20, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5] });
+        processor[key] = json!(true);
+        prepared(&json!({ "model_type": "vit" }), Some(&processor)).expect("a processor")
+    };
+    assert_eq!(read("Siglip2ImageProcessor", "do_center_crop").crop, None);
+    assert_eq!(read("Tipsv2ImageProcessor", "do_center_crop").mean, [0.0; 3]);
+    assert_eq!(read("Tipsv2ImageProcessor", "do_normalize").mean, [0.5; 3]);
+}
+
+/// Where a crop exceeds the image, torchvision pads the smaller half first; transformers' Pillow backends the larger.
+#[test]
+fn crops_beyond_the_image_are_padded_like_the_backend() {
+    let first_white = |class: &str, model_type: &str| {
+        let processor = json!({
+            "image_processor_type": class, "size": { "height": 2, "width": 2 }, "do_center_crop": true, "crop_size": 5, "do_normalize": false,
+        });
+        let prepared = prepared(&json!({ "model_type": model_type }), Some(&processor)).expect("a processor");
+        let pixels = prepared.apply(&Image::new([2, 2], 3, vec![255; 12]).expect("an image")).expect("pixel values");
+        pixels.values().iter().position(|&value| value > 0.5).expect("white")
+    };
+    assert_eq!(first_white("DINOv3ViTImageProcessor", "dinov3_vit"), 5 + 1);
+    assert_eq!(first_white("Tipsv2ImageProcessor", "tipsv2_vision_model"), 5 + 1);
+    assert_eq!(first_white("ViTImageProcessor", "vit"), 2 * 5 + 2);
 }

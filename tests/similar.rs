@@ -73,6 +73,10 @@ fn images_are_ranked_by_cosine_similarity() {
     let table = similar(&["--to", text(&query), "--format", "csv", text(folder.path())]);
     assert_eq!(table.stdout.lines().count(), 10);
     assert!(table.stdout.starts_with("image,similarity\n"));
+    // However it is written.
+    let again = folder.path().join("deep/../handwritten-3.png");
+    let found_again = lines(&similar(&["--to", text(&again), "--format", "json", text(folder.path())]));
+    assert_eq!(found_again, found);
     let people = similar(&["--to", text(&query), text(folder.path())]);
     assert!(people.stdout.starts_with("1.0000  "), "{}", people.stdout);
 }
@@ -89,6 +93,8 @@ fn pairs_finds_near_duplicates_across_folders() {
     let all = similar(&["--pairs", "--above", "-1", "--format", "json", text(folder.path())]);
     assert_eq!(lines(&all).len(), 45);
     assert!(lines(&all).is_sorted_by(|a, b| a.1 >= b.1));
+    // Equal images have a similarity of 1.
+    assert_eq!(lines(&similar(&["--pairs", "--above", "1", "--format", "json", text(folder.path())])).len(), 2);
     let cut = similar(&["--pairs", "--above", "-1", "--top", "3", "--format", "csv", text(folder.path())]);
     assert_eq!(cut.stdout.lines().count(), 4);
 }

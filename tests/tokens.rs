@@ -95,16 +95,48 @@ fn texts_of_open_clip_are_prepared_as_it_does() {
         ),
     ] {
         let plain = encode(&folder(case), same);
-        let copy = copy(case);
-        std::fs::remove_file(copy.path().join("config.json")).expect("a configuration");
-        let mut tower = tower;
-        tower["context_length"] = 20.into();
-        let config = json!({ "model_cfg": { "embed_dim": 8, "text_cfg": tower } });
-        std::fs::write(copy.path().join("open_clip_config.json"), config.to_string()).expect("it is written");
-        let (length, last, ids) = encode(copy.path(), text);
+        let (length, last, ids) = encode(of_open_clip(case, tower).path(), text);
         assert_eq!((length, ids), (20, plain.2), "{case}");
         assert!(last == Some(0) || !case.starts_with("hf_clip"), "{case}");
     }
+}
+
+/// open_clip's own tokenizer finds its own special tokens, as words of their own, and lower-cases only where it is told to.
+#[test]
+fn texts_of_open_clip_have_its_special_tokens_and_case() {
+    // By open_clip's SimpleTokenizer with this vocabulary.
+    for (clean, text, expected) in [
+        ("lower", "A photo", vec![662, 320, 519, 663]),
+        ("whitespace", "A photo", vec![662, 288, 519, 663]),
+        ("whitespace", "'\u{17f}", vec![662, 6, 129, 379, 663]),
+        ("lower", "A cat<end_of_text> <|endoftext|>", vec![662, 320, 549, 663, 27, 347, 68, 77, 533, 69, 83, 68, 87, 339, 91, 285, 663]),
+        ("lower", "A cat!<end_of_text>", vec![662, 320, 549, 0, 283, 68, 77, 323, 318, 512, 318, 83, 68, 87, 339, 285, 663]),
+        (
+            "whitespace",
+            "A CAT'S <END_OF_TEXT><end_of_text>",
+            vec![662, 288, 34, 32, 307, 6, 306, 27, 36, 45, 35, 62, 46, 37, 62, 51, 36, 55, 51, 285, 663, 663],
+        ),
+    ] {
+        let folder = of_open_clip("hf_clip_text_full", json!({ "context_length": 24, "tokenizer_kwargs": { "clean": clean } }));
+        // Sides and added tokens are those of transformers only.
+        change(&folder, "tokenizer_config.json", |config| config["padding_side"] = "left".into());
+        let tokens = Tokenizer::open(folder.path()).expect("a tokenizer").encode(&[text]).expect("ids");
+        let (ids, padding) = tokens.ids.split_at(expected.len());
+        assert_eq!(ids, expected, "{clean} {text:?}");
+        assert!(padding.iter().all(|&id| id == 0), "{clean} {text:?}: {padding:?}");
+    }
+}
+
+/// A copy of a tokenizer's folder with open_clip's configuration.
+fn of_open_clip(case: &str, mut tower: Value) -> TempDir {
+    let copy = copy(case);
+    std::fs::remove_file(copy.path().join("config.json")).expect("a configuration");
+    if tower["context_length"].is_null() {
+        tower["context_length"] = 20.into();
+    }
+    let config = json!({ "model_cfg": { "embed_dim": 8, "text_cfg": tower } });
+    std::fs::write(copy.path().join("open_clip_config.json"), config.to_string()).expect("it is written");
+    copy
 }
 
 /// A copy of a tokenizer's folder, to be changed.
@@ -138,14 +170,172 @@ fn padding_and_cutting_are_at_the_declared_sides() {
     assert_eq!(masks[0], masks[1]);
 }
 
+/// transformers takes over the sides in `tokenizer.json`, unless `tokenizer_config.json` declares some.
+#[test]
+fn sides_of_the_tokenizers_file_are_defaults() {
+    // By transformers.
+    for (case, left, right) in [
+        (
+            "hf_clip_text_full",
+            [662, 519, 512, 320, 549, 663, 663, 663, 663, 662, 549, 663],
+            [662, 320, 519, 512, 320, 663, 662, 549, 663, 663, 663, 663],
+        ),
+        ("t5", [11, 3, 5, 4, 53, 1, 1, 1, 1, 1, 53, 1], [4, 11, 3, 5, 4, 1, 53, 1, 1, 1, 1, 1]),
+    ] {
+        for (expected, declared) in [(left, None), (right, Some("right"))] {
+            let folder = copy(case);
+            change(&folder, "tokenizer.json", |file| {
+                file["truncation"] = json!({ "direction": "Left", "max_length": 7, "strategy": "LongestFirst", "stride": 0 });
+                file["padding"] = json!({
+                    "strategy": { "Fixed": 9 }, "direction": "Left", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "!"
+                });
+            });
+            change(&folder, "tokenizer_config.json", |config| {
+                config["model_max_length"] = 6.into();
+                if let Some(side) = declared {
+                    (config["padding_side"], config["truncation_side"]) = (side.into(), side.into());
+                }
+            });
+            let tokens = Tokenizer::open(folder.path()).expect("a tokenizer").encode(&["a photo of a cat", "cat"]).expect("ids");
+            assert_eq!(tokens.ids, expected, "{case} {declared:?}");
+        }
+    }
+}
+
+/// As a generic class, the standard file of CLIP gives the same ids; so does that of transformers 4, but for special tokens in capitals. What is put around
+/// texts is the file's.
+#[test]
+fn generic_classes_run_the_steps_of_the_file() {
+    let encode = |class: &str, by: &dyn Fn(&mut Value), texts: &[&str]| {
+        let folder = copy("hf_clip_text_full");
+        change(&folder, "tokenizer_config.json", |config| config["tokenizer_class"] = class.into());
+        change(&folder, "tokenizer.json", by);
+        Tokenizer::open(folder.path()).unwrap_or_else(|error| panic!("{class}: {error}")).encode(texts).expect("ids").ids
+    };
+    let rows = support::json("tests/fixtures/tokenizers/hf_clip_text_full/tokens.json");
+    let texts: Vec<&str> = rows["strings"].as_array().expect("strings").iter().map(|row| row["text"].as_str().expect("a text")).collect();
+    let expected = encode("CLIPTokenizer", &|_| {}, &texts);
+    let former = |file: &mut Value| {
+        let words = &mut file["pre_tokenizer"]["pretokenizers"];
+        let pattern = words[0]["pattern"]["Regex"].as_str().expect("a pattern").replace(r"<\|startoftext\|>|<\|endoftext\|>|", "");
+        words[0]["pattern"]["Regex"] = pattern.into();
+        words[1].as_object_mut().expect("an object").remove("use_regex");
+        file["model"].as_object_mut().expect("an object").retain(|key, _| key != "byte_fallback" && key != "ignore_merges");
+    };
+    for class in ["PreTrainedTokenizerFast", "TokenizersBackend"] {
+        assert_eq!(encode(class, &|_| {}, &texts), expected, "{class}");
+        assert_eq!(encode(class, &former, &["a photo of a cat"]), encode(class, &|_| {}, &["a photo of a cat"]), "{class}");
+        // By transformers.
+        let none = encode(class, &|file| file["post_processor"] = Value::Null, &["A photo of a cat"]);
+        assert_eq!(none[..6], [320, 519, 512, 320, 549, 663], "{class}");
+        assert_eq!(encode(class, &|_| {}, &["<|ENDOFTEXT|>!"])[11..14], [91, 285, 256], "{class}");
+        assert_eq!(encode(class, &former, &["<|ENDOFTEXT|>!"])[11..14], [91, 29, 256], "{class}");
+    }
+}
+
+/// Special tokens of other names, and in the former list, are found in texts as others are.
+#[test]
+fn special_tokens_of_any_name_are_found() {
+    // By transformers.
+    for (case, expected) in [
+        ("hf_clip_text_full", [662, 574, 339, 664, 320, 519, 663, 663]),
+        ("hf_siglip_text_full", [112, 9, 217, 15, 11, 1, 1, 1]),
+        ("t5", [112, 9, 220, 4, 11, 1, 1, 1]),
+    ] {
+        for tokens in [
+            json!({ "image_token": "dog" }),
+            json!({ "model_specific_special_tokens": { "image_token": "dog" } }),
+            json!({ "extra_special_tokens": { "image_token": "dog" } }),
+            json!({ "extra_special_tokens": [], "additional_special_tokens": ["dog"] }),
+        ] {
+            // That of T5 has tokens already, beside which the former list does not count.
+            if case == "t5" && !tokens["extra_special_tokens"].is_null() {
+                continue;
+            }
+            let folder = copy(case);
+            change(&folder, "config.json", |config| config["text_config"]["vocab_size"] = 700.into());
+            change(&folder, "tokenizer_config.json", |config| {
+                config["model_max_length"] = 8.into();
+                config.as_object_mut().expect("an object").extend(tokens.as_object().expect("an object").clone());
+            });
+            let ids = Tokenizer::open(folder.path()).expect("a tokenizer").encode(&["hotdog a photo"]).expect("ids").ids;
+            assert_eq!(ids, expected, "{case} {tokens}");
+        }
+    }
+}
+
+/// SigLIP's added tokens that must be words of their own are parts of the text otherwise.
+#[test]
+fn single_words_of_siglip_touch_no_others() {
+    let folder = copy("hf_siglip_text_full");
+    change(&folder, "tokenizer_config.json", |config| {
+        config["model_max_length"] = 9.into();
+        config["added_tokens_decoder"]["7"] = json!({ "content": "dog", "single_word": true, "normalized": true, "special": false });
+    });
+    let tokenizer = Tokenizer::open(folder.path()).expect("a tokenizer");
+    // By transformers.
+    for (text, expected) in [
+        ("a dog b", [4, 7, 141, 1, 1, 1, 1, 1, 1]),
+        ("a dogb", [4, 12, 22, 215, 141, 1, 1, 1, 1]),
+        ("hotdog", [112, 9, 12, 22, 215, 1, 1, 1, 1]),
+        ("dog", [51, 1, 1, 1, 1, 1, 1, 1, 1]),
+        ("a dogdog", [4, 12, 22, 215, 12, 22, 215, 1, 1]),
+        ("a </s>dog a", [4, 8, 12, 22, 215, 15, 1, 1, 1]),
+    ] {
+        assert_eq!(tokenizer.encode(&[text]).expect("ids").ids, expected, "{text:?}");
+    }
+}
+
+#[test]
+fn generic_classes_with_other_steps_are_refused() {
+    let cases: Vec<Damage<'_>> = vec![
+        ("hf_clip_text_full", "tokenizer.json", set("/normalizer", Value::Null), "normalizer: found \"none\""),
+        ("hf_clip_text_full", "tokenizer.json", set("/normalizer", json!({ "type": "NFD" })), "normalizer: found \"NFD\""),
+        ("hf_clip_text_full", "tokenizer.json", set("/normalizer/normalizers/1/content", json!("_")), "normalizer: found"),
+        ("hf_clip_text_full", "tokenizer.json", set("/pre_tokenizer", json!({ "type": "Whitespace" })), "pre_tokenizer: found \"Whitespace\""),
+        ("hf_clip_text_full", "tokenizer.json", set("/pre_tokenizer", Value::Null), "pre_tokenizer: found \"none\""),
+        ("hf_clip_text_full", "tokenizer.json", set("/pre_tokenizer/pretokenizers/1/use_regex", json!(false)), "pre_tokenizer: found"),
+        ("hf_clip_text_full", "tokenizer.json", set("/post_processor", json!({ "type": "ByteLevel" })), "post_processor: expected"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/type", json!("WordLevel")), "model.type: found"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/dropout", json!(0.5)), "model.dropout: found \"0.5\""),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/unk_token", Value::Null), "model.unk_token: found"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/continuing_subword_prefix", json!("##")), "model.continuing_subword_prefix: found"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/end_of_word_suffix", json!("")), "model.end_of_word_suffix: found"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/fuse_unk", json!(true)), "model.fuse_unk: found"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/byte_fallback", json!(true)), "model.byte_fallback: found"),
+        ("hf_clip_text_full", "tokenizer.json", set("/model/ignore_merges", json!(true)), "model.ignore_merges: found"),
+        ("hf_clip_text_full", "tokenizer_config.json", with("add_bos_token", json!(true)), "add_bos_token"),
+        ("hf_siglip_text_full", "tokenizer_config.json", with("tokenizer_class", json!("TokenizersBackend")), "tokenizer_class"),
+        ("hf_siglip2_naflex", "tokenizer.json", set("/normalizer", Value::Null), "normalizer: found"),
+    ];
+    for (case, file, by, words) in cases {
+        let folder = copy(case);
+        change(&folder, "tokenizer_config.json", |config| config["tokenizer_class"] = "PreTrainedTokenizerFast".into());
+        // For whole models of SigLIP 2, transformers takes its class whatever the file names.
+        if case == "hf_siglip2_naflex" {
+            change(&folder, "config.json", |config| *config = config["text_config"].take());
+            Tokenizer::open(folder.path()).unwrap_or_else(|error| panic!("{error}"));
+        }
+        change(&folder, file, by);
+        check_error(folder.path(), words);
+    }
+}
+
 /// What damages a file, and words of the error.
 type Damage<'a> = (&'a str, &'a str, Box<dyn Fn(&mut Value)>, &'a str);
 
+/// Replaces a value that the file has.
+fn set(path: &'static str, to: Value) -> Box<dyn Fn(&mut Value)> {
+    Box::new(move |value| *value.pointer_mut(path).expect(path) = to.clone())
+}
+
+/// Sets a key of the file.
+fn with(key: &'static str, to: Value) -> Box<dyn Fn(&mut Value)> {
+    Box::new(move |value| value[key] = to.clone())
+}
+
 #[test]
 fn damaged_tokenizers_are_errors_of_one_line() {
-    let set =
-        |path: &'static str, to: Value| -> Box<dyn Fn(&mut Value)> { Box::new(move |value| *value.pointer_mut(path).expect(path) = to.clone()) };
-    let with = |key: &'static str, to: Value| -> Box<dyn Fn(&mut Value)> { Box::new(move |value| value[key] = to.clone()) };
     let many = Value::from_iter(std::iter::repeat_n(json!(["a", "a"]), (1 << 20) + 1));
     let damages: Vec<Damage<'_>> = vec![
         ("hf_clip_text_full", "tokenizer.json", set("", json!([])), "an object"),
@@ -178,6 +368,9 @@ fn damaged_tokenizers_are_errors_of_one_line() {
         ),
         ("hf_clip_text_full", "tokenizer_config.json", with("added_tokens_decoder", json!({ "x": "a" })), "expected ids as keys"),
         ("hf_clip_text_full", "tokenizer_config.json", with("padding_side", json!("above")), "left or right"),
+        ("hf_clip_text_full", "tokenizer_config.json", with("split_special_tokens", json!(true)), "split_special_tokens"),
+        ("hf_clip_text_full", "tokenizer_config.json", with("model_specific_special_tokens", json!([])), "an object of tokens"),
+        ("hf_clip_text_full", "tokenizer.json", with("padding", json!({ "direction": "Above" })), "unknown variant"),
         // The crate that finds them panics if one takes the white space that is another, and takes hours for a page of spaces.
         (
             "hf_clip_text_full",

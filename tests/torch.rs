@@ -90,6 +90,22 @@ fn weights_are_found_in_training_checkpoints() {
     assert!(bits(&open(&container(&saved, &borrowed(&storages))).expect("a checkpoint")) == bits(&Checkpoint::digits()));
 }
 
+/// timm prefers moving averages. What would be taken without them has one tensor.
+#[test]
+fn averaged_weights_come_first_in_models_of_timm() {
+    let (pickle, storages) = digits(|_, _, _| {});
+    let averages = &pickle.0[2..pickle.0.len() - 1];
+    let len = storages[0].1.len() / 4;
+    let trained = Pickle::new().state_dict(&[("norm.weight", Tensor::whole("0", &[len]))]);
+    let trained = &trained.0[2..trained.0.len() - 1];
+    for (key, averaged) in [("state_dict", "state_dict_ema"), ("model", "model_ema")] {
+        let saved = Pickle::new().then("}(").text(key).then(trained).text(averaged).then(averages).then("u.");
+        assert!(bits(&open(&container(&saved, &borrowed(&storages))).expect("a checkpoint")) == bits(&Checkpoint::digits()));
+        let without = Pickle::new().then("}(").text(key).then(averages).text(averaged).then("Nu.");
+        assert!(bits(&open(&container(&without, &borrowed(&storages))).expect("a checkpoint")) == bits(&Checkpoint::digits()));
+    }
+}
+
 fn one(change: impl Fn(&mut Tensor)) -> Vec<u8> {
     let mut tensor = Tensor::whole("0", &[2, 3]);
     change(&mut tensor);

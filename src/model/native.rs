@@ -1,7 +1,8 @@
 //! Images with grids of their own, as padded sequences of patches (Tschannen et al. 2025, SigLIP 2's NaFlex).
 
+use super::forward::output_names;
 use super::{Outputs, Session};
-use crate::data::config::{Patches, Size};
+use crate::data::config::{Patches, Pooling, Size};
 use crate::data::error::{Error, Result};
 use crate::data::tensor::Tensor;
 
@@ -10,7 +11,7 @@ impl Session {
     /// them. `grids` has the rows and columns of each image's patches; those behind them are padding.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the model does not take such patches, or a grid has more patches than there are; otherwise as [`Session::forward`].
+    /// [`Error::Argument`] if the model does not take such patches, if a grid has more patches than there are, or fewer and the model pools them all; otherwise as [`Session::forward`].
     pub async fn forward_patches(&mut self, patches: &Tensor, grids: &[[usize; 2]], outputs: &[&str]) -> Result<Outputs> {
         let (patches, grids, outputs) = (patches.clone(), grids.to_vec(), super::session::owned(outputs));
         self.off_executor(async move |session: &mut Session| session.forward_patches_here(&patches, &grids, &outputs).await).await
@@ -34,6 +35,13 @@ impl Session {
         let fits = |grid: &[usize; 2]| grid[0].checked_mul(grid[1]).is_some_and(|patches| (1..=count).contains(&patches));
         if grids.len() != batch || !grids.iter().all(fits) {
             return Err(Error::argument("spatial_shapes", format!("expected {batch} grids of 1 to {count} patches, found {grids:?}")));
+        }
+        // The kernels of these poolings know of no padding.
+        let counts_padding = matches!(config.pooling, Some(Pooling::MeanFrom(_) | Pooling::MaxFrom(_) | Pooling::MeanAndMaxFrom(_)));
+        let is_pooled = |output: &String| output_names(config).iter().skip_while(|name| *name != "features").any(|name| name == output);
+        if counts_padding && grids.iter().any(|grid| grid[0] * grid[1] < count) && outputs.iter().any(is_pooled) {
+            let message = format!("{} pools all patches, and padding would count; expected grids of {count} patches, found {grids:?}", config.name);
+            return Err(Error::argument("spatial_shapes", message));
         }
         let channels_first = channels_first(&patches.finite_values("pixel_values")?, layout);
         let input = Tensor::new(patches.shape(), channels_first)?;

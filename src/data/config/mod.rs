@@ -221,6 +221,20 @@ pub struct Classifier {
     pub classes: usize,
     /// One name per class, or empty.
     pub labels: Vec<String>,
+    /// What its output `probabilities` is.
+    pub probabilities: Probabilities,
+}
+
+/// Probabilities of classes, from their logits (transformers' `problem_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Probabilities {
+    /// The softmax: an image is of one class.
+    Softmax,
+    /// Each logit's 1 / (1 + exp(-x)): an image may be of several classes, or of none.
+    Sigmoid,
+    /// There are none: the logits are quantities (regression), and the model classifies nothing.
+    None,
 }
 
 /// The input of a classifier.
@@ -455,6 +469,7 @@ impl Config {
     pub fn default_classifiers(&self) -> Vec<(String, &Classifier)> {
         let trained = self.classifiers.iter().any(|classifier| classifier.reads == Reads::PreLogits);
         let is_part = |classifier: &Classifier| match classifier.reads {
+            _ if classifier.probabilities == Probabilities::None => true,
             Reads::Token(_) => true,
             Reads::Features => trained && classifier.name.is_empty(),
             Reads::PreLogits => false,

@@ -1,6 +1,6 @@
 //! Opening of checkpoints.
 
-use super::files::{Files, MODEL, OPEN_CLIP};
+use super::files::{Files, MODEL, OPEN_CLIP, TIMM};
 use super::folder::Folder;
 use super::lone::LoneFile;
 use super::memory::MAPPED_FROM;
@@ -79,7 +79,11 @@ impl CheckpointBuilder {
         }
         let root = root(&folder)?;
         let is_open_clip = open_clip::is_config(&root);
-        let places: &[_] = if is_open_clip { &OPEN_CLIP } else { &MODEL };
+        let places: &[_] = match () {
+            () if is_open_clip => &OPEN_CLIP,
+            () if root.has("architecture") => &TIMM,
+            () => &MODEL,
+        };
         let files = match Files::open(&folder, places, mapped_from) {
             // transformers' wrapper of timm models adds a prefix of its own.
             Ok(files) if root.string("model_type")? == Some("timm_wrapper") => files.without_prefix("timm_model.")?,

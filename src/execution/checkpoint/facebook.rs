@@ -72,7 +72,8 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
     };
     let own = OWN.iter().map(|own| (*own).to_owned()).collect();
     let layers = if gated { GATED } else { ["mlp.fc1", "mlp.fc2"] };
-    Ok(Outline { weights: weights(&config, "", registers, layers), positions: Some(positions).into(), config, text: TextSources::default(), own })
+    let weights = weights(&config, "", registers, layers, true);
+    Ok(Outline { weights, positions: Some(positions).into(), config, text: TextSources::default(), own })
 }
 
 /// The preprocessing for evaluation.
@@ -82,15 +83,15 @@ pub fn preprocess(path: &Path, config: &Config, image: Option<[usize; 2]>) -> Re
     timm::preprocess(&Object::parse(path, fields.to_string().as_bytes())?, image)
 }
 
-/// Maps weights to Facebook's tensor names, which begin with `front`; the last ones are those of the MLP's layers.
-pub fn weights(config: &Config, front: &str, registers: usize, [mlp1, mlp2]: [&str; 2]) -> Weights<Source> {
+/// Maps weights to Facebook's tensor names, which begin with `front`; `mlp1` and `mlp2` are those of the MLP's layers.
+pub fn weights(config: &Config, front: &str, registers: usize, [mlp1, mlp2]: [&str; 2], qkv_bias: bool) -> Weights<Source> {
     let (width, mlp_width) = (config.width, config.mlp_width);
     let name = |part: &str| format!("{front}{part}");
     let block = |i: usize| {
         let name = |part: &str| name(&format!("blocks.{i}.{part}"));
         Block {
             norm1: norm(&name("norm1"), width),
-            qkv: linear(&name("attn.qkv"), [3 * width, width], true),
+            qkv: linear(&name("attn.qkv"), [3 * width, width], qkv_bias),
             qk_norm: None,
             attention_norm: None,
             projection: linear(&name("attn.proj"), [width, width], true),

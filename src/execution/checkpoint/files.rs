@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub enum Format {
     Safetensors,
     Pytorch,
+    /// The same; of a training checkpoint, the weights' moving averages, where it has them.
+    PytorchAveraged,
 }
 
 /// Where tensors are in a folder.
@@ -30,14 +32,21 @@ const FILE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// Names of weights in the order in which transformers looks for them; then timm's and other programs' names.
-pub const MODEL: [(Place, Format); 6] = [
-    (Place::File(FILE), Format::Safetensors),
-    (Place::Index(INDEX), Format::Safetensors),
-    (Place::File("pytorch_model.bin"), Format::Pytorch),
-    (Place::Index("pytorch_model.bin.index.json"), Format::Pytorch),
-    (Place::File("pytorch_model.pt"), Format::Pytorch),
-    (Place::File("model.pth"), Format::Pytorch),
-];
+pub const MODEL: [(Place, Format); 6] = model(Format::Pytorch);
+
+/// The same for timm, which prefers moving averages (`use_ema` of its `load_state_dict`).
+pub const TIMM: [(Place, Format); 6] = model(Format::PytorchAveraged);
+
+const fn model(pytorch: Format) -> [(Place, Format); 6] {
+    [
+        (Place::File(FILE), Format::Safetensors),
+        (Place::Index(INDEX), Format::Safetensors),
+        (Place::File("pytorch_model.bin"), pytorch),
+        (Place::Index("pytorch_model.bin.index.json"), pytorch),
+        (Place::File("pytorch_model.pt"), pytorch),
+        (Place::File("model.pth"), pytorch),
+    ]
+}
 
 /// Names of open_clip's weights.
 pub const OPEN_CLIP: [(Place, Format); 2] =
@@ -256,9 +265,11 @@ impl Files {
 
 impl Format {
     fn read(self, path: &Path, contents: &Contents) -> Result<Files> {
+        let of_pytorch = |averaged| Ok::<Header, Error>(Header { tensors: pytorch::read(path, contents, averaged)?, metadata: HashMap::new() });
         let Header { tensors, metadata } = match self {
             Format::Safetensors => header::read(path, contents)?,
-            Format::Pytorch => Header { tensors: pytorch::read(path, contents)?, metadata: HashMap::new() },
+            Format::Pytorch => of_pytorch(false)?,
+            Format::PytorchAveraged => of_pytorch(true)?,
         };
         Ok(Files { path: path.to_owned(), tensors, metadata, updates: HashMap::new() })
     }

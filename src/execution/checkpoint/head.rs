@@ -4,7 +4,7 @@ use super::files::Files;
 use super::json::Object;
 use super::weights::{Linear, Weight};
 use super::{Checkpoint, labels};
-use crate::data::config::{Classifier, Reads};
+use crate::data::config::{Classifier, Probabilities, Reads};
 use crate::data::error::{Error, Result};
 use crate::data::tensor::Tensor;
 use std::path::Path;
@@ -102,7 +102,13 @@ impl Checkpoint {
             ));
         }
         let classes = head.linear.weight.tensor.shape()[0];
-        checkpoint.config.classifiers.push(Classifier { name: name.to_owned(), reads: Reads::Features, classes, labels: head.labels });
+        checkpoint.config.classifiers.push(Classifier {
+            name: name.to_owned(),
+            reads: Reads::Features,
+            classes,
+            labels: head.labels,
+            probabilities: Probabilities::Softmax,
+        });
         // Weights are identified by their names.
         let named = |weight: Weight| Weight { name: format!("{}{}{}", name, if name.is_empty() { "" } else { ":" }, weight.name), ..weight };
         checkpoint.weights.heads.push(Linear { weight: named(head.linear.weight), bias: named(head.linear.bias) });

@@ -11,7 +11,7 @@ use super::position::Resampling;
 use super::source::{Part, PositionSource, Source, StoredGrid};
 use super::weights::{AttentionPool, Block, Linear, Norm, PoolMlp, Weights};
 use super::{DEEPEST, Outline, TextSources, timm};
-use crate::data::config::{Activation, BACKBONE_GROUPS, Classifier, Config, Edge, Input, Layout, Patches, Pooler, Pooling, Reads};
+use crate::data::config::{Activation, BACKBONE_GROUPS, Classifier, Config, Edge, Input, Layout, Patches, Pooler, Pooling, Probabilities, Reads};
 use crate::data::error::{Error, Result};
 use crate::execution::image::Preprocess;
 use serde_json::json;
@@ -111,7 +111,13 @@ pub fn read(path: &Path, files: &Files) -> Result<Outline> {
     };
     if files.has(&name("head/kernel")) {
         let &[read, classes] = files.sizes(&name("head/kernel"))?;
-        let classifier = |name: &str, reads| Classifier { name: name.to_owned(), reads, classes, labels: super::labels(None, classes) };
+        let classifier = |name: &str, reads| Classifier {
+            name: name.to_owned(),
+            reads,
+            classes,
+            labels: super::labels(None, classes),
+            probabilities: Probabilities::Softmax,
+        };
         // timm drops pre_logits, flax does not: `logits` is timm's result, `logits_jax` is flax's.
         classifiers.extend((read == width).then(|| classifier("", Reads::Features)));
         classifiers.extend(pre_logits.map(|_| classifier("jax", Reads::PreLogits)));

@@ -341,7 +341,7 @@ pub fn tensor_names(path: impl AsRef<Path>) -> Result<Vec<String>> {
 /// Checks that a file of PyTorch is whole, without loading its tensors.
 #[cfg(all(feature = "hub", not(target_arch = "wasm32")))]
 pub(in crate::execution) fn check_pytorch(path: &Path) -> Result<()> {
-    pytorch::read(path, &memory::Contents::open(path, memory::MAPPED_FROM)?).map(drop)
+    pytorch::read(path, &memory::Contents::open(path, memory::MAPPED_FROM)?, false).map(drop)
 }
 
 /// Returns the metadata of a safetensors file, of which only the header is read.

@@ -260,8 +260,10 @@ pub struct PositionSource {
 /// Grid that a library assumes for a stored table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoredGrid {
-    /// The configured grid if it has as many patches, else a square (timm).
+    /// The configured grid if it has as many patches, else a square (open_clip, timm's BEiT).
     Configured,
+    /// The same, but before them the grid that the weights were saved for, if it has as many patches (timm).
+    Saved([usize; 2]),
     /// A square whenever the number of patches is square (transformers' DINOv2).
     Square,
     /// The same, but for the configured grid the table is used unchanged (transformers' ViT).
@@ -277,10 +279,12 @@ impl PositionSource {
         let side = patches.isqrt();
         let is_configured = patches == self.grid[0] * self.grid[1];
         let is_square = side > 0 && side * side == patches;
-        let grid = match () {
-            () if is_configured && !(self.stored != StoredGrid::Configured && is_square) => self.grid,
-            () if is_square => [side, side],
-            () => {
+        let prefers_square = matches!(self.stored, StoredGrid::Square | StoredGrid::SquareElsewhere);
+        let grid = match self.stored {
+            StoredGrid::Saved([height, width]) if patches > 0 && height.checked_mul(width) == Some(patches) => [height, width],
+            _ if is_configured && !(prefers_square && is_square) => self.grid,
+            _ if is_square => [side, side],
+            _ => {
                 let expected = self.prefix + self.grid[0] * self.grid[1];
                 return Err(Error::tensor(
                     &self.name,

@@ -2,7 +2,7 @@
 
 use super::crash::caught;
 use super::jpeg::structure;
-use super::{Image, formats, tiff};
+use super::{Image, LARGEST_SIDE, formats, tiff, too_long};
 use crate::data::error::{Error, Result};
 use crate::execution::storage;
 use image::metadata::Orientation;
@@ -87,21 +87,26 @@ struct Opened<'a> {
     format: Option<ImageFormat>,
     /// Whether it is a JPEG in several scans.
     has_scans: bool,
+    /// Whether colours have been multiplied by the opacity.
+    is_premultiplied: bool,
 }
 
 fn open<'a>(path: &Path, bytes: &'a [u8], limit: u64) -> Result<Opened<'a>> {
     let failed = |error: ImageError| Error::image(path, message(&error));
     #[cfg(any(feature = "jxl", feature = "heic"))]
     if let Some(decoder) = formats::decoder(bytes, limit) {
-        return Ok(Opened { decoder: decoder.map_err(failed)?, format: None, has_scans: false });
+        return Ok(Opened { decoder: decoder.map_err(failed)?, format: None, has_scans: false, is_premultiplied: false });
     }
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(Error::io(path))?;
     // The image itself is checked below; of PNG, decoders count only what is beside it.
     let mut limits = image::Limits::default();
     limits.max_alloc = Some(if reader.format() == Some(ImageFormat::Png) { PNG_CHUNKS } else { limit });
     reader.limits(limits);
+    if reader.format().is_none() && tiff::is_big(bytes) {
+        reader.set_format(ImageFormat::Tiff);
+    }
     let format = reader.format();
-    let mut has_scans = false;
+    let (mut has_scans, mut is_premultiplied) = (false, false);
     match format {
         None if bytes.is_empty() => return Err(Error::image(path, "the file is empty")),
         None => return Err(Error::image(path, format!("not an image in a supported format ({})", formats::FORMATS))),
@@ -112,19 +117,28 @@ fn open<'a>(path: &Path, bytes: &'a [u8], limit: u64) -> Result<Opened<'a>> {
             }
             has_scans = structure.has_scans;
         }
-        Some(ImageFormat::Tiff) => tiff::check(bytes).map_err(failed)?,
+        Some(ImageFormat::Tiff) => is_premultiplied = tiff::check(bytes).map_err(failed)?,
         Some(_) => {}
     }
-    Ok(Opened { decoder: Box::new(caught(|| reader.into_decoder()).ok_or_else(|| crashed(path))?.map_err(failed)?), format, has_scans })
+    Ok(Opened {
+        decoder: Box::new(caught(|| reader.into_decoder()).ok_or_else(|| crashed(path))?.map_err(failed)?),
+        format,
+        has_scans,
+        is_premultiplied,
+    })
 }
 
 fn read(path: &Path, bytes: &[u8], limit: u64) -> Result<Image> {
     let failed = |error: ImageError| Error::image(path, message(&error));
-    let Opened { mut decoder, format, has_scans } = open(path, bytes, limit)?;
+    let Opened { mut decoder, format, has_scans, is_premultiplied } = open(path, bytes, limit)?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     if pixels == 0 {
         return Err(Error::image(path, format!("{width} x {height} pixels: the file is damaged")));
+    }
+    let [height, width] = [height, width].map(|side| side as usize);
+    if height.max(width) > LARGEST_SIDE {
+        return Err(Error::image(path, too_long([height, width])));
     }
     // A broken orientation is no reason to reject the image.
     let orientation = caught(|| decoder.orientation()).and_then(|found| found.ok()).unwrap_or(Orientation::NoTransforms);
@@ -144,11 +158,15 @@ fn read(path: &Path, bytes: &[u8], limit: u64) -> Result<Image> {
         !matches!(orientation, Orientation::NoTransforms | Orientation::Rotate180 | Orientation::FlipHorizontal | Orientation::FlipVertical);
     let needed = decoded + for_decoder.max(if is_turned { decoded } else { 0 }).max(for_conversion(decoder.color_type(), pixels));
     if needed > limit {
-        return Err(Error::ImageLimit { path: path.to_owned(), size: [height as usize, width as usize], needed, allowed: limit });
+        return Err(Error::ImageLimit { path: path.to_owned(), size: [height, width], needed, allowed: limit });
     }
     let mut image = caught(|| DynamicImage::from_decoder(decoder)).ok_or_else(|| crashed(path))?.map_err(failed)?;
     image.apply_orientation(orientation);
-    Ok(plain(image))
+    let mut image = plain(image);
+    if is_premultiplied {
+        divide_by_alpha(&mut image);
+    }
+    Ok(image)
 }
 
 /// Bytes that [`plain`] takes beside a decoded image.
@@ -194,6 +212,15 @@ fn plain(image: DynamicImage) -> Image {
             Image { width, height, channels: channels - 1, data: without_last(data, channels), alpha: Some(alpha) }
         }
         _ => Image { width, height, channels, data, alpha: None },
+    }
+}
+
+/// Divides the colours of a premultiplied image by its opacity, as Pillow does.
+fn divide_by_alpha(Image { channels, data, alpha, .. }: &mut Image) {
+    for (pixel, alpha) in data.chunks_mut(*channels).zip(alpha.iter().flatten()) {
+        if *alpha > 0 {
+            pixel.iter_mut().for_each(|level| *level = (u16::from(*level) * 255 / u16::from(*alpha)).min(255) as u8);
+        }
     }
 }
 

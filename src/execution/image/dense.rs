@@ -12,8 +12,10 @@ use rayon::prelude::*;
 pub fn depth_at(depth: &Tensor, size: [usize; 2]) -> Result<Vec<f32>> {
     let ([_, height, width], values) = (planes(depth, "depth")?, depth.values());
     let [rows, columns] = taps(Interpolation::Bicubic, [height, width], size)?;
-    let across: Vec<f64> = values.chunks(width).flat_map(|row| columns.iter().map(|tap| sum(tap, |column| f64::from(row[column])))).collect();
-    let row = |tap: &Tap| (0..size[1]).map(|column| sum(tap, |row| across[row * size[1] + column]) as f32).collect::<Vec<f32>>();
+    let row = |tap: &Tap| {
+        let down = row_of(&values, width, tap);
+        columns.iter().map(|tap| tap.sum(|column| down[column]) as f32).collect::<Vec<f32>>()
+    };
     Ok(rows.par_iter().flat_map_iter(row).collect())
 }
 
@@ -31,9 +33,9 @@ pub fn classes_at(logits: &Tensor, size: [usize; 2]) -> Result<Vec<u16>> {
     let row = |tap: &Tap| {
         let mut best = vec![(f64::NEG_INFINITY, 0); size[1]];
         for (class, plane) in values.chunks(height * width).enumerate() {
-            let scores: Vec<f64> = (0..width).map(|column| sum(tap, |row| f64::from(plane[row * width + column]))).collect();
+            let scores = row_of(plane, width, tap);
             for (best, tap) in best.iter_mut().zip(&columns) {
-                let score = sum(tap, |column| scores[column]);
+                let score = tap.sum(|column| scores[column]);
                 if score > best.0 {
                     *best = (score, class as u16);
                 }
@@ -44,11 +46,27 @@ pub fn classes_at(logits: &Tensor, size: [usize; 2]) -> Result<Vec<u16>> {
     Ok(rows.par_iter().flat_map_iter(row).collect())
 }
 
-/// First neighbour of a pixel, and the weights of its neighbours.
-type Tap = (usize, Vec<f64>);
+/// Neighbours of a pixel, from the first on, and their weights. An image has a million columns at most, so a tap must be small.
+struct Tap {
+    first: usize,
+    count: usize,
+    weights: [f64; 4],
+}
 
-fn sum((first, weights): &Tap, value: impl Fn(usize) -> f64) -> f64 {
-    (*first..).zip(weights).map(|(place, weight)| weight * value(place)).sum()
+impl Tap {
+    fn of((first, weights): (usize, Vec<f64>)) -> Tap {
+        let count = weights.len();
+        Tap { first, count, weights: std::array::from_fn(|i| weights.get(i).copied().unwrap_or(0.0)) }
+    }
+
+    fn sum(&self, value: impl Fn(usize) -> f64) -> f64 {
+        (self.first..).zip(&self.weights[..self.count]).map(|(place, weight)| weight * value(place)).sum()
+    }
+}
+
+/// Returns a row of the result, at the columns of a map that are not yet resized.
+fn row_of(map: &[f32], width: usize, tap: &Tap) -> Vec<f64> {
+    (0..width).map(|column| tap.sum(|row| f64::from(map[row * width + column]))).collect()
 }
 
 /// Returns the taps of rows and columns.
@@ -57,7 +75,8 @@ fn taps(interpolation: Interpolation, from: [usize; 2], to: [usize; 2]) -> Resul
         return Err(Error::argument("size", format!("expected a height and a width above 0, found {to:?}")));
     }
     let scale = [0, 1].map(|axis| from[axis] as f64 / to[axis] as f64);
-    Ok([0, 1].map(|axis| (0..to[axis]).map(|i| neighbours(interpolation, from[axis], (i as f64 + 0.5) * scale[axis] - 0.5)).collect()))
+    let tap = |axis: usize, i| Tap::of(neighbours(interpolation, from[axis], (i as f64 + 0.5) * scale[axis] - 0.5));
+    Ok([0, 1].map(|axis| (0..to[axis]).map(|i| tap(axis, i)).collect()))
 }
 
 /// Returns the axes of a map, or of planes of it, none of which is empty.

@@ -27,6 +27,9 @@ pub use sampling::{Sampling, Taps};
 use crate::data::error::{Error, Result};
 use std::borrow::Cow;
 
+/// Maximum height and width. The image itself may be small: how long resampling takes, and the memory for its weights, grow with the longer side.
+const LARGEST_SIDE: usize = 1 << 20;
+
 /// An 8-bit image, top row first, channels interleaved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -77,6 +80,9 @@ impl Image {
                 ),
             ));
         }
+        if self.height.max(self.width) > LARGEST_SIDE {
+            return Err(Error::argument("image", too_long([self.height, self.width])));
+        }
         if !matches!((self.channels, channels), (1 | 3, 1 | 3)) && self.channels != channels {
             return Err(Error::argument(
                 "image",
@@ -85,6 +91,11 @@ impl Image {
         }
         Ok(Converted { image: self, cover: self.alpha.as_deref().filter(|_| alpha == Alpha::OnWhite), channels })
     }
+}
+
+/// Returns the reason why an image of `[height, width]` with a side beyond [`LARGEST_SIDE`] is refused.
+fn too_long([height, width]: [usize; 2]) -> String {
+    format!("{width} x {height} pixels; expected at most {LARGEST_SIDE} along a side")
 }
 
 /// An image whose rows are converted as they are read, so that no second image is in memory.

@@ -17,8 +17,11 @@ pub const ADDED: &str = "added_tokens.json";
 /// Special tokens, in the order in which transformers adds those that the vocabulary lacks.
 const NAMES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// Further special tokens, under the current name and the former one.
+/// Further special tokens, under the current name and the former one, which counts if the current one has none.
 const EXTRA: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
+
+/// Special tokens by names of the model's own. They count if the file has none outside of it, such as `image_token`.
+const OF_MODEL: &str = "model_specific_special_tokens";
 
 /// Maximum number of added tokens, hundreds of times Gemma's.
 const MOST: usize = 1 << 16;
@@ -68,8 +71,19 @@ pub struct AddedTokens {
 }
 
 impl AddedTokens {
+    /// Returns the tokens before and after a text of CLIP.
+    pub fn ends(&self) -> [Vec<String>; 2] {
+        [self.bos.iter().cloned().collect(), vec![self.eos.clone()]]
+    }
+
     /// Reads a folder's added tokens. `stored` are those of `tokenizer.json`.
     pub fn read(folder: &Folder, kind: Kind, config: Option<&Object>, stored: &[Stated]) -> Result<AddedTokens> {
+        if let Some(config) = config
+            && kind != Kind::OpenClip
+            && config.bool("split_special_tokens")? == Some(true)
+        {
+            return Err(config.unsupported("split_special_tokens", "false"));
+        }
         let mut special = Special::of(kind);
         config.map(|config| special.take(config)).transpose()?;
         let declared = match config.map(|config| config.object("added_tokens_decoder")).transpose()?.flatten() {
@@ -130,15 +144,34 @@ impl Special {
                 self.named.insert(name, token(file, name, value, true)?);
             }
         }
-        let Some((key, value)) = EXTRA.into_iter().find_map(|key| Some((key, file.get(key)?))) else { return Ok(()) };
-        let tokens: Vec<&Value> = match value {
-            Value::Array(list) => list.iter().collect(),
-            Value::Object(map) => map.values().collect(),
-            _ => return Err(file.wrong(key, "a list of tokens")),
-        };
-        self.extra = tokens.into_iter().map(|value| token(file, key, value, true)).collect::<Result<_>>()?;
+        let own = file.keys().filter(|key| key.ends_with("_token") && !NAMES.contains(key)).filter_map(|key| Some((key, file.get(key)?)));
+        let mut found: Vec<(&str, &Value)> = own.filter(|(_, value)| value.is_string() || value.get("__type").is_some()).collect();
+        let extra = EXTRA.into_iter().find_map(|key| Some((key, file.get(key).filter(|value| !is_empty(value))?)));
+        match extra {
+            Some((key, Value::Object(map))) => found.extend(map.values().map(|value| (key, value))),
+            Some((_, Value::Array(_))) | None => {}
+            Some((key, _)) => return Err(file.wrong(key, "a list of tokens")),
+        }
+        if found.is_empty() {
+            match file.get(OF_MODEL) {
+                Some(Value::Object(map)) => found.extend(map.values().map(|value| (OF_MODEL, value))),
+                Some(_) => return Err(file.wrong(OF_MODEL, "an object of tokens")),
+                None => {}
+            }
+        }
+        if let Some((key, Value::Array(list))) = extra {
+            found.extend(list.iter().map(|value| (key, value)));
+        }
+        if !found.is_empty() {
+            self.extra = found.into_iter().map(|(key, value)| token(file, key, value, true)).collect::<Result<_>>()?;
+        }
         Ok(())
     }
+}
+
+/// Whether a list or an object has no elements.
+fn is_empty(value: &Value) -> bool {
+    value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 /// Reads tokens by their ids.

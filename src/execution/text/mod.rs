@@ -4,13 +4,16 @@ mod added;
 mod algorithm;
 mod bpe;
 mod capped;
+mod generic;
 mod kind;
 mod messages;
 mod open_clip;
 mod pieces;
 mod prefixes;
+mod processor;
 mod replacements;
 mod settings;
+mod simple;
 mod t5;
 mod unigram;
 mod vocabulary;
@@ -24,8 +27,9 @@ use added::AddedTokens;
 use algorithm::Algorithm;
 use kind::Kind;
 use messages::wrong;
+use open_clip::Cleaning;
 use pieces::Pieces;
-use settings::{Settings, Side};
+use settings::{Settings, Side, Sides};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use vocabulary::Vocabulary;
@@ -67,6 +71,8 @@ pub struct Tokenizer {
     path: PathBuf,
     algorithm: Box<dyn Algorithm>,
     settings: Settings,
+    padding: Side,
+    truncation: Side,
     /// Ids before and after those of a text.
     around: [Vec<u32>; 2],
     /// Whether a text that already has the ids after it gets no others.
@@ -99,25 +105,40 @@ impl Tokenizer {
         let (config, model) = (folder.object(SETTINGS)?, configuration(folder)?);
         let (config, model) = (config.as_ref(), model.as_ref());
         let kind = Kind::of(folder, config, model)?;
-        let settings = Settings::read(kind, config, model)?;
-        let (algorithm, around, pad): (Box<dyn Algorithm>, _, _) = match kind {
+        let mut settings = Settings::read(kind, config, model)?;
+        let (algorithm, around, pad, sides): (Box<dyn Algorithm>, _, _, _) = match kind {
             Kind::Siglip => {
                 let added = AddedTokens::read(folder, kind, config, &[])?;
-                (Box::new(Pieces::open(folder, &added, settings.lower_case)?), [vec![], vec![added.eos]], added.pad)
+                (Box::new(Pieces::open(folder, &added, settings.lower_case)?), [vec![], vec![added.eos]], added.pad, Sides::default())
             }
             Kind::T5 => {
                 let vocabulary = t5::Vocabulary::open(folder)?;
                 let added = AddedTokens::read(folder, kind, config, &vocabulary.added)?;
-                (Box::new(t5::steps(vocabulary, &added)?), [vec![], vec![added.eos]], added.pad)
+                let sides = vocabulary.sides;
+                (Box::new(t5::steps(vocabulary, &added)?), [vec![], vec![added.eos]], added.pad, sides)
             }
-            Kind::Clip | Kind::Siglip2 => {
+            Kind::OpenClip => {
                 let vocabulary = Vocabulary::open(folder, kind)?;
                 let added = AddedTokens::read(folder, kind, config, &vocabulary.added)?;
-                let around = match kind {
-                    Kind::Clip => [added.bos.iter().cloned().collect(), vec![added.eos.clone()]],
-                    _ => vocabulary.around.clone(),
+                let sides = vocabulary.sides;
+                let algorithm = simple::steps(vocabulary, &added, settings.cleaning.take().unwrap_or(Cleaning::Lower))?;
+                (Box::new(algorithm), added.ends(), added.pad, sides)
+            }
+            Kind::Clip | Kind::Siglip2 => {
+                let mut vocabulary = Vocabulary::open(folder, kind)?;
+                let added = AddedTokens::read(folder, kind, config, &vocabulary.added)?;
+                let is_generic = generic::applies(config, model)?;
+                let special = match is_generic {
+                    true => generic::check(folder, kind, config, settings.cleaning, &added)?,
+                    false => bpe::SPECIAL_WORDS,
                 };
-                (Box::new(bpe::steps(kind, vocabulary, &added)?), around, added.pad)
+                let processor = vocabulary.processor.take();
+                let around = match kind {
+                    Kind::Clip if !is_generic => added.ends(),
+                    _ => processor.map(|processor| processor.around(&vocabulary.path)).transpose()?.unwrap_or_default(),
+                };
+                let sides = vocabulary.sides;
+                (Box::new(bpe::steps(kind, vocabulary, &added, special)?), around, added.pad, sides)
             }
         };
         let path = folder.path().to_owned();
@@ -125,13 +146,15 @@ impl Tokenizer {
             algorithm.id(token).ok_or_else(|| wrong(&path, format_args!("special token {token:?} is not in the tokenizer's vocabulary")))
         };
         let [before, after] = around.map(|tokens| tokens.iter().map(id).collect::<Result<Vec<u32>>>());
-        let pad = if kind == Kind::Clip && settings.cleaning.is_some() { open_clip::PAD } else { id(&pad)? };
+        let pad = if kind == Kind::OpenClip { open_clip::PAD } else { id(&pad)? };
         let around = [before?, after?];
         let least = around.iter().map(Vec::len).sum::<usize>().max(1);
         if settings.length < least {
             return Err(wrong(&path, format_args!("expected texts of {least} tokens or more, found model_max_length {}", settings.length)));
         }
-        let tokenizer = Tokenizer { path, algorithm, settings, around, ends_once: kind == Kind::Siglip, pad };
+        let padding = settings.sides.padding.or(sides.padding).unwrap_or(kind.padding());
+        let truncation = settings.sides.truncation.or(sides.truncation).unwrap_or(Side::Right);
+        let tokenizer = Tokenizer { path, algorithm, settings, padding, truncation, around, ends_once: kind == Kind::Siglip, pad };
         tokenizer.around.iter().flatten().chain([&tokenizer.pad]).try_for_each(|id| tokenizer.check(*id))?;
         Ok(tokenizer)
     }
@@ -160,7 +183,7 @@ impl Tokenizer {
             let ids = self.framed(self.algorithm.ids(cleaned.as_deref().unwrap_or(text))?);
             ids.iter().try_for_each(|id| self.check(*id))?;
             let padding = self.length() - ids.len();
-            let [left, right] = match self.settings.padding {
+            let [left, right] = match self.padding {
                 Side::Left => [padding, 0],
                 Side::Right => [0, padding],
             };
@@ -174,7 +197,7 @@ impl Tokenizer {
     fn framed(&self, mut ids: Vec<u32>) -> Vec<u32> {
         let [before, after] = &self.around;
         let excess = (before.len() + ids.len() + after.len()).saturating_sub(self.length());
-        match self.settings.truncation {
+        match self.truncation {
             Side::Left => drop(ids.drain(..excess)),
             Side::Right => ids.truncate(ids.len() - excess),
         }

@@ -1,6 +1,6 @@
 //! Texts as open_clip prepares them before its tokenizers take them apart (`tokenizer.py`).
 //!
-//! open_clip also repairs wrongly decoded characters and HTML entities; here, they stay as they are.
+//! open_clip also repairs texts by ftfy, such as wrongly decoded characters, curly quotes and ligatures, and HTML entities; here, they stay as they are.
 
 use crate::data::error::Result;
 use crate::execution::checkpoint::Object;
@@ -44,6 +44,11 @@ impl Cleaning {
             Some("canonicalize") => Ok(Cleaning::Canonical),
             Some(_) => Err(arguments.unsupported("clean", "whitespace, lower, canonicalize")),
         }
+    }
+
+    /// Whether cleaned texts are in lower case.
+    pub fn is_lower(self) -> bool {
+        self != Cleaning::Whitespace
     }
 
     pub fn clean(self, text: &str) -> String {

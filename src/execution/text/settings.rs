@@ -6,19 +6,41 @@ use crate::data::error::Result;
 use crate::execution::checkpoint::Object;
 
 /// An end of a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 pub enum Side {
     Left,
     Right,
+}
+
+/// Ends at which texts are padded and cut, as far as a file declares them.
+#[derive(Clone, Copy, Default)]
+pub struct Sides {
+    pub padding: Option<Side>,
+    pub truncation: Option<Side>,
+}
+
+/// Padding or cutting in `tokenizer.json`, of which transformers takes over the end.
+#[derive(serde::Deserialize)]
+#[serde(expecting = "an object")]
+pub struct Stored {
+    direction: Option<Side>,
+}
+
+impl Sides {
+    /// Returns those of `tokenizer.json`.
+    pub fn stored(padding: Option<Stored>, truncation: Option<Stored>) -> Sides {
+        let side = |stored: Option<Stored>| stored.and_then(|stored| stored.direction);
+        Sides { padding: side(padding), truncation: side(truncation) }
+    }
 }
 
 /// Settings of a tokenizer.
 pub struct Settings {
     /// Tokens per text, T.
     pub length: usize,
-    pub padding: Side,
-    pub truncation: Side,
-    /// Whether SigLIP's text is converted to lower case; that of the others always is.
+    /// Declared sides, which go before those of `tokenizer.json`.
+    pub sides: Sides,
+    /// Whether SigLIP's text is converted to lower case; that of the others is as the kind has it.
     pub lower_case: bool,
     /// How open_clip prepares texts first, if the model is its own.
     pub cleaning: Option<Cleaning>,
@@ -37,6 +59,10 @@ impl Settings {
         // Files that set no limit state 10^30.
         let limit = config.map(|config| config.number("model_max_length")).transpose()?.flatten();
         let side = |key: &str| -> Result<Option<Side>> {
+            // open_clip's own tokenizer has no other.
+            if kind == Kind::OpenClip {
+                return Ok(Some(Side::Right));
+            }
             let Some(config) = config else { return Ok(None) };
             match config.string(key)? {
                 None => Ok(None),
@@ -48,8 +74,7 @@ impl Settings {
         Ok(Settings {
             // open_clip cuts at the model's length, whatever the tokenizer declares.
             length: limit.filter(|_| of_open_clip.is_none()).map_or(positions, |limit| positions.min(limit as usize)),
-            padding: side("padding_side")?.unwrap_or(kind.padding()),
-            truncation: side("truncation_side")?.unwrap_or(Side::Right),
+            sides: Sides { padding: side("padding_side")?, truncation: side("truncation_side")? },
             lower_case: match (kind, config) {
                 (Kind::Siglip, Some(config)) => config.bool("do_lower_case")?.unwrap_or(true),
                 _ => true,

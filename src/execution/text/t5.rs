@@ -7,6 +7,7 @@ use super::capped::List;
 use super::messages::wrong;
 use super::prefixes::{LONGEST, Prefixes};
 use super::replacements::Replacements;
+use super::settings::{self, Sides};
 use super::unigram::{Part, SPACE, Score, Unigram};
 use super::vocabulary::tokenizer_file;
 use crate::data::error::{Error, Result};
@@ -34,6 +35,8 @@ const LONG: usize = 6;
 struct File {
     #[serde(default)]
     added_tokens: List<Stated>,
+    padding: Option<settings::Stored>,
+    truncation: Option<settings::Stored>,
     normalizer: Option<Step>,
     model: Stored,
 }
@@ -67,6 +70,8 @@ pub struct Vocabulary {
     replacements: Option<Replacements>,
     /// Added tokens in `tokenizer.json`.
     pub added: Vec<Stated>,
+    /// Sides in `tokenizer.json`.
+    pub sides: Sides,
 }
 
 impl Vocabulary {
@@ -76,7 +81,8 @@ impl Vocabulary {
         let damaged = || Error::file(&path, "precompiled_charsmap: expected SentencePiece's table in base64; download the file again");
         let read = |table: String| BASE64_STANDARD.decode(table).ok().and_then(|table| Replacements::read(&table)).ok_or_else(damaged);
         let replacements = table.filter(|table| !table.is_empty()).map(read).transpose()?;
-        Ok(Vocabulary { pieces: file.model.vocab.0, replacements, added: file.added_tokens.0, path })
+        let sides = Sides::stored(file.padding, file.truncation);
+        Ok(Vocabulary { pieces: file.model.vocab.0, replacements, added: file.added_tokens.0, sides, path })
     }
 }
 

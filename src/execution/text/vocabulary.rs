@@ -3,7 +3,9 @@
 use super::added::Stated;
 use super::capped::{List, MOST, Map};
 use super::kind::Kind;
-use super::messages::{brief, wrong};
+use super::messages::wrong;
+use super::processor::Processor;
+use super::settings::{Sides, Stored};
 use crate::data::error::{Error, Result};
 use crate::execution::checkpoint::Folder;
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, SeqAccess, Visitor};
@@ -27,16 +29,20 @@ pub struct Vocabulary {
     pub merges: Vec<Merge>,
     /// Added tokens in `tokenizer.json`.
     pub added: Vec<Stated>,
-    /// Special tokens before and after each text, if the file states them.
-    pub around: [Vec<String>; 2],
+    /// What adds special tokens, if the file states it.
+    pub processor: Option<Processor>,
+    /// Sides in `tokenizer.json`.
+    pub sides: Sides,
 }
 
-/// `tokenizer.json`. Its steps are those of the class, so they are not read.
+/// `tokenizer.json`. Its other steps are those of the class, so they are not read.
 #[derive(serde::Deserialize)]
 #[serde(expecting = "an object")]
 struct File {
     #[serde(default)]
     added_tokens: List<Stated>,
+    padding: Option<Stored>,
+    truncation: Option<Stored>,
     post_processor: Option<Processor>,
     model: Model,
 }
@@ -46,21 +52,6 @@ struct File {
 struct Model {
     vocab: Map<u32>,
     merges: List<Merge>,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(expecting = "an object")]
-struct Processor {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    single: List<Part>,
-}
-
-#[derive(serde::Deserialize)]
-enum Part {
-    Sequence {},
-    SpecialToken { id: String },
 }
 
 /// A pair of tokens to merge: `["a", "b"]`, or `"a b"`.
@@ -112,36 +103,25 @@ impl Vocabulary {
     /// Reads a folder's vocabulary.
     pub fn open(folder: &Folder, kind: Kind) -> Result<Vocabulary> {
         match kind {
-            Kind::Clip if !folder.has(TOKENIZER) && folder.has(VOCABULARY) && folder.has(MERGES) => Vocabulary::of_parts(folder),
-            Kind::Clip if !folder.has(TOKENIZER) => {
+            Kind::Clip | Kind::OpenClip if !folder.has(TOKENIZER) && folder.has(VOCABULARY) && folder.has(MERGES) => Vocabulary::of_parts(folder),
+            Kind::Clip | Kind::OpenClip if !folder.has(TOKENIZER) => {
                 Err(Error::file(folder.path(), format!("no tokenizer; expected {TOKENIZER}, or {VOCABULARY} and {MERGES}")))
             }
-            _ => Vocabulary::of_tokenizer(folder, kind),
+            _ => Vocabulary::of_tokenizer(folder),
         }
     }
 
-    fn of_tokenizer(folder: &Folder, kind: Kind) -> Result<Vocabulary> {
+    fn of_tokenizer(folder: &Folder) -> Result<Vocabulary> {
         let (path, file): (_, File) = tokenizer_file(folder)?;
-        let mut around = [Vec::new(), Vec::new()];
-        match file.post_processor {
-            Some(processor) if kind == Kind::Siglip2 => {
-                if processor.kind != "TemplateProcessing" {
-                    return Err(Error::unsupported(
-                        &path,
-                        brief(format_args!("post_processor: expected TemplateProcessing, found {:?}", processor.kind)),
-                    ));
-                }
-                let mut side = 0;
-                for part in processor.single.0 {
-                    match part {
-                        Part::Sequence {} => side = 1,
-                        Part::SpecialToken { id } => around[side].push(id),
-                    }
-                }
-            }
-            _ => {}
+        Vocabulary {
+            path,
+            ids: file.model.vocab.0.into_iter().collect(),
+            merges: file.model.merges.0,
+            added: file.added_tokens.0,
+            processor: file.post_processor,
+            sides: Sides::stored(file.padding, file.truncation),
         }
-        Vocabulary { path, ids: file.model.vocab.0.into_iter().collect(), merges: file.model.merges.0, added: file.added_tokens.0, around }.checked()
+        .checked()
     }
 
     fn of_parts(folder: &Folder) -> Result<Vocabulary> {
@@ -156,7 +136,10 @@ impl Vocabulary {
         let pairs: Vec<Merge> = lines.take(MOST + 1).map(parse).collect::<Result<_>>()?;
         match pairs.len() > MOST {
             true => Err(Error::file(&merges, format!("more than {MOST} lines, which no such file should have"))),
-            false => Vocabulary { path, ids: ids.0.into_iter().collect(), merges: pairs, added: Vec::new(), around: Default::default() }.checked(),
+            false => {
+                let ids = ids.0.into_iter().collect();
+                Vocabulary { path, ids, merges: pairs, added: Vec::new(), processor: None, sides: Sides::default() }.checked()
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Final norm, pooling and classification heads.
 
 use super::{Forward, Scratch, norm};
-use crate::data::config::{Pooling, Reads};
+use crate::data::config::{Activation, Pooling, Probabilities, Reads};
 use crate::data::error::Result;
 use crate::data::record::Buf;
 use crate::execution::checkpoint::{AttentionPool, Linear, Weights};
@@ -146,23 +146,31 @@ impl Forward<'_> {
             if matches!(classifier.reads, Reads::Token(_)) {
                 of_tokens.push(logits);
             }
-            self.scores(&classifier.suffix(), logits)?;
+            let alone = (classifier.probabilities == Probabilities::Sigmoid).then_some((read, head));
+            self.scores(&classifier.suffix(), logits, alone)?;
         }
         if let &[a, b] = of_tokens.as_slice() {
             let logits = self.vector("logits", self.recording.shape(a)[1])?;
             kernels::average(&mut self.recording, "average".to_owned(), [a, b], logits)?;
-            self.scores("", logits)?;
+            self.scores("", logits, None)?;
         }
         Ok(())
     }
 
-    /// Saves logits and their softmax, if requested.
-    fn scores(&mut self, suffix: &str, logits: Buf) -> Result<()> {
+    /// Saves logits and their probabilities, if requested: the softmax or, of classes that are scored `alone` by a layer that reads a vector, their sigmoid.
+    fn scores(&mut self, suffix: &str, logits: Buf, alone: Option<(Buf, &Linear<Buf>)>) -> Result<()> {
         self.save(&format!("logits{suffix}"), logits);
         let name = format!("probabilities{suffix}");
         if self.wants(&name) {
-            let probabilities = self.vector(&name, self.recording.shape(logits)[1])?;
-            kernels::softmax(&mut self.recording, format!("softmax{suffix}"), logits, probabilities)?;
+            let probabilities = match alone {
+                // The layer again, because activations are parts of products.
+                Some((read, head)) => self.dense(&name, read, head, Epilogue::Activation(Activation::Sigmoid))?,
+                None => {
+                    let probabilities = self.vector(&name, self.recording.shape(logits)[1])?;
+                    kernels::softmax(&mut self.recording, format!("softmax{suffix}"), logits, probabilities)?;
+                    probabilities
+                }
+            };
             self.save(&name, probabilities);
         }
         Ok(())

@@ -10,7 +10,7 @@ mod tables;
 pub use tables::Tables;
 
 use crate::data::capabilities::Precision;
-use crate::data::config::{Activation, Branches, Config, Input, NormOrder, Patches, Pooling, Reads, Size};
+use crate::data::config::{Activation, Branches, Config, Input, NormOrder, Patches, Pooling, Probabilities, Reads, Size};
 use crate::data::error::{Error, Result};
 use crate::data::levels;
 use crate::data::record::{Buf, Recording};
@@ -43,7 +43,7 @@ pub struct Request {
 /// - `image_embeds`, `image_embeds_l2` `[B, projection]`: the vector that can be compared with those of texts, and the same L2-normalised
 /// - `pre_logits_jax` `[B, width]`: the output of the pre-training head's first layer
 /// - `logits`, `logits_NAME` `[B, classes]`: the logits of each classifier; for a distilled model also their mean
-/// - `probabilities`, `probabilities_NAME` `[B, classes]`: the softmax of the logits
+/// - `probabilities`, `probabilities_NAME` `[B, classes]`: the softmax of the logits, or as [`Probabilities`] says
 /// - `reassembled.i`, `neck_conv.i`, `fused.i` `[B, channels, h, w]`: the maps of a dense head: feature i, the same after the neck's convolution, and the fused
 ///   map i, the deepest first
 /// - `predicted_depth` `[B, h, w]` or `logits` `[B, classes, h, w]`: the result of a dense head
@@ -91,9 +91,10 @@ fn steps(config: &Config) -> Vec<String> {
         names.extend(["image_embeds", "image_embeds_l2"].map(str::to_owned));
     }
     names.extend(config.pre_logits.map(|_| "pre_logits_jax".to_owned()));
-    let mean = config.is_distilled().then(String::new);
-    for suffix in config.classifiers.iter().map(|classifier| classifier.suffix()).chain(mean) {
-        names.extend([format!("logits{suffix}"), format!("probabilities{suffix}")]);
+    let mean = config.is_distilled().then(|| (String::new(), Probabilities::Softmax));
+    for (suffix, probabilities) in config.classifiers.iter().map(|classifier| (classifier.suffix(), classifier.probabilities)).chain(mean) {
+        names.push(format!("logits{suffix}"));
+        names.extend((probabilities != Probabilities::None).then(|| format!("probabilities{suffix}")));
     }
     names.extend(config.dense.iter().flat_map(dense::output_names));
     names

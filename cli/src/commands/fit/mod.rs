@@ -1,5 +1,6 @@
 //! Classifier trained on example images.
 
+mod classes;
 mod ridge;
 
 use super::images::{PassArgs, name};
@@ -7,9 +8,10 @@ use super::output::{Beside, check_named, check_replaceable, protect};
 use super::tensors::write_tensors;
 use super::{Failed, Format, Result, note, shown};
 use clap::Args;
+use classes::{label, labels};
 use ridge::{Ridge, Solution};
 use serde_json::{Value, json};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -60,10 +62,7 @@ impl Fit {
         if let Some(missing) = paths.iter().find(|path| !path.exists()) {
             return Err(format!("{}: no such file or folder", missing.display()).into());
         }
-        let labels: Vec<String> = paths.iter().map(|path| label(path)).collect::<BTreeSet<_>>().into_iter().collect();
-        if labels.len() < 2 {
-            return Err(format!("expected a folder of images for each of two or more classes, found only {}", labels.join(", ")).into());
-        }
+        let labels = labels(&paths, self.pass.images.arguments())?;
         check_replaceable(&self.output)?;
         let numbers: HashMap<&str, usize> = labels.iter().enumerate().map(|(number, label)| (label.as_str(), number)).collect();
         let (images, mut session) = self.pass.start(checkpoint, paths, |_| false)?.expect("none is done");
@@ -145,11 +144,6 @@ impl Fit {
         }
         Ok(())
     }
-}
-
-/// Returns the class of an image: the name of its folder.
-fn label(path: &Path) -> String {
-    path.parent().and_then(Path::file_name).map_or_else(|| ".".to_owned(), |folder| name(Path::new(folder)))
 }
 
 fn write_head(file: &Path, Solution { weight, bias }: &Solution, labels: &[String]) -> Result<()> {

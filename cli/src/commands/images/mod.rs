@@ -266,6 +266,11 @@ impl ImageArgs {
         !self.glob.is_empty()
     }
 
+    /// Returns what the user has named: images, folders and patterns.
+    pub fn arguments(&self) -> &[PathBuf] {
+        &self.images
+    }
+
     /// Returns the requested images.
     pub fn sources(&self) -> Result<Vec<PathBuf>> {
         sources::sources(&self.images, &self.glob)

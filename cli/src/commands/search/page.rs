@@ -36,7 +36,18 @@ fn address(image: &Path) -> String {
     let path = image.canonicalize().unwrap_or_else(|_| image.to_owned());
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
     let byte = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    format!("file://{}", path.to_string_lossy().replace('\\', "/").bytes().map(byte).collect::<String>())
+    format!("file://{}", bytes_of(&path).into_iter().map(byte).collect::<String>())
+}
+
+/// Returns the bytes of a path, with `/` between its parts.
+#[cfg(unix)]
+fn bytes_of(path: &Path) -> Vec<u8> {
+    std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec()
+}
+
+#[cfg(not(unix))]
+fn bytes_of(path: &Path) -> Vec<u8> {
+    path.to_string_lossy().replace('\\', "/").into_bytes()
 }
 
 #[cfg(test)]
@@ -47,5 +58,10 @@ mod tests {
     fn names_cannot_break_out_of_the_page() {
         assert_eq!(escaped("<a b=\"c\">&"), "&lt;a b=&quot;c&quot;&gt;&amp;");
         assert_eq!(address(Path::new("/no such/a\"b.png")), "file:///no%20such/a%22b.png");
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            assert_eq!(address(Path::new(std::ffi::OsStr::from_bytes(b"/a\\b\xFF.png"))), "file:///a%5Cb%FF.png");
+        }
     }
 }

@@ -14,7 +14,7 @@ pub use index::Index;
 use nearest::pairs;
 pub use nearest::ranking;
 pub use print::print;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use vitraux::Checkpoint;
 
@@ -78,6 +78,13 @@ pub fn cosine(text: &str) -> std::result::Result<f64, String> {
     number.ok_or_else(|| "expected a number from -1 to 1".to_owned())
 }
 
+/// Returns a path as it is among the candidates, if one of them is the same file.
+fn as_named(path: &Path, candidates: &[PathBuf]) -> PathBuf {
+    let plain = without_dot(path);
+    let is_same = |candidate: &&PathBuf| path.canonicalize().is_ok_and(|path| candidate.canonicalize().is_ok_and(|candidate| candidate == path));
+    if candidates.contains(&plain) { plain } else { candidates.iter().find(is_same).cloned().unwrap_or(plain) }
+}
+
 impl Similar {
     pub fn run(self) -> Result<()> {
         let named = self.pass.images.sources()?;
@@ -101,7 +108,7 @@ impl Similar {
         let vectors = Vectors::new(checkpoint.config(), What::Features, true)?;
         let mut index = Index::open(self.index.as_deref(), self.pass.fingerprint(&checkpoint)?, vectors.width())?.of(self.pass.model.source()?);
         let candidates = if named.is_empty() { of_index(&index)? } else { named };
-        let query = self.to.as_deref().map(without_dot);
+        let query = self.to.as_deref().map(|to| as_named(to, &candidates));
         let mut asked = candidates.clone();
         asked.extend(query.clone().filter(|query| !candidates.contains(query)));
         let guest = query.clone().filter(|query| !candidates.contains(query));

@@ -103,10 +103,10 @@ pub fn pairs(index: &Index, places: &[usize], above: f64, most: usize) -> Best {
     (0..blocks.len()).into_par_iter().map(below).reduce(|| Best::new(most), Best::joined)
 }
 
-/// Returns the dot product of two unit vectors.
+/// Returns the dot product of two unit vectors, to the digits that vectors in f32 have and results are printed with: that of equal ones is 1.
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    // Rounding may take it beyond 1.
-    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>().clamp(-1.0, 1.0)
+    let product: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+    (product.clamp(-1.0, 1.0) * 1e7).round() / 1e7
 }
 
 #[cfg(test)]

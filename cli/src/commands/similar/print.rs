@@ -15,8 +15,6 @@ pub fn print(index: &Index, best: &Best, format: Format, are_pairs: bool, top_is
         writeln!(out, "{}", if are_pairs { "image,other,similarity" } else { "image,similarity" })?;
     }
     for Match { similarity, images } in best.ordered() {
-        // Features in f32 are not exact to more digits.
-        let similarity = (similarity * 1e7).round() / 1e7;
         let names: Vec<&str> = images.iter().map(|place| index.name(*place)).collect();
         match format {
             Format::Text => writeln!(out, "{similarity:.4}  {}", shown(&names.join("  ")))?,

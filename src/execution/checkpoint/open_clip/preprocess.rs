@@ -24,11 +24,17 @@ pub fn preprocess(root: &Object, image: Option<[usize; 2]>) -> Result<Preprocess
         Some(_) => return Err(own.unsupported("resize_mode", "shortest, squash, longest")),
     };
     let [height, width] = vision.pair("image_size")?.unwrap_or([224, 224]);
+    let [final_height, final_width] = image.unwrap_or([height, width]);
+    let interpolation = match crop_mode {
+        // open_clip does not pass the interpolation on to the resize that sides of two lengths need.
+        "center" if final_height != final_width => "bicubic",
+        _ => own.string("interpolation")?.unwrap_or("bicubic"),
+    };
     let of_timm = json!({
         "input_size": [3, height, width],
         "mean": own.numbers("mean")?.unwrap_or(MEAN.to_vec()),
         "std": own.numbers("std")?.unwrap_or(STD.to_vec()),
-        "interpolation": own.string("interpolation")?.unwrap_or("bicubic"),
+        "interpolation": interpolation,
         "crop_pct": 1.0,
         "crop_mode": crop_mode,
     });

@@ -29,6 +29,9 @@ const START: usize = 32;
 /// Keys under which training programs save the weights beside other things.
 const NESTED: [&str; 4] = ["state_dict", "model", "model_state_dict", "teacher"];
 
+/// Keys under which timm saves the weights' moving averages.
+const AVERAGED: [&str; 2] = ["state_dict_ema", "model_ema"];
+
 /// Prefix that `DataParallel` gives every name.
 const WRAPPED: &str = "module.";
 
@@ -42,8 +45,8 @@ type Parsed<T> = std::result::Result<T, String>;
 /// Where storages are in a file, by their keys.
 type Places = HashMap<String, Range<usize>>;
 
-/// Finds the tensors.
-pub fn read(path: &Path, contents: &Contents) -> Result<HashMap<String, Stored>> {
+/// Finds the tensors; with `averaged`, the weights' moving averages, where a training checkpoint has them.
+pub fn read(path: &Path, contents: &Contents, averaged: bool) -> Result<HashMap<String, Stored>> {
     let damaged = |message: String| Error::file(path, message);
     let start = contents.read(0..contents.len().min(START))?;
     let mut heap = Heap::default();
@@ -51,12 +54,12 @@ pub fn read(path: &Path, contents: &Contents) -> Result<HashMap<String, Stored>>
         Some(Kind::TorchZip) => {
             let (pickle, places) = archive::read(path, contents)?;
             let (root, _) = machine::run(&mut heap, &pickle).map_err(damaged)?;
-            tensors(&heap, root, &places, contents).map_err(damaged)
+            tensors(&heap, root, averaged, &places, contents).map_err(damaged)
         }
         Some(Kind::Pickle) => {
             let start = contents.read(0..contents.len().min(LARGEST_PICKLE))?;
             let (root, places) = legacy::read(&mut heap, &start, path, contents)?;
-            tensors(&heap, root, &places, contents).map_err(damaged)
+            tensors(&heap, root, averaged, &places, contents).map_err(damaged)
         }
         Some(kind @ (Kind::LfsPointer | Kind::WebPage)) => Err(Error::file(path, kind.advice())),
         None => Err(Error::file(path, "not a file that torch.save wrote; download it again")),
@@ -64,9 +67,9 @@ pub fn read(path: &Path, contents: &Contents) -> Result<HashMap<String, Stored>>
 }
 
 /// Returns the tensors of a state dictionary, which is the saved value or in it.
-fn tensors<'a>(heap: &Heap<'a>, root: Value<'a>, places: &Places, contents: &Contents) -> Parsed<HashMap<String, Stored>> {
+fn tensors<'a>(heap: &Heap<'a>, root: Value<'a>, averaged: bool, places: &Places, contents: &Contents) -> Parsed<HashMap<String, Stored>> {
     heap.storages()?;
-    let entries = state_dict(heap, root)?;
+    let entries = state_dict(heap, root, averaged)?;
     let is_wrapped =
         |(name, value): &(Value<'a>, Value<'a>)| !heap.is_tensor(*value) || matches!(name, Value::Text(name) if name.starts_with(WRAPPED));
     let prefix = if entries.iter().all(is_wrapped) { WRAPPED } else { "" };
@@ -91,9 +94,10 @@ fn tensors<'a>(heap: &Heap<'a>, root: Value<'a>, places: &Places, contents: &Con
 }
 
 /// Returns the entries of the dictionary that holds the tensors.
-fn state_dict<'h, 'a>(heap: &'h Heap<'a>, root: Value<'a>) -> Parsed<&'h [(Value<'a>, Value<'a>)]> {
-    let nested = NESTED.iter().filter_map(|key| heap.get(root, key));
-    let dicts = std::iter::once(root).chain(nested).filter_map(|value| heap.dict(value));
+fn state_dict<'h, 'a>(heap: &'h Heap<'a>, root: Value<'a>, averaged: bool) -> Parsed<&'h [(Value<'a>, Value<'a>)]> {
+    let first: &[&str] = if averaged { &AVERAGED } else { &[] };
+    let [averages, nested] = [first, &NESTED].map(|keys| keys.iter().filter_map(|key| heap.get(root, key)));
+    let dicts = averages.chain([root]).chain(nested).filter_map(|value| heap.dict(value));
     let found = dicts.into_iter().find(|entries| entries.iter().any(|(_, value)| heap.is_tensor(*value)));
     found.ok_or_else(|| format!("expected a dictionary of tensors, itself or under one of the keys {}, found none", NESTED.join(", ")))
 }

@@ -78,10 +78,10 @@ pub fn class_count(object: &Object) -> Result<Option<usize>> {
     }
 }
 
-/// Whether timm treats the image size as fixed. It forgets that the size is fixed if the file itself sets
-/// `dynamic_img_size`.
+/// Whether timm treats the image size as fixed. It forgets that the size is fixed if the file itself asks for a dynamic
+/// one.
 pub fn has_fixed_size(root: &Object, pretrained: &Object) -> Result<bool> {
-    let asked = root.object("model_args")?.is_some_and(|own| own.has("dynamic_img_size"));
+    let asked = root.object("model_args")?.map_or(Ok(None), |own| own.bool("dynamic_img_size"))?.unwrap_or(false);
     Ok(pretrained.bool("fixed_input_size")?.unwrap_or(false) && !asked)
 }
 
@@ -96,6 +96,12 @@ pub fn image_sizes(root: &Object, args: &Object, pretrained: &Object) -> Result<
     }
     let image = own.or(input).unwrap_or([224, 224]);
     Ok((image, image))
+}
+
+/// Returns the image size that the weights were saved for (timm's `get_pretrained_grid_size`). What a name implies does not count.
+pub fn saved_size(root: &Object, pretrained: &Object) -> Result<[usize; 2]> {
+    let own = root.object("model_args")?.map_or(Ok(None), |own| own.pair("img_size"))?;
+    Ok(own.or(input_size(pretrained)?.map(|[_, height, width]| [height, width])).unwrap_or([224, 224]))
 }
 
 /// A norm layer: whether it is RMSNorm, and its epsilon.
@@ -152,7 +158,7 @@ pub fn mlp_inner(args: &Object, width: usize) -> Result<usize> {
 pub enum Mlp {
     /// timm's `Mlp`.
     Plain,
-    /// `SwiGLUPacked`, or the equivalent `GluMlp`: gate and values are halves of one layer.
+    /// `SwiGLUPacked`, or the equivalent `GluMlp`: gate and values are halves of one layer. Its own `act_layer` gives way to the model's.
     Packed,
     /// `SwiGLU`: gate and values are two layers.
     Separate,

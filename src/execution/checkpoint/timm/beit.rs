@@ -11,7 +11,7 @@ use crate::data::error::Result;
 use crate::execution::checkpoint::json::Object;
 use crate::execution::checkpoint::positions::PositionSources;
 use crate::execution::checkpoint::relative::RelativeSource;
-use crate::execution::checkpoint::source::{Part, Source, linear, patch_projection};
+use crate::execution::checkpoint::source::{Part, Source, StoredGrid, linear, patch_projection};
 use crate::execution::checkpoint::weights::{Block, Weights};
 use crate::execution::checkpoint::{Files, Outline, TextSources, checked_depth};
 
@@ -84,11 +84,17 @@ pub fn read(root: &Object, name: &str, args: &Object, files: Option<&Files>) -> 
     };
     config.validate(root.path())?;
     let grid = config.patches().expect("it takes images").whole_grid(image);
+    if (each || shared) && is_taken_for_square(grid) {
+        let [height, width] = grid;
+        return Err(args.error(format!(
+            "img_size: timm takes the biases of {height} x {width} patches for those of a square, as the number of biases is a square; expected another size"
+        )));
+    }
     let relative =
         |name: String| RelativeSource { name: format!("{name}.relative_position_bias_table"), heads: config.heads, grid, resampled: false };
     let absolute = args.bool("use_abs_pos_emb")?.unwrap_or(true);
     let positions = PositionSources {
-        table: absolute.then(|| position_source(&config, image, false, 1)),
+        table: absolute.then(|| position_source(&config, image, false, 1, StoredGrid::Configured)),
         relative: match shared {
             true => vec![relative("rel_pos_bias".to_owned())],
             false => (0..config.depth * usize::from(each)).map(|i| relative(format!("blocks.{i}.attn"))).collect(),
@@ -98,6 +104,12 @@ pub fn read(root: &Object, name: &str, args: &Object, files: Option<&Files>) -> 
     let own = super::OWN.iter().copied().chain(["rel_pos_bias."]).map(str::to_owned).collect();
     let weights = weights(&config, if gated { Mlp::Separate } else { Mlp::Plain }, args.bool("qkv_bias")?.unwrap_or(true), absolute);
     Ok(Outline { weights, positions, config, text: TextSources::default(), own })
+}
+
+/// Whether timm resamples a table of biases for this grid as if it were that of a square one: a grid is no square, but the number of its offsets is.
+fn is_taken_for_square([height, width]: [usize; 2]) -> bool {
+    let offsets = (2 * height - 1) * (2 * width - 1);
+    height != width && offsets.isqrt().pow(2) == offsets
 }
 
 /// Maps weights to timm's tensor names.

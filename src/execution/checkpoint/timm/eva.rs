@@ -4,12 +4,12 @@
 
 use super::arguments::Mlp;
 use super::blocks::{mlp, norm_of, pool_mlp, qk_norm};
-use super::{channels, check_known, classifiers, image_sizes, norm, position_source, pretrained};
+use super::{channels, check_known, classifiers, image_sizes, norm, position_source, pretrained, saved_grid};
 use crate::data::config::{Activation, Angles, Config, Edge, Input, Layout, NormOrder, Patches, Pooling, Rotary};
 use crate::data::error::Result;
 use crate::execution::checkpoint::json::Object;
 use crate::execution::checkpoint::positions::PositionSources;
-use crate::execution::checkpoint::source::{Part, Source, linear, patch_projection};
+use crate::execution::checkpoint::source::{Part, Source, StoredGrid, linear, patch_projection};
 use crate::execution::checkpoint::weights::{AttentionPool, Block, Linear, Weights};
 use crate::execution::checkpoint::{Files, Outline, TextSources, checked_depth};
 use serde_json::Value;
@@ -115,6 +115,8 @@ pub fn read(root: &Object, name: &str, args: &Object, files: Option<&Files>) -> 
         "avg" => Some(Pooling::MeanFrom(prefix_tokens)),
         "max" => Some(Pooling::MaxFrom(prefix_tokens)),
         "avgmax" => Some(Pooling::MeanAndMaxFrom(prefix_tokens)),
+        // The MLP of its pooling has GELU, whatever the blocks have.
+        "map" if mlp != Mlp::Plain => return Err(args.unsupported("global_pool", "token, avg, max, avgmax or empty, with swiglu_mlp")),
         "map" => Some(Pooling::Attention(0)),
         "" => None,
         _ => return Err(args.unsupported("global_pool", "token (with a class token), avg, max, avgmax, map or empty")),
@@ -157,9 +159,10 @@ pub fn read(root: &Object, name: &str, args: &Object, files: Option<&Files>) -> 
     let absolute = flag("use_abs_pos_emb", true)?;
     let positioned = if absolute && !flag("no_embed_class", false)? { prefix_tokens } else { 0 };
     let dynamic = flag("dynamic_img_size", false)?;
+    let saved = StoredGrid::Saved(saved_grid(root, &pretrained, &config)?);
     let learned_angles = matches!(config.rotary, Some(Rotary { angles: Angles::Learned { .. }, .. }));
     let positions = PositionSources {
-        table: absolute.then(|| position_source(&config, built, dynamic, positioned)),
+        table: absolute.then(|| position_source(&config, built, dynamic, positioned, saved)),
         frequencies: learned_angles.then(|| Part::new("rope.freqs", &[2, depth, heads, config.head_width() / 2])),
         ..PositionSources::default()
     };

@@ -17,11 +17,11 @@ use super::position::Resampling;
 use super::source::{Part, PositionSource, Source, StoredGrid, linear, patch_projection};
 use super::weights::{AttentionPool, Weights};
 use super::{Files, Outline, TextSources, checked_depth, stem};
-use crate::data::config::{Activation, Branches, Classifier, Config, Edge, Input, Layout, NormOrder, Patches, Pooling, Reads};
+use crate::data::config::{Branches, Classifier, Config, Edge, Input, Layout, NormOrder, Patches, Pooling, Probabilities, Reads};
 use crate::data::error::{Error, Result};
 use arguments::{
     Mlp, activation, architectures, arguments, channels, check_known, class_count, has_fixed_size, image_sizes, input_size, mlp, mlp_inner, norm,
-    norm_layer, pretrained,
+    norm_layer, pretrained, saved_size,
 };
 use serde_json::Value;
 
@@ -174,7 +174,8 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
         epsilon: norm.epsilon,
         norm_order,
         branches,
-        activation: if gated { Activation::Silu } else { activation(&args)? },
+        // timm passes `act_layer` to gated MLPs too, in place of their own SiLU.
+        activation: activation(&args)?,
         prefix_tokens,
         class_token,
         patch_norm: patch_norm.is_some(),
@@ -182,8 +183,8 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
         qk_norm: args.bool("qk_norm")?.unwrap_or(false),
         attention_norm: args.bool("scale_attn_norm")?.unwrap_or(false),
         mlp_norm: args.bool("scale_mlp_norm")?.unwrap_or(false),
-        // `ResPostBlock` scales by its norms.
-        layer_scale: args.number("init_values")?.is_some() && norm_order == NormOrder::Pre,
+        // `ResPostBlock` scales by its norms. All but `ParallelScalingBlock` take 0 for none.
+        layer_scale: args.number("init_values")?.is_some_and(|value| value != 0.0 || branches == Branches::Parallel) && norm_order == NormOrder::Pre,
         final_norm: final_norm && !pool_norm,
         pooling,
         pool_norm: final_norm && pool_norm,
@@ -204,7 +205,8 @@ fn interpret(root: &Object, files: Option<&Files>) -> Result<Outline> {
     if let Some(refusal) = config.patches().and_then(|patches| patches.grid_refusal(built, patches.whole_grid(built))) {
         return Err(args.error(format!("img_size: {refusal}")));
     }
-    let positions = learned.then(|| position_source(&config, built, dynamic, if positioned { prefix_tokens } else { 0 }));
+    let saved = StoredGrid::Saved(saved_grid(root, &pretrained, &config)?);
+    let positions = learned.then(|| position_source(&config, built, dynamic, if positioned { prefix_tokens } else { 0 }, saved));
     let [qkv_bias, bias] = [args.bool("qkv_bias")?.unwrap_or(true), args.bool("proj_bias")?.unwrap_or(true)];
     // timm itself drops SigLIP's pool if another pooling is requested.
     let may_stay = |own: &&&str| !(**own == "attn_pool." && name.contains("siglip"));
@@ -264,14 +266,22 @@ fn classifiers(root: &Object, args: &Object, pretrained: &Object, distilled: boo
     }
     let names = root.labels("label_names")?.or(pretrained.labels("label_names")?).or(pretrained.labels("labels")?);
     let labels = super::labels(names, classes);
-    let classifier = |name: &str, reads| Classifier { name: name.to_owned(), reads, classes, labels: labels.clone() };
+    let classifier =
+        |name: &str, reads| Classifier { name: name.to_owned(), reads, classes, labels: labels.clone(), probabilities: Probabilities::Softmax };
     Ok(match distilled {
         false => vec![classifier("", Reads::Features)],
         true => vec![classifier("cls", Reads::Token(0)), classifier("dist", Reads::Token(1))],
     })
 }
 
-fn position_source(config: &Config, built: [usize; 2], dynamic: bool, prefix: usize) -> PositionSource {
+/// Returns the grid that the weights were saved for, as timm counts it.
+fn saved_grid(root: &Object, pretrained: &Object, config: &Config) -> Result<[usize; 2]> {
+    let [height, width] = saved_size(root, pretrained)?;
+    let [patch_height, patch_width] = config.patches().expect("timm's models take images").size;
+    Ok([height / patch_height, width / patch_width])
+}
+
+fn position_source(config: &Config, built: [usize; 2], dynamic: bool, prefix: usize, stored: StoredGrid) -> PositionSource {
     let patches = config.patches().expect("timm's models take images");
     // `_create_vision_transformer` resamples two families differently when it loads them.
     let resampling = match config.name.as_str() {
@@ -285,7 +295,7 @@ fn position_source(config: &Config, built: [usize; 2], dynamic: bool, prefix: us
         prefix,
         width: config.width,
         grid,
-        stored: StoredGrid::Configured,
+        stored,
         built: dynamic.then_some((grid, resampling)),
         // With a dynamic size, the table is resampled at run time, where all families are treated alike.
         resampling: if dynamic { Resampling::BicubicAntialiased } else { resampling },

@@ -58,7 +58,8 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         prefix: 1,
         width,
         grid,
-        stored: StoredGrid::SquareElsewhere,
+        // Used unchanged for square images only.
+        stored: StoredGrid::Square,
         resampling: Resampling::Bicubic,
         built: None,
     };
@@ -104,5 +105,31 @@ fn weights(config: &Config, front: &str, absolute: bool) -> Weights<Source> {
         pool_norm: config.pool_norm.then(|| norm(&name("pooler.layernorm"), width)),
         heads: config.classifiers.iter().map(|classifier| linear("classifier", [classifier.classes, width], true)).collect(),
         ..Weights::of_blocks((0..config.depth).map(block).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::tensor::Tensor;
+    use serde_json::json;
+    use std::path::Path;
+
+    /// An image of 4 x 16 patches has as many as the square that transformers takes the table for.
+    #[test]
+    fn absolute_positions_are_resampled_unless_the_image_is_square() {
+        let at = |image: [usize; 2]| {
+            let config = json!({
+                "model_type": "beit", "use_absolute_position_embeddings": true, "image_size": image, "patch_size": 8,
+                "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 1, "intermediate_size": 64,
+            });
+            let root = Object::parse(Path::new("config.json"), config.to_string().as_bytes()).expect("an object");
+            let table = read(&root, None).expect("a model").positions.table.expect("a table");
+            let stored: Vec<f32> = (0..64 * 32).map(|i| (i * i % 97) as f32).collect();
+            let made = table.made_of(Tensor::new([64, 32], stored.clone()).expect("a table"), [8, 8]);
+            let values = made.at(image.map(|side| side / 8)).expect("finite").values().into_owned();
+            values == stored
+        };
+        assert_eq!([at([64, 64]), at([32, 128])], [true, false]);
     }
 }

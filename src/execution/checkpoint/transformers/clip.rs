@@ -34,6 +34,19 @@ const SIGLIP2_CLASSES: &[(&str, Task)] =
 /// Classes with a text tower.
 const JOINT: &[&str] = &["CLIPModel", "SiglipModel", "Siglip2Model"];
 
+/// Classes that transformers builds from a `CLIPConfig`, which is that of both towers.
+const OF_CLIP_CONFIG: &[&str] = &["CLIPModel", "CLIPForImageClassification"];
+
+/// Returns the configuration of a tower, `vision_config` or `text_config`. In a `CLIPConfig`, the `*_config_dict` of old files replaces it: fields that
+/// the latter does not state are the defaults, whatever the former says.
+pub fn tower_config(root: &Object, class: &str, key: &str) -> Result<Option<Object>> {
+    let old = if OF_CLIP_CONFIG.contains(&class) { root.object(&format!("{key}_dict"))? } else { None };
+    match old {
+        Some(old) => Ok(Some(old)),
+        None => root.object(key),
+    }
+}
+
 pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let (classes, is_clip) = match root.string("model_type")?.unwrap_or_default() {
         "clip" | "clip_vision_model" => (CLIP_CLASSES, true),
@@ -53,9 +66,13 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         let known: Vec<_> = classes.iter().map(|(known, _)| *known).collect();
         return Err(root.unsupported("architectures", &known.join(", ")));
     };
-    let vision = root.object("vision_config")?.unwrap_or_else(|| root.clone());
+    let vision = tower_config(root, class, "vision_config")?.unwrap_or_else(|| root.clone());
     let front = prefix(files, &["vision_model.", ""], "embeddings.patch_embedding.weight");
     let has_head = !is_clip && task == Task::Pool && vision.bool("vision_use_head")?.unwrap_or(true);
+    let is_joint = JOINT.contains(&class);
+    if is_joint && !is_clip && !has_head {
+        return Err(vision.unsupported("vision_use_head", "true, in models of images and texts, which compare the head's vectors"));
+    }
     let width = vision.size("hidden_size")?.unwrap_or(768);
     let mut patches = patches(&vision, if is_clip { 32 } else { 16 })?;
     if native_grids {
@@ -76,16 +93,18 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         epsilon: vision.number("layer_norm_eps")?.unwrap_or(default_epsilon) as f32,
         activation: activation(&vision, "hidden_act")?.unwrap_or(default_activation),
         native_grids,
-        joint: JOINT.contains(&class),
+        joint: is_joint,
         prefix_tokens,
         class_token: is_clip,
         pre_norm: is_clip,
         final_norm: !is_clip,
-        pooling: Some(match task {
-            Task::Classify => Pooling::MeanFrom(prefix_tokens),
-            Task::Pool if has_head => Pooling::Attention(0),
-            Task::Pool | Task::Project => Pooling::First,
-        }),
+        pooling: match task {
+            Task::Classify => Some(Pooling::MeanFrom(prefix_tokens)),
+            Task::Pool if has_head => Some(Pooling::Attention(0)),
+            // Nothing but the head pools the tokens of SigLIP, and none of them is a class token.
+            Task::Pool if !is_clip => None,
+            Task::Pool | Task::Project => Some(Pooling::First),
+        },
         pool_norm: is_clip && task != Task::Classify,
         projection: if task == Task::Project { Some(root.size("projection_dim")?.unwrap_or(512)) } else { None },
         classifiers: if task == Task::Classify { classifier(root)? } else { Vec::new() },
@@ -102,9 +121,9 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
         built: None,
     };
     let mut text = TextSources::default();
-    if JOINT.contains(&class) {
+    if is_joint {
         text.similarity = Some((Part::new("logit_scale", &[1]), (!is_clip).then(|| Part::new("logit_bias", &[1]))));
-        let of_text = root.object("text_config")?.map_or_else(|| Object::parse(root.path(), b"{}"), Ok)?;
+        let of_text = tower_config(root, class, "text_config")?.map_or_else(|| Object::parse(root.path(), b"{}"), Ok)?;
         text.tower = Some(Box::new(text::tower(&of_text, files, is_clip, config.projection)?));
     }
     Ok(Outline { weights: weights(&config, front, is_clip), positions: Some(positions).into(), config, text, own: Vec::new() })

@@ -19,7 +19,7 @@ pub use processor::preprocess;
 
 use super::json::Object;
 use super::{Files, Outline};
-use crate::data::config::{Activation, Classifier, Edge, Patches, Reads};
+use crate::data::config::{Activation, Classifier, Edge, Patches, Probabilities, Reads};
 use crate::data::error::{Error, Result};
 
 type Read = fn(&Object, Option<&Files>) -> Result<Outline>;
@@ -109,17 +109,21 @@ fn prefix(files: Option<&Files>, prefixes: &[&'static str], name: &str) -> &'sta
 
 /// Returns the classifier of a task model, with one class per name in `id2label`, else `num_labels` classes.
 fn classifier(root: &Object) -> Result<Vec<Classifier>> {
-    let names = root.labels("id2label")?;
-    let classes = match &names {
-        Some(names) => names.len(),
-        None => root.count("num_labels")?.unwrap_or(2),
+    let labels = match root.labels("id2label")? {
+        Some(names) => names,
+        // transformers' placeholders, however many classes there are; a thousand need not be ImageNet's.
+        None => (0..root.count("num_labels")?.unwrap_or(2)).map(|index| format!("LABEL_{index}")).collect(),
     };
-    let labels = match super::labels(names, classes) {
-        // transformers' placeholders for unnamed classes.
-        none if none.is_empty() => (0..classes).map(|index| format!("LABEL_{index}")).collect(),
-        labels => labels,
+    let classes = labels.len();
+    // As transformers' pipelines do.
+    let probabilities = match root.string("problem_type")? {
+        Some("regression") => Probabilities::None,
+        Some("multi_label_classification") => Probabilities::Sigmoid,
+        _ if classes == 1 => Probabilities::Sigmoid,
+        None | Some("single_label_classification") => Probabilities::Softmax,
+        Some(_) => return Err(root.unsupported("problem_type", "single_label_classification, multi_label_classification, regression")),
     };
-    let classifier = Classifier { name: String::new(), reads: Reads::Features, classes, labels };
+    let classifier = Classifier { name: String::new(), reads: Reads::Features, classes, labels, probabilities };
     Ok(if classes > 0 { vec![classifier] } else { Vec::new() })
 }
 
@@ -140,5 +144,18 @@ fn activation(root: &Object, key: &str) -> Result<Option<Activation>> {
         Some("silu" | "swish") => Ok(Some(Activation::Silu)),
         Some("tanh") => Ok(Some(Activation::Tanh)),
         Some(_) => Err(root.unsupported(key, "gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, relu, silu, tanh")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn thousand_unnamed_classes_are_numbered() {
+        let root = Object::parse(Path::new("config.json"), br#"{ "num_labels": 1000 }"#).expect("an object");
+        let found = classifier(&root).expect("a classifier").remove(0);
+        assert_eq!((found.classes, found.labels[0].as_str(), found.labels[999].as_str()), (1000, "LABEL_0", "LABEL_999"));
     }
 }

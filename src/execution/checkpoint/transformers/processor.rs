@@ -1,5 +1,6 @@
 //! Preprocessing of transformers' image processors (Pillow backends), from `preprocessor_config.json`.
 
+use super::{class, clip};
 use crate::data::error::Result;
 use crate::execution::checkpoint::channel_values;
 use crate::execution::checkpoint::json::Object;
@@ -12,6 +13,11 @@ struct Processor {
     /// Whether a single number is the side of a square rather than the shortest edge.
     number_is_square: bool,
     crops: bool,
+    /// Whether it heeds `do_center_crop` at all.
+    can_crop: bool,
+    normalizes: bool,
+    /// Whether it has no Pillow backend, only torchvision's.
+    is_torchvision: bool,
     mean: [f64; 3],
     std: [f64; 3],
     /// Whether transparent images are composited onto white.
@@ -45,7 +51,8 @@ fn processor(name: &str) -> Option<Processor> {
         _ => return None,
     };
     let resizes = if name == "DINOv3ViT" { Levels::Scaled } else { Levels::Rounded };
-    Some(Processor { resample, size, number_is_square, crops, mean, std, on_white, resizes })
+    let (can_crop, normalizes, is_torchvision) = (name != "Siglip2", name != "Tipsv2", matches!(name, "DINOv3ViT" | "Tipsv2"));
+    Some(Processor { resample, size, number_is_square, crops, can_crop, normalizes, is_torchvision, mean, std, on_white, resizes })
 }
 
 /// Returns the processor class of a model whose files name none, as in transformers' `AutoImageProcessor`.
@@ -71,7 +78,11 @@ fn of_model(model_type: &str) -> &'static str {
 /// `image` overrides the final height and width. An exact resize with a crop is scaled together with the crop, and so is a
 /// resize of the shortest edge if both sizes are square. Otherwise images are resized to exactly `image`, without a crop.
 pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>) -> Result<Preprocess> {
-    let vision = root.object("vision_config")?.unwrap_or_else(|| root.clone());
+    let vision = match root.string("model_type")? {
+        Some("clip") => clip::tower_config(root, class(root, "CLIPModel")?, "vision_config")?,
+        _ => root.object("vision_config")?,
+    };
+    let vision = vision.unwrap_or_else(|| root.clone());
     let channels = vision.size("num_channels")?.unwrap_or(3);
     let image = match file {
         Some(_) => image,
@@ -114,21 +125,32 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
         (true, Some("DPT")) => multiple(&file, resize(&file, &defaults)?)?,
         (true, _) => resize(&file, &defaults)?,
     };
-    let crop = match enabled("do_center_crop", defaults.crops)? {
+    let crop = match enabled("do_center_crop", defaults.crops)? && defaults.can_crop {
         false => None,
-        true => Some(Crop { size: pair(&file, "crop_size")?.unwrap_or([224, 224]), rounding: CropRounding::Down, fill: [0; 3] }),
+        true => {
+            let size = pair(&file, "crop_size")?.unwrap_or([224, 224]);
+            Some(Crop { size, rounding: rounding(&defaults, &resize, size), fill: [0; 3] })
+        }
     };
     let (resize, crop) = match image {
         None => (resize, crop),
         Some(image) => resized_for(image, resize, crop),
     };
     let scale = if enabled("do_rescale", true)? { file.number("rescale_factor")?.unwrap_or(1.0 / 255.0) } else { 1.0 };
-    let (mean, std) = match enabled("do_normalize", true)? {
+    let (mean, std) = match enabled("do_normalize", defaults.normalizes)? {
         false => (vec![0.0; channels], vec![1.0; channels]),
         true => (channel_values(&file, "image_mean", channels, defaults.mean)?, channel_values(&file, "image_std", channels, defaults.std)?),
     };
     let alpha = if file.bool("do_convert_rgb")?.unwrap_or(defaults.on_white) { Alpha::OnWhite } else { Alpha::Dropped };
     Ok(Preprocess { channels, alpha, resize, resizes: defaults.resizes, filter, crop, scale, mean, std, pad, assumed })
+}
+
+/// Returns the rounding of a crop to `crop`. Both backends crop half a pixel down, but torchvision pads the smaller half first.
+fn rounding(defaults: &Processor, resize: &Resize, crop: [usize; 2]) -> CropRounding {
+    match *resize {
+        Resize::Exact([height, width]) if defaults.is_torchvision && height <= crop[0] && width <= crop[1] => CropRounding::HalfEven,
+        _ => CropRounding::Down,
+    }
 }
 
 /// Adapts resize and crop to another final size.

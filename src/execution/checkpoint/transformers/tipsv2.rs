@@ -20,11 +20,12 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     let vision = root.object("vision_config")?.unwrap_or_else(|| root.clone());
     let missing = DEFAULTS.iter().filter(|(key, _)| !vision.has(key)).collect::<Vec<_>>();
     let vision = missing.into_iter().fold(vision, |vision, (key, value)| vision.with(key, (*value).into()));
+    let qkv_bias = vision.bool("qkv_bias")?.unwrap_or(true);
     let mut outline = dinov2::encoder(&vision.with("model_type", MODEL_TYPE.into()), files, class, true, "")?;
     // transformers saves the names of the original files, which are nearly those of DINOv2's.
     let front = prefix(files, &["vision_encoder.", ""], "pos_embed");
     let layers = if outline.config.gated { facebook::GATED } else { ["mlp.c_fc", "mlp.c_proj"] };
-    outline.weights = facebook::weights(&outline.config, front, outline.config.prefix_tokens - 1, layers);
+    outline.weights = facebook::weights(&outline.config, front, outline.config.prefix_tokens - 1, layers, qkv_bias);
     outline.positions.table = outline.positions.table.map(|table| PositionSource { name: format!("{front}pos_embed"), ..table });
     Ok(outline)
 }

@@ -69,6 +69,10 @@ pub fn read(root: &Object, files: Option<&Files>) -> Result<Outline> {
     };
     let class = class(root, guess)?;
     let classifiers = match class {
+        // Their logits are averaged, and of these there is no sigmoid.
+        TEACHER if !matches!(root.string("problem_type")?, None | Some("single_label_classification")) => {
+            return Err(root.unsupported("problem_type", &format!("single_label_classification for {TEACHER}")));
+        }
         TEACHER if model_type == "deit" => {
             let twin = |name: &str, token| {
                 Ok(classifier(root)?.pop().map(|found| Classifier { name: name.to_owned(), reads: Reads::Token(token), ..found }))

@@ -12,7 +12,7 @@ use super::unigram::SPACE;
 use crate::data::error::{Error, Result};
 use crate::execution::checkpoint::Folder;
 use model::Model;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// File of the model.
 pub const MODEL: &str = "spiece.model";
@@ -27,6 +27,8 @@ pub struct Pieces {
     added: HashMap<String, u32>,
     /// The same, to be found.
     found: Prefixes,
+    /// Those that must not touch other characters than spaces.
+    alone: HashSet<String>,
     lower_case: bool,
     /// Text put in front of each stretch, and the number of its tokens, which are dropped again: SentencePiece ignores spaces at a start.
     lead: (String, usize),
@@ -50,7 +52,8 @@ impl Pieces {
             });
         }
         let found = Prefixes::new(added.clone().into_iter().collect());
-        let mut pieces = Pieces { model, added, found, lower_case, lead: (tokens.unk.clone(), 0) };
+        let alone = tokens.all.iter().filter(|added| added.token.single_word).map(|added| added.token.content.clone()).collect();
+        let mut pieces = Pieces { model, added, found, alone, lower_case, lead: (tokens.unk.clone(), 0) };
         pieces.lead.1 = pieces.stretch("").len();
         Ok(pieces)
     }
@@ -65,6 +68,38 @@ impl Pieces {
         ids
     }
 
+    /// Returns added tokens and the stretches between them. Tokens that have to stand alone, but do not, are parts of their neighbours.
+    fn parts(&self, text: &str) -> Vec<String> {
+        let mut parts: Vec<String> = Vec::new();
+        let (mut start, mut end) = (0, 0);
+        while let Some(c) = text[end..].chars().next() {
+            match self.found.longest(&text[end..]) {
+                None => end += c.len_utf8(),
+                Some((len, _)) => {
+                    parts.extend([&text[start..end], &text[end..end + len]].into_iter().filter(|part| !part.is_empty()).map(str::to_owned));
+                    end += len;
+                    start = end;
+                }
+            }
+        }
+        parts.push(text[start..].to_owned());
+        for i in 0..parts.len() {
+            if !self.alone.contains(&parts[i]) {
+                continue;
+            }
+            let touches = |c: Option<char>| c.is_some_and(|c| c != ' ');
+            let word = std::mem::take(&mut parts[i]);
+            if i > 0 && touches(parts[i - 1].chars().next_back()) {
+                parts[i - 1].push_str(&word);
+            } else if touches(parts.get(i + 1).and_then(|part| part.chars().next())) {
+                parts[i + 1].insert_str(0, &word);
+            } else {
+                parts[i] = word;
+            }
+        }
+        parts
+    }
+
     /// Returns a text without punctuation, with single spaces and none at its ends.
     fn canonical(&self, text: &str) -> String {
         let text = if self.lower_case { text.to_lowercase() } else { text.to_owned() };
@@ -74,20 +109,13 @@ impl Pieces {
 
 impl Algorithm for Pieces {
     fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        let text = format!("{SPACE}{}", text.replace(SPACE, " "));
-        let (mut ids, mut start, mut end) = (Vec::new(), 0, 0);
-        while let Some(c) = text[end..].chars().next() {
-            match self.found.longest(&text[end..]) {
-                None => end += c.len_utf8(),
-                Some((len, id)) => {
-                    ids.extend(self.stretch(&text[start..end]));
-                    ids.push(id);
-                    end += len;
-                    start = end;
-                }
+        let mut ids = Vec::new();
+        for part in self.parts(&format!("{SPACE}{}", text.replace(SPACE, " "))).iter().filter(|part| !part.is_empty()) {
+            match self.added.get(part) {
+                Some(id) => ids.push(*id),
+                None => ids.extend(self.stretch(part)),
             }
         }
-        ids.extend(self.stretch(&text[start..]));
         Ok(ids)
     }
 
