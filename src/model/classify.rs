@@ -82,7 +82,11 @@ impl Session {
         let model = self.model().clone();
         let names = Classification::outputs(model.config());
         if names.is_empty() {
-            return Err(Error::argument("model", format!("{} has no classifier; add one, or request its features", model.config().name)));
+            let instead = match model.config().classifiers.is_empty() {
+                true => "has no classifier; add one, or request its features",
+                false => "predicts quantities (problem_type is regression), not classes; request its logits",
+            };
+            return Err(Error::argument("model", format!("{} {instead}", model.config().name)));
         }
         let outputs = self.forward_here(pixel_values, &names).await?;
         Ok((0..pixel_values.shape()[0]).map(|image| Classification::of(model.config(), &outputs, image, top)).collect())

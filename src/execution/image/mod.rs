@@ -2,6 +2,7 @@
 
 #[cfg(feature = "image")]
 mod crash;
+#[cfg(feature = "image")]
 mod decode;
 mod dense;
 pub(crate) mod filter;
