@@ -111,8 +111,10 @@ pub struct Crop {
 pub enum CropRounding {
     /// Python's `round((size - crop) / 2)`: half to even (torchvision, timm).
     HalfEven,
-    /// `(size - crop) // 2` (transformers).
+    /// `(size - crop) // 2` (transformers' Pillow backends).
     Down,
+    /// The same within the image; around it, the smaller half of the padding comes first (transformers' torchvision backends).
+    TowardZero,
 }
 
 /// Resampling filters as defined by Pillow.
@@ -389,7 +391,7 @@ fn placed(rounding: CropRounding, image: usize, crop: usize) -> (usize, usize, u
     }
     let spare = image - crop;
     let first = match rounding {
-        CropRounding::Down => spare / 2,
+        CropRounding::Down | CropRounding::TowardZero => spare / 2,
         CropRounding::HalfEven => (spare as f64 / 2.0).round_ties_even() as usize,
     };
     (first, 0, crop)
@@ -436,6 +438,8 @@ mod tests {
         assert_eq!(placed(CropRounding::HalfEven, 71, 64), (4, 0, 64));
         assert_eq!(placed(CropRounding::HalfEven, 69, 64), (2, 0, 64));
         assert_eq!(placed(CropRounding::Down, 71, 64), (3, 0, 64));
+        assert_eq!(placed(CropRounding::TowardZero, 71, 64), (3, 0, 64));
+        assert_eq!(placed(CropRounding::TowardZero, 61, 64), (0, 1, 61));
         assert_eq!(placed(CropRounding::HalfEven, 61, 64), (0, 1, 61));
         assert_eq!(placed(CropRounding::Down, 61, 64), (0, 2, 61));
     }

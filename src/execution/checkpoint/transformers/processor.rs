@@ -128,8 +128,8 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
     let crop = match enabled("do_center_crop", defaults.crops)? && defaults.can_crop {
         false => None,
         true => {
-            let size = pair(&file, "crop_size")?.unwrap_or([224, 224]);
-            Some(Crop { size, rounding: rounding(&defaults, &resize, size), fill: [0; 3] })
+            let rounding = if defaults.is_torchvision { CropRounding::TowardZero } else { CropRounding::Down };
+            Some(Crop { size: pair(&file, "crop_size")?.unwrap_or([224, 224]), rounding, fill: [0; 3] })
         }
     };
     let (resize, crop) = match image {
@@ -143,14 +143,6 @@ pub fn preprocess(root: &Object, file: Option<Object>, image: Option<[usize; 2]>
     };
     let alpha = if file.bool("do_convert_rgb")?.unwrap_or(defaults.on_white) { Alpha::OnWhite } else { Alpha::Dropped };
     Ok(Preprocess { channels, alpha, resize, resizes: defaults.resizes, filter, crop, scale, mean, std, pad, assumed })
-}
-
-/// Returns the rounding of a crop to `crop`. Both backends crop half a pixel down, but torchvision pads the smaller half first.
-fn rounding(defaults: &Processor, resize: &Resize, crop: [usize; 2]) -> CropRounding {
-    match *resize {
-        Resize::Exact([height, width]) if defaults.is_torchvision && height <= crop[0] && width <= crop[1] => CropRounding::HalfEven,
-        _ => CropRounding::Down,
-    }
 }
 
 /// Adapts resize and crop to another final size.
