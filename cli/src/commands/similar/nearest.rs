@@ -103,15 +103,26 @@ pub fn pairs(index: &Index, places: &[usize], above: f64, most: usize) -> Best {
     (0..blocks.len()).into_par_iter().map(below).reduce(|| Best::new(most), Best::joined)
 }
 
-/// Returns the dot product of two unit vectors, to the digits that vectors in f32 have and results are printed with: that of equal ones is 1.
+/// Returns the cosine of the angle between two vectors, to the digits that f32 has. Their lengths are 1 but for rounding, by which equal ones would differ from 1.
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let product: f64 = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-    (product.clamp(-1.0, 1.0) * 1e7).round() / 1e7
+    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let lengths = (product(a, a) * product(b, b)).sqrt();
+    if lengths > 0.0 { (product(a, b) / lengths * 1e7).round() / 1e7 } else { 0.0 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_vectors_have_a_similarity_of_one() {
+        for seed in 1..20 {
+            let vector: Vec<f32> = (0..37).map(|i| (i as f32 * 0.7 * seed as f32).sin()).collect();
+            let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+            let unit: Vec<f32> = vector.iter().map(|value| value / length).collect();
+            assert_eq!(cosine(&unit, &unit), 1.0);
+        }
+    }
 
     #[test]
     fn best_keeps_top_matches_and_counts_the_rest() {
