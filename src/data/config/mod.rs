@@ -221,7 +221,7 @@ pub struct Classifier {
     pub classes: usize,
     /// One name per class, or empty.
     pub labels: Vec<String>,
-    /// What its output `probabilities` is.
+    /// Function that gives the output `probabilities`.
     pub probabilities: Probabilities,
 }
 

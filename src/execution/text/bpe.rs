@@ -21,7 +21,7 @@ use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior,
 pub const WORDS: &str = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 /// Words of CLIP that go before: special tokens.
 pub const SPECIAL_WORDS: &str = r"<\|startoftext\|>|<\|endoftext\|>|";
-/// What CLIP's vocabulary has at the end of a word.
+/// Suffix of CLIP's tokens that end a word.
 pub const CLIP_SUFFIX: &str = "</w>";
 
 /// Returns a builder of byte-pair encoding.

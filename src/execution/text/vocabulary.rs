@@ -29,7 +29,7 @@ pub struct Vocabulary {
     pub merges: Vec<Merge>,
     /// Added tokens in `tokenizer.json`.
     pub added: Vec<Stated>,
-    /// What adds special tokens, if the file states it.
+    /// Step that adds special tokens, if the file has one.
     pub processor: Option<Processor>,
     /// Sides in `tokenizer.json`.
     pub sides: Sides,

@@ -160,9 +160,11 @@ impl ImageLimitArgs {
 
     /// Decodes an image file, as [`ImageLimitArgs::read_beside_others`] does.
     pub fn decode_beside_others<T>(self, name: &str, bytes: &[u8], with: impl FnOnce(Image) -> vitraux::Result<T>) -> vitraux::Result<T> {
-        let whole = || match self.max_image_memory {
-            Some(mebibytes) => Image::decode_within(name, bytes, u64::from(mebibytes) << 20),
-            None => Image::decode(name, bytes),
+        let whole = || {
+            uncrashed(Path::new(name), || match self.max_image_memory {
+                Some(mebibytes) => Image::decode_within(name, bytes, u64::from(mebibytes) << 20),
+                None => Image::decode(name, bytes),
+            })
         };
         self.beside_others(Path::new(name), bytes.len() as u64, |limit| Image::decode_within(name, bytes, limit), whole, with)
     }
@@ -188,7 +190,7 @@ impl ImageLimitArgs {
         };
         let Some(image) = image else {
             let _turn = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-            return with(uncrashed(path, alone)?);
+            return with(alone()?);
         };
         with(image)
     }

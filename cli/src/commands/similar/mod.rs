@@ -81,7 +81,8 @@ pub fn cosine(text: &str) -> std::result::Result<f64, String> {
 /// Returns a path as it is among the candidates, if one of them is the same file.
 fn as_named(path: &Path, candidates: &[PathBuf]) -> PathBuf {
     let plain = without_dot(path);
-    let is_same = |candidate: &&PathBuf| path.canonicalize().is_ok_and(|path| candidate.canonicalize().is_ok_and(|candidate| candidate == path));
+    let real = path.canonicalize().ok();
+    let is_same = |candidate: &&PathBuf| real.is_some() && candidate.canonicalize().ok() == real;
     if candidates.contains(&plain) { plain } else { candidates.iter().find(is_same).cloned().unwrap_or(plain) }
 }
 

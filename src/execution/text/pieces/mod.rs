@@ -27,7 +27,7 @@ pub struct Pieces {
     added: HashMap<String, u32>,
     /// The same, to be found.
     found: Prefixes,
-    /// Those that must not touch other characters than spaces.
+    /// Added tokens that are found only between spaces.
     alone: HashSet<String>,
     lower_case: bool,
     /// Text put in front of each stretch, and the number of its tokens, which are dropped again: SentencePiece ignores spaces at a start.
