@@ -89,14 +89,18 @@ pub fn write(file: &Path, bytes: &[u8]) -> Result<()> {
         return std::fs::write(file, bytes).map_err(Error::io(file));
     }
     let target = file.canonicalize().unwrap_or_else(|_| file.to_owned());
-    // A name that nobody can predict, and that the program recognises: it removes what killed runs have left, unless it is locked.
-    let partial = target.with_file_name(format!(".vitraux-{:016x}.partial", RandomState::new().build_hasher().finish()));
+    let partial = partial(&target);
     let out = OpenOptions::new().write(true).create_new(true).open(&partial).map_err(Error::io(file))?;
     write_partial(out, bytes, &target).and_then(|()| std::fs::rename(&partial, &target)).map_err(|error| {
         // A leftover partial file does no harm, so a failure to remove it is ignored.
         let _ = std::fs::remove_file(&partial);
         Error::io(file)(error)
     })
+}
+
+/// Returns a path beside `target` that nobody can predict. The program recognises it, and removes what killed runs have left, unless it is locked.
+pub fn partial(target: &Path) -> PathBuf {
+    target.with_file_name(format!(".vitraux-{:016x}.partial", RandomState::new().build_hasher().finish()))
 }
 
 /// Writes the file that is to replace `target`, with the permissions of that. It is closed before it is renamed: on Windows, its lock would keep readers away.

@@ -132,18 +132,18 @@ impl Cache {
         path.exists() && fs::read_link(&path).map_or(true, |target| target.file_name() == Some(hash.as_ref()))
     }
 
-    /// Links a blob into a commit's snapshot.
+    /// Links a blob into a commit's snapshot. Other processes may be reading the snapshot, so a link that is already there is replaced in one step.
     pub fn link(&self, commit: &str, name: &str, hash: &str) -> Result<()> {
         let path = self.snapshot(commit).join(name);
         create_parent(&path)?;
-        // A link to another blob, or to a deleted one, may be in the way.
-        let _ = fs::remove_file(&path);
+        let blob = self.blob(hash);
+        let new = storage::partial(&blob);
         #[cfg(unix)]
-        let linked = std::os::unix::fs::symlink(Path::new("../../blobs").join(hash), &path);
+        let linked = std::os::unix::fs::symlink(Path::new("../../blobs").join(hash), &new);
         // Symbolic links need a privilege on Windows.
         #[cfg(not(unix))]
-        let linked = fs::hard_link(self.blob(hash), &path);
-        linked.map_err(Error::io(&path))
+        let linked = fs::hard_link(&blob, &new);
+        linked.and_then(|()| fs::rename(&new, &path)).map_err(Error::io(&path))
     }
 
     /// Records that a commit lacks a file, as the Python library does. Without the record, the hub is asked again.
@@ -176,4 +176,31 @@ pub fn remove_link(path: &Path) -> Result<()> {
 pub fn create_parent(path: &Path) -> Result<()> {
     let folder = path.parent().expect("a path within the cache");
     fs::create_dir_all(folder).map_err(Error::io(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_are_replaced_in_one_step() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().join("models--a--b");
+        let cache = Cache { locks: folder.path().join(".locks"), root, revision: "main".to_owned(), commit: None };
+        let blobs = ["0", "1"];
+        for hash in blobs {
+            storage::write(&cache.blob(hash), hash.as_bytes()).expect("a blob");
+        }
+        cache.link("commit", "config.json", blobs[0]).expect("a link");
+        std::thread::scope(|scope| {
+            let links = scope.spawn(|| (0..2000).for_each(|step| cache.link("commit", "config.json", blobs[step % 2]).expect("a link")));
+            let path = cache.snapshot("commit").join("config.json");
+            while !links.is_finished() {
+                fs::read(&path).expect("a file at any time");
+            }
+        });
+        assert!(cache.is_linked("commit", "config.json", blobs[1]));
+        let names = |folder: &str| fs::read_dir(cache.root.join(folder)).expect("a folder").count();
+        assert_eq!((names("blobs"), names("snapshots/commit")), (2, 1));
+    }
 }

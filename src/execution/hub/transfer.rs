@@ -30,10 +30,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub fn fetch(remote: &Remote, entry: &Entry, progress: &DownloadProgress<'_>) -> HubResult<()> {
     let (cache, state, name) = (&remote.cache, &remote.state(), entry.name.as_str());
     let fits = |path: &Path| fs::metadata(path).is_ok_and(|found| entry.size.is_none_or(|size| size == found.len()));
-    let blob = entry.hash.as_ref().filter(|hash| fits(&cache.blob(hash)));
+    let blob = || entry.hash.as_ref().filter(|hash| fits(&cache.blob(hash)));
     // Nothing is written then, so that the cache may be one that cannot be written to. Without a SHA-256, a file of this snapshot and length is assumed to
     // be the server's.
-    let is_here = || match blob {
+    let is_here = || match blob() {
         Some(hash) => cache.is_linked(state, name, hash),
         None => entry.sha256().is_none() && fits(&cache.snapshot(state).join(name)),
     };
@@ -43,11 +43,11 @@ pub fn fetch(remote: &Remote, entry: &Entry, progress: &DownloadProgress<'_>) ->
     let key = entry.hash.clone().unwrap_or_else(|| format!("{state}-{name}"));
     let _lock = cache.lock(&key)?;
     // Another process may have fetched it meanwhile.
-    if let Some(hash) = entry.hash.as_ref().filter(|hash| fits(&cache.blob(hash))) {
-        return Ok(cache.link(state, name, hash)?);
-    }
     if is_here() {
         return Ok(());
+    }
+    if let Some(hash) = blob() {
+        return Ok(cache.link(state, name, hash)?);
     }
     let partial = cache.partial(&key);
     create_parent(&partial)?;
