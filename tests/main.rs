@@ -42,6 +42,8 @@ mod shards;
 mod similar;
 mod structure;
 mod support;
+#[cfg(target_os = "linux")]
+mod system_errors;
 mod texts;
 mod tokens;
 mod torch;

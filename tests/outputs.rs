@@ -172,6 +172,22 @@ fn full_disks_are_reported_by_every_writer() {
     }
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn full_standard_output_is_reported_once() {
+    let sample = sample();
+    let calls: [&[&str]; 6] =
+        [&["classify", &sample], &["classify", "--format", "json", &sample], &["families"], &["inspect"], &["completions", "bash"], &["--help"]];
+    for call in calls {
+        let mut command = program();
+        let full = File::options().write(true).open("/dev/full").expect("a device");
+        let run = command.env("VITRAUX_DEVICE", "cpu").args(call).stdout(full).output().expect("a run");
+        let errors = String::from_utf8(run.stderr).expect("text");
+        let errors: Vec<&str> = errors.lines().filter(|line| line.starts_with("error")).collect();
+        assert!(run.status.code() == Some(1) && errors == ["error: standard output: No space left on device"], "{call:?}: {errors:?}");
+    }
+}
+
 /// A name that anybody can predict could be a link to another file.
 #[test]
 #[cfg(unix)]

@@ -18,9 +18,7 @@ pub fn main() -> ExitCode {
         Err(error) if commands::is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) if error.is::<commands::Logged>() => ExitCode::FAILURE,
         Err(error) => {
-            // Errors of files name them.
-            let of = if error.is::<std::io::Error>() { "standard output: " } else { "" };
-            commands::report(&format!("{}: {of}{}{}", commands::error_mark(), commands::chain(&*error), commands::advice(&*error)));
+            commands::report(&format!("{}: {}{}", commands::error_mark(), commands::chain(&*error), commands::advice(&*error)));
             if error.is::<commands::Interrupted>() { commands::Interrupted::CODE.into() } else { ExitCode::FAILURE }
         }
     }

@@ -1,5 +1,6 @@
 //! Shell completions and manual pages.
 
+use super::output::stdout;
 use super::{Cli, Result, of_file};
 use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
@@ -17,7 +18,7 @@ impl Completions {
     pub fn run(self) -> Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "vitraux", &mut script);
-        Ok(std::io::stdout().write_all(&script)?)
+        Ok(stdout().write_all(&script)?)
     }
 }
 
@@ -31,7 +32,7 @@ pub struct Man {
 impl Man {
     pub fn run(self) -> Result<()> {
         let Some(folder) = self.output else {
-            return Ok(std::io::stdout().write_all(page(&named(Cli::command()))?.as_bytes())?);
+            return Ok(stdout().write_all(page(&named(Cli::command()))?.as_bytes())?);
         };
         std::fs::create_dir_all(&folder).map_err(of_file(&folder))?;
         write_pages(&named(Cli::command()), &folder)

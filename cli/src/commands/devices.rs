@@ -1,3 +1,4 @@
+use super::output::stdout;
 use super::table::{Column, Table};
 use super::{Format, Result};
 use clap::Args;
@@ -15,7 +16,7 @@ pub struct Devices {
 impl Devices {
     pub fn run(self) -> Result<()> {
         let adapters: Vec<_> = adapters_blocking().into_iter().map(|(summary, _)| summary).collect();
-        let mut out = std::io::stdout().lock();
+        let mut out = stdout();
         match self.format {
             Format::Text => {
                 let words = ["name", "backend", "kind", "driver"].map(Column::Words);

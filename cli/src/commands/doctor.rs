@@ -1,6 +1,6 @@
 //! Check that a device computes correctly.
 
-use super::output::Beside;
+use super::output::{Beside, stdout};
 use super::shaders::EditedShaders;
 use super::{DeviceParser, Format, ModelArgs, PrecisionChoice, Result, bar, chain, mebibytes, on_stdout};
 use anstyle::AnsiColor;
@@ -62,7 +62,7 @@ impl Doctor {
         let mut report =
             Report { capabilities: device.capabilities(), device: device.to_string(), kernels: Vec::new(), rivals: Vec::new(), model: None };
         // The verdict is given whoever reads the rows.
-        let mut out = Beside(std::io::stdout().lock());
+        let mut out = Beside(stdout());
         let speaks = self.format == Format::Text;
         if speaks {
             write!(out, "{}", report.head())?;

@@ -1,3 +1,4 @@
+use super::output::stdout;
 use super::{Format, Result};
 use clap::Args;
 use serde_json::json;
@@ -15,7 +16,7 @@ const HEADINGS: [&str; 4] = ["family", "timm", "transformers", "examples"];
 
 impl Families {
     pub fn run(self) -> Result<()> {
-        let mut out = std::io::stdout().lock();
+        let mut out = stdout();
         match self.format {
             Format::Text => {
                 writeln!(out, "| {} |", HEADINGS.join(" | "))?;

@@ -1,4 +1,5 @@
 use super::numbers::count;
+use super::output::stdout;
 use super::table::{Column, Table};
 use super::{Format, ModelArgs, Result, mebibytes, shown};
 use clap::Args;
@@ -64,7 +65,7 @@ impl Inspect {
             (None, Some(pooling)) => pooling.to_string(),
             (None, None) => "all tokens".to_owned(),
         };
-        let mut out = std::io::stdout().lock();
+        let mut out = stdout();
         if self.format == Format::Json {
             let value = json!({
                 "name": config.name,

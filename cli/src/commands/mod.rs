@@ -183,7 +183,15 @@ impl Cli {
                 report(&format!("{}: expected a command, found a file; try `vitraux classify {first}`, or `vitraux --help`", error_mark()));
                 std::process::exit(2);
             }
-            error.exit()
+            // Help and the version go to standard output.
+            if let Err(unprinted) = error.print().map_err(output::of_stdout)
+                && !error.use_stderr()
+                && !is_broken_pipe(&unprinted)
+            {
+                report(&format!("{}: {}", error_mark(), chain(&unprinted)));
+                std::process::exit(1);
+            }
+            std::process::exit(error.exit_code())
         })
     }
 

@@ -1,5 +1,6 @@
 //! Recommended models.
 
+use super::output::stdout;
 use super::table::{Column, Table};
 use super::{Format, Result};
 use clap::Args;
@@ -58,7 +59,7 @@ const RECOMMENDED: [Recommended; 5] = [
 
 impl Models {
     pub fn run(self) -> Result<()> {
-        let mut out = std::io::stdout().lock();
+        let mut out = stdout();
         match self.format {
             Format::Text => {
                 let mut table =

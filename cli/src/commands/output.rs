@@ -1,6 +1,7 @@
 //! Writing of files: readers see the old file or the new one, and a failure leaves the old one.
 
 use super::images::has_image_extension;
+use super::messages::text;
 use super::{AnyError, Result, chain, of_file};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -19,7 +20,6 @@ pub fn replace(file: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<(
     let fresh = fresh_beside(&target).map_err(of_file(file))?;
     let permissions = target.metadata().or_else(|_| fresh.as_file().metadata()).map_err(of_file(file))?.permissions();
     write(fresh.path()).map_err(|error| named(error, file))?;
-    // The safetensors crate creates files that only their owner can read.
     let written = OpenOptions::new().write(true).open(fresh.path()).and_then(|file| file.sync_all());
     written.and_then(|()| std::fs::set_permissions(fresh.path(), permissions)).map_err(of_file(file))?;
     fresh.persist(&target).map_err(|error| of_file(file)(error.error))?;
@@ -159,6 +159,29 @@ pub fn lock_for_replacement(file: &Path) -> Result<Option<File>> {
     Ok(Some(opened))
 }
 
+/// Standard output, whose errors name it.
+pub struct Stdout(std::io::Stdout);
+
+/// Returns standard output.
+pub fn stdout() -> Stdout {
+    Stdout(std::io::stdout())
+}
+
+/// Returns an error that names standard output.
+pub fn of_stdout(error: std::io::Error) -> std::io::Error {
+    std::io::Error::new(error.kind(), format!("standard output: {}", text(&error)))
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes).map_err(of_stdout)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush().map_err(of_stdout)
+    }
+}
+
 /// Output beside files, which are made even if nobody reads it any more.
 pub struct Beside<W>(pub W);
 
@@ -191,12 +214,9 @@ fn fresh_beside(file: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     if SWEPT.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned()) {
         remove_stale(folder);
     }
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(PARTIAL[0]).suffix(PARTIAL[1]);
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    // tempfile's own error names the partial file.
-    let fresh = builder.tempfile_in(folder).map_err(|error| std::io::Error::from(error.kind()))?;
+    let [start, end] = PARTIAL;
+    let create = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).open(path);
+    let fresh = tempfile::Builder::new().prefix(start).suffix(end).make_in(folder, create)?;
     // Without locks, the age alone tells.
     let _ = fresh.as_file().try_lock();
     Ok(fresh)

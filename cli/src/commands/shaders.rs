@@ -1,5 +1,6 @@
 //! Edited shaders, from a folder laid out like vitraux' own `shaders`.
 
+use super::images::of_listing;
 use super::{Result, warn};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,8 @@ impl EditedShaders {
         }
         let known: HashSet<PathBuf> =
             ALL.iter().map(|kernel| kernel.file).chain(PIECES.iter().map(|(name, _)| *name)).map(|name| file(folder, name)).collect();
-        for entry in walkdir::WalkDir::new(folder).into_iter().filter_map(std::result::Result::ok) {
+        for entry in walkdir::WalkDir::new(folder) {
+            let entry = entry.map_err(|error| of_listing(folder, error))?;
             if entry.path().extension().is_some_and(|extension| extension == "wgsl") && !known.contains(entry.path()) {
                 warn(&format!("{}: none of vitraux's shaders has this name; ignored", entry.path().display()));
             }

@@ -1,4 +1,5 @@
 use super::model::OpeningArgs;
+use super::output::stdout;
 use super::{Format, Result, of_file};
 use clap::Args;
 use serde_json::json;
@@ -23,7 +24,7 @@ pub struct Tokenize {
 impl Tokenize {
     pub fn run(self) -> Result<()> {
         let tokenizer = OpeningArgs::default().of(self.model).tokenizer("tokenize")?;
-        let mut out = BufWriter::new(std::io::stdout().lock());
+        let mut out = BufWriter::new(stdout());
         let texts = if self.texts.is_empty() { vec!["-".to_owned()] } else { self.texts };
         for text in &texts {
             match text.as_str() {

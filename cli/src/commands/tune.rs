@@ -1,7 +1,7 @@
 use super::bench::{BenchedModel, note_passes};
 use super::messages::shown;
 use super::numbers::count;
-use super::output::{Beside, check_named, check_replaceable};
+use super::output::{Beside, check_named, check_replaceable, stdout};
 use super::{DeviceArgs, PrecisionChoice, Result, bar, note};
 use clap::Args;
 use std::io::Write;
@@ -66,7 +66,7 @@ impl Tune {
             _ => note("no variants have been measured on this device yet; run `vitraux tune` without --show"),
         }
         // Names in it may be anybody's.
-        let mut out = Beside(std::io::stdout().lock());
+        let mut out = Beside(stdout());
         tuning.to_string().lines().try_for_each(|line| writeln!(out, "{}", shown(line)))?;
         saved?;
         match failed.first() {

@@ -3,6 +3,7 @@ use super::percentiles::{Change, Percentiles, Repetitions};
 use super::speed::{Ceilings, Speed, milliseconds, timed};
 use super::{BenchFormat, BenchedModel, ModelOutline, note_passes, without_block};
 use crate::commands::numbers::count;
+use crate::commands::output::stdout;
 use crate::commands::shaders::EditedShaders;
 use crate::commands::table::{Column, Table};
 use crate::commands::{DeviceArgs, PrecisionChoice, Result, bar};
@@ -95,7 +96,7 @@ impl BenchKernels {
         let ceilings = ceilings.or_higher(&after);
         let changes: Vec<_> = rows.iter().map(|row| baseline.as_ref()?.change(&row.keys(), &row.times(), &paces)).collect();
         baseline.iter().for_each(|baseline| baseline.note_missing(&changes));
-        let mut out = std::io::stdout().lock();
+        let mut out = stdout();
         if self.format == BenchFormat::Json {
             let rows: Vec<_> = rows.iter().zip(changes).map(|(row, change)| row.json(&ceilings, change)).collect();
             let mut whole = conditions;

@@ -4,6 +4,7 @@ use super::percentiles::{Change, Paces, Percentiles, Repetitions};
 use super::speed::{Ceilings, Speed, figures, milliseconds};
 use super::{BenchFormat, opened, result, without_block};
 use crate::commands::numbers::count;
+use crate::commands::output::stdout;
 use crate::commands::table::{Column, Table};
 use crate::commands::{DeviceArgs, ModelArgs, PrecisionChoice, Result, TuningArgs, load};
 use clap::Args;
@@ -51,7 +52,7 @@ impl BenchModel {
             names => names.iter().map(|name| Some(name.as_str())).collect(),
         };
         self.accuracy.check()?;
-        let mut out = std::io::stdout().lock();
+        let mut out = stdout();
         let mut table = self.table([Column::Words("model"), Column::Words("device"), Column::Words("precision")]);
         let mut runs = architectures.into_iter().flat_map(|architecture| self.precision.iter().map(move |&precision| (architecture, precision)));
         let measured = runs.try_for_each(|(architecture, precision)| {

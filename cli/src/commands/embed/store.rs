@@ -15,7 +15,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -161,14 +161,15 @@ impl Store {
         if !leads_to(&rows, &rows_file) {
             return Err(format!("{}: another run of vitraux has just written it; run the command again", file.display()).into());
         }
-        if !resumes && rows_file.metadata()?.len() > 0 {
+        let rows_len = rows_file.metadata().map_err(of_file(&rows))?.len();
+        if !resumes && rows_len > 0 {
             return Err(format!("{}: left by an interrupted run; continue it with --resume, or remove this file", rows.display()).into());
         }
         if !resumes {
-            rows_file.set_len(0).and_then(|()| names_file.set_len(0)).map_err(of_file(file))?;
+            names_file.set_len(0).map_err(of_file(&names))?;
         }
         let Names { head, mut done, mut ends } = Names::read(&names_file).map_err(|error| format!("{}: {error}", names.display()))?;
-        if head.is_none() && rows_file.metadata()?.len() > 0 {
+        if head.is_none() && rows_len > 0 {
             return Err(format!("{}: has rows, but {} does not describe them; choose another --output", rows.display(), names.display()).into());
         }
         if let Some(other) = head.as_ref().filter(|head| head.what != what) {
@@ -182,13 +183,12 @@ impl Store {
         }
         // Truncate rows and names to the images that both have.
         let row = shape.as_ref().map_or(0, |shape| shape.iter().product::<usize>() as u64 * 4);
-        let whole = rows_file.metadata()?.len().checked_div(row).unwrap_or(0).min(done.len() as u64);
+        let whole = rows_len.checked_div(row).unwrap_or(0).min(done.len() as u64);
         done.truncate(whole as usize);
         ends.truncate(whole as usize + 1);
-        rows_file.set_len(whole * row)?;
-        names_file.set_len(ends.last().copied().unwrap_or(0))?;
-        rows_file.seek(SeekFrom::End(0))?;
-        names_file.seek(SeekFrom::End(0))?;
+        for (opened, len, path) in [(&mut rows_file, whole * row, &rows), (&mut names_file, ends.last().copied().unwrap_or(0), &names)] {
+            opened.set_len(len).and_then(|()| opened.seek(SeekFrom::End(0))).map_err(of_file(path))?;
+        }
         let known = done.iter().cloned().collect();
         Ok(Store { file: file.to_owned(), what, rows: BufWriter::new(rows_file), names: BufWriter::new(names_file), shape, done, known })
     }
@@ -204,9 +204,11 @@ impl Store {
             return Ok(());
         }
         let shape = &embeddings.shape()[1..];
+        let [rows, names] = parts(&self.file);
         match &self.shape {
             None => {
-                writeln!(self.names, "{}", serde_json::to_string(&Head { shape: shape.to_vec(), what: self.what.clone() })?)?;
+                let head = serde_json::to_string(&Head { shape: shape.to_vec(), what: self.what.clone() })?;
+                writeln!(self.names, "{head}").map_err(of_file(&names))?;
                 self.shape = Some(shape.to_vec());
             }
             Some(known) if known != shape => {
@@ -218,7 +220,6 @@ impl Store {
             }
             Some(_) => {}
         }
-        let [rows, names] = parts(&self.file);
         let written = self.rows.write_all(bytemuck::cast_slice(&embeddings.values())).and_then(|()| self.rows.flush());
         written.map_err(of_file(&rows))?;
         for path in paths {
@@ -235,10 +236,11 @@ impl Store {
             self.remove_parts();
             return Err("no vectors to write".into());
         };
-        self.rows.flush()?;
+        let [part, _] = parts(&self.file);
+        self.rows.flush().map_err(of_file(&part))?;
         // SAFETY: the mapping is read-only, and ends before the file is removed. The file is locked for this run; a program that writes to it in spite of
         // the lock changes the numbers that are copied, of which every bit pattern is valid, or ends this process if it truncates it.
-        let rows = unsafe { Mmap::map(self.rows.get_ref()) }?;
+        let rows = unsafe { Mmap::map(self.rows.get_ref()) }.map_err(of_file(&part))?;
         match format {
             Format::Npy => {
                 npy::write(&self.file, &[&[self.done.len()], shape.as_slice()].concat(), &rows)?;
@@ -297,7 +299,7 @@ impl Names {
 
 fn write_safetensors(file: &Path, names: &[String], what: &str, shape: &[usize], rows: &[u8]) -> Result<()> {
     let view = TensorView::new(safetensors::Dtype::F32, [&[names.len()], shape].concat(), rows)?;
-    let metadata = HashMap::from([("images".to_owned(), serde_json::to_string(names)?), ("of".to_owned(), what.to_owned())]);
+    let metadata = [("images", serde_json::to_string(names)?), ("of", what.to_owned())].into();
     let written = write_tensors([("embeddings", view)], Some(metadata), file);
     written.map_err(|error| match error.is::<vitraux::Error>() {
         true => error,

@@ -4,7 +4,7 @@ mod classes;
 mod ridge;
 
 use super::images::{PassArgs, name};
-use super::output::{Beside, check_named, check_replaceable, protect};
+use super::output::{Beside, check_named, check_replaceable, protect, stdout};
 use super::tensors::write_tensors;
 use super::{Failed, Format, Result, note, shown};
 use clap::Args;
@@ -114,7 +114,7 @@ impl Fit {
             confusion[image.class][*answer] += 1;
         }
         let right: usize = (0..labels.len()).map(|class| confusion[class][class]).sum();
-        let mut out = Beside(std::io::stdout().lock());
+        let mut out = Beside(stdout());
         if self.format == Format::Json {
             let images: Vec<Value> = held_out
                 .iter()
@@ -155,6 +155,6 @@ fn write_head(file: &Path, Solution { weight, bias }: &Solution, labels: &[Strin
         ("weight", view(&[weight.nrows(), weight.ncols()], bytemuck::cast_slice(&rows))?),
         ("bias", view(&[biases.len()], bytemuck::cast_slice(&biases))?),
     ];
-    let metadata = HashMap::from([("labels".to_owned(), serde_json::to_string(labels)?)]);
+    let metadata = [("labels", serde_json::to_string(labels)?)].into();
     write_tensors(tensors, Some(metadata), file)
 }

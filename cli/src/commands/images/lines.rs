@@ -1,12 +1,11 @@
 //! Output of one line per image, to standard output or to a file that a later run can resume.
 
-use crate::commands::messages::text;
-use crate::commands::output::{Beside, lock};
+use crate::commands::output::{Beside, lock, stdout};
 use crate::commands::{Result, of_file};
 use serde_json::Value;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// How lines are written.
@@ -89,12 +88,12 @@ pub struct Lines {
 impl Lines {
     /// Writes to standard output, below a header if there is one.
     pub fn stdout(head: Option<&str>) -> Lines {
-        Lines { out: BufWriter::new(Box::new(std::io::stdout())), done: HashSet::new(), head: head.map(str::to_owned), file: None }
+        Lines { out: BufWriter::new(Box::new(stdout())), done: HashSet::new(), head: head.map(str::to_owned), file: None }
     }
 
     /// Writes to standard output beside files, which are made even if nobody reads it any more.
     pub fn beside_files() -> Lines {
-        Lines { out: BufWriter::new(Box::new(Beside(std::io::stdout()))), ..Lines::stdout(None) }
+        Lines { out: BufWriter::new(Box::new(Beside(stdout()))), ..Lines::stdout(None) }
     }
 
     /// Writes to a new file, below a header if there is one. An existing file is emptied by the first line, not before.
@@ -163,8 +162,7 @@ impl Lines {
     fn named(&self, error: std::io::Error) -> std::io::Error {
         match &self.file {
             Some(file) => std::io::Error::new(error.kind(), vitraux::Error::Io { path: file.clone(), source: error }),
-            None if error.kind() == ErrorKind::BrokenPipe => error,
-            None => std::io::Error::new(error.kind(), format!("standard output: {}", text(&error))),
+            None => error,
         }
     }
 

@@ -9,7 +9,7 @@ mod sources;
 
 pub use lines::{Form, Lines, TableFormat, row};
 pub use preparation::Preparation;
-pub use sources::{has_image_extension, is_image, name, path_of, sources, stamp, without_dot};
+pub use sources::{has_image_extension, is_image, name, of_listing, path_of, sources, stamp, without_dot};
 
 use super::fingerprint::fingerprint;
 use super::guard::guarded;

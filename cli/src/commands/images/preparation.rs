@@ -27,7 +27,7 @@ impl Preparation {
     /// Returns the pixel values of an image, which is a file or in the archive.
     pub fn read(&self, path: &Path) -> Result<Tensor> {
         match &self.archive {
-            None => self.limit.read_beside_others(path, |image| self.apply(path, image)),
+            None => self.limit.read_beside_others(path, |image| self.apply(path, image)).map_err(|error| unlisted(path).unwrap_or(error)),
             Some(archive) => self.decode(&archive.full_name(path), &archive.read(path)?),
         }
     }
@@ -61,4 +61,10 @@ impl Preparation {
         );
         Err(Error::Argument { argument: "image", message })
     }
+}
+
+/// Returns why the files of a folder could not be listed, so that it is among the images itself.
+fn unlisted(path: &Path) -> Option<Error> {
+    let source = path.is_dir().then(|| path.read_dir().err()).flatten()?;
+    Some(Error::Io { path: path.into(), source })
 }

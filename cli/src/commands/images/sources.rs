@@ -1,6 +1,6 @@
 //! Image sources: files, folders, patterns and lists.
 
-use crate::commands::{Result, note};
+use crate::commands::{AnyError, Result, note, of_file};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
@@ -34,7 +34,7 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
                 }
                 is_wanted
             };
-            for (kind, count) in walk(WalkDir::new(argument), is_wanted, &mut found) {
+            for (kind, count) in walk(argument, usize::MAX, is_wanted, &mut found)? {
                 *others.entry(kind.to_owned()).or_insert(0) += count;
             }
         } else if !argument.exists() && is_pattern(argument) {
@@ -45,7 +45,7 @@ pub fn sources(arguments: &[PathBuf], globs: &[String]) -> Result<Vec<PathBuf>> 
             let below = argument.components().count() - without_dot(&start).components().count().min(argument.components().count());
             let depth = if argument.to_string_lossy().contains("**") { usize::MAX } else { below };
             let before = found.len();
-            walk(WalkDir::new(&start).max_depth(depth), |path| pattern.is_match(without_dot(&name(path))), &mut found);
+            walk(&start, depth, |path| pattern.is_match(without_dot(&name(path))), &mut found)?;
             // `walk` also adds unreadable entries; drop those that do not match.
             let matches = found.split_off(before);
             found.extend(matches.into_iter().filter(|path| pattern.is_match(without_dot(path))));
@@ -78,15 +78,16 @@ const LONGEST_PATH: u64 = 32 << 10;
 /// Reads a list of paths, one a line, or each ended by NUL as `find -print0` does. Each path is returned once, so that lists without end take no memory if they
 /// repeat themselves.
 fn listed(mut list: impl BufRead) -> Result<Vec<PathBuf>> {
+    let of_list = of_file(Path::new("standard input"));
     let mut start = Vec::new();
-    list.by_ref().take(LONGEST_PATH).read_until(0, &mut start)?;
+    list.by_ref().take(LONGEST_PATH).read_until(0, &mut start).map_err(&of_list)?;
     let has_nul = start.ends_with(&[0]);
-    if has_nul && image::guess_format(&[&start, list.fill_buf()?].concat()).is_ok() {
+    if has_nul && image::guess_format(&[&start, list.fill_buf().map_err(&of_list)?].concat()).is_ok() {
         return Err("standard input: expected a list of paths, found an image; name its file instead of -".into());
     }
     let mut list = start.chain(list);
     let (mut paths, mut seen, mut line) = (Vec::new(), HashSet::new(), Vec::new());
-    while list.by_ref().take(LONGEST_PATH).read_until(if has_nul { 0 } else { b'\n' }, &mut line)? > 0 {
+    while list.by_ref().take(LONGEST_PATH).read_until(if has_nul { 0 } else { b'\n' }, &mut line).map_err(&of_list)? > 0 {
         if line.len() as u64 == LONGEST_PATH {
             return Err(format!("standard input: expected a list of paths, found one of {LONGEST_PATH} bytes or more").into());
         }
@@ -118,17 +119,21 @@ pub fn is_image(path: &Path) -> bool {
     is_read && image::guess_format(&start).is_ok()
 }
 
-/// Adds the wanted files below a folder, selected by their paths within it. Skips hidden files and folders. Returns the numbers of entries that
+/// Adds the wanted files below a folder, down to a depth, selected by their paths within it. Skips hidden files and folders. Returns the numbers of entries that
 /// look wanted and are no files.
-fn walk(walk: WalkDir, mut is_wanted: impl FnMut(&Path) -> bool, found: &mut Vec<PathBuf>) -> BTreeMap<&'static str, usize> {
-    let (mut folder, mut others) = (PathBuf::new(), BTreeMap::new());
+///
+/// # Errors
+/// If the list of a folder's files breaks off: images would be missing.
+fn walk(folder: &Path, depth: usize, mut is_wanted: impl FnMut(&Path) -> bool, found: &mut Vec<PathBuf>) -> Result<BTreeMap<&'static str, usize>> {
+    let mut others = BTreeMap::new();
+    let walk = WalkDir::new(folder).max_depth(depth);
     let is_shown = |entry: &walkdir::DirEntry| entry.depth() == 0 || !entry.file_name().to_string_lossy().starts_with('.');
     for entry in walk.follow_links(true).sort_by_file_name().into_iter().filter_entry(is_shown) {
         let entry = match entry {
             Ok(entry) => entry,
             // Unreadable entries fail later, when they are read.
             Err(error) => {
-                let Some(path) = error.path() else { continue };
+                let Some(path) = error.path() else { return Err(of_listing(folder, error)) };
                 if !path.is_symlink() {
                     found.push(path.to_owned());
                 } else if has_image_extension(path) {
@@ -137,10 +142,7 @@ fn walk(walk: WalkDir, mut is_wanted: impl FnMut(&Path) -> bool, found: &mut Vec
                 continue;
             }
         };
-        if entry.depth() == 0 {
-            folder = entry.path().to_owned();
-        }
-        let within = entry.path().strip_prefix(&folder).unwrap_or(entry.path());
+        let within = entry.path().strip_prefix(folder).unwrap_or(entry.path());
         if entry.file_type().is_file() {
             if is_wanted(within) {
                 found.push(entry.into_path());
@@ -149,7 +151,15 @@ fn walk(walk: WalkDir, mut is_wanted: impl FnMut(&Path) -> bool, found: &mut Vec
             *others.entry("pipes and devices").or_insert(0) += 1;
         }
     }
-    others
+    Ok(others)
+}
+
+/// Returns the error of a folder whose files cannot be listed.
+pub fn of_listing(folder: &Path, error: walkdir::Error) -> AnyError {
+    match error.into_io_error() {
+        Some(error) => of_file(folder)(error),
+        None => format!("{}: its links lead back to it", folder.display()).into(),
+    }
 }
 
 /// Filter for the files of a folder.

@@ -1,14 +1,15 @@
 //! Index of image features, kept in a file between runs.
 
-use crate::commands::Result;
 use crate::commands::images::{name, path_of, stamp};
 use crate::commands::output::{check_replaceable, lock_for_replacement};
 use crate::commands::tensors::write_tensors;
+use crate::commands::{AnyError, Result, of_file};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use vitraux::low_level::checkpoint::metadata;
+use vitraux::low_level::kind;
 
 /// Name of the model's place in the metadata.
 const SOURCE: &str = "source";
@@ -155,8 +156,8 @@ impl Index {
         let [images, files] = lists.each_ref().map(|list| TensorView::new(Dtype::U8, vec![list.len()], list));
         let embeddings = TensorView::new(Dtype::F32, vec![self.len(), self.width], bytemuck::cast_slice(&self.kept.rows))?;
         let tensors = [("embeddings", embeddings), ("images", images?), ("files", files?)];
-        let source = self.source.clone().map(|source| (SOURCE.to_owned(), source));
-        let metadata = source.into_iter().chain([("model".to_owned(), self.model.clone())]).collect();
+        let source = self.source.clone().map(|source| (SOURCE, source));
+        let metadata = source.into_iter().chain([("model", self.model.clone())]).collect();
         write_tensors(tensors, Some(metadata), &file)?;
         self.added.clear();
         Ok(())
@@ -166,13 +167,14 @@ impl Index {
 impl Kept {
     /// Reads a file, which must be an index of this model.
     fn read(file: &Path, model: &str, width: usize) -> Result<Kept> {
-        let read = || -> Result<Kept> {
-            let none = |what: &str| format!("expected an index written by `vitraux similar`, {what}");
-            // Reading a pipe would block until it is closed.
-            if !file.is_file() {
-                return Err(none("found no regular file").into());
-            }
-            let bytes = std::fs::read(file)?;
+        let none = |what: &str| format!("expected an index written by `vitraux similar`, {what}");
+        let foreign = |error: AnyError| -> AnyError { format!("{}: {error}; choose another --index, or remove this file", file.display()).into() };
+        // Reading a pipe would block until it is closed.
+        if let Some(other) = kind(file).map_err(of_file(file))? {
+            return Err(foreign(none(&format!("found {other}")).into()));
+        }
+        let bytes = std::fs::read(file).map_err(of_file(file))?;
+        let parse = || -> Result<Kept> {
             let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| none(&format!("found no safetensors file: {error}")))?;
             match header.metadata().as_ref().and_then(|metadata| metadata.get("model")) {
                 None => return Err(none("found no model in its metadata").into()),
@@ -188,7 +190,7 @@ impl Kept {
             }
             Ok(Kept { names, stamps, rows: bytemuck::pod_collect_to_vec(embeddings.data()) })
         };
-        read().map_err(|error| format!("{}: {error}; choose another --index, or remove this file", file.display()).into())
+        parse().map_err(foreign)
     }
 }
 

@@ -3,14 +3,14 @@
 use super::index::Index;
 use super::nearest::{Best, Match};
 use crate::commands::images::{TableFormat as Format, row};
-use crate::commands::output::Beside;
+use crate::commands::output::{Beside, stdout};
 use crate::commands::{Result, note, shown};
 use serde_json::json;
 use std::io::Write;
 
 /// Prints matches, best first. Those left out are mentioned if `top` is not the user's.
 pub fn print(index: &Index, best: &Best, format: Format, are_pairs: bool, top_is_chosen: bool) -> Result<()> {
-    let mut out = std::io::BufWriter::new(Beside(std::io::stdout().lock()));
+    let mut out = std::io::BufWriter::new(Beside(stdout()));
     if format == Format::Csv {
         writeln!(out, "{}", if are_pairs { "image,other,similarity" } else { "image,similarity" })?;
     }
