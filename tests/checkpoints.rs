@@ -459,6 +459,26 @@ fn timm_wrapper_checkpoints_load_as_timm_models() {
     assert_eq!((checkpoint.parameters(), checkpoint.config().depth), (own.parameters(), own.config().depth));
 }
 
+#[test]
+fn wrapped_modules_load_under_their_own_names() {
+    let own = changed("timm_vit_tiny", |_| (), |_, _| ()).expect("a checkpoint");
+    let bytes = std::fs::read(path("tests/fixtures/cases/timm_vit_tiny/model.safetensors")).expect("a checkpoint");
+    let file = SafeTensors::deserialize(&bytes).expect("safetensors");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    write(folder.path(), &crate::support::json("tests/fixtures/cases/timm_vit_tiny/config.json"));
+    let prefixes = ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."];
+    for (prefix, is_sharded) in prefixes.into_iter().flat_map(|prefix| [(prefix, false), (prefix, true)]) {
+        let tensors: Vec<_> = file.iter().map(|(name, view)| (format!("{prefix}{name}"), view)).collect();
+        let name = if is_sharded { "model-00001-of-00001.safetensors" } else { "model.safetensors" };
+        let map: serde_json::Map<String, Value> = tensors.iter().map(|(tensor, _)| (tensor.clone(), json!(name))).collect();
+        let index = folder.path().join("model.safetensors.index.json");
+        std::fs::write(&index, json!({ "weight_map": map }).to_string()).expect("an index");
+        safetensors::serialize_to_file(tensors, None, &folder.path().join(name)).expect("a checkpoint");
+        assert_eq!(Checkpoint::open(folder.path()).expect(prefix).parameters(), own.parameters());
+        std::fs::remove_file(folder.path().join(name)).expect("it is there");
+    }
+}
+
 /// A model of timm's without pooling gives its tokens, and no features.
 #[test]
 fn models_without_pooling_output_tokens_not_features() {

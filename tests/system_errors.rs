@@ -2,13 +2,12 @@
 //! changes, and a second run gives what an undisturbed one gives.
 
 use crate::support::cli::{Run, program};
-use crate::support::path;
+use crate::support::{faults, path};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Kinds of calls, with what the system says when one fails.
-const KINDS: [(&str, &str); 6] = [
+const KINDS: [faults::Kind; 6] = [
     ("write", "No space left on device"),
     ("open", "Too many open files"),
     ("read", "Input/output error"),
@@ -17,24 +16,12 @@ const KINDS: [(&str, &str); 6] = [
     ("sync", "Input/output error"),
 ];
 
-/// Calls that no command exceeds.
-const MOST: u32 = 200;
-
-/// Builds the library that fails calls.
-fn build(folder: &Path) -> PathBuf {
-    let library = folder.join("calls.so");
-    let compiler = std::env::var_os("RUSTC").unwrap_or("rustc".into());
-    let built = Command::new(compiler).args(["--edition", "2024", "-o"]).args([&library, &path("tests/fixtures/faults/calls.rs")]).status();
-    assert!(built.expect("a compiler").success());
-    library
-}
-
 /// Runs a command in a folder. The call of a kind after so many others fails.
 fn run(folder: &Path, arguments: &[&str], fault: Option<(&Path, &str, u32)>) -> Run {
     let mut command = program();
     command.env("VITRAUX_DEVICE", "cpu").current_dir(folder).args(arguments);
     if let Some((library, kind, after)) = fault {
-        command.env("LD_PRELOAD", library).env("VITRAUX_FAULT", kind).env("VITRAUX_FAULT_AFTER", after.to_string());
+        command.envs(faults::environment(library, kind, after));
     }
     crate::support::cli::run(command)
 }
@@ -49,7 +36,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 #[test]
 fn failing_calls_are_reported_and_a_second_run_succeeds() {
     let folder = tempfile::tempdir().expect("a folder");
-    let library = build(folder.path());
+    let library = faults::build(folder.path());
     let work = folder.path().join("work");
     for (class, name) in [("three", "handwritten-3.png"), ("five", "handwritten-5.png")] {
         std::fs::create_dir_all(work.join("in").join(class)).expect("a folder");
@@ -81,15 +68,15 @@ fn failing_calls_are_reported_and_a_second_run_succeeds() {
         let whole = files(&work);
         for (kind, words) in KINDS {
             let mut failures = 0;
-            for after in 0..MOST {
+            for after in 0..faults::MOST {
                 clean(&work);
                 let failed = run(&work, arguments, Some((&library, kind, after)));
                 let what = format!("{arguments:?}, {kind} after {after}: {}", failed.stderr);
-                if !failed.stderr.contains("injected\n") {
+                if !faults::is_injected(&failed.stderr) {
                     assert_eq!(failed.code, 0, "{what}");
                     break;
                 }
-                assert!(after + 1 < MOST, "{what}");
+                assert!(after + 1 < faults::MOST, "{what}");
                 let left = files(&work);
                 assert!(inputs.iter().all(|(name, bytes)| left.get(name) == Some(bytes)), "{what}: an input has changed");
                 if failed.code == 0 {

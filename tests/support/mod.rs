@@ -1,6 +1,8 @@
 //! What the tests share.
 
 pub mod cli;
+#[cfg(target_os = "linux")]
+pub mod faults;
 pub mod gpu;
 pub mod host;
 pub mod replay;

@@ -65,6 +65,9 @@ pub fn names_in_folder() -> impl Iterator<Item = &'static str> {
     weights.chain([CONFIG, OPEN_CLIP_CONFIG, PROCESSOR, PROCESSORS, adapter::CONFIG])
 }
 
+/// Prefixes that PyTorch's `DataParallel` and `compile` give every name.
+const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+
 /// Tensors by name.
 pub struct Files {
     /// File or folder named in messages.
@@ -81,10 +84,12 @@ impl Files {
     pub fn open(folder: &Folder, places: &[(Place, Format)], mapped_from: u64) -> Result<Files> {
         for &(place, format) in places {
             match place {
-                Place::File(file) if folder.has(file) => return format.read(&folder.path().join(file), &folder.contents(file, mapped_from)?),
+                Place::File(file) if folder.has(file) => {
+                    return format.read(&folder.path().join(file), &folder.contents(file, mapped_from)?)?.unwrapped();
+                }
                 Place::Index(name) => {
                     if let Some(index) = folder.object(name)? {
-                        return Files::open_shards(folder, (name, &index), format, mapped_from);
+                        return Files::open_shards(folder, (name, &index), format, mapped_from)?.unwrapped();
                     }
                 }
                 Place::File(_) => {}
@@ -95,7 +100,7 @@ impl Files {
 
     /// Opens the tensors of one file of PyTorch. It is memory-mapped if it has at least `mapped_from` bytes.
     pub fn open_pytorch(path: &Path, mapped_from: u64) -> Result<Files> {
-        Format::Pytorch.read(path, &Contents::open(path, mapped_from)?)
+        Format::Pytorch.read(path, &Contents::open(path, mapped_from)?)?.unwrapped()
     }
 
     /// Opens the tensors of one safetensors file, which are read.
@@ -137,6 +142,18 @@ impl Files {
             }
         }
         Ok(Files { path: folder.path().to_owned(), tensors, metadata: HashMap::new(), updates: HashMap::new() })
+    }
+
+    /// Strips the prefixes of wrappers, once each, in whatever order they are.
+    fn unwrapped(mut self) -> Result<Files> {
+        for _ in WRAPPERS {
+            let is_of_all = |prefix: &&&str| !self.tensors.is_empty() && self.tensors.keys().all(|name| name.starts_with(**prefix));
+            match WRAPPERS.iter().find(is_of_all) {
+                Some(prefix) => self = self.without_prefix(prefix)?,
+                None => break,
+            }
+        }
+        Ok(self)
     }
 
     /// Strips `prefix` from the names that have it.

@@ -138,12 +138,16 @@ impl Cache {
         create_parent(&path)?;
         let blob = self.blob(hash);
         let new = storage::partial(&blob);
+        // Some file systems have no links, and symbolic ones need a privilege on Windows.
         #[cfg(unix)]
-        let linked = std::os::unix::fs::symlink(Path::new("../../blobs").join(hash), &new);
-        // Symbolic links need a privilege on Windows.
+        let linked = std::os::unix::fs::symlink(Path::new("../../blobs").join(hash), &new).or_else(|_| fs::hard_link(&blob, &new));
         #[cfg(not(unix))]
         let linked = fs::hard_link(&blob, &new);
-        linked.and_then(|()| fs::rename(&new, &path)).map_err(Error::io(&path))
+        let placed = linked.or_else(|_| fs::copy(&blob, &new).map(drop)).and_then(|()| fs::rename(&new, &path));
+        placed.map_err(|error| {
+            let _ = fs::remove_file(&new);
+            Error::io(&path)(error)
+        })
     }
 
     /// Records that a commit lacks a file, as the Python library does. Without the record, the hub is asked again.

@@ -32,9 +32,6 @@ const NESTED: [&str; 4] = ["state_dict", "model", "model_state_dict", "teacher"]
 /// Keys under which timm saves the weights' moving averages.
 const AVERAGED: [&str; 2] = ["state_dict_ema", "model_ema"];
 
-/// Prefix that `DataParallel` gives every name.
-const WRAPPED: &str = "module.";
-
 /// How often the bytes of a file may be used by tensors, which may share them; and bytes on top of that.
 const SHARED: usize = 4;
 const UNSHARED: usize = 16 << 20;
@@ -70,9 +67,6 @@ pub fn read(path: &Path, contents: &Contents, averaged: bool) -> Result<HashMap<
 fn tensors<'a>(heap: &Heap<'a>, root: Value<'a>, averaged: bool, places: &Places, contents: &Contents) -> Parsed<HashMap<String, Stored>> {
     heap.storages()?;
     let entries = state_dict(heap, root, averaged)?;
-    let is_wrapped =
-        |(name, value): &(Value<'a>, Value<'a>)| !heap.is_tensor(*value) || matches!(name, Value::Text(name) if name.starts_with(WRAPPED));
-    let prefix = if entries.iter().all(is_wrapped) { WRAPPED } else { "" };
     let mut left = SHARED * contents.len() + UNSHARED;
     let mut tensors = HashMap::new();
     for &(name, value) in entries {
@@ -86,7 +80,7 @@ fn tensors<'a>(heap: &Heap<'a>, root: Value<'a>, averaged: bool, places: &Places
         let bytes = view.bytes();
         let stored = view.stored(contents, place).map_err(wrong)?;
         left = left.checked_sub(bytes).ok_or_else(|| wrong("the tensors share many times the file's bytes, which weights do not".to_owned()))?;
-        if tensors.insert(name[prefix.len()..].to_owned(), stored).is_some() {
+        if tensors.insert(name.to_owned(), stored).is_some() {
             return Err(wrong("there are two of this name".to_owned()));
         }
     }
