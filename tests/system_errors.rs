@@ -108,6 +108,15 @@ impl Work {
 }
 
 #[test]
+fn unreadable_folders_are_reported_and_skipped() {
+    let work = Work::new();
+    let run = work.run(&["classify", "-o", "out.csv", "in"], Some(("folder", 2)));
+    assert!(run.code == 1 && run.errors()[0] == "error: in/three: Permission denied", "{}", run.stderr);
+    let lines = std::fs::read_to_string(work.folder.path().join("out.csv")).expect("an output");
+    assert!(lines.lines().count() == 2 && lines.contains("in/five/handwritten-5.png"), "{lines}");
+}
+
+#[test]
 fn failing_calls_are_reported_and_the_next_run_succeeds() {
     let work = Work::new();
     let index = ["similar", "--to", "in/three/handwritten-3.png", "--index", "out.safetensors", "in"];
