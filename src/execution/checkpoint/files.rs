@@ -144,7 +144,7 @@ impl Files {
         Ok(Files { path: folder.path().to_owned(), tensors, metadata: HashMap::new(), updates: HashMap::new() })
     }
 
-    /// Strips the prefixes of wrappers, once each, in whatever order they are.
+    /// Strips the prefixes of at most two wrappers, in whatever order they are.
     fn unwrapped(mut self) -> Result<Files> {
         for _ in WRAPPERS {
             let is_of_all = |prefix: &&&str| !self.tensors.is_empty() && self.tensors.keys().all(|name| name.starts_with(**prefix));
